@@ -1,0 +1,143 @@
+"""Read weight files into numpy arrays, or say what is wrong with them."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from bertbundle.errors import CheckpointError
+
+__all__ = ["WeightFiles", "find_weights", "read_pytorch", "read_safetensors", "safetensors_header"]
+
+StateDict = dict[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class WeightFiles:
+    """The weights of a Hugging Face directory.
+
+    Attributes:
+        kind: "safetensors", "tf_h5" or "pytorch".
+        files: one file, or the shards of one index.
+    """
+
+    kind: str
+    files: tuple[Path, ...]
+
+
+# In the order of preference. Safetensors need neither torch nor pickle, and cannot hold code.
+_KINDS = (
+    ("safetensors", "model.safetensors"),
+    ("tf_h5", "tf_model.h5"),
+    ("pytorch", "pytorch_model.bin"),
+)
+
+
+def find_weights(directory: Path) -> WeightFiles | None:
+    """Return the weight files of a directory, or None if it has none.
+
+    Raises:
+        CheckpointError: an index names shards that are not there.
+    """
+    for kind, name in _KINDS:
+        if (directory / name).is_file():
+            return WeightFiles(kind, (directory / name,))
+        index = directory / f"{name}.index.json"
+        if index.is_file():
+            return WeightFiles(kind, _shards(index))
+    return None
+
+
+def _shards(index: Path) -> tuple[Path, ...]:
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (ValueError, KeyError, AttributeError) as error:
+        raise CheckpointError(f"{index} is not an index of weight files: {error!r}. Fetch it again.") from error
+    missing = [name for name in names if not (index.parent / name).is_file() or Path(name).name != name]
+    if missing:
+        raise CheckpointError(f"{index.name} names {', '.join(missing)}, not in {index.parent}. Fetch all shards.")
+    return tuple(index.parent / name for name in names)
+
+
+def safetensors_header(path: Path) -> dict[str, Any]:
+    """Return the header of a safetensors file: dtype and shape by tensor name, and ``__metadata__``.
+
+    Source: https://huggingface.co/docs/safetensors (8 bytes of length, little endian, then JSON).
+
+    Raises:
+        CheckpointError: not such a file, or shorter than its header says.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(8)
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else size
+        if length > size - 8:
+            raise CheckpointError(f"{path} is not a safetensors file, or is cut off ({size} bytes). Fetch it again.")
+        try:
+            header: dict[str, Any] = json.loads(file.read(length))
+        except ValueError as error:
+            raise CheckpointError(f"{path} has a malformed header: {error}. Fetch it again.") from error
+    ends = [item["data_offsets"][1] for name, item in header.items() if name != "__metadata__"]
+    if max(ends, default=0) + 8 + length != size:
+        raise CheckpointError(
+            f"{path} has {size} bytes, its header says {max(ends, default=0) + 8 + length}. Fetch it again."
+        )
+    return header
+
+
+def _merge(path: Path, tensors: Iterator[tuple[str, npt.NDArray[Any]]], merged: StateDict) -> None:
+    for name, value in tensors:
+        if name in merged:
+            raise CheckpointError(f"{path} has {name}, and so has another shard. Fetch the shards again.")
+        merged[name] = value.astype(np.float32) if value.dtype.kind in "fV" else value
+
+
+def read_safetensors(files: tuple[Path, ...]) -> StateDict:
+    """Read safetensors files in PyTorch's naming; floats become float32.
+
+    Raises:
+        CheckpointError: a file that is cut off or malformed.
+    """
+    import ml_dtypes  # registers bfloat16 with numpy; comes with TensorFlow
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    del ml_dtypes
+    merged: StateDict = {}
+    for path in files:
+        safetensors_header(path)
+        try:
+            _merge(path, iter(load_file(path).items()), merged)
+        except (SafetensorError, TypeError, KeyError) as error:
+            raise CheckpointError(f"{path} cannot be read: {error}. Fetch it again.") from error
+    return merged
+
+
+def read_pytorch(files: tuple[Path, ...]) -> StateDict:
+    """Read PyTorch pickles with PyTorch's restricted unpickler; floats become float32.
+
+    Raises:
+        CheckpointError: torch is not installed, or a file is malformed or holds more than tensors.
+    """
+    try:
+        import torch
+    except ImportError as error:
+        raise CheckpointError(
+            f"{files[0].name} is a PyTorch pickle and needs torch: pip install 'bertbundle-toolkit[pytorch]', or "
+            "convert it to model.safetensors."
+        ) from error
+    load: Callable[..., Any] = torch.load
+    merged: StateDict = {}
+    for path in files:
+        try:
+            tensors = load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # pickle, zipfile and torch each raise their own
+            raise CheckpointError(f"{path} cannot be read as PyTorch weights: {error}.") from error
+        _merge(path, ((name, tensor.float().numpy()) for name, tensor in tensors.items()), merged)
+    return merged

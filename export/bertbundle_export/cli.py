@@ -1,0 +1,199 @@
+"""The `bertbundle-export` command."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from bertbundle.errors import BertBundleError, InputError
+from bertbundle.manifest import Manifest
+from rich.console import Console
+from rich.table import Table
+
+from bertbundle_export.checkpoints import LoadOptions, find_format
+from bertbundle_export.checkpoints.hub import resolve_source
+from bertbundle_export.exporter import DECODINGS, FORMATS, WORD_LABELS, Exported, export_bundle
+from bertbundle_export.parity import ATOL, MIN_AGREEMENT, RTOL
+from bertbundle_export.report import ConsoleReporter
+from bertbundle_export.tasks import TASKS
+
+__all__ = ["main"]
+
+USER_ERROR = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code: 0, or 2 with one message on stderr."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    console = Console(stderr=True, soft_wrap=True)
+    signal.signal(signal.SIGTERM, _stop)  # so that the staging directory is removed
+    try:
+        if arguments[:1] == ["inspect"]:
+            _inspect(_inspect_parser().parse_args(arguments[1:]))
+        else:
+            _export(_export_parser().parse_args(arguments), console)
+    except BertBundleError as error:
+        print(f"bertbundle-export: {error}", file=sys.stderr)
+        return USER_ERROR
+    except KeyboardInterrupt:
+        print("bertbundle-export: stopped, nothing was written.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _stop(number: int, frame: object) -> NoReturn:
+    del frame
+    sys.exit(128 + number)
+
+
+def _inspect_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="bertbundle-export inspect", description="Say what a checkpoint is, without loading its weights."
+    )
+    parser.add_argument("source", metavar="SOURCE", help="a checkpoint directory or a Hugging Face hub name")
+    parser.add_argument("--revision", help="branch, tag or commit of a hub source")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    return parser
+
+
+def _export_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="bertbundle-export",
+        description="Export a BERT checkpoint to a bundle that TensorFlow Serving and bertbundle-serve host. "
+        "`bertbundle-export inspect SOURCE` says what a checkpoint is.",
+    )
+    add = parser.add_argument
+    add("source", metavar="SOURCE", help="a checkpoint directory or a Hugging Face hub name")
+    add("--name", required=True, help="model name: the bundle goes to OUTPUT/NAME/VERSION")
+    add("--output", type=Path, default=Path("models"), help="directory of the models (default: %(default)s)")
+    add("--version", type=int, help="version number (default: the next free one)")
+    add("--revision", help="branch, tag or commit of a hub source")
+    add("--task", choices=list(TASKS), help="default: what the checkpoint's architecture says")
+    add("--max-length", type=int, metavar="N", help="tokens of serving_default (default: 128, or the model's limit)")
+    add("--lengths", type=_numbers, metavar="N,N,..", help="lengths of the shorter signatures (default: 16,32,64,...)")
+    add("--precision", choices=["float32"], default="float32", help="(default: %(default)s)")
+    add("--formats", type=_words, default=FORMATS, metavar="F,F", help="saved_model,onnx (default: both)")
+    add("--labels", type=_words, metavar="L,L,..", help="label of each class index (default: the checkpoint's)")
+    add("--tokenizer", type=Path, metavar="PATH", help="take the tokenizer from this directory or vocab.txt")
+    _flag(parser, "--lowercase", "lower-case texts (default: what the checkpoint says)")
+    add("--characters", action="store_true", help="make every character a token, as Chinese taggers are trained")
+    add("--label-scheme", metavar="S", help="IO, BIO, BIOES, BMES or BILOU (default: what the labels look like)")
+    add("--label-decoding", choices=DECODINGS, default="auto", help="default: viterbi where labels have a scheme")
+    add("--word-labels", choices=WORD_LABELS, default="token", help="what labels a word (default: each token itself)")
+    _flag(parser, "--multi-label", "classes are independent (default: what the checkpoint says)")
+    add("--pooling", choices=["mean", "cls"], help="sentence embedding (default: what the checkpoint says, else mean)")
+    _flag(parser, "--normalize", "give sentence embeddings length 1 (default: what the checkpoint says)")
+    add("--texts", type=Path, metavar="FILE", help="prove the export on these texts, one per line, instead of ours")
+    return parser
+
+
+def _flag(parser: argparse.ArgumentParser, name: str, text: str) -> None:
+    parser.add_argument(name, action=argparse.BooleanOptionalAction, default=None, help=text)
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(word) for word in _words(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected numbers like 16,32,64, got {text!r}") from None
+
+
+def _export(options: argparse.Namespace, console: Console) -> None:
+    console.print(f"exporting {options.source} as {options.name}", highlight=False, markup=False)
+    exported = export_bundle(
+        options.source,
+        name=options.name,
+        output=options.output,
+        version=options.version,
+        tokenizer=options.tokenizer,
+        task=options.task,
+        labels=options.labels,
+        load=LoadOptions(
+            multi_label=options.multi_label,
+            pooling=options.pooling,
+            normalize=options.normalize,
+            lowercase=options.lowercase,
+            revision=options.revision,
+        ),
+        reporter=ConsoleReporter(console),
+        max_length=options.max_length,
+        lengths=options.lengths,
+        formats=options.formats,
+        characters=options.characters,
+        label_scheme=options.label_scheme,
+        label_decoding=options.label_decoding,
+        word_labels=options.word_labels,
+        texts=_read_texts(options.texts),
+    )
+    Console(soft_wrap=True).print(*_summary(exported), sep="\n")
+
+
+def _read_texts(path: Path | None) -> list[str] | None:
+    if path is None:
+        return None
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--texts {path} cannot be read: {error}.") from error
+    texts = [line for line in lines if line]
+    if not texts:
+        raise InputError(f"--texts {path} has no lines with text.")
+    return texts
+
+
+def _inspect(options: argparse.Namespace) -> None:
+    path = resolve_source(options.source, revision=options.revision)
+    found = find_format(path).inspect(path)
+    if options.json:
+        print(json.dumps(found, ensure_ascii=False))
+        return
+    width = max(len(key) for key in found)
+    for key, value in found.items():
+        print(f"{key:<{width}}  {value}")
+
+
+# ---- the summary
+
+
+def _summary(exported: Exported) -> list[Any]:
+    manifest = exported.manifest
+    sizes = _sizes(manifest)
+    lengths = ", ".join(str(length) for length in manifest.signatures.values())
+    facts = f"{manifest.task}, {manifest.source.parameters / 1e6:.1f} M parameters, lengths {lengths}"
+    files = ", ".join(f"{kind} {size / 1e6:.1f} MB" for kind, size in sizes.items())
+    return [facts, files, _parity_table(manifest), f"bundle: {exported.path}"]
+
+
+def _sizes(manifest: Manifest) -> dict[str, int]:
+    sizes = {"SavedModel": 0, "ONNX": 0, "tokenizer": 0}
+    for name, info in manifest.files.items():
+        kind = "ONNX" if name.endswith(".onnx") else "tokenizer" if name == "tokenizer.json" else "SavedModel"
+        sizes[kind] += info.size
+    return {kind: size for kind, size in sizes.items() if size}
+
+
+def _parity_table(manifest: Manifest) -> Table:
+    """Show the worst of all signatures for each format and output."""
+    table = Table(
+        title=f"compared with the source model on real texts, worst of all lengths\n(allowed: {ATOL:g} + {RTOL:g} of "
+        f"the value, labels agree {MIN_AGREEMENT:.1%})"
+    )
+    for head in ("format", "output", "rows", "max abs difference", "labels agree"):
+        table.add_column(head)
+    groups: dict[tuple[str, str], list[Any]] = {}
+    for row in manifest.parity:
+        groups.setdefault((row.format, row.output), []).append(row)
+    for (kind, output), rows in groups.items():
+        difference = f"{max(row.max_abs for row in rows):.1e}"
+        agreement = f"{min(row.agreement for row in rows):.2%}"
+        table.add_row(kind, output, str(sum(row.rows for row in rows)), difference, agreement)
+    return table

@@ -1,0 +1,87 @@
+"""Take a Keras model out of a training script as it stands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tokenizers
+from bertbundle.errors import CheckpointError
+from bertbundle.manifest import Source
+
+from bertbundle_export import tokenization
+from bertbundle_export.model import SourceModel, bert_inputs, count_parameters
+from bertbundle_export.tasks import TASKS, check_task
+
+if TYPE_CHECKING:
+    from bertbundle_export.checkpoints import LoadOptions
+
+__all__ = ["live_model"]
+
+
+def live_model(model: Any, load: LoadOptions, tokenizer: tokenizers.Tokenizer | str | Path | None) -> SourceModel:
+    """Describe a live model.
+
+    Args:
+        model: callable with the inputs by name in a dict and ``training=False``; has `variables`. A transformers
+            `config`, if it has one, says vocabulary size and longest sequence.
+        load: its task, and labels where the task has them.
+        tokenizer: its tokenizer.
+
+    Raises:
+        CheckpointError: what is needed was not given, or does not fit together.
+    """
+    if not callable(model) or not hasattr(model, "variables"):
+        raise CheckpointError(f"a {type(model).__name__} is not a source: give a path, a hub name, or a Keras model.")
+    if load.task is None:
+        raise CheckpointError(f"a live model does not say its task. Pass task=, one of {', '.join(TASKS)}.")
+    config = getattr(model, "config", None)
+    labels = _labels(load, config) if check_task(load.task).has_labels else ()
+    loaded = _tokenizer(tokenizer, load)
+    vocab_size = getattr(config, "vocab_size", None) or loaded.get_vocab_size(with_added_tokens=True)
+    tokenization.check_tokenizer(loaded, vocab_size)
+    return SourceModel(
+        keras=model,
+        task=load.task,
+        tokenizer=loaded,
+        source=Source(
+            format="live",
+            name=str(getattr(model, "name", type(model).__name__)),
+            architecture=type(model).__name__,
+            layers=getattr(config, "num_hidden_layers", 0),
+            hidden_size=getattr(config, "hidden_size", 0),
+            vocab_size=vocab_size,
+            parameters=count_parameters(model),
+        ),
+        inputs=bert_inputs(
+            vocab_size=vocab_size,
+            type_vocab_size=getattr(config, "type_vocab_size", 2),
+            pad_id=getattr(config, "pad_token_id", None) or 0,
+        ),
+        max_positions=getattr(config, "max_position_embeddings", None),
+        labels=labels,
+        multi_label=bool(load.multi_label),
+        pooling=(load.pooling or "mean") if load.task == "feature-extraction" else "none",
+        normalized=bool(load.normalize),
+    )
+
+
+def _labels(load: LoadOptions, config: Any) -> tuple[str, ...]:
+    stored = getattr(config, "id2label", None) or {}
+    labels = load.labels or tuple(str(stored[index]) for index in sorted(stored))
+    if not labels or labels[0] == "LABEL_0":
+        raise CheckpointError(
+            f"a live model for {load.task} needs its labels. Pass labels=, in the order of the classes."
+        )
+    return labels
+
+
+def _tokenizer(tokenizer: tokenizers.Tokenizer | str | Path | None, load: LoadOptions) -> tokenizers.Tokenizer:
+    if isinstance(tokenizer, tokenizers.Tokenizer):
+        copy = tokenizers.Tokenizer.from_str(tokenizer.to_str())
+        copy.no_truncation()
+        copy.no_padding()
+        return copy
+    if tokenizer is None:
+        raise CheckpointError("a live model needs its tokenizer. Pass tokenizer=, a directory or a vocab.txt.")
+    return tokenization.load_tokenizer(Path(tokenizer), lowercase=load.lowercase)

@@ -1,0 +1,93 @@
+"""A source model: a Keras BERT with all that a bundle needs to know of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tokenizers
+from bertbundle.errors import ExportError
+from bertbundle.manifest import InputSpec, Source
+
+__all__ = ["SourceModel", "bert_inputs", "count_parameters", "raw_outputs", "run_source"]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceModel:
+    """What a checkpoint format hands to the export.
+
+    Attributes:
+        keras: the model; called with the inputs by name and ``training=False``.
+        task: name of a row of `tasks.TASKS`.
+        tokenizer: without truncation and padding of its own.
+        source: where it came from.
+        inputs: the inputs of every signature.
+        max_positions: longest sequence the model can take; None if unknown.
+        labels: label of each class index.
+        multi_label: whether classes are independent.
+        pooling, normalized: how the sentence embedding is made.
+    """
+
+    keras: Any
+    task: str
+    tokenizer: tokenizers.Tokenizer
+    source: Source
+    inputs: tuple[InputSpec, ...]
+    max_positions: int | None
+    labels: tuple[str, ...] = ()
+    multi_label: bool = False
+    pooling: str = "none"
+    normalized: bool = False
+
+
+def bert_inputs(*, vocab_size: int, type_vocab_size: int, pad_id: int) -> tuple[InputSpec, ...]:
+    """Return BERT's three inputs; the mask is always one of them, or padding would be attended to."""
+    return (
+        InputSpec("input_ids", "int32", pad_id, vocab_size),
+        InputSpec("attention_mask", "int32", 0, 2),
+        InputSpec("token_type_ids", "int32", 0, type_vocab_size),
+    )
+
+
+def count_parameters(model: Any) -> int:
+    """Return the number of weights of a Keras model."""
+    return int(sum(int(np.prod(variable.shape)) for variable in model.variables))
+
+
+def raw_outputs(model: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Call a Keras model and name what it returns.
+
+    Args:
+        model: returns a transformers output, a dict, or one tensor (taken as the logits).
+        inputs: int32 tensors ``[batch, length]`` by name.
+
+    Returns:
+        Tensors by name, without what is None or not a tensor (hidden states, attentions).
+    """
+    answer = model(dict(inputs), training=False)
+    if isinstance(answer, tuple | list):
+        answer = answer[0]
+    if not isinstance(answer, Mapping):
+        return {"logits": answer}
+    return {name: value for name, value in answer.items() if hasattr(value, "dtype")}
+
+
+def run_source(model: Any, inputs: Mapping[str, npt.NDArray[np.int32]]) -> dict[str, npt.NDArray[Any]]:
+    """Run the source model as it stands, eagerly: what every exported format is held against.
+
+    Raises:
+        ExportError: the model refuses the inputs.
+    """
+    from bertbundle_export._tensorflow import tf
+
+    try:
+        raw = raw_outputs(model, {name: tf.constant(value) for name, value in inputs.items()})
+    except (TypeError, ValueError, tf.errors.OpError) as error:
+        raise ExportError(
+            f"the source model cannot be called with {', '.join(inputs)}: {error}. It must take them by name in one "
+            "dict, and `training`."
+        ) from error
+    return {name: value.numpy() for name, value in raw.items()}

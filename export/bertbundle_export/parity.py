@@ -1,0 +1,157 @@
+"""Prove an exported format: its outputs against the source model's on real texts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from bertbundle.errors import OutputNamesError, OutputShapeError, ToleranceError
+from bertbundle.manifest import InputSpec, ParityRow
+from bertbundle.primitives import Encoding, InputFeatures
+from bertbundle.tokenizer import Tokenizer, pack
+
+__all__ = ["ATOL", "MIN_AGREEMENT", "RTOL", "Case", "compare", "make_features", "onnx_runner", "saved_model_runner"]
+
+# float32 sums in another order: seen 2e-6 (MiniLM) to 5e-6 (3x128 logits of size 10), with a margin of twenty.
+RTOL, ATOL = 1e-4, 1e-4
+# Two labels whose scores differ by less than the tolerance may change places.
+MIN_AGREEMENT = 0.999
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+Runner = Callable[[InputFeatures], Arrays]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One signature's inputs and what the source model answers to them."""
+
+    features: InputFeatures
+    expected: Arrays
+
+
+def make_features(
+    tokenizer: Tokenizer, texts: Sequence[str], *, signatures: Mapping[str, int], inputs: Sequence[InputSpec]
+) -> list[InputFeatures]:
+    """Make each signature's batch: every text cut to its length, and all of them joined so that one row fills it."""
+    singles = tokenizer.encode(list(texts), truncation="truncate")
+    joined = tokenizer.encode([" ".join(texts), " ".join(texts[::-1])], truncation="truncate")
+    features = []
+    for signature, length in signatures.items():
+        rows = [_cut(encoding, length) for encoding in (*singles, *joined)]
+        features.append(pack(rows, signature, length=length, inputs=inputs))
+    return features
+
+
+def _cut(encoding: Encoding, length: int) -> Encoding:
+    """Keep the first tokens of an encoding and its last one, [SEP]."""
+    if len(encoding) <= length:
+        return encoding
+
+    def cut(values: Any) -> Any:
+        return (*values[: length - 1], values[-1])
+
+    return Encoding(
+        cut(encoding.ids),
+        cut(encoding.type_ids),
+        cut(encoding.tokens),
+        cut(encoding.offsets),
+        cut(encoding.word_ids),
+    )
+
+
+def saved_model_runner(path: Path) -> Runner:
+    """Load a SavedModel from disk and return a function that runs its signatures."""
+    from bertbundle_export._tensorflow import tf
+
+    loaded = tf.saved_model.load(str(path))
+
+    def run(features: InputFeatures) -> Arrays:
+        inputs = {name: tf.constant(value) for name, value in features.inputs.items()}
+        return {name: value.numpy() for name, value in loaded.signatures[features.signature](**inputs).items()}
+
+    return run
+
+
+def onnx_runner(path: Path) -> Runner:
+    """Load an ONNX file from disk and return a function that runs it at any signature's length."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors only
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+
+    def run(features: InputFeatures) -> Arrays:
+        return dict(zip(names, session.run(names, dict(features.inputs)), strict=True))
+
+    return run
+
+
+def compare(format_name: str, run: Runner, cases: Sequence[Case]) -> list[ParityRow]:
+    """Hold a format against the source model, for every signature and output.
+
+    Returns:
+        One row per signature and output.
+
+    Raises:
+        OutputNamesError: other outputs.
+        OutputShapeError: another shape or dtype.
+        ToleranceError: a difference beyond `RTOL` and `ATOL`, or labels that agree less than `MIN_AGREEMENT`.
+    """
+    return [row for case in cases for row in _compare_case(format_name, run(case.features), case)]
+
+
+def _compare_case(format_name: str, actual: Arrays, case: Case) -> list[ParityRow]:
+    signature = case.features.signature
+    where = f"{format_name} {signature}"
+    if actual.keys() != case.expected.keys():
+        raise OutputNamesError(f"{where} has outputs {sorted(actual)}, the source model {sorted(case.expected)}.")
+    return [
+        _compare_output(format_name, signature, name, actual[name], expected)
+        for name, expected in sorted(case.expected.items())
+    ]
+
+
+def _compare_output(
+    format_name: str, signature: str, name: str, actual: npt.NDArray[Any], expected: npt.NDArray[Any]
+) -> ParityRow:
+    where = f"{format_name} {signature} output {name}"
+    if (actual.shape, actual.dtype) != (expected.shape, expected.dtype):
+        raise OutputShapeError(
+            f"{where} is {actual.dtype}{list(actual.shape)}, the source model's {expected.dtype}{list(expected.shape)}."
+        )
+    # A NaN would make every comparison below pass.
+    if not np.isfinite(actual).all() or not np.isfinite(expected).all():
+        raise ToleranceError(f"{where} has values that are not finite.")
+    difference = np.abs(actual.astype(np.float64) - expected.astype(np.float64))
+    row = ParityRow(
+        format=format_name,
+        signature=signature,
+        output=name,
+        rows=len(expected),
+        max_abs=float(difference.max(initial=0.0)),
+        max_rel=float(difference.max(initial=0.0) / max(float(np.abs(expected).max(initial=0.0)), 1e-12)),
+        agreement=_agreement(name, actual, expected),
+        rtol=RTOL,
+        atol=ATOL,
+    )
+    within = expected.dtype.kind != "f" or bool((difference <= ATOL + RTOL * np.abs(expected)).all())
+    if not within or row.agreement < MIN_AGREEMENT:
+        raise ToleranceError(
+            f"{where} differs from the source model by up to {row.max_abs:.3g} (allowed: {ATOL} + {RTOL} of it), "
+            f"labels agree in {row.agreement:.2%} (at least {MIN_AGREEMENT:.1%})."
+        )
+    return row
+
+
+def _agreement(name: str, actual: npt.NDArray[Any], expected: npt.NDArray[Any]) -> float:
+    """Return the share of equal labels: of integer outputs, or of the best class of logits and scores."""
+    if name in ("logits", "scores"):
+        actual, expected = actual.argmax(axis=-1), expected.argmax(axis=-1)
+    elif expected.dtype.kind == "f":
+        return 1.0
+    return float((actual == expected).mean()) if expected.size else 1.0

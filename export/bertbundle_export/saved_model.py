@@ -1,0 +1,110 @@
+"""Write the SavedModel: one traced function of any length, under one signature per fixed length.
+
+The encoder is traced once; each signature pins its inputs to its length and calls it. So a signature costs a few
+nodes, the weights are on disk once, and a wrong length is an error in the graph itself (a stock TensorFlow Serving
+checks no shapes).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bertbundle.manifest import BUNDLE_INFO, MANIFEST_FILE, TOKENIZER_FILE, InputSpec, OutputSpec
+
+from bertbundle_export.model import SourceModel, raw_outputs
+from bertbundle_export.tasks import TASKS, Head
+
+__all__ = ["output_specs", "save_model", "trace"]
+
+
+def trace(model: SourceModel, head: Head) -> Any:
+    """Trace a source model and its task's outputs for any batch and length.
+
+    Returns:
+        A concrete function of the inputs by name (int32 ``[batch, length]``), returning the outputs by name.
+    """
+    from bertbundle_export._tensorflow import tf
+
+    specs = [tf.TensorSpec([None, None], spec.dtype, name=spec.name) for spec in model.inputs]
+    graph = TASKS[model.task].graph
+
+    def encode(*values: Any) -> dict[str, Any]:
+        inputs = {spec.name: value for spec, value in zip(model.inputs, values, strict=True)}
+        return graph(raw_outputs(model.keras, inputs), inputs, head)
+
+    return tf.function(encode, input_signature=specs, autograph=False).get_concrete_function()
+
+
+def output_specs(function: Any) -> tuple[OutputSpec, ...]:
+    """Return the outputs of a traced function; an unknown dimension is the batch if first, else the length."""
+    return tuple(
+        OutputSpec(
+            name,
+            tensor.dtype.name,
+            tuple(_dimension(axis, size) for axis, size in enumerate(tensor.shape)),
+        )
+        for name, tensor in sorted(function.structured_outputs.items())
+    )
+
+
+def _dimension(axis: int, size: int | None) -> str:
+    return str(size) if size is not None else ("length" if axis else "batch")
+
+
+def save_model(
+    path: Path, model: SourceModel, function: Any, *, signatures: Mapping[str, int], asset_directory: Path
+) -> None:
+    """Write a SavedModel.
+
+    Args:
+        path: where it goes.
+        model: the source model; its variables are saved.
+        function: what `trace` returned.
+        signatures: length by signature name.
+        asset_directory: holds bundle.json and tokenizer.json, copied to ``assets/``. The graph reads them there when
+            `bundle_info` is called, so that bundle.json may be rewritten once parity is known.
+    """
+    from bertbundle_export._tensorflow import tf
+
+    module = tf.Module()
+    module.weights = list(model.keras.variables)  # saved by name of the module: not layer by layer, which takes longer
+    module.encode = function
+    module.manifest = tf.saved_model.Asset(str(asset_directory / MANIFEST_FILE))
+    module.tokenizer = tf.saved_model.Asset(str(asset_directory / TOKENIZER_FILE))
+    traced = {name: _fixed_length(function, model.inputs, length) for name, length in signatures.items()}
+    traced[BUNDLE_INFO] = _bundle_info(module)
+    tf.saved_model.save(module, str(path), signatures=traced)
+
+
+def _fixed_length(function: Any, inputs: Sequence[InputSpec], length: int) -> Any:
+    from bertbundle_export._tensorflow import tf
+
+    shapes = {name: _at_length(tensor.shape, length) for name, tensor in function.structured_outputs.items()}
+
+    def predict(*values: Any) -> dict[str, Any]:
+        answer = function(*(tf.ensure_shape(value, [None, length]) for value in values))
+        return {name: tf.ensure_shape(value, shapes[name]) for name, value in answer.items()}
+
+    return _concrete(predict, [tf.TensorSpec([None, length], spec.dtype, name=spec.name) for spec in inputs])
+
+
+def _at_length(shape: Any, length: int) -> list[int | None]:
+    return [size if size is not None or axis == 0 else length for axis, size in enumerate(shape)]
+
+
+def _bundle_info(module: Any) -> Any:
+    from bertbundle_export._tensorflow import tf
+
+    def bundle_info(row: Any) -> dict[str, Any]:
+        files = {"manifest": module.manifest, "tokenizer": module.tokenizer}
+        return {name: tf.fill(tf.shape(row), tf.io.read_file(asset)) for name, asset in files.items()}
+
+    return _concrete(bundle_info, [tf.TensorSpec([None], tf.int32, name="row")])
+
+
+def _concrete(function: Callable[..., Any], specs: list[Any]) -> Any:
+    from bertbundle_export._tensorflow import tf
+
+    return tf.function(function, input_signature=specs, autograph=False).get_concrete_function()

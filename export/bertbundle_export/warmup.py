@@ -1,0 +1,36 @@
+"""Warmup records: requests that a server runs on a version before it answers anybody."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from bertbundle import _wire_pb2 as wire
+from bertbundle.primitives import InputFeatures
+from bertbundle.tensors import encode_tensors
+
+__all__ = ["WARMUP_FILE", "write_warmup"]
+
+WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
+"""Where TensorFlow Serving looks (tensorflow_serving/servables/tensorflow/saved_model_warmup.cc)."""
+
+
+def write_warmup(bundle: Path, name: str, batches: Sequence[InputFeatures]) -> None:
+    """Write one record per signature, of its first row: a TFRecord file of PredictionLog.
+
+    Args:
+        bundle: version directory.
+        name: model name.
+        batches: one per signature.
+    """
+    from bertbundle_export._tensorflow import tf
+
+    path = bundle / WARMUP_FILE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for features in batches:
+            first = {key: value[:1] for key, value in features.inputs.items()}
+            spec = wire.ModelSpec(name=name, signature_name=features.signature)
+            request = wire.PredictRequest(model_spec=spec, inputs=encode_tensors(first))
+            log = wire.PredictionLog(predict_log=wire.PredictLog(request=request))
+            writer.write(log.SerializeToString())
