@@ -14,9 +14,10 @@ from bertbundle.primitives import Encoding, Entity
 __all__ = ["SCHEMES", "Tag", "decode_entities", "detect_scheme", "parse_labels"]
 
 OUTSIDE = "O"
-# Role of each prefix. BMES and BILOU are BIOES with other letters; IO has no begin, so neighbours of one type merge.
+# Role of each prefix. BMES and BILOU are BIOES with other letters; IO knows no beginning, so neighbours of one type
+# merge: also the way to read a model whose B- and I- are not to be relied on.
 SCHEMES: dict[str, dict[str, str]] = {
-    "IO": {"I": "I"},
+    "IO": dict.fromkeys("BIMESLU", "I"),
     "BIO": {"B": "B", "I": "I"},
     "BIOES": {"B": "B", "I": "I", "E": "E", "S": "S"},
     "BMES": {"B": "B", "M": "I", "E": "E", "S": "S"},
@@ -53,11 +54,9 @@ def detect_scheme(labels: Sequence[str]) -> str:
     'IO'
     """
     prefixes = {_split(label)[0] for label in labels} - {""}
-    if prefixes:
-        for name, roles in SCHEMES.items():
-            if prefixes <= roles.keys():
-                return name
-    return "IO"
+    if prefixes <= {"I"}:
+        return "IO"
+    return next((name for name, roles in SCHEMES.items() if name != "IO" and prefixes <= roles.keys()), "IO")
 
 
 def parse_labels(labels: Sequence[str], scheme: str) -> tuple[Tag, ...]:

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from bertbundle.errors import BertBundleError, InputError
-from bertbundle.manifest import Manifest
 from rich.console import Console
 from rich.table import Table
 
+from bertbundle.errors import BertBundleError, InputError
+from bertbundle.manifest import Manifest
 from bertbundle_export.checkpoints import LoadOptions, find_format
 from bertbundle_export.checkpoints.hub import resolve_source
 from bertbundle_export.exporter import DECODINGS, FORMATS, WORD_LABELS, Exported, export_bundle

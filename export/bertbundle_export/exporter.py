@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import tokenizers
+
 from bertbundle.errors import ExportError
 from bertbundle.labels import SCHEMES, detect_scheme, parse_labels
 from bertbundle.manifest import MANIFEST_FILE, TOKENIZER_FILE, Manifest, ParityRow
 from bertbundle.primitives import InputFeatures
 from bertbundle.tokenizer import Tokenizer
-
 from bertbundle_export import bundle, onnx_model, parity, saved_model, warmup
 from bertbundle_export.checkpoints import LoadOptions, load_checkpoint
 from bertbundle_export.checkpoints.hub import resolve_source
@@ -279,13 +279,15 @@ class _Job:
                     directory, self._model, function, signatures=self._signatures, asset_directory=directory
                 )
             with self._report.stage("compare the SavedModel with the source"):
-                rows += parity.compare("saved_model", parity.saved_model_runner(directory), cases)
+                rows += parity.compare(
+                    "saved_model", parity.saved_model_runner(directory), cases, outputs=manifest.outputs
+                )
         if "onnx" in self._options.formats:
             path = directory / "model.onnx"
             with self._report.stage("convert to ONNX"):
                 onnx_model.save_onnx(path, function, inputs=manifest.inputs, outputs=manifest.outputs)
             with self._report.stage("compare the ONNX model with the source"):
-                rows += parity.compare("onnx", parity.onnx_runner(path), cases)
+                rows += parity.compare("onnx", parity.onnx_runner(path), cases, outputs=manifest.outputs)
         return rows
 
     def _finish(

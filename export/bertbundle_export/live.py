@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tokenizers
+
 from bertbundle.errors import CheckpointError
 from bertbundle.manifest import Source
-
 from bertbundle_export import tokenization
 from bertbundle_export.model import SourceModel, bert_inputs, count_parameters
 from bertbundle_export.tasks import TASKS, check_task

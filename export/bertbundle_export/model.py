@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import tokenizers
+
 from bertbundle.errors import ExportError
 from bertbundle.manifest import InputSpec, Source
 

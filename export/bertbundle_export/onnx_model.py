@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from bertbundle.errors import ExportError, OutputNamesError
 from bertbundle.manifest import InputSpec, OutputSpec
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from bertbundle.manifest import BUNDLE_INFO, MANIFEST_FILE, TOKENIZER_FILE, InputSpec, OutputSpec
-
 from bertbundle_export.model import SourceModel, raw_outputs
 from bertbundle_export.tasks import TASKS, Head
 

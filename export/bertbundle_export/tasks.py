@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from bertbundle.errors import ExportError
 
+from bertbundle.errors import ExportError
 from bertbundle_export.viterbi import FORBIDDEN, constraint_tables, outside_index, viterbi_graph, viterbi_reference
 
 __all__ = ["TASKS", "Head", "Task", "check_outputs", "check_task"]

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import tokenizers
-from bertbundle.errors import CheckpointError
 from tokenizers import Regex, normalizers, pre_tokenizers
+
+from bertbundle.errors import CheckpointError
 
 __all__ = ["by_character", "character_tokenizer", "check_tokenizer", "is_lowercase", "load_tokenizer", "special_ids"]
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from bertbundle.labels import Tag, detect_scheme, parse_labels
 
 __all__ = ["FORBIDDEN", "constraint_tables", "outside_index", "viterbi_graph", "viterbi_reference"]

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bertbundle.errors import CheckpointError
-
 from bertbundle_export.checkpoints.huggingface import HuggingFace
 from bertbundle_export.model import SourceModel
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from bertbundle.errors import CheckpointError
 from bertbundle.manifest import Source
-
 from bertbundle_export import tokenization
 from bertbundle_export.checkpoints.weights import (
     WeightFiles,

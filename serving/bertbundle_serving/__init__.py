@@ -1,0 +1,1 @@
+"""The embedded server: TensorFlow Serving's gRPC API over a folder of bundles, without TensorFlow where it can."""

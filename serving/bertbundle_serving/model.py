@@ -1,0 +1,146 @@
+"""A model: the versions of it that are loaded, and how they follow what is on disk."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from bertbundle.errors import BertBundleError
+from bertbundle_serving.config import ModelConfig
+from bertbundle_serving.errors import RequestError
+from bertbundle_serving.runtimes.base import Servable
+from bertbundle_serving.scan import Fingerprint, Scanner, fingerprint
+from bertbundle_serving.version import State, Version, VersionStatus
+
+__all__ = ["Model"]
+
+_logger = logging.getLogger(__name__)
+
+
+class Model:
+    """One model of the server. One thread calls `refresh`; any thread may call the rest.
+
+    Args:
+        config: name, base path, policy and labels.
+        load: loads a version directory and makes it ready for requests; whatever it raises breaks the version.
+    """
+
+    def __init__(self, config: ModelConfig, load: Callable[[Path], Servable]) -> None:
+        self.config = config
+        self._load_directory = load
+        self._scanner = Scanner(config.base_path)
+        self._lock = threading.Lock()
+        self._serving: dict[int, Version] = {}
+        self._statuses: dict[int, VersionStatus] = {}
+        self._broken: dict[int, Fingerprint] = {}
+        self._told_empty = False
+
+    def acquire(self, number: int | None = None) -> Version | None:
+        """Return a version that is available, held for the caller: the newest, or the one with the number."""
+        with self._lock:
+            if number is None:
+                number = max(self._serving, default=-1)
+            version = self._serving.get(number)
+            if version is not None:
+                version.hold()
+            return version
+
+    def statuses(self) -> list[VersionStatus]:
+        """Return the status of every version seen since the start, newest first."""
+        with self._lock:
+            return [self._statuses[number] for number in sorted(self._statuses, reverse=True)]
+
+    def refresh(self) -> None:
+        """Look at the disk once: load what the policy now wants, then unload what it no longer wants.
+
+        A version that does not load counts as absent until its files change: the policy then picks the next best,
+        which is the one that was served before. So a broken version never takes a working one away, and a restart
+        ends where the running server is.
+        """
+        try:
+            found = self._scanner.versions()
+        except OSError as error:
+            _logger.warning("cannot list %s, keeping what is loaded: %s", self.config.base_path, error)
+            return
+        self._tell_empty(found)
+        broken = {number for number in found if self._still_broken(number, found[number])}
+        while missing := self._choose(found, broken) - self._serving.keys():
+            for number in missing:
+                self._set(number, State.START)
+            newest = max(missing)
+            if not self._load(newest, found[newest]):
+                broken.add(newest)
+        self._retire(self._serving.keys() - self._choose(found, broken))
+
+    def close(self) -> None:
+        """Unload everything."""
+        self._retire(set(self._serving))
+
+    def _choose(self, found: dict[int, Path], broken: set[int]) -> frozenset[int]:
+        return self.config.policy.choose(found.keys() - broken)
+
+    def _still_broken(self, number: int, directory: Path) -> bool:
+        return number in self._broken and self._broken[number] == fingerprint(directory)
+
+    def _load(self, number: int, directory: Path) -> bool:
+        # Taken before the load: what changes meanwhile makes it be tried again.
+        seen = fingerprint(directory)
+        self._set(number, State.LOADING)
+        try:
+            servable = self._load_directory(directory)
+        except (BertBundleError, RequestError) as error:
+            _logger.error("model %s version %d did not load: %s", self.config.name, number, error)
+            self._break(number, seen, error)
+            return False
+        except Exception as error:  # whatever breaks one version must not break the server
+            _logger.exception("model %s version %d did not load", self.config.name, number)
+            self._break(number, seen, error)
+            return False
+        self._broken.pop(number, None)
+        self._publish(Version(number, servable, ended=lambda: self._end(number)))
+        return True
+
+    def _break(self, number: int, seen: Fingerprint, error: Exception) -> None:
+        self._broken[number] = seen
+        self._set(number, State.END, *_reason(error))
+
+    def _publish(self, version: Version) -> None:
+        with self._lock:
+            self._serving[version.number] = version
+            self._statuses[version.number] = VersionStatus(version.number, State.AVAILABLE)
+        _logger.info(
+            "model %s version %d available: %s", self.config.name, version.number, version.servable.description
+        )
+
+    def _retire(self, numbers: set[int]) -> None:
+        for number in sorted(numbers):
+            with self._lock:
+                version = self._serving.pop(number)
+                self._statuses[number] = VersionStatus(number, State.UNLOADING)
+            _logger.info("model %s version %d unloading", self.config.name, number)
+            version.release()
+
+    def _set(self, number: int, state: State, code: str = "OK", message: str = "") -> None:
+        with self._lock:
+            self._statuses[number] = VersionStatus(number, state, code, message)
+
+    def _end(self, number: int) -> None:
+        with self._lock:
+            # It may have been loaded again while its last caller still used the old load.
+            if self._statuses[number].state == State.UNLOADING:
+                self._statuses[number] = VersionStatus(number, State.END)
+
+    def _tell_empty(self, found: dict[int, Path]) -> None:
+        if not found and not self._told_empty:
+            _logger.warning("no version of model %s in %s yet", self.config.name, self.config.base_path)
+        self._told_empty = not found
+
+
+def _reason(error: Exception) -> tuple[str, str]:
+    if isinstance(error, RequestError):
+        return error.code, error.message
+    if isinstance(error, BertBundleError):
+        return "FAILED_PRECONDITION", str(error)
+    return "UNKNOWN", f"{type(error).__name__}: {error}"

@@ -1,0 +1,50 @@
+"""The runtimes: one file each, and one row of the table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from bertbundle.errors import ServeError
+from bertbundle_serving.runtimes import onnx, saved_model
+from bertbundle_serving.runtimes.base import Runtime, RuntimeOptions, Servable, SignatureSpec, TensorSpec
+
+__all__ = [
+    "RUNTIMES",
+    "Runtime",
+    "RuntimeOptions",
+    "Servable",
+    "SignatureSpec",
+    "TensorSpec",
+    "loader",
+    "runtime_names",
+]
+
+# In the order of preference of `--runtime auto`.
+RUNTIMES: tuple[Runtime, ...] = (onnx.RUNTIME, saved_model.RUNTIME)
+
+
+def runtime_names() -> tuple[str, ...]:
+    """Return the values that ``--runtime`` takes."""
+    return ("auto", *(runtime.name for runtime in RUNTIMES))
+
+
+def loader(name: str, options: RuntimeOptions) -> Callable[[Path], Servable]:
+    """Return the function that loads a version directory with the named runtime, or with ``"auto"`` the first whose
+    file is there.
+
+    Raises:
+        ServeError: no such runtime; from the function returned: no file that a runtime loads.
+    """
+    candidates = tuple(runtime for runtime in RUNTIMES if name in ("auto", runtime.name))
+    if not candidates:
+        raise ServeError(f"no runtime {name!r}. Choose one of {', '.join(runtime_names())}.")
+
+    def load(directory: Path) -> Servable:
+        for runtime in candidates:
+            if (directory / runtime.marker).is_file():
+                return runtime.load(directory, options)
+        markers = " or ".join(runtime.marker for runtime in candidates)
+        raise ServeError(f"no {markers} in {directory}. Export the bundle there, or choose another --runtime.")
+
+    return load

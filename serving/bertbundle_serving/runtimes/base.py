@@ -1,0 +1,96 @@
+"""What a runtime gives to the rest of the server: arrays in, arrays out, and what it takes and returns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from bertbundle.primitives import Arrays
+
+__all__ = ["Runtime", "RuntimeOptions", "Servable", "SignatureSpec", "TensorSpec"]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One input or output of a signature.
+
+    Attributes:
+        name: its alias in requests and responses.
+        dtype: numpy dtype; object stands for strings (bytes).
+        shape: sizes, None for one that is not fixed; None as a whole if not even the rank is known.
+        feed: name of the tensor in the graph, as GetModelMetadata reports it.
+    """
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int | None, ...] | None
+    feed: str
+
+
+@dataclass(frozen=True, slots=True)
+class SignatureSpec:
+    """One way to call a model.
+
+    Attributes:
+        name: signature name, for example ``"serving_default"``.
+        inputs, outputs: by name.
+        batched: whether the first dimension of every input and output is the same batch.
+    """
+
+    name: str
+    inputs: Mapping[str, TensorSpec]
+    outputs: Mapping[str, TensorSpec]
+    batched: bool = False
+
+
+class Servable(Protocol):
+    """A loaded version of a model. `run` is called from several threads at once."""
+
+    @property
+    def signatures(self) -> Mapping[str, SignatureSpec]:
+        """The signatures by name."""
+
+    @property
+    def description(self) -> str:
+        """Runtime, threads and what else the start-up line tells."""
+
+    def run(self, signature: str, inputs: Arrays, outputs: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
+        """Compute the named outputs from inputs that were checked against the signature.
+
+        Raises:
+            RequestError: the values are refused, for example an id outside the vocabulary.
+        """
+
+    def close(self) -> None:
+        """Free what the servable holds; it is not used any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeOptions:
+    """How to load.
+
+    Attributes:
+        threads: threads of one computation; None takes the cores the process may use.
+    """
+
+    threads: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """One row of the table of runtimes.
+
+    Attributes:
+        name: value of ``--runtime``.
+        marker: the file in a version directory that this runtime loads.
+        load: loads a version directory. May raise anything: the version is then reported as broken.
+    """
+
+    name: str
+    marker: str
+    load: Callable[[Path, RuntimeOptions], Servable]

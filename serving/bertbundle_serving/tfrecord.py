@@ -1,0 +1,72 @@
+"""Read TFRecord files, the format of warmup requests, without TensorFlow."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+__all__ = ["TFRecordError", "crc32c", "masked_crc32c", "read_records"]
+
+_LENGTH = struct.Struct("<Q")
+_CRC = struct.Struct("<I")
+
+
+class TFRecordError(ValueError):
+    """A file that is not a TFRecord file, or one that is cut off or damaged."""
+
+
+def _crc_row(byte: int) -> int:
+    for _ in range(8):
+        # 0x82F63B78: the Castagnoli polynomial, bits reversed (RFC 3720, appendix B.4).
+        byte = (byte >> 1) ^ (0x82F63B78 if byte & 1 else 0)
+    return byte
+
+
+_TABLE = tuple(_crc_row(byte) for byte in range(256))
+
+
+def crc32c(data: bytes) -> int:
+    """Return the CRC-32C (Castagnoli) of some bytes.
+
+    >>> hex(crc32c(b"123456789"))
+    '0xe3069283'
+    """
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc = _TABLE[(crc ^ byte) & 0xFF] ^ (crc >> 8)
+    return crc ^ 0xFFFFFFFF
+
+
+def masked_crc32c(data: bytes) -> int:
+    """Return the CRC as TFRecord stores it: rotated, plus a constant (tensorflow/core/lib/hash/crc32c.h, `Mask`)."""
+    crc = crc32c(data)
+    return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def read_records(path: Path) -> Iterator[bytes]:
+    """Yield the records of a file; each is ``length u64, crc u32 of the length, data, crc u32 of the data``.
+
+    Raises:
+        TFRecordError: the file is cut off, or a checksum does not match.
+        OSError: the file cannot be read.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        while header := file.read(_LENGTH.size):
+            where = f"{path.name} at byte {file.tell() - len(header)}"
+            _check(file, header, _LENGTH.size, where)
+            (length,) = _LENGTH.unpack(header)
+            # Never ask read() for more than there is: it allocates first.
+            data = file.read(min(length, size))
+            _check(file, data, length, where)
+            yield data
+
+
+def _check(file: BinaryIO, data: bytes, length: int, where: str) -> None:
+    stored = file.read(_CRC.size)
+    if len(data) < length or len(stored) < _CRC.size:
+        raise TFRecordError(f"truncated record in {where}")
+    if _CRC.unpack(stored) != (masked_crc32c(data),):
+        raise TFRecordError(f"corrupted record in {where}")

@@ -1,0 +1,140 @@
+"""The `bertbundle-serve` command as a process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.serving.conftest import Bundles, Launch
+
+pytestmark = pytest.mark.slow  # starts processes
+
+COMMAND = [sys.executable, "-m", "bertbundle_serving"]
+
+
+def fail(*flags: str) -> str:
+    """Run a command that must not start, check that it ends with code 2 and no traceback, return its stderr."""
+    result = subprocess.run([*COMMAND, *flags], capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert "Traceback" not in result.stderr
+    return result.stderr
+
+
+def test_start_up_lines(bundles: Bundles, launch: Launch) -> None:
+    """Port 0 picks a port; the first line names it, the next the model, its runtime and threads."""
+    bundles.write(7)
+    server = launch("--model_name=tiny", f"--model_base_path={bundles.base}", "--tensorflow_intra_op_parallelism=1")
+    assert server.banner[0].startswith("bertbundle-serve: listening on 127.0.0.1:")
+    assert server.banner[1] == "bertbundle-serve: model tiny version 7 runtime onnx threads 1"
+    assert server.address().predict_tiny().model_spec.version.value == 7
+
+
+def test_models_from_a_file(bundles: Bundles, launch: Launch, tmp_path: Path) -> None:
+    """A model_config_file may list models and labels."""
+    bundles.write(1)
+    bundles.write(2)
+    (tmp_path / "models.config").write_text(
+        f'model_config_list {{ config {{ name: "tiny" base_path: "{bundles.base}" model_version_policy {{ all {{}} }} '
+        'version_labels { key: "stable" value: 1 } } }'
+    )
+    server = launch(f"--model_config_file={tmp_path / 'models.config'}")
+    assert server.address().statuses().keys() == {1, 2}
+
+
+def test_occupied_port() -> None:
+    """A port in use is one message and exit code 2."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        error = fail(f"--port={port}", f"--model_base_path={Path(__file__).parent}")
+    assert error == (
+        f"bertbundle-serve: cannot listen on 127.0.0.1:{port}: the port is taken or the address is not this "
+        "machine's. Stop what uses it, or give another --port (0 picks a free one) or --host.\n"
+    )
+
+
+def test_two_servers_do_not_share_a_port(bundles: Bundles, launch: Launch) -> None:
+    """A second server on the port of a first does not start."""
+    bundles.write(1)
+    port = launch(f"--model_base_path={bundles.base}").address().port
+    assert "cannot listen" in fail(f"--port={port}", f"--model_base_path={bundles.base}")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        pytest.param([], "no model to serve. Give --model_base_path", id="no-base-path"),
+        pytest.param(["--model_base_path=absent"], "base path absent, which is not a directory", id="absent"),
+        pytest.param(["--model_config_file=absent"], "cannot read --model_config_file absent", id="no-config"),
+        pytest.param(["--model_base_path=.", "--model_name="], "--model_name is empty", id="no-name"),
+        pytest.param(["--rest_port=1"], "unrecognized arguments: --rest_port=1", id="unknown-flag"),
+    ],
+)
+def test_misconfiguration(flags: list[str], message: str) -> None:
+    """What cannot be started says why in one message, with exit code 2."""
+    assert message in fail("--port=0", *flags)
+
+
+def test_malformed_config_file(tmp_path: Path) -> None:
+    """A malformed model_config_file is named, with the place."""
+    path = tmp_path / "models.config"
+    path.write_text("model_config_list {\n  config { nam: }\n}")
+    error = fail("--port=0", f"--model_config_file={path}")
+    assert f"cannot read --model_config_file {path}: 2:12" in error
+
+
+def test_base_path_that_is_a_version(bundles: Bundles) -> None:
+    """A version given as the base path is recognised, and the right path named."""
+    version = bundles.write(1)
+    assert f"Give the directory above it, {bundles.base}." in fail(f"--model_base_path={version}")
+
+
+def test_broken_only_version(bundles: Bundles) -> None:
+    """A server whose only version is broken ends with the reason."""
+    bundles.write(1, warmup=b"not a record")
+    error = fail("--port=0", "--model_name=tiny", f"--model_base_path={bundles.base}")
+    assert "no version of model tiny" in error
+    assert "corrupted record in tf_serving_warmup_requests at byte 0. Mend or remove it." in error
+
+
+def test_broken_warmup_may_be_skipped(bundles: Bundles, launch: Launch) -> None:
+    """Warmup can be switched off."""
+    bundles.write(1, warmup=b"not a record")
+    server = launch("--model_name=tiny", f"--model_base_path={bundles.base}", "--enable_model_warmup=false")
+    assert server.address().predict_tiny().model_spec.version.value == 1
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_signal_drains(bundles: Bundles, launch: Launch, name: str) -> None:
+    """After SIGTERM or SIGINT the calls in flight are answered, then the server ends with code 0."""
+    bundles.write(1, loops=1000, warmup=b"")
+    server = launch("--model_name=tiny", f"--model_base_path={bundles.base}")
+    address = server.address()
+    address.statuses()  # connects, so that the call below is there at once
+    answers: list[Any] = []
+    caller = threading.Thread(target=lambda: answers.append(address.predict_tiny()))
+    caller.start()
+    time.sleep(0.3)
+    assert not answers, "the call must still be running for this test to mean something"
+    os.kill(server.process.pid, getattr(signal, name))
+    caller.join()
+    assert answers[0].model_spec.version.value == 1
+    assert server.process.wait(20) == 0
+
+
+def test_version() -> None:
+    """--version prints the version and ends."""
+    result = subprocess.run([*COMMAND, "--version"], capture_output=True, text=True, check=True)
+    assert result.stdout.startswith("bertbundle-serve ")

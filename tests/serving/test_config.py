@@ -1,0 +1,162 @@
+"""Flags and configuration files, and that their schema is TensorFlow Serving's."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import grpc_tools
+import pytest
+from google.protobuf import descriptor_pb2
+from grpc_tools import protoc
+
+from bertbundle.errors import ServeError
+from bertbundle_serving import _config_pb2 as proto
+from bertbundle_serving.config import read_model_configs
+from bertbundle_serving.flags import parse_flags
+from bertbundle_serving.policy import All, Latest, Policy, Specific
+
+SERVING = Path(__file__).parents[2] / "serving"
+
+
+def read(tmp_path: Path, text: str) -> object:
+    """Read a model_config_file."""
+    path = tmp_path / "models.config"
+    path.write_text(text)
+    return read_model_configs(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "policy"),
+    [
+        pytest.param("", Latest(1), id="default"),
+        pytest.param("model_version_policy { latest {} }", Latest(1), id="latest"),
+        pytest.param("model_version_policy { latest { num_versions: 2 } }", Latest(2), id="latest-2"),
+        pytest.param("model_version_policy { all {} }", All(), id="all"),
+        pytest.param(
+            "model_version_policy { specific { versions: 1 versions: 3 } }", Specific(frozenset({1, 3})), id="specific"
+        ),
+    ],
+)
+def test_config_names_a_policy(tmp_path: Path, text: str, policy: Policy) -> None:
+    """A model's version policy is read."""
+    path = tmp_path / "models.config"
+    path.write_text(
+        'model_config_list { config { name: "bert" base_path: "/models/bert" model_platform: "tensorflow" '
+        f'version_labels {{ key: "stable" value: 1 }} {text} }} }}'
+    )
+    (model,) = read_model_configs(path)
+    assert (model.name, model.base_path, model.policy) == ("bert", Path("/models/bert"), policy)
+    assert model.labels == {"stable": 1}
+
+
+ONE = 'config { name: "a" base_path: "/a" }'
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        pytest.param("model_config_list {", "models.config: ", id="syntax"),
+        pytest.param("models { }", 'no field named "models"', id="unknown-field"),
+        pytest.param("", "it lists no models", id="empty"),
+        pytest.param(f"model_config_list {{ {ONE} {ONE} }}", "Illegal to list model a multiple times", id="twice"),
+        pytest.param('model_config_list { config { base_path: "/a" } }', "a model needs a name", id="no-name"),
+        pytest.param('model_config_list { config { name: "a" } }', "model a has no base_path", id="no-path"),
+        pytest.param(
+            'model_config_list { config { name: "a" base_path: "/a" model_platform: "caffe" } }',
+            "model_platform 'caffe'",
+            id="platform",
+        ),
+        pytest.param(
+            'model_config_list { config { name: "a" base_path: "/a" model_version_policy { specific {} } } }',
+            "at least one version",
+            id="specific-none",
+        ),
+    ],
+)
+def test_malformed_config_is_explained(tmp_path: Path, text: str, message: str) -> None:
+    """A model_config_file that cannot be used says what is wrong with it."""
+    with pytest.raises(ServeError, match=re.escape(message)):
+        read(tmp_path, text)
+
+
+def test_missing_config_is_explained(tmp_path: Path) -> None:
+    """A model_config_file that is not there is named."""
+    with pytest.raises(ServeError, match="absent"):
+        read_model_configs(tmp_path / "absent")
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        pytest.param([], {"port": 8500, "host": "127.0.0.1", "warmup": True, "runtime": "auto"}, id="defaults"),
+        pytest.param(["--port", "1"], {"port": 1}, id="two-words"),
+        pytest.param(["--port=1"], {"port": 1}, id="equals-sign"),
+        pytest.param(["--enable_model_warmup=false"], {"warmup": False}, id="boolean-off"),
+        pytest.param(["--enable_serialization_as_tensor_content"], {"tensor_content": True}, id="boolean-alone"),
+        pytest.param(["--enable_model_warmup", "false", "--port=1"], {"warmup": False}, id="boolean-two-words"),
+        pytest.param(["--file_system_poll_wait_seconds=-1"], {"poll_seconds": -1.0}, id="negative"),
+        pytest.param(["--tensorflow_intra_op_parallelism=3", "--runtime=onnx"], {"threads": 3}, id="threads"),
+        pytest.param(["--tensorflow_intra_op_parallelism=0"], {"threads": None}, id="threads-chosen"),
+    ],
+)
+def test_flags(tmp_path: Path, flags: list[str], expected: dict[str, object]) -> None:
+    """Flags are spelled as TensorFlow Serving's."""
+    options = parse_flags([f"--model_base_path={tmp_path}", *flags])
+    assert {name: getattr(options, name) for name in expected} == expected
+    assert options.models[0].name == "default"
+
+
+@pytest.mark.parametrize(
+    "flag", ["--port=x", "--port=65536", "--grpc_max_threads=0", "--enable_model_warmup=perhaps", "--runtime=torch"]
+)
+def test_malformed_flags_are_refused(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A flag with a value it cannot have ends the command with code 2 and names both."""
+    with pytest.raises(SystemExit) as caught:
+        parse_flags([flag])
+    assert caught.value.code == 2
+    name, value = flag.split("=")
+    error = capsys.readouterr().err
+    assert name in error
+    assert value in error
+
+
+def test_generated_code_is_up_to_date(tmp_path: Path) -> None:
+    """_config_pb2.py is what the .proto says."""
+    output = tmp_path / "descriptors"
+    name = "bertbundle_serving/_config.proto"
+    includes = [f"-I{SERVING}", f"-I{Path(grpc_tools.__file__).parent / '_proto'}"]
+    assert protoc.main(["protoc", *includes, f"--descriptor_set_out={output}", name]) == 0
+    (compiled,) = descriptor_pb2.FileDescriptorSet.FromString(output.read_bytes()).file
+    committed = descriptor_pb2.FileDescriptorProto()
+    proto.DESCRIPTOR.CopyToProto(committed)
+    for file in (compiled, committed):
+        _drop_json_names(file.message_type)
+    assert committed == compiled
+
+
+def _drop_json_names(messages: Any) -> None:
+    """Protoc writes json_name into a descriptor set only; it follows from the name."""
+    for message in messages:
+        for field in message.field:
+            field.ClearField("json_name")
+        _drop_json_names(message.nested_type)
+
+
+def test_model_server_config_is_the_official_one() -> None:
+    """Every field of ModelServerConfig has the official name, number and type."""
+    official = pytest.importorskip("tensorflow_serving.config.model_server_config_pb2")
+    assert _differences(proto.ModelServerConfig.DESCRIPTOR, official.ModelServerConfig.DESCRIPTOR) == []
+
+
+def _differences(ours: Any, theirs: Any) -> list[str]:
+    differences = []
+    for field in ours.fields:
+        other = theirs.fields_by_name.get(field.name)
+        kinds = [(f.number, f.type, f.is_repeated) for f in (field, other) if f is not None]
+        if len(set(kinds)) != 1 or len(kinds) != 2:
+            differences.append(f"{ours.name}.{field.name}")
+        elif field.message_type is not None and other is not None and other.message_type is not None:
+            differences += _differences(field.message_type, other.message_type)
+    return differences

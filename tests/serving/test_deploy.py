@@ -1,0 +1,78 @@
+"""The deployment files are what TensorFlow Serving and Docker Compose read."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from google.protobuf import text_format
+
+from bertbundle_serving import _config_pb2 as proto
+from bertbundle_serving.config import read_model_configs
+
+DEPLOY = Path(__file__).parents[2] / "serving" / "deploy"
+
+
+def compose_text() -> str:
+    """Return the text of the compose file."""
+    return (DEPLOY / "compose.yaml").read_text(encoding="utf-8")
+
+
+def test_compose_follows_the_specification() -> None:
+    """compose.yaml is valid under the Compose specification's own schema."""
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", "--output-format"]
+    result = subprocess.run([*command, "json", DEPLOY / "compose.yaml"], capture_output=True, text=True, check=False)
+    assert json.loads(result.stdout)["status"] == "ok", result.stdout
+
+
+def test_compose_mounts_what_it_names() -> None:
+    """Every configuration file the flags name is mounted, read-only, from a file that is there."""
+    named = set(re.findall(r"--\w+_file=/config/(\S+)", compose_text()))
+    assert named == {"models.config", "batching.config", "monitoring.config"}
+    for name in named:
+        assert f"- ./{name}:/config/{name}:ro" in compose_text()
+        assert (DEPLOY / name).is_file()
+
+
+def test_compose_is_pinned_and_local() -> None:
+    """The image has a version, and the ports are bound to loopback unless a variable says otherwise."""
+    assert re.search(r"image: \$\{TF_SERVING_IMAGE:-tensorflow/serving:\d+\.\d+\.\d+\}", compose_text())
+    published = re.findall(r"- (\S+):(8500|8501):\2", compose_text())
+    assert published == [("${BERTBUNDLE_ADDRESS:-127.0.0.1}", "8500"), ("${BERTBUNDLE_ADDRESS:-127.0.0.1}", "8501")]
+
+
+def test_health_check_asks_for_a_model_that_is_served() -> None:
+    """The health check's default model is in models.config."""
+    asked = re.search(r"MODEL_NAME: \$\{BERTBUNDLE_MODEL:-(\w+)\}", compose_text())
+    assert asked is not None
+    assert asked[1] in {model.name for model in read_model_configs(DEPLOY / "models.config")}
+
+
+def test_models_config_is_official() -> None:
+    """models.config is a ModelServerConfig of the official package, with the newest version served."""
+    official = pytest.importorskip("tensorflow_serving.config.model_server_config_pb2")
+    config = text_format.Parse((DEPLOY / "models.config").read_text(), official.ModelServerConfig())
+    (model,) = config.model_config_list.config
+    assert (model.base_path, model.model_version_policy.latest.num_versions) == ("/models/bert", 1)
+
+
+def test_batching_config() -> None:
+    """batching.config parses (the official package has no BatchingParameters), and padding stays off."""
+    config = text_format.Parse((DEPLOY / "batching.config").read_text(), proto.BatchingParameters())
+    assert not config.pad_variable_length_inputs
+    # TensorFlow refuses requests of more than max_batch_size rows, split or not: it must leave room for splitting.
+    assert config.enable_large_batch_splitting.value
+    assert config.max_execution_batch_size.value < config.max_batch_size.value
+    (threads,) = re.findall(r"--grpc_max_threads=(\d+)", compose_text())
+    assert int(threads) > config.max_execution_batch_size.value
+
+
+def test_monitoring_config() -> None:
+    """monitoring.config parses (the official package has no MonitoringConfig), and switches the metrics on."""
+    config = text_format.Parse((DEPLOY / "monitoring.config").read_text(), proto.MonitoringConfig())
+    assert config.prometheus_config.enable
+    assert config.prometheus_config.path == "/monitoring/prometheus/metrics"
