@@ -1,0 +1,87 @@
+"""What several packages' tests share: data that may be there, and bundles of real weights, exported once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+DATA = Path(os.environ.get("BERTBUNDLE_DATA") or ROOT.parent / "shared")
+"""Data sets and a model that the project does not hold: see CONTRIBUTING.md."""
+
+
+@pytest.fixture(scope="session")
+def shared() -> Callable[[str], Path]:
+    """Give a path in the data directory, or skip the test that needs it."""
+
+    def find(name: str) -> Path:
+        if not (DATA / name).exists():
+            pytest.skip(f"needs {name} in {DATA}; set BERTBUNDLE_DATA to the directory that has it")
+        return DATA / name
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the directory that the session's bundles are exported to."""
+    return tmp_path_factory.mktemp("models")
+
+
+@pytest.fixture(scope="session")
+def tensorflow() -> Any:
+    """Import TensorFlow, without the warnings that its own imports make."""
+    from bertbundle_export._tensorflow import tf
+
+    return tf
+
+
+@pytest.fixture(scope="session")
+def minilm(models: Path, tensorflow: Any) -> Path:
+    """Export the real all-MiniLM-L6-v2; gives the version directory."""
+    del tensorflow
+    from bertbundle_export import export_bundle
+    from real_weights import fetch
+
+    return export_bundle(fetch("all-MiniLM-L6-v2"), name="minilm", output=models, max_length=64).path
+
+
+@pytest.fixture(scope="session")
+def rampart(models: Path, tensorflow: Any) -> Path:
+    """Export the real Rampart tagger as `make demo` does; gives the version directory."""
+    del tensorflow
+    from bertbundle_export import export_bundle
+    from real_weights import fetch
+
+    return export_bundle(
+        fetch("rampart"),
+        name="rampart",
+        output=models,
+        max_length=64,
+        label_scheme="IO",
+        word_labels="first-labelled",
+    ).path
+
+
+@pytest.fixture(scope="session")
+def ner(models: Path, shared: Callable[[str], Path], tensorflow: Any) -> Path:
+    """Export the Chinese NER with constrained decoding; gives the version directory."""
+    return _export_ner("ner", models, shared, tensorflow, "auto")
+
+
+@pytest.fixture(scope="session")
+def ner_argmax(models: Path, shared: Callable[[str], Path], tensorflow: Any) -> Path:
+    """Export the Chinese NER with decoding by argmax; gives the version directory."""
+    return _export_ner("ner_argmax", models, shared, tensorflow, "argmax")
+
+
+def _export_ner(name: str, models: Path, shared: Callable[[str], Path], tensorflow: Any, decoding: str) -> Path:
+    del tensorflow
+    from bertbundle_export import export_bundle
+
+    source = shared("models/resume-ner-3x128")
+    return export_bundle(source, name=name, output=models, characters=True, label_decoding=decoding).path

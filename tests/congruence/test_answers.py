@@ -1,0 +1,164 @@
+"""Answers from real weights, through the client, from every server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bertbundle import Client, GrpcTransport, Manifest
+from bertbundle.tokenizer import Tokenizer, pack
+from ner_data import Sentence, f1, read_sentences, spans, split_sentence
+
+pytestmark = pytest.mark.slow
+
+Serve = Callable[[Path], str]
+GOLDEN = json.loads((Path(__file__).parent / "minilm_golden.json").read_text(encoding="utf-8"))
+
+
+# ---- Chinese NER: the whole ResumeNER test set
+
+
+@pytest.fixture(scope="module")
+def sentences(shared: Callable[[str], Path]) -> list[Sentence]:
+    """Give the test set; sentences over 126 characters are cut after punctuation, for model and client alike."""
+    whole = read_sentences(shared("data/resume-ner/test.char.bmes"))
+    return [piece for sentence in whole for piece in split_sentence(sentence, 126)]
+
+
+@pytest.fixture(scope="module")
+def keras_f1(shared: Callable[[str], Path], sentences: list[Sentence]) -> Callable[[str], float]:
+    """Give the F1 of the Keras model itself, decoded in numpy: no bundle, server or client takes part."""
+    from bertbundle_export.checkpoints import LoadOptions, load_checkpoint
+    from bertbundle_export.model import run_source
+    from bertbundle_export.viterbi import constraint_tables, viterbi_reference
+
+    source = load_checkpoint(shared("models/resume-ner-3x128"), "ner", LoadOptions())
+    vocabulary = source.tokenizer.get_vocab()
+    unknown = vocabulary["[UNK]"]
+    logits = []
+    for sentence in sentences:
+        ids = [vocabulary.get(char.lower(), unknown) for char in sentence.chars]
+        row = np.array([[vocabulary["[CLS]"], *ids, vocabulary["[SEP]"]]], np.int32)
+        inputs = {"input_ids": row, "attention_mask": np.ones_like(row), "token_type_ids": np.zeros_like(row)}
+        logits.append(run_source(source.keras, inputs)["logits"][0, 1:-1])
+    decoders: dict[str, Callable[[Any], Any]] = {
+        "argmax": lambda row: row.argmax(axis=-1),
+        "viterbi": lambda row: viterbi_reference(row, *constraint_tables(source.labels)),
+    }
+
+    def score(decoding: str) -> float:
+        labels = [[source.labels[index] for index in decoders[decoding](row)] for row in logits]
+        return f1([spans(sentence.labels) for sentence in sentences], [lenient_spans(row) for row in labels])
+
+    return score
+
+
+def lenient_spans(labels: Sequence[str]) -> set[tuple[str, int, int]]:
+    """Return spans of BIO labels where an I- without a beginning begins one, as conlleval reads them."""
+    found: list[tuple[str, int, int]] = []
+    before = "O"
+    for index, label in enumerate(labels):
+        if label != "O":
+            goes_on = label[0] == "I" and before[2:] == label[2:]
+            start = found.pop()[1] if goes_on else index
+            found.append((label[2:], start, index + 1))
+        before = label
+    return set(found)
+
+
+def client_f1(address: str, model: str, sentences: list[Sentence]) -> float:
+    """Return the F1 of a served model: its spans are character offsets, one character a token of the data."""
+    with Client(address, model, timeout=300) as client:
+        answers = client.entities(["".join(sentence.chars) for sentence in sentences])
+    predicted = [{(entity.label, entity.start, entity.end) for entity in entities} for entities in answers]
+    return f1([spans(sentence.labels) for sentence in sentences], predicted)
+
+
+def test_constrained_f1(serve: Serve, ner: Path, sentences: list[Sentence], keras_f1: Callable[[str], float]) -> None:
+    """The served model with Viterbi decoding scores what the Keras model does, at least 0.92."""
+    served = client_f1(serve(ner), "ner", sentences)
+    assert round(served, 4) == round(keras_f1("viterbi"), 4)
+    assert served >= 0.92
+
+
+def test_argmax_f1(serve: Serve, ner_argmax: Path, sentences: list[Sentence], keras_f1: Callable[[str], float]) -> None:
+    """The served model with argmax decoding scores what the Keras model does, at least 0.88."""
+    served = client_f1(serve(ner_argmax), "ner_argmax", sentences)
+    assert round(served, 4) == round(keras_f1("argmax"), 4)
+    assert served >= 0.88
+
+
+# ---- MiniLM: sentence embeddings
+
+
+def test_minilm_embeddings(serve: Serve, minilm: Path) -> None:
+    """Sentence embeddings equal PyTorch's, as kept in minilm_golden.json, to 1e-4."""
+    with Client(serve(minilm), "minilm") as client:
+        vectors = client.embed(GOLDEN["sentences"])
+    assert vectors.shape == (3, 384)
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(vectors, np.array(GOLDEN["embeddings"]), rtol=0, atol=1e-4)
+
+
+def test_minilm_published_similarity(serve: Serve, minilm: Path) -> None:
+    """Related sentences are similar and unrelated ones are not, alone or in a batch."""
+    with Client(serve(minilm), "minilm") as client:
+        alone = [client.embed(sentence) for sentence in GOLDEN["sentences"]]
+        batch = client.embed(GOLDEN["sentences"])
+    np.testing.assert_allclose(np.stack(alone), batch, rtol=0, atol=1e-5)
+    cosines = batch @ batch.T
+    assert cosines[0, 1] > 0.5 > 0.1 > cosines[0, 2]
+
+
+# ---- Rampart: personal data
+
+
+def test_rampart_entities(serve: Serve, rampart: Path) -> None:
+    """The tagger finds what shared notes on it say, with offsets into the text as given."""
+    text = "My name is Alex Rivera and I live at 27 Baker Street, Springfield, 62704."
+    with Client(serve(rampart), "rampart") as client:
+        entities = client.entities(text)
+    assert [(entity.label, entity.text) for entity in entities] == [
+        ("GIVEN_NAME", "Alex"),
+        ("SURNAME", "Rivera"),
+        ("BUILDING_NUMBER", "27"),
+        ("STREET_NAME", "Baker Street"),
+        ("CITY", "Springfield"),
+        ("ZIP_CODE", "62704"),
+    ]
+    assert all(text[entity.start : entity.end] == entity.text for entity in entities)
+    assert all(0.5 < entity.score <= 1 for entity in entities)
+
+
+def test_bundle_describes_itself(serve: Serve, rampart: Path) -> None:
+    """The server gives the manifest and tokenizer of the files, to the byte."""
+    transport = GrpcTransport(serve(rampart))
+    answer = transport.predict("rampart", "bundle_info", {"row": np.zeros(2, np.int32)}, timeout=60)
+    transport.close()
+    for name, file in (("manifest", "bundle.json"), ("tokenizer", "tokenizer.json")):
+        assert list(answer.outputs[name]) == [(rampart / file).read_bytes()] * 2
+
+
+def test_length_does_not_matter(serve: Serve, rampart: Path) -> None:
+    """A text gets the same labels and scores from every signature that holds it: padding changes nothing."""
+    text = "My name is Alex Rivera."
+    manifest = Manifest.read(rampart)
+    definition = (rampart / "tokenizer.json").read_text(encoding="utf-8")
+    encodings = Tokenizer(definition, max_length=manifest.max_length).encode([text])
+    transport = GrpcTransport(serve(rampart))
+    answers = {}
+    for signature, length in manifest.signatures.items():
+        features = pack(encodings, signature, length=length, inputs=manifest.inputs)
+        answer = transport.predict("rampart", signature, features.inputs, timeout=60)
+        answers[length] = {name: value[0, : len(encodings[0])] for name, value in answer.outputs.items()}
+    transport.close()
+    shortest = answers[min(answers)]
+    assert shortest["label_ids"].any()
+    for answer_at_length in answers.values():
+        np.testing.assert_array_equal(answer_at_length["label_ids"], shortest["label_ids"])
+        np.testing.assert_allclose(answer_at_length["logits"], shortest["logits"], rtol=0, atol=1e-4)

@@ -1,0 +1,349 @@
+"""The same requests, from the official client library, to every server: the same answers, codes and texts.
+
+The texts are those of a real tensorflow_model_server; where ours says more, the case says what both must say.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.slow
+SECONDS = 60
+
+
+@pytest.fixture(scope="module")
+def apis(tensorflow: Any) -> Any:
+    """Give the official message classes and stubs as one namespace."""
+    del tensorflow
+
+    class Apis:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from tensorflow_serving.apis import (
+                get_model_metadata_pb2,
+                get_model_status_pb2,
+                model_service_pb2_grpc,
+                predict_pb2,
+                prediction_service_pb2_grpc,
+            )
+
+    return Apis
+
+
+def features(rows: int = 2, length: int = 16) -> dict[str, np.ndarray[Any, Any]]:
+    """Return ids that mean something to any BERT vocabulary."""
+    ids = np.full((rows, length), 2003, np.int32)
+    ids[:, :1] = 101
+    ids[:, -1:] = 102
+    return {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
+
+
+@pytest.fixture
+def request_for(apis: Any, tensorflow: Any) -> Callable[..., Any]:
+    """Build an official PredictRequest."""
+
+    def build(
+        inputs: dict[str, np.ndarray[Any, Any]] | None = None, *, signature: str = "length_16", model: str = "minilm"
+    ) -> Any:
+        request = apis.predict_pb2.PredictRequest()
+        request.model_spec.name = model
+        request.model_spec.signature_name = signature
+        for name, value in (features() if inputs is None else inputs).items():
+            request.inputs[name].CopyFrom(tensorflow.make_tensor_proto(value))
+        return request
+
+    return build
+
+
+@dataclass(frozen=True)
+class Case:
+    """A request that is refused: what is done to a good one, and the answer. `text` is a regular expression."""
+
+    id: str
+    change: Callable[[Any, Any], object]
+    code: grpc.StatusCode
+    text: str
+
+
+def _without(name: str) -> Callable[[Any, Any], object]:
+    return lambda request, _: request.inputs.pop(name)
+
+
+def _put(name: str, make: Callable[[], Any]) -> Callable[[Any, Any], object]:
+    return lambda request, tf: request.inputs[name].CopyFrom(tf.make_tensor_proto(make()))
+
+
+def _rename(request: Any, tf: Any) -> None:
+    del tf
+    request.inputs["bogus"].CopyFrom(request.inputs["token_type_ids"])
+    request.inputs.pop("token_type_ids")
+
+
+def _spec(**fields: Any) -> Callable[[Any, Any], object]:
+    def change(request: Any, tf: Any) -> None:
+        del tf
+        for name, value in fields.items():
+            if name == "version":
+                request.model_spec.version.value = value
+            else:
+                setattr(request.model_spec, name, value)
+
+    return change
+
+
+def _filter(*names: str) -> Callable[[Any, Any], object]:
+    return lambda request, _: request.output_filter.extend(names)
+
+
+def _break_content(request: Any, tf: Any) -> None:
+    del tf
+    request.inputs["input_ids"].tensor_content = b"abc"
+
+
+_Code = grpc.StatusCode
+_SIZES = (
+    r"input size does not match signature: {}!=3 len\(\{{{}\}}\) != "
+    r"len\(\{{attention_mask,input_ids,token_type_ids\}}\)"
+)
+CASES = [
+    Case(
+        "no_model_spec",
+        lambda request, _: request.ClearField("model_spec"),
+        _Code.INVALID_ARGUMENT,
+        "Missing ModelSpec",
+    ),
+    Case("empty_name", _spec(name=""), _Code.INVALID_ARGUMENT, r"ModelSpec has no name specified\."),
+    Case(
+        "unknown_label",
+        _spec(version_label="stable"),
+        _Code.INVALID_ARGUMENT,
+        "Unrecognized servable version label: stable",
+    ),
+    Case(
+        "unknown_model",
+        _spec(name="nomodel"),
+        _Code.NOT_FOUND,
+        r"Servable not found for request: Latest\(nomodel\)",
+    ),
+    Case(
+        "unknown_version",
+        _spec(version=99),
+        _Code.NOT_FOUND,
+        r"Servable not found for request: Specific\(minilm, 99\)",
+    ),
+    Case(
+        "unknown_signature",
+        _spec(signature_name="nope"),
+        _Code.FAILED_PRECONDITION,
+        r'Serving signature key "nope" not found\.',
+    ),
+    Case(
+        "missing_input",
+        _without("token_type_ids"),
+        _Code.INVALID_ARGUMENT,
+        _SIZES.format(2, "attention_mask,input_ids")
+        + r"\. Sent extra: \{\}\. Missing but required: \{token_type_ids\}\.",
+    ),
+    Case(
+        "extra_input",
+        _put("bogus", lambda: np.zeros((2, 16), np.int32)),
+        _Code.INVALID_ARGUMENT,
+        _SIZES.format(4, "attention_mask,bogus,input_ids,token_type_ids")
+        + r"\. Sent extra: \{bogus\}\. Missing but required: \{\}\.",
+    ),
+    Case(
+        "renamed_input",
+        _rename,
+        _Code.INVALID_ARGUMENT,
+        r"Signature input alias: token_type_ids\(feed name: .*\) not found in request and no default value provided\. "
+        r"Inputs expected to be in the request \{.*\}, or default input alias set: .*",
+    ),
+    Case("malformed_tensor", _break_content, _Code.INVALID_ARGUMENT, "tensor parsing error: input_ids"),
+    Case(
+        "wrong_dtype",
+        _put("input_ids", lambda: features()["input_ids"].astype(np.int64)),
+        _Code.INVALID_ARGUMENT,
+        r"Expects arg\[\d\] to be int32 but int64 is provided",
+    ),
+    Case(
+        "unknown_output",
+        _filter("nope"),
+        _Code.INVALID_ARGUMENT,
+        r"output tensor alias not found in signature: nope Outputs expected to be in the set "
+        r"\{last_hidden_state,pooler_output,sentence_embedding\}\.",
+    ),
+    Case(
+        "output_twice",
+        _filter("pooler_output", "pooler_output"),
+        _Code.INVALID_ARGUMENT,
+        "duplicate output tensor alias: pooler_output",
+    ),
+    # TensorFlow Serving checks no shapes, but the bundle's graph does: the text is the graph's, ours names the input.
+    Case(
+        "wrong_length",
+        lambda request, tf: [
+            request.inputs[name].CopyFrom(tf.make_tensor_proto(value)) for name, value in features(2, 17).items()
+        ],
+        _Code.INVALID_ARGUMENT,
+        r"(?s).*\b17\b.*\b16\b.*",
+    ),
+    Case(
+        "wrong_rank",
+        _put("input_ids", lambda: np.full(16, 101, np.int32)),
+        _Code.INVALID_ARGUMENT,
+        r"(?s).*\b16\b.*",
+    ),
+    Case(
+        "id_outside_the_vocabulary",
+        _put("input_ids", lambda: np.full((2, 16), 30522, np.int32)),
+        _Code.INVALID_ARGUMENT,
+        r"(?s).*\b30522\b.*",
+    ),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+def test_refused_request(
+    channel: grpc.Channel, apis: Any, tensorflow: Any, request_for: Callable[..., Any], case: Case
+) -> None:
+    """A request that TensorFlow Serving refuses is refused with its code and its text."""
+    request = request_for()
+    case.change(request, tensorflow)
+    stub = apis.prediction_service_pb2_grpc.PredictionServiceStub(channel)
+    with pytest.raises(grpc.RpcError) as caught:
+        stub.Predict(request, timeout=SECONDS)
+    assert caught.value.code() is case.code
+    assert re.fullmatch(case.text, caught.value.details()), caught.value.details()
+
+
+def test_answer_names_model_version_and_signature(
+    channel: grpc.Channel, apis: Any, request_for: Callable[..., Any]
+) -> None:
+    """An answer states the name, the resolved version and the resolved signature; an empty one is serving_default."""
+    stub = apis.prediction_service_pb2_grpc.PredictionServiceStub(channel)
+    answer = stub.Predict(request_for(features(1, 64), signature=""), timeout=SECONDS)
+    spec = answer.model_spec
+    assert (spec.name, spec.version.value, spec.signature_name) == ("minilm", 1, "serving_default")
+
+
+def test_answer_has_every_output_with_its_dtype_and_shape(
+    channel: grpc.Channel, apis: Any, tensorflow: Any, request_for: Callable[..., Any]
+) -> None:
+    """Without a filter all outputs are answered."""
+    stub = apis.prediction_service_pb2_grpc.PredictionServiceStub(channel)
+    answer = stub.Predict(request_for(), timeout=SECONDS)
+    outputs = {name: tensorflow.make_ndarray(value) for name, value in answer.outputs.items()}
+    assert {name: (value.shape, value.dtype.name) for name, value in outputs.items()} == {
+        "last_hidden_state": ((2, 16, 384), "float32"),
+        "pooler_output": ((2, 384), "float32"),
+        "sentence_embedding": ((2, 384), "float32"),
+    }
+
+
+def test_values_are_in_the_val_fields(channel: grpc.Channel, apis: Any, request_for: Callable[..., Any]) -> None:
+    """By default numbers are answered as ``*_val``, not as tensor_content."""
+    stub = apis.prediction_service_pb2_grpc.PredictionServiceStub(channel)
+    tensor = stub.Predict(request_for(), timeout=SECONDS).outputs["pooler_output"]
+    assert len(tensor.float_val) == 2 * 384
+    assert not tensor.tensor_content
+
+
+def test_output_filter(channel: grpc.Channel, apis: Any, request_for: Callable[..., Any]) -> None:
+    """With a filter only the outputs it names are answered."""
+    request = request_for()
+    request.output_filter.append("pooler_output")
+    stub = apis.prediction_service_pb2_grpc.PredictionServiceStub(channel)
+    assert set(stub.Predict(request, timeout=SECONDS).outputs) == {"pooler_output"}
+
+
+def test_batch_of_none(channel: grpc.Channel, apis: Any, request_for: Callable[..., Any]) -> None:
+    """A batch of 0 rows is answered with 0 rows."""
+    stub = apis.prediction_service_pb2_grpc.PredictionServiceStub(channel)
+    answer = stub.Predict(request_for(features(0)), timeout=SECONDS)
+    assert [dim.size for dim in answer.outputs["pooler_output"].tensor_shape.dim] == [0, 384]
+
+
+def test_status(channel: grpc.Channel, apis: Any) -> None:
+    """The one version is AVAILABLE."""
+    request = apis.get_model_status_pb2.GetModelStatusRequest()
+    request.model_spec.name = "minilm"
+    stub = apis.model_service_pb2_grpc.ModelServiceStub(channel)
+    states = stub.GetModelStatus(request, timeout=SECONDS).model_version_status
+    assert [(state.version, state.state, state.status.error_code) for state in states] == [(1, 30, 0)]
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "text"),
+    [
+        pytest.param("nomodel", None, "Could not find any versions of model nomodel", id="model"),
+        pytest.param("minilm", 99, "Could not find version 99 of model minilm", id="version"),
+    ],
+)
+def test_status_of_what_is_not_there(
+    channel: grpc.Channel, apis: Any, name: str, version: int | None, text: str
+) -> None:
+    """The status of an unknown model or version is NOT_FOUND."""
+    request = apis.get_model_status_pb2.GetModelStatusRequest()
+    request.model_spec.name = name
+    if version is not None:
+        request.model_spec.version.value = version
+    with pytest.raises(grpc.RpcError) as caught:
+        apis.model_service_pb2_grpc.ModelServiceStub(channel).GetModelStatus(request, timeout=SECONDS)
+    assert (caught.value.code(), caught.value.details()) == (grpc.StatusCode.NOT_FOUND, text)
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        pytest.param([], "GetModelMetadataRequest must specify at least one metadata_field", id="none"),
+        pytest.param(["foo"], "Metadata field foo is not supported", id="unknown"),
+    ],
+)
+def test_metadata_fields(channel: grpc.Channel, apis: Any, fields: list[str], text: str) -> None:
+    """The metadata field is checked, also before the model is looked up."""
+    request = apis.get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=fields)
+    request.model_spec.name = "minilm"
+    with pytest.raises(grpc.RpcError) as caught:
+        apis.prediction_service_pb2_grpc.PredictionServiceStub(channel).GetModelMetadata(request, timeout=SECONDS)
+    assert (caught.value.code(), caught.value.details()) == (grpc.StatusCode.INVALID_ARGUMENT, text)
+
+
+def test_metadata_lists_the_signatures(channel: grpc.Channel, apis: Any) -> None:
+    """The metadata holds each signature with int32 inputs of its fixed length."""
+    request = apis.get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
+    request.model_spec.name = "minilm"
+    answer = apis.prediction_service_pb2_grpc.PredictionServiceStub(channel).GetModelMetadata(request, timeout=SECONDS)
+    found = apis.get_model_metadata_pb2.SignatureDefMap()
+    assert answer.metadata["signature_def"].Unpack(found)
+    lengths = {
+        name: [dim.size for dim in signature.inputs["input_ids"].tensor_shape.dim]
+        for name, signature in found.signature_def.items()
+        if "input_ids" in signature.inputs
+    }
+    assert lengths == {"length_16": [-1, 16], "length_32": [-1, 32], "serving_default": [-1, 64]}
+    assert all(found.signature_def[name].inputs["input_ids"].dtype == 3 for name in lengths)
+    assert set(found.signature_def["bundle_info"].outputs) == {"manifest", "tokenizer"}
+
+
+def test_outputs_equal_the_source_model(
+    channel: grpc.Channel, apis: Any, tensorflow: Any, request_for: Callable[..., Any]
+) -> None:
+    """Every server computes what the Keras model computes eagerly, to 1e-4."""
+    from bertbundle_export.checkpoints import LoadOptions, load_checkpoint
+    from bertbundle_export.model import run_source
+    from real_weights import fetch
+
+    source = load_checkpoint(fetch("all-MiniLM-L6-v2"), "minilm", LoadOptions())
+    expected = run_source(source.keras, features())
+    stub = apis.prediction_service_pb2_grpc.PredictionServiceStub(channel)
+    answer = stub.Predict(request_for(), timeout=SECONDS)
+    for name, value in expected.items():
+        np.testing.assert_allclose(tensorflow.make_ndarray(answer.outputs[name]), value, rtol=0, atol=1e-4)
