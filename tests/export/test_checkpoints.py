@@ -1,0 +1,263 @@
+"""Checkpoints in every form that they come in, and those that are none."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bertbundle.errors import CheckpointError
+from bertbundle_export.checkpoints import LoadOptions, load_checkpoint
+from bertbundle_export.model import SourceModel, run_source
+from tiny_checkpoints import LABELS, change_config, pytorch_weights, to_pytorch, to_safetensors
+
+pytestmark = pytest.mark.slow
+
+Write = Callable[..., Path]
+
+
+def load(path: Path, **options: Any) -> SourceModel:
+    """Load a checkpoint."""
+    return load_checkpoint(path, str(path), LoadOptions(**options))
+
+
+def logits(path: Path) -> np.ndarray[Any, Any]:
+    """Return what a checkpoint's model answers to a fixed batch."""
+    ids = np.arange(3 * 7, dtype=np.int32).reshape(3, 7) + 5
+    inputs = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
+    return run_source(load(path).keras, inputs)["logits"]
+
+
+FORMS: dict[str, Callable[[Path], None]] = {
+    "safetensors": to_safetensors,
+    "safetensors_sharded": lambda path: to_safetensors(path, shards=3),
+    "safetensors_half": lambda path: to_safetensors(path, dtype=np.float16),
+    "pytorch": to_pytorch,
+    "pytorch_sharded": lambda path: to_pytorch(path, shards=3),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_weights_is_the_same_model(checkpoint: Write, form: str) -> None:
+    """A checkpoint answers the same from whichever files it is read."""
+    if form.startswith("pytorch"):
+        pytest.importorskip("torch", reason="needs torch: make setup-torch")
+    path = checkpoint()
+    expected = logits(path)
+    FORMS[form](path)
+    assert not (path / "tf_model.h5").exists()
+    np.testing.assert_allclose(logits(path), expected, atol=0.02 if form.endswith("half") else 1e-6)
+
+
+def test_sharded_h5(checkpoint: Write) -> None:
+    """TensorFlow's own shards are read."""
+    path = checkpoint()
+    model, whole = load(path).keras, logits(path)
+    (path / "tf_model.h5").unlink()
+    model.save_pretrained(str(path), max_shard_size="20KB")
+    assert (path / "tf_model.h5.index.json").is_file()
+    np.testing.assert_array_equal(logits(path), whole)
+
+
+def test_masked_language_model_gives_features(checkpoint: Write) -> None:
+    """A pre-training checkpoint has no task of its own; its encoder, without a pooler, is there when asked for."""
+    path = checkpoint("BertForMaskedLM")
+    with pytest.raises(CheckpointError, match=r"names no task\. Pass --task"):
+        load(path)
+    model = load(path, task="feature-extraction")
+    ids = np.full((1, 4), 6, np.int32)
+    inputs = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
+    assert set(run_source(model.keras, inputs)) == {"last_hidden_state"}
+
+
+def _break(name: str, change: Callable[[Path], object], message: str, **options: Any) -> Any:
+    return pytest.param(change, options, message, id=name)
+
+
+def _truncate(name: str) -> Callable[[Path], object]:
+    def change(path: Path) -> None:
+        data = (path / name).read_bytes()
+        (path / name).write_bytes(data[: len(data) // 2])
+
+    return change
+
+
+def _drop_tensor(path: Path) -> None:
+    from safetensors.numpy import save_file
+
+    weights = pytorch_weights(path)
+    weights.pop("classifier.bias")
+    (path / "tf_model.h5").unlink()
+    save_file(weights, str(path / "model.safetensors"), metadata={"format": "pt"})
+
+
+def _truncated_safetensors(path: Path) -> None:
+    to_safetensors(path)
+    _truncate("model.safetensors")(path)
+
+
+def _missing_shard(path: Path) -> None:
+    to_safetensors(path, shards=3)
+    (path / "model-00002-of-00003.safetensors").unlink()
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "message"),
+    [
+        _break("no_config", lambda p: (p / "config.json").unlink(), "is not a checkpoint that can be read: found"),
+        _break("config_no_json", lambda p: (p / "config.json").write_text("{"), "config.json is not JSON"),
+        _break("other_model", lambda p: change_config(p, model_type="gpt2"), "model_type 'gpt2', expected 'bert'"),
+        _break("no_size", lambda p: change_config(p, hidden_size=None), "no number for hidden_size"),
+        _break("no_weights", lambda p: (p / "tf_model.h5").unlink(), "no weights: expected model.safetensors"),
+        _break("truncated_h5", _truncate("tf_model.h5"), "cannot be loaded"),
+        _break("truncated_safetensors", _truncated_safetensors, "its header says"),
+        _break("missing_shard", _missing_shard, "names model-00002-of-00003.safetensors, not in"),
+        _break("missing_tensor", _drop_tensor, "no weights for .*classifier"),
+        _break("no_tokenizer", lambda p: (p / "vocab.txt").unlink(), "no tokenizer in"),
+        _break(
+            "other_vocabulary",
+            lambda p: (p / "vocab.txt").write_text("[PAD]\n[UNK]\n"),
+            "do not belong together|tokenizer",
+        ),
+        _break("no_labels", lambda p: change_config(p, id2label=None), "has no labels for token-classification"),
+        _break(
+            "placeholder_labels", lambda p: change_config(p, id2label={"0": "LABEL_0", "1": "LABEL_1"}), "no labels"
+        ),
+        _break("labels_not_numbered", lambda p: change_config(p, id2label={"0": "O", "2": "B-X"}), "not numbered"),
+        _break("fewer_labels", lambda _: None, "cannot be loaded|other shapes|do not fit", labels=("O", "B-X")),
+        _break("other_task", lambda _: None, "no weights for", task="text-classification", labels=LABELS),
+        _break("other_layers", lambda p: change_config(p, num_hidden_layers=3), "no weights for .*layer"),
+        _break(
+            "other_width", lambda p: change_config(p, intermediate_size=32), "cannot be loaded|other shapes|do not fit"
+        ),
+    ],
+)
+def test_what_is_no_checkpoint(
+    checkpoint: Write, change: Callable[[Path], object], options: dict[str, Any], message: str
+) -> None:
+    """A checkpoint that does not hold together is one clear error; nothing is half loaded."""
+    path = checkpoint()
+    change(path)
+    with pytest.raises(CheckpointError, match=message):
+        load(path, **options)
+
+
+def test_pickle_without_torch(checkpoint: Write) -> None:
+    """Without torch a PyTorch pickle is an error that says what to install; nothing else needs torch."""
+    path = checkpoint()
+    (path / "tf_model.h5").unlink()
+    (path / "pytorch_model.bin").write_bytes(b"not looked at")
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from pathlib import Path\n"
+        "from bertbundle_export.checkpoints.weights import read_pytorch\n"
+        f"read_pytorch((Path({str(path / 'pytorch_model.bin')!r}),))\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "CheckpointError: pytorch_model.bin is a PyTorch pickle and needs torch: pip install" in run.stderr
+
+
+def test_pickle_that_is_code(checkpoint: Write) -> None:
+    """A pickle that would run code is refused."""
+    torch = pytest.importorskip("torch", reason="needs torch: make setup-torch")
+    path = checkpoint()
+    (path / "tf_model.h5").unlink()
+    torch.save({"weight": os.system}, path / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match="cannot be read as PyTorch weights"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ("files", "options", "expected"),
+    [
+        pytest.param({}, {}, ("mean", False), id="plain"),
+        pytest.param(
+            {
+                "modules.json": [
+                    {"type": "sentence_transformers.models.Transformer"},
+                    {"type": "x.Pooling"},
+                    {"type": "x.Normalize"},
+                ],
+                "1_Pooling/config.json": {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False},
+            },
+            {},
+            ("cls", True),
+            id="sentence_transformers",
+        ),
+        pytest.param(
+            {"modules.json": [{"type": "x.Normalize"}]}, {"normalize": False}, ("mean", False), id="overridden"
+        ),
+        pytest.param(
+            {"1_Pooling/config.json": {"pooling_mode_cls_token": True}},
+            {"pooling": "mean"},
+            ("mean", False),
+            id="pooling",
+        ),
+    ],
+)
+def test_pooling(checkpoint: Write, files: dict[str, Any], options: dict[str, Any], expected: tuple[str, bool]) -> None:
+    """Pooling and normalisation are what sentence-transformers stored, unless the user says otherwise."""
+    path = checkpoint("BertModel")
+    for name, content in files.items():
+        (path / name).parent.mkdir(exist_ok=True)
+        (path / name).write_text(json.dumps(content), encoding="utf-8")
+    model = load(path, **options)
+    assert (model.pooling, model.normalized) == expected
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        pytest.param({"1_Pooling/config.json": {"pooling_mode_max_tokens": True}}, id="max"),
+        pytest.param({"modules.json": [{"type": "sentence_transformers.models.Dense"}]}, id="dense"),
+    ],
+)
+def test_unknown_pooling(checkpoint: Write, files: dict[str, Any]) -> None:
+    """A sentence embedding that would come out wrong is refused."""
+    path = checkpoint("BertModel")
+    for name, content in files.items():
+        (path / name).parent.mkdir(exist_ok=True)
+        (path / name).write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(CheckpointError, match="Pass --pooling"):
+        load(path)
+
+
+def hub(path: Path, root: Path) -> dict[str, str]:
+    """Put a checkpoint into a hub cache as `acme/tiny`; gives the environment that uses it without a network."""
+    snapshot = root / "hub/models--acme--tiny/snapshots/0123456789abcdef0123456789abcdef01234567"
+    shutil.copytree(path, snapshot)
+    refs = root / "hub/models--acme--tiny/refs"
+    refs.mkdir()
+    (refs / "main").write_text(snapshot.name)
+    return {**os.environ, "HF_HOME": str(root), "HF_HUB_OFFLINE": "1"}
+
+
+def test_hub_name(checkpoint: Write, tmp_path: Path) -> None:
+    """A hub name is found in a cache of the hub's format."""
+    environment = hub(checkpoint(), tmp_path / "home")
+    command = [sys.executable, "-m", "bertbundle_export", "inspect", "acme/tiny", "--json"]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    found = json.loads(run.stdout)
+    assert (found["architecture"], found["layers"], found["task"]) == (
+        "BertForTokenClassification",
+        2,
+        "token-classification",
+    )
+
+
+def test_hub_name_that_cannot_be_had(checkpoint: Write, tmp_path: Path) -> None:
+    """A hub name that is neither a directory nor to be had is one clear error."""
+    environment = hub(checkpoint(), tmp_path / "home")
+    command = [sys.executable, "-m", "bertbundle_export", "inspect", "acme/other"]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 2
+    assert "no directory acme/other, and it cannot be had from the hub" in run.stderr
+    assert "Traceback" not in run.stderr

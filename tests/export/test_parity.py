@@ -1,0 +1,89 @@
+"""The gate that a format passes before it is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bertbundle.errors import ExportError, OutputNamesError, OutputShapeError, ToleranceError
+from bertbundle.manifest import OutputSpec, ParityRow
+from bertbundle.primitives import InputFeatures
+from bertbundle_export.parity import ATOL, RTOL, Case, compare
+
+SPECS = (
+    OutputSpec("logits", "float32", ("batch", "length", "3")),
+    OutputSpec("label_ids", "int32", ("batch", "length")),
+    OutputSpec("pooler_output", "float32", ("batch", "4")),
+)
+Outputs = dict[str, np.ndarray[Any, Any]]
+
+
+def expected() -> Outputs:
+    """Return what the source answers: two rows of length 4, the second one padded by two."""
+    random = np.random.default_rng(0)
+    logits = random.normal(size=(2, 4, 3)).astype(np.float32)
+    pooled = random.normal(size=(2, 4)).astype(np.float32)
+    return {"logits": logits, "label_ids": logits.argmax(-1).astype(np.int32), "pooler_output": pooled}
+
+
+def run(actual: Mapping[str, np.ndarray[Any, Any]]) -> list[ParityRow]:
+    """Compare outputs with the expected ones."""
+    mask = np.array([[1, 1, 1, 1], [1, 1, 0, 0]], np.int32)
+    case = Case(InputFeatures("length_4", {"attention_mask": mask}), expected())
+    return compare("onnx", lambda _: actual, [case], outputs=SPECS)
+
+
+def changed(name: str, index: tuple[int, ...], value: float) -> Outputs:
+    """Return the expected outputs with one value replaced."""
+    outputs = expected()
+    outputs[name][index] = value
+    return outputs
+
+
+def test_equal_outputs_pass() -> None:
+    """Equal outputs give a row each, with zero difference and full agreement."""
+    rows = run(expected())
+    assert [(row.output, row.max_abs, row.agreement, row.rows) for row in rows] == [
+        ("label_ids", 0.0, 1.0, 2),
+        ("logits", 0.0, 1.0, 2),
+        ("pooler_output", 0.0, 1.0, 2),
+    ]
+    assert {(row.rtol, row.atol) for row in rows} == {(RTOL, ATOL)}
+
+
+def test_padding_is_left_out_of_outputs_per_token() -> None:
+    """What stands at padding is nobody's answer; another output with the same sizes is compared whole."""
+    assert all(row.max_abs == 0 for row in run(changed("logits", (1, 3, 0), 100.0)))
+    with pytest.raises(ToleranceError):
+        run(changed("pooler_output", (1, 3), 100.0))
+
+
+def test_difference_is_measured() -> None:
+    """A difference within the tolerance passes, and is stated."""
+    value = float(expected()["logits"][0, 0, 0])
+    row = run(changed("logits", (0, 0, 0), value + 5e-5))[1]
+    assert row.max_abs == pytest.approx(5e-5, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("actual", "error", "message"),
+    [
+        pytest.param({"logits": expected()["logits"]}, OutputNamesError, "has outputs", id="names"),
+        pytest.param(
+            expected() | {"logits": expected()["logits"][:, :3]}, OutputShapeError, r"\[2, 3, 3\]", id="shape"
+        ),
+        pytest.param(
+            expected() | {"logits": expected()["logits"].astype(np.float64)}, OutputShapeError, "float64", id="dtype"
+        ),
+        pytest.param(changed("logits", (0, 0, 0), 7.0), ToleranceError, "differs", id="value"),
+        pytest.param(changed("logits", (0, 0, 0), np.nan), ToleranceError, "not finite", id="nan"),
+        pytest.param(changed("label_ids", (0, 1), 9), ToleranceError, "agree in", id="label"),
+    ],
+)
+def test_what_does_not_pass(actual: Outputs, error: type[ExportError], message: str) -> None:
+    """Other names, shapes, dtypes, values, labels, or no numbers at all are refused."""
+    with pytest.raises(error, match=message):
+        run(actual)
