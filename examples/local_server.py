@@ -6,7 +6,7 @@ import contextlib
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import IO
 
 from bertbundle import ServeError
@@ -15,17 +15,23 @@ _LISTENING = "bertbundle-serve: listening on "
 _STOP_SECONDS = 30
 
 
-@contextlib.contextmanager
-def serving(**flags: object) -> Iterator[str]:
-    """Run ``bertbundle-serve`` on a free port while the context lasts; gives its ``host:port``.
+def serving(**flags: object) -> contextlib.AbstractContextManager[str]:
+    """Run ``bertbundle-serve`` on a free port, see `running`.
 
     Args:
         **flags: the server's flags, for example ``model_name="ner", model_base_path="models/ner"``.
+    """
+    options = [f"--{name}={value}" for name, value in flags.items()]
+    return running([sys.executable, "-m", "bertbundle_serving", "--port=0", *options])
+
+
+@contextlib.contextmanager
+def running(command: Sequence[str]) -> Iterator[str]:
+    """Run a server's command while the context lasts; gives its ``host:port``.
 
     Raises:
         ServeError: the server ended before it listened; the message ends with what it said.
     """
-    command = [sys.executable, "-m", "bertbundle_serving", "--port=0", *(f"--{key}={flags[key]}" for key in flags)]
     with tempfile.TemporaryFile("w+", encoding="utf-8") as log:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
         try:

@@ -35,7 +35,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tensorflow() -> Any:
     """Import TensorFlow, without the warnings that its own imports make."""
-    from bertbundle_export._tensorflow import tf
+    from bertbundle_export.quiet import tf
 
     return tf
 

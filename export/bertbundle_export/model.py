@@ -82,7 +82,7 @@ def run_source(model: Any, inputs: Mapping[str, npt.NDArray[np.int32]]) -> dict[
     Raises:
         ExportError: the model refuses the inputs.
     """
-    from bertbundle_export._tensorflow import tf
+    from bertbundle_export.quiet import tf
 
     try:
         raw = raw_outputs(model, {name: tf.constant(value) for name, value in inputs.items()})

@@ -68,7 +68,7 @@ def _frozen_graph(function: Any) -> tuple[Any, list[str], list[str]]:
 
 def _take_weights(graph_def: Any) -> dict[str, Any]:
     """Replace the large float constants of a graph by placeholders, and return them by tensor name."""
-    from bertbundle_export._tensorflow import tf
+    from bertbundle_export.quiet import tf
 
     weights = {}
     for node in graph_def.node:

@@ -66,7 +66,7 @@ def _cut(encoding: Encoding, length: int) -> Encoding:
 
 def saved_model_runner(path: Path) -> Runner:
     """Load a SavedModel from disk and return a function that runs its signatures."""
-    from bertbundle_export._tensorflow import tf
+    from bertbundle_export.quiet import tf
 
     loaded = tf.saved_model.load(str(path))
 

@@ -24,7 +24,7 @@ def trace(model: SourceModel, head: Head) -> Any:
     Returns:
         A concrete function of the inputs by name (int32 ``[batch, length]``), returning the outputs by name.
     """
-    from bertbundle_export._tensorflow import tf
+    from bertbundle_export.quiet import tf
 
     specs = [tf.TensorSpec([None, None], spec.dtype, name=spec.name) for spec in model.inputs]
     graph = TASKS[model.task].graph
@@ -65,7 +65,7 @@ def save_model(
         asset_directory: holds bundle.json and tokenizer.json, copied to ``assets/``. The graph reads them there when
             `bundle_info` is called, so that bundle.json may be rewritten once parity is known.
     """
-    from bertbundle_export._tensorflow import tf
+    from bertbundle_export.quiet import tf
 
     module = tf.Module()
     module.weights = list(model.keras.variables)  # saved by name of the module: not layer by layer, which takes longer
@@ -78,7 +78,7 @@ def save_model(
 
 
 def _fixed_length(function: Any, inputs: Sequence[InputSpec], length: int) -> Any:
-    from bertbundle_export._tensorflow import tf
+    from bertbundle_export.quiet import tf
 
     shapes = {name: _at_length(tensor.shape, length) for name, tensor in function.structured_outputs.items()}
 
@@ -94,7 +94,7 @@ def _at_length(shape: Any, length: int) -> list[int | None]:
 
 
 def _bundle_info(module: Any) -> Any:
-    from bertbundle_export._tensorflow import tf
+    from bertbundle_export.quiet import tf
 
     def bundle_info(row: Any) -> dict[str, Any]:
         files = {"manifest": module.manifest, "tokenizer": module.tokenizer}
@@ -104,6 +104,6 @@ def _bundle_info(module: Any) -> Any:
 
 
 def _concrete(function: Callable[..., Any], specs: list[Any]) -> Any:
-    from bertbundle_export._tensorflow import tf
+    from bertbundle_export.quiet import tf
 
     return tf.function(function, input_signature=specs, autograph=False).get_concrete_function()

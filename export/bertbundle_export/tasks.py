@@ -54,7 +54,7 @@ class Task:
 
 
 def _label_graph(raw: Tensors, inputs: Tensors, head: Head) -> dict[str, Any]:
-    from bertbundle_export._tensorflow import tf
+    from bertbundle_export.quiet import tf
 
     logits = tf.cast(raw["logits"], tf.float32)
     if head.label_decoding == "viterbi":
@@ -69,7 +69,7 @@ def _label_graph(raw: Tensors, inputs: Tensors, head: Head) -> dict[str, Any]:
 
 def _outside_at_special_graph(emissions: Any, input_ids: Any, head: Head) -> Any:
     """Let special tokens and padding be outside only: entities begin and end within the text."""
-    from bertbundle_export._tensorflow import tf
+    from bertbundle_export.quiet import tf
 
     row = _outside_row(head)
     if row is None:
@@ -105,7 +105,7 @@ def _label_reference(raw: Arrays, inputs: Arrays, head: Head) -> dict[str, npt.N
 
 
 def _class_graph(raw: Tensors, inputs: Tensors, head: Head) -> dict[str, Any]:
-    from bertbundle_export._tensorflow import tf
+    from bertbundle_export.quiet import tf
 
     del inputs
     logits = tf.cast(raw["logits"], tf.float32)
@@ -125,7 +125,7 @@ _MIN_TOKENS, _MIN_NORM = 1e-9, 1e-12
 
 
 def _feature_graph(raw: Tensors, inputs: Tensors, head: Head) -> dict[str, Any]:
-    from bertbundle_export._tensorflow import tf
+    from bertbundle_export.quiet import tf
 
     hidden = tf.cast(raw["last_hidden_state"], tf.float32)
     if head.pooling == "mean":
@@ -190,7 +190,7 @@ def check_task(name: str) -> Task:
 
 
 def check_outputs(raw: Arrays, task: str, labels: tuple[str, ...]) -> None:
-    """Check that a model returns what its task is made from, with one column per label.
+    """Check that a model returns what its task is made from: numbers, with one column per label.
 
     Raises:
         ExportError: it does not.
@@ -198,6 +198,8 @@ def check_outputs(raw: Arrays, task: str, labels: tuple[str, ...]) -> None:
     row = check_task(task)
     if row.needs not in raw:
         raise ExportError(f"task {task} needs the model's {row.needs}, the model returns {', '.join(raw) or 'none'}.")
+    if not np.isfinite(raw[row.needs]).all():
+        raise ExportError(f"the model's {row.needs} has values that are not finite on real texts. Check its weights.")
     columns = raw[row.needs].shape[-1]
     if row.has_labels and columns != len(labels):
         raise ExportError(f"the model has {columns} classes, {len(labels)} labels were given: {', '.join(labels)}.")

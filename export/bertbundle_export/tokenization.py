@@ -28,7 +28,7 @@ def load_tokenizer(path: Path, *, lowercase: bool | None = None) -> tokenizers.T
     Raises:
         CheckpointError: neither file is there, or it cannot be read.
     """
-    from bertbundle_export._tensorflow import transformers
+    from bertbundle_export.quiet import transformers
 
     directory = path if path.is_dir() else path.parent
     vocab = directory / "vocab.txt" if path.is_dir() else path

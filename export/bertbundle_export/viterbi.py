@@ -94,7 +94,7 @@ def viterbi_graph(emissions: Any, start: Floats, transitions: Floats) -> Any:
     Returns:
         Int32 tensor of label ids, ``[batch, length]``.
     """
-    from bertbundle_export._tensorflow import tf
+    from bertbundle_export.quiet import tf
 
     steps = tf.transpose(emissions, [1, 0, 2])
     length, labels = tf.shape(steps)[0], start.shape[0]
@@ -121,7 +121,7 @@ def viterbi_graph(emissions: Any, start: Floats, transitions: Floats) -> Any:
 
 def _loop(length: Any, body: Any, state: Any, state_shape: list[int | None], written: Any) -> Any:
     """Run `body` for each step from 0 to length; TF Serving sees one functional While."""
-    from bertbundle_export._tensorflow import tf
+    from bertbundle_export.quiet import tf
 
     shapes = (tf.TensorShape([]), tf.TensorShape(state_shape), tf.TensorShape(None))
     return tf.while_loop(lambda step, *_: step < length, body, (0, state, written), shape_invariants=shapes)

@@ -23,7 +23,7 @@ def write_warmup(bundle: Path, name: str, batches: Sequence[InputFeatures]) -> N
         name: model name.
         batches: one per signature.
     """
-    from bertbundle_export._tensorflow import tf
+    from bertbundle_export.quiet import tf
 
     path = bundle / WARMUP_FILE
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -187,7 +187,7 @@ def _weights(path: Path) -> WeightFiles:
 
 
 def _load_model(path: Path, task: str, labels: int) -> Any:
-    from bertbundle_export._tensorflow import transformers
+    from bertbundle_export.quiet import transformers
 
     weights = _weights(path)
     options = {"num_labels": labels} if labels else {}

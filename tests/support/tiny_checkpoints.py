@@ -29,7 +29,7 @@ def write_checkpoint(
     **config: Any,
 ) -> Path:
     """Write a two-layer BERT with random weights as a Hugging Face directory with tf_model.h5; return its path."""
-    from bertbundle_export._tensorflow import tf, transformers
+    from bertbundle_export.quiet import tf, transformers
 
     tf.random.set_seed(0)
     settings = {

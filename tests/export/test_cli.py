@@ -1,0 +1,97 @@
+"""The export command as a user meets it: one message for a mistake, a summary for a success."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tiny_checkpoints import change_config
+
+pytestmark = pytest.mark.slow
+
+Write = Callable[..., Path]
+
+
+def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the command in a process of its own."""
+    command = [sys.executable, "-m", "bertbundle_export", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
+
+
+def test_export_prints_stages_and_a_summary(checkpoint: Write, tmp_path: Path) -> None:
+    """Stages go to stderr as they pass; the summary with parity figures and the bundle's path goes to stdout."""
+    done = run(checkpoint(), "--name", "tiny", "--output", tmp_path / "models", "--lengths", "16")
+    assert done.returncode == 0, done.stderr
+    for stage in ("load the checkpoint", "trace", "write the SavedModel", "convert to ONNX", "compare the ONNX model"):
+        assert stage in done.stderr
+    assert "compared with the source model" in done.stdout
+    assert "label_scores" in done.stdout
+    assert done.stdout.rstrip().endswith(f"bundle: {tmp_path}/models/tiny/1")
+    for noise in ("WARNING", "cuda", "oneDNN", "deprecated"):
+        assert noise not in done.stderr
+
+
+def test_inspect(checkpoint: Write) -> None:
+    """`inspect` says what a checkpoint is."""
+    done = run("inspect", checkpoint(), "--json")
+    found = json.loads(done.stdout)
+    assert (found["weights"], found["layers"], found["lowercase"]) == ("tf_h5: tf_model.h5", 2, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        pytest.param(["no/such/dir", "--name", "x"], "no file or directory no/such/dir", id="no_directory"),
+        pytest.param(["./missing", "--name", "x"], "no file or directory ./missing", id="no_path"),
+        pytest.param([".", "--name", "x"], "is not a checkpoint that can be read: found", id="no_checkpoint"),
+        pytest.param(["checkpoint", "--name", "../x"], "cannot be a model name", id="name"),
+        pytest.param(["checkpoint", "--name", "x", "--max-length", "512"], "max_position_embeddings 48", id="length"),
+        pytest.param(["checkpoint", "--name", "x", "--lengths", "1"], "length 1 cannot be", id="short"),
+        pytest.param(["checkpoint", "--name", "x", "--lengths", "a,b"], "expected numbers like", id="no_numbers"),
+        pytest.param(
+            ["checkpoint", "--name", "x", "--texts", "none.txt"], "--texts none.txt cannot be read", id="texts"
+        ),
+        pytest.param(["checkpoint", "--name", "x", "--labels", "O,B-X"], "checkpoint", id="labels"),
+    ],
+)
+def test_mistakes(checkpoint: Write, tmp_path: Path, arguments: list[str], message: str) -> None:
+    """A mistake is one message, exit code 2, no traceback, and no directory."""
+    checkpoint()
+    done = run(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list((tmp_path / "models").rglob("*")) == [] if (tmp_path / "models").exists() else True
+
+
+def test_labels_missing(checkpoint: Write, tmp_path: Path) -> None:
+    """A tagger without labels is refused, and the way out that the message names works."""
+    source = checkpoint(labels=("O", "B-X", "I-X"))
+    change_config(source, id2label=None, label2id=None)
+    done = run(source, "--name", "x", "--output", tmp_path / "models")
+    assert done.returncode == 2
+    assert "Pass --labels" in done.stderr
+    options = ["--output", tmp_path / "models", "--labels", "O,B-X,I-X", "--formats", "onnx", "--max-length", "16"]
+    assert run(source, "--name", "x", *options).returncode == 0
+
+
+def test_terminated_export_leaves_nothing(checkpoint: Write, tmp_path: Path) -> None:
+    """SIGTERM in the middle of an export removes what was written so far."""
+    output = tmp_path / "models"
+    command = [sys.executable, "-m", "bertbundle_export", str(checkpoint()), "--name", "x", "--output", str(output)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ})
+    deadline = time.monotonic() + 120
+    while not list(output.glob(".bertbundle-export-*/bundle")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 128 + signal.SIGTERM
+    assert list(output.rglob("*")) == []
