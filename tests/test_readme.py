@@ -1,0 +1,131 @@
+"""Every command of the README does what it says."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from local_server import serving
+from tiny_checkpoints import write_checkpoint
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, flags=re.DOTALL)
+COMMANDS = [line for language, text in BLOCKS if language == "sh" for line in text.splitlines() if line]
+# Run by something else than this file: make test by CI, the wheel alone by tests/clients/test_wheel.py.
+ELSEWHERE = {"make test", "pip install ./clients"}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, tensorflow: object) -> Path:
+    """Give a directory with a tagger at the README's path."""
+    del tensorflow
+    directory = tmp_path_factory.mktemp("readme")
+    write_checkpoint(directory / "path/to/checkpoint")
+    return directory
+
+
+def run(command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run a shell command with the project's commands on the path."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path}
+    return subprocess.run(command, shell=True, cwd=cwd, env=environment, capture_output=True, text=True, check=False)  # noqa: S602
+
+
+def commands(start: str) -> list[str]:
+    """Return the README's commands that begin so."""
+    return [command for command in COMMANDS if command.startswith(start)]
+
+
+def test_every_command_has_a_test() -> None:
+    """No command is in the README that no test runs."""
+    known = ("make demo", "make serve-container", "bertbundle-export ", "bertbundle-serve ", "bertbundle ")
+    assert [command for command in COMMANDS if command not in ELSEWHERE and not command.startswith(known)] == []
+
+
+def test_make_targets_exist() -> None:
+    """Every make target that the README names is there."""
+    targets = set(re.findall(r"make ([a-z-]+)", README))
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert {name for name in targets if not re.search(rf"^{name}:", makefile, flags=re.MULTILINE)} == set()
+
+
+@pytest.fixture(scope="module")
+def exported(place: Path) -> Path:
+    """Run the README's export commands, in order."""
+    for command in commands("bertbundle-export "):
+        done = run(command, place)
+        assert done.returncode == 0, done.stderr
+    assert (place / "models/my-model/1/model.onnx").is_file()
+    return place
+
+
+@pytest.fixture(scope="module")
+def address(exported: Path) -> Iterator[str]:
+    """Run the README's server with its flags, on a free port."""
+    (command,) = commands("bertbundle-serve ")
+    flags = dict(re.findall(r"--(\w+) (\S+)", command))
+    assert flags.pop("port") == "8500"
+    flags["model_base_path"] = str(exported / flags["model_base_path"])
+    with serving(**flags) as found:
+        yield found
+
+
+@pytest.mark.parametrize("command", commands("bertbundle "))
+def test_ask(address: str, exported: Path, command: str) -> None:
+    """The README's questions are answered."""
+    done = run(command.replace("localhost:8500", address), exported)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+def test_python_blocks(address: str, exported: Path) -> None:
+    """The README's Python runs: the export of a live model, and the client."""
+    from bertbundle_export.checkpoints import LoadOptions, load_checkpoint
+
+    export, client = (text for language, text in BLOCKS if language == "python")
+    labels = 'labels=["O", "B-PER", "I-PER"]'
+    assert labels in export
+    export = export.replace(labels, 'labels=["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]')
+    source = exported / "path/to/checkpoint"
+    (exported / "path/to/vocab.txt").write_bytes((source / "vocab.txt").read_bytes())
+    model = load_checkpoint(source, "x", LoadOptions()).keras
+    before = Path.cwd()
+    os.chdir(exported)
+    try:
+        exec(export, {"model": model})  # noqa: S102
+        exec(client.replace("localhost:8500", address), {})  # noqa: S102
+    finally:
+        os.chdir(before)
+    assert (exported / "models/my-model/2/bundle.json").is_file()
+
+
+def test_make_demo(tmp_path: Path) -> None:
+    """`make demo` shows parity, entities with offsets, similarities and the bundles' path, and leaves no process."""
+    done = run(f"make --no-print-directory demo MODELS={tmp_path}/models VENV={Path(sys.prefix)}", ROOT)
+    assert done.returncode == 0, done.stderr
+    for shown in ("compared with the source model", "CC BY 4.0", "AVAILABLE", "GIVEN_NAME", "Springfield", "cosine"):
+        assert shown in done.stdout
+    assert re.search(r"CITY +Springfield +[01]\.\d{4} +54 +65", done.stdout)
+    assert f"{tmp_path}/models/pii" in done.stdout
+    processes = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    assert str(tmp_path) not in processes
+
+
+def test_make_serve_container() -> None:
+    """`make serve-container` starts the compose file; without a Docker engine it is checked as far as that goes."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert "docker compose -f serving/deploy/compose.yaml up" in makefile
+    if shutil.which("docker") is None or run("docker info", ROOT).returncode:
+        pytest.skip("needs a Docker engine; tests/serving/test_deploy.py parses the files with their schemas")
+    done = run("docker compose -f serving/deploy/compose.yaml config --quiet", ROOT)
+    assert done.returncode == 0, done.stderr
