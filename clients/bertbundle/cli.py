@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import json
+import math
+import os
 import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -28,23 +32,35 @@ USER_ERROR = 2
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code: 0, or 2 with one message on stderr."""
     options = _parser().parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # an answer that the terminal cannot show is escaped, not lost
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         with _client(options) as client:
             for line in options.run(client, options):
                 print(line)
+        sys.stdout.flush()
     except BertBundleError as error:
         print(f"bertbundle: {error}", file=sys.stderr)
         return USER_ERROR
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # the reader of our output has gone, `| head`
-        sys.stderr.close()
+        # Python flushes once more at its end: to nowhere. Source: the note on SIGPIPE in the docs of `signal`.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return 0
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, as every other error of the command."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the message and exit with code 2."""
+        self.exit(USER_ERROR, f"{self.prog}: {message}. See {self.prog} --help.\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="bertbundle", description="Ask a served BERT bundle.")
+    parser = _Parser(prog="bertbundle", description="Ask a served BERT bundle.")
     parser.add_argument("--version", action="version", version=f"bertbundle {bertbundle.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     predict = _add(commands, "predict", _predict, "answer texts: entities, classes or embeddings, as the model does")
@@ -65,9 +81,9 @@ def _add(commands: Any, name: str, run: Callable[..., Iterable[str]], text: str)
     parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text.capitalize() + ".")
     parser.set_defaults(run=run)
     parser.add_argument(
-        "--server", default="localhost:8500", metavar="HOST:PORT", help="gRPC port (default: %(default)s)"
+        "--server", type=_name, default="localhost:8500", metavar="HOST:PORT", help="gRPC port (default: %(default)s)"
     )
-    parser.add_argument("--model", required=True, metavar="NAME", help="model name")
+    parser.add_argument("--model", type=_name, required=True, metavar="NAME", help="model name")
     parser.add_argument("--timeout", type=_seconds, default=30.0, metavar="SECONDS", help="default: %(default)s")
     parser.add_argument("--tls", action="store_true", help="connect with TLS")
     parser.add_argument("--ca", type=Path, metavar="FILE", help="PEM file of the authorities to trust; implies --tls")
@@ -75,11 +91,21 @@ def _add(commands: Any, name: str, run: Callable[..., Iterable[str]], text: str)
     return parser
 
 
+def _name(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("expected a name, got nothing")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise argparse.ArgumentTypeError(f"{text!a} is not valid Unicode") from error
+    return text
+
+
 def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 < seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a positive number of seconds, got {text}")
-    return seconds
+    with contextlib.suppress(ValueError):
+        if 0 < float(text) < math.inf:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"expected a positive number of seconds, got {text!r}")
 
 
 def _client(options: argparse.Namespace) -> Client:
@@ -89,6 +115,8 @@ def _client(options: argparse.Namespace) -> Client:
             tls = Tls(root_certificates=options.ca.read_bytes() if options.ca else None)
         except OSError as error:
             raise InputError(f"--ca {options.ca} cannot be read: {error.strerror}.") from error
+        except ValueError as error:
+            raise InputError(f"--ca {options.ca} is not usable: {error}.") from error
     return Client(options.server, options.model, timeout=options.timeout, tls=tls)
 
 
@@ -96,7 +124,7 @@ def _client(options: argparse.Namespace) -> Client:
 
 
 def _predict(client: Client, options: argparse.Namespace) -> Iterable[str]:
-    texts = options.texts or [line.rstrip("\r\n") for line in sys.stdin]
+    texts = options.texts or _lines()
     if not texts:
         raise InputError("no text was given. Pass one as an argument, or lines on standard input.")
     task = client.manifest().task
@@ -112,6 +140,13 @@ def _predict(client: Client, options: argparse.Namespace) -> Iterable[str]:
     return table(texts, results)
 
 
+def _lines() -> list[str]:
+    try:
+        return [line.rstrip("\r\n") for line in sys.stdin]
+    except UnicodeDecodeError as error:
+        raise InputError(f"standard input is not {error.encoding}: {error.reason}. Convert it first.") from error
+
+
 def _json_line(text: str, result: Any) -> str:
     if isinstance(result, list):
         fields: dict[str, Any] = {"entities": [entity.to_dict() for entity in result]}
@@ -119,7 +154,7 @@ def _json_line(text: str, result: Any) -> str:
         fields = result.to_dict()
     else:
         fields = {"embedding": [round(float(value), 7) for value in result]}
-    return json.dumps({"text": text, **fields}, ensure_ascii=False)
+    return _dumps({"text": text, **fields})
 
 
 def _entity_table(texts: Sequence[str], results: Sequence[list[Entity]]) -> Iterable[str]:
@@ -166,13 +201,18 @@ _ASK: dict[str, tuple[Callable[..., Any], Callable[..., Iterable[str]]]] = {
 }
 
 
+def _dumps(value: Any) -> str:
+    """Return one line of JSON that standard output can hold."""
+    return json.dumps(value, ensure_ascii=sys.stdout.encoding.lower() not in ("utf-8", "utf8"))
+
+
 # ---- info and status
 
 
 def _info(client: Client, options: argparse.Namespace) -> Iterable[str]:
     manifest = client.manifest()
     if options.json:
-        return [json.dumps(json.loads(manifest.to_json()), ensure_ascii=False)]
+        return [_dumps(json.loads(manifest.to_json()))]
     return [*_table(("", ""), _facts(manifest)), "", *_parity_table(manifest)]
 
 
@@ -205,7 +245,7 @@ def _status(client: Client, options: argparse.Namespace) -> Iterable[str]:
     states = client.status()
     if options.json:
         return [
-            json.dumps({"version": s.version, "state": s.state, "error": s.error_code, "message": s.error_message})
+            _dumps({"version": s.version, "state": s.state, "error": s.error_code, "message": s.error_message})
             for s in states
         ]
     rows = [(str(s.version), s.state, s.error_code, s.error_message) for s in states]
@@ -230,7 +270,13 @@ def _printable(text: str) -> str:
 
 
 def _width(text: str) -> int:
-    return sum(2 if unicodedata.east_asian_width(char) in "WF" else not unicodedata.combining(char) for char in text)
+    return sum(_char_width(char) for char in text)
+
+
+def _char_width(char: str) -> int:
+    if unicodedata.category(char) in ("Mn", "Me"):  # marks upon the character before
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
 
 
 def _pad(cell: str, width: int) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from bertbundle.errors import DeadlineExceeded
-from bertbundle.flows import Flow, Session
+from bertbundle.errors import DeadlineExceeded, InvalidRequest, SignatureNotFound
+from bertbundle.flows import Call, Flow, Session
 from bertbundle.manifest import Manifest
 from bertbundle.primitives import Classification, Entity, VersionStatus
 from bertbundle.tokenizer import Text
@@ -49,7 +50,7 @@ class Client:
             tls: secure the connection with it; None for plain text.
             transport: use this connection instead of opening one to `server`.
         """
-        if timeout <= 0:
+        if not 0 < timeout < math.inf:
             raise ValueError(f"timeout must be a positive number of seconds, got {timeout}")
         self._transport = transport or GrpcTransport(server, tls=tls)
         self._session = Session(model)
@@ -149,16 +150,19 @@ class Client:
         try:
             call = next(flow)
             while True:
-                prediction = self._transport.predict(
-                    self._session.model,
-                    call.signature,
-                    call.inputs,
-                    outputs=call.outputs,
-                    timeout=self._left(deadline),
-                )
-                call = flow.send(prediction)
+                call = self._step(flow, call, self._left(deadline))
         except StopIteration as stop:
             return stop.value  # type: ignore[no-any-return]
+
+    def _step(self, flow: Flow[T], call: Call, timeout: float) -> Call:
+        """Make one call and hand the flow its answer, or a refusal that it may know what to do about."""
+        try:
+            prediction = self._transport.predict(
+                self._session.model, call.signature, call.inputs, outputs=call.outputs, timeout=timeout
+            )
+        except (InvalidRequest, SignatureNotFound) as error:
+            return flow.throw(error)
+        return flow.send(prediction)
 
     def _left(self, deadline: float) -> float:
         left = deadline - time.monotonic()

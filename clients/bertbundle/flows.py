@@ -13,7 +13,7 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from bertbundle.errors import InputError, ManifestError, ServerError
+from bertbundle.errors import InputError, InvalidRequest, ManifestError, ServerError, SignatureNotFound
 from bertbundle.labels import Tag, decode_entities, parse_labels
 from bertbundle.manifest import BUNDLE_INFO, Manifest
 from bertbundle.primitives import Arrays, Classification, Encoding, Entity, Prediction
@@ -56,23 +56,27 @@ class _Decoder:
     method: str
     outputs: tuple[str, ...]
     decode: Callable[[_Held, Text, Encoding, Arrays], Any]
+    takes_pairs: bool = False
 
 
 def _entities(held: _Held, text: Text, encoding: Encoding, row: Arrays) -> list[Entity]:
-    if isinstance(text, tuple):
-        raise TypeError("entities are found in single texts, got a pair")
     labels, scores = row["label_ids"], row["label_scores"]
+    if labels.ndim != 1 or labels.shape != scores.shape or len(labels) < len(encoding):
+        shapes = f"{list(labels.shape)} and {list(scores.shape)}"
+        raise ServerError(f"the server answered rows of {shapes} for label_ids and label_scores of {len(encoding)}.")
     size = len(held.tags)
     if labels.size and not 0 <= labels.min() <= labels.max() < size:
         raise ServerError(f"label_ids outside [0, {size}): the server's model and its manifest disagree.")
-    word_labels = held.manifest.word_labels
-    return decode_entities(text, encoding, labels.tolist(), scores.tolist(), tags=held.tags, word_labels=word_labels)
+    rule = held.manifest.word_labels
+    return decode_entities(str(text), encoding, labels.tolist(), scores.tolist(), tags=held.tags, word_labels=rule)
 
 
 def _classification(held: _Held, text: Text, encoding: Encoding, row: Arrays) -> Classification:
     del text, encoding
-    pairs = zip(held.manifest.labels, row["scores"].tolist(), strict=True)
-    scores = dict(sorted(pairs, key=lambda pair: -pair[1]))
+    values, labels = row["scores"], held.manifest.labels
+    if values.shape != (len(labels),):
+        raise ServerError(f"the server answered scores {list(values.shape)} per text for {len(labels)} labels.")
+    scores = dict(sorted(zip(labels, values.tolist(), strict=True), key=lambda pair: -pair[1]))
     best = next(iter(scores))
     holding = tuple(label for label, score in scores.items() if score >= _THRESHOLD)
     return Classification(best, scores[best], holding if held.manifest.multi_label else (best,), scores)
@@ -80,12 +84,15 @@ def _classification(held: _Held, text: Text, encoding: Encoding, row: Arrays) ->
 
 def _embedding(held: _Held, text: Text, encoding: Encoding, row: Arrays) -> npt.NDArray[np.float32]:
     del held, text, encoding
-    return row["sentence_embedding"]
+    vector = row["sentence_embedding"]
+    if vector.ndim != 1:
+        raise ServerError(f"the server answered shape {list(vector.shape)} per text for sentence_embedding.")
+    return vector.astype(np.float32, copy=False)
 
 
 _DECODERS: Mapping[str, _Decoder] = {
     "token-classification": _Decoder("entities", ("label_ids", "label_scores"), _entities),
-    "text-classification": _Decoder("classify", ("scores",), _classification),
+    "text-classification": _Decoder("classify", ("scores",), _classification, takes_pairs=True),
     "feature-extraction": _Decoder("embed", ("sentence_embedding",), _embedding),
 }
 
@@ -106,13 +113,19 @@ class Session:
         """Return one result per text, in order, all from one version of the model."""
         if not texts:
             raise InputError("the batch is empty. Give at least one text.")
+        _check_pairs(_DECODERS[task], texts)
         held = self._held or (yield from self._fetch())
         for _ in range(_VERSION_ATTEMPTS):
             _check_task(held.manifest, task, self.model)
-            results = yield from self._attempt(held, _DECODERS[task], texts, truncation)
-            if results is not None:
-                return results
-            held = yield from self._fetch()
+            try:
+                results = yield from self._attempt(held, _DECODERS[task], texts, truncation)
+                if results is not None:
+                    return results
+                held = yield from self._fetch()
+            except (InvalidRequest, SignatureNotFound):  # another version may have other signatures
+                refused, held = held, (yield from self._fetch())
+                if held.version == refused.version:
+                    raise
         raise ServerError(f"the version of model {self.model!r} changed {_VERSION_ATTEMPTS} times during one call.")
 
     def _attempt(
@@ -138,11 +151,20 @@ class Session:
         row = {"row": np.zeros(1, np.int32)}
         answer = yield Call(BUNDLE_INFO, row, ("manifest", "tokenizer"))
         _check_answer(answer, ("manifest", "tokenizer"), 1)
-        manifest = Manifest.from_json(answer.outputs["manifest"][0])
-        definition = bytes(answer.outputs["tokenizer"][0]).decode()
-        tokenizer = Tokenizer(definition, max_length=manifest.max_length)
+        manifest = Manifest.from_json(_text(answer, "manifest"))
+        tokenizer = Tokenizer(_text(answer, "tokenizer"), max_length=manifest.max_length)
         self._held = _Held(answer.version, manifest, tokenizer, _tags(manifest))
         return self._held
+
+
+def _text(answer: Prediction, name: str) -> str:
+    value = answer.outputs[name][0]
+    if not isinstance(value, bytes):
+        raise ServerError(f"the server answered {type(value).__name__} for output {name!r}, expected a string.")
+    try:
+        return value.decode()
+    except UnicodeDecodeError as error:
+        raise ManifestError(f"the {name} is not UTF-8: {error}. Export the bundle again.") from error
 
 
 def _tags(manifest: Manifest) -> tuple[Tag, ...]:
@@ -152,6 +174,11 @@ def _tags(manifest: Manifest) -> tuple[Tag, ...]:
         return parse_labels(manifest.labels, manifest.label_scheme)
     except ValueError as error:
         raise ManifestError(f"the manifest of {manifest.name!r}: {error}. Upgrade bertbundle.") from error
+
+
+def _check_pairs(decoder: _Decoder, texts: Sequence[Text]) -> None:
+    if not decoder.takes_pairs and any(isinstance(text, tuple) for text in texts):
+        raise TypeError(f"{decoder.method} takes single texts, got a tuple; a batch is a list")
 
 
 def _check_task(manifest: Manifest, task: str, model: str) -> None:

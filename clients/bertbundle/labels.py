@@ -124,12 +124,15 @@ def decode_entities(
 def _tokens(
     encoding: Encoding, label_ids: Sequence[int], label_scores: Sequence[float], tags: Sequence[Tag]
 ) -> list[tuple[int, _Unit]]:
+    units: list[tuple[int, _Unit]] = []
+    reached = 0
     rows = zip(encoding.word_ids, encoding.offsets, label_ids, label_scores, strict=False)
-    return [
-        (word, _Unit(tags[label], float(score), *offsets))
-        for word, offsets, label, score in rows
-        if word is not None and offsets[1] > offsets[0]
-    ]
+    for word, (start, end), label, score in rows:
+        # A character may be several tokens (the letters of a Hangul syllable): the first one labels it.
+        if word is not None and end > max(start, reached):
+            units.append((word, _Unit(tags[label], float(score), max(start, reached), end)))
+            reached = end
+    return units
 
 
 def _words(tokens: Iterable[tuple[int, _Unit]], rule: str) -> list[tuple[int, _Unit]]:

@@ -9,6 +9,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+__all__ = ["Arrays", "Classification", "Encoding", "Entity", "InputFeatures", "Prediction", "VersionStatus"]
+
 Arrays: TypeAlias = Mapping[str, npt.NDArray[Any]]
 """Named tensors inside a process. Protobufs appear only at the edges."""
 

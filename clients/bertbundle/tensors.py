@@ -6,12 +6,14 @@ both are decoded without a Python object per number. Requests are always encoded
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from google.protobuf.message import DecodeError
 
 from bertbundle import _wire_pb2 as wire
 from bertbundle.primitives import Arrays
@@ -64,6 +66,8 @@ _BY_NUMBER = {row.number: row for row in DATA_TYPES}
 _BY_DTYPE = {row.numpy: row for row in DATA_TYPES}
 _FIXED_WIDTH: dict[str, np.dtype[Any]] = {"float_val": np.dtype("<f4"), "double_val": np.dtype("<f8")}
 _MAX_ELEMENTS = 2**31
+# A few bytes can claim any shape when the last value stands for the rest: such a tensor may be [32, 512, 1024].
+_MAX_FILLED = 2**24
 
 
 def dtype_name(number: int) -> str:
@@ -87,14 +91,16 @@ def _row_of(array: _Array) -> DataType:
 
 
 def _to_bytes(value: object) -> bytes:
-    return value if isinstance(value, bytes) else str(value).encode()
+    if not isinstance(value, str | bytes):
+        raise TypeError(f"no tensor dtype for {type(value).__name__}, expected str or bytes")
+    return value if isinstance(value, bytes) else value.encode()
 
 
 def encode_tensor(array: _Array, *, as_content: bool = True) -> wire.Tensor:
     """Encode an array; numbers as ``tensor_content``, or with ``as_content=False`` in their ``*_val`` field.
 
     Raises:
-        TypeError: the array's dtype has no counterpart on the wire.
+        TypeError: the array's dtype has no counterpart on the wire, or an object in it is not str or bytes.
 
     >>> encode_tensor(np.array([[1, 2]], np.int32)).tensor_content.hex()
     '0100000002000000'
@@ -139,13 +145,16 @@ def decode_tensor(tensor: wire.Tensor) -> _Array:
         raise TensorError(f"cannot decode a tensor of {dtype_name(tensor.dtype)}")
     shape, size = _checked_shape(tensor)
     if row.name == "string":
-        values: _Array = np.empty(len(tensor.string_val), dtype=object)
-        values[:] = list(tensor.string_val)
+        values = _from_strings(tensor, size)
     elif tensor.tensor_content:
         values = _from_content(tensor.tensor_content, row, size)
     else:
-        values = _from_field(tensor, row)
-    return _fill(values, size, row).reshape(shape)
+        values = _from_field(tensor, row, size)
+    values = _fill(values, size, row)
+    try:
+        return values.reshape(shape)
+    except ValueError as error:  # more dimensions than numpy has, or [0, 2**62, 2**62]
+        raise TensorError(f"a tensor's shape is not possible here: {error}") from error
 
 
 def _checked_shape(tensor: wire.Tensor) -> tuple[tuple[int, ...], int]:
@@ -166,12 +175,44 @@ def _from_content(content: bytes, row: DataType, size: int) -> _Array:
     return np.frombuffer(content, row.numpy)
 
 
-def _from_field(tensor: wire.Tensor, row: DataType) -> _Array:
+def _from_strings(tensor: wire.Tensor, size: int) -> _Array:
+    content = tensor.tensor_content
+    strings = _split_strings(content, size) if content else list(tensor.string_val)
+    values: _Array = np.empty(len(strings), dtype=object)
+    values[:] = strings
+    return values
+
+
+def _split_strings(content: bytes, size: int) -> list[bytes]:
+    """Split ``tensor_content`` of strings: all lengths as varints, then all bytes.
+
+    Source: EncodeStringList in tensorflow/core/platform/tensor_coding.cc.
+    """
+    ends = np.flatnonzero(np.frombuffer(content, np.uint8) < 0x80)[:size]
+    if len(ends) < size or size == 0:
+        raise TensorError(f"tensor_content has the lengths of {len(ends)} strings, the shape holds {size}")
+    try:
+        lengths = _unpack_varints(content[: ends[-1] + 1]).tolist()
+    except ValueError as error:
+        raise TensorError(f"malformed tensor_content: {error}") from error
+    start = int(ends[-1]) + 1
+    if min(lengths) < 0 or start + sum(lengths) != len(content):
+        raise TensorError(f"tensor_content has {len(content)} bytes, its strings need {start + sum(lengths)}")
+    bounds = list(itertools.accumulate(lengths, initial=start))
+    return [content[begin:end] for begin, end in itertools.pairwise(bounds)]
+
+
+def _from_field(tensor: wire.Tensor, row: DataType, size: int) -> _Array:
     records: Sequence[bytes] = getattr(tensor, row.field)
     data = records[0] if len(records) == 1 else b"".join(records)
     try:
-        values = _unpack(data, row.field) if data else _unpacked_values(tensor, row)
-    except ValueError as error:
+        values = _unpack(data, row.field)
+        if values.size < size:  # shortened, or unpacked
+            unpacked = _unpacked_values(tensor, row)
+            if data and unpacked.size > values.size:  # their order is lost
+                raise ValueError("some of its values are packed, some are not")
+            values = unpacked
+    except (ValueError, DecodeError) as error:
         raise TensorError(f"malformed {row.field}: {error}") from error
     if row.field == "half_val":
         return values.astype(np.uint16).view(row.numpy)
@@ -195,6 +236,8 @@ def _unpack_varints(data: bytes) -> npt.NDArray[np.int64]:
     """Decode packed varints (https://protobuf.dev/programming-guides/encoding/#varints) into int64."""
     octets = np.frombuffer(data, np.uint8)
     last = octets < 0x80
+    if not data:
+        return octets.astype(np.int64)
     if not last[-1]:
         raise ValueError("the last varint is cut off")
     if last.all():
@@ -235,6 +278,8 @@ def _fill(values: _Array, size: int, row: DataType) -> _Array:
         return values
     if values.size > size:
         raise TensorError(f"{row.field} has {values.size} values, the shape holds {size}")
+    if size > _MAX_FILLED:
+        raise TensorError(f"{row.field} has {values.size} values, too few to fill {size} elements")
     filled = np.full(size, b"" if row.name == "string" else 0, row.numpy)
     filled[: values.size] = values
     if values.size:

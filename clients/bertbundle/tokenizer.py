@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -52,7 +52,7 @@ class Tokenizer:
                 its beginning (of a pair: cuts the longer one).
 
         Raises:
-            InputError: an empty text, or one that is too long under "error".
+            InputError: an empty text, one that is not valid Unicode, or one that is too long under "error".
         """
         if truncation not in ("error", "truncate"):
             raise ValueError(f"truncation must be 'error' or 'truncate', got {truncation!r}")
@@ -76,10 +76,23 @@ class Tokenizer:
 
 def _check_text(text: object, index: int) -> None:
     parts = text if isinstance(text, tuple) else (text,)
-    if not all(isinstance(part, str) for part in parts) or len(parts) > 2:
+    if not all(isinstance(part, str) for part in parts) or (isinstance(text, tuple) and len(text) != 2):
         raise TypeError(f"text {index} must be a str or a pair of str, got {type(text).__name__}: {text!r:.60}")
     if not all(part.strip() for part in parts if isinstance(part, str)):
         raise InputError(f"text {index} is empty. Leave it out, or give it some text.")
+    for part in parts:
+        _check_unicode(str(part), index)
+
+
+def _check_unicode(text: str, index: int) -> None:
+    """Refuse half a surrogate pair: a str may hold one, UTF-8 and so the tokenizer cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"text {index} is not valid Unicode: lone surrogate {text[error.start]!a} at position {error.start}. "
+            "Decode it from its bytes again, or drop the character."
+        ) from error
 
 
 def _excerpt(text: Text) -> str:
@@ -112,20 +125,27 @@ def choose_signature(length: int, signatures: Mapping[str, int]) -> str:
     return min(holding, key=lambda name: (signatures[name], name))
 
 
+_VALUES: Mapping[str, Callable[[Encoding], Sequence[int] | int]] = {
+    "input_ids": lambda encoding: encoding.ids,
+    "attention_mask": lambda encoding: 1,  # noqa: ARG005 - one shape for all rows
+    "token_type_ids": lambda encoding: encoding.type_ids,
+}
+
+
 def pack(encodings: Sequence[Encoding], signature: str, *, length: int, inputs: Sequence[InputSpec]) -> InputFeatures:
     """Pad encodings to one length with the model's own pad values.
 
     Returns:
         Features with an int32 array of shape ``[len(encodings), length]`` for each input.
+
+    Raises:
+        ManifestError: the model takes an input that is not one of `input_ids`, `attention_mask`, `token_type_ids`.
     """
+    unknown = [spec.name for spec in inputs if spec.name not in _VALUES]
+    if unknown:
+        raise ManifestError(f"the model takes an input {unknown[0]!r} that is not known here. Upgrade bertbundle.")
     arrays = {spec.name: np.full((len(encodings), length), spec.pad_value, np.int32) for spec in inputs}
     for row, encoding in enumerate(encodings):
         for name, array in arrays.items():
-            array[row, : len(encoding)] = _values(encoding, name)
+            array[row, : len(encoding)] = _VALUES[name](encoding)
     return InputFeatures(signature, arrays)
-
-
-def _values(encoding: Encoding, name: str) -> Sequence[int] | int:
-    if name == "attention_mask":
-        return 1
-    return encoding.type_ids if name == "token_type_ids" else encoding.ids

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -50,6 +51,16 @@ class Tls:
     def __post_init__(self) -> None:
         if (self.private_key is None) != (self.certificate_chain is None):
             raise ValueError("private_key and certificate_chain go together")
+        if self.root_certificates is not None:
+            _check_certificates(self.root_certificates)
+
+
+def _check_certificates(pem: bytes) -> None:
+    """Refuse what gRPC would only log, and then report as a server that is not there."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=pem.decode("ascii"))
+    except (ValueError, ssl.SSLError) as error:
+        raise ValueError(f"root_certificates hold no PEM certificate: {error}") from error
 
 
 class Transport(Protocol):
@@ -137,12 +148,13 @@ def _channel(address: str, tls: Tls | None) -> Any:
 
 
 _CODE_NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
+_STATE_NAMES = {number: name for name, number in wire.ModelVersionStatus.State.items()}
 
 
 def _version_status(item: wire.ModelVersionStatus) -> VersionStatus:
     return VersionStatus(
         version=item.version,
-        state=wire.ModelVersionStatus.State.Name(item.state),
+        state=_STATE_NAMES.get(item.state, str(item.state)),
         error_code=_CODE_NAMES.get(item.status.error_code, "UNKNOWN"),
         error_message=item.status.error_message,
     )
@@ -161,7 +173,7 @@ class _Rule:
 _Code = grpc.StatusCode
 # First match wins. The texts are TensorFlow Serving's; codes without a row become a plain ServerError.
 _RULES = (
-    _Rule(_Code.UNAVAILABLE, Overloaded, "Retry later, or raise max_enqueued_batches.", "queue"),
+    _Rule(_Code.UNAVAILABLE, Overloaded, "Retry later, or raise max_enqueued_batches.", "scheduling queue"),
     _Rule(_Code.UNAVAILABLE, ServerUnavailable, "Is a server running there, and is TLS the same on both sides?"),
     _Rule(_Code.DEADLINE_EXCEEDED, DeadlineExceeded, "Raise the timeout, or send fewer texts at once."),
     _Rule(_Code.RESOURCE_EXHAUSTED, Overloaded, "Retry later, or raise --grpc_max_threads of the server."),
