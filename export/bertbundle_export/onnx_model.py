@@ -16,11 +16,11 @@ import numpy as np
 
 from bertbundle.errors import ExportError, OutputNamesError
 from bertbundle.manifest import InputSpec, OutputSpec
+from bertbundle_export.weightless import detach_weights
 
 __all__ = ["save_onnx"]
 
 OPSET = 17
-_SMALL = 4096  # bytes; constants that small stay: shapes and axes that tf2onnx must know
 
 
 def save_onnx(path: Path, function: Any, *, inputs: Sequence[InputSpec], outputs: Sequence[OutputSpec]) -> None:
@@ -37,8 +37,10 @@ def save_onnx(path: Path, function: Any, *, inputs: Sequence[InputSpec], outputs
     """
     import onnx
 
-    graph_def, input_names, output_names = _frozen_graph(function)
-    weights = _take_weights(graph_def)
+    graph_def, weights = detach_weights(function)
+    input_names = [f"{spec.name}:0" for spec in inputs]
+    # Flat outputs come in the order of the sorted names, as `output_specs` lists them.
+    output_names = [tensor.name for tensor in function.outputs]
     proto = _convert(graph_def, [*input_names, *weights], output_names)
     _put_weights(proto, weights)
     names = {name: spec.name for name, spec in zip(input_names, inputs, strict=True)}
@@ -51,38 +53,6 @@ def save_onnx(path: Path, function: Any, *, inputs: Sequence[InputSpec], outputs
         onnx.checker.check_model(str(path))
     except (onnx.checker.ValidationError, ValueError) as error:
         raise ExportError(f"the converted ONNX model is not valid: {error}. Please report it.") from error
-
-
-def _frozen_graph(function: Any) -> tuple[Any, list[str], list[str]]:
-    """Return a function's graph with its variables as constants, and the names of its inputs and outputs."""
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
-
-    frozen = convert_variables_to_constants_v2(function, lower_control_flow=False, aggressive_inlining=True)
-    # Flat outputs come in the order of the sorted names, as `output_specs` lists them.
-    return (
-        frozen.graph.as_graph_def(),
-        [tensor.name for tensor in frozen.inputs],
-        [tensor.name for tensor in frozen.outputs],
-    )
-
-
-def _take_weights(graph_def: Any) -> dict[str, Any]:
-    """Replace the large float constants of a graph by placeholders, and return them by tensor name."""
-    from bertbundle_export.quiet import tf
-
-    weights = {}
-    for node in graph_def.node:
-        if node.op != "Const" or node.attr["dtype"].type != tf.float32.as_datatype_enum:
-            continue
-        tensor = node.attr["value"].tensor
-        if tensor.ByteSize() <= _SMALL:
-            continue
-        weights[f"{node.name}:0"] = tf.make_ndarray(tensor)
-        shape = tensor.tensor_shape
-        node.op = "Placeholder"
-        node.attr["shape"].shape.CopyFrom(shape)
-        del node.attr["value"]
-    return weights
 
 
 def _erfc(ctx: Any, node: Any, name: str, args: Any) -> None:
@@ -121,7 +91,7 @@ class _ErrorRecords(logging.Handler):
         self.messages: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.messages.append(record.getMessage())
+        self.messages.append(record.getMessage().partition("\n")[0])  # a traceback may follow
 
 
 @contextmanager
@@ -133,9 +103,8 @@ def _errors_raise(logger_name: str) -> Iterator[None]:
     try:
         yield
     except (ValueError, RuntimeError, KeyError, NotImplementedError) as error:
-        raise ExportError(
-            f"tf2onnx cannot convert the model: {error}. Export it with --formats saved_model."
-        ) from error
+        what = str(error).partition("\n")[0]
+        raise ExportError(f"tf2onnx cannot convert the model: {what}. Export it with --formats saved_model.") from error
     finally:
         logger.removeHandler(records)
         logger.propagate = propagate

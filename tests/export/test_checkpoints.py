@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -39,7 +40,6 @@ def logits(path: Path) -> np.ndarray[Any, Any]:
 FORMS: dict[str, Callable[[Path], None]] = {
     "safetensors": to_safetensors,
     "safetensors_sharded": lambda path: to_safetensors(path, shards=3),
-    "safetensors_half": lambda path: to_safetensors(path, dtype=np.float16),
     "pytorch": to_pytorch,
     "pytorch_sharded": lambda path: to_pytorch(path, shards=3),
 }
@@ -54,7 +54,16 @@ def test_every_form_of_weights_is_the_same_model(checkpoint: Write, form: str) -
     expected = logits(path)
     FORMS[form](path)
     assert not (path / "tf_model.h5").exists()
-    np.testing.assert_allclose(logits(path), expected, atol=0.02 if form.endswith("half") else 1e-6)
+    np.testing.assert_allclose(logits(path), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16], ids=["float16", "bfloat16"])
+def test_half_precision_weights(checkpoint: Write, dtype: Any) -> None:
+    """Weights stored in half precision are the same model as those numbers stored in float32."""
+    half, rounded = checkpoint(name="half"), checkpoint(name="rounded")
+    to_safetensors(half, dtype=dtype)
+    to_safetensors(rounded, rounded_to=dtype)
+    np.testing.assert_array_equal(logits(half), logits(rounded))
 
 
 def test_sharded_h5(checkpoint: Write) -> None:

@@ -29,9 +29,11 @@ def write_checkpoint(
     **config: Any,
 ) -> Path:
     """Write a two-layer BERT with random weights as a Hugging Face directory with tf_model.h5; return its path."""
-    from bertbundle_export.quiet import tf, transformers
+    import tf_keras
 
-    tf.random.set_seed(0)
+    from bertbundle_export.quiet import transformers
+
+    tf_keras.utils.set_random_seed(0)
     settings = {
         "vocab_size": len(vocabulary()),
         "hidden_size": 32,
@@ -79,12 +81,16 @@ def pytorch_weights(path: Path) -> Weights:
     return found
 
 
-def to_safetensors(path: Path, *, shards: int = 1, dtype: Any = np.float32) -> None:
-    """Rewrite a checkpoint as PyTorch-style model.safetensors, in one file or several with an index."""
+def to_safetensors(path: Path, *, shards: int = 1, dtype: Any = np.float32, rounded_to: Any = np.float32) -> None:
+    """Rewrite a checkpoint as PyTorch-style model.safetensors, in one file or several with an index.
+
+    The numbers are rounded to one dtype, and stored as another.
+    """
     from safetensors.numpy import save_file
 
     def save(part: Weights, file: Path) -> None:
-        save_file({name: value.astype(dtype) for name, value in part.items()}, str(file), metadata={"format": "pt"})
+        stored = {name: value.astype(rounded_to).astype(dtype) for name, value in part.items()}
+        save_file(stored, str(file), metadata={"format": "pt"})
 
     _rewrite(path, "model", "safetensors", shards, save)
 

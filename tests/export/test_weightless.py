@@ -1,0 +1,96 @@
+"""Taking the weights out of a graph, whichever way the graph reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bertbundle.errors import ExportError
+from bertbundle_export import export_bundle
+from bertbundle_export.weightless import detach_weights
+from tiny_checkpoints import LABELS
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def weights(tensorflow: Any) -> dict[str, Any]:
+    """Give an embedding and a dense layer's kernel as variables."""
+    random = np.random.default_rng(0)
+    shapes = {"embedding": (300, 40), "kernel": (40, 50)}
+    return {name: tensorflow.Variable(random.normal(size=shape).astype(np.float32)) for name, shape in shapes.items()}
+
+
+def trace(tensorflow: Any, body: Callable[[Any], Any]) -> Any:
+    """Trace a function of ids."""
+    spec = tensorflow.TensorSpec([None], tensorflow.int32, name="ids")
+    return tensorflow.function(body, input_signature=[spec], autograph=False).get_concrete_function()
+
+
+def run(tensorflow: Any, graph_def: Any, weights: dict[str, Any], output: str, ids: Any) -> Any:
+    """Run a graph with its weights fed."""
+    with tensorflow.Graph().as_default() as graph:
+        tensorflow.import_graph_def(graph_def, name="")
+        with tensorflow.compat.v1.Session(graph=graph) as session:
+            return session.run(output, {"ids:0": ids, **weights})
+
+
+@pytest.mark.parametrize("way", ["direct", "nested"])
+def test_graph_with_fed_weights_is_the_same(tensorflow: Any, weights: dict[str, Any], way: str) -> None:
+    """Fed its weights, the graph computes what the function does, and holds none of them itself."""
+    constant = tensorflow.constant(np.full((50, 40), 0.5, np.float32))
+
+    def body(ids: Any) -> Any:
+        return tensorflow.gather(weights["embedding"], ids) @ weights["kernel"] @ constant
+
+    # A variable that only an inner function reads is out of the direct way's sight.
+    inner = tensorflow.function(body, autograph=False)
+    function = trace(tensorflow, body if way == "direct" else lambda ids: inner(ids) + 0.0)
+    graph_def, detached = detach_weights(function)
+    shapes = sorted(value.shape for value in detached.values())
+    assert shapes == [(40, 50), (50, 40), (300, 40)]
+    assert graph_def.ByteSize() < 20_000
+    ids = np.array([3, 299, 0], np.int32)
+    found = run(tensorflow, graph_def, detached, function.outputs[0].name, ids)
+    np.testing.assert_allclose(found, function(tensorflow.constant(ids)).numpy(), rtol=1e-5)
+
+
+def test_recurrent_head_exports(checkpoint: Callable[..., Path], tmp_path: Path, tensorflow: Any) -> None:
+    """A BiLSTM over the tokens becomes a proved SavedModel; tf2onnx cannot convert its masked loop, and says so."""
+    import tf_keras as keras
+
+    from bertbundle_export.checkpoints import LoadOptions, load_checkpoint
+
+    source = load_checkpoint(checkpoint("BertModel"), "x", LoadOptions())
+
+    class BiLstmTagger(keras.Model):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.bert = source.keras
+            self.lstm = keras.layers.Bidirectional(keras.layers.LSTM(8, return_sequences=True))
+            self.dense = keras.layers.Dense(len(LABELS))
+
+        def call(self, inputs: Any, training: bool = False) -> Any:
+            hidden = self.bert(inputs, training=training).last_hidden_state
+            mask = tensorflow.cast(inputs["attention_mask"], tensorflow.bool)
+            return self.dense(self.lstm(hidden, mask=mask))
+
+    options: dict[str, Any] = {
+        "name": "bilstm",
+        "output": tmp_path / "models",
+        "task": "token-classification",
+        "labels": LABELS,
+        "tokenizer": source.tokenizer,
+        "max_length": 32,
+    }
+    model = BiLstmTagger()
+    with pytest.raises(ExportError, match=r"tf2onnx cannot convert the model: .*--formats saved_model") as caught:
+        export_bundle(model, **options)
+    assert "\n" not in str(caught.value)
+    exported = export_bundle(model, **options, formats=("saved_model",))
+    assert {row.format for row in exported.manifest.parity} == {"saved_model"}
+    assert exported.manifest.source.architecture == "BiLstmTagger"
