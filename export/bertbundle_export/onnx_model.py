@@ -1,7 +1,7 @@
 """Write model.onnx: the traced function with dynamic batch and length, for runtimes other than TensorFlow.
 
 tf2onnx gets the graph without its weights - placeholders stand for them - and the weights are put back as
-initializers: with 400 MB of constants in the graph it takes eight times as long and three times the memory.
+initializers: with 400 MB of constants in the graph it takes eight times as long and four times the memory.
 """
 
 from __future__ import annotations
