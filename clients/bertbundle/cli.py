@@ -7,18 +7,18 @@ import contextlib
 import io
 import json
 import math
-import os
 import sys
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
 import bertbundle
 from bertbundle.client import Client
-from bertbundle.errors import BertBundleError, InputError
+from bertbundle.command import LineParser, run_command
+from bertbundle.errors import InputError
 from bertbundle.manifest import Manifest
 from bertbundle.primitives import Classification, Entity
 from bertbundle.tokenizer import Text
@@ -26,7 +26,8 @@ from bertbundle.transport import Tls
 
 __all__ = ["main"]
 
-USER_ERROR = 2
+# Texts asked for at a time, each with a timeout of its own: a pipe of any length is answered as it goes.
+_TEXTS_PER_CALL = 64
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,37 +35,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):  # an answer that the terminal cannot show is escaped, not lost
         sys.stdout.reconfigure(errors="backslashreplace")
-    try:
+
+    def ask() -> None:
         with _client(options) as client:
             for line in options.run(client, options):
                 print(line)
-        sys.stdout.flush()
-    except BertBundleError as error:
-        print(f"bertbundle: {error}", file=sys.stderr)
-        return USER_ERROR
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:  # the reader of our output has gone, `| head`
-        # Python flushes once more at its end: to nowhere. Source: the note on SIGPIPE in the docs of `signal`.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    return 0
 
-
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, as every other error of the command."""
-
-    def error(self, message: str) -> NoReturn:
-        """Print the message and exit with code 2."""
-        self.exit(USER_ERROR, f"{self.prog}: {message}. See {self.prog} --help.\n")
+    return run_command("bertbundle", ask)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="bertbundle", description="Ask a served BERT bundle.")
+    parser = LineParser(prog="bertbundle", description="Ask a served BERT bundle.")
     parser.add_argument("--version", action="version", version=f"bertbundle {bertbundle.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     predict = _add(commands, "predict", _predict, "answer texts: entities, classes or embeddings, as the model does")
-    predict.add_argument("texts", nargs="*", metavar="TEXT", help="a text; none: one per line of standard input")
+    predict.add_argument("texts", nargs="*", metavar="TEXT", help="a text; none: the lines of standard input")
     predict.add_argument("--pair", metavar="TEXT", help="second text of a pair; every TEXT is paired with it")
     predict.add_argument(
         "--truncation",
@@ -134,15 +119,29 @@ def _predict(client: Client, options: argparse.Namespace) -> Iterable[str]:
         raise InputError(f"--pair is for text-classification, model {options.model!r} does {task}.")
     ask, table = _ASK[task]
     paired: list[Text] = [(text, options.pair) for text in texts] if options.pair is not None else list(texts)
-    results = ask(client, paired, options.truncation)
+    results = _in_turns(lambda part: ask(client, part, options.truncation), paired)
     if options.json:
         return (_json_line(text, result) for text, result in zip(texts, results, strict=True))
-    return table(texts, results)
+    return table(texts, list(results))
+
+
+def _in_turns(ask: Callable[[list[Text]], Any], texts: list[Text]) -> Iterator[Any]:
+    for start in range(0, len(texts), _TEXTS_PER_CALL):
+        yield from _ask_part(ask, texts[start : start + _TEXTS_PER_CALL], start)
+
+
+def _ask_part(ask: Callable[[list[Text]], Any], texts: list[Text], start: int) -> Any:
+    try:
+        return ask(texts)
+    except InputError as error:
+        raise InputError(f"of the texts from {start} on, {error}" if start else str(error)) from error
 
 
 def _lines() -> list[str]:
+    """Return the lines of standard input that hold text, without a byte order mark."""
     try:
-        return [line.rstrip("\r\n") for line in sys.stdin]
+        lines = [line.rstrip("\r\n") for line in sys.stdin]
+        return [line for line in (lines[0].removeprefix("\ufeff"), *lines[1:]) if line.strip()] if lines else []
     except UnicodeDecodeError as error:
         raise InputError(f"standard input is not {error.encoding}: {error.reason}. Convert it first.") from error
 
@@ -177,12 +176,13 @@ def _class_table(texts: Sequence[str], results: Sequence[Classification]) -> Ite
     rows = [
         (text if index == 0 else "", "*" if label in result.labels else "", label, f"{score:.4f}")
         for text, result in zip(texts, results, strict=True)
-        for index, (label, score) in enumerate(list(result.scores.items())[:5])
+        for index, (label, score) in enumerate(list(result.scores.items())[: max(5, len(result.labels))])
     ]
     return _table(("text", "", "label", "score"), rows)
 
 
 def _similarity_table(texts: Sequence[str], results: Any) -> Iterable[str]:
+    results = np.stack(results)
     norms = np.linalg.norm(results, axis=1, keepdims=True)
     unit = results / np.maximum(norms, 1e-12)
     cosines = unit @ unit.T

@@ -27,9 +27,9 @@ class Client:
     It asks the server for the model's manifest and tokenizer on first use, and again when another version answers.
     Use it as a context manager, or call `close`.
 
-    >>> with Client("localhost:8500", "ner") as client:  # doctest: +SKIP
-    ...     client.entities("王建国毕业于清华大学")
-    [Entity(label='NAME', text='王建国', start=0, end=3, score=0.99...), ...]
+    >>> with Client("localhost:8500", "pii") as client:  # doctest: +SKIP
+    ...     client.entities("My name is Alex Rivera.")
+    [Entity(label='GIVEN_NAME', text='Alex', start=11, end=15, score=0.99...), ...]
     """
 
     def __init__(

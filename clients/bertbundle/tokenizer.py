@@ -70,7 +70,9 @@ class Tokenizer:
                 f"text {index} has {len(encoding)} tokens, this model takes at most {self.max_length}: "
                 f"{_excerpt(text)}. Split it, or pass truncation='truncate' to answer from its beginning only."
             )
-        if all(word is None for word in encoding.word_ids):
+        pairs = zip(encoding.type_ids, encoding.word_ids, strict=True)
+        sides_kept = {side for side, word in pairs if word is not None}
+        if len(sides_kept) < (2 if isinstance(text, tuple) else 1):
             raise InputError(f"text {index} holds nothing the tokenizer keeps: {_excerpt(text)}. Leave it out.")
 
 

@@ -13,7 +13,8 @@ from typing import Any, NoReturn
 from rich.console import Console
 from rich.table import Table
 
-from bertbundle.errors import BertBundleError, InputError
+from bertbundle.command import LineParser, run_command
+from bertbundle.errors import InputError
 from bertbundle.manifest import Manifest
 from bertbundle_export.checkpoints import LoadOptions, find_format
 from bertbundle_export.checkpoints.hub import resolve_source
@@ -24,26 +25,16 @@ from bertbundle_export.tasks import TASKS
 
 __all__ = ["main"]
 
-USER_ERROR = 2
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code: 0, or 2 with one message on stderr."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    console = Console(stderr=True, soft_wrap=True)
     signal.signal(signal.SIGTERM, _stop)  # so that the staging directory is removed
-    try:
-        if arguments[:1] == ["inspect"]:
-            _inspect(_inspect_parser().parse_args(arguments[1:]))
-        else:
-            _export(_export_parser().parse_args(arguments), console)
-    except BertBundleError as error:
-        print(f"bertbundle-export: {error}", file=sys.stderr)
-        return USER_ERROR
-    except KeyboardInterrupt:
-        print("bertbundle-export: stopped, nothing was written.", file=sys.stderr)
-        return 130
-    return 0
+    if arguments[:1] == ["inspect"]:
+        inspected = _inspect_parser().parse_args(arguments[1:])
+        return run_command("bertbundle-export", lambda: _inspect(inspected))
+    options = _export_parser().parse_args(arguments)
+    return run_command("bertbundle-export", lambda: _export(options, Console(stderr=True, soft_wrap=True)))
 
 
 def _stop(number: int, frame: object) -> NoReturn:
@@ -52,7 +43,7 @@ def _stop(number: int, frame: object) -> NoReturn:
 
 
 def _inspect_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = LineParser(
         prog="bertbundle-export inspect", description="Say what a checkpoint is, without loading its weights."
     )
     parser.add_argument("source", metavar="SOURCE", help="a checkpoint directory or a Hugging Face hub name")
@@ -62,7 +53,7 @@ def _inspect_parser() -> argparse.ArgumentParser:
 
 
 def _export_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = LineParser(
         prog="bertbundle-export",
         description="Export a BERT checkpoint to a bundle that TensorFlow Serving and bertbundle-serve host. "
         "`bertbundle-export inspect SOURCE` says what a checkpoint is.",

@@ -10,7 +10,7 @@ import tokenizers
 from bertbundle.errors import CheckpointError
 from bertbundle.manifest import Source
 from bertbundle_export import tokenization
-from bertbundle_export.model import SourceModel, bert_inputs, count_parameters
+from bertbundle_export.model import SourceModel, bert_inputs, choose_labels, count_parameters, multi_label
 from bertbundle_export.tasks import TASKS, check_task
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def live_model(model: Any, load: LoadOptions, tokenizer: tokenizers.Tokenizer | 
     if load.task is None:
         raise CheckpointError(f"a live model does not say its task. Pass task=, one of {', '.join(TASKS)}.")
     config = getattr(model, "config", None)
-    labels = _labels(load, config) if check_task(load.task).has_labels else ()
+    labels = choose_labels(load.labels or _stored_labels(config), load.task) if check_task(load.task).has_labels else ()
     loaded = _tokenizer(tokenizer, load)
     vocab_size = getattr(config, "vocab_size", None) or loaded.get_vocab_size(with_added_tokens=True)
     tokenization.check_tokenizer(loaded, vocab_size)
@@ -60,20 +60,15 @@ def live_model(model: Any, load: LoadOptions, tokenizer: tokenizers.Tokenizer | 
         ),
         max_positions=getattr(config, "max_position_embeddings", None),
         labels=labels,
-        multi_label=bool(load.multi_label),
+        multi_label=multi_label(getattr(config, "problem_type", None), load.multi_label),
         pooling=(load.pooling or "mean") if load.task == "feature-extraction" else "none",
         normalized=bool(load.normalize),
     )
 
 
-def _labels(load: LoadOptions, config: Any) -> tuple[str, ...]:
+def _stored_labels(config: Any) -> tuple[str, ...]:
     stored = getattr(config, "id2label", None) or {}
-    labels = load.labels or tuple(str(stored[index]) for index in sorted(stored))
-    if not labels or labels[0] == "LABEL_0":
-        raise CheckpointError(
-            f"a live model for {load.task} needs its labels. Pass labels=, in the order of the classes."
-        )
-    return labels
+    return tuple(str(stored[index]) for index in sorted(stored))
 
 
 def _tokenizer(tokenizer: tokenizers.Tokenizer | str | Path | None, load: LoadOptions) -> tokenizers.Tokenizer:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +11,20 @@ import numpy as np
 import numpy.typing as npt
 import tokenizers
 
-from bertbundle.errors import ExportError
+from bertbundle.errors import CheckpointError, ExportError
 from bertbundle.manifest import InputSpec, Source
 
-__all__ = ["SourceModel", "bert_inputs", "count_parameters", "raw_outputs", "run_source"]
+__all__ = [
+    "SourceModel",
+    "bert_inputs",
+    "choose_labels",
+    "count_parameters",
+    "multi_label",
+    "raw_outputs",
+    "run_source",
+]
+
+_PLACEHOLDER = re.compile(r"LABEL_\d+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +62,39 @@ def bert_inputs(*, vocab_size: int, type_vocab_size: int, pad_id: int) -> tuple[
         InputSpec("attention_mask", "int32", 0, 2),
         InputSpec("token_type_ids", "int32", 0, type_vocab_size),
     )
+
+
+def choose_labels(labels: Sequence[str], task: str) -> tuple[str, ...]:
+    """Return a head's labels, if they can be.
+
+    Raises:
+        CheckpointError: none, placeholders that a tagger cannot mean, one label only, or the same label twice.
+    """
+    placeholders = all(_PLACEHOLDER.fullmatch(label) for label in labels)
+    if not labels or (placeholders and task == "token-classification"):
+        raise CheckpointError(
+            f"the model has no labels for {task} ({', '.join(labels) or 'none'}). Pass --labels (labels= in Python), "
+            "in the order of the class indices."
+        )
+    if len(labels) == 1:
+        raise CheckpointError(f"one class, {labels[0]}: that is a regression, which is no task here yet.")
+    twice = sorted({label for label in labels if labels.count(label) > 1})
+    if twice:
+        raise CheckpointError(f"labels must differ, {', '.join(twice)} is there more than once. Pass others.")
+    return tuple(labels)
+
+
+def multi_label(problem_type: str | None, given: bool | None) -> bool:
+    """Return whether classes are independent, as the user or else the model's `problem_type` says.
+
+    Raises:
+        CheckpointError: the model is a regression.
+    """
+    if given is not None:
+        return given
+    if problem_type == "regression":
+        raise CheckpointError("the model's problem_type is regression, which is no task here yet.")
+    return problem_type == "multi_label_classification"
 
 
 def count_parameters(model: Any) -> int:

@@ -202,7 +202,6 @@ def check_outputs(raw: Arrays, task: str, labels: tuple[str, ...]) -> None:
         raise ExportError(f"the model's {row.needs} has values that are not finite on real texts. Check its weights.")
     columns = raw[row.needs].shape[-1]
     if row.has_labels and columns != len(labels):
-        raise ExportError(f"the model has {columns} classes, {len(labels)} labels were given: {', '.join(labels)}.")
-    twice = sorted({label for label in labels if labels.count(label) > 1})
-    if twice:
-        raise ExportError(f"labels must differ, {', '.join(twice)} is there more than once.")
+        raise ExportError(
+            f"the model has {columns} classes, {len(labels)} labels were given: {', '.join(labels)}. Give one a class."
+        )

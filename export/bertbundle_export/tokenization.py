@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import tokenizers
 from tokenizers import Regex, normalizers, pre_tokenizers
@@ -28,7 +27,7 @@ def load_tokenizer(path: Path, *, lowercase: bool | None = None) -> tokenizers.T
     Raises:
         CheckpointError: neither file is there, or it cannot be read.
     """
-    from bertbundle_export.quiet import transformers
+    from transformers import BertTokenizerFast
 
     directory = path if path.is_dir() else path.parent
     vocab = directory / "vocab.txt" if path.is_dir() else path
@@ -37,19 +36,23 @@ def load_tokenizer(path: Path, *, lowercase: bool | None = None) -> tokenizers.T
             f"no tokenizer in {directory}: expected tokenizer.json or vocab.txt. Copy the one the model was trained "
             "with there, or pass --tokenizer."
         )
-    options: dict[str, Any] = {}
-    if lowercase is not None:
-        options["do_lower_case"] = lowercase
-    elif not any((directory / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json")):
-        options["do_lower_case"] = not _has_capitals(vocab)
     try:
+        options = _casing(directory, vocab, lowercase)
         if path.is_dir():
-            fast = transformers.BertTokenizerFast.from_pretrained(str(directory), local_files_only=True, **options)
+            fast = BertTokenizerFast.from_pretrained(str(directory), local_files_only=True, **options)
         else:
-            fast = transformers.BertTokenizerFast(vocab_file=str(vocab), **options)
+            fast = BertTokenizerFast(vocab_file=str(vocab), **options)
     except Exception as error:  # tokenizers raises plain Exception for a malformed file
         raise CheckpointError(f"the tokenizer in {directory} cannot be read: {error}.") from error
     return _without_limits(fast.backend_tokenizer)
+
+
+def _casing(directory: Path, vocab: Path, lowercase: bool | None) -> dict[str, bool]:
+    if lowercase is not None:
+        return {"do_lower_case": lowercase}
+    if any((directory / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json")):
+        return {}
+    return {"do_lower_case": not _has_capitals(vocab)}
 
 
 def _without_limits(tokenizer: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
@@ -85,9 +88,15 @@ def check_tokenizer(tokenizer: tokenizers.Tokenizer, vocab_size: int) -> None:
     """Check that a tokenizer belongs to embeddings of a size.
 
     Raises:
-        CheckpointError: it has ids beyond the embeddings, or far fewer tokens than they.
+        CheckpointError: it has no [UNK], ids beyond the embeddings, or far fewer than they.
     """
-    highest = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
+    vocabulary = tokenizer.get_vocab(with_added_tokens=False)
+    if "[UNK]" not in vocabulary:
+        raise CheckpointError(
+            f"the tokenizer's vocabulary of {len(vocabulary)} tokens has no [UNK]. Use the tokenizer.json or vocab.txt "
+            "that the model was trained with."
+        )
+    highest = max(tokenizer.get_vocab(with_added_tokens=True).values())
     if highest >= vocab_size or vocab_size - highest > _ROUNDING:
         raise CheckpointError(
             f"the tokenizer has {highest + 1} tokens, the model's embeddings have {vocab_size}: they do not belong "

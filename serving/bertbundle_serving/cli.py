@@ -15,16 +15,11 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     # gRPC logs a failed bind by itself; ours says it once. It reads this when it is imported, so all that follows is.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    from bertbundle.errors import ServeError
+    from bertbundle.command import run_command
     from bertbundle_serving.flags import parse_flags
     from bertbundle_serving.server import run
 
-    try:
-        asyncio.run(run(parse_flags(arguments), _announce))
-    except ServeError as error:
-        print(f"bertbundle-serve: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return run_command("bertbundle-serve", lambda: asyncio.run(run(parse_flags(arguments), _announce)))
 
 
 def _announce(line: str) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import math
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from bertbundle.command import LineParser
 from bertbundle.errors import ServeError
 from bertbundle_serving.config import ModelConfig, read_model_configs
 from bertbundle_serving.runtimes import runtime_names
@@ -13,6 +15,7 @@ from bertbundle_serving.server import ServerOptions
 
 __all__ = ["parse_flags"]
 
+_MOST = 4096
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
 
@@ -49,7 +52,7 @@ def _models(flags: argparse.Namespace) -> tuple[ModelConfig, ...]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = LineParser(
         prog="bertbundle-serve",
         description="Serve bundles with TensorFlow Serving's gRPC API. Takes --flag=value and --flag value.",
         allow_abbrev=False,
@@ -63,11 +66,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_models(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--model_name", default="default", help="name of the model (default: %(default)s)")
-    group.add_argument("--model_base_path", type=Path, help="directory with one directory per version")
-    group.add_argument("--model_config_file", type=Path, help="several models: a ModelServerConfig in text form")
+    group.add_argument("--model_base_path", type=_path, help="directory with one directory per version")
+    group.add_argument("--model_config_file", type=_path, help="several models: a ModelServerConfig in text form")
     group.add_argument(
         "--file_system_poll_wait_seconds",
-        type=float,
+        type=_seconds,
         default=1.0,
         help="seconds between two looks for new versions; 0 looks once, negative never (default: %(default)g)",
     )
@@ -101,6 +104,12 @@ def _add_switch(group: argparse._ArgumentGroup, flag: str, *, default: bool, tex
     group.add_argument(flag, nargs="?", type=_boolean, const=True, default=default, metavar="BOOL", help=help_text)
 
 
+def _path(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("the path is empty")
+    return Path(text)
+
+
 def _boolean(text: str) -> bool:
     try:
         return _BOOLEANS[text.lower()]
@@ -108,20 +117,28 @@ def _boolean(text: str) -> bool:
         raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false") from None
 
 
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not math.isfinite(seconds):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
+    return seconds
+
+
 def _count(text: str) -> int:
-    if not (text.isascii() and text.isdigit()):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 0 or more")
+    # A thread takes memory and time to end: what is mistyped must not take the machine with it.
+    if not (text.isascii() and text.isdigit()) or int(text) > _MOST:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to {_MOST}")
     return int(text)
 
 
 def _positive(text: str) -> int:
     if _count(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 1 or more")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {_MOST}")
     return int(text)
 
 
 def _port(text: str) -> int:
-    if _count(text) > 65535:
+    if not (text.isascii() and text.isdigit()) or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is not a port: 0 to 65535")
     return int(text)
 

@@ -36,6 +36,7 @@ class Model:
         self._statuses: dict[int, VersionStatus] = {}
         self._broken: dict[int, Fingerprint] = {}
         self._told_empty = False
+        self._told_unlisted = False
 
     def acquire(self, number: int | None = None) -> Version | None:
         """Return a version that is available, held for the caller: the newest, or the one with the number."""
@@ -62,8 +63,11 @@ class Model:
         try:
             found = self._scanner.versions()
         except OSError as error:
-            _logger.warning("cannot list %s, keeping what is loaded: %s", self.config.base_path, error)
+            if not self._told_unlisted:
+                _logger.warning("cannot list %s, keeping what is loaded: %s", self.config.base_path, error)
+            self._told_unlisted = True
             return
+        self._told_unlisted = False
         self._tell_empty(found)
         broken = {number for number in found if self._still_broken(number, found[number])}
         while missing := self._choose(found, broken) - self._serving.keys():
@@ -95,7 +99,9 @@ class Model:
             self._break(number, seen, error)
             return False
         except Exception as error:  # whatever breaks one version must not break the server
-            _logger.exception("model %s version %d did not load", self.config.name, number)
+            # One line: mostly a truncated or half-copied file, which the runtime reports in its own exceptions.
+            _logger.error("model %s version %d did not load: %s", self.config.name, number, _reason(error)[1])
+            _logger.debug("where it broke", exc_info=error)
             self._break(number, seen, error)
             return False
         self._broken.pop(number, None)

@@ -165,11 +165,13 @@ async def run(options: ServerOptions, announce: Callable[[str], None]) -> None:
         ServeError: the server cannot start.
     """
     stop = asyncio.Event()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(name, stop.set)
     server = Server(options)
     try:
         await server.start()
+        # Not earlier: until the server answers there is nothing to drain, and a signal ends it at once, however long
+        # a model takes to load.
+        for name in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(name, stop.set)
         for line in server.banner():
             announce(line)
         await stop.wait()

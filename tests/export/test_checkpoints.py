@@ -108,6 +108,14 @@ def _drop_tensor(path: Path) -> None:
     save_file(weights, str(path / "model.safetensors"), metadata={"format": "pt"})
 
 
+def _add_tensor(path: Path) -> None:
+    from safetensors.numpy import save_file
+
+    weights = pytorch_weights(path) | {"crf.transitions": np.zeros((5, 5), np.float32)}
+    (path / "tf_model.h5").unlink()
+    save_file(weights, str(path / "model.safetensors"), metadata={"format": "pt"})
+
+
 def _truncated_safetensors(path: Path) -> None:
     to_safetensors(path)
     _truncate("model.safetensors")(path)
@@ -143,6 +151,17 @@ def _missing_shard(path: Path) -> None:
         _break("labels_not_numbered", lambda p: change_config(p, id2label={"0": "O", "2": "B-X"}), "not numbered"),
         _break("fewer_labels", lambda _: None, "cannot be loaded|other shapes|do not fit", labels=("O", "B-X")),
         _break("other_task", lambda _: None, "no weights for", task="text-classification", labels=LABELS),
+        _break(
+            "other_positions", lambda p: change_config(p, position_embedding_type="relative_key"), "only 'absolute' can"
+        ),
+        _break("decoder", lambda p: change_config(p, is_decoder=True), "has is_decoder True"),
+        _break("heads", lambda p: change_config(p, num_attention_heads=5), "do not fit config.json|cannot be loaded"),
+        _break("activation", lambda p: change_config(p, hidden_act="foo"), "do not fit config.json|cannot be loaded"),
+        _break("more_weights", _add_tensor, "weights that the model has no place for: crf.transitions"),
+        _break("one_label", lambda _: None, "that is a regression", labels=("O",)),
+        _break("label_twice", lambda _: None, "labels must differ, O is there", labels=("O", "O", "B-X")),
+        _break("vocab_binary", lambda p: (p / "vocab.txt").write_bytes(b"\xff\xfe\x00"), "tokenizer"),
+        _break("vocab_empty", lambda p: (p / "vocab.txt").write_bytes(b""), "tokenizer"),
         _break("other_layers", lambda p: change_config(p, num_hidden_layers=3), "no weights for .*layer"),
         _break(
             "other_width", lambda p: change_config(p, intermediate_size=32), "cannot be loaded|other shapes|do not fit"
@@ -157,6 +176,33 @@ def test_what_is_no_checkpoint(
     change(path)
     with pytest.raises(CheckpointError, match=message):
         load(path, **options)
+
+
+def test_regression_is_refused(checkpoint: Write) -> None:
+    """A regression would answer 1.0 to everything as a classification."""
+    path = checkpoint("BertForSequenceClassification")
+    change_config(path, problem_type="regression")
+    with pytest.raises(CheckpointError, match="problem_type is regression"):
+        load(path)
+
+
+@pytest.mark.parametrize("given", [None, False, True])
+def test_multi_label(checkpoint: Write, given: bool | None) -> None:
+    """A live model and its checkpoint are multi-label alike: as problem_type says, unless the user says otherwise."""
+    from bertbundle_export.live import live_model
+
+    path = checkpoint("BertForSequenceClassification")
+    change_config(path, problem_type="multi_label_classification")
+    loaded = load(path, multi_label=given)
+    live = live_model(loaded.keras, LoadOptions(task="text-classification", multi_label=given), loaded.tokenizer)
+    assert loaded.multi_label == live.multi_label == (given is not False)
+
+
+def test_features_leave_the_head_behind(checkpoint: Write) -> None:
+    """A tagger's encoder exports as features when asked for; its head may stay behind."""
+    path = checkpoint()
+    to_safetensors(path)
+    assert load(path, task="feature-extraction").task == "feature-extraction"
 
 
 def test_pickle_without_torch(checkpoint: Write) -> None:

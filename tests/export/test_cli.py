@@ -72,6 +72,21 @@ def test_mistakes(checkpoint: Write, tmp_path: Path, arguments: list[str], messa
     assert list((tmp_path / "models").rglob("*")) == [] if (tmp_path / "models").exists() else True
 
 
+def test_reader_that_leaves(checkpoint: Write) -> None:
+    """`inspect | true` is no error."""
+    command = f"{sys.executable} -m bertbundle_export inspect {checkpoint()} | true"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_mistyped_path_does_not_ask_the_hub(checkpoint: Write, tmp_path: Path) -> None:
+    """A path whose directory is there is no hub name."""
+    checkpoint()
+    done = run("inspect", "checkpoint/typo", cwd=tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "no file or directory checkpoint/typo" in done.stderr
+
+
 def test_labels_missing(checkpoint: Write, tmp_path: Path) -> None:
     """A tagger without labels is refused, and the way out that the message names works."""
     source = checkpoint(labels=("O", "B-X", "I-X"))

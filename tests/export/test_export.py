@@ -348,7 +348,7 @@ def test_live_model(checkpoint: Callable[..., Path], tmp_path: Path, tensorflow:
     ("options", "message"),
     [
         pytest.param({}, "does not say its task. Pass task=", id="task"),
-        pytest.param({"task": "token-classification"}, "needs its labels. Pass labels=", id="labels"),
+        pytest.param({"task": "token-classification"}, "has no labels for token-classification", id="labels"),
         pytest.param({"task": "feature-extraction"}, "needs its tokenizer. Pass tokenizer=", id="tokenizer"),
     ],
 )

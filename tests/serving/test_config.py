@@ -109,7 +109,16 @@ def test_flags(tmp_path: Path, flags: list[str], expected: dict[str, object]) ->
 
 
 @pytest.mark.parametrize(
-    "flag", ["--port=x", "--port=65536", "--grpc_max_threads=0", "--enable_model_warmup=perhaps", "--runtime=torch"]
+    "flag",
+    [
+        "--file_system_poll_wait_seconds=nan",
+        "--tensorflow_intra_op_parallelism=100000",
+        "--port=x",
+        "--port=65536",
+        "--grpc_max_threads=0",
+        "--enable_model_warmup=perhaps",
+        "--runtime=torch",
+    ],
 )
 def test_malformed_flags_are_refused(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A flag with a value it cannot have ends the command with code 2 and names both."""

@@ -32,7 +32,7 @@ def resolve_source(source: str | Path, *, revision: str | None = None) -> Path:
     if path.exists():
         return path
     name = str(source)
-    if not _HUB_NAME.fullmatch(name) or name.startswith("."):
+    if not _HUB_NAME.fullmatch(name) or name.startswith(".") or (path.parent.name and path.parent.is_dir()):
         raise CheckpointError(f"no file or directory {name}. Check the path.")
     return _fetch(name, revision)
 

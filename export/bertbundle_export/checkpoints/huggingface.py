@@ -18,7 +18,7 @@ from bertbundle_export.checkpoints.weights import (
     read_safetensors,
     safetensors_header,
 )
-from bertbundle_export.model import SourceModel, bert_inputs, count_parameters
+from bertbundle_export.model import SourceModel, bert_inputs, choose_labels, count_parameters, multi_label
 from bertbundle_export.tasks import TASKS, check_task
 
 if TYPE_CHECKING:
@@ -32,10 +32,17 @@ _TASK_OF = {
     "BertForSequenceClassification": "text-classification",
     "BertModel": "feature-extraction",
 }
-_PLACEHOLDER = re.compile(r"LABEL_\d+")
+# Settings that TFBertModel does not follow: it would load, run, and answer something else.
+_KNOWN_SETTINGS: Mapping[str, tuple[Any, Any]] = {
+    "position_embedding_type": ("absolute", "absolute"),
+    "is_decoder": (False, False),
+    "add_cross_attention": (False, False),
+}
 _READERS = {"safetensors": read_safetensors, "pytorch": read_pytorch}
-# Non-weights that old PyTorch checkpoints carry, and heads of pre-training that no task here uses.
-_EXPECTED_EXTRA = re.compile(r"position_ids$|^cls\.|^(nsp|mlm)__|seq_relationship|predictions")
+# What may be left over: non-weights that old PyTorch checkpoints carry, heads of pre-training, and the pooler, which
+# token classification has no use for.
+_EXPECTED_EXTRA = re.compile(r"position_ids$|^cls\b|^(nsp|mlm)__|seq_relationship|predictions|pooler|^dropout")
+_ENCODER = re.compile(r"\b(embeddings|encoder)\b")
 
 
 class HuggingFace:
@@ -68,7 +75,8 @@ class HuggingFace:
         config = _read_config(path)
         task = options.task or _find_task(config, path)
         check_task(task)
-        labels = _labels(config, task, options) if TASKS[task].has_labels else ()
+        labels = choose_labels(options.labels or _stored_labels(config), task) if TASKS[task].has_labels else ()
+        _load_quietly()
         tokenizer = tokenization.load_tokenizer(options.tokenizer or path, lowercase=options.lowercase)
         tokenization.check_tokenizer(tokenizer, config["vocab_size"])
         pooling, normalized = _pooling(path, options) if task == "feature-extraction" else ("none", False)
@@ -85,10 +93,15 @@ class HuggingFace:
             ),
             max_positions=config["max_position_embeddings"],
             labels=labels,
-            multi_label=_multi_label(config, options),
+            multi_label=multi_label(config.get("problem_type"), options.multi_label),
             pooling=pooling,
             normalized=normalized,
         )
+
+
+def _load_quietly() -> None:
+    """Load TensorFlow before transformers: after it, and after torch, TensorFlow's C++ side does not keep quiet."""
+    import bertbundle_export.quiet  # noqa: F401
 
 
 def _read_config(path: Path) -> dict[str, Any]:
@@ -103,11 +116,18 @@ def _read_config(path: Path) -> dict[str, Any]:
     missing = [key for key in needed if not isinstance(config.get(key), int)]
     if missing:
         raise CheckpointError(f"{path / 'config.json'} has no number for {', '.join(missing)}.")
+    for key, (known, default) in _KNOWN_SETTINGS.items():
+        if config.get(key, default) != known:
+            raise CheckpointError(
+                f"{path / 'config.json'} has {key} {config[key]!r}, which transformers' TensorFlow BERT ignores or "
+                f"computes otherwise; only {known!r} can be exported."
+            )
     return config
 
 
 def _architecture(config: Mapping[str, Any]) -> str:
-    return next(iter(config.get("architectures") or []), "not stated")
+    stated = config.get("architectures") or []
+    return stated if isinstance(stated, str) else str(next(iter(stated), "not stated"))
 
 
 def _find_task(config: Mapping[str, Any], path: Path) -> str:
@@ -126,23 +146,6 @@ def _stored_labels(config: Mapping[str, Any]) -> tuple[str, ...]:
         return tuple(by_index[index] for index in range(len(by_index)))
     except (AttributeError, KeyError, ValueError) as error:
         raise CheckpointError(f"config.json has an id2label that is not numbered 0 to n-1: {stored}.") from error
-
-
-def _labels(config: Mapping[str, Any], task: str, options: LoadOptions) -> tuple[str, ...]:
-    labels = options.labels or _stored_labels(config)
-    placeholders = all(_PLACEHOLDER.fullmatch(label) for label in labels)
-    if not labels or (placeholders and task == "token-classification"):
-        raise CheckpointError(
-            f"config.json has no labels for {task} (id2label is {labels or 'missing'}). Pass --labels, comma "
-            "separated, in the order of the class indices."
-        )
-    return labels
-
-
-def _multi_label(config: Mapping[str, Any], options: LoadOptions) -> bool:
-    if options.multi_label is not None:
-        return options.multi_label
-    return config.get("problem_type") == "multi_label_classification"
 
 
 def _pooling(path: Path, options: LoadOptions) -> tuple[str, bool]:
@@ -198,7 +201,7 @@ def _load_model(path: Path, task: str, labels: int) -> Any:
     missing = info["missing_keys"]
     if task == "feature-extraction" and missing and all("pooler" in str(key) for key in missing):
         model, info = load(path, weights, bert_config, model_class, add_pooling_layer=False)
-    _check_loaded(path, info, bert_config)
+    _check_loaded(path, info, bert_config, task)
     return model
 
 
@@ -235,9 +238,9 @@ def _load_renamed(
     """
     from transformers.modeling_tf_pytorch_utils import load_pytorch_state_dict_in_tf2_model
 
-    model = model_class(config, **options)
-    model.build_in_name_scope()
     try:
+        model = model_class(config, **options)
+        model.build_in_name_scope()
         return load_pytorch_state_dict_in_tf2_model(  # type: ignore[no-any-return]
             model,
             _READERS[weights.kind](weights.files),
@@ -249,19 +252,30 @@ def _load_renamed(
         raise CheckpointError(f"{path}: the weights do not fit config.json: {error}.") from error
 
 
-def _check_loaded(path: Path, info: Mapping[str, Any], config: Any) -> None:
-    """Refuse a model of which any part kept its random initial values."""
+def _check_loaded(path: Path, info: Mapping[str, Any], config: Any, task: str) -> None:
+    """Refuse a model of which a part kept its random initial values, or that leaves weights of the checkpoint out."""
     mismatched = [str(item) for item in info.get("mismatched_keys") or []]
     missing = [str(key) for key in info["missing_keys"]]
-    if not missing and not mismatched:
-        return
-    what = f"no weights for {_some(missing)}" if missing else f"other shapes for {_some(mismatched)}"
-    extra = [str(key) for key in info["unexpected_keys"] if not _EXPECTED_EXTRA.search(str(key))]
-    raise CheckpointError(
-        f"{path} has {what} of {config.architectures or 'the model'}"
-        + (f"; not used: {_some(extra)}" if extra else "")
-        + ". Check --task and --labels against what the checkpoint was trained for."
-    )
+    extra = [str(key) for key in info["unexpected_keys"] if not _may_be_left_out(str(key), task)]
+    found = {
+        "no weights for {} of the model": missing,
+        "other shapes for {}": mismatched,
+        "weights that the model has no place for: {}": extra,
+    }
+    wrong = [text.format(_some(names)) for text, names in found.items() if names]
+    if wrong:
+        raise CheckpointError(
+            f"{path} ({', '.join(config.architectures or ['no architecture stated'])}) has {'; '.join(wrong)}. Check "
+            "--task and --labels against what the checkpoint was trained for; a head of your own exports as a live "
+            "model, from Python."
+        )
+
+
+def _may_be_left_out(name: str, task: str) -> bool:
+    if _EXPECTED_EXTRA.search(name):
+        return True
+    # The encoder is all that features are made of: any head may stay behind.
+    return task == "feature-extraction" and not _ENCODER.search(name)
 
 
 def _some(names: list[str]) -> str:
