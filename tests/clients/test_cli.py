@@ -143,6 +143,19 @@ def test_texts_of_standard_input(run: Run, ner: list[str], monkeypatch: pytest.M
     assert texts == ["wang", "北京", "today"]
 
 
+def test_a_long_pipe(run: Run, ner: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pipe is answered in turns and in order; a byte order mark and empty lines are no text."""
+    monkeypatch.setattr(sys, "stdin", io.StringIO("\ufeff" + "wang\n\n北京 today\n" * 150))
+    texts = [json.loads(line)["text"] for line in run("predict", *ner, "--json").splitlines()]
+    assert texts == ["wang", "北京 today"] * 150
+
+
+def test_a_wrong_line_far_down_a_pipe(fail: Run, ner: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message counts from where the turn began."""
+    monkeypatch.setattr(sys, "stdin", io.StringIO("wang\n" * 70 + "wang " * 50))
+    assert "of the texts from 64 on, text 6 has 52 tokens" in fail("predict", *ner)
+
+
 def test_truncation(run: Run, fail: Run, ner: list[str]) -> None:
     """A text that is too long is an error unless --truncation truncate is given."""
     text = "wang " * 50

@@ -264,3 +264,10 @@ def test_pack_only_what_the_model_takes(tokenizer: Tokenizer) -> None:
     assert list(pack(encodings, "s", length=4, inputs=INPUTS[:2]).inputs) == ["input_ids", "attention_mask"]
     with pytest.raises(ManifestError, match="takes an input 'position_ids' that is not known here"):
         pack(encodings, "s", length=4, inputs=(InputSpec("position_ids", "int32", 0, 4),))
+
+
+@pytest.mark.parametrize("pair", [("\u200b", "wang"), ("wang", "\u200b")], ids=["first", "second"])
+def test_pair_of_which_a_side_is_not_left(tokenizer: Tokenizer, pair: tuple[str, str]) -> None:
+    """Each side of a pair must hold something, as a single text must."""
+    with pytest.raises(InputError, match="holds nothing the tokenizer keeps"):
+        tokenizer.encode([pair])
