@@ -11,7 +11,7 @@ import pytest
 from bertbundle.errors import ExportError, OutputNamesError, OutputShapeError, ToleranceError
 from bertbundle.manifest import OutputSpec, ParityRow
 from bertbundle.primitives import InputFeatures
-from bertbundle_export.parity import ATOL, RTOL, Case, compare
+from bertbundle_export.parity import ATOL, RTOL, Case, _agreement, compare
 
 SPECS = (
     OutputSpec("logits", "float32", ("batch", "length", "3")),
@@ -66,6 +66,16 @@ def test_difference_is_measured() -> None:
     value = float(expected()["logits"][0, 0, 0])
     row = run(changed("logits", (0, 0, 0), value + 5e-5))[1]
     assert row.max_abs == pytest.approx(5e-5, rel=0.01)
+
+
+def test_near_ties_may_change_places() -> None:
+    """Classes that the source scores alike, to the tolerance, may be either's best; others may not."""
+    for gap, agreement in ((5e-5, 1.0), (5e-2, 0.875)):
+        source = expected()["logits"]
+        source[0, 0] = [1.0, 1.0 + gap, 0.0]
+        swapped = source.copy()
+        swapped[0, 0] = [1.0 + gap, 1.0, 0.0]
+        assert _agreement("scores", swapped, source) == agreement
 
 
 @pytest.mark.parametrize(
