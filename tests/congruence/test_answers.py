@@ -76,7 +76,9 @@ def client_f1(address: str, model: str, sentences: list[Sentence]) -> float:
     with Client(address, model, timeout=300) as client:
         answers = client.entities(["".join(sentence.chars) for sentence in sentences])
     predicted = [{(entity.label, entity.start, entity.end) for entity in entities} for entities in answers]
-    return f1([spans(sentence.labels) for sentence in sentences], predicted)
+    score = f1([spans(sentence.labels) for sentence in sentences], predicted)
+    print(f"{model} at {address}: F1 {score:.4f}")
+    return score
 
 
 def test_constrained_f1(serve: Serve, ner: Path, sentences: list[Sentence], keras_f1: Callable[[str], float]) -> None:
