@@ -8,6 +8,7 @@ Collobert et al., "Natural Language Processing (almost) from Scratch", JMLR 2011
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -36,20 +37,32 @@ def constraint_tables(labels: Sequence[str], scheme: str | None = None) -> tuple
         for label j after label i.
     """
     tags = parse_labels(labels, scheme or detect_scheme(labels))
-    has_end = any(tag.role == "E" for tag in tags)
-    outside = Tag("O", "")
-    start = [_score(outside, after, has_end=has_end) for after in tags]
-    transitions = [[_score(before, after, has_end=has_end) for after in tags] for before in tags]
+    rules = _Rules(
+        has_end=any(tag.role == "E" for tag in tags),
+        begun=frozenset(tag.type for tag in tags if tag.role == "B"),
+    )
+    start = [rules.score(Tag("O", ""), after) for after in tags]
+    transitions = [[rules.score(before, after) for after in tags] for before in tags]
     return np.array(start, np.float32), np.array(transitions, np.float32)
 
 
-def _score(before: Tag, after: Tag, *, has_end: bool) -> float:
-    inside = before.role in "BI"
-    continues = after.role in "IE"
-    if continues:
-        return 0.0 if inside and before.type == after.type else FORBIDDEN
-    # With an E label in the scheme, an entity that has begun must end before anything else comes.
-    return FORBIDDEN if inside and has_end else 0.0
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """What a set of labels allows.
+
+    Attributes:
+        has_end: whether entities end with a label of their own: one that has begun must then end.
+        begun: the types that have a B label. One without, and every type of IO, may begin with I.
+    """
+
+    has_end: bool
+    begun: frozenset[str]
+
+    def score(self, before: Tag, after: Tag) -> float:
+        inside = before.role in "BI" and before.type in self.begun
+        if after.role in "IE" and after.type in self.begun:
+            return 0.0 if inside and before.type == after.type else FORBIDDEN
+        return FORBIDDEN if inside and self.has_end else 0.0
 
 
 def outside_index(labels: Sequence[str], scheme: str) -> int | None:

@@ -70,6 +70,15 @@ def test_tables_of_bio() -> None:
     assert (transitions[:, [0, 1, 3]] == 0).all()
 
 
+def test_what_has_no_beginning_is_free() -> None:
+    """IO has no rules, and a type without a B label may begin with I."""
+    assert not constraint_tables(("O", "PER", "LOC"))[1].any()
+    assert not constraint_tables(BIO, "IO")[1].any()
+    start, transitions = constraint_tables(("O", "B-PER", "I-PER", "I-LOC"))
+    assert start.tolist() == [0, 0, FORBIDDEN, 0]
+    assert transitions[:, 3].tolist() == [0, 0, 0, 0]
+
+
 def test_labels_without_a_role_are_outside() -> None:
     """Labels such as X or [CLS] among prefixed ones are outside, and O is preferred to them."""
     labels = ("X", "[CLS]", "O", "B-PER", "I-PER")
