@@ -13,10 +13,17 @@ import numpy as np
 import numpy.typing as npt
 
 from bertbundle.errors import CheckpointError
+from bertbundle_export.checkpoints.base import StateDict
 
-__all__ = ["WeightFiles", "find_weights", "read_pytorch", "read_safetensors", "safetensors_header"]
-
-StateDict = dict[str, npt.NDArray[Any]]
+__all__ = [
+    "WeightFiles",
+    "find_weights",
+    "h5_weights",
+    "read_keras_h5",
+    "read_pytorch",
+    "read_safetensors",
+    "safetensors_header",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +107,7 @@ def _merge(path: Path, tensors: Iterator[tuple[str, npt.NDArray[Any]]], merged: 
 
 
 def read_safetensors(files: tuple[Path, ...]) -> StateDict:
-    """Read safetensors files in PyTorch's naming; floats become float32.
+    """Read safetensors files, in PyTorch's naming or TensorFlow's; floats become float32.
 
     Raises:
         CheckpointError: a file that is cut off or malformed.
@@ -112,9 +119,10 @@ def read_safetensors(files: tuple[Path, ...]) -> StateDict:
     del ml_dtypes
     merged: StateDict = {}
     for path in files:
-        safetensors_header(path)
+        written_by_keras = safetensors_header(path).get("__metadata__", {}).get("format") == "tf"
         try:
-            _merge(path, iter(load_file(path).items()), merged)
+            tensors = load_file(path).items()
+            _merge(path, (_from_stripped(*item) for item in tensors) if written_by_keras else iter(tensors), merged)
         except (SafetensorError, TypeError, KeyError) as error:
             raise CheckpointError(f"{path} cannot be read: {error}. Fetch it again.") from error
     return merged
@@ -142,3 +150,53 @@ def read_pytorch(files: tuple[Path, ...]) -> StateDict:
             raise CheckpointError(f"{path} cannot be read as PyTorch weights: {error}.") from error
         _merge(path, ((name, tensor.float().numpy()) for name, tensor in tensors.items()), merged)
     return merged
+
+
+def h5_weights(path: Path) -> dict[str, Any]:
+    """Return the datasets of a Keras h5 file by variable name, unread; the file stays open as long as they are used.
+
+    Raises:
+        CheckpointError: not an h5 file, or one cut off.
+    """
+    import h5py
+
+    found: dict[str, Any] = {}
+
+    def visit(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset):
+            # The first part is the layer's group in the file, not part of the variable's name.
+            found[name.partition("/")[2].removesuffix(":0")] = item
+
+    try:
+        h5py.File(path).visititems(visit)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read as h5: {error}. Fetch it again.") from error
+    return found
+
+
+def read_keras_h5(files: tuple[Path, ...]) -> StateDict:
+    """Read TensorFlow variables of transformers' classes from Keras h5 files, under PyTorch's names and layout.
+
+    Raises:
+        CheckpointError: a file that is cut off or malformed.
+    """
+    merged: StateDict = {}
+    for path in files:
+        try:
+            _merge(path, (_from_keras(name, np.asarray(item)) for name, item in h5_weights(path).items()), merged)
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{path} cannot be read: {error}. Fetch it again.") from error
+    return merged
+
+
+def _from_keras(name: str, value: npt.NDArray[Any]) -> tuple[str, npt.NDArray[Any]]:
+    """Rename and transpose a variable of a transformers class as transformers' own loader will expect it back."""
+    from transformers.modeling_tf_pytorch_utils import apply_transpose, convert_tf_weight_name_to_pt_weight_name
+
+    renamed, transpose = convert_tf_weight_name_to_pt_weight_name(name, tf_weight_shape=value.shape)
+    return renamed, apply_transpose(transpose, value, pt_to_tf=False)
+
+
+def _from_stripped(name: str, value: npt.NDArray[Any]) -> tuple[str, npt.NDArray[Any]]:
+    """Do the same for safetensors of TensorFlow classes, where the model's name is not part of the variable's."""
+    return _from_keras(f"model/{name}", value)

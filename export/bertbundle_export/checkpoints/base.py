@@ -1,0 +1,100 @@
+"""What a checkpoint format says and gives: a description first, without weights, and then the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy.typing as npt
+
+__all__ = ["CheckpointFormat", "Description", "LoadOptions", "StateDict"]
+
+StateDict = dict[str, npt.NDArray[Any]]
+"""Weights by the names, and in the layout, that transformers' PyTorch classes give them: dense weights
+``[out, in]``, ``bert.encoder.layer.0.attention.self.query.weight``, with or without the leading ``bert.``."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadOptions:
+    """What the user may say of a checkpoint that its files do not.
+
+    Attributes:
+        format: name of the checkpoint format; None finds it out.
+        task: name of a task; None for what the checkpoint's architecture says.
+        labels: label of each class index; None for what the checkpoint says.
+        multi_label: whether classes are independent; None for what the checkpoint says.
+        pooling: a key of `tasks.POOLINGS`; None for what the checkpoint says, else mean.
+        last_layers: number of last layers that features are made of, concatenated.
+        normalize: whether sentence embeddings get length 1; None for what the checkpoint says.
+        lowercase: whether the tokenizer lower-cases; None for what the checkpoint says.
+        tokenizer: a directory or vocab.txt to take the tokenizer from instead.
+        config: a config.json, or the directory of one, for weights that come without.
+        model_class: ``module:name`` of the user's own class, or function, that makes the model.
+        init_args: its arguments; those that a transformers config knows go to the config.
+        crf_transitions: dotted attribute of the model that holds a CRF's transitions.
+        revision: branch, tag or commit of a hub source; None for its main branch.
+        allow_pickle: whether PyTorch pickles may be read.
+    """
+
+    format: str | None = None
+    task: str | None = None
+    labels: tuple[str, ...] | None = None
+    multi_label: bool | None = None
+    pooling: str | None = None
+    last_layers: int = 1
+    normalize: bool | None = None
+    lowercase: bool | None = None
+    tokenizer: Path | None = None
+    config: Path | None = None
+    model_class: str | None = None
+    init_args: Mapping[str, Any] = field(default_factory=dict)
+    crf_transitions: str | None = None
+    revision: str | None = None
+    allow_pickle: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What a checkpoint is, known without reading its weights.
+
+    Attributes:
+        format: name of its format.
+        path: where it is.
+        kind: of its weight files, for people to read.
+        files: the weight files.
+        config: the model's configuration in the terms of transformers' config.json. Has `model_type`, sizes,
+            `architectures` (the class the weights belong to), `id2label` if labels are known.
+        tokenizer: directory or vocab.txt of its tokenizer; None if it has none.
+        lowercase: whether the tokenizer lower-cases, where the checkpoint says so outside the tokenizer's files.
+        pooling, normalize: how sentence-transformers made its sentence embeddings, if it did.
+    """
+
+    format: str
+    path: Path
+    kind: str
+    files: tuple[Path, ...]
+    config: Mapping[str, Any]
+    tokenizer: Path | None = None
+    lowercase: bool | None = None
+    pooling: str | None = None
+    normalize: bool = False
+
+
+class CheckpointFormat(Protocol):
+    """Reads one kind of checkpoint. An instance called `FORMAT` in a module of `formats` is all it takes."""
+
+    name: str
+    """As `--format` and the manifest say it."""
+    expected: str
+    """What its files are, for the message when nothing fits."""
+
+    def detect(self, path: Path) -> bool:
+        """Return whether the files at `path` are of this format, without reading weights; never raises."""
+
+    def describe(self, path: Path, options: LoadOptions) -> Description:
+        """Say what is there, without reading weights, or why it cannot be read (`CheckpointError`)."""
+
+    def read(self, description: Description, options: LoadOptions) -> StateDict:
+        """Read all weights, float32; a `CheckpointError` names the file or tensor that is wrong."""

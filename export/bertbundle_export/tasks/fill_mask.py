@@ -1,0 +1,58 @@
+"""Fill-mask: the likeliest tokens at each [MASK], picked in the graph: all logits of a batch would be 100 MB and more."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bertbundle_export.tasks.base import Arrays, Head, Task, Tensors, softmax
+
+__all__ = ["TASK"]
+
+_EVERY = 5
+"""Of the parity texts every fifth token is masked; none of them holds a mask of its own."""
+
+
+def _graph(raw: Tensors, inputs: Tensors, head: Head) -> dict[str, Any]:
+    from bertbundle_export.quiet import tf
+
+    ids = inputs["input_ids"]
+    masked = tf.where(tf.equal(ids, head.mask_id))
+    probabilities = tf.nn.softmax(tf.cast(tf.gather_nd(raw["logits"], masked), tf.float32))
+    scores, tokens = tf.math.top_k(probabilities, head.top_k)
+    shape = tf.concat([tf.shape(ids, tf.int64), [head.top_k]], 0)
+    return {
+        "token_ids": tf.ensure_shape(tf.scatter_nd(masked, tokens, shape), [None, None, head.top_k]),
+        "token_scores": tf.ensure_shape(tf.scatter_nd(masked, scores, shape), [None, None, head.top_k]),
+    }
+
+
+def _reference(raw: Arrays, inputs: Arrays, head: Head) -> dict[str, npt.NDArray[Any]]:
+    masked = inputs["input_ids"] == head.mask_id
+    probabilities = softmax(raw["logits"][masked].astype(np.float32))
+    order = np.argsort(-probabilities, axis=-1, kind="stable")[:, : head.top_k]
+    shape = (*masked.shape, head.top_k)
+    tokens, scores = np.zeros(shape, np.int32), np.zeros(shape, np.float32)
+    tokens[masked], scores[masked] = order, np.take_along_axis(probabilities, order, axis=-1)
+    return {"token_ids": tokens, "token_scores": scores}
+
+
+def _with_masks(inputs: Arrays, head: Head) -> Arrays:
+    """Mask tokens of the parity texts, none that is special."""
+    ids = inputs["input_ids"].copy()
+    places = np.arange(ids.shape[1]) % _EVERY == _EVERY - 1
+    ids[places[None, :] & ~np.isin(ids, head.special_ids)] = head.mask_id
+    return {**inputs, "input_ids": ids}
+
+
+TASK = Task(
+    name="fill-mask",
+    head="ForMaskedLM",
+    needs=("logits",),
+    graph=_graph,
+    reference=_reference,
+    ranked={"token_ids": "token_scores"},
+    examples=_with_masks,
+)

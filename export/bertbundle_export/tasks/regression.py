@@ -1,0 +1,34 @@
+"""Regression: one number for a text or a pair of texts, such as their similarity."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bertbundle_export.tasks.base import Arrays, Head, Task, Tensors
+
+__all__ = ["TASK"]
+
+
+def _graph(raw: Tensors, inputs: Tensors, head: Head) -> dict[str, Any]:
+    from bertbundle_export.quiet import tf
+
+    del inputs, head
+    return {"value": tf.cast(raw["logits"], tf.float32)[:, 0]}
+
+
+def _reference(raw: Arrays, inputs: Arrays, head: Head) -> dict[str, npt.NDArray[Any]]:
+    del inputs, head
+    return {"value": raw["logits"].astype(np.float32)[:, 0]}
+
+
+TASK = Task(
+    name="regression",
+    head="ForSequenceClassification",
+    needs=("logits",),
+    graph=_graph,
+    reference=_reference,
+    regression=True,
+)
