@@ -4,6 +4,7 @@
 >>> client = Client("localhost:8500", "ner")  # nothing is sent until the first question
 """
 
+from bertbundle.aio import AsyncClient
 from bertbundle.client import Client
 from bertbundle.errors import (
     BertBundleError,
@@ -21,14 +22,20 @@ from bertbundle.errors import (
     ServerError,
     ServerUnavailable,
     SignatureNotFound,
+    TextTooLong,
     ToleranceError,
 )
 from bertbundle.manifest import Manifest
 from bertbundle.primitives import Answer, Classification, Entity, Fill, Prediction, VersionStatus
-from bertbundle.transport import GrpcTransport, Tls, Transport
+from bertbundle.retries import Retries
+from bertbundle.transport import AsyncGrpcTransport, AsyncTransport, GrpcTransport, Transport
+from bertbundle.wire import Tls
 
 __all__ = [
     "Answer",
+    "AsyncClient",
+    "AsyncGrpcTransport",
+    "AsyncTransport",
     "BertBundleError",
     "CheckpointError",
     "Classification",
@@ -47,10 +54,12 @@ __all__ = [
     "OutputShapeError",
     "Overloaded",
     "Prediction",
+    "Retries",
     "ServeError",
     "ServerError",
     "ServerUnavailable",
     "SignatureNotFound",
+    "TextTooLong",
     "Tls",
     "ToleranceError",
     "Transport",

@@ -19,8 +19,8 @@ from bertbundle.errors import InputError
 from bertbundle.manifest import Manifest
 from bertbundle.show import SHOWN, table
 from bertbundle.tasks import DECODERS
-from bertbundle.tokenizer import Text
-from bertbundle.transport import Tls
+from bertbundle.tokenizer import TRUNCATIONS, Text
+from bertbundle.wire import Tls
 
 __all__ = ["main"]
 
@@ -51,9 +51,8 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--pair", metavar="TEXT", help="second text of a pair; every TEXT is paired with it")
     predict.add_argument(
         "--truncation",
-        choices=["error", "truncate"],
-        default="error",
-        help="what becomes of a text that is too long (default: %(default)s)",
+        choices=TRUNCATIONS,
+        help="what becomes of a text that is too long (default: windows where they lose nothing, else an error)",
     )
     _add(commands, "info", _info, "show what the model says of itself")
     _add(commands, "status", _status, "show the state of each version of the model")

@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-import math
-import time
-from typing import Any, TypeVar, overload
+from collections.abc import Mapping
+from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
-from bertbundle.errors import DeadlineExceeded, InvalidRequest, SignatureNotFound
-from bertbundle.flows import Call, Flow, Session
 from bertbundle.manifest import Manifest
-from bertbundle.primitives import Answer, Classification, Entity, Fill, VersionStatus
-from bertbundle.tokenizer import Text
-from bertbundle.transport import GrpcTransport, Tls, Transport
+from bertbundle.primitives import VersionStatus
+from bertbundle.questions import Questions
+from bertbundle.retries import Retries
+from bertbundle.transport import GrpcTransport, Transport
+from bertbundle.wire import Tls, Token
 
 __all__ = ["Client"]
 
-T = TypeVar("T")
 
-
-class Client:
-    """A client of one model on one server.
+class Client(Questions):
+    """A client of one model on one server, or on several that serve the same.
 
     It asks the server for the model's manifest and tokenizer on first use, and again when another version answers.
-    Use it as a context manager, or call `close`.
+    Use it as a context manager, or call `close`. It may be used from several threads.
+
+    Each method takes one text, a list of texts, or an iterator of texts, and gives one result, a list, or an iterator:
+    of an iterator a bounded number of texts is held at a time. Texts are sorted into the model's lengths, and the
+    results come in the order of the texts.
 
     >>> with Client("localhost:8500", "pii") as client:  # doctest: +SKIP
     ...     client.entities("My name is Alex Rivera.")
@@ -38,23 +36,49 @@ class Client:
         model: str,
         *,
         timeout: float = 30.0,
+        call_timeout: float | None = None,
+        concurrency: int = 4,
+        rows_per_call: int = 32,
+        retries: Retries = Retries(),  # noqa: B008 - frozen
         tls: Tls | None = None,
+        token: Token | None = None,
+        metadata: Mapping[str, str] | None = None,
+        compression: str = "none",
         transport: Transport | None = None,
+        manifest: Manifest | None = None,
+        tokenizer: str | Path | None = None,
     ) -> None:
         """Make a client; nothing is sent until the first question.
 
         Args:
-            server: ``host:port`` of the gRPC port, or ``unix:path``.
+            server: ``host:port`` of the gRPC port, ``unix:path``, or several ``host:port`` with commas; calls go round
+                all addresses of all names.
             model: model name.
-            timeout: seconds that one method call may take in all, however many requests it makes.
+            timeout: seconds that one method call may take in all, however many requests it makes; of an iterator, that
+                each 2048 texts may take.
+            call_timeout: seconds that one request may take; None for what is left of `timeout`.
+            concurrency: most requests in flight at a time.
+            rows_per_call: most rows of a request.
+            retries: when a request is made again.
             tls: secure the connection with it; None for plain text.
+            token: bearer token, or a function that returns the one of the moment.
+            metadata: sent with each request.
+            compression: "none", "gzip" or "deflate" for requests.
             transport: use this connection instead of opening one to `server`.
+            manifest: what the model is, if it is no bundle and cannot say; see `foreign_manifest`.
+            tokenizer: its tokenizer.json, or the directory that has it.
         """
-        if not 0 < timeout < math.inf:
-            raise ValueError(f"timeout must be a positive number of seconds, got {timeout}")
-        self._transport = transport or GrpcTransport(server, tls=tls)
-        self._session = Session(model)
-        self._timeout = timeout
+        super().__init__(
+            model,
+            transport or GrpcTransport(server, tls=tls, token=token, metadata=metadata, compression=compression),
+            timeout=timeout,
+            call_timeout=call_timeout,
+            concurrency=concurrency,
+            rows_per_call=rows_per_call,
+            retries=retries,
+            manifest=manifest,
+            tokenizer=tokenizer,
+        )
 
     def __enter__(self) -> Client:
         return self
@@ -62,176 +86,26 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def close(self) -> None:
-        """Close the connection."""
-        self._transport.close()
-
-    @overload
-    def entities(self, texts: str, *, truncation: str = ...) -> list[Entity]: ...
-    @overload
-    def entities(self, texts: list[str], *, truncation: str = ...) -> list[list[Entity]]: ...
-    def entities(self, texts: str | list[str], *, truncation: str = "error") -> list[Entity] | list[list[Entity]]:
-        """Find the entities of a text, or of each text of a list.
-
-        Args:
-            texts: a text, or a list of texts.
-            truncation: for a text with more tokens than the model takes, "error" raises and "truncate" answers from
-                its beginning only.
-
-        Raises:
-            InputError: an empty text or list, a text that is too long, or a model for another task.
-            ServerError: what the server answered instead.
-        """
-        return self._ask("token-classification", texts, truncation)  # type: ignore[no-any-return]
-
-    @overload
-    def classify(self, texts: Text, *, truncation: str = ...) -> Classification: ...
-    @overload
-    def classify(self, texts: list[Text], *, truncation: str = ...) -> list[Classification]: ...
-    def classify(self, texts: Text | list[Text], *, truncation: str = "error") -> Classification | list[Classification]:
-        """Classify a text, a pair of texts (a tuple), or each of a list of those.
-
-        Args:
-            texts: a text, a pair of texts, or a list of either.
-            truncation: as for `entities`; of a pair the longer text is cut.
-
-        Raises:
-            InputError: an empty text or list, a text that is too long, or a model for another task.
-            ServerError: what the server answered instead.
-        """
-        return self._ask("text-classification", texts, truncation)  # type: ignore[no-any-return]
-
-    def embed(self, texts: str | list[str], *, truncation: str = "error") -> npt.NDArray[np.float32]:
-        """Embed a text, or each text of a list.
-
-        Args:
-            texts: a text, or a list of texts.
-            truncation: as for `entities`.
-
-        Returns:
-            Float32 vectors of shape ``[hidden_size]`` for one text, ``[len(texts), hidden_size]`` for a list; pooled
-            and normalised as `Manifest.pooling` and `Manifest.normalized` say.
-
-        Raises:
-            InputError: an empty text or list, a text that is too long, or a model for another task.
-            ServerError: what the server answered instead.
-        """
-        answer = self._ask("feature-extraction", texts, truncation)
-        return np.stack(answer) if isinstance(answer, list) else np.array(answer)
-
-    @overload
-    def regress(self, texts: Text, *, truncation: str = ...) -> float: ...
-    @overload
-    def regress(self, texts: list[Text], *, truncation: str = ...) -> list[float]: ...
-    def regress(self, texts: Text | list[Text], *, truncation: str = "error") -> float | list[float]:
-        """Return the value of a text or a pair of texts (a tuple), such as their similarity, or of each of a list.
-
-        Args:
-            texts: a text, a pair of texts, or a list of either.
-            truncation: as for `classify`.
-
-        Raises:
-            InputError: an empty text or list, a text that is too long, or a model for another task.
-            ServerError: what the server answered instead.
-        """
-        return self._ask("regression", texts, truncation)  # type: ignore[no-any-return]
-
-    @overload
-    def answer(self, question: str, context: str, *, truncation: str = ...) -> Answer: ...
-    @overload
-    def answer(self, question: list[str], context: list[str], *, truncation: str = ...) -> list[Answer]: ...
-    def answer(
-        self, question: str | list[str], context: str | list[str], *, truncation: str = "error"
-    ) -> Answer | list[Answer]:
-        """Find the answer to a question in a context, or to each question of a list in its context.
-
-        Args:
-            question: a question, or a list of questions.
-            context: a text that holds the answer, or a list of such texts, one per question.
-            truncation: as for `classify`.
-
-        Raises:
-            InputError: an empty text or list, a pair that is too long, or a model for another task.
-            ServerError: what the server answered instead.
-        """
-        if isinstance(question, str) and isinstance(context, str):
-            return self._ask("question-answering", (question, context), truncation)  # type: ignore[no-any-return]
-        if not isinstance(question, list) or not isinstance(context, list) or len(question) != len(context):
-            raise TypeError("question and context must be two str, or two lists of str of the same length")
-        return self._ask("question-answering", list(zip(question, context, strict=True)), truncation)  # type: ignore[no-any-return]
-
-    @overload
-    def fill_mask(self, texts: str, *, truncation: str = ...) -> list[list[Fill]]: ...
-    @overload
-    def fill_mask(self, texts: list[str], *, truncation: str = ...) -> list[list[list[Fill]]]: ...
-    def fill_mask(
-        self, texts: str | list[str], *, truncation: str = "error"
-    ) -> list[list[Fill]] | list[list[list[Fill]]]:
-        """Offer tokens for each mask of a text, or of each text of a list; `Manifest.mask_token` is a mask.
-
-        Args:
-            texts: a text, or a list of texts.
-            truncation: as for `entities`.
-
-        Returns:
-            For each mask of the text, in order, the likeliest tokens, best first; none for a text without a mask.
-
-        Raises:
-            InputError: an empty text or list, a text that is too long, or a model for another task.
-            ServerError: what the server answered instead.
-        """
-        return self._ask("fill-mask", texts, truncation)  # type: ignore[no-any-return]
-
     def manifest(self) -> Manifest:
         """Return what the model says of itself.
 
         Raises:
             ServerError: what the server answered instead.
             ManifestError: a manifest this version of bertbundle cannot read.
+
+        >>> client.manifest().task
+        'token-classification'
         """
-        return self._drive(self._session.manifest())
+        manifest: Manifest = self._run(self._session.manifest())
+        return manifest
 
     def status(self) -> list[VersionStatus]:
         """Return the state of each version of the model.
 
         Raises:
             ServerError: what the server answered instead.
+
+        >>> client.status()[0].state
+        'AVAILABLE'
         """
         return self._transport.status(self._session.model, timeout=self._timeout)
-
-    def _ask(self, task: str, texts: Any, truncation: str) -> Any:
-        """Answer one text with one result, a list with a list."""
-        if isinstance(texts, str | tuple):
-            return self._drive(self._session.run(task, [texts], truncation=truncation))[0]
-        if not isinstance(texts, list):
-            raise TypeError(f"texts must be a str or a list of str, got {type(texts).__name__}")
-        return self._drive(self._session.run(task, texts, truncation=truncation))
-
-    def _drive(self, flow: Flow[T]) -> T:
-        """Make the calls that a flow asks for, all of them within one timeout."""
-        deadline = time.monotonic() + self._timeout
-        try:
-            call = next(flow)
-            while True:
-                call = self._step(flow, call, self._left(deadline))
-        except StopIteration as stop:
-            return stop.value  # type: ignore[no-any-return]
-
-    def _step(self, flow: Flow[T], call: Call, timeout: float) -> Call:
-        """Make one call and hand the flow its answer, or a refusal that it may know what to do about."""
-        try:
-            prediction = self._transport.predict(
-                self._session.model, call.signature, call.inputs, outputs=call.outputs, timeout=timeout
-            )
-        except (InvalidRequest, SignatureNotFound) as error:
-            return flow.throw(error)
-        return flow.send(prediction)
-
-    def _left(self, deadline: float) -> float:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise DeadlineExceeded(
-                f"no answer within {self._timeout} s. Raise the timeout, or send fewer texts at once.",
-                code="DEADLINE_EXCEEDED",
-            )
-        return left

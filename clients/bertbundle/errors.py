@@ -11,7 +11,8 @@ BertBundleError
 │   ├── OutputNamesError     an exported format has other outputs than the source model
 │   ├── OutputShapeError     an output has another shape or dtype
 │   └── ToleranceError       an output differs by more than the stated tolerance
-├── InputError               text too long, empty text or batch, wrong task
+├── InputError               empty text or batch, wrong task, a file that cannot be read
+│   └── TextTooLong          more tokens than the model takes
 ├── ServeError               the embedded server cannot start
 └── ServerError              what a server answered; carries `code` and `details`
     ├── ServerUnavailable    nobody answers at the address
@@ -41,6 +42,7 @@ __all__ = [
     "ServerError",
     "ServerUnavailable",
     "SignatureNotFound",
+    "TextTooLong",
     "ToleranceError",
 ]
 
@@ -75,6 +77,10 @@ class ToleranceError(ExportError):
 
 class InputError(BertBundleError):
     """Text that cannot be answered as given: too long, empty, or meant for another task."""
+
+
+class TextTooLong(InputError):
+    """A text with more tokens than the model takes, under ``truncation="error"``."""
 
 
 class ServeError(BertBundleError):

@@ -1,28 +1,38 @@
-"""What a client does, without the waiting: each task as a generator of calls.
+"""What a client does, without the waiting: each task as a generator of rounds of calls.
 
-A flow yields the `Call`s it wants made and is sent each answer, so that a client is only a loop that makes calls,
-blocking or not.
+A flow yields the `Call`s it wants made, in any order or all at once, and is sent their answers, so that a client is
+only a loop that makes calls, blocking or not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
-from bertbundle.errors import InputError, InvalidRequest, ManifestError, ServerError, SignatureNotFound
+from bertbundle.errors import (
+    InputError,
+    InvalidRequest,
+    ManifestError,
+    ServerError,
+    SignatureNotFound,
+    TextTooLong,
+)
 from bertbundle.labels import Tag, parse_labels
 from bertbundle.manifest import BUNDLE_INFO, Manifest
 from bertbundle.primitives import Arrays, Encoding, Prediction
 from bertbundle.tasks import DECODERS, Decoder, Held
 from bertbundle.tokenizer import Text, Tokenizer, choose_signature, pack
+from bertbundle.windows import Window, split
 
-__all__ = ["Call", "Flow", "Session"]
+__all__ = ["TEXTS_PER_ROUND", "Call", "Flow", "Options", "Session", "advance", "hold"]
 
 T = TypeVar("T")
-_ROWS_PER_CALL = 32
+TEXTS_PER_ROUND = 2048
+"""Texts that are tokenized, sorted into lengths and held at a time, of a list or a generator of any size."""
+_MESSAGE_BYTES = 4_000_000  # gRPC's usual limit is 4 MiB; a proxy between may have it
 _VERSION_ATTEMPTS = 3
 
 
@@ -35,65 +45,195 @@ class Call:
     outputs: tuple[str, ...]
 
 
-Flow: TypeAlias = Generator[Call, Prediction, T]
+Flow: TypeAlias = Generator[Sequence[Call], Sequence[Prediction], T]
+
+
+def advance(steps: Generator[T, Any, Any], outcome: Any) -> T:
+    """Send a generator what came of what it asked for, or throw it the error that came."""
+    return steps.throw(outcome) if isinstance(outcome, ServerError) else steps.send(outcome)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a caller wants texts answered.
+
+    Attributes:
+        truncation: "error", "truncate" or "window"; None for the task's own.
+        stride: tokens that neighbouring windows share; None for a quarter of a window.
+        split_words: each text is a list of its words.
+        keep_errors: a text that is refused has its `InputError` as its result, and the others are answered.
+    """
+
+    truncation: str | None = None
+    stride: int | None = None
+    split_words: bool = False
+    keep_errors: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """One row of a request: a window of a text."""
+
+    text: int
+    window: Window
 
 
 class Session:
     """What one client holds of one model, and the flows over it. Knows no transport."""
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, *, rows_per_call: int = 32, given: Held | None = None) -> None:
+        """Hold nothing yet, or for good what is `given`: the model cannot say of itself what it is."""
         self.model = model
-        self._held: Held | None = None
+        self._rows_per_call = rows_per_call
+        self._given = given
+        self._held = given
 
     def manifest(self) -> Flow[Manifest]:
         """Return the manifest, asking the server for it if it is not held."""
         held = self._held or (yield from self._fetch())
         return held.manifest
 
-    def run(self, task: str, texts: Sequence[Text], *, truncation: str) -> Flow[list[Any]]:
+    def one(self, decoder: Decoder, text: Any, options: Options) -> Flow[Any]:
+        """Return the result of one text."""
+        (result,) = yield from self._settle(decoder, [text], options)
+        return result
+
+    def many(self, decoder: Decoder, texts: Sequence[Any], options: Options) -> Flow[Any]:
         """Return one result per text, in order, all from one version of the model."""
         if not texts:
             raise InputError("the batch is empty. Give at least one text.")
-        _check_pairs(DECODERS[task], texts)
-        held = self._held or (yield from self._fetch())
+        results = yield from self._settle(decoder, texts, options)
+        return decoder.gather(results)
+
+    def _settle(self, decoder: Decoder, texts: Sequence[Any], options: Options) -> Flow[list[Any]]:
+        """Answer all texts from one version, beginning again when another one answers."""
+        if not options.split_words:
+            _check_pairs(decoder, texts)
+        known = self._held
+        held = known if known and known.manifest.task == decoder.task else (yield from self._fetch())
+        _check_task(held.manifest, decoder, self.model)
         for _ in range(_VERSION_ATTEMPTS):
-            _check_task(held.manifest, task, self.model)
             try:
-                results = yield from self._attempt(held, DECODERS[task], texts, truncation)
+                results = yield from self._attempt(held, decoder, texts, options)
                 if results is not None:
                     return results
                 held = yield from self._fetch()
-            except (InvalidRequest, SignatureNotFound):  # another version may have other signatures
-                refused, held = held, (yield from self._fetch())
+            except (TextTooLong, InvalidRequest, SignatureNotFound) as error:  # another version may take it
+                refused, asked = held, isinstance(error, TextTooLong) and held is not known
+                held = held if asked else (yield from self._fetch())
                 if held.version == refused.version:
                     raise
+            _check_task(held.manifest, decoder, self.model)
         raise ServerError(f"the version of model {self.model!r} changed {_VERSION_ATTEMPTS} times during one call.")
 
-    def _attempt(self, held: Held, decoder: Decoder, texts: Sequence[Text], truncation: str) -> Flow[list[Any] | None]:
+    def _attempt(self, held: Held, decoder: Decoder, texts: Sequence[Any], options: Options) -> Flow[list[Any] | None]:
         """Answer all texts from the version held; None as soon as another version answers."""
-        encodings = held.tokenizer.encode(texts, truncation=truncation)
-        results: list[Any] = [None] * len(texts)
-        for signature, rows in _batches(encodings, held.manifest.signatures):
-            length = held.manifest.signatures[signature]
-            chosen = [encodings[row] for row in rows]
-            features = pack(chosen, signature, length=length, inputs=held.manifest.inputs)
-            answer = yield Call(signature, features.inputs, decoder.outputs)
-            if answer.version != held.version:
+        results: list[Any] = []
+        for start in range(0, len(texts), TEXTS_PER_ROUND):
+            part = yield from self._round(held, decoder, texts[start : start + TEXTS_PER_ROUND], options)
+            if part is None:
                 return None
-            _check_answer(answer, decoder.outputs, len(rows))
-            for index, row in enumerate(rows):
-                values = {name: answer.outputs[name][index] for name in decoder.outputs}
-                results[row] = decoder.decode(held, texts[row], encodings[row], values)
+            results += part
         return results
 
+    def _round(self, held: Held, decoder: Decoder, texts: Sequence[Any], options: Options) -> Flow[list[Any] | None]:
+        split_texts = _windows(held, decoder, texts, options)
+        pieces = [
+            _Piece(row, window)
+            for row, (_, windows) in enumerate(split_texts)
+            if not isinstance(windows, InputError)
+            for window in windows
+        ]
+        batches = list(self._batches(pieces, held.manifest))
+        answers = yield [self._call(held, decoder, *batch) for batch in batches]
+        if not self._given and any(answer.version != held.version for answer in answers):
+            return None
+        rows = _rows(held, decoder, batches, answers)
+        return [
+            windows if isinstance(windows, InputError) else _decode(held, decoder, text, encoding, windows, rows[row])
+            for row, (text, (encoding, windows)) in enumerate(zip(texts, split_texts, strict=True))
+        ]
+
+    def _batches(self, pieces: Iterable[_Piece], manifest: Manifest) -> Iterable[tuple[str, list[_Piece]]]:
+        """Group pieces by the shortest signature that holds them, a bounded number of rows at a time."""
+        groups: dict[str, list[_Piece]] = {}
+        for piece in pieces:
+            signature = choose_signature(len(piece.window.encoding), manifest.signatures)
+            groups.setdefault(signature, []).append(piece)
+        for signature, group in groups.items():
+            row_bytes = sum(manifest.signatures[signature] * np.dtype(spec.dtype).itemsize for spec in manifest.inputs)
+            rows = max(1, min(self._rows_per_call, _MESSAGE_BYTES // row_bytes))
+            for start in range(0, len(group), rows):
+                yield signature, group[start : start + rows]
+
+    def _call(self, held: Held, decoder: Decoder, signature: str, pieces: Sequence[_Piece]) -> Call:
+        encodings = [piece.window.encoding for piece in pieces]
+        length = held.manifest.signatures[signature]
+        features = pack(encodings, signature, length=length, inputs=held.manifest.inputs)
+        return Call(signature, features.inputs, decoder.asked(held.manifest))
+
     def _fetch(self) -> Flow[Held]:
+        """Ask the server what the model is, unless that was given."""
+        if self._given:
+            return self._given
         row = {"row": np.zeros(1, np.int32)}
-        answer = yield Call(BUNDLE_INFO, row, ("manifest", "tokenizer"))
+        (answer,) = yield [Call(BUNDLE_INFO, row, ("manifest", "tokenizer"))]
         _check_answer(answer, ("manifest", "tokenizer"), 1)
         manifest = Manifest.from_json(_text(answer, "manifest"))
-        tokenizer = Tokenizer(_text(answer, "tokenizer"), max_length=manifest.max_length)
-        self._held = Held(answer.version, manifest, tokenizer, _tags(manifest))
+        self._held = hold(manifest, _text(answer, "tokenizer"), answer.version)
         return self._held
+
+
+def hold(manifest: Manifest, definition: str, version: int) -> Held:
+    """Make what a client holds of a version of its manifest and the text of its tokenizer.json."""
+    tokenizer = Tokenizer(definition, max_length=manifest.max_length, mask_token=manifest.mask_token)
+    return Held(version, manifest, tokenizer, _tags(manifest))
+
+
+def _windows(
+    held: Held, decoder: Decoder, texts: Sequence[Any], options: Options
+) -> list[tuple[Any, list[Window] | InputError]]:
+    """Tokenize texts: each one's encoding and windows, or the error that refuses it if errors are kept."""
+    truncation = options.truncation or decoder.truncation
+    encodings = held.tokenizer.encode_each(
+        texts, truncation=truncation, side=decoder.side, split_words=options.split_words
+    )
+    found = [(encoding, _split(encoding, held, decoder, options)) for encoding in encodings]
+    refused = next((windows for _, windows in found if isinstance(windows, InputError)), None)
+    if refused and not options.keep_errors:
+        raise refused
+    return found
+
+
+def _split(
+    encoding: Encoding | InputError, held: Held, decoder: Decoder, options: Options
+) -> list[Window] | InputError:
+    try:
+        if isinstance(encoding, InputError):
+            return encoding
+        return split(encoding, held.tokenizer.max_length, stride=options.stride, side=decoder.side)
+    except InputError as error:
+        return error
+
+
+def _rows(
+    held: Held, decoder: Decoder, batches: Sequence[tuple[str, list[_Piece]]], answers: Sequence[Prediction]
+) -> Mapping[int, list[Arrays]]:
+    """Return each text's rows of the answers, one per window and in their order."""
+    rows: dict[int, dict[int, Arrays]] = {}
+    asked = decoder.asked(held.manifest)
+    for (_, pieces), answer in zip(batches, answers, strict=True):
+        _check_answer(answer, asked, len(pieces))
+        for index, piece in enumerate(pieces):
+            row = {name: answer.outputs[name][index] for name in asked}
+            rows.setdefault(piece.text, {})[piece.window.start] = row
+    return {text: [parts[start] for start in sorted(parts)] for text, parts in rows.items()}
+
+
+def _decode(held: Held, decoder: Decoder, text: Any, encoding: Encoding, windows: list[Window], rows: Any) -> Any:
+    complete = [decoder.complete(held, row) for row in rows]
+    text = " ".join(text) if isinstance(text, list) else text
+    return decoder.decode(held, text, encoding, decoder.merge(held, windows, complete))
 
 
 def _text(answer: Prediction, name: str) -> str:
@@ -122,13 +262,13 @@ def _check_pairs(decoder: Decoder, texts: Sequence[Text]) -> None:
         raise TypeError(f"{decoder.method} takes a {decoder.takes} each, got a {wrong.pop()}; a batch is a list")
 
 
-def _check_task(manifest: Manifest, task: str, model: str) -> None:
-    if manifest.task == task:
+def _check_task(manifest: Manifest, decoder: Decoder, model: str) -> None:
+    if manifest.task == decoder.task:
         return
     known = DECODERS.get(manifest.task)
     advice = f"use {known.method}()" if known else "upgrade bertbundle"
     raise InputError(
-        f"model {model!r} does {manifest.task}, {DECODERS[task].method}() needs a model for {task}: {advice}."
+        f"model {model!r} does {manifest.task}, {decoder.method}() needs a model for {decoder.task}: {advice}."
     )
 
 
@@ -138,15 +278,3 @@ def _check_answer(answer: Prediction, outputs: Sequence[str], rows: int) -> None
         if array is None or array.ndim < 1 or len(array) != rows:
             shape = "nothing" if array is None else f"shape {list(array.shape)}"
             raise ServerError(f"the server answered {shape} for output {name!r}, expected {rows} rows.")
-
-
-def _batches(encodings: Sequence[Encoding], signatures: Mapping[str, int]) -> list[tuple[str, list[int]]]:
-    """Group texts by the shortest signature that holds them, a bounded number of rows at a time."""
-    groups: dict[str, list[int]] = {}
-    for row, encoding in enumerate(encodings):
-        groups.setdefault(choose_signature(len(encoding), signatures), []).append(row)
-    return [
-        (signature, rows[start : start + _ROWS_PER_CALL])
-        for signature, rows in groups.items()
-        for start in range(0, len(rows), _ROWS_PER_CALL)
-    ]

@@ -6,12 +6,13 @@ itself, and everything else is outside.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bertbundle.primitives import Encoding, Entity
 
-__all__ = ["SCHEMES", "Tag", "decode_entities", "detect_scheme", "parse_labels"]
+__all__ = ["SCHEMES", "Tag", "after_marks", "decode_entities", "detect_scheme", "parse_labels"]
 
 OUTSIDE = "O"
 # Role of each prefix. BMES and BILOU are BIOES with other letters; IO knows no beginning, so neighbours of one type
@@ -115,23 +116,39 @@ def decode_entities(
         tags: the taken-apart label of each label id, from `parse_labels`.
         word_labels: see `Manifest.word_labels`.
     """
-    units = _tokens(encoding, label_ids, label_scores, tags)
+    units = _tokens(text, encoding, label_ids, label_scores, tags)
     if word_labels != "token":
         units = _words(units, word_labels)
     return [_entity(text, span) for span in _spans(unit for _, unit in units)]
 
 
+def after_marks(text: str, end: int) -> int:
+    """Return the end of a span with the marks upon its last character: accents, variation selectors, skin tones.
+
+    A tokenizer that strips accents leaves them out of its offsets.
+
+    >>> after_marks("Rene\u0301 is", 4)
+    5
+    """
+    while end < len(text) and (unicodedata.category(text[end])[0] == "M" or text[end] in _SKIN_TONES):
+        end += 1
+    return end
+
+
+_SKIN_TONES = "\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff"  # Unicode TR 51, emoji modifiers
+
+
 def _tokens(
-    encoding: Encoding, label_ids: Sequence[int], label_scores: Sequence[float], tags: Sequence[Tag]
+    text: str, encoding: Encoding, label_ids: Sequence[int], label_scores: Sequence[float], tags: Sequence[Tag]
 ) -> list[tuple[int, _Unit]]:
     units: list[tuple[int, _Unit]] = []
     reached = 0
     rows = zip(encoding.word_ids, encoding.offsets, label_ids, label_scores, strict=False)
     for word, (start, end), label, score in rows:
-        # A character may be several tokens (the letters of a Hangul syllable): the first one labels it.
+        # A character may be several tokens (the letters of a Hangul syllable, an accent): the first one labels it.
         if word is not None and end > max(start, reached):
-            units.append((word, _Unit(tags[label], float(score), max(start, reached), end)))
-            reached = end
+            begin, reached = max(start, reached), after_marks(text, end)
+            units.append((word, _Unit(tags[label], float(score), begin, reached)))
     return units
 
 

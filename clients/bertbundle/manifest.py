@@ -149,6 +149,9 @@ class Manifest:
         generator: versions of what made the bundle, by package name.
         created: UTC time of the export, ISO 8601.
         notes: what the exporter wants the user to know.
+
+    >>> Manifest.from_json(client.manifest().to_json()).max_length
+    12
     """
 
     name: str

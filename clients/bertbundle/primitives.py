@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias
 
-import numpy as np
 import numpy.typing as npt
 
 __all__ = [
@@ -50,6 +49,15 @@ class Encoding:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def part(self, *spans: tuple[int, int]) -> Encoding:
+        """Return the tokens of some spans ``(start, stop)``, one after the other."""
+        return Encoding(
+            *(tuple(each for start, stop in spans for each in column[start:stop]) for column in self._columns())
+        )
+
+    def _columns(self) -> tuple[tuple[Any, ...], ...]:
+        return (self.ids, self.type_ids, self.tokens, self.offsets, self.word_ids, self.sequence_ids)
+
 
 @dataclass(frozen=True, slots=True)
 class InputFeatures:
@@ -57,11 +65,11 @@ class InputFeatures:
 
     Attributes:
         signature: name of the signature, for example ``"length_32"``.
-        inputs: int32 arrays of shape ``[batch, length]`` by input name.
+        inputs: integer arrays of shape ``[batch, length]`` by input name.
     """
 
     signature: str
-    inputs: Mapping[str, npt.NDArray[np.int32]]
+    inputs: Arrays
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +79,9 @@ class Prediction:
     Attributes:
         outputs: arrays by output name.
         version: the version that answered, from ``response.model_spec``.
+
+    >>> Prediction({}, version=3).version
+    3
     """
 
     outputs: Arrays
@@ -86,6 +97,9 @@ class VersionStatus:
         state: START, LOADING, AVAILABLE, UNLOADING or END.
         error_code: name of the gRPC status code, ``"OK"`` if nothing is wrong.
         error_message: why the version is not served, if so.
+
+    >>> VersionStatus(version=1, state="AVAILABLE", error_code="OK", error_message="").state
+    'AVAILABLE'
     """
 
     version: int
@@ -103,6 +117,9 @@ class Entity:
         text: the span, cut from the text as given.
         start, end: character offsets into the text as given.
         score: mean over the span's tokens (or words) of the probability of the chosen label, in [0, 1].
+
+    >>> Entity("PER", "Wang", 0, 4, 0.5).to_dict()
+    {'label': 'PER', 'text': 'Wang', 'start': 0, 'end': 4, 'score': 0.5}
     """
 
     label: str
@@ -123,9 +140,12 @@ class Classification:
     Attributes:
         label: the label with the highest score.
         score: its score, in [0, 1].
-        labels: the labels that hold: the best one, or for a multi-label model all with a score of at least 0.5
-            (perhaps none), best first.
-        scores: every label's score, best first.
+        labels: the labels that hold: the best one, or for a multi-label model all that reach the threshold, 0.5 unless
+            another was asked for (perhaps none), best first.
+        scores: every label's score, best first, or of the best `top_k` if that was asked for.
+
+    >>> Classification("yes", 0.75, ("yes",), {"yes": 0.75, "no": 0.25}).to_dict()["scores"]
+    {'yes': 0.75, 'no': 0.25}
     """
 
     label: str
@@ -146,6 +166,9 @@ class Answer:
         text: the span, cut from the context as given.
         start, end: character offsets into the context as given.
         score: probability of its first token as the start times that of its last as the end, in [0, 1].
+
+    >>> Answer("Berlin", 3, 9, 0.5).to_dict()
+    {'text': 'Berlin', 'start': 3, 'end': 9, 'score': 0.5}
     """
 
     text: str
@@ -168,6 +191,9 @@ class Fill:
         text: the text as given with the token in the mask's place; other masks stay.
         start, end: character offsets of the mask in the text as given.
         score: probability of the token at the mask, in [0, 1].
+
+    >>> Fill("wang", 4, "wang lives", 0, 6, 0.75).to_dict()["token"]
+    'wang'
     """
 
     token: str

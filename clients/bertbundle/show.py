@@ -21,12 +21,12 @@ class Shown:
     """How one task is asked and shown.
 
     Attributes:
-        ask: ask a client for a list of texts; takes the truncation, too.
+        ask: ask a client for a list of texts; takes the truncation, too, None for the task's own.
         fields: one result as what `json.dumps` takes, by name.
         table: the lines of a table of texts and results.
     """
 
-    ask: Callable[[Client, list[Any], str], Any]
+    ask: Callable[[Client, list[Any], str | None], Any]
     fields: Callable[[Any], Mapping[str, Any]]
     table: Callable[[Sequence[str], Sequence[Any]], Iterable[str]]
 
@@ -91,7 +91,7 @@ def _fill_table(texts: Sequence[str], results: Sequence[list[list[Fill]]]) -> It
     return table(("text", "start", "token", "score"), rows)
 
 
-def _ask_answer(client: Client, pairs: list[Text], truncation: str) -> list[Answer]:
+def _ask_answer(client: Client, pairs: list[Text], truncation: str | None) -> list[Answer]:
     questions, contexts = zip(*pairs, strict=True)
     return client.answer(list(questions), list(contexts), truncation=truncation)
 

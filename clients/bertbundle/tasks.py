@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,14 +10,16 @@ import numpy as np
 import numpy.typing as npt
 
 from bertbundle.errors import ServerError
-from bertbundle.labels import Tag, decode_entities
+from bertbundle.labels import OUTSIDE, Tag, after_marks, decode_entities
 from bertbundle.manifest import Manifest
 from bertbundle.primitives import Answer, Arrays, Classification, Encoding, Entity, Fill
 from bertbundle.tokenizer import Text, Tokenizer
+from bertbundle.windows import Window, mean, stitch
 
-__all__ = ["DECODERS", "Decoder", "Held"]
+__all__ = ["DECODERS", "THRESHOLD", "Decoder", "Held", "by_text", "by_token", "classification", "fills", "softmax"]
 
-_THRESHOLD = 0.5
+THRESHOLD = 0.5
+"""Score from which a label of a multi-label model holds."""
 _MOST_ANSWER_TOKENS = 15  # as transformers' question-answering pipeline, `max_answer_len`
 
 
@@ -31,21 +33,92 @@ class Held:
     tags: tuple[Tag, ...]
 
 
+Merge = Callable[[Held, Sequence[Window], Sequence[Arrays]], Arrays]
+
+
 @dataclass(frozen=True, slots=True)
 class Decoder:
     """How one task's answers are read.
 
     Attributes:
+        task: its name in the manifest.
         method: the client's method for it.
         outputs: the outputs it asks for.
-        decode: makes one text's result from its rows of them.
+        decode: makes one text's result from its row of them.
+        merge: makes one row of the rows of a long text's windows.
         takes: what a text may be: "text", "pair", or "text or pair".
+        truncation: what becomes of a text that is too long, unless the caller says: windows where they lose nothing.
+        side: text of a pair that is split into windows; None for the longer one.
+        fallback: what it asks a model without `outputs`, somebody else's, and how those are made of that.
+        gather: makes one value of the results of a list.
     """
 
+    task: str
     method: str
     outputs: tuple[str, ...]
-    decode: Callable[[Held, Text, Encoding, Arrays], Any]
+    decode: Callable[[Held, Any, Encoding, Arrays], Any]
+    merge: Merge
     takes: str = "text"
+    truncation: str = "error"
+    side: int | None = None
+    fallback: tuple[str, Callable[[Held, Arrays], Arrays]] | None = None
+    gather: Callable[[list[Any]], Any] = list
+
+    def asked(self, manifest: Manifest) -> tuple[str, ...]:
+        """Return the outputs to ask a model for."""
+        names = {spec.name for spec in manifest.outputs}
+        if self.fallback and self.fallback[0] in names and not names.issuperset(self.outputs):
+            return (self.fallback[0],)
+        return self.outputs
+
+    def complete(self, held: Held, row: Arrays) -> Arrays:
+        """Return one row's outputs, made of the fallback's if that is what was asked."""
+        return self.fallback[1](held, row) if self.fallback and self.fallback[0] in row else row
+
+
+def by_token(held: Held, windows: Sequence[Window], rows: Sequence[Arrays]) -> Arrays:
+    """Merge values per token; see `stitch`."""
+    _check_lengths(windows, rows)
+    labelled = "label_ids" in rows[0]
+    return stitch(windows, rows, quiet=(lambda row: _outside(held, row)) if labelled else None)
+
+
+def _check_lengths(windows: Sequence[Window], rows: Sequence[Arrays]) -> None:
+    if len(windows) == 1:
+        return
+    for window, row in zip(windows, rows, strict=True):
+        for name, value in row.items():
+            if value.ndim < 1 or len(value) < len(window.encoding):
+                raise ServerError(f"the server answered {list(value.shape)} per row for {name!r} of long texts.")
+
+
+def by_text(held: Held, windows: Sequence[Window], rows: Sequence[Arrays]) -> Arrays:
+    """Merge values per text; see `mean`."""
+    del held
+    return mean(windows, rows)
+
+
+def softmax(logits: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Return the softmax over the last axis."""
+    values = logits.astype(np.float64)
+    powers = np.exp(values - values.max(axis=-1, keepdims=True))
+    probabilities: npt.NDArray[np.float64] = powers / powers.sum(axis=-1, keepdims=True)
+    return probabilities
+
+
+# ---- token classification
+
+
+def _outside(held: Held, row: Arrays) -> npt.NDArray[np.bool_]:
+    roles = np.array([tag.role == OUTSIDE for tag in held.tags])
+    outside: npt.NDArray[np.bool_] = roles[np.clip(row["label_ids"], 0, len(roles) - 1)]
+    return outside
+
+
+def _labels_of_logits(held: Held, row: Arrays) -> Arrays:
+    del held
+    probabilities = softmax(row["logits"])
+    return {"label_ids": probabilities.argmax(axis=-1), "label_scores": probabilities.max(axis=-1)}
 
 
 def _entities(held: Held, text: Text, encoding: Encoding, row: Arrays) -> list[Entity]:
@@ -60,15 +133,26 @@ def _entities(held: Held, text: Text, encoding: Encoding, row: Arrays) -> list[E
     return decode_entities(str(text), encoding, labels.tolist(), scores.tolist(), tags=held.tags, word_labels=rule)
 
 
-def _classification(held: Held, text: Text, encoding: Encoding, row: Arrays) -> Classification:
+# ---- one value, one vector
+
+
+def classification(
+    held: Held, text: Text, encoding: Encoding, row: Arrays, *, threshold: float = THRESHOLD, top_k: int | None = None
+) -> Classification:
+    """Sort the scores; of independent classes those with a score of at least `threshold` hold."""
     del text, encoding
     values, labels = row["scores"], held.manifest.labels
     if values.shape != (len(labels),):
         raise ServerError(f"the server answered scores {list(values.shape)} per text for {len(labels)} labels.")
-    scores = dict(sorted(zip(labels, values.tolist(), strict=True), key=lambda pair: -pair[1]))
-    best = next(iter(scores))
-    holding = tuple(label for label, score in scores.items() if score >= _THRESHOLD)
-    return Classification(best, scores[best], holding if held.manifest.multi_label else (best,), scores)
+    ranked = sorted(zip(labels, values.tolist(), strict=True), key=lambda pair: -pair[1])
+    label, score = ranked[0]
+    holding = tuple(each for each, value in ranked if value >= threshold) if held.manifest.multi_label else (label,)
+    return Classification(label, score, holding, dict(ranked[:top_k]))
+
+
+def _scores_of_logits(held: Held, row: Arrays) -> Arrays:
+    logits = row["logits"]
+    return {"scores": 1 / (1 + np.exp(-logits.astype(np.float64))) if held.manifest.multi_label else softmax(logits)}
 
 
 def _value(held: Held, text: Text, encoding: Encoding, row: Arrays) -> float:
@@ -86,6 +170,14 @@ def _embedding(held: Held, text: Text, encoding: Encoding, row: Arrays) -> npt.N
     return vector.astype(np.float32, copy=False)
 
 
+def _mean_embedding(held: Held, windows: Sequence[Window], rows: Sequence[Arrays]) -> Arrays:
+    """Merge vectors as `mean` does; a vector of length 1 stays one."""
+    row = mean(windows, rows)
+    if len(windows) == 1 or not held.manifest.normalized:
+        return row
+    return {name: vector / max(float(np.linalg.norm(vector)), 1e-12) for name, vector in row.items()}
+
+
 # ---- question answering
 
 
@@ -98,19 +190,25 @@ def _answer(held: Held, text: Text, encoding: Encoding, row: Arrays) -> Answer:
     del held
     context = [index for index, side in enumerate(encoding.sequence_ids) if side == 1]
     starts, ends = (_probabilities(row[name], encoding, context) for name in ("start_logits", "end_logits"))
-    spans = np.tril(np.triu(starts[:, None] * ends[None, :]), _MOST_ANSWER_TOKENS - 1)
-    first, last = np.unravel_index(int(spans.argmax()), spans.shape)
-    start, end = _whole_words(encoding, context[int(first)], context[int(last)])
-    return Answer(text[1][start:end], start, end, float(spans[first, last]))
+    first, last = _best_span(starts, ends)
+    start, end = _whole_words(encoding, context[first], context[last])
+    end = after_marks(text[1], end)
+    return Answer(text[1][start:end], start, end, float(starts[first] * ends[last]))
+
+
+def _best_span(starts: npt.NDArray[np.float64], ends: npt.NDArray[np.float64]) -> tuple[int, int]:
+    """Return the best span of up to the most tokens: by number of tokens, so that a long context needs no square."""
+    lengths = range(min(_MOST_ANSWER_TOKENS, len(starts)))
+    products = [starts[: len(starts) - length] * ends[length:] for length in lengths]
+    length = max(lengths, key=lambda each: products[each].max())
+    first = int(products[length].argmax())
+    return first, first + length
 
 
 def _probabilities(logits: npt.NDArray[Any], encoding: Encoding, context: list[int]) -> npt.NDArray[np.float64]:
     if logits.ndim != 1 or len(logits) < len(encoding):
         raise ServerError(f"the server answered {list(logits.shape)} logits for {len(encoding)} tokens.")
-    chosen = logits[context].astype(np.float64)
-    powers = np.exp(chosen - chosen.max())
-    probabilities: npt.NDArray[np.float64] = powers / powers.sum()
-    return probabilities
+    return softmax(logits[context])
 
 
 def _whole_words(encoding: Encoding, first: int, last: int) -> tuple[int, int]:
@@ -124,14 +222,18 @@ def _whole_words(encoding: Encoding, first: int, last: int) -> tuple[int, int]:
 # ---- fill-mask
 
 
-def _fills(held: Held, text: Text, encoding: Encoding, row: Arrays) -> list[list[Fill]]:
+def fills(held: Held, text: Text, encoding: Encoding, row: Arrays, *, top_k: int | None = None) -> list[list[Fill]]:
+    """Read the best `top_k` tokens at each mask, all that the model offers if it is None."""
     ids, scores, size = row["token_ids"], row["token_scores"], held.manifest.top_k
     if ids.shape != scores.shape or ids.ndim != 2 or len(ids) < len(encoding) or ids.shape[1] != size:
         raise ServerError(f"the server answered {list(ids.shape)} for token_ids, expected {size} for each token.")
     mask_id = held.tokenizer.token_id(held.manifest.mask_token)
     masks = [index for index, token_id in enumerate(encoding.ids) if token_id == mask_id]
     return [
-        [_fill(held, str(text), encoding.offsets[mask], *pair) for pair in zip(ids[mask], scores[mask], strict=True)]
+        [
+            _fill(held, str(text), encoding.offsets[mask], *pair)
+            for pair in list(zip(ids[mask], scores[mask], strict=True))[:top_k]
+        ]
         for mask in masks
     ]
 
@@ -142,12 +244,38 @@ def _fill(held: Held, text: str, offsets: tuple[int, int], token_id: Any, score:
     return Fill(token, int(token_id), f"{text[:start]}{token}{text[end:]}", start, end, float(score))
 
 
-DECODERS: Mapping[str, Decoder] = {
-    "token-classification": Decoder("entities", ("label_ids", "label_scores"), _entities),
-    "text-classification": Decoder("classify", ("scores",), _classification, takes="text or pair"),
-    "regression": Decoder("regress", ("value",), _value, takes="text or pair"),
-    "feature-extraction": Decoder("embed", ("sentence_embedding",), _embedding),
-    "question-answering": Decoder("answer", ("start_logits", "end_logits"), _answer, takes="pair"),
-    "fill-mask": Decoder("fill_mask", ("token_ids", "token_scores"), _fills),
-}
+_DECODERS = (
+    Decoder(
+        "token-classification",
+        "entities",
+        ("label_ids", "label_scores"),
+        _entities,
+        by_token,
+        truncation="window",
+        fallback=("logits", _labels_of_logits),
+    ),
+    Decoder(
+        "text-classification",
+        "classify",
+        ("scores",),
+        classification,
+        by_text,
+        takes="text or pair",
+        fallback=("logits", _scores_of_logits),
+    ),
+    Decoder("regression", "regress", ("value",), _value, by_text, takes="text or pair"),
+    Decoder("feature-extraction", "embed", ("sentence_embedding",), _embedding, _mean_embedding, gather=np.stack),
+    Decoder(
+        "question-answering",
+        "answer",
+        ("start_logits", "end_logits"),
+        _answer,
+        by_token,
+        takes="pair",
+        truncation="window",
+        side=1,
+    ),
+    Decoder("fill-mask", "fill_mask", ("token_ids", "token_scores"), fills, by_token, truncation="window"),
+)
+DECODERS: Mapping[str, Decoder] = {decoder.task: decoder for decoder in _DECODERS}
 """Every task by its name in the manifest."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -80,6 +82,16 @@ def make_tokenizer(vocabulary: Mapping[str, int] = VOCABULARY, *, lowercase: boo
     return tokenizer
 
 
+OUTPUTS = {
+    "token-classification": ("label_ids", "label_scores", "logits"),
+    "text-classification": ("scores", "logits"),
+    "regression": ("value",),
+    "feature-extraction": ("sentence_embedding",),
+    "question-answering": ("start_logits", "end_logits"),
+    "fill-mask": ("token_ids", "token_scores"),
+}
+
+
 def make_manifest(task: str = "token-classification", **changes: Any) -> Manifest:
     """Return the manifest of a small model: lengths 4, 8 and 12 tokens."""
     ner = task == "token-classification"
@@ -93,11 +105,7 @@ def make_manifest(task: str = "token-classification", **changes: Any) -> Manifes
             InputSpec("attention_mask", "int32", 0, 2),
             InputSpec("token_type_ids", "int32", 0, 2),
         ),
-        outputs=(
-            OutputSpec("logits", "float32", ("batch", "length", str(len(LABELS)))),
-            OutputSpec("label_ids", "int32", ("batch", "length")),
-            OutputSpec("label_scores", "float32", ("batch", "length")),
-        ),
+        outputs=tuple(OutputSpec(name, "float32", ("batch",)) for name in OUTPUTS.get(task, ("logits",))),
         source=Source("fake", "tiny", "Tiny", 0, 2, len(WORDS), 0),
         labels=LABELS if ner else ("no", "perhaps", "yes") if task == "text-classification" else (),
         label_scheme="BIO" if ner else "none",
@@ -137,6 +145,11 @@ def _end_logits(inputs: Arrays) -> Any:
     return np.where(np.isin(inputs["input_ids"], (WORDS.index("##lin"), WORDS.index("today"))), 9, 0).astype(np.float32)
 
 
+def _logits(inputs: Arrays) -> Any:
+    """Ten for the label that the table has, nothing for the others."""
+    return (10.0 * np.eye(len(LABELS))[TABLE[inputs["input_ids"]]]).astype(np.float32)
+
+
 TOP_K = 2
 
 
@@ -173,6 +186,7 @@ class Model:
             everything = {
                 "label_ids": lambda arrays: TABLE[arrays["input_ids"]],
                 "label_scores": _label_scores,
+                "logits": _logits,
                 "scores": _scores,
                 "sentence_embedding": _sentence_embedding,
                 "value": lambda arrays: arrays["input_ids"][:, 1].astype(np.float32),
@@ -204,6 +218,7 @@ class FakeTransport:
     def __init__(self, *served: Model) -> None:
         self.served = list(served) or [Model()]
         self.calls: list[Asked] = []
+        self._lock = threading.Lock()
         self.closed = False
 
     def predict(
@@ -218,8 +233,9 @@ class FakeTransport:
     ) -> Prediction:
         """See `Transport.predict`."""
         assert version is None
-        self.calls.append(Asked(model, signature, inputs, tuple(outputs), timeout))
-        current = self.served.pop(0) if len(self.served) > 1 else self.served[0]
+        with self._lock:
+            self.calls.append(Asked(model, signature, inputs, tuple(outputs), timeout))
+            current = self.served.pop(0) if len(self.served) > 1 else self.served[0]
         return Prediction(current.run(signature, inputs, outputs), current.version)
 
     def status(self, model: str, *, timeout: float) -> list[VersionStatus]:
@@ -235,6 +251,32 @@ class FakeTransport:
     def signatures(self) -> list[str]:
         """The signatures asked, in order."""
         return [call.signature for call in self.calls]
+
+
+class FakeAsyncTransport:
+    """A `FakeTransport` to be awaited."""
+
+    def __init__(self, *served: Model) -> None:
+        self.inner = FakeTransport(*served)
+        self.most = self.running = 0
+
+    async def predict(self, model: str, signature: str, inputs: Arrays, **options: Any) -> Prediction:
+        """See `Transport.predict`; counts the calls at a time."""
+        self.running += 1
+        self.most = max(self.most, self.running)
+        try:
+            await asyncio.sleep(0.001)
+            return self.inner.predict(model, signature, inputs, **options)
+        finally:
+            self.running -= 1
+
+    async def status(self, model: str, *, timeout: float) -> list[VersionStatus]:
+        """See `Transport.status`."""
+        return self.inner.status(model, timeout=timeout)
+
+    async def close(self) -> None:
+        """See `Transport.close`."""
+        self.inner.close()
 
 
 Method = Callable[[bytes, grpc.ServicerContext], bytes]

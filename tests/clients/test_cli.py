@@ -153,13 +153,14 @@ def test_a_long_pipe(run: Run, ner: list[str], monkeypatch: pytest.MonkeyPatch) 
 def test_a_wrong_line_far_down_a_pipe(fail: Run, ner: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """The message counts from where the turn began."""
     monkeypatch.setattr(sys, "stdin", io.StringIO("wang\n" * 70 + "wang " * 50))
-    assert "of the texts from 64 on, text 6 has 52 tokens" in fail("predict", *ner)
+    assert "of the texts from 64 on, text 6 has 52 tokens" in fail("predict", *ner, "--truncation", "error")
 
 
 def test_truncation(run: Run, fail: Run, ner: list[str]) -> None:
-    """A text that is too long is an error unless --truncation truncate is given."""
+    """A text that is too long is answered from windows, or is an error, or is cut, as --truncation says."""
     text = "wang " * 50
-    assert "text 0 has 52 tokens, this model takes at most 12" in fail("predict", *ner, text)
+    assert "text 0 has 52 tokens" in fail("predict", *ner, "--truncation", "error", text)
+    assert run("predict", *ner, "--json", text).count('"PER"') == 50
     assert run("predict", *ner, "--truncation", "truncate", "--json", text).count('"PER"') == 10
 
 
@@ -244,7 +245,7 @@ def test_wrong_model(fail: Run, serve: Callable[..., str]) -> None:
     [
         pytest.param([""], "text 0 is empty", id="empty"),
         pytest.param(["wang", " "], "text 1 is empty", id="blank"),
-        pytest.param(["a " * 11], "text 0 has 13 tokens", id="too-long"),
+        pytest.param(["a " * 11, "--truncation", "error"], "text 0 has 13 tokens", id="too-long"),
         pytest.param(["a\nb\udcff"], "text 0 is not valid Unicode", id="not-unicode"),
         pytest.param(["\u200b"], "text 0 holds nothing the tokenizer keeps: '\\u200b'", id="nothing-left"),
         pytest.param(["wang", "--pair", "in"], "which takes single texts: leave --pair out", id="pair"),
@@ -411,7 +412,7 @@ def test_live_status(live: list[str]) -> None:
     ("arguments", "message"),
     [
         pytest.param(["--model", "other", "wang"], "NOT_FOUND: Servable not found", id="model"),
-        pytest.param(["a " * 50], "text 0 has 52 tokens", id="too-long"),
+        pytest.param(["a " * 50, "--truncation", "error"], "text 0 has 52 tokens", id="too-long"),
         pytest.param([""], "text 0 is empty", id="empty"),
     ],
 )

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 def connect(transport: Any, **options: Any) -> Client:
     """Return a client of the model ``tiny`` over a transport."""
-    return Client("nowhere:1", "tiny", transport=transport, **options)
+    return Client("nowhere:1", "tiny", transport=transport, **{"concurrency": 1, **options})
 
 
 @pytest.fixture
@@ -231,7 +231,7 @@ def test_truncation(transport: FakeTransport) -> None:
     """A text that is too long is an error, or cut when the caller says so."""
     client, text = connect(transport), "wang " + "in " * 20
     with pytest.raises(InputError, match="text 0 has 23 tokens, this model takes at most 12"):
-        client.entities(text)
+        client.entities(text, truncation="error")
     assert [entity.text for entity in client.entities(text, truncation="truncate")] == ["wang"]
     assert transport.calls[-1].inputs["input_ids"][0, -1] == 3
 
@@ -392,7 +392,7 @@ def test_a_tuple_where_no_pair_is_taken(fakes: Fakes, task: str, method: str, ba
 
 def test_unknown_truncation(transport: FakeTransport) -> None:
     """An unknown option is a ValueError that lists the known ones."""
-    with pytest.raises(ValueError, match="truncation must be 'error' or 'truncate', got 'cut'"):
+    with pytest.raises(ValueError, match="truncation must be 'error', 'truncate' or 'window', got 'cut'"):
         connect(transport).entities("wang", truncation="cut")
 
 

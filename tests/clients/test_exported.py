@@ -11,6 +11,7 @@ import subprocess
 import sys
 import types
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -87,10 +88,41 @@ def test_import_is_light(module: str) -> None:
     assert (result.stdout, result.stderr) == ("[]\n", "")
 
 
+def issubclass_of_error(name: str) -> bool:
+    """Tell whether a public name is an exception."""
+    value = getattr(bertbundle, name)
+    return isinstance(value, type) and issubclass(value, Exception)
+
+
+TASKS = {
+    "client": "token-classification",
+    "classifier": "text-classification",
+    "embedder": "feature-extraction",
+    "regressor": "regression",
+    "reader": "question-answering",
+    "filler": "fill-mask",
+}
+
+
 @pytest.mark.parametrize("name", ["bertbundle", *MODULES])
-def test_examples_in_docstrings(name: str) -> None:
-    """The examples in docstrings give what they show."""
-    assert doctest.testmod(importlib.import_module(name)).failed == 0
+def test_examples_in_docstrings(fakes: Any, name: str) -> None:
+    """The examples in docstrings give what they show; `client` and the like ask a model of their task."""
+    names = {
+        key: bertbundle.Client(
+            "nowhere:1", "tiny", transport=fakes.FakeTransport(fakes.Model(fakes.make_manifest(task)))
+        )
+        for key, task in TASKS.items()
+    }
+    module = importlib.import_module(name)
+    assert doctest.testmod(module, extraglobs=names, optionflags=doctest.ELLIPSIS).failed == 0
+
+
+@pytest.mark.parametrize("name", [name for name in bertbundle.__all__ if not issubclass_of_error(name)])
+def test_public_names_have_examples(name: str) -> None:
+    """Every public name but the errors has an example in its docstring, or in one of its methods'."""
+    value = getattr(bertbundle, name)
+    texts = [value.__doc__, *(each.__doc__ for each in vars(value).values() if inspect.isfunction(each))]
+    assert any(">>> " in text for text in texts if text), f"{name} has no example"
 
 
 def test_there_are_examples() -> None:

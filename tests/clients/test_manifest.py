@@ -126,7 +126,7 @@ def _set(data: Any, path: list[Any], value: Any) -> None:
         pytest.param(["signatures", "length_4"], "4", "signatures.length_4 is str '4'", id="mapping-value"),
         pytest.param(["source"], "hub", "source is str 'hub', expected an object", id="object"),
         pytest.param(["inputs", 2, "size"], None, r"inputs\[2\].size is NoneType", id="nested"),
-        pytest.param(["outputs", 0, "shape", 1], 3, r"outputs\[0\].shape\[1\] is int '3', expected str", id="deep"),
+        pytest.param(["outputs", 0, "shape", 0], 3, r"outputs\[0\].shape\[0\] is int '3', expected str", id="deep"),
         pytest.param(["files", "model.onnx", "size"], "1", r"files.model.onnx.size is str '1'", id="files"),
         pytest.param(["schema_version"], "2", "schema_version is str '2', expected int", id="version"),
         pytest.param(["name"], ["x" * 999], "name is list .{1,70}, expected str", id="long-value-is-cut"),

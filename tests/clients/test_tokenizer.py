@@ -81,7 +81,7 @@ def test_too_long(tokenizer: Tokenizer) -> None:
         tokenizer.encode(["a", "a " * 99])
     assert str(caught.value) == (
         f"text 1 has 101 tokens, this model takes at most 12: {('a ' * 99)[:57] + '...'!r}. "
-        "Split it, or pass truncation='truncate' to answer from its beginning only."
+        "Split it, or pass truncation='window' (overlapping windows) or 'truncate' (its beginning only)."
     )
 
 
@@ -157,7 +157,7 @@ def test_other_types(tokenizer: Tokenizer, text: Any, kind: str) -> None:
 
 def test_unknown_truncation(tokenizer: Tokenizer) -> None:
     """An unknown truncation is a ValueError that lists the known ones."""
-    with pytest.raises(ValueError, match="truncation must be 'error' or 'truncate', got True"):
+    with pytest.raises(ValueError, match="truncation must be 'error', 'truncate' or 'window', got True"):
         tokenizer.encode(["a"], truncation=True)  # type: ignore[arg-type]
 
 

@@ -29,7 +29,7 @@ from bertbundle import (
 )
 from bertbundle import _wire_pb2 as wire
 from bertbundle.tensors import encode_tensor
-from bertbundle.transport import error_from_status
+from bertbundle.wire import error_from_status
 
 if TYPE_CHECKING:
     from tests.clients.conftest import FakeServer

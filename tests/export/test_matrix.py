@@ -103,7 +103,8 @@ def source_outputs(path: Path, client: Client, texts: list[Any]) -> tuple[Any, d
 
     architecture = transformers.AutoConfig.from_pretrained(str(path)).architectures[0]
     model = getattr(transformers, f"TF{architecture}").from_pretrained(str(path))
-    (encoding,) = Tokenizer(load_tokenizer(path).to_str(), max_length=46).encode(texts)
+    tokenizer = Tokenizer(load_tokenizer(path).to_str(), max_length=46, mask_token=client.manifest().mask_token)
+    (encoding,) = tokenizer.encode(texts)
     inputs = {"input_ids": tf.constant([encoding.ids]), "attention_mask": tf.ones([1, len(encoding)], tf.int32)}
     if "token_type_ids" in {spec.name for spec in client.manifest().inputs}:
         inputs["token_type_ids"] = tf.constant([encoding.type_ids])

@@ -1,0 +1,130 @@
+"""What the blocking and the awaiting client share: everything but the waiting."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import AsyncIterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from bertbundle.errors import InputError
+from bertbundle.flows import Flow, Options, Session, hold
+from bertbundle.manifest import TOKENIZER_FILE, Manifest
+from bertbundle.retries import Budget, Deadline, Retries
+from bertbundle.tasks import DECODERS, THRESHOLD, Decoder, Held, classification, fills
+
+__all__ = ["Asking", "batches"]
+
+T = TypeVar("T")
+
+
+class Asking:
+    """A client's settings, and its questions as flows. A subclass says how to run one flow, and many in turn."""
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        timeout: float,
+        call_timeout: float | None,
+        concurrency: int,
+        rows_per_call: int,
+        retries: Retries,
+        manifest: Manifest | None,
+        tokenizer: str | Path | None,
+    ) -> None:
+        for name, value in (("timeout", timeout), ("call_timeout", call_timeout)):
+            if value is not None and not 0 < value < math.inf:
+                raise ValueError(f"{name} must be a positive number of seconds, got {value}")
+        if concurrency < 1 or rows_per_call < 1:
+            raise ValueError(f"concurrency and rows_per_call must be at least 1, got {concurrency}, {rows_per_call}")
+        self._session = Session(model, rows_per_call=rows_per_call, given=_given(manifest, tokenizer))
+        self._timeout = timeout
+        self._call_timeout = call_timeout
+        self._concurrency = concurrency
+        self._retries = retries
+        self._budget = Budget(retries.budget)
+
+    def _deadline(self) -> Deadline:
+        return Deadline(self._timeout)
+
+    def _run(self, flow: Flow[Any]) -> Any:
+        """Make the calls that a flow asks for, all of them within one timeout."""
+        raise NotImplementedError
+
+    def _stream(self, decoder: Decoder, texts: Any, options: Options) -> Any:
+        """Answer texts as they come, a bounded number at a time, each of those within one timeout."""
+        raise NotImplementedError
+
+    # ---- the questions
+
+    def _entities(self, texts: Any, truncation: str | None, stride: int | None, is_split_into_words: bool) -> Any:
+        options = Options(truncation, stride, split_words=is_split_into_words)
+        return self._ask(DECODERS["token-classification"], texts, options)
+
+    def _classify(
+        self, texts: Any, truncation: str | None, stride: int | None, top_k: int | None, threshold: float
+    ) -> Any:
+        _check_top_k(top_k)
+        decoder = DECODERS["text-classification"]
+        if (top_k, threshold) != (None, THRESHOLD):
+            decoder = replace(decoder, decode=functools.partial(classification, top_k=top_k, threshold=threshold))
+        return self._ask(decoder, texts, Options(truncation, stride))
+
+    def _fill_mask(self, texts: Any, truncation: str | None, stride: int | None, top_k: int | None) -> Any:
+        _check_top_k(top_k)
+        decoder = replace(DECODERS["fill-mask"], decode=functools.partial(fills, top_k=top_k))
+        return self._ask(decoder, texts, Options(truncation, stride))
+
+    def _answer(self, question: Any, context: Any, truncation: str | None, stride: int | None) -> Any:
+        decoder, options = DECODERS["question-answering"], Options(truncation, stride)
+        if isinstance(question, str) and isinstance(context, str):
+            return self._ask(decoder, (question, context), options)
+        if isinstance(question, list) and isinstance(context, list) and len(question) == len(context):
+            return self._ask(decoder, list(zip(question, context, strict=True)), options)
+        if isinstance(question, Iterator) and isinstance(context, Iterator):
+            return self._ask(decoder, zip(question, context, strict=True), options)
+        raise TypeError("question and context must be two str, two lists of str of the same length, or two iterators")
+
+    def _ask(self, decoder: Decoder, texts: Any, options: Options) -> Any:
+        """Answer one text with one result, a list with a list, an iterator with an iterator."""
+        if _is_one(texts, options):
+            return self._run(self._session.one(decoder, texts, options))
+        if isinstance(texts, list):
+            return self._run(self._session.many(decoder, texts, options))
+        if isinstance(texts, Iterator | AsyncIterable):
+            return self._stream(decoder, texts, options)
+        raise TypeError(f"texts must be a str or a list of str, got {type(texts).__name__}")
+
+
+def _is_one(texts: Any, options: Options) -> bool:
+    if options.split_words:
+        return isinstance(texts, list) and bool(texts) and isinstance(texts[0], str)
+    return isinstance(texts, str | tuple)
+
+
+def _check_top_k(top_k: int | None) -> None:
+    if top_k is not None and top_k < 1:
+        raise ValueError(f"top_k must be at least 1 or None for all, got {top_k}")
+
+
+def _given(manifest: Manifest | None, tokenizer: str | Path | None) -> Held | None:
+    """Hold a model that cannot say of itself what it is."""
+    if (manifest is None) != (tokenizer is None):
+        raise ValueError("manifest and tokenizer go together: both for a model that is no bundle, none for a bundle")
+    if manifest is None or tokenizer is None:
+        return None
+    path = Path(tokenizer)
+    path = path / TOKENIZER_FILE if path.is_dir() else path
+    try:
+        return hold(manifest, path.read_text(encoding="utf-8"), version=0)
+    except OSError as error:
+        raise InputError(f"the tokenizer {path} cannot be read: {error.strerror}.") from error
+
+
+def batches(texts: Iterator[Any], size: int) -> Iterator[Sequence[Any]]:
+    """Take `size` texts at a time."""
+    while batch := [text for _, text in zip(range(size), texts, strict=False)]:
+        yield batch
