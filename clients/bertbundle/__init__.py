@@ -26,6 +26,7 @@ from bertbundle.errors import (
     ToleranceError,
 )
 from bertbundle.manifest import Manifest
+from bertbundle.pipelines import Pipeline
 from bertbundle.primitives import Answer, Classification, Entity, Fill, Prediction, VersionStatus
 from bertbundle.retries import Retries
 from bertbundle.transport import AsyncGrpcTransport, AsyncTransport, GrpcTransport, Transport
@@ -53,6 +54,7 @@ __all__ = [
     "OutputNamesError",
     "OutputShapeError",
     "Overloaded",
+    "Pipeline",
     "Prediction",
     "Retries",
     "ServeError",

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, Literal, TypeAlias, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -14,14 +14,18 @@ from bertbundle.asking import Asking, batches
 from bertbundle.errors import ServerError
 from bertbundle.flows import TEXTS_PER_ROUND, Call, Flow, Options, advance
 from bertbundle.manifest import Manifest
+from bertbundle.pipelines import Pipeline
 from bertbundle.primitives import Answer, Classification, Entity, Fill, Prediction, VersionStatus
 from bertbundle.retries import Action, Deadline, Pause, Retries, persist
 from bertbundle.tasks import DECODERS, THRESHOLD, Decoder
-from bertbundle.tokenizer import Text
+from bertbundle.tokenizer import AnyText, Text
 from bertbundle.transport import AsyncGrpcTransport, AsyncTransport
 from bertbundle.wire import Tls, Token
 
 __all__ = ["AsyncClient"]
+
+T = TypeVar("T")
+Coming: TypeAlias = Coroutine[Any, Any, T]
 
 
 class AsyncClient(Asking):
@@ -81,11 +85,11 @@ class AsyncClient(Asking):
     @overload
     def entities(
         self, texts: str, *, truncation: str | None = ..., stride: int | None = ...
-    ) -> Awaitable[list[Entity]]: ...
+    ) -> Coming[list[Entity]]: ...
     @overload
     def entities(
         self, texts: list[str], *, truncation: str | None = ..., stride: int | None = ...
-    ) -> Awaitable[list[list[Entity]]]: ...
+    ) -> Coming[list[list[Entity]]]: ...
     @overload
     def entities(
         self, texts: Iterator[str] | AsyncIterable[str], *, truncation: str | None = ..., stride: int | None = ...
@@ -98,7 +102,7 @@ class AsyncClient(Asking):
         truncation: str | None = ...,
         stride: int | None = ...,
         is_split_into_words: Literal[True],
-    ) -> Awaitable[list[list[Entity]]]: ...
+    ) -> Coming[list[list[Entity]]]: ...
     @overload
     def entities(
         self,
@@ -123,17 +127,17 @@ class AsyncClient(Asking):
         stride: int | None = ...,
         top_k: int | None = ...,
         threshold: float = ...,
-    ) -> Awaitable[Classification]: ...
+    ) -> Coming[Classification]: ...
     @overload
     def classify(
         self,
-        texts: list[Text],
+        texts: list[AnyText],
         *,
         truncation: str | None = ...,
         stride: int | None = ...,
         top_k: int | None = ...,
         threshold: float = ...,
-    ) -> Awaitable[list[Classification]]: ...
+    ) -> Coming[list[Classification]]: ...
     @overload
     def classify(
         self,
@@ -159,7 +163,7 @@ class AsyncClient(Asking):
     @overload
     def embed(
         self, texts: str | list[str], *, truncation: str | None = ..., stride: int | None = ...
-    ) -> Awaitable[npt.NDArray[np.float32]]: ...
+    ) -> Coming[npt.NDArray[np.float32]]: ...
     @overload
     def embed(
         self, texts: Iterator[str] | AsyncIterable[str], *, truncation: str | None = ..., stride: int | None = ...
@@ -169,11 +173,11 @@ class AsyncClient(Asking):
         return self._ask(DECODERS["feature-extraction"], texts, Options(truncation, stride))
 
     @overload
-    def regress(self, texts: Text, *, truncation: str | None = ..., stride: int | None = ...) -> Awaitable[float]: ...
+    def regress(self, texts: Text, *, truncation: str | None = ..., stride: int | None = ...) -> Coming[float]: ...
     @overload
     def regress(
-        self, texts: list[Text], *, truncation: str | None = ..., stride: int | None = ...
-    ) -> Awaitable[list[float]]: ...
+        self, texts: list[AnyText], *, truncation: str | None = ..., stride: int | None = ...
+    ) -> Coming[list[float]]: ...
     @overload
     def regress(
         self, texts: Iterator[Text] | AsyncIterable[Text], *, truncation: str | None = ..., stride: int | None = ...
@@ -185,11 +189,11 @@ class AsyncClient(Asking):
     @overload
     def answer(
         self, question: str, context: str, *, truncation: str | None = ..., stride: int | None = ...
-    ) -> Awaitable[Answer]: ...
+    ) -> Coming[Answer]: ...
     @overload
     def answer(
         self, question: list[str], context: list[str], *, truncation: str | None = ..., stride: int | None = ...
-    ) -> Awaitable[list[Answer]]: ...
+    ) -> Coming[list[Answer]]: ...
     @overload
     def answer(
         self, question: Iterator[str], context: Iterator[str], *, truncation: str | None = ..., stride: int | None = ...
@@ -201,11 +205,11 @@ class AsyncClient(Asking):
     @overload
     def fill_mask(
         self, texts: str, *, truncation: str | None = ..., stride: int | None = ..., top_k: int | None = ...
-    ) -> Awaitable[list[list[Fill]]]: ...
+    ) -> Coming[list[list[Fill]]]: ...
     @overload
     def fill_mask(
         self, texts: list[str], *, truncation: str | None = ..., stride: int | None = ..., top_k: int | None = ...
-    ) -> Awaitable[list[list[list[Fill]]]]: ...
+    ) -> Coming[list[list[list[Fill]]]]: ...
     @overload
     def fill_mask(
         self,
@@ -225,6 +229,10 @@ class AsyncClient(Asking):
         """As `Client.manifest`."""
         manifest: Manifest = await self._run(self._session.manifest())
         return manifest
+
+    def pipeline(self, task: str, **options: Any) -> Pipeline:
+        """As `Client.pipeline`; what is called is to be awaited."""
+        return Pipeline(self, task, **options)
 
     async def status(self) -> list[VersionStatus]:
         """As `Client.status`."""

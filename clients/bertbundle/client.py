@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from bertbundle.manifest import Manifest
+from bertbundle.pipelines import Pipeline
 from bertbundle.primitives import VersionStatus
 from bertbundle.questions import Questions
 from bertbundle.retries import Retries
@@ -98,6 +100,21 @@ class Client(Questions):
         """
         manifest: Manifest = self._run(self._session.manifest())
         return manifest
+
+    def pipeline(self, task: str | None = None, **options: Any) -> Pipeline:
+        """Return a callable like ``transformers.pipeline(task)``, so that code written for one runs unchanged.
+
+        Args:
+            task: "ner" (or "token-classification"), "text-classification" (or "sentiment-analysis"),
+                "question-answering" or "fill-mask"; None asks the server for the model's.
+            options: of that pipeline: `aggregation_strategy` ("none", "simple", "first", "average" or "max") and
+                `ignore_labels` for token classification, `top_k` for classes and masks; `stride` and `truncation` as
+                for `entities`.
+
+        >>> client.pipeline("ner", aggregation_strategy="simple")("Wang lives")
+        [{'entity_group': 'PER', 'score': 0.99..., 'word': 'wang', 'start': 0, 'end': 4}]
+        """
+        return Pipeline(self, task or self.manifest().task, **options)
 
     def status(self) -> list[VersionStatus]:
         """Return the state of each version of the model.

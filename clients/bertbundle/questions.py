@@ -12,7 +12,7 @@ from bertbundle.blocking import Blocking
 from bertbundle.flows import Options
 from bertbundle.primitives import Answer, Classification, Entity, Fill
 from bertbundle.tasks import DECODERS, THRESHOLD
-from bertbundle.tokenizer import Text
+from bertbundle.tokenizer import AnyText, Text
 
 __all__ = ["Questions"]
 
@@ -84,7 +84,7 @@ class Questions(Blocking):
     @overload
     def classify(
         self,
-        texts: list[Text],
+        texts: list[AnyText],
         *,
         truncation: str | None = ...,
         stride: int | None = ...,
@@ -162,7 +162,9 @@ class Questions(Blocking):
     @overload
     def regress(self, texts: Text, *, truncation: str | None = ..., stride: int | None = ...) -> float: ...
     @overload
-    def regress(self, texts: list[Text], *, truncation: str | None = ..., stride: int | None = ...) -> list[float]: ...
+    def regress(
+        self, texts: list[AnyText], *, truncation: str | None = ..., stride: int | None = ...
+    ) -> list[float]: ...
     @overload
     def regress(
         self, texts: Iterator[Text], *, truncation: str | None = ..., stride: int | None = ...

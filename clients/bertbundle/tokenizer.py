@@ -6,7 +6,7 @@ import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 import tokenizers
@@ -16,10 +16,12 @@ from bertbundle.manifest import TOKENIZER_FILE, InputSpec
 from bertbundle.primitives import Encoding, InputFeatures
 from bertbundle.windows import truncate
 
-__all__ = ["TRUNCATIONS", "Text", "Tokenizer", "choose_signature", "pack"]
+__all__ = ["TRUNCATIONS", "AnyText", "Text", "Tokenizer", "choose_signature", "pack"]
 
 Text: TypeAlias = "str | tuple[str, str]"
 """A text, or a pair of texts."""
+AnyText = TypeVar("AnyText", bound=Sequence[str])
+"""Text to a type checker, which takes a list of str for no list of Text; str and pairs both are sequences of str."""
 TRUNCATIONS = ("error", "truncate", "window")
 
 
@@ -146,6 +148,12 @@ class Tokenizer:
     def subword_prefix(self) -> str:
         """What the vocabulary writes before a piece that continues a word; "" if nothing."""
         return str(getattr(self._tokenizer.model, "continuing_subword_prefix", None) or "")
+
+    @property
+    def unknown_token(self) -> str | None:
+        """The token for what is not in the vocabulary, if it has one."""
+        unknown: str | None = getattr(self._tokenizer.model, "unk_token", None)
+        return unknown
 
 
 def _with_mask(definition: str, mask_token: str) -> str:

@@ -114,7 +114,7 @@ def test_over_grpc(fakes: Any, start: Callable[..., FakeServer]) -> None:
 def test_deadline(fakes: Any) -> None:
     """The timeout covers retries and pauses, and a call that is slow."""
 
-    class Away(fakes.FakeAsyncTransport):  # type: ignore[misc,name-defined]
+    class Away(fakes.FakeAsyncTransport):  # type: ignore[misc]
         async def predict(self, *_: Any, timeout: float, **__: Any) -> Any:
             await asyncio.sleep(min(timeout, 0.05))
             raise ServerUnavailable("away", code="UNAVAILABLE")
