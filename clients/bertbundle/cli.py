@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import io
 import json
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import bertbundle
+from bertbundle.bulk import Bulk, Job
 from bertbundle.client import Client
 from bertbundle.command import LineParser, run_command
 from bertbundle.errors import InputError
+from bertbundle.flows import Options
 from bertbundle.manifest import Manifest
+from bertbundle.rows import FORMATS, format_of
 from bertbundle.show import SHOWN, table
 from bertbundle.tasks import DECODERS
 from bertbundle.tokenizer import TRUNCATIONS, Text
@@ -54,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
         choices=TRUNCATIONS,
         help="what becomes of a text that is too long (default: windows where they lose nothing, else an error)",
     )
+    _add_bulk(_add(commands, "bulk", _bulk, "answer a file of any size, row by row: txt, JSONL, CSV or Parquet"))
     _add(commands, "info", _info, "show what the model says of itself")
     _add(commands, "status", _status, "show the state of each version of the model")
     return parser
@@ -71,6 +77,27 @@ def _add(commands: Any, name: str, run: Callable[..., Iterable[str]], text: str)
     parser.add_argument("--ca", type=Path, metavar="FILE", help="PEM file of the authorities to trust; implies --tls")
     parser.add_argument("--json", action="store_true", help="print JSON, one object per line")
     return parser
+
+
+def _add_bulk(bulk: argparse.ArgumentParser) -> None:
+    bulk.add_argument("source", nargs="?", default="-", metavar="FILE", help="the rows (default: standard input)")
+    bulk.add_argument("--output", default="-", metavar="FILE", help="answers as JSON lines (default: standard output)")
+    bulk.add_argument("--rejects", metavar="FILE", help="rows without answer (default: OUTPUT.rejects, or stderr)")
+    bulk.add_argument("--format", choices=[*FORMATS], help="of the rows (default: by the file's suffix)")
+    bulk.add_argument("--text", default="text", metavar="COLUMN", help="column to answer (default: %(default)s)")
+    bulk.add_argument("--pair", metavar="COLUMN", help="column of the second text of a pair")
+    bulk.add_argument("--keep", type=_columns, metavar="COLUMN,...", help="columns of the output (default: all)")
+    bulk.add_argument("--truncation", choices=TRUNCATIONS, help="as for predict")
+    bulk.add_argument(
+        "--concurrency", type=int, default=4, metavar="N", help="requests at a time (default: %(default)s)"
+    )
+    again = bulk.add_mutually_exclusive_group()
+    again.add_argument("--resume", action="store_true", help="go on with a run that was ended")
+    again.add_argument("--overwrite", action="store_true", help="begin again, over the answers that are there")
+
+
+def _columns(text: str) -> tuple[str, ...]:
+    return tuple(text.split(",")) if text else ()
 
 
 def _name(text: str) -> str:
@@ -99,7 +126,8 @@ def _client(options: argparse.Namespace) -> Client:
             raise InputError(f"--ca {options.ca} cannot be read: {error.strerror}.") from error
         except ValueError as error:
             raise InputError(f"--ca {options.ca} is not usable: {error}.") from error
-    return Client(options.server, options.model, timeout=options.timeout, tls=tls)
+    concurrency = getattr(options, "concurrency", 4)
+    return Client(options.server, options.model, timeout=options.timeout, tls=tls, concurrency=concurrency)
 
 
 # ---- predict
@@ -152,6 +180,28 @@ def _lines() -> list[str]:
 def _dumps(value: Any) -> str:
     """Return one line of JSON that standard output can hold."""
     return json.dumps(value, ensure_ascii=sys.stdout.encoding.lower() not in ("utf-8", "utf8"))
+
+
+# ---- bulk
+
+
+def _bulk(client: Client, options: argparse.Namespace) -> Iterable[str]:
+    rejects = options.rejects or (f"{options.output}.rejects" if options.output != "-" else None)
+    kind = format_of(options.source, options.format)
+    job = Job(options.source, kind, options.output, rejects, options.text, options.pair, options.keep)
+    task = client.manifest().task
+    _check_pair(DECODERS[task].takes, options, task)
+    answer = functools.partial(_answer_rows, client, task, options.truncation)
+    Bulk(job, answer, resume=options.resume, overwrite=options.overwrite, log=sys.stderr).run()
+    return ()
+
+
+def _answer_rows(
+    client: Client, task: str, truncation: str | None, texts: Sequence[Any]
+) -> list[dict[str, Any] | InputError]:
+    decoder = replace(DECODERS[task], gather=list)
+    results = client._ask(decoder, list(texts), Options(truncation, keep_errors=True))  # noqa: SLF001 - of one house
+    return [each if isinstance(each, InputError) else dict(SHOWN[task].fields(each)) for each in results]
 
 
 # ---- info and status

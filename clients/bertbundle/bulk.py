@@ -1,0 +1,225 @@
+"""`bertbundle bulk`: a file of any size, answered row by row, in order, and taken up again after a kill.
+
+After each part of the file, its answers are on disk before the checkpoint says so. A run that was ended in between is
+taken up at the last checkpoint: what was written after it is cut off and answered again, so no row is lost or twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from bertbundle.asking import batches
+from bertbundle.errors import InputError
+from bertbundle.rows import Row, read_rows
+
+__all__ = ["Bulk", "Job"]
+
+ROWS_PER_PART = 1024
+Answer = Callable[[Sequence[Any]], Sequence["dict[str, Any] | InputError"]]
+"""Answers texts; an error in the place of one that is refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is to be done.
+
+    Attributes:
+        source: path of the rows, or "-" for standard input.
+        kind: its format.
+        output: path of the answers, JSON lines, or "-" for standard output.
+        rejects: path of the rows that have no answer, JSON lines with the reason; None for the log.
+        text: column that is answered.
+        pair: column of the second text; None for single texts.
+        keep: columns that go into the output; None for all.
+    """
+
+    source: str
+    kind: str
+    output: str
+    rejects: str | None = None
+    text: str = "text"
+    pair: str | None = None
+    keep: tuple[str, ...] | None = None
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where a run notes how far it got."""
+        return Path(self.output + ".progress")
+
+
+@dataclass(slots=True)
+class _Done:
+    """How far a run got: what a checkpoint holds."""
+
+    rows: int = 0
+    answered: int = 0
+    rejected: int = 0
+    sizes: dict[str, int] = field(default_factory=dict)
+    job: dict[str, Any] = field(default_factory=dict)
+
+
+class Bulk:
+    """One run of a job."""
+
+    def __init__(self, job: Job, answer: Answer, *, resume: bool, overwrite: bool, log: IO[str]) -> None:
+        """Open nothing yet; `log` is told how far it is."""
+        self._job, self._answer, self._log = job, answer, log
+        self._done = self._begin(resume, overwrite)
+        self._skipped = self._done.rows
+        self._clock = time.monotonic()
+
+    def _begin(self, resume: bool, overwrite: bool) -> _Done:
+        job, output = asdict(self._job) | self._source_size(), self._job.output
+        if output == "-":
+            return _Done(job=job)
+        if resume and self._job.checkpoint.exists():
+            return self._resume(job)
+        there = [path for path in (output, self._job.rejects) if path and Path(path).exists()]
+        if there and not overwrite:
+            state = "is there and complete" if resume else "exists. Say --resume to go on with a run that was ended"
+            raise InputError(f"{there[0]} {state}; --overwrite begins again.")
+        return _Done(job=job)
+
+    def _resume(self, job: dict[str, Any]) -> _Done:
+        try:
+            done = _Done(**json.loads(self._job.checkpoint.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise InputError(
+                f"{self._job.checkpoint} cannot be read: {error}. Begin again with --overwrite."
+            ) from error
+        if done.job != json.loads(json.dumps(job)):
+            raise InputError(f"{self._job.checkpoint} is of another job: {done.job}. Give the same, or --overwrite.")
+        return done
+
+    def _source_size(self) -> dict[str, int]:
+        if self._job.source == "-":
+            return {}
+        try:
+            return {"source_size": Path(self._job.source).stat().st_size}
+        except OSError as error:
+            raise InputError(f"{self._job.source} cannot be read: {error.strerror}.") from error
+
+    def run(self) -> None:
+        """Answer all rows that are not yet answered.
+
+        Raises:
+            InputError: a file that cannot be read.
+            ServerError: the server failed for good; what is written stays, and ``--resume`` goes on from there.
+        """
+        with contextlib.ExitStack() as stack:
+            self._note()
+            files = {name: stack.enter_context(self._open(path)) for name, path in self._paths().items()}
+            rows = read_rows(self._job.source, self._job.kind)
+            for _ in zip(range(self._done.rows), rows, strict=False):
+                pass
+            for part in batches(rows, ROWS_PER_PART):
+                self._part(part, files)
+                self._checkpoint(files)
+                self._report()
+        self._report(last=True)
+        if self._job.output != "-":
+            self._job.checkpoint.unlink(missing_ok=True)
+
+    def _paths(self) -> dict[str, str]:
+        paths = {"output": self._job.output}
+        return paths | ({"rejects": self._job.rejects} if self._job.rejects else {})
+
+    @contextlib.contextmanager
+    def _open(self, path: str) -> Iterator[IO[bytes]]:
+        if path == "-":
+            yield sys.stdout.buffer
+            return
+        with Path(path).open("ab") as file:
+            file.truncate(self._done.sizes.get(path, 0))
+            yield file
+
+    def _part(self, rows: Sequence[Row], files: dict[str, IO[bytes]]) -> None:
+        outcomes: list[Any] = [self._text(row) for row in rows]
+        asked = [index for index, text in enumerate(outcomes) if not isinstance(text, InputError)]
+        for index, answer in zip(
+            asked, self._answer([outcomes[index] for index in asked]) if asked else [], strict=True
+        ):
+            outcomes[index] = answer
+        for row, outcome in zip(rows, outcomes, strict=True):
+            self._write(row, outcome, files)
+
+    def _text(self, row: Row) -> Any:
+        """Return what is to be asked of a row, or why it cannot be."""
+        if row.problem:
+            return InputError(row.problem)
+        names = [self._job.text, *([self._job.pair] if self._job.pair else [])]
+        missing = [name for name in names if not isinstance(row.columns.get(name), str)]
+        if missing:
+            return InputError(f"no text in column {missing[0]!r}, the row has {', '.join(map(str, row.columns))}")
+        texts = tuple(row.columns[name] for name in names)
+        return texts if self._job.pair else texts[0]
+
+    def _write(self, row: Row, outcome: Any, files: dict[str, IO[bytes]]) -> None:
+        self._done.rows += 1
+        if isinstance(outcome, InputError):
+            self._done.rejected += 1
+            reason = re.sub(r"^text \d+ ", "the text ", str(outcome))  # its place in a request says nothing here
+            if "rejects" in files:
+                files["rejects"].write(_line({"row": row.number, "reason": reason, "input": row.raw}))
+            else:
+                self._log.write(f"row {row.number}: {reason}\n")
+            return
+        self._done.answered += 1
+        kept = row.columns if self._job.keep is None else {name: row.columns.get(name) for name in self._job.keep}
+        files["output"].write(_line({**kept, **outcome}))
+
+    def _checkpoint(self, files: dict[str, IO[bytes]]) -> None:
+        """See to it that all answers are on disk, then note that they are."""
+        for name, path in self._paths().items():
+            files[name].flush()
+            if path != "-":
+                os.fsync(files[name].fileno())
+                self._done.sizes[path] = files[name].tell()
+        self._note()
+
+    def _note(self) -> None:
+        if self._job.output == "-":
+            return
+        scratch = self._job.checkpoint.with_suffix(".progress.new")
+        scratch.write_text(json.dumps(asdict(self._done)), encoding="utf-8")
+        scratch.replace(self._job.checkpoint)
+
+    def _report(self, *, last: bool = False) -> None:
+        done, terminal = self._done, self._log.isatty()
+        if not terminal and not last:
+            return
+        seconds = max(time.monotonic() - self._clock, 1e-9)
+        rate = (done.rows - self._skipped) / seconds
+        text = f"{done.rows} rows, {done.rejected} rejected, {rate:.0f} rows/s{'' if last else self._time_left(rate)}"
+        self._log.write(f"\r\x1b[K{text}" + ("\n" if last else "") if terminal else f"{text}\n")
+        self._log.flush()
+
+    def _time_left(self, rate: float) -> str:
+        total = _count_lines(self._job.source) if self._job.kind in ("txt", "jsonl") else None
+        if not total or not rate:
+            return ""
+        left = max(total - self._done.rows, 0) / rate
+        return f", {int(left) // 3600}:{int(left) // 60 % 60:02}:{int(left) % 60:02} left"
+
+
+@functools.cache
+def _count_lines(path: str) -> int | None:
+    """Count a file's lines once; those of standard input nobody knows."""
+    if path == "-":
+        return None
+    with Path(path).open("rb") as file:
+        return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 20), b""))
+
+
+def _line(value: dict[str, Any]) -> bytes:
+    return json.dumps(value, ensure_ascii=False, default=str).encode("utf-8", "backslashreplace") + b"\n"

@@ -1,0 +1,80 @@
+"""A network that drops, delays, truncates and resets: no call hangs, none is answered wrongly."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from bertbundle import AsyncClient, Client, Retries, ServerError
+from chaos import FATES, ChaosProxy
+
+TEXTS = ["a", "Wang lives in Berlin", "b c", "王建国", "in Berlin " * 6, "today"] * 20
+EXPECTED = [[], ["Wang", "Berlin"], [], ["王建国"], ["Berlin"] * 6, []] * 20
+RETRIES = Retries(first_pause=0.01, longest_pause=0.05, budget=1000)
+SECONDS = 2.0
+SLACK = 1.0
+"""Seconds for tokenizing and for a busy machine, beyond the deadline."""
+
+
+@pytest.fixture
+def proxy(fakes: Any, start: Callable[..., Any]) -> Iterator[ChaosProxy]:
+    """A proxy to a server of the small model."""
+    made = ChaosProxy(start(fakes.answers_of(fakes.Model()), fakes.available).address)
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("fate", sorted(FATES))
+def test_no_wrong_answer_and_no_hang(proxy: ChaosProxy, fate: str) -> None:
+    """Under each fate calls end by their deadline, with the right answer or a ServerError."""
+    answered = 0
+    with Client(proxy.address, "tiny", timeout=SECONDS, retries=RETRIES, rows_per_call=8) as client:
+        client.manifest()
+        proxy.fates = ("pass", "pass", "pass", fate)
+        for _ in range(6):
+            begun = time.monotonic()
+            try:
+                answers = client.entities(TEXTS)
+            except ServerError:
+                pass
+            else:
+                assert [[entity.text for entity in each] for each in answers] == EXPECTED
+                answered += 1
+            assert time.monotonic() - begun < SECONDS + SLACK
+        proxy.fates = ("pass",)
+        assert recovered(client)
+    assert answered >= (6 if fate in ("pass", "delay") else 0)
+
+
+def recovered(client: Client) -> bool:
+    """Tell whether the client answers again, within the time that a connection may take to be made anew."""
+    end = time.monotonic() + 20
+    answer: list[str] = []
+    while not answer and time.monotonic() < end:
+        with contextlib.suppress(ServerError):
+            answer = [entity.text for entity in client.entities("Wang")]
+    return answer == ["Wang"]
+
+
+def test_awaiting_client(proxy: ChaosProxy) -> None:
+    """The awaiting client under all fates at once: right answers or errors, by the deadline."""
+
+    async def ask() -> None:
+        async with AsyncClient(proxy.address, "tiny", timeout=SECONDS, retries=RETRIES) as client:
+            await client.manifest()
+            proxy.fates = ("pass", "pass", "pass", "pass", *FATES)
+            begun = time.monotonic()
+            outcomes = await asyncio.gather(*(client.entities(TEXTS) for _ in range(6)), return_exceptions=True)
+            assert time.monotonic() - begun < SECONDS + SLACK
+            for outcome in outcomes:
+                if isinstance(outcome, BaseException):
+                    assert isinstance(outcome, ServerError)
+                else:
+                    assert [[entity.text for entity in each] for each in outcome] == EXPECTED
+
+    asyncio.run(ask())
