@@ -25,6 +25,7 @@ from bertbundle.errors import (
     TextTooLong,
     ToleranceError,
 )
+from bertbundle.foreign import foreign_manifest
 from bertbundle.manifest import Manifest
 from bertbundle.pipelines import Pipeline
 from bertbundle.primitives import Answer, Classification, Entity, Fill, Prediction, VersionStatus
@@ -66,5 +67,6 @@ __all__ = [
     "ToleranceError",
     "Transport",
     "VersionStatus",
+    "foreign_manifest",
 ]
 __version__ = "0.1.0"

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bertbundle.errors import ServerError
+from bertbundle.held import Held
 from bertbundle.primitives import Arrays, Encoding
-from bertbundle.tasks import Held
 
 __all__ = ["STRATEGIES", "token_dicts"]
 

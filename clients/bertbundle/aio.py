@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias, TypeVar, overload
 import numpy as np
 import numpy.typing as npt
 
-from bertbundle.asking import Asking, batches
+from bertbundle.asking import Asking, async_batches
 from bertbundle.errors import ServerError
 from bertbundle.flows import TEXTS_PER_ROUND, Call, Flow, Options, advance
 from bertbundle.manifest import Manifest
@@ -55,6 +55,7 @@ class AsyncClient(Asking):
         transport: AsyncTransport | None = None,
         manifest: Manifest | None = None,
         tokenizer: str | Path | None = None,
+        names: Mapping[str, str] | None = None,
     ) -> None:
         """Make a client, as `Client` does; nothing is sent until the first question."""
         super().__init__(
@@ -66,6 +67,7 @@ class AsyncClient(Asking):
             retries=retries,
             manifest=manifest,
             tokenizer=tokenizer,
+            names=names,
         )
         self._transport = transport or AsyncGrpcTransport(
             server, tls=tls, token=token, metadata=metadata, compression=compression
@@ -250,7 +252,7 @@ class AsyncClient(Asking):
             return stop.value
 
     async def _stream(self, decoder: Decoder, texts: Any, options: Options) -> AsyncIterator[Any]:
-        async for batch in _batches(texts, TEXTS_PER_ROUND):
+        async for batch in async_batches(texts, TEXTS_PER_ROUND):
             for result in await self._run(self._session.many(decoder, batch, options)):
                 yield result
 
@@ -286,19 +288,3 @@ class AsyncClient(Asking):
             )
         except ServerError as error:
             return error
-
-
-async def _batches(texts: Any, size: int) -> AsyncIterator[list[Any]]:
-    """Take `size` texts at a time."""
-    if isinstance(texts, Iterator):
-        for batch in batches(texts, size):
-            yield list(batch)
-        return
-    batch = []
-    async for text in texts:
-        batch.append(text)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import AsyncIterable, Iterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from bertbundle.errors import InputError
-from bertbundle.flows import Flow, Options, Session, hold
+from bertbundle.flows import Flow, Options, Session
+from bertbundle.held import Held, hold
 from bertbundle.manifest import TOKENIZER_FILE, Manifest
 from bertbundle.retries import Budget, Deadline, Retries
-from bertbundle.tasks import DECODERS, THRESHOLD, Decoder, Held, classification, fills
+from bertbundle.tasks import DECODERS, THRESHOLD, Decoder, classification, fills
 
-__all__ = ["Asking", "batches"]
+__all__ = ["Asking", "async_batches", "batches"]
 
 T = TypeVar("T")
 
@@ -34,13 +35,14 @@ class Asking:
         retries: Retries,
         manifest: Manifest | None,
         tokenizer: str | Path | None,
+        names: Mapping[str, str] | None,
     ) -> None:
         for name, value in (("timeout", timeout), ("call_timeout", call_timeout)):
             if value is not None and not 0 < value < math.inf:
                 raise ValueError(f"{name} must be a positive number of seconds, got {value}")
         if concurrency < 1 or rows_per_call < 1:
             raise ValueError(f"concurrency and rows_per_call must be at least 1, got {concurrency}, {rows_per_call}")
-        self._session = Session(model, rows_per_call=rows_per_call, given=_given(manifest, tokenizer))
+        self._session = Session(model, rows_per_call=rows_per_call, given=_given(manifest, tokenizer), names=names)
         self._timeout = timeout
         self._call_timeout = call_timeout
         self._concurrency = concurrency
@@ -127,4 +129,20 @@ def _given(manifest: Manifest | None, tokenizer: str | Path | None) -> Held | No
 def batches(texts: Iterator[Any], size: int) -> Iterator[Sequence[Any]]:
     """Take `size` texts at a time."""
     while batch := [text for _, text in zip(range(size), texts, strict=False)]:
+        yield batch
+
+
+async def async_batches(texts: Any, size: int) -> AsyncIterator[list[Any]]:
+    """Take `size` texts at a time."""
+    if isinstance(texts, Iterator):
+        for batch in batches(texts, size):
+            yield list(batch)
+        return
+    batch = []
+    async for text in texts:
+        batch.append(text)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
         yield batch

@@ -49,6 +49,7 @@ class Client(Questions):
         transport: Transport | None = None,
         manifest: Manifest | None = None,
         tokenizer: str | Path | None = None,
+        names: Mapping[str, str] | None = None,
     ) -> None:
         """Make a client; nothing is sent until the first question.
 
@@ -69,6 +70,7 @@ class Client(Questions):
             transport: use this connection instead of opening one to `server`.
             manifest: what the model is, if it is no bundle and cannot say; see `foreign_manifest`.
             tokenizer: its tokenizer.json, or the directory that has it.
+            names: what that model calls its signature, inputs and outputs: ``{"input_ids": "input_word_ids"}``.
         """
         super().__init__(
             model,
@@ -80,6 +82,7 @@ class Client(Questions):
             retries=retries,
             manifest=manifest,
             tokenizer=tokenizer,
+            names=names,
         )
 
     def __enter__(self) -> Client:
@@ -100,6 +103,25 @@ class Client(Questions):
         """
         manifest: Manifest = self._run(self._session.manifest())
         return manifest
+
+    @classmethod
+    def local(cls, path: str | Path, **settings: Any) -> Client:
+        """Open a bundle directory in this process, without a server; needs onnxruntime (``bertbundle[local]``).
+
+        Args:
+            path: a version directory, or the directory of a model's versions.
+            settings: as for `Client`.
+
+        Raises:
+            InputError: no bundle there, or onnxruntime is not installed.
+
+        >>> Client.local("models/pii").entities("My name is Alex Rivera.")  # doctest: +SKIP
+        [Entity(label='GIVEN_NAME', text='Alex', start=11, end=15, score=0.99...), ...]
+        """
+        from bertbundle.local import LocalTransport
+
+        transport = LocalTransport(path)
+        return cls("", transport.manifest.name, transport=transport, **{"concurrency": 1, **settings})
 
     def pipeline(self, task: str | None = None, **options: Any) -> Pipeline:
         """Return a callable like ``transformers.pipeline(task)``, so that code written for one runs unchanged.

@@ -20,14 +20,14 @@ from bertbundle.errors import (
     SignatureNotFound,
     TextTooLong,
 )
-from bertbundle.labels import Tag, parse_labels
+from bertbundle.held import Held, hold
 from bertbundle.manifest import BUNDLE_INFO, Manifest
 from bertbundle.primitives import Arrays, Encoding, Prediction
-from bertbundle.tasks import DECODERS, Decoder, Held
-from bertbundle.tokenizer import Text, Tokenizer, choose_signature, pack
+from bertbundle.tasks import DECODERS, Decoder
+from bertbundle.tokenizer import Text, choose_signature, pack
 from bertbundle.windows import Window, split
 
-__all__ = ["TEXTS_PER_ROUND", "Call", "Flow", "Options", "Session", "advance", "hold"]
+__all__ = ["TEXTS_PER_ROUND", "Call", "Flow", "Options", "Session", "advance"]
 
 T = TypeVar("T")
 TEXTS_PER_ROUND = 2048
@@ -81,12 +81,27 @@ class _Piece:
 class Session:
     """What one client holds of one model, and the flows over it. Knows no transport."""
 
-    def __init__(self, model: str, *, rows_per_call: int = 32, given: Held | None = None) -> None:
-        """Hold nothing yet, or for good what is `given`: the model cannot say of itself what it is."""
+    def __init__(
+        self,
+        model: str,
+        *,
+        rows_per_call: int = 32,
+        given: Held | None = None,
+        names: Mapping[str, str] | None = None,
+    ) -> None:
+        """Hold nothing yet, or for good what is `given`: the model cannot say of itself what it is.
+
+        Args:
+            model: model name.
+            rows_per_call: most rows of a request.
+            given: what is held.
+            names: what the model calls signatures, inputs and outputs, by the names they have in a bundle.
+        """
         self.model = model
         self._rows_per_call = rows_per_call
         self._given = given
         self._held = given
+        self._names = names or {}
 
     def manifest(self) -> Flow[Manifest]:
         """Return the manifest, asking the server for it if it is not held."""
@@ -146,6 +161,7 @@ class Session:
         ]
         batches = list(self._batches(pieces, held.manifest))
         answers = yield [self._call(held, decoder, *batch) for batch in batches]
+        answers = [self._ours(answer) for answer in answers] if self._names else answers
         if not self._given and any(answer.version != held.version for answer in answers):
             return None
         rows = _rows(held, decoder, batches, answers)
@@ -170,7 +186,16 @@ class Session:
         encodings = [piece.window.encoding for piece in pieces]
         length = held.manifest.signatures[signature]
         features = pack(encodings, signature, length=length, inputs=held.manifest.inputs)
-        return Call(signature, features.inputs, decoder.asked(held.manifest))
+        inputs = {self._name(name): array for name, array in features.inputs.items()}
+        return Call(self._name(signature), inputs, tuple(map(self._name, decoder.asked(held.manifest))))
+
+    def _name(self, name: str) -> str:
+        return self._names.get(name, name)
+
+    def _ours(self, answer: Prediction) -> Prediction:
+        """Give outputs the names they have in a bundle."""
+        ours = {theirs: name for name, theirs in self._names.items()}
+        return Prediction({ours.get(name, name): array for name, array in answer.outputs.items()}, answer.version)
 
     def _fetch(self) -> Flow[Held]:
         """Ask the server what the model is, unless that was given."""
@@ -182,12 +207,6 @@ class Session:
         manifest = Manifest.from_json(_text(answer, "manifest"))
         self._held = hold(manifest, _text(answer, "tokenizer"), answer.version)
         return self._held
-
-
-def hold(manifest: Manifest, definition: str, version: int) -> Held:
-    """Make what a client holds of a version of its manifest and the text of its tokenizer.json."""
-    tokenizer = Tokenizer(definition, max_length=manifest.max_length, mask_token=manifest.mask_token)
-    return Held(version, manifest, tokenizer, _tags(manifest))
 
 
 def _windows(
@@ -244,15 +263,6 @@ def _text(answer: Prediction, name: str) -> str:
         return value.decode()
     except UnicodeDecodeError as error:
         raise ManifestError(f"the {name} is not UTF-8: {error}. Export the bundle again.") from error
-
-
-def _tags(manifest: Manifest) -> tuple[Tag, ...]:
-    if manifest.label_scheme == "none":
-        return ()
-    try:
-        return parse_labels(manifest.labels, manifest.label_scheme)
-    except ValueError as error:
-        raise ManifestError(f"the manifest of {manifest.name!r}: {error}. Upgrade bertbundle.") from error
 
 
 def _check_pairs(decoder: Decoder, texts: Sequence[Text]) -> None:

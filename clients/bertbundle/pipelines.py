@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from bertbundle.aggregation import STRATEGIES, token_dicts
 from bertbundle.flows import Options
+from bertbundle.held import Held
 from bertbundle.primitives import Arrays, Encoding
-from bertbundle.tasks import DECODERS, Decoder, Held, classification
+from bertbundle.tasks import DECODERS, Decoder, classification
 
 if TYPE_CHECKING:
     from bertbundle.asking import Asking

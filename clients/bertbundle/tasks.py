@@ -10,27 +10,18 @@ import numpy as np
 import numpy.typing as npt
 
 from bertbundle.errors import ServerError
-from bertbundle.labels import OUTSIDE, Tag, after_marks, decode_entities
+from bertbundle.held import Held
+from bertbundle.labels import OUTSIDE, after_marks, decode_entities
 from bertbundle.manifest import Manifest
 from bertbundle.primitives import Answer, Arrays, Classification, Encoding, Entity, Fill
-from bertbundle.tokenizer import Text, Tokenizer
+from bertbundle.tokenizer import Text
 from bertbundle.windows import Window, mean, stitch
 
-__all__ = ["DECODERS", "THRESHOLD", "Decoder", "Held", "by_text", "by_token", "classification", "fills", "softmax"]
+__all__ = ["DECODERS", "THRESHOLD", "Decoder", "by_text", "by_token", "classification", "fills", "softmax"]
 
 THRESHOLD = 0.5
 """Score from which a label of a multi-label model holds."""
 _MOST_ANSWER_TOKENS = 15  # as transformers' question-answering pipeline, `max_answer_len`
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """What a client holds of one version of a bundle."""
-
-    version: int
-    manifest: Manifest
-    tokenizer: Tokenizer
-    tags: tuple[Tag, ...]
 
 
 Merge = Callable[[Held, Sequence[Window], Sequence[Arrays]], Arrays]
