@@ -8,6 +8,7 @@ import functools
 import io
 import json
 import math
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -15,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import bertbundle
+from bertbundle.bench import draw, load
 from bertbundle.bulk import Bulk, Job
 from bertbundle.client import Client
 from bertbundle.command import LineParser, run_command
+from bertbundle.completion import SHELLS, completion_script
 from bertbundle.errors import InputError
 from bertbundle.flows import Options
 from bertbundle.manifest import Manifest
@@ -40,6 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
 
     def ask() -> None:
+        if options.run is None:
+            print(completion_script(_parser(), options.shell))
+            return
         with _client(options) as client:
             for line in options.run(client, options):
                 print(line)
@@ -59,9 +65,13 @@ def _parser() -> argparse.ArgumentParser:
         choices=TRUNCATIONS,
         help="what becomes of a text that is too long (default: windows where they lose nothing, else an error)",
     )
+    _add_bench(_add(commands, "bench", _bench, "measure how fast a server answers, and show the latencies"))
     _add_bulk(_add(commands, "bulk", _bulk, "answer a file of any size, row by row: txt, JSONL, CSV or Parquet"))
     _add(commands, "info", _info, "show what the model says of itself")
     _add(commands, "status", _status, "show the state of each version of the model")
+    completion = commands.add_parser("completion", help="print a shell's completion script")
+    completion.add_argument("shell", choices=[*SHELLS])
+    completion.set_defaults(run=None)
     return parser
 
 
@@ -77,6 +87,17 @@ def _add(commands: Any, name: str, run: Callable[..., Iterable[str]], text: str)
     parser.add_argument("--ca", type=Path, metavar="FILE", help="PEM file of the authorities to trust; implies --tls")
     parser.add_argument("--json", action="store_true", help="print JSON, one object per line")
     return parser
+
+
+def _add_bench(bench: argparse.ArgumentParser) -> None:
+    bench.add_argument(
+        "texts", nargs="*", metavar="TEXT", help="texts to ask in turn; none: the lines of standard input"
+    )
+    bench.add_argument("--seconds", type=_seconds, default=10.0, help="how long (default: %(default)s)")
+    bench.add_argument("--concurrency", type=int, default=4, metavar="N", help="calls at a time (default: %(default)s)")
+    bench.add_argument("--batch", type=int, default=1, metavar="N", help="texts of a call (default: %(default)s)")
+    bench.set_defaults(pair=None)
+    bench.add_argument("--png", metavar="FILE", help="draw the latencies; needs matplotlib (bertbundle[plot])")
 
 
 def _add_bulk(bulk: argparse.ArgumentParser) -> None:
@@ -146,6 +167,8 @@ def _predict(client: Client, options: argparse.Namespace) -> Iterable[str]:
     results = _in_turns(lambda part: shown.ask(client, part, options.truncation), paired)
     if options.json:
         return (_dumps({"text": text, **shown.fields(result)}) for text, result in zip(texts, results, strict=True))
+    if shown.in_place and sys.stdout.isatty() and not os.environ.get("NO_COLOR"):
+        return (shown.in_place(text, result) for text, result in zip(texts, results, strict=True))
     return shown.table(texts, list(results))
 
 
@@ -180,6 +203,26 @@ def _lines() -> list[str]:
 def _dumps(value: Any) -> str:
     """Return one line of JSON that standard output can hold."""
     return json.dumps(value, ensure_ascii=sys.stdout.encoding.lower() not in ("utf-8", "utf8"))
+
+
+# ---- bench
+
+
+def _bench(client: Client, options: argparse.Namespace) -> Iterable[str]:
+    if options.concurrency < 1 or options.batch < 1:
+        raise InputError("--concurrency and --batch must be at least 1.")
+    texts = options.texts or _lines()
+    if not texts:
+        raise InputError("no text was given. Pass one as an argument, or lines on standard input.")
+    task = client.manifest().task
+    _check_pair(DECODERS[task].takes, options, task)
+    batches = [list(texts[start : start + options.batch]) for start in range(0, len(texts), options.batch)]
+    found = load(
+        lambda batch: SHOWN[task].ask(client, batch, "truncate"), batches, options.seconds, options.concurrency
+    )
+    if options.png:
+        draw(found, options.png)
+    return [_dumps(found.to_dict())] if options.json else found.lines()
 
 
 # ---- bulk

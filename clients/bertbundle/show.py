@@ -13,7 +13,7 @@ from bertbundle.client import Client
 from bertbundle.primitives import Answer, Classification, Entity, Fill
 from bertbundle.tokenizer import Text
 
-__all__ = ["SHOWN", "Shown", "table"]
+__all__ = ["SHOWN", "Shown", "mark", "table"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +24,13 @@ class Shown:
         ask: ask a client for a list of texts; takes the truncation, too, None for the task's own.
         fields: one result as what `json.dumps` takes, by name.
         table: the lines of a table of texts and results.
+        in_place: one text with its result shown in it, for a terminal; None if it has no place there.
     """
 
     ask: Callable[[Client, list[Any], str | None], Any]
     fields: Callable[[Any], Mapping[str, Any]]
     table: Callable[[Sequence[str], Sequence[Any]], Iterable[str]]
+    in_place: Callable[[str, Any], str] | None = None
 
 
 def _entity_table(texts: Sequence[str], results: Sequence[list[Entity]]) -> Iterable[str]:
@@ -45,6 +47,25 @@ def _entity_table(texts: Sequence[str], results: Sequence[list[Entity]]) -> Iter
         for index, entity in enumerate(entities or [Entity("-", "(none)", 0, 0, 0.0)])
     ]
     return table(("text", "label", "entity", "score", "start", "end"), rows)
+
+
+_STYLES = ("\x1b[30;46m", "\x1b[30;43m", "\x1b[30;42m", "\x1b[30;45m", "\x1b[30;44m", "\x1b[30;47m")
+_DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
+
+
+def mark(text: str, entities: Sequence[Entity]) -> str:
+    """Show entities in their text with colours, one for each label, and the label after each.
+
+    >>> mark("Wang lives", [Entity("PER", "Wang", 0, 4, 0.5)]).replace(chr(27), "^")
+    '^[30;45mWang^[0m^[2m PER^[0m lives'
+    """
+    parts, reached = [], 0
+    for entity in entities:
+        style = _STYLES[sum(entity.label.encode()) % len(_STYLES)]
+        parts += [_printable(text[reached : entity.start]), style, _printable(entity.text), _PLAIN]
+        parts.append(f"{_DIM} {entity.label}{_PLAIN}")
+        reached = entity.end
+    return "".join([*parts, _printable(text[reached:])])
 
 
 def _class_table(texts: Sequence[str], results: Sequence[Classification]) -> Iterable[str]:
@@ -101,6 +122,7 @@ SHOWN: Mapping[str, Shown] = {
         lambda client, texts, cut: client.entities(texts, truncation=cut),
         lambda entities: {"entities": [entity.to_dict() for entity in entities]},
         _entity_table,
+        mark,
     ),
     "text-classification": Shown(
         lambda client, texts, cut: client.classify(texts, truncation=cut),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bertbundle import show
+from bertbundle.bench import Load
 from bertbundle.cli import main
 from bertbundle.primitives import Classification, Entity
 
@@ -219,6 +221,66 @@ def test_status(run: Run, ner: list[str]) -> None:
     ]
     lines = [json.loads(line) for line in run("status", *ner, "--json").splitlines()]
     assert lines[1] == {"version": 1, "state": "AVAILABLE", "error": "OK", "message": ""}
+
+
+# ---- bench and completion
+
+
+def test_bench(run: Run, ner: list[str]) -> None:
+    """A load test says how many calls were answered and how long they took, as text with a plot and as JSON."""
+    figures = json.loads(run("bench", *ner, "--seconds", "0.3", "--concurrency", "2", "--json", "Wang", "a"))
+    assert figures["calls"] >= 2
+    assert figures["errors"] == {}
+    assert 0 < figures["latency_ms"]["p50"] <= figures["latency_ms"]["max"]
+    head, latency, *bars = run("bench", *ner, "--seconds", "0.2", "--batch", "2", "Wang", "a").splitlines()
+    assert "errors: none" in head
+    assert "p99" in latency
+    calls = int(head.split()[0])
+    assert sum(int(bar.split()[-1]) for bar in bars) == calls
+
+
+def test_bench_percentiles() -> None:
+    """A percentile is the latency that its share of the calls did not exceed."""
+    load = Load(2.0, tuple(each / 100 for each in range(1, 101)), 200, {"UNAVAILABLE": 3})
+    assert (load.percentile(0.5), load.percentile(0.99), load.percentile(1.0)) == (0.5, 0.99, 1.0)
+    assert load.to_dict()["texts_per_second"] == 100.0
+    empty = Load(1.0, (), 0, {"UNAVAILABLE": 3})
+    assert empty.to_dict()["latency_ms"] is None
+    assert empty.lines() == ["0 calls, 0.0 texts/s, errors: {'UNAVAILABLE': 3}"]
+
+
+def test_bench_picture_needs_matplotlib(fail: Run, ner: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without matplotlib the message says what to install."""
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    message = fail("bench", *ner, "--seconds", "0.1", "--png", "x.png", "a")
+    assert "pip install 'bertbundle[plot]'" in message
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion(run: Run, shell: str) -> None:
+    """A completion script has all commands and their options."""
+    script = run("completion", shell)
+    assert all(word in script for word in ("predict", "bulk", "--resume", "--truncation"))
+
+
+def test_completion_completes() -> None:
+    """Bash completes an option of a command by the script."""
+    code = f"""eval "$({sys.executable} -m bertbundle completion bash)"
+    COMP_WORDS=(bertbundle bulk --res); COMP_CWORD=2; _bertbundle; echo "${{COMPREPLY[@]}}" """
+    result = subprocess.run(["bash", "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert result.stdout == "--resume\n"
+
+
+def test_entities_in_their_text(run: Run, ner: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a terminal entities are coloured in the text, with their labels; elsewhere, or with NO_COLOR, never."""
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert "\x1b" not in run("predict", *ner, "Wang lives")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    out = run("predict", *ner, "Wang lives")
+    assert re.sub(r"\x1b\[[0-9;]*m", "", out) == "Wang PER lives\n"
+    assert out != "Wang PER lives\n"
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b" not in run("predict", *ner, "Wang lives")
 
 
 # ---- what goes wrong
