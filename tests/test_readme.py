@@ -31,6 +31,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, tensorflow: object) -> Path:
     del tensorflow
     directory = tmp_path_factory.mktemp("readme")
     write_checkpoint(directory / "path/to/checkpoint")
+    (directory / "texts.txt").write_text("wang lives in berlin\n")
     return directory
 
 

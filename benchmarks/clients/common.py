@@ -1,0 +1,65 @@
+"""What the client's benchmarks share: runs that take turns, and one way to report."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+
+def in_turns(ours: Callable[[], object], theirs: Callable[[], object], rounds: int) -> tuple[float, float]:
+    """Return the median seconds of both, in turns so that noise is noise to both; first runs are not counted."""
+    ours()
+    theirs()
+    pairs = [(seconds(ours), seconds(theirs)) for _ in range(rounds)]
+    return statistics.median(ours for ours, _ in pairs), statistics.median(theirs for _, theirs in pairs)
+
+
+def seconds(run: Callable[[], object]) -> float:
+    """Return the seconds that a call takes."""
+    begun = time.perf_counter()
+    run()
+    return time.perf_counter() - begun
+
+
+def report(name: str, figures: Mapping[str, Any], arguments: argparse.Namespace) -> None:
+    """Print figures, and write them as JSON where ``--json`` says."""
+    for key, value in figures.items():
+        print(f"{name}: {key} = {value:.4g}" if isinstance(value, float) else f"{name}: {key} = {value}")
+    if arguments.json:
+        arguments.json.write_text(json.dumps({"benchmark": name, **figures}, indent=1) + "\n", encoding="utf-8")
+
+
+def parser(text: str) -> argparse.ArgumentParser:
+    """Return a parser with what every benchmark takes."""
+    made = argparse.ArgumentParser(description=text)
+    made.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+    made.add_argument("--rounds", type=int, default=5, help="runs of each side, in turns (default: %(default)s)")
+    return made
+
+
+def shared_file(name: str) -> Path:
+    """Return a file of the data directory (CONTRIBUTING.md), or end with a message."""
+    import os
+
+    directory = Path(os.environ.get("BERTBUNDLE_DATA") or Path(__file__).resolve().parents[3] / "shared")
+    if not (directory / name).exists():
+        raise SystemExit(f"needs {name} in {directory}; set BERTBUNDLE_DATA to the directory that has it")
+    return directory / name
+
+
+def chinese_sentences(count: int) -> list[str]:
+    """Return Chinese sentences of natural lengths, repeated to the number asked for."""
+    lines = shared_file("data/msra-ner/test.bio.txt").read_text(encoding="utf-8").split("\n")
+    sentences, chars = [], []
+    for line in [*lines, ""]:
+        if line.strip():
+            chars.append(line.split()[0])
+        elif chars:
+            sentences.append("".join(chars)[:126])
+            chars = []
+    return (sentences * (count // len(sentences) + 1))[:count]

@@ -1,0 +1,41 @@
+"""Decoding an answer of 12.6 MB sent as `float_val`, the encoding that servers use unless told otherwise.
+
+The peer is what everybody calls: parse with tensorflow-serving-api's message, then `tf.make_ndarray`.
+"""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+from common import in_turns, parser, report
+
+from bertbundle import _wire_pb2 as wire
+from bertbundle.tensors import decode_tensors, encode_tensors
+
+SHAPE = (32, 128, 768)
+"""Hidden states of a BERT-base batch."""
+
+
+def main() -> None:
+    """Decode the same bytes in turns."""
+    options = parser(__doc__ or "").parse_args()
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    import tensorflow as tf
+    from tensorflow_serving.apis import predict_pb2
+
+    values = np.random.default_rng(0).standard_normal(SHAPE).astype(np.float32)
+    data = wire.PredictResponse(outputs=encode_tensors({"x": values}, as_content=False)).SerializeToString()
+
+    def ours() -> object:
+        return decode_tensors(wire.PredictResponse.FromString(data).outputs)["x"]
+
+    def theirs() -> object:
+        return tf.make_ndarray(predict_pb2.PredictResponse.FromString(data).outputs["x"])
+
+    np.testing.assert_array_equal(ours(), theirs())
+    mine, peer = in_turns(ours, theirs, options.rounds)
+    report("decode", {"MB": len(data) / 1e6, "ms": mine * 1e3, "ms_usual": peer * 1e3, "ratio": peer / mine}, options)
+
+
+main()

@@ -1,0 +1,62 @@
+"""Time that the client adds to a call of one sentence: tokenize, pack, decode; the server answers at once.
+
+The transport gives a recorded answer, serialized and parsed as gRPC would, so that what is measured is the client.
+"""
+
+from __future__ import annotations
+
+import statistics
+from typing import Any
+
+import numpy as np
+from common import parser, report, seconds, shared_file
+from vocabulary import write_tokenizer
+
+from bertbundle import Client, Prediction, foreign_manifest
+from bertbundle import _wire_pb2 as wire
+from bertbundle.tensors import decode_tensors, encode_tensors
+from bertbundle.wire import predict_request
+
+LABELS = ["O", *(f"{role}-{kind}" for kind in ("PER", "LOC", "ORG") for role in "BI")]
+SENTENCE = "张三于2019年在北京大学获得博士学位，现任某某科技有限公司首席技术官。"
+
+
+class Recorded:
+    """Answers each call with labels for every token, through the wire's bytes."""
+
+    def __init__(self, labels: int) -> None:
+        self.labels = labels
+
+    def predict(self, model: str, signature: str, inputs: Any, *, outputs: Any, timeout: float, **_: Any) -> Prediction:
+        """See `Transport.predict`."""
+        del timeout
+        predict_request(model, signature, inputs, outputs, None).SerializeToString()
+        ids = (inputs["input_ids"] % self.labels).astype(np.int32)
+        arrays = {"label_ids": ids, "label_scores": np.full(ids.shape, 0.9, np.float32)}
+        data = wire.PredictResponse(outputs=encode_tensors(arrays, as_content=False)).SerializeToString()
+        return Prediction(decode_tensors(wire.PredictResponse.FromString(data).outputs), 1)
+
+    def close(self) -> None:
+        """See `Transport.close`."""
+
+
+def main() -> None:
+    """Time calls of one sentence."""
+    options = parser(__doc__ or "").parse_args()
+    manifest = foreign_manifest(
+        "token-classification", max_length=64, labels=LABELS, outputs=("label_ids", "label_scores")
+    )
+    tokenizer = write_tokenizer(shared_file("data/bert-base-chinese-vocab.txt"))
+    transport: Any = Recorded(len(LABELS))
+    client = Client("", "ner", transport=transport, manifest=manifest, tokenizer=tokenizer)
+    for _ in range(200):
+        client.entities(SENTENCE)
+    times = sorted(seconds(lambda: client.entities(SENTENCE)) for _ in range(400 * options.rounds))
+    report(
+        "one_sentence",
+        {"median_ms": statistics.median(times) * 1e3, "p99_ms": times[int(len(times) * 0.99)] * 1e3},
+        options,
+    )
+
+
+main()

@@ -1,0 +1,112 @@
+"""Pre- and postprocessing of 10,000 Chinese sentences: the client's, and that of transformers' NER pipeline.
+
+No model runs on either side: the same logits are given to both. The pipeline is called as its own `__call__` calls it,
+preprocess and postprocess for each sentence, with aggregation_strategy="simple"; the client's is `client.pipeline` with
+the same strategy, and `client.entities` beside it. Both sides' dicts are compared first.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+from common import chinese_sentences, in_turns, parser, report, shared_file
+from vocabulary import write_tokenizer
+
+from bertbundle import Client, Prediction, foreign_manifest
+
+LABELS = ["O", *(f"{role}-{kind}" for kind in ("PER", "LOC", "ORG") for role in "BI")]
+TABLE = np.random.default_rng(0).standard_normal((21128, len(LABELS))).astype(np.float32) + 4.0 * (
+    np.arange(len(LABELS)) == 0
+)
+"""Logits of each token of the vocabulary: mostly O."""
+
+
+class Lookup:
+    """Answers logits by token."""
+
+    def predict(self, model: str, signature: str, inputs: Any, *, outputs: Any, timeout: float, **_: Any) -> Prediction:
+        """See `Transport.predict`."""
+        del model, signature, timeout
+        logits = TABLE[inputs["input_ids"]]
+        answers = {"logits": logits, "label_ids": logits.argmax(-1), "label_scores": logits.max(-1)}
+        return Prediction({name: answers[name] for name in outputs}, 1)
+
+    def close(self) -> None:
+        """See `Transport.close`."""
+
+
+def usual_pipeline(tokenizer_file: str) -> Any:
+    """Return transformers' pipeline without a model of its own."""
+    os.environ["TF_USE_LEGACY_KERAS"] = "1"
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    import transformers
+
+    config = transformers.BertConfig(
+        hidden_size=4, num_hidden_layers=1, num_attention_heads=1, id2label=dict(enumerate(LABELS)), vocab_size=21128
+    )
+    special = {"unk_token": "[UNK]", "sep_token": "[SEP]", "pad_token": "[PAD]", "cls_token": "[CLS]"}
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_file=tokenizer_file, **special)
+    model = transformers.TFBertForTokenClassification(config)
+    return transformers.TokenClassificationPipeline(
+        model=model, tokenizer=tokenizer, framework="tf", aggregation_strategy="simple"
+    )
+
+
+def usual(pipeline: Any, sentences: list[str]) -> list[Any]:
+    """Do what the pipeline's `__call__` does to each sentence, with logits by table instead of a model."""
+    import tensorflow as tf
+
+    answers = []
+    for sentence in sentences:
+        outputs = []
+        for item in pipeline.preprocess(sentence, **pipeline._preprocess_params):  # noqa: SLF001 - as its __call__
+            logits = tf.constant(TABLE[item["input_ids"].numpy()])
+            outputs.append({"logits": logits, **item})
+        answers.append(pipeline.postprocess(outputs, **pipeline._postprocess_params))  # noqa: SLF001 - as its __call__
+    return answers
+
+
+def main() -> None:
+    """Time both sides in turns on the same sentences."""
+    arguments = parser(__doc__ or "")
+    arguments.add_argument("--sentences", type=int, default=10_000)
+    options = arguments.parse_args()
+    sentences = chinese_sentences(options.sentences)
+    tokenizer = write_tokenizer(shared_file("data/bert-base-chinese-vocab.txt"))
+    manifest = foreign_manifest(
+        "token-classification", max_length=128, labels=LABELS, outputs=("logits", "label_ids", "label_scores")
+    )
+    transport: Any = Lookup()
+    settings: dict[str, Any] = {"manifest": manifest, "tokenizer": tokenizer, "timeout": 600}
+    client = Client("", "ner", transport=transport, **settings)
+    ours = client.pipeline("ner", aggregation_strategy="simple")
+    theirs = usual_pipeline(str(tokenizer))
+    check(ours(sentences[:200]), usual(theirs, sentences[:200]))
+    mine, peer = in_turns(lambda: ours(sentences), lambda: usual(theirs, sentences), options.rounds)
+    entities, _ = in_turns(lambda: client.entities(sentences), lambda: None, options.rounds)
+    report(
+        "processing",
+        {
+            "sentences": len(sentences),
+            "s_pipeline": mine,
+            "s_entities": entities,
+            "s_usual": peer,
+            "ratio": peer / mine,
+            "ratio_entities": peer / entities,
+        },
+        options,
+    )
+
+
+def check(ours: list[Any], theirs: list[Any]) -> None:
+    """Refuse to compare the speed of different answers."""
+    keys = ("entity_group", "word", "start", "end")
+    if [[{key: each[key] for key in keys} for each in row] for row in ours] != [
+        [{key: each[key] for key in keys} for each in row] for row in theirs
+    ]:
+        raise SystemExit("both sides answer differently: there is nothing to compare")
+
+
+main()
