@@ -69,7 +69,7 @@ def test_what_is_installed(python: Path) -> None:
     installed = json.loads(run(python, "-c", code, cwd=python.parent))
     assert HEAVY.isdisjoint(installed)
     assert installed.keys() >= DEPENDENCIES
-    direct = {line.split(">")[0] for line in installed["bertbundle"]}
+    direct = {line.split(">")[0] for line in installed["bertbundle"] if "extra ==" not in line}
     assert direct == DEPENDENCIES
 
 
@@ -92,3 +92,18 @@ def test_command(python: Path, command: list[str], embedded: Callable[..., str])
     ask = ["predict", "--server", embedded(), "--model", "tiny", "--json", "Wang lives in 北京"]
     entities = json.loads(run(*program, *ask, cwd=python.parent))["entities"]
     assert [(entity["label"], entity["text"]) for entity in entities] == [("PER", "Wang"), ("LOC", "北京")]
+
+
+SUBSET = ("client", "aio", "tasks", "windows", "labels", "tokenizer", "retries", "rest", "transport", "offsets")
+
+
+def test_own_tests(python: Path) -> None:
+    """The installed wheel passes the client's own tests without anything else of the project installed."""
+    install: list[str | Path] = ["-m", "pip", "install", "--quiet", "-c", ROOT / "constraints.txt"]
+    run(python, *install, "pytest", "hypothesis", cwd=python.parent)
+    files = [f"tests/clients/test_{name}.py" for name in SUBSET]
+    code = "import sys, bertbundle, pytest; print(bertbundle.__file__); sys.exit(pytest.main(sys.argv[1:]))"
+    out = run(python, "-c", code, *files, "-q", "-m", "not slow", "-p", "no:cacheprovider", cwd=ROOT)
+    assert ROOT not in Path(out.splitlines()[0]).parents
+    assert "passed" in out.splitlines()[-1]
+    assert "failed" not in out

@@ -1,0 +1,95 @@
+"""The client against `bertbundle-serve`, a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bertbundle import AsyncClient, Client, Retries, ServerUnavailable, TextTooLong
+from bertbundle.cli import main
+from chaos import ChaosProxy
+
+pytestmark = pytest.mark.slow
+
+TEXTS = ["Wang lives in Berlin", "a", "王建国 在 北京 " * 7, "b c", "WA\u0301NG\r\n"]
+EXPECTED = [["Wang", "Berlin"], [], ["王建国", "北京"] * 7, [], ["WA\u0301NG"]]
+
+
+@pytest.fixture(scope="module")
+def address(embedded: Callable[..., str]) -> str:
+    """The address of a server process of the small model."""
+    return embedded()
+
+
+def texts_of(answers: Any) -> list[list[str]]:
+    """Return the entities' texts."""
+    return [[entity.text for entity in each] for each in answers]
+
+
+def test_lists_windows_and_iterators(address: str) -> None:
+    """Lists, long texts, iterators and words are answered by a real server."""
+    with Client(address, "tiny", rows_per_call=7) as client:
+        assert texts_of(client.entities(TEXTS * 40)) == EXPECTED * 40
+        stream = client.entities(itertools.chain.from_iterable(itertools.repeat(TEXTS, 600)))
+        assert texts_of(itertools.islice(stream, 3000)) == EXPECTED * 600
+        assert texts_of(client.entities([["Wang", "lives"]], is_split_into_words=True)) == [["Wang"]]
+        with pytest.raises(TextTooLong):
+            client.entities(TEXTS, truncation="error")
+
+
+def test_awaiting(address: str) -> None:
+    """The awaiting client is answered by a real server, many questions at a time."""
+
+    async def ask() -> list[Any]:
+        async with AsyncClient(address, "tiny") as client:
+            return await asyncio.gather(*(client.entities(TEXTS) for _ in range(20)))
+
+    assert [texts_of(each) for each in asyncio.run(ask())] == [EXPECTED] * 20
+
+
+def test_compression_and_several_addresses(address: str, embedded: Callable[..., str]) -> None:
+    """Compressed requests go round two real servers."""
+    with Client(f"{address},{embedded()}", "tiny", compression="gzip") as client:
+        assert texts_of(client.entities(TEXTS * 20)) == EXPECTED * 20
+
+
+def test_bulk_and_bench(address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The commands work on a real server."""
+    source, output = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.write_text("".join(json.dumps({"text": text}) + "\n" for text in TEXTS * 300), encoding="utf-8")
+    flags = ["--server", address, "--model", "tiny"]
+    assert main(["bulk", *flags, str(source), "--output", str(output)]) == 0
+    rows = [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()]
+    assert [[entity["text"] for entity in row["entities"]] for row in rows] == EXPECTED * 300
+    capsys.readouterr()
+    assert main(["bench", *flags, "--seconds", "0.5", "--json", *TEXTS[:2]]) == 0
+    assert json.loads(capsys.readouterr().out)["calls"] > 0
+
+
+@pytest.fixture
+def proxy(address: str) -> Iterator[ChaosProxy]:
+    """A proxy to the real server."""
+    made = ChaosProxy(address)
+    yield made
+    made.close()
+
+
+def test_a_network_that_breaks(proxy: ChaosProxy) -> None:
+    """Over resets and truncated answers of a real server, every answer that comes is right."""
+    answered = 0
+    with Client(proxy.address, "tiny", timeout=5, retries=Retries(6, 0.01, 0.2, budget=1000)) as client:
+        client.manifest()
+        proxy.fates = ("pass",) * 12 + ("reset", "truncate", "delay")
+        for _ in range(20):
+            try:
+                assert texts_of(client.entities(TEXTS)) == EXPECTED
+            except ServerUnavailable:
+                continue
+            answered += 1
+    assert answered
