@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import socket
 import struct
@@ -69,18 +70,22 @@ class ChaosProxy:
             pass
         finally:
             for each in (source, sink):
+                with contextlib.suppress(OSError):
+                    each.shutdown(socket.SHUT_RDWR)
                 each.close()
 
 
 def _reset(data: bytes, client: socket.socket) -> bytes:
     del data
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_RESET)
+    client.shutdown(socket.SHUT_RD)  # wakes the thread that reads: a socket that is being read is not closed
     client.close()
     raise OSError
 
 
 def _truncate(data: bytes, client: socket.socket) -> bytes:
     client.sendall(data[: len(data) // 2])
+    client.shutdown(socket.SHUT_RDWR)
     client.close()
     raise OSError
 
