@@ -2,8 +2,9 @@
 
     python examples/train_chinese_ner.py --train train.bmes --dev dev.bmes --test test.bmes --vocab vocab.txt
 
-The model is a subclass of transformers' `TFBertPreTrainedModel` with a dense head over the last four hidden layers
-of BERT. It starts from scratch with a small BERT, or from a pretrained one with `--bert DIR`.
+The model is a subclass of transformers' `TFBertPreTrainedModel` with a head over the last four hidden layers of BERT:
+a dense layer, or BiLSTM, or BiLSTM and CRF (`--head`). It starts from scratch with a small BERT, or from a pretrained
+one with `--bert DIR`.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from bertbundle_export import export_bundle
 from bertbundle_export.report import ConsoleReporter
 from bertbundle_export.tokenization import character_tokenizer, check_tokenizer
 from bertbundle_export.viterbi import constraint_tables, viterbi_reference
+from ner_crf import crf_loss
 from ner_data import (
     IGNORED,
     DataError,
@@ -47,20 +49,25 @@ from ner_data import (
     read_sentences,
     spans,
 )
-from ner_model import BertNerModel, pretrained_model, small_model
+from ner_model import HEADS, BertNerModel, NerOutput, pretrained_model, small_model
 
 Floats: TypeAlias = npt.NDArray[np.float32]
 
 LEARNING_RATE_SCRATCH = 2e-3
 LEARNING_RATE_PRETRAINED = 3e-5
+LEARNING_RATE_HEAD = 1e-3  # over a pretrained BERT: at its 3e-5 a new LSTM and the transitions of a CRF hardly move
 
 console = Console(highlight=False, soft_wrap=True)
 
 
 class Evaluator:
-    """Score a model on sentences by strict span F1, decoded by argmax and by Viterbi under the rules of BIO."""
+    """Score a model on sentences by strict span F1, decoded by argmax and by Viterbi.
+
+    Viterbi is under the rules of BIO, or with the transitions of the model's CRF.
+    """
 
     def __init__(self, model: BertNerModel, encoder: Encoder, sentences: Sequence[Sentence]) -> None:
+        self.model = model
         self.labels = encoder.labels
         self.tables = constraint_tables(self.labels)
         self.gold = [spans(sentence.labels) for sentence in sentences]
@@ -72,19 +79,24 @@ class Evaluator:
     def scores(self) -> tuple[float, float]:
         """Return the F1 by argmax and the F1 by Viterbi."""
         logits = self._logits()
-        argmax = [row.argmax(axis=-1).tolist() for row in logits]
-        viterbi = [viterbi_reference(row, *self.tables).tolist() for row in logits]
-        return self._f1(argmax), self._f1(viterbi)
+        argmax = [row[1:-1].argmax(axis=-1) for row in logits]
+        return self._f1(argmax), self._f1([self._viterbi(row) for row in logits])
+
+    def _viterbi(self, row: Floats) -> Ints:
+        if self.model.transitions is None:
+            return viterbi_reference(row[1:-1], *self.tables)
+        # The CRF has learned [CLS] and [SEP] as part of the sequence.
+        return viterbi_reference(row, np.zeros(len(self.labels), np.float32), self.model.transitions.numpy())[1:-1]
 
     def _logits(self) -> list[Floats]:
         found: dict[int, Floats] = {}
         for batch in batches(self.rows):
             ids = [self.rows[index][0] for index in batch]
             logits = self.predict(pad(ids, 0), _mask(ids)).numpy()
-            found |= {index: logits[place, 1 : len(ids[place]) - 1] for place, index in enumerate(batch)}
+            found |= {index: logits[place, : len(ids[place])] for place, index in enumerate(batch)}
         return [found[index] for index in range(len(self.rows))]
 
-    def _f1(self, label_ids: Sequence[Sequence[int]]) -> float:
+    def _f1(self, label_ids: Sequence[Ints]) -> float:
         rows = iter(label_ids)
         joined = [[self.labels[index] for _ in range(count) for index in next(rows)] for count in self.counts]
         return f1(self.gold, [spans(labels) for labels in joined])
@@ -102,19 +114,38 @@ def _make_predict(model: BertNerModel) -> Any:
     return predict
 
 
-def _make_step(model: BertNerModel, optimizer: Any) -> Any:
+def _mean_loss(output: NerOutput, mask: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+    """Return the loss per token; to a CRF [CLS] and [SEP] are tokens, labelled O, which is label 0."""
+    label_ids = tf.maximum(targets, 0)
+    if output.transitions is not None:
+        losses, counted = crf_loss(output.logits, label_ids, mask, output.transitions), tf.cast(mask, tf.float32)
+    else:
+        counted = tf.cast(targets != IGNORED, tf.float32)
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(label_ids, output.logits) * counted
+    return tf.reduce_sum(losses) / tf.reduce_sum(counted)
+
+
+def _make_step(model: BertNerModel, optimizers: Sequence[Any]) -> Any:
+    groups = zip(optimizers, _split_variables(model), strict=True)
+    trained = [(optimizer, variables) for optimizer, variables in groups if variables]
+
     @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32)] * 3)  # type: ignore[untyped-decorator]
     def step(ids: tf.Tensor, mask: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
-            logits = model(input_ids=ids, attention_mask=mask, training=True).logits
-            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.maximum(targets, 0), logits)
-            counted = tf.cast(targets != IGNORED, tf.float32)
-            loss = tf.reduce_sum(losses * counted) / tf.reduce_sum(counted)
-        variables = model.trainable_variables
-        optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+            loss = _mean_loss(model(input_ids=ids, attention_mask=mask, training=True), mask, targets)
+        gradients = tape.gradient(loss, [variables for _, variables in trained])
+        for (optimizer, variables), changes in zip(trained, gradients, strict=True):
+            optimizer.apply_gradients(zip(changes, variables, strict=True))
         return loss
 
     return step
+
+
+def _split_variables(model: BertNerModel) -> tuple[list[Any], list[Any]]:
+    """Return what is trained of BERT, and of the head."""
+    bert = list(model.bert.trainable_variables)
+    known = {id(variable) for variable in bert}
+    return bert, [variable for variable in model.trainable_variables if id(variable) not in known]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,16 +162,18 @@ class Schedule:
 
 
 class Trainer:
-    """Train a model in place on rows of ids and label ids; the learning rate falls linearly to 0."""
+    """Train a model in place on rows of ids and label ids; the learning rates, BERT's and the head's, fall to 0."""
 
-    def __init__(self, model: BertNerModel, rows: Sequence[Row], *, mask_id: int, rate: float, seed: int) -> None:
+    def __init__(
+        self, model: BertNerModel, rows: Sequence[Row], *, mask_id: int, rates: tuple[float, float], seed: int
+    ) -> None:
         self.model = model
         self.rows = rows
         self.mask_id = mask_id
-        self.rate = rate
+        self.rates = rates
         self.random = np.random.default_rng(seed)
-        self.optimizer = keras.optimizers.AdamW(rate, weight_decay=0.01, clipnorm=1.0)
-        self.step = _make_step(model, self.optimizer)
+        self.optimizers = [keras.optimizers.AdamW(rate, weight_decay=0.01, clipnorm=1.0) for rate in rates]
+        self.step = _make_step(model, self.optimizers)
 
     def run(self, schedule: Schedule, dev: Evaluator) -> None:
         """Train to the end of the schedule; the model ends with the weights that were best on the dev sentences."""
@@ -169,7 +202,8 @@ class Trainer:
             done = schedule.done(epoch + index / len(order))
             if done >= 1.0:
                 return
-            self.optimizer.learning_rate = self.rate * (1.0 - done)
+            for optimizer, rate in zip(self.optimizers, self.rates, strict=True):
+                optimizer.learning_rate = rate * (1.0 - done)
             yield float(self.step(*self._arrays([self.rows[row] for row in batch]))), done
 
     def _arrays(self, rows: Sequence[Row]) -> tuple[Ints, Ints, Ints]:
@@ -202,9 +236,8 @@ def run(args: argparse.Namespace) -> None:
         f"{split} sentences were longer than {args.max_length - 2} characters and are split"
     )
     rows = [encoder.encode(piece) for sentence in train for piece in encoder.pieces(sentence)]
-    rate = args.learning_rate or (LEARNING_RATE_PRETRAINED if args.bert else LEARNING_RATE_SCRATCH)
     evaluator = Evaluator(model, encoder, dev)
-    trainer = Trainer(model, rows, mask_id=encoder.mask_id, rate=rate, seed=args.seed)
+    trainer = Trainer(model, rows, mask_id=encoder.mask_id, rates=_learning_rates(args), seed=args.seed)
     trainer.run(Schedule(args.epochs, args.seconds), evaluator)
     console.print(_f1s("dev", *evaluator.scores()))
     if test:
@@ -220,6 +253,13 @@ def run(args: argparse.Namespace) -> None:
         reporter=ConsoleReporter(console),
     )
     console.print(f"exported to {exported.path}")
+
+
+def _learning_rates(args: argparse.Namespace) -> tuple[float, float]:
+    """Return the learning rates of BERT and of the head."""
+    if args.bert:
+        return args.learning_rate or LEARNING_RATE_PRETRAINED, LEARNING_RATE_HEAD
+    return (args.learning_rate or LEARNING_RATE_SCRATCH,) * 2
 
 
 def _read(args: argparse.Namespace) -> tuple[list[Sentence], list[Sentence], list[Sentence]]:
@@ -244,8 +284,8 @@ def _vocabulary(args: argparse.Namespace) -> Path:
 
 def _make_model(args: argparse.Namespace, labels: Sequence[str], vocab_size: int) -> BertNerModel:
     if not args.bert:
-        return small_model(labels, vocab_size, args.max_length)
-    model = pretrained_model(args.bert, labels, freeze_bert=args.freeze_bert)
+        return small_model(labels, vocab_size, args.max_length, args.head)
+    model = pretrained_model(args.bert, labels, head=args.head, freeze_bert=args.freeze_bert)
     longest = model.config.max_position_embeddings
     if args.max_length > longest:
         raise CheckpointError(f"--max-length is {args.max_length}, but {args.bert} takes at most {longest} tokens.")
@@ -260,6 +300,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--test", type=Path, metavar="FILE", help="scored at the end")
     parser.add_argument("--vocab", type=Path, metavar="FILE", help="vocab.txt (default: the one inside --bert)")
     parser.add_argument("--bert", type=Path, metavar="DIR", help="start from this Hugging Face BERT, not from scratch")
+    parser.add_argument("--head", choices=HEADS, default="dense", help="crf: BiLSTM and CRF; default: dense")
     parser.add_argument("--freeze-bert", action="store_true", help="train the head only")
     parser.add_argument("--epochs", type=_positive(int), default=60, metavar="N", help="default: 60")
     parser.add_argument("--seconds", type=_positive(float), default=math.inf, metavar="N", help="train no longer")
