@@ -87,10 +87,9 @@ def test_keras_is_itself_again(keras: Any, tensorflow: Any) -> None:
     del tensorflow
     from tf_keras.src import backend
 
-    before, during = keras.backend.rnn, []
-    with pytest.raises(ZeroDivisionError), convertible_loops():
-        raise ZeroDivisionError(during.append(backend.rnn))
-    assert during != [before]
+    before = keras.backend.rnn
+    with pytest.raises(ZeroDivisionError, match="not Keras' own"), convertible_loops():
+        raise ZeroDivisionError("not Keras' own" * (backend.rnn is not before))
     assert backend.rnn is before
 
 
