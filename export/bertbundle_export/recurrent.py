@@ -2,7 +2,7 @@
 
 Keras keeps a layer's inputs and mask in TensorArrays, and wraps LSTM and GRU in functions whose place a GPU kernel may
 take; with a mask tf2onnx converts neither. While a model is traced, `convertible_loops` puts in their place a loop
-that means the same.
+that means the same. Of LSTM and GRU it multiplies all inputs by the kernel before the loop, at once.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def convertible_loops() -> Iterator[None]:
 
     replaced = (
         (backend, "rnn", _or_keras(backend.rnn)),
-        (lstm, "lstm_with_backend_selection", lstm.standard_lstm),
-        (gru, "gru_with_backend_selection", gru.standard_gru),
+        (lstm, "lstm_with_backend_selection", _layer(_lstm_step, lstm.standard_lstm)),
+        (gru, "gru_with_backend_selection", _layer(_gru_step, gru.standard_gru)),
     )
     before = [getattr(module, name) for module, name, _ in replaced]
     try:
@@ -68,6 +68,60 @@ def _or_keras(keras_rnn: Callable[..., Any]) -> Callable[..., Any]:
         return _rnn(step, inputs, tuple(initial_states), go_backwards, mask, **options)
 
     return rnn
+
+
+# ---- LSTM and GRU
+
+
+def _lstm_step(token: Any, states: Any, kernel: Any, _: Any) -> tuple[Any, Any]:
+    """One step of `tf_keras.layers.LSTM`; the token is already multiplied by the layer's kernel."""
+    from bertbundle_export.quiet import tf
+
+    hidden, carry = states
+    enter, keep, new, show = tf.split(token + hidden @ kernel, 4, axis=1)
+    carry = tf.sigmoid(keep) * carry + tf.sigmoid(enter) * tf.tanh(new)
+    hidden = tf.sigmoid(show) * tf.tanh(carry)
+    return hidden, [hidden, carry]
+
+
+def _gru_step(token: Any, states: Any, kernel: Any, bias: Any) -> tuple[Any, Any]:
+    """One step of `tf_keras.layers.GRU` that resets after the product; the token is multiplied by its kernel."""
+    from bertbundle_export.quiet import tf
+
+    (hidden,) = states
+    keep, reset, new = tf.split(token, 3, axis=1)
+    keep_too, reset_too, new_too = tf.split(hidden @ kernel + bias, 3, axis=1)
+    share = tf.sigmoid(keep + keep_too)
+    hidden = share * hidden + (1 - share) * tf.tanh(new + tf.sigmoid(reset + reset_too) * new_too)
+    return hidden, [hidden]
+
+
+def _layer(one: Callable[..., tuple[Any, Any]], ragged: Callable[..., Any]) -> Callable[..., tuple[Any, ...]]:
+    """Return a stand-in for Keras' choice of a kernel: called and answering as `standard_lstm` and `standard_gru`."""
+
+    def run(**call: Any) -> tuple[Any, ...]:
+        from bertbundle_export.quiet import tf
+
+        if call["sequence_lengths"] is not None:
+            answer: tuple[Any, ...] = ragged(**call)
+            return answer
+        bias, recurrent_bias = tf.unstack(call["bias"]) if one is _gru_step else (call["bias"], None)
+        last, every, states = _rnn(
+            lambda token, states: one(token, states, call["recurrent_kernel"], recurrent_bias),
+            tf.matmul(call["inputs"], call["kernel"]) + bias,  # in the loop it would be as many products as tokens
+            tuple(call[name] for name in ("init_h", "init_c") if name in call),
+            call["go_backwards"],
+            call["mask"],
+            time_major=call["time_major"],
+            zero_output_for_mask=call["zero_output_for_mask"],
+            return_all_outputs=call["return_sequences"],
+        )
+        return last, every, *states, None  # the last is a note on the kernel, for Keras' own tests
+
+    return run
+
+
+# ---- the loop
 
 
 def _rnn(
