@@ -1,10 +1,36 @@
-"""The loss of a linear-chain conditional random field (Lafferty, McCallum and Pereira 2001)."""
+"""A linear-chain conditional random field (Lafferty, McCallum and Pereira 2001): its weights and its loss."""
 
 from __future__ import annotations
 
-import tensorflow as tf
+from collections.abc import Sequence
+from typing import Any
 
-__all__ = ["crf_loss"]
+import tensorflow as tf
+import tf_keras as keras
+
+from bertbundle_export.viterbi import constraint_tables
+
+__all__ = ["Crf", "crf_loss"]
+
+
+class Crf(keras.layers.Layer):  # type: ignore[misc]  # tf_keras ships no annotations
+    """Give the score of each label after each other: learned, and prohibitive where the label scheme forbids it.
+
+    It is a layer because transformers' `from_pretrained` restores no weight that belongs to the model itself.
+    """
+
+    def __init__(self, labels: Sequence[str], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        _, self.constraints = constraint_tables(labels)
+
+    def build(self, input_shape: Any = None) -> None:
+        """Make the weights: all allowed transitions are alike at first."""
+        self.learned = self.add_weight(name="transitions", shape=self.constraints.shape, initializer="zeros")
+        super().build(input_shape)
+
+    def transitions(self) -> tf.Tensor:
+        """Return float32 ``[labels, labels]``, the score of label j after label i at ``[i, j]``."""
+        return self.learned + self.constraints
 
 
 def crf_loss(logits: tf.Tensor, label_ids: tf.Tensor, mask: tf.Tensor, transitions: tf.Tensor) -> tf.Tensor:

@@ -26,6 +26,7 @@ from transformers.models.bert.modeling_tf_bert import TFBertMainLayer
 from transformers.utils import ModelOutput
 
 from bertbundle import CheckpointError
+from ner_crf import Crf
 
 __all__ = ["HEADS", "BertNerModel", "NerOutput", "pretrained_model", "sinusoids", "small_model"]
 
@@ -66,10 +67,10 @@ class BertNerModel(TFBertPreTrainedModel):  # type: ignore[misc]  # transformers
         self.bert.trainable = not freeze_bert
         self.dropout = keras.layers.Dropout(config.hidden_dropout_prob)
         head = getattr(config, "ner_head", "dense")
-        lstm = keras.layers.LSTM(LSTM_UNITS, return_sequences=True)
+        lstm = keras.layers.LSTM(LSTM_UNITS, return_sequences=True, name="lstm")  # saved weights go by the name
         self.lstm = None if head == "dense" else keras.layers.Bidirectional(lstm, name="lstm")
-        self.transitions: tf.Variable | None = None
-        self.has_crf = head == "crf"
+        labels = [config.id2label[index] for index in range(config.num_labels)]
+        self.crf = Crf(labels, name="crf") if head == "crf" else None
         initializer = keras.initializers.TruncatedNormal(stddev=config.initializer_range)
         self.classifier = keras.layers.Dense(config.num_labels, kernel_initializer=initializer, name="classifier")
 
@@ -94,7 +95,7 @@ class BertNerModel(TFBertPreTrainedModel):  # type: ignore[misc]  # transformers
             mask = inputs.get("attention_mask")
             mask = None if mask is None else tf.cast(mask, tf.bool)
             features = self.dropout(self.lstm(features, mask=mask), training=training)
-        transitions = None if self.transitions is None else tf.convert_to_tensor(self.transitions)
+        transitions = self.crf.transitions() if self.crf else None
         return NerOutput(logits=self.classifier(features), transitions=transitions)
 
     def build(self, input_shape: Any = None) -> None:  # noqa: ARG002 - Keras passes it, but the config says it all
@@ -111,9 +112,9 @@ class BertNerModel(TFBertPreTrainedModel):  # type: ignore[misc]  # transformers
             size = 2 * LSTM_UNITS
         with tf.name_scope(self.classifier.name):
             self.classifier.build([None, None, size])
-        if self.has_crf:
-            shape = (self.config.num_labels, self.config.num_labels)
-            self.transitions = self.add_weight(name="transitions", shape=shape, initializer="zeros")
+        if self.crf:
+            with tf.name_scope(self.crf.name):
+                self.crf.build()
 
 
 def small_model(labels: Sequence[str], vocab_size: int, max_length: int, head: str = "dense") -> BertNerModel:

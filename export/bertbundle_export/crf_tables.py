@@ -20,7 +20,7 @@ def check_tables(raw: Mapping[str, Any], labels: int) -> None:
     """Check the tables among a model's outputs.
 
     Raises:
-        ExportError: there are no transitions, or a table has another size than the labels.
+        ExportError: there are no transitions, they are all alike, or a table has another size than the labels.
     """
     if "transitions" not in raw:
         raise ExportError(
@@ -35,6 +35,11 @@ def check_tables(raw: Mapping[str, Any], labels: int) -> None:
             )
         if np.isnan(raw[name]).any():
             raise ExportError(f"the model's {name} have values that are no numbers. Check its weights.")
+    if np.ptp(raw["transitions"]) == 0:
+        raise ExportError(
+            f"the model's transitions are all {raw['transitions'].flat[0]:g}: were its CRF's weights loaded and "
+            "trained? Say --label-decoding argmax or viterbi to decode without them."
+        )
 
 
 def with_tables(model: SourceModel, attributes: Sequence[str | None]) -> SourceModel:

@@ -229,6 +229,15 @@ def test_crf_that_cannot_be(
 
 
 @pytest.mark.slow
+def test_transitions_that_were_not_loaded(export: Callable[..., Any], tensorflow: Any) -> None:
+    """Transitions that are all alike are no CRF's: whoever loads weights by name may have missed them."""
+    model = Tagger(tensorflow, ["transitions"])
+    model.crf.transitions.assign(tensorflow.zeros_like(model.crf.transitions))
+    with pytest.raises(ExportError, match="transitions are all 0: were its CRF's weights loaded and trained"):
+        export(model)
+
+
+@pytest.mark.slow
 def test_crf_may_be_left_out(export: Callable[..., Any], tensorflow: Any) -> None:
     """Whoever says how to decode may decode without the transitions."""
     exported = export(Tagger(tensorflow), label_decoding="viterbi", formats=("onnx",))
