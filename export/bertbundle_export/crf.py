@@ -43,36 +43,38 @@ def crf_graph(logits: Any, mask: Any, transitions: Any, start: Any = 0.0, end: A
     from bertbundle_export.quiet import tf
 
     # The same for all labels of a token, so no choice changes; sums stay small enough for float32.
-    steps = tf.transpose(tf.nn.log_softmax(logits), [1, 0, 2])
+    emissions = tf.nn.log_softmax(logits) * tf.cast(mask, tf.float32)[:, :, None]
+    steps = tf.transpose(emissions, [1, 0, 2])
     real = tf.transpose(mask)[:, :, None] == 1
-    transitions = tf.maximum(transitions, FORBIDDEN)  # some forbid by minus infinity
+    goes_on = tf.concat([real[1:], tf.zeros_like(real[:1])], axis=0)  # whether a token follows
+    # Some forbid by minus infinity, which times 0 is no number: tf2onnx makes a product of what chooses.
+    transitions, start, end = (tf.maximum(table, FORBIDDEN) for table in (transitions, start, end))
     length, none = tf.shape(steps)[0], tf.zeros_like(steps[0])
-    stay = tf.range(tf.shape(steps)[2]) + tf.zeros_like(none, tf.int32)
-
-    def enter(step: Any, value: Any, before: Any) -> Any:
-        return tf.where(real[step], _centred(value + steps[step]), before)
+    labels = tf.range(tf.shape(steps)[2])
+    stay = labels + tf.zeros_like(none, tf.int32)
 
     def forward(step: Any, best: Any, alpha: Any) -> Any:
+        emission, follows = tf.gather(steps, step), tf.gather(goes_on, step)
+        best, alpha = _centred(best + emission), _centred(alpha + emission)
         paths = best[:, :, None] + transitions
-        sums = _log_sum_exp(alpha[:, :, None] + transitions, 1)
-        first = tf.equal(step, 0)
-        best = enter(step, tf.where(first, start + none, tf.reduce_max(paths, axis=1)), best)
-        alpha = enter(step, tf.where(first, start + none, sums), alpha)
-        return [best, alpha], [tf.where(real[step], tf.argmax(paths, axis=1, output_type=tf.int32), stay), alpha]
+        pointers = tf.where(follows, tf.argmax(paths, axis=1, output_type=tf.int32), stay)
+        best_after = tf.where(follows, tf.reduce_max(paths, axis=1), best)
+        return [best_after, _log_sum_exp(alpha[:, :, None] + transitions, 1)], [pointers, alpha]
 
     row, column = tf.TensorSpec(steps.shape[1:]), tf.TensorSpec(steps.shape[1:2], tf.int32)
-    pointer = tf.TensorSpec(row.shape, tf.int32)
-    (best, _), (pointers, alphas) = scan(length, forward, [none, none], [pointer, row])
+    begin = [start + none, start + none]
+    (best, _), (pointers, alphas) = scan(length, forward, begin, [tf.TensorSpec(row.shape, tf.int32), row])
 
     def backward(step: Any, label: Any, beta: Any) -> Any:
         at = length - 1 - step
-        sums = _log_sum_exp(transitions + (steps[at] + beta)[:, None, :], 2)
-        before = tf.gather(pointers[at], label, axis=1, batch_dims=1)
-        return [before, tf.where(real[at], _centred(sums), beta)], [label, beta]
+        sums = _log_sum_exp(transitions + (tf.gather(steps, at) + beta)[:, None, :], 2)
+        chosen = tf.cast(tf.equal(label[:, None], labels), tf.int32)
+        before = tf.reduce_sum(tf.gather(pointers, tf.maximum(at - 1, 0)) * chosen, axis=1)
+        return [before, tf.where(tf.gather(real, at), _centred(sums), beta)], [label, beta]
 
     last = tf.argmax(best + end, axis=-1, output_type=tf.int32)
-    _, (labels, betas) = scan(length, backward, [last, end + none], [column, row])
-    label_ids = tf.transpose(tf.reverse(labels, [0]))
+    _, (path, betas) = scan(length, backward, [last, end + none], [column, row])
+    label_ids = tf.transpose(tf.reverse(path, [0]))
     marginals = tf.nn.softmax(tf.transpose(alphas + tf.reverse(betas, [0]), [1, 0, 2]))
     scores = tf.gather(marginals, label_ids, axis=2, batch_dims=2)
     return label_ids * mask, scores * tf.cast(mask, tf.float32)
@@ -96,7 +98,7 @@ def crf_reference(logits: Floats, mask: Floats, transitions: Floats, start: Any 
     """Do what `crf_graph` does in plain numpy, in float64 and sequence by sequence."""
     label_ids = np.zeros(mask.shape, np.int32)
     scores = np.zeros(mask.shape, np.float32)
-    transitions = np.maximum(transitions.astype(np.float64), FORBIDDEN)
+    transitions, start, end = (np.maximum(np.float64(table), FORBIDDEN) for table in (transitions, start, end))
     for row, real in enumerate(mask == 1):
         emissions = logits[row, real].astype(np.float64)
         emissions[0] += start

@@ -148,13 +148,13 @@ def _rnn(
 
     def body(step: Any, *before: Any) -> tuple[list[Any], list[Any]]:
         at = length - 1 - step if go_backwards else step
-        token = tf.nest.map_structure(lambda value: value[at], steps)
+        token = tf.nest.map_structure(lambda value: tf.gather(value, at), steps)
         output, after = step_function(token, pack(states, before[size:]))
         if masks is None:
             new = flatten(output) + flatten(after)
         else:
             last = begin if zero_output_for_mask else before[:size]
-            new = _where(masks[at], flatten(output) + flatten(after), [*last, *before[size:]])
+            new = _where(tf.gather(masks, at), flatten(output) + flatten(after), [*last, *before[size:]])
         for value, old in zip(new, before, strict=True):
             value.set_shape(old.shape)
         return new, new[:size] if return_all_outputs else []

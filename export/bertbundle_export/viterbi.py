@@ -115,12 +115,12 @@ def viterbi_graph(emissions: Any, start: Floats, transitions: Floats) -> Any:
     def forward(step: Any, best: Any) -> Any:
         scores = best[:, :, None] + transitions
         before = tf.where(tf.equal(step, 0), start + tf.zeros_like(best), tf.reduce_max(scores, axis=1))
-        return [before + steps[step]], [tf.argmax(scores, axis=1, output_type=tf.int32)]
+        return [before + tf.gather(steps, step)], [tf.argmax(scores, axis=1, output_type=tf.int32)]
 
     (best,), (pointers,) = scan(length, forward, [tf.zeros_like(steps[0])], [tf.TensorSpec(steps.shape[1:], tf.int32)])
 
     def backward(step: Any, label: Any) -> Any:
-        return [tf.gather(pointers[length - 1 - step], label, axis=1, batch_dims=1)], [label]
+        return [tf.gather(tf.gather(pointers, length - 1 - step), label, axis=1, batch_dims=1)], [label]
 
     _, (path,) = scan(length, backward, [tf.argmax(best, axis=-1, output_type=tf.int32)], [row])
     return tf.transpose(tf.reverse(path, [0]))

@@ -115,7 +115,7 @@ def test_padding_does_not_matter(decode: Callable[..., Any], seed: int, length: 
 def test_long_sequences_and_forbidden_steps(decode: Callable[..., Any], forbidden: float) -> None:
     """512 tokens with large logits lose no precision, and forbidden transitions, also by infinity, are not taken."""
     case = draw(3, 3, 512, 5, scale=8)
-    case["transitions"][1, 2] = case["transitions"][4][0] = forbidden
+    case["transitions"][1, 2] = case["transitions"][4, 0] = case["start"][3] = case["end"][1] = forbidden
     found, expected = decode(**case), crf_reference(**case)
     np.testing.assert_array_equal(found[0], expected[0])
     np.testing.assert_allclose(found[1], expected[1], atol=1e-4)
@@ -139,6 +139,7 @@ class Tagger:
         self.crf = SimpleNamespace(transitions=weight("transitions", len(LABELS), len(LABELS)))
         if boundaries:
             self.crf.start, self.crf.end = weight("start", len(LABELS)), weight("end", len(LABELS))
+            self.crf.start[2].assign(-np.inf)
         self.shown = shown
         self.variables = self.trainable_variables = [self.embedding, *vars(self.crf).values()]
 
