@@ -63,6 +63,11 @@ class TensorBundle:
     shards: tuple[Path, ...]
     entries: Mapping[str, Entry]
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The index and the data files."""
+        return (Path(f"{self.prefix}.index"), *self.shards)
+
 
 def read_index(prefix: Path) -> TensorBundle:
     """Read the index of the checkpoint with a prefix, and check that its data files are there, and whole.
