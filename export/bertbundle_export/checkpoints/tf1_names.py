@@ -13,7 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["LAYER", "WORD_EMBEDDINGS", "architecture", "expected_shapes", "is_slot", "to_pytorch"]
+from bertbundle.errors import CheckpointError
+from bertbundle_export.checkpoints.tensor_bundle import OBJECT_GRAPH, Entry
+
+__all__ = ["LAYER", "WORD_EMBEDDINGS", "architecture", "check_bert", "expected_shapes", "is_weight", "to_pytorch"]
 
 WORD_EMBEDDINGS = "bert/embeddings/word_embeddings"
 LAYER = re.compile(r"bert/encoder/layer_(\d+)/")
@@ -32,6 +35,14 @@ _ENDINGS = {"kernel": ".weight", "gamma": ".weight", "beta": ".bias", "bias": ".
 _OURS = re.compile(r"bert/.+|cls/predictions/transform/.+")
 # Adam and LAMB in Google's code, and TensorFlow's own optimizers.
 _SLOT = re.compile(r"/(adam_[mv]|lamb_[mv]|Adam(_1)?|LAMB(_1)?|Momentum|ExponentialMovingAverage)$")
+# Part of a weight's name, and whose it is.
+_FOREIGN = {
+    OBJECT_GRAPH: "is a TensorFlow 2 checkpoint of objects (the variables/ of a SavedModel? Name the directory above)",
+    "/group_0/": "is an ALBERT checkpoint",
+    "albert": "is an ALBERT checkpoint",
+    "electra/": "is an ELECTRA checkpoint",
+    "model/transformer/": "is an XLNet checkpoint",
+}
 # The most special first: a tagger that was trained on from pre-training keeps the MLM head.
 _ARCHITECTURES = {
     "output_weights": "BertForSequenceClassification",
@@ -40,9 +51,26 @@ _ARCHITECTURES = {
 }
 
 
-def is_slot(name: str) -> bool:
-    """Return whether a variable is an optimizer's."""
-    return _SLOT.search(name) is not None
+def is_weight(name: str, entry: Entry) -> bool:
+    """Return whether a variable is the model's: not an optimizer's, and nothing that is counted."""
+    return entry.is_float and bool(entry.shape) and not _SLOT.search(name)
+
+
+def check_bert(names: Iterable[str], where: object) -> None:
+    """Check that some weights are BERT's.
+
+    Raises:
+        CheckpointError: they are not: says what is there, and whose it is where that is known.
+    """
+    names = sorted(names)
+    if WORD_EMBEDDINGS in names and any(LAYER.match(name) for name in names):
+        return
+    kinds = [text for part, text in _FOREIGN.items() if any(part in name for name in names)]
+    raise CheckpointError(
+        f"{where} {(kinds or ['is not a BERT checkpoint'])[0]}: expected {WORD_EMBEDDINGS}, bert/encoder/layer_0/... "
+        f"(or TF Hub's names of them), found {', '.join(names[:3]) or 'nothing'}, .... Other models export from a "
+        "Hugging Face directory."
+    )
 
 
 def architecture(names: Iterable[str]) -> str:

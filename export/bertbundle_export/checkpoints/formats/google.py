@@ -10,28 +10,20 @@ from typing import Any
 from bertbundle.errors import CheckpointError
 from bertbundle_export.checkpoints.base import Description, LoadOptions, StateDict
 from bertbundle_export.checkpoints.formats.huggingface import read_config
-from bertbundle_export.checkpoints.tensor_bundle import OBJECT_GRAPH, TensorBundle, read_index, read_tensors
+from bertbundle_export.checkpoints.tensor_bundle import TensorBundle, read_index, read_tensors
 from bertbundle_export.checkpoints.tf1_names import (
     LAYER,
-    WORD_EMBEDDINGS,
     architecture,
+    check_bert,
     expected_shapes,
-    is_slot,
+    is_weight,
     to_pytorch,
 )
 from bertbundle_export.checkpoints.weights import find_weights
 
-__all__ = ["FORMAT", "state_dict"]
+__all__ = ["FORMAT"]
 
 _SUFFIX = re.compile(r"\.(index|meta|data-\d{5}-of-\d{5})$")
-# Part of a weight's name, and whose it is.
-_FOREIGN = {
-    OBJECT_GRAPH: "is a TensorFlow 2 checkpoint of objects; if it is the variables/ of a SavedModel, name the directory "
-    "above it",
-    "/group_0/": "is an ALBERT checkpoint",
-    "electra/": "is an ELECTRA checkpoint",
-    "model/transformer/": "is an XLNet checkpoint",
-}
 
 
 class Google:
@@ -50,7 +42,7 @@ class Google:
         """See `CheckpointFormat.describe`."""
         prefix = _find_prefix(path)
         bundle = read_index(prefix)
-        _check_names(bundle)
+        check_bert(bundle.entries, prefix)
         file = _find_config(prefix.parent, options)
         config = read_config(file, model_type="bert", intermediate_size=3072, type_vocab_size=2)
         _check_shapes(bundle, config, file)
@@ -62,20 +54,12 @@ class Google:
     def read(self, description: Description, options: LoadOptions) -> StateDict:
         """See `CheckpointFormat.read`."""
         del options
-        return state_dict(read_index(_find_prefix(description.path)))
+        bundle = read_index(_find_prefix(description.path))
+        names = [name for name, entry in bundle.entries.items() if is_weight(name, entry)]
+        return dict(to_pytorch(name, value) for name, value in read_tensors(bundle, names).items())
 
 
 FORMAT = Google()
-
-
-def state_dict(bundle: TensorBundle) -> StateDict:
-    """Read the weights of a checkpoint with Google's names: no optimizer's variables, and nothing that is counted.
-
-    Raises:
-        CheckpointError: a tensor does not match its checksum.
-    """
-    names = [name for name, entry in bundle.entries.items() if entry.is_float and entry.shape and not is_slot(name)]
-    return dict(to_pytorch(name, value) for name, value in read_tensors(bundle, names).items())
 
 
 def _has_huggingface_weights(path: Path) -> bool:
@@ -115,8 +99,8 @@ def _find_config(directory: Path, options: LoadOptions) -> Path:
     found = [file for file in (place, *names) if file.is_file()]
     if not found:
         raise CheckpointError(
-            f"{place} has no bert_config.json. Pass --config, the bert_config.json that the checkpoint was trained with "
-            "(that of the model it was fine-tuned from)."
+            f"{place} has no bert_config.json. Pass --config, the bert_config.json of the model that the checkpoint "
+            "was trained from."
         )
     return found[0]
 
@@ -126,18 +110,6 @@ def _vocab(directory: Path) -> Path | None:
         return directory
     found = sorted(directory.glob("*vocab*.txt"))
     return found[0] if len(found) == 1 else None
-
-
-def _check_names(bundle: TensorBundle) -> None:
-    """Check that it is BERT whose weights are in a checkpoint."""
-    if WORD_EMBEDDINGS in bundle.entries and any(LAYER.match(name) for name in bundle.entries):
-        return
-    kinds = [text for part, text in _FOREIGN.items() if any(part in name for name in bundle.entries)]
-    shown = ", ".join(sorted(bundle.entries)[:3])
-    raise CheckpointError(
-        f"{bundle.prefix} {(kinds or ['is not a BERT checkpoint'])[0]}: expected {WORD_EMBEDDINGS} and "
-        f"bert/encoder/layer_0/..., found {shown or 'nothing'}, .... Export it from a Hugging Face directory."
-    )
 
 
 def _check_shapes(bundle: TensorBundle, config: Mapping[str, Any], file: Path) -> None:
