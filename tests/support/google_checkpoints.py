@@ -8,7 +8,6 @@ with a list) and official/nlp/tools/export_tfhub_lib.py (called with a dict).
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -143,7 +142,10 @@ def encode(
     layers = [norm(x, "bert/embeddings/LayerNorm")]
     for number in range(config["num_hidden_layers"]):
         scope, x = f"bert/encoder/layer_{number}", layers[-1]
-        x = norm(x + dense(attend(x, f"{scope}/attention/self"), f"{scope}/attention/output/dense"), f"{scope}/attention/output/LayerNorm")
+        x = norm(
+            x + dense(attend(x, f"{scope}/attention/self"), f"{scope}/attention/output/dense"),
+            f"{scope}/attention/output/LayerNorm",
+        )
         inner = activate(dense(x, f"{scope}/intermediate/dense"))
         layers.append(norm(x + dense(inner, f"{scope}/output/dense"), f"{scope}/output/LayerNorm"))
     return tf.tanh(dense(layers[-1][:, 0], "bert/pooler/dense")), layers[1:]
@@ -175,7 +177,9 @@ def write_hub(
     if style == "module":
         _write_module(path, weights, config, asset, approximate)
     else:
-        _write_keras(path, weights, config, asset, approximate=approximate, lowercase=lowercase, as_dict=style == "dict")
+        _write_keras(
+            path, weights, config, asset, approximate=approximate, lowercase=lowercase, as_dict=style == "dict"
+        )
     return path
 
 

@@ -39,6 +39,6 @@ def check_against_original(model: Any, description: Description) -> None:
         if not difference <= _ATOL:
             raise CheckpointError(
                 f"{description.path} cannot be rebuilt: its own {name} differs by {difference:.1e} from that of a BERT "
-                f"with its weights and {description.config['hidden_act']}, at most {_ATOL:g} is allowed. It computes "
-                "something else than BERT does."
+                f"with its weights and {description.config['hidden_act']}, at most {_ATOL:g} is allowed. Say what its "
+                "files do not with --init-args, such as num_attention_heads=12 or hidden_act=relu."
             )

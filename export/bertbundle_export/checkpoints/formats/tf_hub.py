@@ -146,7 +146,7 @@ def _config(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
         "vocab_size": vocab_size,
         "hidden_size": hidden_size,
         "num_hidden_layers": len(layers),
-        "num_attention_heads": query[1] if len(query) == 3 else hidden_size // _HEAD_SIZE,
+        "num_attention_heads": query[1] if len(query) == 3 else max(1, hidden_size // _HEAD_SIZE),
         "intermediate_size": shapes.get("bert/encoder/layer_0/intermediate/dense/bias", (None,))[0],
         "max_position_embeddings": shapes.get("bert/embeddings/position_embeddings", (None,))[0],
         "type_vocab_size": shapes.get("bert/embeddings/token_type_embeddings", (None,))[0],
