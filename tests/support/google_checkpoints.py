@@ -45,21 +45,39 @@ _BOTH_NAMES = (
 )
 
 
+_HEADS = {
+    "classifier.weight": "output_weights",
+    "classifier.bias": "output_bias",
+    "qa_outputs.weight": "cls/squad/output_weights",
+    "qa_outputs.bias": "cls/squad/output_bias",
+    "cls.predictions.bias": "cls/predictions/output_bias",
+    "cls.seq_relationship.weight": "cls/seq_relationship/output_weights",
+    "cls.seq_relationship.bias": "cls/seq_relationship/output_bias",
+}
+
+
 def tf1_weights(weights: Weights) -> Weights:
     """Return weights with PyTorch's names under Google's names and in its layout."""
     return dict(_to_tf1(name, value) for name, value in weights.items() if not name.endswith("position_ids"))
 
 
 def _to_tf1(name: str, value: np.ndarray[Any, Any]) -> tuple[str, np.ndarray[Any, Any]]:
-    path = ("" if name.startswith(("bert.", "cls.")) else "bert.") + name
+    if name in _HEADS:
+        return _HEADS[name], value
+    path = name if name.startswith(("bert.", "cls.")) else f"bert.{name}"
     path = path.replace(".layer.", ".layer_").replace(".", "/")
     if path.endswith("_embeddings/weight"):
         return path.removesuffix("/weight"), value
     if "LayerNorm" in path:
         return path.replace("/weight", "/gamma").replace("/bias", "/beta"), value
-    if path in ("cls/predictions/bias", "cls/seq_relationship/bias"):
-        return path.replace("bias", "output_bias"), value
     return path.replace("/weight", "/kernel"), value.T if path.endswith("/weight") else value
+
+
+def with_pooler(weights: Weights) -> Weights:
+    """Add the pooler that every model of Google's has, for weights that come without."""
+    size = len(weights["bert/embeddings/LayerNorm/beta"])
+    zeros = {"bert/pooler/dense/kernel": np.zeros((size, size), np.float32), "bert/pooler/dense/bias": np.zeros(size)}
+    return {name: value.astype(np.float32) for name, value in (zeros | weights).items()}
 
 
 def write_tf1(
