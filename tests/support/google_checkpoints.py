@@ -76,8 +76,8 @@ def _to_tf1(name: str, value: np.ndarray[Any, Any]) -> tuple[str, np.ndarray[Any
 def with_pooler(weights: Weights) -> Weights:
     """Add the pooler that every model of Google's has, for weights that come without."""
     size = len(weights["bert/embeddings/LayerNorm/beta"])
-    zeros = {"bert/pooler/dense/kernel": np.zeros((size, size), np.float32), "bert/pooler/dense/bias": np.zeros(size)}
-    return {name: value.astype(np.float32) for name, value in (zeros | weights).items()}
+    kernel, bias = np.zeros((size, size), np.float32), np.zeros(size, np.float32)
+    return {"bert/pooler/dense/kernel": kernel, "bert/pooler/dense/bias": bias} | weights
 
 
 def write_tf1(

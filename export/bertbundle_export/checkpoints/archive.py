@@ -58,6 +58,8 @@ def _unpack_tar(path: Path, target: Path) -> None:
         for item in archive:
             limit.check(item.name, item.size, is_plain=item.isreg() or item.isdir())
             archive.extract(item, target, filter="data")
+        while archive.fileobj and archive.fileobj.read(1 << 20):
+            pass  # the checksum of gzip is at its end, after what tarfile reads
 
 
 _UNPACK: dict[str, Callable[[Path, Path], None]] = {

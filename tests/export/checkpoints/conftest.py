@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from google_checkpoints import tf1_weights, with_pooler, write_hub, write_tf1
+from google_checkpoints import tf1_weights, write_hub, write_tf1
 from tiny_checkpoints import Weights, pytorch_weights, vocabulary
 
 Write = Callable[..., Path]
@@ -31,10 +31,12 @@ def tf1(checkpoint: Write, tmp_path: Path) -> Write:
 def tf_hub(checkpoint: Write, tmp_path: Path) -> Write:
     """Write a tiny SavedModel of TF Hub's, see `write_hub`; gives its directory."""
 
-    def write(architecture: str = "BertModel", **options: Any) -> Path:
-        source = checkpoint(architecture)
-        weights = with_pooler(tf1_weights(pytorch_weights(source)))
-        return write_hub(tmp_path / "hub", weights, sizes(source), vocabulary(), **options)
+    def write(style: str = "dict", *, approximate: bool = False, lowercase: bool = True, **config: Any) -> Path:
+        source = checkpoint("BertModel")
+        weights = tf1_weights(pytorch_weights(source))
+        hub = tmp_path / "hub"
+        options: dict[str, Any] = {"style": style, "approximate": approximate, "lowercase": lowercase}
+        return write_hub(hub, weights, sizes(source) | config, vocabulary(), **options)
 
     return write
 

@@ -78,7 +78,7 @@ class TfHub:
         bundle = read_index(path / "variables" / "variables")
         shapes = {name: bundle.entries[key].shape for name, key in _keys(bundle).items()}
         check_bert(shapes, path)
-        config = _config(shapes) | {"hidden_act": _activation(graphs)}
+        config = _config(shapes) | {"hidden_act": _activation(graphs, path)}
         check_config(config, path)
         return Description(
             self.name,
@@ -154,9 +154,15 @@ def _config(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
     }
 
 
-def _activation(graphs: list[MetaGraph]) -> str:
+def _activation(graphs: list[MetaGraph], path: Path) -> str:
     ops = {op for graph in graphs for op in _ops(graph)}
-    return next((activation for op, activation in _ACTIVATIONS.items() if op in ops), "not known")
+    found = [activation for op, activation in _ACTIVATIONS.items() if op in ops]
+    if not found:
+        raise CheckpointError(
+            f"{path} computes no activation that is known: its graph has none of the operations "
+            f"{', '.join(_ACTIVATIONS)}. It must hold the call of the BERT whose weights it has."
+        )
+    return found[0]
 
 
 def _ops(graph: MetaGraph) -> Iterator[str]:
@@ -189,8 +195,8 @@ def _run(path: Path, tags: list[list[str]], inputs: Mapping[str, Any]) -> dict[s
         # Of a TF1 module's graphs the one for inference is tagged with nothing.
         loaded = tf.saved_model.load(str(path), tags=None if len(tags) == 1 else min(tags, key=len))
         tensors = {name: tf.constant(value) for name, value in inputs.items()}
-        outputs = _call(loaded, tensors) if callable(loaded) else _call_signature(loaded.signatures, tensors)
-    except (OSError, KeyError, TypeError, ValueError, AttributeError, tf.errors.OpError) as error:
+        outputs = (_call if callable(loaded) else _call_signature)(loaded, tensors)
+    except (OSError, KeyError, StopIteration, TypeError, ValueError, AttributeError, tf.errors.OpError) as error:
         raise CheckpointError(f"{path} cannot be called as TF Hub's BERT models are: {error}.") from error
     return {name: value.numpy() for name, value in outputs.items()}
 
@@ -207,7 +213,10 @@ def _call(loaded: Any, tensors: Mapping[str, Any]) -> dict[str, Any]:
     return {"last_hidden_state": sequence, "pooler_output": pooled}
 
 
-def _call_signature(signatures: Mapping[str, Any], tensors: Mapping[str, Any]) -> dict[str, Any]:
-    function = signatures["tokens"]
+def _call_signature(loaded: Any, tensors: Mapping[str, Any]) -> dict[str, Any]:
+    """Call the signature that TF1 Hub modules of BERT have."""
+    if "tokens" not in loaded.signatures:
+        raise ValueError(f"expected a call, or a signature 'tokens', found signatures {list(loaded.signatures)}")
+    function = loaded.signatures["tokens"]
     outputs = function(**{name: tensors[_INPUTS[name]] for name in function.structured_input_signature[1]})
     return {"last_hidden_state": outputs["sequence_output"], "pooler_output": outputs["pooled_output"]}
