@@ -45,7 +45,7 @@ def keras_f1(shared: Callable[[str], Path], sentences: list[Sentence]) -> Callab
         ids = [vocabulary.get(char.lower(), unknown) for char in sentence.chars]
         row = np.array([[vocabulary["[CLS]"], *ids, vocabulary["[SEP]"]]], np.int32)
         inputs = {"input_ids": row, "attention_mask": np.ones_like(row), "token_type_ids": np.zeros_like(row)}
-        logits.append(run_source(source.keras, inputs)["logits"][0, 1:-1])
+        logits.append(run_source(source, inputs)["logits"][0, 1:-1])
     decoders: dict[str, Callable[[Any], Any]] = {
         "argmax": lambda row: row.argmax(axis=-1),
         "viterbi": lambda row: viterbi_reference(row, *constraint_tables(source.labels)),
