@@ -92,10 +92,14 @@ def _export_parser() -> argparse.ArgumentParser:
 def _add_source(parser: argparse.ArgumentParser) -> None:
     """Add what says where the checkpoint is, and what its files do not say of it."""
     add = parser.add_argument
-    add("source", metavar="SOURCE", help="a checkpoint (directory, file, archive) or a Hugging Face hub name")
+    add(
+        "source",
+        metavar="SOURCE",
+        help="a checkpoint (directory, file, archive, prefix), a Hugging Face hub name, or a TF Hub handle",
+    )
     add("--format", choices=list(CHECKPOINT_FORMATS), help="format of the checkpoint (default: found out)")
     add("--revision", help="branch, tag or commit of a hub source")
-    add("--config", type=Path, metavar="PATH", help="config.json of weights that come without one")
+    add("--config", type=Path, metavar="PATH", help="config.json or bert_config.json of weights without")
     add("--tokenizer", type=Path, metavar="PATH", help="take the tokenizer from this directory or vocab.txt")
     add("--task", choices=list(TASKS), help="default: what the checkpoint's architecture says")
     add("--labels", type=_words, metavar="L,L,..", help="label of each class index (default: the checkpoint's)")

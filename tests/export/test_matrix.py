@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,11 @@ def as_it_is(path: Path, directory: Path) -> tuple[Path, dict[str, Any]]:
     return path, {}
 
 
+def archived(directory: Path, kind: str) -> Path:
+    """Give an archive of a directory, as Google publishes both."""
+    return Path(shutil.make_archive(str(directory), kind, directory))
+
+
 def as_tf1(path: Path, directory: Path) -> tuple[Path, dict[str, Any]]:
     """Rewrite a Hugging Face directory as Google's checkpoint, which knows neither its task nor its labels."""
     config = json.loads((path / "config.json").read_text(encoding="utf-8"))
@@ -46,7 +52,7 @@ def as_tf1(path: Path, directory: Path) -> tuple[Path, dict[str, Any]]:
     heads = {(head, len(labels)): task for task, (head, labels) in HEADS.items()}
     task = heads[architecture.removeprefix("Bert"), len(labels)]
     write_tf1(directory, tf1_weights(pytorch_weights(path)), config, vocabulary())
-    return directory, {"task": task, "labels": labels if task.endswith("-classification") else None}
+    return archived(directory, "zip"), {"task": task, "labels": labels if task.endswith("-classification") else None}
 
 
 def as_hub(style: str, path: Path, directory: Path) -> tuple[Path, dict[str, Any]]:
@@ -54,7 +60,7 @@ def as_hub(style: str, path: Path, directory: Path) -> tuple[Path, dict[str, Any
     config = json.loads((path / "config.json").read_text(encoding="utf-8"))
     write_hub(directory, with_pooler(tf1_weights(pytorch_weights(path))), config, vocabulary(), style=style)
     task = "fill-mask" if config["architectures"] == ["BertForMaskedLM"] else "feature-extraction"
-    return directory, {"task": task, "load": LoadOptions(init_args={"num_attention_heads": 2})}
+    return archived(directory, "gztar"), {"task": task, "load": LoadOptions(init_args={"num_attention_heads": 2})}
 
 
 # Row of README.md's table: stem of the transformers class, what makes the source of a Hugging Face directory, tasks.

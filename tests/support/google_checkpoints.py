@@ -252,14 +252,15 @@ def _write_module(path: Path, weights: Weights, config: Mapping[str, Any], asset
     builder = v1.saved_model.Builder(str(path))
     for number, tags in enumerate(([], ["train"])):
         with tf.Graph().as_default(), v1.Session() as session:
-            table = {name: v1.get_variable(name, initializer=value) for name, value in weights.items()}
+            table = {name: v1.get_variable(name, value.shape) for name, value in weights.items()}
             names = ("input_ids", "input_mask", "segment_ids")
             inputs = {name: v1.placeholder(tf.int32, [None, None], name=name) for name in names}
             pooled, layers = encode(table.__getitem__, *inputs.values(), config=config, approximate=approximate)
             outputs = {"pooled_output": pooled, "sequence_output": layers[-1]}
             signature = v1.saved_model.predict_signature_def(inputs, outputs)
             v1.add_to_collection(v1.GraphKeys.ASSET_FILEPATHS, tf.constant(str(asset)))
-            session.run(v1.global_variables_initializer())
+            for name, value in weights.items():  # fed, for the graph is not to hold them
+                session.run(table[name].initializer, {table[name].initializer.inputs[1]: value})
             options = {
                 "signature_def_map": {"tokens": signature},
                 "assets_collection": v1.get_collection(v1.GraphKeys.ASSET_FILEPATHS),
