@@ -22,7 +22,7 @@ from bertbundle.primitives import InputFeatures
 from bertbundle.tokenizer import Tokenizer
 from bertbundle_export import bundle, crf_tables, onnx_model, parity, saved_model, warmup
 from bertbundle_export.checkpoints import LoadOptions, load_checkpoint
-from bertbundle_export.checkpoints.hub import resolve_source
+from bertbundle_export.checkpoints.hub import open_source
 from bertbundle_export.live import live_model
 from bertbundle_export.model import SourceModel, run_source
 from bertbundle_export.report import Reporter, SilentReporter
@@ -158,7 +158,8 @@ def _load_options(load: LoadOptions, task: str | None, labels: Sequence[str] | N
 
 def _load(source: Any, load: LoadOptions, tokenizer: Any) -> SourceModel:
     if isinstance(source, str | Path):
-        return load_checkpoint(resolve_source(source, revision=load.revision), str(source), load)
+        with open_source(source, revision=load.revision) as path:
+            return load_checkpoint(path, str(source), load)
     return live_model(source, load, tokenizer)
 
 

@@ -14,6 +14,7 @@ from bertbundle.manifest import Source
 from bertbundle_export import tokenization
 from bertbundle_export.checkpoints.base import Description, LoadOptions, StateDict
 from bertbundle_export.checkpoints.detect import describe_checkpoint, find_format
+from bertbundle_export.checkpoints.original import check_against_original
 from bertbundle_export.encoders import find_encoder, split_architecture
 from bertbundle_export.model import SourceModel, choose_labels, count_parameters, multi_label
 from bertbundle_export.tasks import POOLINGS, TASKS, Task, check_task
@@ -45,6 +46,7 @@ def load_checkpoint(path: Path, name: str, options: LoadOptions) -> SourceModel:
     model = _build(description, task, labels, options)
     weights = find_format(path, description.format).read(description, options)
     missing = _assign(model, weights, description, task)
+    check_against_original(model, description)
     return SourceModel(
         keras=model,
         task=task.name,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -67,6 +67,8 @@ class Description:
         tokenizer: directory or vocab.txt of its tokenizer; None if it has none.
         lowercase: whether the tokenizer lower-cases, where the checkpoint says so outside the tokenizer's files.
         pooling, normalize: how sentence-transformers made its sentence embeddings, if it did.
+        original: runs the checkpoint's own graph, if it comes with one: from BERT's inputs by name to its
+            `last_hidden_state` and `pooler_output`. What is built from the weights must agree with it.
     """
 
     format: str
@@ -78,6 +80,7 @@ class Description:
     lowercase: bool | None = None
     pooling: str | None = None
     normalize: bool = False
+    original: Callable[[Mapping[str, npt.NDArray[Any]]], Mapping[str, npt.NDArray[Any]]] | None = None
 
 
 class CheckpointFormat(Protocol):
