@@ -126,19 +126,23 @@ class Manifest:
     Attributes:
         schema_version: version of this layout; a reader refuses a newer one.
         name: model name the bundle was exported under.
-        task: token-classification, text-classification or feature-extraction.
+        task: token-classification, text-classification, regression, feature-extraction, question-answering or
+            fill-mask.
         max_length: tokens that `serving_default` holds, special tokens included.
         signatures: length of each length signature by its name.
         inputs, outputs: the same for every length signature.
         tokenizer_lowercase: whether the tokenizer lower-cases.
-        labels: label of each class index, in order; empty for feature extraction.
+        labels: label of each class index, in order; empty for tasks without classes.
         label_scheme: BIO, BIOES, BMES or IO (token classification), else "none".
         label_decoding: how the graph picks `label_ids`: "viterbi" (only sequences the scheme allows) or "argmax".
         word_labels: what labels a word: "token" (each token for itself), "first" (a word takes its first token's
             label) or "first-labelled" (its first token's that is not O).
         multi_label: whether classes are independent (sigmoid) or exclude each other (softmax).
-        pooling: how `sentence_embedding` is made of the token vectors: "mean", "cls" or "none".
+        pooling: how `sentence_embedding` is made of the token vectors: "mean", "cls", "max", "pooler" or "none".
+        last_layers: number of last layers whose vectors are concatenated before the pooling.
         normalized: whether `sentence_embedding` has length 1.
+        mask_token: what stands for a masked token in a text; empty but for fill-mask.
+        top_k: tokens offered for each mask; 0 but for fill-mask.
         source: where the weights came from.
         parity: how each exported format compared with the source model.
         files: every other file of the bundle by its path relative to the bundle.
@@ -161,7 +165,10 @@ class Manifest:
     word_labels: str = "token"
     multi_label: bool = False
     pooling: str = "none"
+    last_layers: int = 1
     normalized: bool = False
+    mask_token: str = ""
+    top_k: int = 0
     parity: tuple[ParityRow, ...] = ()
     files: Mapping[str, FileInfo] = field(default_factory=dict)
     generator: Mapping[str, str] = field(default_factory=dict)

@@ -7,6 +7,7 @@ import json
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,12 +17,14 @@ from rich.table import Table
 from bertbundle.command import LineParser, run_command
 from bertbundle.errors import InputError
 from bertbundle.manifest import Manifest
-from bertbundle_export.checkpoints import LoadOptions, find_format
+from bertbundle_export.checkpoints import FORMATS as CHECKPOINT_FORMATS
+from bertbundle_export.checkpoints import LoadOptions
 from bertbundle_export.checkpoints.hub import resolve_source
+from bertbundle_export.checkpoints.inspect import inspect_checkpoint
 from bertbundle_export.exporter import DECODINGS, FORMATS, WORD_LABELS, Exported, export_bundle
 from bertbundle_export.parity import ATOL, MIN_AGREEMENT, RTOL
 from bertbundle_export.report import ConsoleReporter
-from bertbundle_export.tasks import TASKS
+from bertbundle_export.tasks import POOLINGS, TASKS
 
 __all__ = ["main"]
 
@@ -46,8 +49,7 @@ def _inspect_parser() -> argparse.ArgumentParser:
     parser = LineParser(
         prog="bertbundle-export inspect", description="Say what a checkpoint is, without loading its weights."
     )
-    parser.add_argument("source", metavar="SOURCE", help="a checkpoint directory or a Hugging Face hub name")
-    parser.add_argument("--revision", help="branch, tag or commit of a hub source")
+    _add_source(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser
 
@@ -58,33 +60,61 @@ def _export_parser() -> argparse.ArgumentParser:
         description="Export a BERT checkpoint to a bundle that TensorFlow Serving and bertbundle-serve host. "
         "`bertbundle-export inspect SOURCE` says what a checkpoint is.",
     )
+    _add_source(parser)
     add = parser.add_argument
-    add("source", metavar="SOURCE", help="a checkpoint directory or a Hugging Face hub name")
     add("--name", required=True, help="model name: the bundle goes to OUTPUT/NAME/VERSION")
     add("--output", type=Path, default=Path("models"), help="directory of the models (default: %(default)s)")
     add("--version", type=int, help="version number (default: the next free one)")
-    add("--revision", help="branch, tag or commit of a hub source")
-    add("--task", choices=list(TASKS), help="default: what the checkpoint's architecture says")
     add("--max-length", type=int, metavar="N", help="tokens of serving_default (default: 128, or the model's limit)")
     add("--lengths", type=_numbers, metavar="N,N,..", help="lengths of the shorter signatures (default: 16,32,64,...)")
     add("--precision", choices=["float32"], default="float32", help="(default: %(default)s)")
     add("--formats", type=_words, default=FORMATS, metavar="F,F", help="saved_model,onnx (default: both)")
-    add("--labels", type=_words, metavar="L,L,..", help="label of each class index (default: the checkpoint's)")
-    add("--tokenizer", type=Path, metavar="PATH", help="take the tokenizer from this directory or vocab.txt")
-    _flag(parser, "--lowercase", "lower-case texts (default: what the checkpoint says)")
     add("--characters", action="store_true", help="make every character a token, as Chinese taggers are trained")
     add("--label-scheme", metavar="S", help="IO, BIO, BIOES, BMES or BILOU (default: what the labels look like)")
     add("--label-decoding", choices=DECODINGS, default="auto", help="default: viterbi where labels have a scheme")
     add("--word-labels", choices=WORD_LABELS, default="token", help="what labels a word (default: each token itself)")
-    _flag(parser, "--multi-label", "classes are independent (default: what the checkpoint says)")
-    add("--pooling", choices=["mean", "cls"], help="sentence embedding (default: what the checkpoint says, else mean)")
-    _flag(parser, "--normalize", "give sentence embeddings length 1 (default: what the checkpoint says)")
+    _flag(parser, "--multi-label", text="classes are independent (default: what the checkpoint says)")
+    add("--pooling", choices=list(POOLINGS), help="sentence embedding (default: what the checkpoint says, else mean)")
+    add("--last-layers", type=int, default=1, metavar="N", help="concatenate the last N layers before the pooling")
+    _flag(parser, "--normalize", text="give sentence embeddings length 1 (default: what the checkpoint says)")
+    add("--top-k", type=int, default=10, metavar="K", help="tokens that fill-mask offers per mask (default: 10)")
+    add("--model-class", metavar="MODULE:NAME", help="your own class or function that makes the model")
+    add("--init-args", type=_settings, default={}, metavar="K=V,..", help="its arguments, or settings of its config")
     add("--texts", type=Path, metavar="FILE", help="prove the export on these texts, one per line, instead of ours")
     return parser
 
 
-def _flag(parser: argparse.ArgumentParser, name: str, text: str) -> None:
-    parser.add_argument(name, action=argparse.BooleanOptionalAction, default=None, help=text)
+def _add_source(parser: argparse.ArgumentParser) -> None:
+    """Add what says where the checkpoint is, and what its files do not say of it."""
+    add = parser.add_argument
+    add("source", metavar="SOURCE", help="a checkpoint (directory, file, archive) or a Hugging Face hub name")
+    add("--format", choices=list(CHECKPOINT_FORMATS), help="format of the checkpoint (default: found out)")
+    add("--revision", help="branch, tag or commit of a hub source")
+    add("--config", type=Path, metavar="PATH", help="config.json of weights that come without one")
+    add("--tokenizer", type=Path, metavar="PATH", help="take the tokenizer from this directory or vocab.txt")
+    add("--task", choices=list(TASKS), help="default: what the checkpoint's architecture says")
+    add("--labels", type=_words, metavar="L,L,..", help="label of each class index (default: the checkpoint's)")
+    add("--allow-pickle", action="store_true", help="read PyTorch pickles, which may run code: only if you trust them")
+    _flag(parser, "--lowercase", "--do-lower-case", text="lower-case texts (default: what the checkpoint says)")
+
+
+def _flag(parser: argparse.ArgumentParser, *names: str, text: str) -> None:
+    parser.add_argument(*names, action=argparse.BooleanOptionalAction, default=None, help=text)
+
+
+def _settings(text: str) -> dict[str, Any]:
+    """Parse ``name=value,name=value``; a value is JSON (true, 3, 0.5), or else a string."""
+    pairs = [word.partition("=") for word in _words(text)]
+    if not all(name.isidentifier() and equals for name, equals, _ in pairs):
+        raise argparse.ArgumentTypeError(f"expected name=value,name=value, got {text!r}")
+    return {name: _value(value) for name, _, value in pairs}
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -105,16 +135,7 @@ def _export(options: argparse.Namespace, console: Console) -> None:
         name=options.name,
         output=options.output,
         version=options.version,
-        tokenizer=options.tokenizer,
-        task=options.task,
-        labels=options.labels,
-        load=LoadOptions(
-            multi_label=options.multi_label,
-            pooling=options.pooling,
-            normalize=options.normalize,
-            lowercase=options.lowercase,
-            revision=options.revision,
-        ),
+        load=_load_options(options),
         reporter=ConsoleReporter(console),
         max_length=options.max_length,
         lengths=options.lengths,
@@ -123,9 +144,16 @@ def _export(options: argparse.Namespace, console: Console) -> None:
         label_scheme=options.label_scheme,
         label_decoding=options.label_decoding,
         word_labels=options.word_labels,
+        top_k=options.top_k,
         texts=_read_texts(options.texts),
     )
     Console(soft_wrap=True).print(*_summary(exported), sep="\n")
+
+
+def _load_options(options: argparse.Namespace) -> LoadOptions:
+    """Return every load option that the command has a flag for."""
+    given = vars(options)
+    return LoadOptions(**{field.name: given[field.name] for field in fields(LoadOptions) if field.name in given})
 
 
 def _read_texts(path: Path | None) -> list[str] | None:
@@ -143,7 +171,7 @@ def _read_texts(path: Path | None) -> list[str] | None:
 
 def _inspect(options: argparse.Namespace) -> None:
     path = resolve_source(options.source, revision=options.revision)
-    found = find_format(path).inspect(path)
+    found = inspect_checkpoint(path, _load_options(options))
     if options.json:
         print(json.dumps(found, ensure_ascii=False))
         return

@@ -28,7 +28,7 @@ from bertbundle_export.model import SourceModel, run_source
 from bertbundle_export.report import Reporter, SilentReporter
 from bertbundle_export.tasks import TASKS, Head, check_outputs
 from bertbundle_export.texts import PARITY_TEXTS
-from bertbundle_export.tokenization import by_character, is_lowercase, special_ids
+from bertbundle_export.tokenization import by_character, is_lowercase, mask_token, special_ids
 
 __all__ = ["ExportOptions", "Exported", "export_bundle"]
 
@@ -54,6 +54,7 @@ class ExportOptions:
         label_scheme: name of a label scheme; None detects it.
         label_decoding: "viterbi", "argmax", or "auto": Viterbi where labels are BIO, BIOES or BMES.
         word_labels: see `Manifest.word_labels`.
+        top_k: tokens that fill-mask offers for each mask.
         texts: texts to prove the export on; None for a set that comes with the package.
     """
 
@@ -64,6 +65,7 @@ class ExportOptions:
     label_scheme: str | None = None
     label_decoding: str = "auto"
     word_labels: str = "token"
+    top_k: int = 10
     texts: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
@@ -111,7 +113,7 @@ def export_bundle(
         version: version number; None for the next free one.
         tokenizer: for a live model, its tokenizer: a `tokenizers.Tokenizer`, a directory or a vocab.txt. For a
             checkpoint, a directory or vocab.txt to take it from instead.
-        task: token-classification, text-classification or feature-extraction; None for what the source says.
+        task: a key of `TASKS`; None for what the source says.
         labels: label of each class index; None for what the source says.
         load: more that the source does not say itself.
         reporter: is told of the progress; None for silence.
@@ -185,18 +187,20 @@ class _Job:
         self._notes: list[str] = []
         self._signatures = signature_lengths(options, model.max_positions)
         self._definition = model.tokenizer.to_str()
+        self._task = TASKS[model.task]
 
     def write(self, directory: Path) -> Manifest:
         """Write the whole bundle into a directory that does not exist yet, proved."""
+        head = self._head()
         with self._report.stage("run the source model on real texts"):
-            features = self._features()
-            raw = [run_source(self._model.keras, batch.inputs) for batch in features]
+            features = self._features(head)
+            raw = [run_source(self._model, batch.inputs) for batch in features]
             for answer in raw:
-                check_outputs(answer, self._model.task, self._model.labels)
-        head = self._head(features[-1], raw[-1])
-        reference = TASKS[self._model.task].reference
+                check_outputs(answer, self._task, self._model.labels)
+        if self._task.name == "token-classification":
+            head = self._with_decoding(head, features[-1], raw[-1])
         cases = [
-            parity.Case(batch, reference(answer, batch.inputs, head))
+            parity.Case(batch, self._task.reference(answer, batch.inputs, head))
             for batch, answer in zip(features, raw, strict=True)
         ]
         with self._report.stage("trace the serving function"):
@@ -205,25 +209,30 @@ class _Job:
         rows = self._write_formats(directory, function, manifest, cases)
         return self._finish(directory, manifest, features, rows)
 
-    def _features(self) -> list[InputFeatures]:
+    def _features(self, head: Head) -> list[InputFeatures]:
         tokenizer = Tokenizer(self._definition, max_length=self._signatures["serving_default"])
         texts = self._options.texts or PARITY_TEXTS
-        return parity.make_features(tokenizer, texts, signatures=self._signatures, inputs=self._model.inputs)
+        made = parity.make_features(tokenizer, texts, signatures=self._signatures, inputs=self._model.inputs)
+        return [InputFeatures(batch.signature, self._task.examples(batch.inputs, head)) for batch in made]
 
-    def _head(self, features: InputFeatures, raw: Mapping[str, npt.NDArray[Any]]) -> Head:
+    def _head(self) -> Head:
         model = self._model
-        special = special_ids(model.tokenizer, model.inputs[0].pad_value)
         head = Head(
             labels=model.labels,
             multi_label=model.multi_label,
             pooling=model.pooling,
+            last_layers=model.last_layers,
             normalized=model.normalized,
-            special_ids=special,
+            special_ids=special_ids(model.tokenizer, model.inputs[0].pad_value),
         )
-        if model.task != "token-classification":
+        if self._task.name != "fill-mask":
             return head
-        scheme = self._options.label_scheme or detect_scheme(model.labels)
-        real = ~np.isin(features.inputs["input_ids"], special)
+        token, mask_id = mask_token(model.tokenizer)
+        return dataclasses.replace(head, mask_token=token, mask_id=mask_id, top_k=self._options.top_k)
+
+    def _with_decoding(self, head: Head, features: InputFeatures, raw: Mapping[str, npt.NDArray[Any]]) -> Head:
+        scheme = self._options.label_scheme or detect_scheme(self._model.labels)
+        real = ~np.isin(features.inputs["input_ids"], head.special_ids)
         decoding = self._decoding(scheme, raw["logits"].argmax(axis=-1), real)
         return dataclasses.replace(head, label_scheme=scheme, label_decoding=decoding)
 
@@ -260,7 +269,10 @@ class _Job:
             word_labels=self._options.word_labels,
             multi_label=head.multi_label,
             pooling=head.pooling,
+            last_layers=head.last_layers,
             normalized=head.normalized,
+            mask_token=head.mask_token,
+            top_k=head.top_k,
             generator=_generator(),
             created=dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
             notes=tuple(self._notes),
@@ -280,14 +292,20 @@ class _Job:
                 )
             with self._report.stage("compare the SavedModel with the source"):
                 rows += parity.compare(
-                    "saved_model", parity.saved_model_runner(directory), cases, outputs=manifest.outputs
+                    "saved_model",
+                    parity.saved_model_runner(directory),
+                    cases,
+                    outputs=manifest.outputs,
+                    task=self._task,
                 )
         if "onnx" in self._options.formats:
             path = directory / "model.onnx"
             with self._report.stage("convert to ONNX"):
                 onnx_model.save_onnx(path, function, inputs=manifest.inputs, outputs=manifest.outputs)
             with self._report.stage("compare the ONNX model with the source"):
-                rows += parity.compare("onnx", parity.onnx_runner(path), cases, outputs=manifest.outputs)
+                rows += parity.compare(
+                    "onnx", parity.onnx_runner(path), cases, outputs=manifest.outputs, task=self._task
+                )
         return rows
 
     def _finish(

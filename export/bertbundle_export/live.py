@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import tokenizers
 
 from bertbundle.errors import CheckpointError
 from bertbundle.manifest import Source
 from bertbundle_export import tokenization
-from bertbundle_export.model import SourceModel, bert_inputs, choose_labels, count_parameters, multi_label
+from bertbundle_export.checkpoints import LoadOptions
+from bertbundle_export.encoders import bert_inputs
+from bertbundle_export.model import SourceModel, choose_labels, count_parameters, multi_label
 from bertbundle_export.tasks import TASKS, check_task
-
-if TYPE_CHECKING:
-    from bertbundle_export.checkpoints import LoadOptions
 
 __all__ = ["live_model"]
 
@@ -36,7 +35,8 @@ def live_model(model: Any, load: LoadOptions, tokenizer: tokenizers.Tokenizer | 
     if load.task is None:
         raise CheckpointError(f"a live model does not say its task. Pass task=, one of {', '.join(TASKS)}.")
     config = getattr(model, "config", None)
-    labels = choose_labels(load.labels or _stored_labels(config), load.task) if check_task(load.task).has_labels else ()
+    task = check_task(load.task)
+    labels = choose_labels(load.labels or _stored_labels(config), task) if task.has_labels else ()
     loaded = _tokenizer(tokenizer, load)
     vocab_size = getattr(config, "vocab_size", None) or loaded.get_vocab_size(with_added_tokens=True)
     tokenization.check_tokenizer(loaded, vocab_size)
@@ -63,6 +63,7 @@ def live_model(model: Any, load: LoadOptions, tokenizer: tokenizers.Tokenizer | 
         multi_label=multi_label(getattr(config, "problem_type", None), load.multi_label),
         pooling=(load.pooling or "mean") if load.task == "feature-extraction" else "none",
         normalized=bool(load.normalize),
+        last_layers=load.last_layers,
     )
 
 

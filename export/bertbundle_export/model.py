@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +14,11 @@ import tokenizers
 from bertbundle.errors import CheckpointError, ExportError
 from bertbundle.manifest import InputSpec, Source
 
+if TYPE_CHECKING:
+    from bertbundle_export.tasks import Task
+
 __all__ = [
     "SourceModel",
-    "bert_inputs",
     "choose_labels",
     "count_parameters",
     "multi_label",
@@ -41,6 +43,8 @@ class SourceModel:
         labels: label of each class index.
         multi_label: whether classes are independent.
         pooling, normalized: how the sentence embedding is made.
+        last_layers: number of last layers that features are made of, concatenated.
+        dropped_outputs: outputs of the model that mean nothing: made from weights that it has no values for.
     """
 
     keras: Any
@@ -53,31 +57,24 @@ class SourceModel:
     multi_label: bool = False
     pooling: str = "none"
     normalized: bool = False
+    last_layers: int = 1
+    dropped_outputs: frozenset[str] = frozenset()
 
 
-def bert_inputs(*, vocab_size: int, type_vocab_size: int, pad_id: int) -> tuple[InputSpec, ...]:
-    """Return BERT's three inputs; the mask is always one of them, or padding would be attended to."""
-    return (
-        InputSpec("input_ids", "int32", pad_id, vocab_size),
-        InputSpec("attention_mask", "int32", 0, 2),
-        InputSpec("token_type_ids", "int32", 0, type_vocab_size),
-    )
-
-
-def choose_labels(labels: Sequence[str], task: str) -> tuple[str, ...]:
+def choose_labels(labels: Sequence[str], task: Task) -> tuple[str, ...]:
     """Return a head's labels, if they can be.
 
     Raises:
         CheckpointError: none, placeholders that a tagger cannot mean, one label only, or the same label twice.
     """
     placeholders = all(_PLACEHOLDER.fullmatch(label) for label in labels)
-    if not labels or (placeholders and task == "token-classification"):
+    if not labels or (placeholders and task.name == "token-classification"):
         raise CheckpointError(
-            f"the model has no labels for {task} ({', '.join(labels) or 'none'}). Pass --labels (labels= in Python), "
-            "in the order of the class indices."
+            f"the model has no labels for {task.name} ({', '.join(labels) or 'none'}). Pass --labels (labels= in "
+            "Python), in the order of the class indices."
         )
     if len(labels) == 1:
-        raise CheckpointError(f"one class, {labels[0]}: that is a regression, which is no task here yet.")
+        raise CheckpointError(f"one class, {labels[0]}: that is no choice. Pass --task regression if it is a value.")
     twice = sorted({label for label in labels if labels.count(label) > 1})
     if twice:
         raise CheckpointError(f"labels must differ, {', '.join(twice)} is there more than once. Pass others.")
@@ -85,16 +82,8 @@ def choose_labels(labels: Sequence[str], task: str) -> tuple[str, ...]:
 
 
 def multi_label(problem_type: str | None, given: bool | None) -> bool:
-    """Return whether classes are independent, as the user or else the model's `problem_type` says.
-
-    Raises:
-        CheckpointError: the model is a regression.
-    """
-    if given is not None:
-        return given
-    if problem_type == "regression":
-        raise CheckpointError("the model's problem_type is regression, which is no task here yet.")
-    return problem_type == "multi_label_classification"
+    """Return whether classes are independent, as the user or else the model's `problem_type` says."""
+    return problem_type == "multi_label_classification" if given is None else given
 
 
 def count_parameters(model: Any) -> int:
@@ -102,25 +91,43 @@ def count_parameters(model: Any) -> int:
     return int(sum(int(np.prod(variable.shape)) for variable in model.variables))
 
 
-def raw_outputs(model: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """Call a Keras model and name what it returns.
+def raw_outputs(model: SourceModel, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Call a source model and name what it returns.
 
     Args:
-        model: returns a transformers output, a dict, or one tensor (taken as the logits).
+        model: its `keras` returns a transformers output, a dict, or one tensor (taken as the logits).
         inputs: int32 tensors ``[batch, length]`` by name.
 
     Returns:
-        Tensors by name, without what is None or not a tensor (hidden states, attentions).
+        Tensors by name, without what is None or not a tensor (attentions); of the hidden states the last ones,
+        concatenated along the features, as `last_layers`, where the model is to give more than one.
+
+    Raises:
+        ExportError: the model gives fewer hidden states than are asked for.
     """
-    answer = model(dict(inputs), training=False)
+    answer = model.keras(dict(inputs), training=False)
     if isinstance(answer, tuple | list):
         answer = answer[0]
     if not isinstance(answer, Mapping):
         return {"logits": answer}
-    return {name: value for name, value in answer.items() if hasattr(value, "dtype")}
+    named = {name: value for name, value in answer.items() if hasattr(value, "dtype")}
+    if model.last_layers > 1:
+        named["last_layers"] = _last_layers(answer.get("hidden_states") or (), model.last_layers)
+    return {name: value for name, value in named.items() if name not in model.dropped_outputs}
 
 
-def run_source(model: Any, inputs: Mapping[str, npt.NDArray[np.int32]]) -> dict[str, npt.NDArray[Any]]:
+def _last_layers(hidden_states: Sequence[Any], count: int) -> Any:
+    from bertbundle_export.quiet import tf
+
+    if len(hidden_states) <= count:  # the first are the embeddings, which are no layer's
+        raise ExportError(
+            f"the last {count} layers are to be concatenated, the model gives {max(len(hidden_states) - 1, 0)}. Choose "
+            "fewer; a live model must be made with output_hidden_states=True."
+        )
+    return tf.concat(list(hidden_states[-count:]), axis=-1)
+
+
+def run_source(model: SourceModel, inputs: Mapping[str, npt.NDArray[np.int32]]) -> dict[str, npt.NDArray[Any]]:
     """Run the source model as it stands, eagerly: what every exported format is held against.
 
     Raises:

@@ -14,6 +14,7 @@ from bertbundle.errors import ExportError, OutputNamesError, OutputShapeError, T
 from bertbundle.manifest import InputSpec, OutputSpec, ParityRow
 from bertbundle.primitives import Encoding, InputFeatures
 from bertbundle.tokenizer import Tokenizer, pack
+from bertbundle_export.tasks import Task
 
 __all__ = ["ATOL", "MIN_AGREEMENT", "RTOL", "Case", "compare", "make_features", "onnx_runner", "saved_model_runner"]
 
@@ -100,7 +101,9 @@ def onnx_runner(path: Path) -> Runner:
     return run
 
 
-def compare(format_name: str, run: Runner, cases: Sequence[Case], *, outputs: Sequence[OutputSpec]) -> list[ParityRow]:
+def compare(
+    format_name: str, run: Runner, cases: Sequence[Case], *, outputs: Sequence[OutputSpec], task: Task
+) -> list[ParityRow]:
     """Hold a format against the source model, for every signature and output.
 
     Of outputs with one value per token those of padding are left out: nothing attends to them and nobody reads them,
@@ -111,6 +114,7 @@ def compare(format_name: str, run: Runner, cases: Sequence[Case], *, outputs: Se
         run: runs the format.
         cases: inputs and expected outputs, by signature.
         outputs: what the bundle says of its outputs.
+        task: says which outputs hold classes, or ranks.
 
     Returns:
         One row per signature and output.
@@ -121,37 +125,38 @@ def compare(format_name: str, run: Runner, cases: Sequence[Case], *, outputs: Se
         ToleranceError: a difference beyond `RTOL` and `ATOL`, or labels that agree less than `MIN_AGREEMENT`.
     """
     per_token = {spec.name for spec in outputs if "length" in spec.shape}
-    return [row for case in cases for row in _compare_case(format_name, run(case.features), case, per_token)]
+    return [row for case in cases for row in _compare_case(format_name, run(case.features), case, per_token, task)]
 
 
-def _compare_case(format_name: str, actual: Arrays, case: Case, per_token: set[str]) -> list[ParityRow]:
+def _compare_case(format_name: str, actual: Arrays, case: Case, per_token: set[str], task: Task) -> list[ParityRow]:
     signature = case.features.signature
     tokens = case.features.inputs["attention_mask"] == 1
     where = f"{format_name} {signature}"
     if actual.keys() != case.expected.keys():
         raise OutputNamesError(f"{where} has outputs {sorted(actual)}, the source model {sorted(case.expected)}.")
-    return [
-        _compare_output(format_name, signature, name, actual[name], expected, tokens if name in per_token else None)
-        for name, expected in sorted(case.expected.items())
-    ]
+    rows = []
+    for name, expected in sorted(case.expected.items()):
+        agree = _agreement_rule(name, task, case.expected)
+        mask = tokens if name in per_token else np.ones(len(tokens), bool)
+        rows.append(_compare_output((format_name, signature, name), actual[name], expected, mask, agree))
+    return rows
 
 
 def _compare_output(
-    format_name: str,
-    signature: str,
-    name: str,
+    place: tuple[str, str, str],
     actual: npt.NDArray[Any],
     expected: npt.NDArray[Any],
-    tokens: npt.NDArray[np.bool_] | None,
+    mask: npt.NDArray[np.bool_],
+    agree: Callable[..., float],
 ) -> ParityRow:
+    format_name, signature, name = place
     where = f"{format_name} {signature} output {name}"
     if (actual.shape, actual.dtype) != (expected.shape, expected.dtype):
         raise OutputShapeError(
             f"{where} is {actual.dtype}{list(actual.shape)}, the source model's {expected.dtype}{list(expected.shape)}."
         )
     rows = len(expected)
-    if tokens is not None:
-        actual, expected = actual[tokens], expected[tokens]
+    actual, expected = actual[mask], expected[mask]
     # A NaN would make every comparison below pass.
     if not np.isfinite(actual).all() or not np.isfinite(expected).all():
         raise ToleranceError(f"{where} has values that are not finite.")
@@ -163,7 +168,7 @@ def _compare_output(
         rows=rows,
         max_abs=float(difference.max(initial=0.0)),
         max_rel=float(difference.max(initial=0.0) / max(float(np.abs(expected).max(initial=0.0)), 1e-12)),
-        agreement=_agreement(name, actual, expected),
+        agreement=agree(actual, expected, mask) if expected.size else 1.0,
         rtol=RTOL,
         atol=ATOL,
     )
@@ -176,15 +181,40 @@ def _compare_output(
     return row
 
 
-def _agreement(name: str, actual: npt.NDArray[Any], expected: npt.NDArray[Any]) -> float:
-    """Return the share of equal labels: of integer outputs, or of the best class of logits and scores.
+# ---- what agrees: each rule takes actual and expected values, and the mask they were picked by
 
-    Classes that the source itself scores within the tolerance of its best may take its place.
-    """
-    if not expected.size:
-        return 1.0
-    if name in ("logits", "scores"):
-        best = expected.max(axis=-1)
-        chosen = np.take_along_axis(expected, actual.argmax(axis=-1)[..., None], axis=-1)[..., 0]
-        return float((best - chosen <= 2 * (ATOL + RTOL * np.abs(best))).mean())
-    return float((actual == expected).mean()) if expected.dtype.kind != "f" else 1.0
+
+def _agreement_rule(name: str, task: Task, expected: Arrays) -> Callable[..., float]:
+    if name in task.classes:
+        return _same_class
+    if name in task.ranked:
+        return lambda actual, wanted, mask: _same_ranks(actual, wanted, expected[task.ranked[name]][mask])
+    return _same_labels if expected[name].dtype.kind != "f" else _numbers_only
+
+
+def _same_class(actual: npt.NDArray[Any], expected: npt.NDArray[Any], mask: object) -> float:
+    """Return the share of equal best classes; one that the source itself scores like its best may take its place."""
+    del mask
+    best = expected.max(axis=-1)
+    chosen = np.take_along_axis(expected, actual.argmax(axis=-1)[..., None], axis=-1)[..., 0]
+    return float((best - chosen <= 2 * (ATOL + RTOL * np.abs(best))).mean())
+
+
+def _same_ranks(actual: npt.NDArray[Any], expected: npt.NDArray[Any], scores: npt.NDArray[Any]) -> float:
+    """Return the share of equal ids among those whose score is apart from their neighbours', the cut-off included."""
+    gaps = -np.diff(scores, axis=-1) > 2 * (ATOL + RTOL * scores[..., 1:])
+    apart = np.ones(scores.shape, bool)
+    apart[..., 1:] &= gaps
+    apart[..., :-1] &= gaps
+    apart[..., -1] = False
+    return float((actual == expected)[apart].mean()) if apart.any() else 1.0
+
+
+def _same_labels(actual: npt.NDArray[Any], expected: npt.NDArray[Any], mask: object) -> float:
+    del mask
+    return float((actual == expected).mean())
+
+
+def _numbers_only(actual: object, expected: object, mask: object) -> float:
+    del actual, expected, mask
+    return 1.0

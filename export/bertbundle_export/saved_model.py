@@ -31,7 +31,7 @@ def trace(model: SourceModel, head: Head) -> Any:
 
     def encode(*values: Any) -> dict[str, Any]:
         inputs = {spec.name: value for spec, value in zip(model.inputs, values, strict=True)}
-        return graph(raw_outputs(model.keras, inputs), inputs, head)
+        return graph(raw_outputs(model, inputs), inputs, head)
 
     return tf.function(encode, input_signature=specs, autograph=False).get_concrete_function()
 

@@ -4,47 +4,69 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import tokenizers
 from tokenizers import Regex, normalizers, pre_tokenizers
 
 from bertbundle.errors import CheckpointError
 
-__all__ = ["by_character", "character_tokenizer", "check_tokenizer", "is_lowercase", "load_tokenizer", "special_ids"]
+__all__ = [
+    "by_character",
+    "character_tokenizer",
+    "check_tokenizer",
+    "is_lowercase",
+    "load_tokenizer",
+    "mask_token",
+    "special_ids",
+]
 
 # An embedding matrix is often rounded up to a multiple of a power of two; 128 is the largest that is usual.
 _ROUNDING = 128
+_OTHER_VOCABULARIES = ("tokenizer.json", "vocab.json", "spiece.model")
+_MASKS = ("[MASK]", "<mask>")
 
 
 def load_tokenizer(path: Path, *, lowercase: bool | None = None) -> tokenizers.Tokenizer:
-    """Load the tokenizer of a BERT directory as transformers does, from tokenizer.json or vocab.txt.
+    """Load the tokenizer of a directory as transformers does: its tokenizer.json, or made from its vocabulary.
 
     Args:
-        path: a directory with tokenizer.json or vocab.txt, or a vocab.txt.
+        path: a directory with vocab.txt (BERT's WordPiece), tokenizer.json, or the vocabulary files of another kind of
+            tokenizer (vocab.json and merges.txt, spiece.model), or a vocab.txt.
         lowercase: whether to lower-case; None for what tokenizer_config.json says, and without one for what the
             vocabulary shows (no capital letters: lower-case).
 
     Raises:
         CheckpointError: neither file is there, or it cannot be read.
     """
-    from transformers import BertTokenizerFast
-
     directory = path if path.is_dir() else path.parent
     vocab = directory / "vocab.txt" if path.is_dir() else path
-    if not (directory / "tokenizer.json").is_file() and not vocab.is_file():
+    if not vocab.is_file() and not any((directory / name).is_file() for name in _OTHER_VOCABULARIES):
         raise CheckpointError(
             f"no tokenizer in {directory}: expected tokenizer.json or vocab.txt. Copy the one the model was trained "
             "with there, or pass --tokenizer."
         )
     try:
-        options = _casing(directory, vocab, lowercase)
-        if path.is_dir():
-            fast = BertTokenizerFast.from_pretrained(str(directory), local_files_only=True, **options)
-        else:
-            fast = BertTokenizerFast(vocab_file=str(vocab), **options)
+        fast = _fast_tokenizer(path, vocab, lowercase)
     except Exception as error:  # tokenizers raises plain Exception for a malformed file
         raise CheckpointError(f"the tokenizer in {directory} cannot be read: {error}.") from error
     return _without_limits(fast.backend_tokenizer)
+
+
+def _fast_tokenizer(path: Path, vocab: Path, lowercase: bool | None) -> Any:
+    from transformers import AutoTokenizer, BertTokenizerFast
+
+    if path.is_file():
+        return BertTokenizerFast(vocab_file=str(vocab), **_casing(path.parent, vocab, lowercase))
+    if not vocab.is_file() and not _is_wordpiece(path):
+        options = {} if lowercase is None else {"do_lower_case": lowercase}
+        return AutoTokenizer.from_pretrained(str(path), local_files_only=True, use_fast=True, **options)
+    return BertTokenizerFast.from_pretrained(str(path), local_files_only=True, **_casing(path, vocab, lowercase))
+
+
+def _is_wordpiece(directory: Path) -> bool:
+    file = directory / "tokenizer.json"
+    return file.is_file() and json.loads(file.read_text(encoding="utf-8"))["model"].get("type") == "WordPiece"
 
 
 def _casing(directory: Path, vocab: Path, lowercase: bool | None) -> dict[str, bool]:
@@ -88,13 +110,14 @@ def check_tokenizer(tokenizer: tokenizers.Tokenizer, vocab_size: int) -> None:
     """Check that a tokenizer belongs to embeddings of a size.
 
     Raises:
-        CheckpointError: it has no [UNK], ids beyond the embeddings, or far fewer than they.
+        CheckpointError: it lacks its token for unknown words, has ids beyond the embeddings, or far fewer than they.
     """
     vocabulary = tokenizer.get_vocab(with_added_tokens=False)
-    if "[UNK]" not in vocabulary:
+    unknown = getattr(tokenizer.model, "unk_token", None)
+    if unknown is not None and unknown not in vocabulary:
         raise CheckpointError(
-            f"the tokenizer's vocabulary of {len(vocabulary)} tokens has no [UNK]. Use the tokenizer.json or vocab.txt "
-            "that the model was trained with."
+            f"the tokenizer's vocabulary of {len(vocabulary)} tokens has no {unknown}. Use the tokenizer.json or "
+            "vocab.txt that the model was trained with."
         )
     highest = max(tokenizer.get_vocab(with_added_tokens=True).values())
     if highest >= vocab_size or vocab_size - highest > _ROUNDING:
@@ -124,3 +147,15 @@ def special_ids(tokenizer: tokenizers.Tokenizer, pad_id: int) -> tuple[int, ...]
             f"(post_processor: {post}). Use the tokenizer.json the model was trained with."
         )
     return tuple(sorted({*around, pad_id}))
+
+
+def mask_token(tokenizer: tokenizers.Tokenizer) -> tuple[str, int]:
+    """Return the token that stands for a masked one, and its id.
+
+    Raises:
+        CheckpointError: the tokenizer has none.
+    """
+    for token in _MASKS:
+        if tokenizer.token_to_id(token) is not None:
+            return token, tokenizer.token_to_id(token)
+    raise CheckpointError(f"the tokenizer has no mask token ({' or '.join(_MASKS)}), which fill-mask needs.")

@@ -11,7 +11,8 @@ import pytest
 from bertbundle.errors import ExportError, OutputNamesError, OutputShapeError, ToleranceError
 from bertbundle.manifest import OutputSpec, ParityRow
 from bertbundle.primitives import InputFeatures
-from bertbundle_export.parity import ATOL, RTOL, Case, _agreement, compare
+from bertbundle_export.parity import ATOL, RTOL, Case, _same_class, _same_ranks, compare
+from bertbundle_export.tasks import TASKS
 
 SPECS = (
     OutputSpec("logits", "float32", ("batch", "length", "3")),
@@ -33,7 +34,7 @@ def run(actual: Mapping[str, np.ndarray[Any, Any]]) -> list[ParityRow]:
     """Compare outputs with the expected ones."""
     mask = np.array([[1, 1, 1, 1], [1, 1, 0, 0]], np.int32)
     case = Case(InputFeatures("length_4", {"attention_mask": mask}), expected())
-    return compare("onnx", lambda _: actual, [case], outputs=SPECS)
+    return compare("onnx", lambda _: actual, [case], outputs=SPECS, task=TASKS["token-classification"])
 
 
 def changed(name: str, index: tuple[int, ...], value: float) -> Outputs:
@@ -75,7 +76,15 @@ def test_near_ties_may_change_places() -> None:
         source[0, 0] = [1.0, 1.0 + gap, 0.0]
         swapped = source.copy()
         swapped[0, 0] = [1.0 + gap, 1.0, 0.0]
-        assert _agreement("scores", swapped, source) == agreement
+        assert _same_class(swapped, source, None) == agreement
+
+
+def test_ranks_that_are_apart_must_agree() -> None:
+    """Of ranked ids only those that score nearly alike may change places; what is beyond the last rank is not known."""
+    scores = np.array([[0.5, 0.3, 0.29999, 0.1]], np.float32)
+    ids = np.array([[7, 8, 9, 4]])
+    assert _same_ranks(np.array([[7, 9, 8, 5]]), ids, scores) == 1.0
+    assert _same_ranks(np.array([[8, 7, 9, 4]]), ids, scores) == 0.0
 
 
 @pytest.mark.parametrize(

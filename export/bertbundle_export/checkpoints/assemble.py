@@ -12,8 +12,8 @@ from typing import Any
 from bertbundle.errors import CheckpointError
 from bertbundle.manifest import Source
 from bertbundle_export import tokenization
-from bertbundle_export.checkpoints import describe_checkpoint, find_format
 from bertbundle_export.checkpoints.base import Description, LoadOptions, StateDict
+from bertbundle_export.checkpoints.detect import describe_checkpoint, find_format
 from bertbundle_export.encoders import find_encoder, split_architecture
 from bertbundle_export.model import SourceModel, choose_labels, count_parameters, multi_label
 from bertbundle_export.tasks import POOLINGS, TASKS, Task, check_task
@@ -82,9 +82,9 @@ def find_task(description: Description, options: LoadOptions) -> Task:
         return check_task(options.task)
     stated = architecture(description)
     head = split_architecture(stated)
-    regression = description.config.get("problem_type") == "regression"
+    regression = description.config.get("problem_type") == "regression" or len(stored_labels(description.config)) == 1
     for task in TASKS.values():
-        if task.head == head and task.regression == regression:
+        if task.head == head and (task.regression == regression or head != "ForSequenceClassification"):
             return task
     raise CheckpointError(
         f"{description.path} has architecture {stated}, which names no task. Pass --task, one of {', '.join(TASKS)}."
@@ -142,8 +142,11 @@ def _build(description: Description, task: Task, labels: Sequence[str], options:
     kind = settings.pop("model_type")
     for key in ("id2label", "label2id", "num_labels"):
         settings.pop(key, None)
-    if task.has_labels or task.regression:
-        settings["num_labels"] = len(labels) or 1
+    if labels:
+        settings["id2label"] = dict(enumerate(labels))
+        settings["label2id"] = {label: index for index, label in enumerate(labels)}
+    elif task.regression:
+        settings["num_labels"] = 1
     arguments = dict(options.init_args)
     config = transformers.AutoConfig.for_model(kind, **settings, output_hidden_states=options.last_layers > 1)
     for key in [key for key in arguments if hasattr(config, key)]:
@@ -154,9 +157,11 @@ def _build(description: Description, task: Task, labels: Sequence[str], options:
         make = import_name(options.model_class)
     try:
         model = make(config, **arguments)
-        # With inputs rather than by name scope: a user's own layers may have no `build`.
-        model(model.dummy_inputs, training=False)
-    except (TypeError, ValueError, AttributeError) as error:
+        if options.model_class is None:
+            model.build_in_name_scope()
+        else:  # a user's own layers may have no `build`: they are built by a call
+            model(model.dummy_inputs, training=False)
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise CheckpointError(
             f"{options.model_class or make.__name__} cannot be made from {description.path}: {error}."
         ) from error

@@ -10,7 +10,7 @@ from bertbundle.errors import CheckpointError
 __all__ = ["resolve_source"]
 
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
-_SMALL_FILES = ["*.json", "vocab.txt", "1_Pooling/*"]
+_SMALL_FILES = ["*.json", "vocab.txt", "merges.txt", "spiece.model", "1_Pooling/*"]
 # In the order of preference: a repository often has the same weights in several formats, one is enough.
 _WEIGHT_FILES = (
     ["model.safetensors", "model-*.safetensors"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -152,26 +153,30 @@ def read_pytorch(files: tuple[Path, ...]) -> StateDict:
     return merged
 
 
-def h5_weights(path: Path) -> dict[str, Any]:
-    """Return the datasets of a Keras h5 file by variable name, unread; the file stays open as long as they are used.
+@contextmanager
+def h5_weights(path: Path) -> Iterator[dict[str, Any]]:
+    """Open a Keras h5 file: its datasets by variable name, each read when it is asked for.
 
     Raises:
-        CheckpointError: not an h5 file, or one cut off.
+        CheckpointError: not an h5 file, one that is cut off, or a dataset in it that cannot be read.
     """
     import h5py
 
     found: dict[str, Any] = {}
-
-    def visit(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset):
-            # The first part is the layer's group in the file, not part of the variable's name.
-            found[name.partition("/")[2].removesuffix(":0")] = item
-
     try:
-        h5py.File(path).visititems(visit)
+        with h5py.File(path) as file:
+
+            def visit(name: str, item: Any) -> None:
+                if isinstance(item, h5py.Dataset):
+                    layer, _, variable = name.removesuffix(":0").partition("/")
+                    # Keras has a group per layer around the variable's whole name; transformers' shards have neither
+                    # the group nor the model's name, which every variable's name begins with.
+                    found[variable if "weight_names" in file[layer].attrs else f"model/{layer}/{variable}"] = item
+
+            file.visititems(visit)
+            yield found
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read as h5: {error}. Fetch it again.") from error
-    return found
 
 
 def read_keras_h5(files: tuple[Path, ...]) -> StateDict:
@@ -182,10 +187,8 @@ def read_keras_h5(files: tuple[Path, ...]) -> StateDict:
     """
     merged: StateDict = {}
     for path in files:
-        try:
-            _merge(path, (_from_keras(name, np.asarray(item)) for name, item in h5_weights(path).items()), merged)
-        except (OSError, ValueError) as error:
-            raise CheckpointError(f"{path} cannot be read: {error}. Fetch it again.") from error
+        with h5_weights(path) as found:
+            _merge(path, (_from_keras(name, np.asarray(item)) for name, item in found.items()), merged)
     return merged
 
 

@@ -27,6 +27,7 @@ class Head:
     last_layers: int = 1
     normalized: bool = False
     special_ids: tuple[int, ...] = ()
+    mask_token: str = ""
     mask_id: int = -1
     top_k: int = 0
 

@@ -1,4 +1,4 @@
-"""Fill-mask: the likeliest tokens at each [MASK], picked in the graph: all logits of a batch would be 100 MB and more."""
+"""Fill-mask: the likeliest tokens at each [MASK], picked in the graph: all logits of a batch are 100 MB and more."""
 
 from __future__ import annotations
 
