@@ -24,10 +24,11 @@ from bertbundle.errors import (
     ToleranceError,
 )
 from bertbundle.manifest import Manifest
-from bertbundle.primitives import Classification, Entity, Prediction, VersionStatus
+from bertbundle.primitives import Answer, Classification, Entity, Fill, Prediction, VersionStatus
 from bertbundle.transport import GrpcTransport, Tls, Transport
 
 __all__ = [
+    "Answer",
     "BertBundleError",
     "CheckpointError",
     "Classification",
@@ -35,6 +36,7 @@ __all__ = [
     "DeadlineExceeded",
     "Entity",
     "ExportError",
+    "Fill",
     "GrpcTransport",
     "InputError",
     "InvalidRequest",

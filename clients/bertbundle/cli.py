@@ -8,19 +8,17 @@ import io
 import json
 import math
 import sys
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 import bertbundle
 from bertbundle.client import Client
 from bertbundle.command import LineParser, run_command
 from bertbundle.errors import InputError
 from bertbundle.manifest import Manifest
-from bertbundle.primitives import Classification, Entity
+from bertbundle.show import SHOWN, table
+from bertbundle.tasks import DECODERS
 from bertbundle.tokenizer import Text
 from bertbundle.transport import Tls
 
@@ -113,16 +111,22 @@ def _predict(client: Client, options: argparse.Namespace) -> Iterable[str]:
     if not texts:
         raise InputError("no text was given. Pass one as an argument, or lines on standard input.")
     task = client.manifest().task
-    if task not in _ASK:
+    if task not in SHOWN:
         raise InputError(f"model {options.model!r} does {task}, which this command does not know. Upgrade bertbundle.")
-    if options.pair is not None and task != "text-classification":
-        raise InputError(f"--pair is for text-classification, model {options.model!r} does {task}.")
-    ask, table = _ASK[task]
+    _check_pair(DECODERS[task].takes, options, task)
+    shown = SHOWN[task]
     paired: list[Text] = [(text, options.pair) for text in texts] if options.pair is not None else list(texts)
-    results = _in_turns(lambda part: ask(client, part, options.truncation), paired)
+    results = _in_turns(lambda part: shown.ask(client, part, options.truncation), paired)
     if options.json:
-        return (_json_line(text, result) for text, result in zip(texts, results, strict=True))
-    return table(texts, list(results))
+        return (_dumps({"text": text, **shown.fields(result)}) for text, result in zip(texts, results, strict=True))
+    return shown.table(texts, list(results))
+
+
+def _check_pair(takes: str, options: argparse.Namespace, task: str) -> None:
+    if options.pair is not None and "pair" not in takes:
+        raise InputError(f"model {options.model!r} does {task}, which takes single texts: leave --pair out.")
+    if options.pair is None and takes == "pair":
+        raise InputError(f"model {options.model!r} does {task}: give the question as TEXT and its context as --pair.")
 
 
 def _in_turns(ask: Callable[[list[Text]], Any], texts: list[Text]) -> Iterator[Any]:
@@ -146,61 +150,6 @@ def _lines() -> list[str]:
         raise InputError(f"standard input is not {error.encoding}: {error.reason}. Convert it first.") from error
 
 
-def _json_line(text: str, result: Any) -> str:
-    if isinstance(result, list):
-        fields: dict[str, Any] = {"entities": [entity.to_dict() for entity in result]}
-    elif isinstance(result, Classification):
-        fields = result.to_dict()
-    else:
-        fields = {"embedding": [round(float(value), 7) for value in result]}
-    return _dumps({"text": text, **fields})
-
-
-def _entity_table(texts: Sequence[str], results: Sequence[list[Entity]]) -> Iterable[str]:
-    rows = [
-        (
-            text if index == 0 else "",
-            entity.label,
-            entity.text,
-            f"{entity.score:.4f}",
-            str(entity.start),
-            str(entity.end),
-        )
-        for text, entities in zip(texts, results, strict=True)
-        for index, entity in enumerate(entities or [Entity("-", "(none)", 0, 0, 0.0)])
-    ]
-    return _table(("text", "label", "entity", "score", "start", "end"), rows)
-
-
-def _class_table(texts: Sequence[str], results: Sequence[Classification]) -> Iterable[str]:
-    rows = [
-        (text if index == 0 else "", "*" if label in result.labels else "", label, f"{score:.4f}")
-        for text, result in zip(texts, results, strict=True)
-        for index, (label, score) in enumerate(list(result.scores.items())[: max(5, len(result.labels))])
-    ]
-    return _table(("text", "", "label", "score"), rows)
-
-
-def _similarity_table(texts: Sequence[str], results: Any) -> Iterable[str]:
-    results = np.stack(results)
-    norms = np.linalg.norm(results, axis=1, keepdims=True)
-    unit = results / np.maximum(norms, 1e-12)
-    cosines = unit @ unit.T
-    heads = ("", "text", "dimensions", *(f"cosine {index}" for index in range(len(texts))))
-    rows = [
-        (str(index), text, str(results.shape[1]), *(f"{value:.4f}" for value in cosines[index]))
-        for index, text in enumerate(texts)
-    ]
-    return _table(heads, rows)
-
-
-_ASK: dict[str, tuple[Callable[..., Any], Callable[..., Iterable[str]]]] = {
-    "token-classification": (lambda c, texts, cut: c.entities(texts, truncation=cut), _entity_table),
-    "text-classification": (lambda c, texts, cut: c.classify(texts, truncation=cut), _class_table),
-    "feature-extraction": (lambda c, texts, cut: c.embed(texts, truncation=cut), _similarity_table),
-}
-
-
 def _dumps(value: Any) -> str:
     """Return one line of JSON that standard output can hold."""
     return json.dumps(value, ensure_ascii=sys.stdout.encoding.lower() not in ("utf-8", "utf8"))
@@ -213,7 +162,7 @@ def _info(client: Client, options: argparse.Namespace) -> Iterable[str]:
     manifest = client.manifest()
     if options.json:
         return [_dumps(json.loads(manifest.to_json()))]
-    return [*_table(("", ""), _facts(manifest)), "", *_parity_table(manifest)]
+    return [*table(("", ""), _facts(manifest)), "", *_parity_table(manifest)]
 
 
 def _facts(manifest: Manifest) -> list[tuple[str, str]]:
@@ -238,7 +187,7 @@ def _parity_table(manifest: Manifest) -> Iterable[str]:
     rows = [
         (row.format, row.signature, row.output, f"{row.max_abs:.2e}", f"{row.agreement:.2%}") for row in manifest.parity
     ]
-    return _table(("format", "signature", "output", "max abs difference", "labels agree"), rows)
+    return table(("format", "signature", "output", "max abs difference", "labels agree"), rows)
 
 
 def _status(client: Client, options: argparse.Namespace) -> Iterable[str]:
@@ -249,35 +198,4 @@ def _status(client: Client, options: argparse.Namespace) -> Iterable[str]:
             for s in states
         ]
     rows = [(str(s.version), s.state, s.error_code, s.error_message) for s in states]
-    return _table(("version", "state", "error", "message"), rows)
-
-
-# ---- a table in a terminal
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Align columns by the width that a terminal gives each character."""
-    cells = [[_printable(cell) for cell in row] for row in ([heads] if any(heads) else [])] + [
-        [_printable(cell) for cell in row] for row in rows
-    ]
-    widths = [max((_width(row[column]) for row in cells), default=0) for column in range(len(heads))]
-    return ["  ".join(_pad(cell, width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
-
-
-def _printable(text: str) -> str:
-    """Keep control characters of a text from moving the terminal's cursor."""
-    return "".join(char if char.isprintable() else " " for char in text)
-
-
-def _width(text: str) -> int:
-    return sum(_char_width(char) for char in text)
-
-
-def _char_width(char: str) -> int:
-    if unicodedata.category(char) in ("Mn", "Me"):  # marks upon the character before
-        return 0
-    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
-
-
-def _pad(cell: str, width: int) -> str:
-    return cell + " " * (width - _width(cell))
+    return table(("version", "state", "error", "message"), rows)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from bertbundle.errors import DeadlineExceeded, InvalidRequest, SignatureNotFound
 from bertbundle.flows import Call, Flow, Session
 from bertbundle.manifest import Manifest
-from bertbundle.primitives import Classification, Entity, VersionStatus
+from bertbundle.primitives import Answer, Classification, Entity, Fill, VersionStatus
 from bertbundle.tokenizer import Text
 from bertbundle.transport import GrpcTransport, Tls, Transport
 
@@ -118,6 +118,69 @@ class Client:
         """
         answer = self._ask("feature-extraction", texts, truncation)
         return np.stack(answer) if isinstance(answer, list) else np.array(answer)
+
+    @overload
+    def regress(self, texts: Text, *, truncation: str = ...) -> float: ...
+    @overload
+    def regress(self, texts: list[Text], *, truncation: str = ...) -> list[float]: ...
+    def regress(self, texts: Text | list[Text], *, truncation: str = "error") -> float | list[float]:
+        """Return the value of a text or a pair of texts (a tuple), such as their similarity, or of each of a list.
+
+        Args:
+            texts: a text, a pair of texts, or a list of either.
+            truncation: as for `classify`.
+
+        Raises:
+            InputError: an empty text or list, a text that is too long, or a model for another task.
+            ServerError: what the server answered instead.
+        """
+        return self._ask("regression", texts, truncation)  # type: ignore[no-any-return]
+
+    @overload
+    def answer(self, question: str, context: str, *, truncation: str = ...) -> Answer: ...
+    @overload
+    def answer(self, question: list[str], context: list[str], *, truncation: str = ...) -> list[Answer]: ...
+    def answer(
+        self, question: str | list[str], context: str | list[str], *, truncation: str = "error"
+    ) -> Answer | list[Answer]:
+        """Find the answer to a question in a context, or to each question of a list in its context.
+
+        Args:
+            question: a question, or a list of questions.
+            context: a text that holds the answer, or a list of such texts, one per question.
+            truncation: as for `classify`.
+
+        Raises:
+            InputError: an empty text or list, a pair that is too long, or a model for another task.
+            ServerError: what the server answered instead.
+        """
+        if isinstance(question, str) and isinstance(context, str):
+            return self._ask("question-answering", (question, context), truncation)  # type: ignore[no-any-return]
+        if not isinstance(question, list) or not isinstance(context, list) or len(question) != len(context):
+            raise TypeError("question and context must be two str, or two lists of str of the same length")
+        return self._ask("question-answering", list(zip(question, context, strict=True)), truncation)  # type: ignore[no-any-return]
+
+    @overload
+    def fill_mask(self, texts: str, *, truncation: str = ...) -> list[list[Fill]]: ...
+    @overload
+    def fill_mask(self, texts: list[str], *, truncation: str = ...) -> list[list[list[Fill]]]: ...
+    def fill_mask(
+        self, texts: str | list[str], *, truncation: str = "error"
+    ) -> list[list[Fill]] | list[list[list[Fill]]]:
+        """Offer tokens for each mask of a text, or of each text of a list; `Manifest.mask_token` is a mask.
+
+        Args:
+            texts: a text, or a list of texts.
+            truncation: as for `entities`.
+
+        Returns:
+            For each mask of the text, in order, the likeliest tokens, best first; none for a text without a mask.
+
+        Raises:
+            InputError: an empty text or list, a text that is too long, or a model for another task.
+            ServerError: what the server answered instead.
+        """
+        return self._ask("fill-mask", texts, truncation)  # type: ignore[no-any-return]
 
     def manifest(self) -> Manifest:
         """Return what the model says of itself.

@@ -6,17 +6,17 @@ blocking or not.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from bertbundle.errors import InputError, InvalidRequest, ManifestError, ServerError, SignatureNotFound
-from bertbundle.labels import Tag, decode_entities, parse_labels
+from bertbundle.labels import Tag, parse_labels
 from bertbundle.manifest import BUNDLE_INFO, Manifest
-from bertbundle.primitives import Arrays, Classification, Encoding, Entity, Prediction
+from bertbundle.primitives import Arrays, Encoding, Prediction
+from bertbundle.tasks import DECODERS, Decoder, Held
 from bertbundle.tokenizer import Text, Tokenizer, choose_signature, pack
 
 __all__ = ["Call", "Flow", "Session"]
@@ -24,7 +24,6 @@ __all__ = ["Call", "Flow", "Session"]
 T = TypeVar("T")
 _ROWS_PER_CALL = 32
 _VERSION_ATTEMPTS = 3
-_THRESHOLD = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,70 +38,12 @@ class Call:
 Flow: TypeAlias = Generator[Call, Prediction, T]
 
 
-@dataclass(frozen=True, slots=True)
-class _Held:
-    """What a client holds of one version of a bundle."""
-
-    version: int
-    manifest: Manifest
-    tokenizer: Tokenizer
-    tags: tuple[Tag, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Decoder:
-    """How one task's answers are read: the outputs it asks for, and one text's result from its rows of them."""
-
-    method: str
-    outputs: tuple[str, ...]
-    decode: Callable[[_Held, Text, Encoding, Arrays], Any]
-    takes_pairs: bool = False
-
-
-def _entities(held: _Held, text: Text, encoding: Encoding, row: Arrays) -> list[Entity]:
-    labels, scores = row["label_ids"], row["label_scores"]
-    if labels.ndim != 1 or labels.shape != scores.shape or len(labels) < len(encoding):
-        shapes = f"{list(labels.shape)} and {list(scores.shape)}"
-        raise ServerError(f"the server answered rows of {shapes} for label_ids and label_scores of {len(encoding)}.")
-    size = len(held.tags)
-    if labels.size and not 0 <= labels.min() <= labels.max() < size:
-        raise ServerError(f"label_ids outside [0, {size}): the server's model and its manifest disagree.")
-    rule = held.manifest.word_labels
-    return decode_entities(str(text), encoding, labels.tolist(), scores.tolist(), tags=held.tags, word_labels=rule)
-
-
-def _classification(held: _Held, text: Text, encoding: Encoding, row: Arrays) -> Classification:
-    del text, encoding
-    values, labels = row["scores"], held.manifest.labels
-    if values.shape != (len(labels),):
-        raise ServerError(f"the server answered scores {list(values.shape)} per text for {len(labels)} labels.")
-    scores = dict(sorted(zip(labels, values.tolist(), strict=True), key=lambda pair: -pair[1]))
-    best = next(iter(scores))
-    holding = tuple(label for label, score in scores.items() if score >= _THRESHOLD)
-    return Classification(best, scores[best], holding if held.manifest.multi_label else (best,), scores)
-
-
-def _embedding(held: _Held, text: Text, encoding: Encoding, row: Arrays) -> npt.NDArray[np.float32]:
-    del held, text, encoding
-    vector = row["sentence_embedding"]
-    if vector.ndim != 1:
-        raise ServerError(f"the server answered shape {list(vector.shape)} per text for sentence_embedding.")
-    return vector.astype(np.float32, copy=False)
-
-
-_DECODERS: Mapping[str, _Decoder] = {
-    "token-classification": _Decoder("entities", ("label_ids", "label_scores"), _entities),
-    "text-classification": _Decoder("classify", ("scores",), _classification, takes_pairs=True),
-    "feature-extraction": _Decoder("embed", ("sentence_embedding",), _embedding),
-}
-
-
 class Session:
     """What one client holds of one model, and the flows over it. Knows no transport."""
 
     def __init__(self, model: str) -> None:
         self.model = model
-        self._held: _Held | None = None
+        self._held: Held | None = None
 
     def manifest(self) -> Flow[Manifest]:
         """Return the manifest, asking the server for it if it is not held."""
@@ -113,12 +54,12 @@ class Session:
         """Return one result per text, in order, all from one version of the model."""
         if not texts:
             raise InputError("the batch is empty. Give at least one text.")
-        _check_pairs(_DECODERS[task], texts)
+        _check_pairs(DECODERS[task], texts)
         held = self._held or (yield from self._fetch())
         for _ in range(_VERSION_ATTEMPTS):
             _check_task(held.manifest, task, self.model)
             try:
-                results = yield from self._attempt(held, _DECODERS[task], texts, truncation)
+                results = yield from self._attempt(held, DECODERS[task], texts, truncation)
                 if results is not None:
                     return results
                 held = yield from self._fetch()
@@ -128,9 +69,7 @@ class Session:
                     raise
         raise ServerError(f"the version of model {self.model!r} changed {_VERSION_ATTEMPTS} times during one call.")
 
-    def _attempt(
-        self, held: _Held, decoder: _Decoder, texts: Sequence[Text], truncation: str
-    ) -> Flow[list[Any] | None]:
+    def _attempt(self, held: Held, decoder: Decoder, texts: Sequence[Text], truncation: str) -> Flow[list[Any] | None]:
         """Answer all texts from the version held; None as soon as another version answers."""
         encodings = held.tokenizer.encode(texts, truncation=truncation)
         results: list[Any] = [None] * len(texts)
@@ -147,13 +86,13 @@ class Session:
                 results[row] = decoder.decode(held, texts[row], encodings[row], values)
         return results
 
-    def _fetch(self) -> Flow[_Held]:
+    def _fetch(self) -> Flow[Held]:
         row = {"row": np.zeros(1, np.int32)}
         answer = yield Call(BUNDLE_INFO, row, ("manifest", "tokenizer"))
         _check_answer(answer, ("manifest", "tokenizer"), 1)
         manifest = Manifest.from_json(_text(answer, "manifest"))
         tokenizer = Tokenizer(_text(answer, "tokenizer"), max_length=manifest.max_length)
-        self._held = _Held(answer.version, manifest, tokenizer, _tags(manifest))
+        self._held = Held(answer.version, manifest, tokenizer, _tags(manifest))
         return self._held
 
 
@@ -176,18 +115,20 @@ def _tags(manifest: Manifest) -> tuple[Tag, ...]:
         raise ManifestError(f"the manifest of {manifest.name!r}: {error}. Upgrade bertbundle.") from error
 
 
-def _check_pairs(decoder: _Decoder, texts: Sequence[Text]) -> None:
-    if not decoder.takes_pairs and any(isinstance(text, tuple) for text in texts):
-        raise TypeError(f"{decoder.method} takes single texts, got a tuple; a batch is a list")
+def _check_pairs(decoder: Decoder, texts: Sequence[Text]) -> None:
+    kinds = {"pair" if isinstance(text, tuple) else "text" for text in texts}
+    wrong = kinds - set(decoder.takes.split(" or "))
+    if wrong:
+        raise TypeError(f"{decoder.method} takes a {decoder.takes} each, got a {wrong.pop()}; a batch is a list")
 
 
 def _check_task(manifest: Manifest, task: str, model: str) -> None:
     if manifest.task == task:
         return
-    known = _DECODERS.get(manifest.task)
+    known = DECODERS.get(manifest.task)
     advice = f"use {known.method}()" if known else "upgrade bertbundle"
     raise InputError(
-        f"model {model!r} does {manifest.task}, {_DECODERS[task].method}() needs a model for {task}: {advice}."
+        f"model {model!r} does {manifest.task}, {DECODERS[task].method}() needs a model for {task}: {advice}."
     )
 
 

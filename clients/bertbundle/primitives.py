@@ -9,7 +9,17 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Arrays", "Classification", "Encoding", "Entity", "InputFeatures", "Prediction", "VersionStatus"]
+__all__ = [
+    "Answer",
+    "Arrays",
+    "Classification",
+    "Encoding",
+    "Entity",
+    "Fill",
+    "InputFeatures",
+    "Prediction",
+    "VersionStatus",
+]
 
 Arrays: TypeAlias = Mapping[str, npt.NDArray[Any]]
 """Named tensors inside a process. Protobufs appear only at the edges."""
@@ -27,6 +37,7 @@ class Encoding:
         tokens: the vocabulary's spelling of each token.
         offsets: ``(start, end)`` in characters of the text as given; ``(0, 0)`` for special tokens.
         word_ids: index of the word a token belongs to, None for special tokens.
+        sequence_ids: 0 for tokens of the first text, 1 for those of the second, None for special tokens.
     """
 
     ids: tuple[int, ...]
@@ -34,6 +45,7 @@ class Encoding:
     tokens: tuple[str, ...]
     offsets: tuple[tuple[int, int], ...]
     word_ids: tuple[int | None, ...]
+    sequence_ids: tuple[int | None, ...]
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -120,6 +132,50 @@ class Classification:
     score: float
     labels: tuple[str, ...]
     scores: Mapping[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as a dict that ``json.dumps`` takes."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer to a question, a span of its context: ``context[start:end] == answer.text``.
+
+    Attributes:
+        text: the span, cut from the context as given.
+        start, end: character offsets into the context as given.
+        score: probability of its first token as the start times that of its last as the end, in [0, 1].
+    """
+
+    text: str
+    start: int
+    end: int
+    score: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as a dict that ``json.dumps`` takes."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """A token offered for a mask.
+
+    Attributes:
+        token: the token as text.
+        token_id: its vocabulary index.
+        text: the text as given with the token in the mask's place; other masks stay.
+        start, end: character offsets of the mask in the text as given.
+        score: probability of the token at the mask, in [0, 1].
+    """
+
+    token: str
+    token_id: int
+    text: str
+    start: int
+    end: int
+    score: float
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as a dict that ``json.dumps`` takes."""

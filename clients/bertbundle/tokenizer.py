@@ -70,10 +70,19 @@ class Tokenizer:
                 f"text {index} has {len(encoding)} tokens, this model takes at most {self.max_length}: "
                 f"{_excerpt(text)}. Split it, or pass truncation='truncate' to answer from its beginning only."
             )
-        pairs = zip(encoding.type_ids, encoding.word_ids, strict=True)
-        sides_kept = {side for side, word in pairs if word is not None}
+        sides_kept = {side for side in encoding.sequence_ids if side is not None}
         if len(sides_kept) < (2 if isinstance(text, tuple) else 1):
             raise InputError(f"text {index} holds nothing the tokenizer keeps: {_excerpt(text)}. Leave it out.")
+
+    def decode(self, token_id: int) -> str:
+        """Return a token of the vocabulary as text.
+
+        Raises:
+            InputError: it has no such token.
+        """
+        if not 0 <= token_id < self._full.get_vocab_size():
+            raise InputError(f"no token {token_id}, the vocabulary has {self._full.get_vocab_size()}.")
+        return str(self._full.decode([token_id], skip_special_tokens=False))
 
 
 def _check_text(text: object, index: int) -> None:
@@ -109,6 +118,7 @@ def _encoding(encoding: tokenizers.Encoding) -> Encoding:
         tokens=tuple(encoding.tokens),
         offsets=tuple(encoding.offsets),
         word_ids=tuple(encoding.word_ids),
+        sequence_ids=tuple(encoding.sequence_ids),
     )
 
 

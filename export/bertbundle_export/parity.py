@@ -70,6 +70,7 @@ def _cut(encoding: Encoding, length: int) -> Encoding:
         cut(encoding.tokens),
         cut(encoding.offsets),
         cut(encoding.word_ids),
+        cut(encoding.sequence_ids),
     )
 
 

@@ -56,6 +56,7 @@ WORDS = [
     "##a",
     "##b",
     "##c",
+    "[MASK]",
 ]
 VOCABULARY = {word: index for index, word in enumerate(WORDS)}
 LABELS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
@@ -75,7 +76,7 @@ def make_tokenizer(vocabulary: Mapping[str, int] = VOCABULARY, *, lowercase: boo
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",
         special_tokens=[(word, vocabulary[word]) for word in ("[CLS]", "[SEP]")],
     )
-    tokenizer.add_special_tokens(["[PAD]", "[UNK]", "[CLS]", "[SEP]"])
+    tokenizer.add_special_tokens([word for word in vocabulary if word.startswith("[")])
     return tokenizer
 
 
@@ -102,6 +103,8 @@ def make_manifest(task: str = "token-classification", **changes: Any) -> Manifes
         label_scheme="BIO" if ner else "none",
         label_decoding="argmax" if ner else "none",
         tokenizer_lowercase=True,
+        mask_token="[MASK]" if task == "fill-mask" else "",
+        top_k=TOP_K if task == "fill-mask" else 0,
     )
     return replace(manifest, **changes)
 
@@ -122,6 +125,30 @@ def _scores(inputs: Arrays) -> Any:
 def _sentence_embedding(inputs: Arrays) -> Any:
     """First word's id and number of tokens."""
     return np.stack([inputs["input_ids"][:, 1], inputs["attention_mask"].sum(1)], axis=1).astype(np.float32)
+
+
+def _start_logits(inputs: Arrays) -> Any:
+    """The first of the words "berlin" and "today" begins an answer."""
+    return np.where(np.isin(inputs["input_ids"], (WORDS.index("ber"), WORDS.index("today"))), 9, 0).astype(np.float32)
+
+
+def _end_logits(inputs: Arrays) -> Any:
+    """The first of the words "berlin" and "today" ends an answer."""
+    return np.where(np.isin(inputs["input_ids"], (WORDS.index("##lin"), WORDS.index("today"))), 9, 0).astype(np.float32)
+
+
+TOP_K = 2
+
+
+def _token_ids(inputs: Arrays) -> Any:
+    """At each place the first two words of the vocabulary that are no special tokens, "wang" the likelier."""
+    return np.broadcast_to(
+        np.array([WORDS.index("wang"), WORDS.index("lives")], np.int32), (*inputs["input_ids"].shape, 2)
+    )
+
+
+def _token_scores(inputs: Arrays) -> Any:
+    return np.broadcast_to(np.array([0.75, 0.25], np.float32), (*inputs["input_ids"].shape, 2))
 
 
 @dataclass(frozen=True)
@@ -148,6 +175,11 @@ class Model:
                 "label_scores": _label_scores,
                 "scores": _scores,
                 "sentence_embedding": _sentence_embedding,
+                "value": lambda arrays: arrays["input_ids"][:, 1].astype(np.float32),
+                "start_logits": _start_logits,
+                "end_logits": _end_logits,
+                "token_ids": _token_ids,
+                "token_scores": _token_scores,
             }
         else:
             raise SignatureNotFound(f'Serving signature key "{signature}" not found.', code="FAILED_PRECONDITION")

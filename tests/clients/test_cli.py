@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bertbundle import cli
+from bertbundle import show
 from bertbundle.cli import main
 from bertbundle.primitives import Classification, Entity
 
@@ -171,7 +171,7 @@ def test_wide_characters_align() -> None:
     """Columns begin at the same place of a terminal, whatever the width of what is before them."""
     texts = ["ascii", "北京大学", "ｆｕｌｌ", "e\u0301e\u0301", "😀"]
     entity = Entity("X", "x", 0, 1, 1.0)
-    head, *rows = cli._entity_table(texts, [[entity]] * len(texts))
+    head, *rows = show._entity_table(texts, [[entity]] * len(texts))
     columns = {_width_of(row[: row.index(" X ")]) for row in rows}
     assert columns == {head.index("label") - 1}
 
@@ -188,12 +188,12 @@ def test_wide_characters_align() -> None:
 )
 def test_width(text: str, width: int) -> None:
     """A character takes two columns if it is wide and none if it is a mark upon another."""
-    assert cli._width(text) == width
+    assert show._width(text) == width
 
 
 def test_control_characters_do_nothing() -> None:
     """A text with an escape sequence or a line break moves neither the cursor nor the table."""
-    lines = list(cli._class_table(["a\x1b[2J\nb\tc"], [Classification("x", 1.0, ("x",), {"x": 1.0})]))
+    lines = list(show._class_table(["a\x1b[2J\nb\tc"], [Classification("x", 1.0, ("x",), {"x": 1.0})]))
     assert lines[1] == "a [2J b c  *  x      1.0000"
 
 
@@ -247,7 +247,7 @@ def test_wrong_model(fail: Run, serve: Callable[..., str]) -> None:
         pytest.param(["a " * 11], "text 0 has 13 tokens", id="too-long"),
         pytest.param(["a\nb\udcff"], "text 0 is not valid Unicode", id="not-unicode"),
         pytest.param(["\u200b"], "text 0 holds nothing the tokenizer keeps: '\\u200b'", id="nothing-left"),
-        pytest.param(["wang", "--pair", "in"], "--pair is for text-classification", id="pair"),
+        pytest.param(["wang", "--pair", "in"], "which takes single texts: leave --pair out", id="pair"),
         pytest.param(["wang", "--ca", "none.pem"], "--ca none.pem cannot be read: No such file", id="ca-missing"),
         pytest.param(["wang", "--ca", "."], "--ca . cannot be read: Is a directory", id="ca-directory"),
         pytest.param(["wang", "--ca", __file__], "is not usable: root_certificates hold no PEM", id="ca-not-pem"),

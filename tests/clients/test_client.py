@@ -385,7 +385,7 @@ def test_a_tuple_where_no_pair_is_taken(fakes: Fakes, task: str, method: str, ba
     """A tuple meant as a batch is not silently read as one pair."""
     pair: Any = ("wang", "berlin")
     transport = fakes.FakeTransport(fakes.Model(fakes.make_manifest(task)))
-    with pytest.raises(TypeError, match=f"{method} takes single texts, got a tuple"):
+    with pytest.raises(TypeError, match=f"{method} takes a text each, got a pair"):
         getattr(connect(transport), method)([pair] if batch else pair)
     assert transport.calls == []
 

@@ -23,7 +23,7 @@ def encoding_of(words: list[list[str]]) -> tuple[str, Encoding]:
             text += token
     rows.append(("[SEP]", (0, 0), None))
     zeros = (0,) * len(rows)
-    columns: tuple[Any, ...] = tuple(zip(*rows, strict=True))
+    columns: tuple[Any, ...] = (*zip(*rows, strict=True), zeros)
     return text, Encoding(zeros, zeros, *columns)
 
 
@@ -169,7 +169,7 @@ def test_pieces_of_one_character() -> None:
 
     A tokenizer that decomposes Hangul gives each letter of a syllable the syllable's offsets.
     """
-    encoding = Encoding((0,) * 3, (0,) * 3, ("ㅎ", "##ㅏ", "##ㄴ"), ((0, 1),) * 3, (0,) * 3)
+    encoding = Encoding((0,) * 3, (0,) * 3, ("ㅎ", "##ㅏ", "##ㄴ"), ((0, 1),) * 3, (0,) * 3, (0,) * 3)
     entities = decode_entities("한", encoding, [1, 1, 0], [0.5, 0.7, 1.0], tags=TAGS)
     assert [(entity.text, entity.start, entity.end, entity.score) for entity in entities] == [("한", 0, 1, 0.5)]
 

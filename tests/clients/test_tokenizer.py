@@ -245,8 +245,8 @@ INPUTS = (
 def test_pack() -> None:
     """Rows are filled with each input's own pad value; the mask is 1 exactly where tokens are."""
     encodings = [
-        Encoding((2, 5, 3), (0, 0, 0), ("", "", ""), ((0, 0),) * 3, (None, 0, None)),
-        Encoding((2, 3), (0, 1), ("", ""), ((0, 0),) * 2, (None, None)),
+        Encoding((2, 5, 3), (0, 0, 0), ("", "", ""), ((0, 0),) * 3, (None, 0, None), (None, 0, None)),
+        Encoding((2, 3), (0, 1), ("", ""), ((0, 0),) * 2, (None, None), (None, None)),
     ]
     features = pack(encodings, "length_4", length=4, inputs=INPUTS)
     assert features.signature == "length_4"

@@ -1,0 +1,156 @@
+"""How answers look in a terminal: one row per task, as JSON and as a table."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bertbundle.client import Client
+from bertbundle.primitives import Answer, Classification, Entity, Fill
+from bertbundle.tokenizer import Text
+
+__all__ = ["SHOWN", "Shown", "table"]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """How one task is asked and shown.
+
+    Attributes:
+        ask: ask a client for a list of texts; takes the truncation, too.
+        fields: one result as what `json.dumps` takes, by name.
+        table: the lines of a table of texts and results.
+    """
+
+    ask: Callable[[Client, list[Any], str], Any]
+    fields: Callable[[Any], Mapping[str, Any]]
+    table: Callable[[Sequence[str], Sequence[Any]], Iterable[str]]
+
+
+def _entity_table(texts: Sequence[str], results: Sequence[list[Entity]]) -> Iterable[str]:
+    rows = [
+        (
+            text if index == 0 else "",
+            entity.label,
+            entity.text,
+            f"{entity.score:.4f}",
+            str(entity.start),
+            str(entity.end),
+        )
+        for text, entities in zip(texts, results, strict=True)
+        for index, entity in enumerate(entities or [Entity("-", "(none)", 0, 0, 0.0)])
+    ]
+    return table(("text", "label", "entity", "score", "start", "end"), rows)
+
+
+def _class_table(texts: Sequence[str], results: Sequence[Classification]) -> Iterable[str]:
+    rows = [
+        (text if index == 0 else "", "*" if label in result.labels else "", label, f"{score:.4f}")
+        for text, result in zip(texts, results, strict=True)
+        for index, (label, score) in enumerate(list(result.scores.items())[: max(5, len(result.labels))])
+    ]
+    return table(("text", "", "label", "score"), rows)
+
+
+def _similarity_table(texts: Sequence[str], results: Any) -> Iterable[str]:
+    results = np.stack(results)
+    norms = np.linalg.norm(results, axis=1, keepdims=True)
+    unit = results / np.maximum(norms, 1e-12)
+    cosines = unit @ unit.T
+    heads = ("", "text", "dimensions", *(f"cosine {index}" for index in range(len(texts))))
+    rows = [
+        (str(index), text, str(results.shape[1]), *(f"{value:.4f}" for value in cosines[index]))
+        for index, text in enumerate(texts)
+    ]
+    return table(heads, rows)
+
+
+def _value_table(texts: Sequence[str], results: Sequence[float]) -> Iterable[str]:
+    return table(("text", "value"), [(text, f"{value:.4f}") for text, value in zip(texts, results, strict=True)])
+
+
+def _answer_table(texts: Sequence[str], results: Sequence[Answer]) -> Iterable[str]:
+    rows = [
+        (text, answer.text, f"{answer.score:.4f}", str(answer.start), str(answer.end))
+        for text, answer in zip(texts, results, strict=True)
+    ]
+    return table(("question", "answer", "score", "start", "end"), rows)
+
+
+def _fill_table(texts: Sequence[str], results: Sequence[list[list[Fill]]]) -> Iterable[str]:
+    rows = [
+        (fill.text if index == 0 else "", str(fill.start), fill.token, f"{fill.score:.4f}")
+        for text, masks in zip(texts, results, strict=True)
+        for fills in masks or [[Fill("(no mask)", 0, text, 0, 0, 0.0)]]
+        for index, fill in enumerate(fills[:5])
+    ]
+    return table(("text", "start", "token", "score"), rows)
+
+
+def _ask_answer(client: Client, pairs: list[Text], truncation: str) -> list[Answer]:
+    questions, contexts = zip(*pairs, strict=True)
+    return client.answer(list(questions), list(contexts), truncation=truncation)
+
+
+SHOWN: Mapping[str, Shown] = {
+    "token-classification": Shown(
+        lambda client, texts, cut: client.entities(texts, truncation=cut),
+        lambda entities: {"entities": [entity.to_dict() for entity in entities]},
+        _entity_table,
+    ),
+    "text-classification": Shown(
+        lambda client, texts, cut: client.classify(texts, truncation=cut),
+        lambda classification: classification.to_dict(),
+        _class_table,
+    ),
+    "regression": Shown(
+        lambda client, texts, cut: client.regress(texts, truncation=cut), lambda value: {"value": value}, _value_table
+    ),
+    "feature-extraction": Shown(
+        lambda client, texts, cut: client.embed(texts, truncation=cut),
+        lambda vector: {"embedding": [round(float(value), 7) for value in vector]},
+        _similarity_table,
+    ),
+    "question-answering": Shown(_ask_answer, lambda answer: {"answer": answer.to_dict()}, _answer_table),
+    "fill-mask": Shown(
+        lambda client, texts, cut: client.fill_mask(texts, truncation=cut),
+        lambda masks: {"masks": [[fill.to_dict() for fill in fills] for fills in masks]},
+        _fill_table,
+    ),
+}
+"""Every task by its name in the manifest."""
+
+
+# ---- a table in a terminal
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Align columns by the width that a terminal gives each character."""
+    cells = [[_printable(cell) for cell in row] for row in ([heads] if any(heads) else [])] + [
+        [_printable(cell) for cell in row] for row in rows
+    ]
+    widths = [max((_width(row[column]) for row in cells), default=0) for column in range(len(heads))]
+    return ["  ".join(_pad(cell, width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+
+
+def _printable(text: str) -> str:
+    """Keep control characters of a text from moving the terminal's cursor."""
+    return "".join(char if char.isprintable() else " " for char in text)
+
+
+def _width(text: str) -> int:
+    return sum(_char_width(char) for char in text)
+
+
+def _char_width(char: str) -> int:
+    if unicodedata.category(char) in ("Mn", "Me"):  # marks upon the character before
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
+
+
+def _pad(cell: str, width: int) -> str:
+    return cell + " " * (width - _width(cell))

@@ -1,0 +1,41 @@
+"""Find out the format of a checkpoint, and describe it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bertbundle.errors import CheckpointError
+from bertbundle_export.checkpoints.base import CheckpointFormat, Description, LoadOptions
+from bertbundle_export.checkpoints.formats import FORMATS
+
+__all__ = ["describe_checkpoint", "find_format"]
+
+
+def find_format(path: Path, name: str | None = None) -> CheckpointFormat:
+    """Return the format of the checkpoint at a path, or the one of a given name.
+
+    Raises:
+        CheckpointError: no such name, or no checkpoint we can read: says what is there.
+    """
+    if name is not None:
+        if name not in FORMATS:
+            raise CheckpointError(f"unknown format {name!r}, expected one of {', '.join(FORMATS)}.")
+        return FORMATS[name]
+    for checkpoint_format in FORMATS.values():
+        if checkpoint_format.detect(path):
+            return checkpoint_format
+    found = ", ".join(sorted(item.name for item in path.iterdir())[:8]) if path.is_dir() else "a file"
+    expected = "; ".join(f"{item.name}: {item.expected}" for item in FORMATS.values())
+    raise CheckpointError(
+        f"{path} is not a checkpoint that can be read: found {found or 'an empty directory'}, expected one of: "
+        f"{expected}."
+    )
+
+
+def describe_checkpoint(path: Path, options: LoadOptions) -> Description:
+    """Say what the checkpoint at a path is, without reading its weights.
+
+    Raises:
+        CheckpointError: it cannot be read, or does not hold together.
+    """
+    return find_format(path, options.format).describe(path, options)
