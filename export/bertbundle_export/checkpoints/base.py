@@ -69,6 +69,8 @@ class Description:
         tokenizer: directory or vocab.txt of its tokenizer; None if it has none.
         lowercase: whether the tokenizer lower-cases, where the checkpoint says so outside the tokenizer's files.
         pooling, normalize: how sentence-transformers made its sentence embeddings, if it did.
+        model_class: ``module:name`` of what makes the model, where no class of transformers does.
+        init_args: its arguments.
     """
 
     format: str
@@ -80,6 +82,8 @@ class Description:
     lowercase: bool | None = None
     pooling: str | None = None
     normalize: bool = False
+    model_class: str | None = None
+    init_args: Mapping[str, Any] = field(default_factory=dict)
 
 
 class CheckpointFormat(Protocol):

@@ -105,13 +105,15 @@ def _visit(path: Path, take: Callable[[Any], Any]) -> tuple[_Found, str | None]:
 
     try:
         with h5py.File(path) as file:
-            root = file["model_weights"] if "model_weights" in file else file
+            root = file.get("model_weights", file)
             stored = file.attrs.get("model_config")
             datasets = list(_datasets(root))
             found = {_split(name): take(item) for name, item in datasets}
         return found, stored.decode() if isinstance(stored, bytes) else stored
     except _DAMAGE as error:
-        raise CheckpointError(f"{path} cannot be read as h5, it is cut off or damaged: {error}. Fetch it again.") from error
+        raise CheckpointError(
+            f"{path} cannot be read as h5, it is cut off or damaged: {error}. Fetch it again."
+        ) from error
 
 
 def _datasets(root: Any) -> Iterator[tuple[str, Any]]:
@@ -164,7 +166,7 @@ def parse_layers(stored: str | None, path: Path) -> dict[str, Layer]:
 
 def _layer(item: Mapping[str, Any]) -> Layer:
     calls = list(_calls(item.get("inbound_nodes", [])))
-    arguments = next((call[3] for call in calls if len(call) > 3), {})
+    arguments: Mapping[str, Any] = next((call[3] for call in calls if len(call) > 3), {})
     return Layer(
         kind=str(item["class_name"]).rpartition(">")[2],
         config=item["config"],

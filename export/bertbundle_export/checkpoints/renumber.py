@@ -24,14 +24,14 @@ def renumber(names: Iterable[str]) -> dict[str, str]:
     siblings: dict[tuple[str, ...], set[int]] = defaultdict(set)
     for parts in split.values():
         for depth in range(len(parts) - 1):
-            stem, number = _number(parts[depth])
-            siblings[(*parts[:depth], stem)].add(number)
+            key, number = _number(parts, depth)
+            siblings[key].add(number)
     ranks = {key: {number: rank for rank, number in enumerate(sorted(found))} for key, found in siblings.items()}
 
     def renamed(parts: list[str], depth: int) -> str:
-        stem, number = _number(parts[depth])
-        rank = ranks[(*parts[:depth], stem)][number]
-        return f"{stem}#{rank}" if rank else stem
+        key, number = _number(parts, depth)
+        rank = ranks[key][number]
+        return f"{key[-1]}#{rank}" if rank else key[-1]
 
     return {
         name: ".".join([*(renamed(parts, depth) for depth in range(len(parts) - 1)), parts[-1]])
@@ -39,6 +39,8 @@ def renumber(names: Iterable[str]) -> dict[str, str]:
     }
 
 
-def _number(part: str) -> tuple[str, int]:
-    match = _NUMBERED.fullmatch(part)
-    return (match[1], int(match[2])) if match else (part, 0)
+def _number(parts: list[str], depth: int) -> tuple[tuple[str, ...], int]:
+    """Split a name's part into its path without the number, and the number."""
+    match = _NUMBERED.fullmatch(parts[depth])
+    stem, number = (match[1], int(match[2])) if match else (parts[depth], 0)
+    return (*parts[:depth], stem), number
