@@ -148,11 +148,15 @@ def _build(description: Description, task: Task, labels: Sequence[str], options:
     for key in [key for key in arguments if hasattr(config, key)]:
         setattr(config, key, arguments.pop(key))
     own = options.model_class or description.model_class
-    if own is None:
-        model = getattr(transformers, f"TF{find_encoder(description.config, description.path).stem}{task.head}")(config)
+    if own is not None:
+        return _build_own(own, config, arguments, description)
+    name = f"TF{find_encoder(description.config, description.path).stem}{task.head}"
+    try:
+        model = getattr(transformers, name)(config)
         model.build_in_name_scope()
-        return model
-    return _build_own(own, config, arguments, description)
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise CheckpointError(f"{name} cannot be made from {description.path}: {error}.") from error
+    return model
 
 
 def _build_own(name: str, config: Any, arguments: Mapping[str, Any], description: Description) -> Any:
