@@ -128,7 +128,8 @@ def _fills(held: Held, text: Text, encoding: Encoding, row: Arrays) -> list[list
     ids, scores, size = row["token_ids"], row["token_scores"], held.manifest.top_k
     if ids.shape != scores.shape or ids.ndim != 2 or len(ids) < len(encoding) or ids.shape[1] != size:
         raise ServerError(f"the server answered {list(ids.shape)} for token_ids, expected {size} for each token.")
-    masks = [index for index, token in enumerate(encoding.tokens) if token == held.manifest.mask_token]
+    mask_id = held.tokenizer.token_id(held.manifest.mask_token)
+    masks = [index for index, token_id in enumerate(encoding.ids) if token_id == mask_id]
     return [
         [_fill(held, str(text), encoding.offsets[mask], *pair) for pair in zip(ids[mask], scores[mask], strict=True)]
         for mask in masks
@@ -136,7 +137,8 @@ def _fills(held: Held, text: Text, encoding: Encoding, row: Arrays) -> list[list
 
 
 def _fill(held: Held, text: str, offsets: tuple[int, int], token_id: Any, score: Any) -> Fill:
-    token, (start, end) = held.tokenizer.decode(int(token_id)), offsets
+    start, end = offsets
+    token = held.tokenizer.decode(int(token_id)).strip()  # byte-level tokens hold the space before a word
     return Fill(token, int(token_id), f"{text[:start]}{token}{text[end:]}", start, end, float(score))
 
 

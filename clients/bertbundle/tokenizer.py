@@ -74,6 +74,17 @@ class Tokenizer:
         if len(sides_kept) < (2 if isinstance(text, tuple) else 1):
             raise InputError(f"text {index} holds nothing the tokenizer keeps: {_excerpt(text)}. Leave it out.")
 
+    def token_id(self, token: str) -> int:
+        """Return the id of a token of the vocabulary.
+
+        Raises:
+            ManifestError: it has no such token.
+        """
+        found: int | None = self._full.token_to_id(token)
+        if found is None:
+            raise ManifestError(f"{TOKENIZER_FILE} has no token {token!r}. Export the bundle again.")
+        return found
+
     def decode(self, token_id: int) -> str:
         """Return a token of the vocabulary as text.
 

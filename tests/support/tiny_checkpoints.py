@@ -28,29 +28,50 @@ def write_checkpoint(
     labels: Sequence[str] = LABELS,
     **config: Any,
 ) -> Path:
-    """Write a two-layer BERT with random weights as a Hugging Face directory with tf_model.h5; return its path."""
+    """Write a two-layer model with random weights as a Hugging Face directory with tf_model.h5; return its path."""
     import tf_keras
 
     from bertbundle_export.quiet import transformers
 
     tf_keras.utils.set_random_seed(0)
+    path.mkdir(parents=True, exist_ok=True)
+    model_class = getattr(transformers, f"TF{architecture}")
+    vocab_size, special = (_write_bpe if "Roberta" in architecture else _write_wordpiece)(path)
     settings = {
-        "vocab_size": len(vocabulary()),
+        "vocab_size": vocab_size,
         "hidden_size": 32,
+        "embedding_size": 16,  # of ELECTRA and ALBERT
         "num_hidden_layers": 2,
         "num_attention_heads": 2,
         "intermediate_size": 64,
+        "hidden_dim": 64,  # DistilBERT's name for it
         "max_position_embeddings": 48,
         "initializer_range": 0.5,  # large, so that classes differ clearly
         "id2label": dict(enumerate(labels)),
         "label2id": {label: index for index, label in enumerate(labels)},
+        **special,
     }
-    model = getattr(transformers, f"TF{architecture}")(transformers.BertConfig(**{**settings, **config}))
+    model = model_class(model_class.config_class(**{**settings, **config}))
     model.build_in_name_scope()
     model.save_pretrained(str(path))
     change_config(path, architectures=[architecture])
-    (path / "vocab.txt").write_text("\n".join(vocabulary()) + "\n", encoding="utf-8")
     return path
+
+
+def _write_wordpiece(path: Path) -> tuple[int, dict[str, int]]:
+    (path / "vocab.txt").write_text("\n".join(vocabulary()) + "\n", encoding="utf-8")
+    return len(vocabulary()), {}
+
+
+def _write_bpe(path: Path) -> tuple[int, dict[str, int]]:
+    """Write RoBERTa's kind of tokenizer, trained on the parity texts; return its size, and its special tokens' ids."""
+    from tokenizers import ByteLevelBPETokenizer
+
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    tokenizer = ByteLevelBPETokenizer()
+    tokenizer.train_from_iterator(PARITY_TEXTS, vocab_size=600, special_tokens=special, show_progress=False)
+    tokenizer.save_model(str(path))
+    return tokenizer.get_vocab_size(), {"bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2, "type_vocab_size": 1}
 
 
 def change_config(path: Path, **changes: Any) -> None:

@@ -1,0 +1,212 @@
+"""Every format and encoder with every task that README.md ticks: exported, served, and asked through the client."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bertbundle import Client
+from bertbundle_export import export_bundle
+from local_server import serving
+from tiny_checkpoints import write_checkpoint
+
+pytestmark = pytest.mark.slow
+
+LABELS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
+TEXT, OTHER, MASKED = "Ann is in Rome.", "He is in Paris.", "Ann is {mask} Rome."
+HEADS = {
+    "token-classification": ("ForTokenClassification", LABELS),
+    "text-classification": ("ForSequenceClassification", LABELS),
+    "regression": ("ForSequenceClassification", ("LABEL_0",)),
+    "feature-extraction": ("Model", LABELS),
+    "question-answering": ("ForQuestionAnswering", ("LABEL_0", "LABEL_1")),
+    "fill-mask": ("ForMaskedLM", LABELS),
+}
+Source = Callable[[Path, Path], tuple[Path, dict[str, Any]]]
+
+
+def as_it_is(path: Path, directory: Path) -> tuple[Path, dict[str, Any]]:
+    """Give a Hugging Face directory."""
+    del directory
+    return path, {}
+
+
+# Row of README.md's table: stem of the transformers class, what makes the source of a Hugging Face directory, tasks.
+ROWS: Mapping[str, tuple[str, Source, tuple[str, ...]]] = {
+    "Hugging Face: BERT": ("Bert", as_it_is, tuple(HEADS)),
+    "Hugging Face: DistilBERT": ("DistilBert", as_it_is, tuple(HEADS)),
+    "Hugging Face: RoBERTa": ("Roberta", as_it_is, tuple(HEADS)),
+    "Hugging Face: ELECTRA": ("Electra", as_it_is, tuple(HEADS)),
+    "Hugging Face: ALBERT": ("Albert", as_it_is, tuple(HEADS)),
+}
+CASES = [(row, task) for row, (_, _, tasks) in ROWS.items() for task in tasks]
+
+
+class Matrix:
+    """The sources, their bundles, and one server of them all."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.failed: dict[str, Exception] = {}
+        for row, task in CASES:
+            try:
+                self._export(row, task)
+            except Exception as error:  # noqa: BLE001, PERF203 - raised in the test of its own
+                self.failed[self.name(row, task)] = error
+
+    @staticmethod
+    def name(row: str, task: str) -> str:
+        """Return the model name of a case."""
+        return f"{row}-{task}".replace(": ", "-").replace(" ", "-").lower()
+
+    def checkpoint(self, row: str, task: str) -> Path:
+        """Return the Hugging Face directory of a case, written once."""
+        stem, (head, labels) = ROWS[row][0], HEADS[task]
+        path = self.root / "checkpoints" / f"{stem}{head}{len(labels)}"
+        return path if path.exists() else write_checkpoint(path, f"{stem}{head}", labels=labels)
+
+    def _export(self, row: str, task: str) -> None:
+        name = self.name(row, task)
+        source, options = ROWS[row][1](self.checkpoint(row, task), self.root / "sources" / name)
+        given = {"max_length": 46, "lengths": [], "formats": ["onnx"], "label_decoding": "argmax", **options}
+        export_bundle(source, name=name, output=self.root / "models", **given)
+
+    def config(self) -> Path:
+        """Write the model config file of all bundles."""
+        models = "".join(
+            f'config {{ name: "{path.name}" base_path: "{path}" model_platform: "tensorflow" }}\n'
+            for path in sorted((self.root / "models").iterdir())
+        )
+        file = self.root / "models.config"
+        file.write_text(f"model_config_list {{\n{models}}}\n", encoding="utf-8")
+        return file
+
+
+@pytest.fixture(scope="module")
+def matrix(tmp_path_factory: pytest.TempPathFactory, tensorflow: Any) -> Iterator[tuple[Matrix, str]]:
+    """Export every case and serve them all; gives the matrix and the server's address."""
+    del tensorflow
+    made = Matrix(tmp_path_factory.mktemp("matrix"))
+    with serving(model_config_file=made.config()) as address:
+        yield made, address
+
+
+def source_outputs(path: Path, client: Client, texts: list[Any]) -> tuple[Any, dict[str, Any]]:
+    """Return encodings, and what transformers itself answers to them, loaded by its own means."""
+    from bertbundle.tokenizer import Tokenizer
+    from bertbundle_export.quiet import tf, transformers
+    from bertbundle_export.tokenization import load_tokenizer
+
+    architecture = transformers.AutoConfig.from_pretrained(str(path)).architectures[0]
+    model = getattr(transformers, f"TF{architecture}").from_pretrained(str(path))
+    (encoding,) = Tokenizer(load_tokenizer(path).to_str(), max_length=46).encode(texts)
+    inputs = {"input_ids": tf.constant([encoding.ids]), "attention_mask": tf.ones([1, len(encoding)], tf.int32)}
+    if "token_type_ids" in {spec.name for spec in client.manifest().inputs}:
+        inputs["token_type_ids"] = tf.constant([encoding.type_ids])
+    return encoding, {name: np.asarray(value)[0] for name, value in model(inputs).items()}
+
+
+def softmax(logits: Any) -> Any:
+    """Return the softmax over the last axis."""
+    powers = np.exp(logits - logits.max(-1, keepdims=True))
+    return powers / powers.sum(-1, keepdims=True)
+
+
+# ---- what each task's answer must be, from the source's raw outputs
+
+
+def check_entities(client: Client, path: Path) -> None:
+    """Every token that is not O is in an entity whose score is its probability."""
+    encoding, raw = source_outputs(path, client, [TEXT])
+    labels = raw["logits"].argmax(-1)
+    found = client.entities(TEXT)
+    covered = {
+        position for position, (start, end) in enumerate(encoding.offsets) for e in found if e.start <= start < e.end
+    }
+    real = {position for position, (start, end) in enumerate(encoding.offsets) if start < end}
+    assert covered & real == {position for position in real if LABELS[labels[position]] != "O"}
+    for entity in found:
+        inside = [p for p in real if entity.start <= encoding.offsets[p][0] < entity.end]
+        assert {LABELS[labels[p]][2:] for p in inside} == {entity.label}
+        assert entity.score == pytest.approx(softmax(raw["logits"])[inside].max(-1).mean(), abs=1e-4)
+
+
+def check_classes(client: Client, path: Path) -> None:
+    """A pair's class scores are the softmax of the source's logits."""
+    _, raw = source_outputs(path, client, [(TEXT, OTHER)])
+    scores = client.classify((TEXT, OTHER)).scores
+    np.testing.assert_allclose([scores[label] for label in LABELS], softmax(raw["logits"]), atol=1e-4)
+
+
+def check_value(client: Client, path: Path) -> None:
+    """A pair's value is the source's one logit."""
+    _, raw = source_outputs(path, client, [(TEXT, OTHER)])
+    assert client.regress((TEXT, OTHER)) == pytest.approx(raw["logits"][0], abs=1e-4)
+
+
+def check_embedding(client: Client, path: Path) -> None:
+    """A text's vector is the mean of the source's token vectors."""
+    _, raw = source_outputs(path, client, [TEXT])
+    np.testing.assert_allclose(client.embed(TEXT), raw["last_hidden_state"].mean(0), atol=1e-4)
+
+
+def check_answer(client: Client, path: Path) -> None:
+    """No span of the context has a higher product of probabilities than the one answered."""
+    encoding, raw = source_outputs(path, client, [(TEXT, OTHER)])
+    context = [position for position, side in enumerate(encoding.sequence_ids) if side == 1]
+    starts, ends = softmax(raw["start_logits"][context]), softmax(raw["end_logits"][context])
+    best = max(starts[i] * ends[j] for i in range(len(context)) for j in range(i, min(i + 15, len(context))))
+    answer = client.answer(TEXT, OTHER)
+    assert answer.score == pytest.approx(best, abs=1e-4)
+    assert answer.text == OTHER[answer.start : answer.end]
+
+
+def check_fills(client: Client, path: Path) -> None:
+    """The first token offered for a mask is the source's likeliest."""
+    mask = client.manifest().mask_token
+    text = MASKED.format(mask=mask)
+    encoding, raw = source_outputs(path, client, [text])
+    place = [token.strip() for token in encoding.tokens].index(mask)
+    probabilities = softmax(raw["logits"][place])
+    ((first, *_),) = client.fill_mask(text)
+    assert first.token_id == probabilities.argmax()
+    assert first.score == pytest.approx(probabilities.max(), abs=1e-4)
+
+
+CHECKS: Mapping[str, Callable[[Client, Path], None]] = {
+    "token-classification": check_entities,
+    "text-classification": check_classes,
+    "regression": check_value,
+    "feature-extraction": check_embedding,
+    "question-answering": check_answer,
+    "fill-mask": check_fills,
+}
+
+
+@pytest.mark.parametrize(("row", "task"), CASES, ids=[Matrix.name(*case) for case in CASES])
+def test_answer_through_the_client(matrix: tuple[Matrix, str], row: str, task: str) -> None:
+    """What the client answers is what transformers' own model of the same weights says."""
+    made, address = matrix
+    if made.name(row, task) in made.failed:
+        raise made.failed[made.name(row, task)]
+    with Client(address, made.name(row, task)) as client:
+        assert client.manifest().task == task
+        CHECKS[task](client, made.checkpoint(row, task))
+
+
+def test_readme_ticks_what_is_tested() -> None:
+    """README.md's table of formats and tasks ticks exactly the cases above."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    (head, _, *rows) = [line for line in readme.split("<!-- matrix -->")[1].strip().splitlines() if line]
+    tasks = [cell.strip().replace(" ", "-") for cell in head.strip("|").split("|")[1:]]
+    ticked = {
+        (cells[0].strip(), task)
+        for cells in (line.strip("|").split("|") for line in rows)
+        for task, cell in zip(tasks, cells[1:], strict=True)
+        if "✓" in cell
+    }
+    assert ticked == set(CASES)
