@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from tiny_checkpoints import Weights, vocabulary
+from tiny_checkpoints import Weights, pytorch_weights, vocabulary
 
 CONFIG: Mapping[str, Any] = {
     "vocab_size": len(vocabulary()),
@@ -26,6 +27,9 @@ CONFIG: Mapping[str, Any] = {
     "hidden_act": "gelu",
 }
 """A bert_config.json in Google's terms."""
+
+_PARTS = ("embeddings", "encoder", "pooler")
+_GOOGLE = (*CONFIG, "hidden_dropout_prob", "attention_probs_dropout_prob", "initializer_range")
 
 Naming: TypeAlias = Callable[[str], tuple[str, str]]
 """Gives the layer's group in the file and the variable's name, of PyTorch's name of a weight."""
@@ -140,6 +144,9 @@ _KERAS_BERT_LAYERS = {
     "embeddings.position_embeddings": "Embedding-Position",
     "embeddings.LayerNorm": "Embedding-Norm",
     "pooler.dense": "NSP-Dense",
+    "cls.predictions.transform.dense": "MLM-Dense",
+    "cls.predictions.transform.LayerNorm": "MLM-Norm",
+    "cls.predictions": "MLM-Sim",
 }
 
 
@@ -171,6 +178,58 @@ def bert_for_tf2(layer: str = "bert") -> Naming:
         return layer, f"{layer}/{stem}{part}/{_leaf(name)}"
 
     return naming
+
+
+# ---- a Hugging Face directory in these forms: the file and the load options it needs
+
+
+def as_keras_h5(path: Path, directory: Path) -> tuple[Path, dict[str, Any]]:
+    """Rewrite as the weights of a functional model, or, with the head of pre-training, of transformers' own class."""
+    masked = "BertForMaskedLM" in _config(path)["architectures"]
+    naming = main_layer(scope="tf_bert_for_masked_lm/") if masked else main_layer()
+    return _rewrite(path, directory, naming, "config.json")
+
+
+def as_keras_bert(path: Path, directory: Path) -> tuple[Path, dict[str, Any]]:
+    """Rewrite as the weights of a keras-bert model."""
+    return _rewrite(path, directory, keras_bert, "bert_config.json")
+
+
+def as_bert_for_tf2(path: Path, directory: Path) -> tuple[Path, dict[str, Any]]:
+    """Rewrite as the weights of a model around BertModelLayer, which has no pooler."""
+    return _rewrite(path, directory, bert_for_tf2(), "bert_config.json", without="pooler")
+
+
+def _config(path: Path) -> dict[str, Any]:
+    config: dict[str, Any] = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    return config
+
+
+def _rewrite(
+    path: Path, directory: Path, naming: Naming, config_name: str, *, without: str = "nothing"
+) -> tuple[Path, dict[str, Any]]:
+    """Write the file, and a configuration that says nothing of the head: that is for the load options to do."""
+    config = _config(path)
+    file = directory / "model.h5"
+    write_beside(file, {key: value for key, value in config.items() if key in _GOOGLE}, name=config_name)
+    shutil.copy(path / "vocab.txt", directory / "vocab.txt")
+    weights = {_other_head(name): value for name, value in checkpoint_weights(path).items() if without not in name}
+    return write_h5(file, weights, naming), {}
+
+
+def checkpoint_weights(path: Path) -> Weights:
+    """Return the weights of a Hugging Face directory, as every class of transformers names them: with ``bert.``."""
+    from safetensors.numpy import load_file
+
+    file = path / "model.safetensors"
+    weights = load_file(str(file)) if file.is_file() else pytorch_weights(path)
+    kept = {name: value for name, value in weights.items() if "position_ids" not in name}
+    return {f"bert.{name}" if name.split(".")[0] in _PARTS else name: value for name, value in kept.items()}
+
+
+def _other_head(name: str) -> str:
+    """Call the head as no class of transformers does."""
+    return re.sub(r"^(classifier|qa_outputs)\.", "my_logits.", name)
 
 
 def example_inputs(length: int = 12) -> dict[str, np.ndarray[Any, Any]]:

@@ -15,7 +15,7 @@ from bertbundle_export.checkpoints.assign import assign_weights
 from bertbundle_export.checkpoints.base import Description, LoadOptions
 from bertbundle_export.checkpoints.detect import describe_checkpoint, find_format
 from bertbundle_export.encoders import find_encoder, split_architecture
-from bertbundle_export.model import SourceModel, choose_labels, count_parameters, multi_label
+from bertbundle_export.model import SourceModel, choose_labels, count_parameters, multi_label, taken_inputs
 from bertbundle_export.tasks import POOLINGS, TASKS, Task, check_task
 
 __all__ = ["find_task", "load_checkpoint", "stored_labels"]
@@ -44,7 +44,7 @@ def load_checkpoint(path: Path, name: str, options: LoadOptions) -> SourceModel:
         task=task.name,
         tokenizer=tokenizer,
         source=_source(name, description, model),
-        inputs=find_encoder(description.config, path).inputs(description.config),
+        inputs=taken_inputs(model, find_encoder(description.config, path).inputs(description.config)),
         max_positions=find_encoder(description.config, path).size(description.config, "positions"),
         labels=labels,
         multi_label=multi_label(description.config.get("problem_type"), options.multi_label),
@@ -167,7 +167,9 @@ def _build_own(name: str, config: Any, arguments: Mapping[str, Any], description
     specs = find_encoder(description.config, description.path).inputs(description.config)
     try:
         model = make(config, **arguments)
-        model({spec.name: tf.ones((1, 2), tf.int32) for spec in specs}, training=False)
+        model({spec.name: tf.ones((1, 2), tf.int32) for spec in taken_inputs(model, specs)}, training=False)
+    except CheckpointError:
+        raise
     except Exception as error:
         raise CheckpointError(
             f"{name} cannot be made for {description.path}: {type(error).__name__}: {error}. It is called with the "

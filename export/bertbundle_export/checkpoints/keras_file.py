@@ -132,9 +132,10 @@ def _split(name: str) -> tuple[str, str]:
 
 def _scope(found: Mapping[tuple[str, str], Any]) -> str:
     """Return the name of the subclassed model around all layers: ``model/dense/kernel`` in the group ``dense``."""
-    parts = [(group, name.split("/")) for group, name in found]
-    scopes = {part[0] for group, part in parts if part[0] != group and part[1:2] == [group]}
-    return scopes.pop() if len(scopes) == 1 else ""
+    parts = [(group, name.split("/")) for group, name in found if "/" in name]
+    scopes = {part[0] for group, part in parts if part[0] != group and part[1] == group}
+    around_all = len(scopes) == 1 and all(part[0] in scopes for _, part in parts)
+    return scopes.pop() if around_all else ""
 
 
 def _without_scope(path: Path, found: Mapping[tuple[str, str], Any], scope: str) -> dict[str, Any]:
