@@ -24,6 +24,7 @@ __all__ = [
     "multi_label",
     "raw_outputs",
     "run_source",
+    "taken_inputs",
 ]
 
 _PLACEHOLDER = re.compile(r"LABEL_\d+")
@@ -93,6 +94,24 @@ def choose_labels(labels: Sequence[str], task: Task) -> tuple[str, ...]:
 def multi_label(problem_type: str | None, given: bool | None) -> bool:
     """Return whether classes are independent, as the user or else the model's `problem_type` says."""
     return problem_type == "multi_label_classification" if given is None else given
+
+
+def taken_inputs(model: Any, inputs: tuple[InputSpec, ...]) -> tuple[InputSpec, ...]:
+    """Return those of BERT's inputs that a Keras model takes: a functional one may have no token_type_ids.
+
+    Raises:
+        CheckpointError: a functional model takes others, or no mask.
+    """
+    if not getattr(model, "_is_graph_network", type(model).__name__ == "Functional"):
+        return inputs
+    names = [str(tensor.name).partition(":")[0] for tensor in model.inputs]
+    known = [spec.name for spec in inputs]
+    if not set(names) <= set(known) or not {"input_ids", "attention_mask"} <= set(names):
+        raise CheckpointError(
+            f"the functional model takes {', '.join(names)}; it must take input_ids and attention_mask by these names, "
+            f"and may take {', '.join(known[2:]) or 'nothing else'}. Name its Inputs so."
+        )
+    return tuple(spec for spec in inputs if spec.name in names)
 
 
 def count_parameters(model: Any) -> int:

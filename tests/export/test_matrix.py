@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from bertbundle import Client
 from bertbundle_export import LoadOptions, export_bundle
 from google_checkpoints import tf1_weights, with_pooler, write_hub, write_tf1
+from keras_files import as_bert_for_tf2, as_keras_bert, as_keras_h5
 from local_server import serving
 from tiny_checkpoints import pytorch_weights, vocabulary, write_checkpoint
 
@@ -74,7 +76,22 @@ ROWS: Mapping[str, tuple[str, Source, tuple[str, ...]]] = {
     "TF Hub, called with a list": ("Bert", functools.partial(as_hub, "list"), ("feature-extraction",)),
     "TF Hub, called with a dict": ("Bert", functools.partial(as_hub, "dict"), ("feature-extraction", "fill-mask")),
     "TF1 Hub module": ("Bert", functools.partial(as_hub, "module"), ("feature-extraction", "fill-mask")),
+    "Keras .h5 around TFBertMainLayer": ("Bert", as_keras_h5, tuple(HEADS)),
+    "keras-bert .h5": ("Bert", as_keras_bert, tuple(HEADS)),
+    "bert-for-tf2 .h5": (
+        "Bert",
+        as_bert_for_tf2,
+        ("token-classification", "feature-extraction", "question-answering"),
+    ),
 }
+# Settings of the models of a row: what its package means by gelu is the approximation by tanh.
+SETTINGS: Mapping[str, Mapping[str, Any]] = {
+    "keras-bert .h5": {"hidden_act": "gelu_new"},
+    "bert-for-tf2 .h5": {"hidden_act": "gelu_new"},
+}
+# What must be said of weights that do not say what they are for.
+UNSAID = ("Keras .h5 around TFBertMainLayer", "keras-bert .h5", "bert-for-tf2 .h5")
+_POOLINGS = {"text-classification": "pooler", "regression": "pooler"}
 CASES = [(row, task) for row, (_, _, tasks) in ROWS.items() for task in tasks]
 
 
@@ -93,17 +110,22 @@ class Matrix:
     @staticmethod
     def name(row: str, task: str) -> str:
         """Return the model name of a case."""
-        return f"{row}-{task}".replace(": ", "-").replace(",", "").replace(" ", "-").lower()
+        short = re.sub(r"[:,.]", "", f"{row}-{task}")
+        return short.replace(" ", "-").lower()
 
     def checkpoint(self, row: str, task: str) -> Path:
         """Return the Hugging Face directory of a case, written once."""
         stem, (head, labels) = ROWS[row][0], HEADS[task]
-        path = self.root / "checkpoints" / f"{stem}{head}{len(labels)}"
-        return path if path.exists() else write_checkpoint(path, f"{stem}{head}", labels=labels)
+        settings = SETTINGS.get(row, {})
+        path = self.root / "checkpoints" / f"{stem}{head}{len(labels)}{'-'.join(settings.values())}"
+        return path if path.exists() else write_checkpoint(path, f"{stem}{head}", labels=labels, **settings)
 
     def _export(self, row: str, task: str) -> None:
         name = self.name(row, task)
         source, options = ROWS[row][1](self.checkpoint(row, task), self.root / "sources" / name)
+        if row in UNSAID:
+            labels = LABELS if "classification" in task else None
+            options = {"load": LoadOptions(task=task, labels=labels, pooling=_POOLINGS.get(task)), **options}
         given = {"max_length": 46, "lengths": [], "formats": ["onnx"], "label_decoding": "argmax", **options}
         export_bundle(source, name=name, output=self.root / "models", **given)
 

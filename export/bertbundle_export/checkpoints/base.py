@@ -69,6 +69,8 @@ class Description:
         pooling, normalize: how sentence-transformers made its sentence embeddings, if it did.
         original: runs the checkpoint's own graph, if it comes with one: from BERT's inputs by name to its
             `last_hidden_state` and `pooler_output`. What is built from the weights must agree with it.
+        model_class: ``module:name`` of what makes the model, where no class of transformers does.
+        init_args: its arguments.
     """
 
     format: str
@@ -81,6 +83,8 @@ class Description:
     pooling: str | None = None
     normalize: bool = False
     original: Callable[[Mapping[str, npt.NDArray[Any]]], Mapping[str, npt.NDArray[Any]]] | None = None
+    model_class: str | None = None
+    init_args: Mapping[str, Any] = field(default_factory=dict)
 
 
 class CheckpointFormat(Protocol):
