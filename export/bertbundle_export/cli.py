@@ -29,6 +29,12 @@ from bertbundle_export.tasks import POOLINGS, TASKS
 
 __all__ = ["main"]
 
+_CRF_TABLES = {
+    "transitions": "of a label after another, for example crf.transitions",
+    "start": "of the first label",
+    "end": "of the last label",
+}
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code: 0, or 2 with one message on stderr."""
@@ -76,7 +82,14 @@ def _export_parser() -> argparse.ArgumentParser:
     add("--formats", type=_words, default=FORMATS, metavar="F,F", help="saved_model,onnx (default: both)")
     add("--characters", action="store_true", help="make every character a token, as Chinese taggers are trained")
     add("--label-scheme", metavar="S", help="IO, BIO, BIOES, BMES or BILOU (default: what the labels look like)")
-    add("--label-decoding", choices=DECODINGS, default="auto", help="default: viterbi where labels have a scheme")
+    add(
+        "--label-decoding",
+        choices=DECODINGS,
+        default="auto",
+        help="default: crf, or viterbi where labels have a scheme",
+    )
+    for table, what in _CRF_TABLES.items():
+        add(f"--crf-{table}", metavar="ATTR", help=f"attribute of the model with its CRF's scores {what}")
     add("--word-labels", choices=WORD_LABELS, default="token", help="what labels a word (default: each token itself)")
     _flag(parser, "--multi-label", text="classes are independent (default: what the checkpoint says)")
     add("--pooling", choices=list(POOLINGS), help="sentence embedding (default: what the checkpoint says, else mean)")
@@ -152,6 +165,9 @@ def _export(options: argparse.Namespace, console: Console) -> None:
         characters=options.characters,
         label_scheme=options.label_scheme,
         label_decoding=options.label_decoding,
+        crf_transitions=options.crf_transitions,
+        crf_start=options.crf_start,
+        crf_end=options.crf_end,
         word_labels=options.word_labels,
         top_k=options.top_k,
         texts=_read_texts(options.texts),

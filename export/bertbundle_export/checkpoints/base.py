@@ -33,7 +33,6 @@ class LoadOptions:
         config: a config.json, or the directory of one, for weights that come without.
         model_class: ``module:name`` of the user's own class, or function, that makes the model.
         init_args: its arguments; those that a transformers config knows go to the config.
-        crf_transitions: dotted attribute of the model that holds a CRF's transitions.
         revision: branch, tag or commit of a hub source; None for its main branch.
         allow_pickle: whether PyTorch pickles may be read.
     """
@@ -50,7 +49,6 @@ class LoadOptions:
     config: Path | None = None
     model_class: str | None = None
     init_args: Mapping[str, Any] = field(default_factory=dict)
-    crf_transitions: str | None = None
     revision: str | None = None
     allow_pickle: bool = False
 
