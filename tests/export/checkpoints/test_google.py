@@ -221,6 +221,7 @@ def test_missing_shard(tf1: Write) -> None:
     ("name", "message"),
     [
         pytest.param("bert/encoder/transformer/group_0/inner_group_0/x", "is an ALBERT checkpoint", id="albert"),
+        pytest.param("albert_model/word_embeddings/embeddings", "is an ALBERT checkpoint", id="albert_of_tf_hub"),
         pytest.param("electra/embeddings/x", "is an ELECTRA checkpoint", id="electra"),
         pytest.param("model/transformer/layer_0/x", "is an XLNet checkpoint", id="xlnet"),
         pytest.param("_CHECKPOINTABLE_OBJECT_GRAPH", "is a TensorFlow 2 checkpoint", id="objects"),

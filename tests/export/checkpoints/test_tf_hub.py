@@ -21,7 +21,6 @@ from tiny_checkpoints import pytorch_weights, vocabulary
 pytestmark = pytest.mark.slow
 
 Write = Callable[..., Path]
-STYLES = ("list", "dict", "module")
 HEADS = LoadOptions(init_args={"num_attention_heads": 2})  # of 16: a module does not say, and Google's are of 64
 
 
@@ -30,13 +29,15 @@ def load(path: Path, options: LoadOptions = HEADS) -> SourceModel:
     return load_checkpoint(path, str(path), options)
 
 
-@pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize(
-    ("options", "activation"),
+    ("style", "options", "activation"),
     [
-        pytest.param({}, "gelu", id="gelu"),
-        pytest.param({"approximate": True}, "gelu_new", id="approximate_gelu"),
-        pytest.param({"hidden_act": "relu"}, "relu", id="relu"),
+        pytest.param("list", {}, "gelu", id="list"),
+        pytest.param("dict", {}, "gelu", id="dict"),
+        pytest.param("module", {}, "gelu", id="module"),
+        pytest.param("dict", {"approximate": True}, "gelu_new", id="approximate_gelu"),
+        pytest.param("module", {"approximate": True}, "gelu_new", id="approximate_gelu_of_a_module"),
+        pytest.param("list", {"hidden_act": "relu"}, "relu", id="relu"),
     ],
 )
 def test_sizes_are_those_of_the_weights(

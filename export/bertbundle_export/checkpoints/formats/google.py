@@ -23,7 +23,7 @@ from bertbundle_export.checkpoints.weights import find_weights
 
 __all__ = ["FORMAT"]
 
-_SUFFIX = re.compile(r"\.(index|meta|data-\d{5}-of-\d{5})$")
+_SUFFIX = re.compile(r"(?<=.)\.(index|meta|data-\d{5}-of-\d{5})$")
 
 
 class Google:
