@@ -75,6 +75,7 @@ def lenient_spans(labels: Sequence[str]) -> set[tuple[str, int, int]]:
 def test_constrained_f1(serve: Serve, ner: Path, sentences: list[Sentence], keras_f1: Callable[[str], float]) -> None:
     """The served model with Viterbi decoding scores what the Keras model does, at least 0.92."""
     served = served_f1(serve(ner), "ner", sentences)
+    print(f"ner: F1 {served:.4f}")
     assert round(served, 4) == round(keras_f1("viterbi"), 4)
     assert served >= 0.92
 
@@ -82,6 +83,7 @@ def test_constrained_f1(serve: Serve, ner: Path, sentences: list[Sentence], kera
 def test_argmax_f1(serve: Serve, ner_argmax: Path, sentences: list[Sentence], keras_f1: Callable[[str], float]) -> None:
     """The served model with argmax decoding scores what the Keras model does, at least 0.88."""
     served = served_f1(serve(ner_argmax), "ner_argmax", sentences)
+    print(f"ner_argmax: F1 {served:.4f}")
     assert round(served, 4) == round(keras_f1("argmax"), 4)
     assert served >= 0.88
 

@@ -95,8 +95,7 @@ def test_padding_changes_nothing(ner: ModuleType, tf: Any, head: str) -> None:
     [
         pytest.param("dense", True, 2, id="frozen"),
         pytest.param("dense", False, 2, id="trained"),
-        pytest.param("bilstm", True, 2 + 6, id="bilstm"),
-        pytest.param("crf", True, 2 + 6 + 1, id="crf"),
+        pytest.param("crf", True, 2 + 6 + 1, id="BiLSTM and CRF"),
     ],
 )
 def test_freeze_bert_freezes_bert_and_only_bert(
