@@ -12,7 +12,7 @@ import pytest
 from bertbundle import Client
 from bertbundle_export import export_bundle
 from bertbundle_export.checkpoints import LoadOptions
-from keras_files import as_bert_for_tf2, as_keras_bert, as_keras_h5
+from keras_files import as_archive, as_bert_for_tf2, as_keras_bert, as_keras_h5
 from local_server import serving
 from tiny_checkpoints import write_checkpoint
 
@@ -51,14 +51,16 @@ ROWS: Mapping[str, tuple[str, Source, tuple[str, ...]]] = {
         as_bert_for_tf2,
         ("token-classification", "feature-extraction", "question-answering"),
     ),
+    "keras-hub .keras": ("Bert", as_archive, ("text-classification", "feature-extraction")),
 }
 # Settings of the models of a row: what its package means by gelu is the approximation by tanh.
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "keras-bert .h5": {"hidden_act": "gelu_new"},
     "bert-for-tf2 .h5": {"hidden_act": "gelu_new"},
+    "keras-hub .keras": {"hidden_act": "gelu_new"},
 }
 # What must be said of weights that do not say what they are for.
-UNSAID = ("Keras .h5 around TFBertMainLayer", "keras-bert .h5", "bert-for-tf2 .h5")
+UNSAID = ("Keras .h5 around TFBertMainLayer", "keras-bert .h5", "bert-for-tf2 .h5", "keras-hub .keras")
 _POOLINGS = {"text-classification": "pooler", "regression": "pooler"}
 CASES = [(row, task) for row, (_, _, tasks) in ROWS.items() for task in tasks]
 

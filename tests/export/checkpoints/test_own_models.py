@@ -118,7 +118,7 @@ def test_served(saved: Any, tmp_path: Path) -> None:
     """A functional model of the user's own, without token types, answers through a server as it did in Keras."""
     path, _ = saved("build_no_segments")
     load, text = options("build_no_segments"), "Ann is in Rome."
-    given = {"max_length": 16, "lengths": [], "formats": ["onnx"], "label_decoding": "argmax"}
+    given: dict[str, Any] = {"max_length": 16, "lengths": [], "formats": ["onnx"], "label_decoding": "argmax"}
     made = export_bundle(path, name="own", output=tmp_path, load=load, **given)
     with serving(model_name="own", model_base_path=made.path.parent) as address, Client(address, "own") as client:
         found = client.entities(text)
