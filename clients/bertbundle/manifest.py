@@ -134,7 +134,8 @@ class Manifest:
         tokenizer_lowercase: whether the tokenizer lower-cases.
         labels: label of each class index, in order; empty for tasks without classes.
         label_scheme: BIO, BIOES, BMES or IO (token classification), else "none".
-        label_decoding: how the graph picks `label_ids`: "viterbi" (only sequences the scheme allows) or "argmax".
+        label_decoding: how the graph picks `label_ids`: "crf" (the best sequence by the model's own transitions; a
+            label's score is its marginal probability), "viterbi" (only sequences the scheme allows) or "argmax".
         word_labels: what labels a word: "token" (each token for itself), "first" (a word takes its first token's
             label) or "first-labelled" (its first token's that is not O).
         multi_label: whether classes are independent (sigmoid) or exclude each other (softmax).

@@ -20,9 +20,9 @@ from bertbundle.labels import SCHEMES, detect_scheme, parse_labels
 from bertbundle.manifest import MANIFEST_FILE, TOKENIZER_FILE, Manifest, ParityRow
 from bertbundle.primitives import InputFeatures
 from bertbundle.tokenizer import Tokenizer
-from bertbundle_export import bundle, onnx_model, parity, saved_model, warmup
+from bertbundle_export import bundle, crf_tables, onnx_model, parity, saved_model, warmup
 from bertbundle_export.checkpoints import LoadOptions, load_checkpoint
-from bertbundle_export.checkpoints.hub import resolve_source
+from bertbundle_export.checkpoints.hub import open_source
 from bertbundle_export.live import live_model
 from bertbundle_export.model import SourceModel, run_source
 from bertbundle_export.report import Reporter, SilentReporter
@@ -34,7 +34,7 @@ __all__ = ["ExportOptions", "Exported", "export_bundle"]
 
 FORMATS = ("saved_model", "onnx")
 WORD_LABELS = ("token", "first", "first-labelled")
-DECODINGS = ("auto", "viterbi", "argmax")
+DECODINGS = ("auto", "crf", "viterbi", "argmax")
 DEFAULT_MAX_LENGTH = 128
 _SHORTEST = 16
 # A BIO model on text that it was not trained for leaves out about every other B-; an IOB1 model has next to none.
@@ -52,7 +52,10 @@ class ExportOptions:
         formats: any of "saved_model" and "onnx".
         characters: make every character a token, as Chinese taggers are trained.
         label_scheme: name of a label scheme; None detects it.
-        label_decoding: "viterbi", "argmax", or "auto": Viterbi where labels are BIO, BIOES or BMES.
+        label_decoding: "crf", "viterbi", "argmax", or "auto": the model's CRF if it has one, else Viterbi where labels
+            are BIO, BIOES or BMES.
+        crf_transitions, crf_start, crf_end: dotted attributes of a model that does not return its CRF's scores itself:
+            of a label after another ``[labels, labels]``, of the first label and of the last ``[labels]``.
         word_labels: see `Manifest.word_labels`.
         top_k: tokens that fill-mask offers for each mask.
         texts: texts to prove the export on; None for a set that comes with the package.
@@ -64,6 +67,9 @@ class ExportOptions:
     characters: bool = False
     label_scheme: str | None = None
     label_decoding: str = "auto"
+    crf_transitions: str | None = None
+    crf_start: str | None = None
+    crf_end: str | None = None
     word_labels: str = "token"
     top_k: int = 10
     texts: Sequence[str] | None = None
@@ -135,6 +141,7 @@ def export_bundle(
         model = _load(source, load, tokenizer)
     if chosen.characters:
         model = dataclasses.replace(model, tokenizer=by_character(model.tokenizer))
+    model = crf_tables.with_tables(model, (chosen.crf_transitions, chosen.crf_start, chosen.crf_end))
     job = _Job(name, model, chosen, report)
     with bundle.staging_directory(output) as staging:
         manifest = job.write(staging / "bundle")
@@ -151,7 +158,8 @@ def _load_options(load: LoadOptions, task: str | None, labels: Sequence[str] | N
 
 def _load(source: Any, load: LoadOptions, tokenizer: Any) -> SourceModel:
     if isinstance(source, str | Path):
-        return load_checkpoint(resolve_source(source, revision=load.revision), str(source), load)
+        with open_source(source, revision=load.revision) as path:
+            return load_checkpoint(path, str(source), load)
     return live_model(source, load, tokenizer)
 
 
@@ -205,6 +213,8 @@ class _Job:
         ]
         with self._report.stage("trace the serving function"):
             function = saved_model.trace(self._model, head)
+        if self._options.label_decoding == "auto" and head.label_decoding != "none":
+            crf_tables.check_no_idle_tables(self._model.keras, function, len(head.labels), head.label_decoding)
         manifest = self._manifest(head, saved_model.output_specs(function))
         rows = self._write_formats(directory, function, manifest, cases)
         return self._finish(directory, manifest, features, rows)
@@ -233,15 +243,19 @@ class _Job:
     def _with_decoding(self, head: Head, features: InputFeatures, raw: Mapping[str, npt.NDArray[Any]]) -> Head:
         scheme = self._options.label_scheme or detect_scheme(self._model.labels)
         real = ~np.isin(features.inputs["input_ids"], head.special_ids)
-        decoding = self._decoding(scheme, raw["logits"].argmax(axis=-1), real)
+        decoding = self._decoding(scheme, raw, real)
         return dataclasses.replace(head, label_scheme=scheme, label_decoding=decoding)
 
-    def _decoding(self, scheme: str, label_ids: npt.NDArray[Any], real: npt.NDArray[np.bool_]) -> str:
-        if self._options.label_decoding != "auto":
-            return self._options.label_decoding
+    def _decoding(self, scheme: str, raw: Mapping[str, npt.NDArray[Any]], real: npt.NDArray[np.bool_]) -> str:
+        chosen = self._options.label_decoding
+        if chosen == "crf" or (chosen == "auto" and "transitions" in raw):
+            crf_tables.check_tables(raw, len(self._model.labels))
+            return "crf"
+        if chosen != "auto":
+            return chosen
         if scheme == "IO":
             return "argmax"
-        if _begins_with_inside(self._model.labels, scheme, label_ids, real):
+        if _begins_with_inside(self._model.labels, scheme, raw["logits"].argmax(axis=-1), real):
             self._note(
                 "hardly an entity the model finds begins with B-, as in the older IOB1 scheme: labels are decoded by "
                 "argmax. Pass --label-decoding viterbi if that is wrong."

@@ -13,6 +13,7 @@ from typing import Any
 
 from bertbundle.manifest import BUNDLE_INFO, MANIFEST_FILE, TOKENIZER_FILE, InputSpec, OutputSpec
 from bertbundle_export.model import SourceModel, raw_outputs
+from bertbundle_export.recurrent import convertible_loops
 from bertbundle_export.tasks import TASKS, Head
 
 __all__ = ["output_specs", "save_model", "trace"]
@@ -33,7 +34,8 @@ def trace(model: SourceModel, head: Head) -> Any:
         inputs = {spec.name: value for spec, value in zip(model.inputs, values, strict=True)}
         return graph(raw_outputs(model, inputs), inputs, head)
 
-    return tf.function(encode, input_signature=specs, autograph=False).get_concrete_function()
+    with convertible_loops():
+        return tf.function(encode, input_signature=specs, autograph=False).get_concrete_function()
 
 
 def output_specs(function: Any) -> tuple[OutputSpec, ...]:
@@ -68,7 +70,7 @@ def save_model(
     from bertbundle_export.quiet import tf
 
     module = tf.Module()
-    module.weights = list(model.keras.variables)  # saved by name of the module: not layer by layer, which takes longer
+    module.weights = model.variables  # saved by name of the module: not layer by layer, which takes longer
     module.encode = function
     module.manifest = tf.saved_model.Asset(str(asset_directory / MANIFEST_FILE))
     module.tokenizer = tf.saved_model.Asset(str(asset_directory / TOKENIZER_FILE))

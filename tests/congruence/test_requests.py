@@ -342,7 +342,7 @@ def test_outputs_equal_the_source_model(
     from real_weights import fetch
 
     source = load_checkpoint(fetch("all-MiniLM-L6-v2"), "minilm", LoadOptions())
-    expected = run_source(source.keras, features())
+    expected = run_source(source, features())
     stub = apis.prediction_service_pb2_grpc.PredictionServiceStub(channel)
     answer = stub.Predict(request_for(), timeout=SECONDS)
     for name, value in expected.items():

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import json
+import re
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,11 +14,11 @@ import numpy as np
 import pytest
 
 from bertbundle import Client
-from bertbundle_export import export_bundle
-from bertbundle_export.checkpoints import LoadOptions
+from bertbundle_export import LoadOptions, export_bundle
+from google_checkpoints import tf1_weights, with_pooler, write_hub, write_tf1
 from keras_files import as_archive, as_bert_for_tf2, as_keras_bert, as_keras_h5
 from local_server import serving
-from tiny_checkpoints import write_checkpoint
+from tiny_checkpoints import pytorch_weights, vocabulary, write_checkpoint
 
 pytestmark = pytest.mark.slow
 
@@ -37,6 +41,30 @@ def as_it_is(path: Path, directory: Path) -> tuple[Path, dict[str, Any]]:
     return path, {}
 
 
+def archived(directory: Path, kind: str) -> Path:
+    """Give an archive of a directory, as Google publishes both."""
+    return Path(shutil.make_archive(str(directory), kind, directory))
+
+
+def as_tf1(path: Path, directory: Path) -> tuple[Path, dict[str, Any]]:
+    """Rewrite a Hugging Face directory as Google's checkpoint, which knows neither its task nor its labels."""
+    config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    labels = tuple(config.pop("id2label", {"0": "LABEL_0", "1": "LABEL_1"}).values())
+    (architecture,) = config.pop("architectures")
+    heads = {(head, len(labels)): task for task, (head, labels) in HEADS.items()}
+    task = heads[architecture.removeprefix("Bert"), len(labels)]
+    write_tf1(directory, tf1_weights(pytorch_weights(path)), config, vocabulary())
+    return archived(directory, "zip"), {"task": task, "labels": labels if task.endswith("-classification") else None}
+
+
+def as_hub(style: str, path: Path, directory: Path) -> tuple[Path, dict[str, Any]]:
+    """Rewrite a Hugging Face directory as TF Hub's SavedModel in one style."""
+    config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    write_hub(directory, with_pooler(tf1_weights(pytorch_weights(path))), config, vocabulary(), style=style)
+    task = "fill-mask" if config["architectures"] == ["BertForMaskedLM"] else "feature-extraction"
+    return archived(directory, "gztar"), {"task": task, "load": LoadOptions(init_args={"num_attention_heads": 2})}
+
+
 # Row of README.md's table: stem of the transformers class, what makes the source of a Hugging Face directory, tasks.
 ROWS: Mapping[str, tuple[str, Source, tuple[str, ...]]] = {
     "Hugging Face: BERT": ("Bert", as_it_is, tuple(HEADS)),
@@ -52,6 +80,10 @@ ROWS: Mapping[str, tuple[str, Source, tuple[str, ...]]] = {
         ("token-classification", "feature-extraction", "question-answering"),
     ),
     "keras-hub .keras": ("Bert", as_archive, ("text-classification", "feature-extraction")),
+    "Google TF1 checkpoint": ("Bert", as_tf1, tuple(HEADS)),
+    "TF Hub, called with a list": ("Bert", functools.partial(as_hub, "list"), ("feature-extraction",)),
+    "TF Hub, called with a dict": ("Bert", functools.partial(as_hub, "dict"), ("feature-extraction", "fill-mask")),
+    "TF1 Hub module": ("Bert", functools.partial(as_hub, "module"), ("feature-extraction", "fill-mask")),
 }
 # Settings of the models of a row: what its package means by gelu is the approximation by tanh.
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
@@ -80,7 +112,7 @@ class Matrix:
     @staticmethod
     def name(row: str, task: str) -> str:
         """Return the model name of a case."""
-        return f"{row}-{task}".replace(": ", "-").replace(" ", "-").replace(".", "").lower()
+        return re.sub("[^a-z0-9]+", "-", f"{row}-{task}".lower())
 
     def checkpoint(self, row: str, task: str) -> Path:
         """Return the Hugging Face directory of a case, written once."""

@@ -14,6 +14,7 @@ from bertbundle_export import tokenization
 from bertbundle_export.checkpoints.assign import assign_weights
 from bertbundle_export.checkpoints.base import Description, LoadOptions
 from bertbundle_export.checkpoints.detect import describe_checkpoint, find_format
+from bertbundle_export.checkpoints.original import check_against_original
 from bertbundle_export.encoders import find_encoder, split_architecture
 from bertbundle_export.model import SourceModel, choose_labels, count_parameters, multi_label, taken_inputs
 from bertbundle_export.tasks import POOLINGS, TASKS, Task, check_task
@@ -39,6 +40,7 @@ def load_checkpoint(path: Path, name: str, options: LoadOptions) -> SourceModel:
     weights = find_format(path, description.format).read(description, options)
     where = f"{description.path} ({architecture(description)})"
     missing = assign_weights(model, weights, task, where=where, own=options.model_class is not None)
+    check_against_original(model, description)
     return SourceModel(
         keras=model,
         task=task.name,

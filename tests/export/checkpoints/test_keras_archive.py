@@ -88,7 +88,10 @@ BROKEN: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda path: _rewrite(path, lambda it: it.update(class_name="Functional")),
         "of a Functional, expected",
     ),
-    "vocabulary": (lambda path: (path.parent / "vocab.txt").write_text("[UNK]\n[CLS]\n"), "the tokenizer has 5 tokens, the model"),
+    "vocabulary": (
+        lambda path: (path.parent / "vocab.txt").write_text("[UNK]\n[CLS]\n"),
+        "the tokenizer has 5 tokens, the model",
+    ),
 }
 
 

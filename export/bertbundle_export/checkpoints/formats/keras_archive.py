@@ -146,5 +146,5 @@ def _transposed(pytorch: str, value: npt.NDArray[Any]) -> npt.NDArray[Any]:
     if value.ndim == 1 or "_embeddings" in pytorch:
         return value
     size = value.shape[-1] if ".output." in pytorch else value[0].size
-    dense: npt.NDArray[Any] = value.reshape(-1, size)
-    return dense.T
+    dense: npt.NDArray[Any] = value.reshape(-1, size).T
+    return dense
