@@ -13,7 +13,7 @@ import pytest
 from bertbundle import Client
 from bertbundle_export import export_bundle
 from bertbundle_export.checkpoints import LoadOptions
-from keras_files import as_bert_for_tf2, as_keras_bert, as_keras_h5
+from keras_files import as_archive, as_bert_for_tf2, as_keras_bert, as_keras_h5
 from local_server import serving
 from tiny_checkpoints import change_config
 
@@ -24,6 +24,7 @@ FORMS = {
     "keras-h5": ("gelu", as_keras_h5),
     "keras-bert": ("gelu_new", as_keras_bert),
     "bert-for-tf2": ("gelu_new", as_bert_for_tf2),
+    "keras-v3": ("gelu_new", as_archive),
 }
 
 

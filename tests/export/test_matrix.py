@@ -16,7 +16,7 @@ import pytest
 from bertbundle import Client
 from bertbundle_export import LoadOptions, export_bundle
 from google_checkpoints import tf1_weights, with_pooler, write_hub, write_tf1
-from keras_files import as_bert_for_tf2, as_keras_bert, as_keras_h5
+from keras_files import as_archive, as_bert_for_tf2, as_keras_bert, as_keras_h5
 from local_server import serving
 from tiny_checkpoints import pytorch_weights, vocabulary, write_checkpoint
 
@@ -72,10 +72,6 @@ ROWS: Mapping[str, tuple[str, Source, tuple[str, ...]]] = {
     "Hugging Face: RoBERTa": ("Roberta", as_it_is, tuple(HEADS)),
     "Hugging Face: ELECTRA": ("Electra", as_it_is, tuple(HEADS)),
     "Hugging Face: ALBERT": ("Albert", as_it_is, tuple(HEADS)),
-    "Google TF1 checkpoint": ("Bert", as_tf1, tuple(HEADS)),
-    "TF Hub, called with a list": ("Bert", functools.partial(as_hub, "list"), ("feature-extraction",)),
-    "TF Hub, called with a dict": ("Bert", functools.partial(as_hub, "dict"), ("feature-extraction", "fill-mask")),
-    "TF1 Hub module": ("Bert", functools.partial(as_hub, "module"), ("feature-extraction", "fill-mask")),
     "Keras .h5 around TFBertMainLayer": ("Bert", as_keras_h5, tuple(HEADS)),
     "keras-bert .h5": ("Bert", as_keras_bert, tuple(HEADS)),
     "bert-for-tf2 .h5": (
@@ -83,14 +79,20 @@ ROWS: Mapping[str, tuple[str, Source, tuple[str, ...]]] = {
         as_bert_for_tf2,
         ("token-classification", "feature-extraction", "question-answering"),
     ),
+    "keras-hub .keras": ("Bert", as_archive, ("text-classification", "feature-extraction")),
+    "Google TF1 checkpoint": ("Bert", as_tf1, tuple(HEADS)),
+    "TF Hub, called with a list": ("Bert", functools.partial(as_hub, "list"), ("feature-extraction",)),
+    "TF Hub, called with a dict": ("Bert", functools.partial(as_hub, "dict"), ("feature-extraction", "fill-mask")),
+    "TF1 Hub module": ("Bert", functools.partial(as_hub, "module"), ("feature-extraction", "fill-mask")),
 }
 # Settings of the models of a row: what its package means by gelu is the approximation by tanh.
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "keras-bert .h5": {"hidden_act": "gelu_new"},
     "bert-for-tf2 .h5": {"hidden_act": "gelu_new"},
+    "keras-hub .keras": {"hidden_act": "gelu_new"},
 }
 # What must be said of weights that do not say what they are for.
-UNSAID = ("Keras .h5 around TFBertMainLayer", "keras-bert .h5", "bert-for-tf2 .h5")
+UNSAID = ("Keras .h5 around TFBertMainLayer", "keras-bert .h5", "bert-for-tf2 .h5", "keras-hub .keras")
 _POOLINGS = {"text-classification": "pooler", "regression": "pooler"}
 CASES = [(row, task) for row, (_, _, tasks) in ROWS.items() for task in tasks]
 
@@ -110,8 +112,7 @@ class Matrix:
     @staticmethod
     def name(row: str, task: str) -> str:
         """Return the model name of a case."""
-        short = re.sub(r"[:,.]", "", f"{row}-{task}")
-        return short.replace(" ", "-").lower()
+        return re.sub("[^a-z0-9]+", "-", f"{row}-{task}".lower())
 
     def checkpoint(self, row: str, task: str) -> Path:
         """Return the Hugging Face directory of a case, written once."""

@@ -5,9 +5,11 @@ Source of the names: files that keras-bert 0.89.0, bert-for-tf2 0.14.9 and trans
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shutil
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -178,6 +180,88 @@ def bert_for_tf2(layer: str = "bert") -> Naming:
         return layer, f"{layer}/{stem}{part}/{_leaf(name)}"
 
     return naming
+
+
+# ---- keras-hub
+
+_HUB_LAYERS = {
+    "embeddings.word_embeddings": "reversible_embedding",
+    "embeddings.token_type_embeddings": "embedding",
+    "embeddings.position_embeddings": "position_embedding",
+    "embeddings.LayerNorm": "layer_normalization",
+    "pooler.dense": "dense",
+    "attention.self.query": "_self_attention_layer/query_dense",
+    "attention.self.key": "_self_attention_layer/key_dense",
+    "attention.self.value": "_self_attention_layer/value_dense",
+    "attention.output.dense": "_self_attention_layer/output_dense",
+    "attention.output.LayerNorm": "_self_attention_layer_norm",
+    "intermediate.dense": "_feedforward_intermediate_dense",
+    "output.dense": "_feedforward_output_dense",
+    "output.LayerNorm": "_feedforward_layer_norm",
+}
+
+
+def write_archive(path: Path, weights: Weights, *, config: Mapping[str, Any] = CONFIG, classes: int = 0) -> Path:
+    """Write a .keras archive of keras-hub's BertBackbone, or (`classes`) BertTextClassifier; return its path."""
+    import h5py
+
+    memory = io.BytesIO()
+    with h5py.File(memory, "w") as file:
+        for name, value in weights.items():
+            number, part = _layer_and_rest(name)
+            layer = f"transformer_encoder{f'_{number}' if number else ''}/" if number is not None else ""
+            own = name.startswith("bert.")
+            scope = "layers/bert_backbone/layers/" if own and classes else "layers/"
+            stem = f"{scope}{layer}{_HUB_LAYERS[part] if own else 'dense'}"
+            file[f"{stem}/vars/{int(name.endswith('bias'))}"] = _hub_layout(part, _keras_layout(name, value), config)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("metadata.json", '{"keras_version": "3.15.1"}')
+        archive.writestr("config.json", json.dumps(_hub_config(config, classes)))
+        archive.writestr("model.weights.h5", memory.getvalue())
+    return path
+
+
+def _hub_layout(part: str, value: np.ndarray[Any, Any], config: Mapping[str, Any]) -> np.ndarray[Any, Any]:
+    """Give the projections of attention their axis of heads."""
+    heads = config["num_attention_heads"]
+    if part.startswith("attention.self."):
+        return value.reshape(*value.shape[:-1], heads, -1)
+    return value.reshape(heads, -1, value.shape[-1]) if part == "attention.output.dense" and value.ndim == 2 else value
+
+
+def _hub_config(config: Mapping[str, Any], classes: int) -> dict[str, Any]:
+    settings = {
+        "vocabulary_size": config["vocab_size"],
+        "num_layers": config["num_hidden_layers"],
+        "num_heads": config["num_attention_heads"],
+        "hidden_dim": config["hidden_size"],
+        "intermediate_dim": config["intermediate_size"],
+        "max_sequence_length": config["max_position_embeddings"],
+        "num_segments": config["type_vocab_size"],
+    }
+    backbone = _hub_class("bert_backbone", "BertBackbone", {"name": "bert_backbone", **settings})
+    if not classes:
+        return backbone
+    own = {"backbone": backbone, "preprocessor": None, "num_classes": classes}
+    return _hub_class("bert_text_classifier", "BertTextClassifier", own)
+
+
+def _hub_class(module: str, name: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "module": f"keras_hub.src.models.bert.{module}",
+        "class_name": name,
+        "config": dict(config),
+        "registered_name": f"keras_hub>{name}",
+    }
+
+
+def as_archive(path: Path, directory: Path) -> tuple[Path, dict[str, Any]]:
+    """Rewrite as an archive of keras-hub."""
+    write_beside(directory / "model.keras", name="unused.json")
+    shutil.copy(path / "vocab.txt", directory / "vocab.txt")
+    config, weights = _config(path), checkpoint_weights(path)
+    classes = len(weights["classifier.bias"]) if "classifier.bias" in weights else 0
+    return write_archive(directory / "model.keras", weights, config=config, classes=classes), {}
 
 
 # ---- a Hugging Face directory in these forms: the file and the load options it needs

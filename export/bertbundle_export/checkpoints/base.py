@@ -67,10 +67,10 @@ class Description:
         tokenizer: directory or vocab.txt of its tokenizer; None if it has none.
         lowercase: whether the tokenizer lower-cases, where the checkpoint says so outside the tokenizer's files.
         pooling, normalize: how sentence-transformers made its sentence embeddings, if it did.
-        original: runs the checkpoint's own graph, if it comes with one: from BERT's inputs by name to its
-            `last_hidden_state` and `pooler_output`. What is built from the weights must agree with it.
         model_class: ``module:name`` of what makes the model, where no class of transformers does.
         init_args: its arguments.
+        original: runs the checkpoint's own graph, if it comes with one: from BERT's inputs by name to its
+            `last_hidden_state` and `pooler_output`. What is built from the weights must agree with it.
     """
 
     format: str
@@ -82,9 +82,9 @@ class Description:
     lowercase: bool | None = None
     pooling: str | None = None
     normalize: bool = False
-    original: Callable[[Mapping[str, npt.NDArray[Any]]], Mapping[str, npt.NDArray[Any]]] | None = None
     model_class: str | None = None
     init_args: Mapping[str, Any] = field(default_factory=dict)
+    original: Callable[[Mapping[str, npt.NDArray[Any]]], Mapping[str, npt.NDArray[Any]]] | None = None
 
 
 class CheckpointFormat(Protocol):

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from bertbundle.errors import CheckpointError
 from bertbundle_export.checkpoints.base import StateDict
 
-__all__ = ["KerasFile", "Layer", "Shapes", "describe_h5", "is_h5", "parse_layers", "read_h5"]
+__all__ = ["KerasFile", "Layer", "Shapes", "describe_h5", "is_h5", "parse_layers", "read_datasets", "read_h5"]
 
 Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
 
@@ -99,16 +99,33 @@ def _checked(path: Path, name: str, value: npt.NDArray[Any]) -> npt.NDArray[Any]
 _Found: TypeAlias = dict[tuple[str, str], Any]
 
 
+def read_datasets(source: Any, path: Path) -> StateDict:
+    """Read every variable of an open h5 file by its whole name; floats become float32.
+
+    Args:
+        source: what h5py opens.
+        path: what the message calls it.
+
+    Raises:
+        CheckpointError: not an h5 file, a damaged one, or a variable with values that are no numbers.
+    """
+    found, _ = _open(source, path, np.asarray)
+    return {name: _checked(path, name, value) for name, value in found.items()}
+
+
 def _visit(path: Path, take: Callable[[Any], Any]) -> tuple[_Found, str | None]:
     """Return what is taken of each variable, by its layer's group and its name, and the model_config."""
+    found, stored = _open(path, path, take)
+    return {_split(name): value for name, value in found.items()}, stored
+
+
+def _open(source: Any, path: Path, take: Callable[[Any], Any]) -> tuple[dict[str, Any], str | None]:
     import h5py
 
     try:
-        with h5py.File(path) as file:
-            root = file.get("model_weights", file)
+        with h5py.File(source) as file:
             stored = file.attrs.get("model_config")
-            datasets = list(_datasets(root))
-            found = {_split(name): take(item) for name, item in datasets}
+            found = {name: take(item) for name, item in _datasets(file.get("model_weights", file))}
         return found, stored.decode() if isinstance(stored, bytes) else stored
     except _DAMAGE as error:
         raise CheckpointError(

@@ -21,6 +21,7 @@ from bertbundle_export.checkpoints.keras_file import read_h5
 from bertbundle_export.model import run_source
 from keras_files import (
     CONFIG,
+    Naming,
     bert_for_tf2,
     example_inputs,
     head_weights,
@@ -28,6 +29,7 @@ from keras_files import (
     main_layer,
     random_weights,
     write_beside,
+    write_h5,
 )
 from tiny_checkpoints import LABELS, Weights
 
@@ -44,6 +46,18 @@ TOKENS = [-4.1749153, 1.2428027, -1.2696228, 1.081197, -4.815441, -4.1791515]
 # keras-bert: MaskedGlobalMaxPool1D, and Extract with NSP-Dense, before the Dense layer.
 MAXIMUM = [-4.188512, 1.2104561, -1.2907317, 1.0324062, -4.856285, -4.181407]
 POOLER = [1.6614931, 1.8864949, -2.462849, 5.0868626, 2.1141346, 1.6814643]
+
+
+@pytest.fixture
+def write(tmp_path: Path, tensorflow: Any) -> Write:
+    """Write weights as model.h5 with a bert_config.json and a vocab.txt beside it; gives its path."""
+    del tensorflow
+
+    def write_model(weights: Weights, naming: Naming) -> Path:
+        write_beside(tmp_path / "model.h5", CONFIG)
+        return write_h5(tmp_path / "model.h5", weights, naming)
+
+    return write_model
 
 
 def encoder(*, pooler: bool = True) -> Weights:
