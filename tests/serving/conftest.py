@@ -336,14 +336,22 @@ def apis(tensorflow: Any) -> Any:
     from types import SimpleNamespace
 
     from tensorflow_serving.apis import (
+        classification_pb2,
         get_model_metadata_pb2,
         get_model_status_pb2,
+        inference_pb2,
+        model_management_pb2,
         model_service_pb2_grpc,
         predict_pb2,
         prediction_service_pb2_grpc,
+        regression_pb2,
     )
 
     return SimpleNamespace(
+        classify=classification_pb2,
+        inference=inference_pb2,
+        management=model_management_pb2,
+        regress=regression_pb2,
         metadata=get_model_metadata_pb2,
         status=get_model_status_pb2,
         models=model_service_pb2_grpc,
