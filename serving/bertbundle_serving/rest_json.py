@@ -174,7 +174,7 @@ def _to_float(value: Any, dtype: np.dtype[Any]) -> float:
     if type(value) is int:
         lossless = abs(value) <= 2 ** (np.finfo(dtype).nmant + 1) - 1
     else:
-        lossless = not np.isfinite(value) or abs(value) <= np.finfo(dtype).max
+        lossless = not np.isfinite(value) or abs(value) <= float(np.finfo(dtype).max)
     if not lossless:
         target = "float" if dtype == np.float32 else "double"
         raise _invalid(f"Cannot convert JSON value: {json_text(value)} to {target} without loss of precision.")

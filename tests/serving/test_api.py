@@ -271,8 +271,10 @@ PREDICT_ROWS = [
         "unequal-batch",
         lambda t: changed(t, "input_ids", lambda a: a[:1]),
         INVALID,
-        "Batching Run() input tensors must have equal 0th-dimension size: "
-        "attention_mask has 2, input_ids has 1, token_type_ids has 2",
+        (
+            "Batching Run() input tensors must have equal 0th-dimension size: "
+            "attention_mask has 2, input_ids has 1, token_type_ids has 2"
+        ),
     ),
     (
         "long-name-is-cut",
