@@ -32,6 +32,8 @@ class BatchingParameters:
         max_enqueued_batches: batches that may wait for a signature; a request beyond them is refused.
         num_batch_threads: batches that are computed at a time; None leaves it to the server.
         allowed_batch_sizes: row counts that a batch is padded up to; empty for any.
+        max_execution_tokens: elements of one input that are computed at a time, if `split`; None for any. 1024: a
+            matrix product of as many rows keeps a CPU busy, and nobody waits for a batch of many long rows.
         split: whether a request of more than `max_execution_batch_size` rows is computed in parts.
     """
 
@@ -40,6 +42,7 @@ class BatchingParameters:
     max_enqueued_batches: int = 64
     num_batch_threads: int | None = None
     allowed_batch_sizes: tuple[int, ...] = ()
+    max_execution_tokens: int | None = 1024
     split: bool = True
 
     def __post_init__(self) -> None:
@@ -60,6 +63,16 @@ class BatchingParameters:
         if sizes and sizes[-1] != self.max_execution_batch_size:
             limit = "max_execution_batch_size" if self.split else "max_batch_size"
             raise ValueError(f"Last entry in allowed_batch_sizes must match {limit}; last entry was {sizes[-1]}")
+
+    def room(self, row_size: int) -> int:
+        """Return how many rows of so many elements are computed at a time.
+
+        >>> BatchingParameters().room(row_size=128)
+        8
+        """
+        if self.max_execution_tokens is None or not self.split:
+            return self.max_execution_batch_size
+        return max(1, min(self.max_execution_batch_size, self.max_execution_tokens // max(1, row_size)))
 
     def padded(self, rows: int) -> int:
         """Return the number of rows that so many are padded up to.
@@ -106,7 +119,8 @@ def _from_message(message: proto.BatchingParameters) -> BatchingParameters:
         values["max_execution_batch_size"] = values["max_batch_size"]
     else:
         values.setdefault("max_execution_batch_size", values["max_batch_size"])
-    return BatchingParameters(**values, allowed_batch_sizes=tuple(message.allowed_batch_sizes), split=split)
+    sizes = tuple(message.allowed_batch_sizes)
+    return BatchingParameters(**values, allowed_batch_sizes=sizes, max_execution_tokens=None, split=split)
 
 
 _WRAPPED = ("max_batch_size", "max_execution_batch_size", "max_enqueued_batches", "num_batch_threads")

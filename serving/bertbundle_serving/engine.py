@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import math
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -65,8 +66,8 @@ class _Queue:
         self.tasks = deque(task for task in self.tasks if not task.done.done())
         if not self.tasks:
             return None
-        room, parts, passed = self.parameters.max_execution_batch_size, list[Part](), list[Task]()
-        shapes = self.tasks[0].call.row_shapes
+        parts, passed, shapes = list[Part](), list[Task](), self.tasks[0].call.row_shapes
+        room = self.parameters.room(math.prod(shapes[0]) if shapes else 1)
         for task in self.tasks:
             left = task.rows - task.taken
             fits = left <= room or (self.parameters.split and room > 0)
@@ -77,7 +78,10 @@ class _Queue:
             else:
                 passed.append(task)
         # What is left of a large call goes to the end: a small one never waits for the whole of it.
-        self.tasks = deque([*passed, *(part.task for part in parts if part.stop < part.task.rows)])
+        unfinished = [part.task for part in parts if part.stop < part.task.rows]
+        for task in unfinished:
+            task.arrived = time.perf_counter()
+        self.tasks = deque([*passed, *unfinished])
         batch = Batch(self.key.signature, tuple(parts), 0)
         rows = batch.rows
         return Batch(batch.signature, batch.parts, rows if shapes is None else self.parameters.padded(rows))
@@ -87,7 +91,7 @@ class Engine:
     """Computes batches, as many at a time as it has slots. All methods belong to one event loop.
 
     A call runs at once while a slot is free. Else it waits, and all that wait for the same signature of the same
-    version are computed together when a slot gets free; signatures take turns.
+    version are computed together when a slot gets free; the signature whose first call has waited longest is next.
     """
 
     def __init__(self, slots: int, observer: EngineObserver | None = None, *, batching: bool = True) -> None:
@@ -97,7 +101,7 @@ class Engine:
         # One more thread than slots: it unloads a version, which can take a while.
         self._pool = ThreadPoolExecutor(slots + 1, thread_name_prefix="engine")
         self._queues: dict[tuple[Version, str], _Queue] = {}
-        self._waiting: deque[_Queue] = deque()
+        self._waiting: list[_Queue] = []
         self._busy = 0
 
     def start(self, version: Version, call: Call) -> asyncio.Future[Outputs]:
@@ -143,7 +147,9 @@ class Engine:
 
     def _dispatch(self) -> None:
         while self._busy < self._slots and self._waiting:
-            queue = self._waiting.popleft()
+            # Not in turns: a signature of long rows, whose batches hold few, would always be behind.
+            queue = min(self._waiting, key=lambda waiting: waiting.tasks[0].arrived)
+            self._waiting.remove(queue)
             batch = queue.take()
             if batch is not None:
                 self._launch(queue, batch)

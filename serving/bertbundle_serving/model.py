@@ -14,6 +14,7 @@ from bertbundle.errors import BertBundleError
 from bertbundle_serving.batching import BatchingParameters
 from bertbundle_serving.config import ModelConfig
 from bertbundle_serving.errors import RequestError
+from bertbundle_serving.memory import free_memory
 from bertbundle_serving.runtimes.base import Servable
 from bertbundle_serving.scan import Fingerprint, Scanner, fingerprint
 from bertbundle_serving.version import State, Version, VersionStatus
@@ -175,6 +176,7 @@ class Model:
             self._break(number, seen, error)
             return False
         self._broken.pop(number, None)
+        free_memory()  # what only the load needed: as much as the weights again
         name, ended = self.config.name, lambda: self._end(number)
         self._publish(Version(name, number, servable, ended=ended, batching=batching))
         return True

@@ -251,16 +251,34 @@ def test_full_queue() -> None:
     run(work())
 
 
-def test_signatures_take_turns() -> None:
-    """One signature with much to do does not keep another waiting until it is done."""
+def test_oldest_call_is_next() -> None:
+    """The signature whose call has waited longest is next, and what is left of a large call is at the end."""
 
     async def work() -> None:
-        rig = Rig(max_execution_batch_size=1)
-        busy = [rig.start(index) for index in range(5)]
-        other = rig.start(9, signature="other")
+        rig = Rig(max_execution_batch_size=2)
+        calls = [
+            rig.start(0),
+            rig.start(1, 2, 3),
+            rig.start(4, signature="t"),
+            rig.start(5),
+            rig.start(6, signature="u"),
+        ]
         rig.servable.gate.set()
-        await asyncio.gather(other, *busy)
-        assert [batch[0, 0] for batch in rig.servable.batches].index(9) <= 2
+        await asyncio.gather(*calls)
+        assert [batch[:, 0].tolist() for batch in rig.servable.batches] == [[0], [1, 2], [4], [5, 3], [6]]
+
+    run(work())
+
+
+def test_long_rows_make_small_batches() -> None:
+    """Without a parameters file a batch is limited by its tokens, too."""
+
+    async def work() -> None:
+        rig = Rig()
+        calls = [rig.start(0, width=512), *(rig.start(index, width=512) for index in range(5))]
+        rig.servable.gate.set()
+        await asyncio.gather(*calls)
+        assert rig.servable.rows() == [1, 2, 2, 1]
 
     run(work())
 
