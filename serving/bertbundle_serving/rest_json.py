@@ -93,7 +93,7 @@ def _shape(array: _Array) -> str:
 def _stack(spec: TensorSpec, arrays: Sequence[_Array]) -> _Array:
     stacked: _Array = np.empty((len(arrays), *arrays[0].shape), spec.dtype)
     for index, array in enumerate(arrays):
-        stacked[index] = array
+        stacked[index] = array[()]  # a string itself, not an array around it
     return stacked
 
 

@@ -171,8 +171,8 @@ def test_slow_body_is_given_up(bundles: Any, serve: Serve) -> None:
 
 def test_deadline(bundles: Any, serve: Serve) -> None:
     """A request that takes longer than the deadline gets 504."""
-    bundles.write(1, loops=2000, warmup=b"")
-    server = serve(bundles.base, rest_port=0, rest_seconds=0.05).server
+    bundles.write(1, loops=100, warmup=b"")
+    server = serve(bundles.base, rest_port=0, rest_seconds=0.01).server
     url = f"http://127.0.0.1:{server.rest_port}/v1/models/tiny:predict"
     assert fetch_json(url, {"instances": instances()}) == (504, {"error": "Timed out waiting for notification"})
     time.sleep(0.1)
