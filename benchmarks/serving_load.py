@@ -20,11 +20,10 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 
-from local_server import serving
-
 from bertbundle.manifest import Manifest
 from bertbundle.transport import GrpcTransport
 from bertbundle_serving.runtimes import RuntimeOptions, loader
+from local_server import serving
 
 BATCHES = (1, 1, 1, 2, 4, 8)
 """Rows per request; chosen at random."""

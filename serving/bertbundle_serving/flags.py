@@ -73,6 +73,7 @@ def options_of(flags: argparse.Namespace) -> ServerOptions:
         limits=Limits(flags.grpc_max_threads, flags.max_message_bytes, 8 * flags.max_message_bytes),
         tensor_content=flags.enable_serialization_as_tensor_content,
         health=flags.enable_grpc_healthcheck_service,
+        lame_duck_seconds=flags.lame_duck_seconds,
         log_requests=flags.log_requests,
     )
 
@@ -172,6 +173,12 @@ def _add_network(group: argparse._ArgumentGroup) -> None:
     )
     _add_switch(
         group, "--enable_grpc_healthcheck_service", default=True, text="answer the standard gRPC health service"
+    )
+    group.add_argument(
+        "--lame_duck_seconds",
+        type=_seconds,
+        default=0.0,
+        help="seconds to answer on after SIGTERM, while the health says NOT_SERVING (default: %(default)g)",
     )
     _add_switch(
         group,

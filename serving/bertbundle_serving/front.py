@@ -20,6 +20,7 @@ T = TypeVar("T")
 _logger = logging.getLogger(__name__)
 _requests = logging.getLogger("bertbundle_serving.requests")
 _OTHER = "(other)"
+_LOOK_SECONDS = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,12 @@ class Front:
         self._log_requests = log_requests
         self._calls = 0
         self._bytes = 0
+
+    async def idle(self, seconds: float) -> None:
+        """Wait until nothing is in flight, so many seconds at most."""
+        end = time.monotonic() + seconds
+        while self._calls and time.monotonic() < end:
+            await asyncio.sleep(_LOOK_SECONDS)
 
     async def answer(self, request: Request, work: Coroutine[Any, Any, T], seconds: float | None) -> T:
         """Return what `work` returns, within so many seconds.

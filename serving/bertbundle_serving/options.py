@@ -45,6 +45,7 @@ class ServerOptions:
         limits: what is held at a time.
         tensor_content: whether answers hold ``tensor_content`` instead of the ``*_val`` fields.
         health: whether the gRPC health service is there.
+        lame_duck_seconds: how long the server still answers after its health says NOT_SERVING.
         log_requests: whether each request is a line in the log.
     """
 
@@ -75,6 +76,7 @@ class ServerOptions:
     limits: Limits = field(default_factory=Limits)
     tensor_content: bool = False
     health: bool = True
+    lame_duck_seconds: float = 0.0
     log_requests: bool = False
 
     def __post_init__(self) -> None:

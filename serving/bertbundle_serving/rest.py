@@ -95,7 +95,9 @@ def rest_application(
         routes.append(Route(options.metrics_path, show_metrics, methods=["GET"]))
     every = ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"]
     routes.append(Route("/{path:path}", rest.handle, methods=every))
-    return Starlette(routes=routes)
+    application = Starlette(routes=routes, exception_handlers={404: rest.refuse})
+    application.router.redirect_slashes = False
+    return application
 
 
 def json_response(document: Any, *, status: int = 200, cors: bool = False) -> Response:
@@ -126,6 +128,11 @@ class _Rest:
             return json_response({"error": error.message}, status=_STATUS.get(error.code, 500), cors=cors)
         except ClientDisconnect:
             return Response(status_code=499)  # nobody reads it
+
+    async def refuse(self, http: HttpRequest, error: Exception) -> Response:
+        """Answer a request whose path does not even begin with a slash."""
+        del error
+        return json_response({"error": f"Malformed request: {http.method} {http.scope['path']}"}, status=400)
 
     async def _document(self, http: HttpRequest) -> Any:
         path = http.scope.get("raw_path", b"").decode("latin-1").partition("?")[0]

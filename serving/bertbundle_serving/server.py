@@ -40,6 +40,7 @@ __all__ = ["GRACE_SECONDS", "Server", "ServerOptions", "run"]
 
 _NOT_BATCHED = BatchingParameters(max_execution_batch_size=1)
 _BATCH_SLOTS = 2
+_NOTICE_SECONDS = 0.05
 _SERVICES = ("", PREDICTION_SERVICE, MODEL_SERVICE)
 
 _logger = logging.getLogger(__name__)
@@ -90,11 +91,20 @@ class Server:
         Tells whether a version is still being loaded: that cannot be interrupted.
         """
         await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
+        await asyncio.sleep(self._options.lame_duck_seconds)
         if self._config_watch is not None:
             self._config_watch.cancel()
-        await asyncio.gather(self._grpc.stop(grace), *([self._web.stop(grace)] if self._web else []))
+        await asyncio.gather(self._stop_grpc(grace), *([self._web.stop(grace)] if self._web else []))
         self._engine.close()
         return await asyncio.get_running_loop().run_in_executor(None, self.repository.close, 1.0)
+
+    async def _stop_grpc(self, grace: float) -> None:
+        stopping = asyncio.ensure_future(self._grpc.stop(grace))
+        await asyncio.sleep(_NOTICE_SECONDS)  # who watches the health reads it
+        await self._front.idle(grace)
+        # Streams of the health service end with the server, which must not wait for them.
+        await self._grpc.stop(None)
+        await stopping
 
     def banner(self) -> list[str]:
         """Return the start-up lines: the addresses, then what is served."""

@@ -18,29 +18,21 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow  # imports TensorFlow
 SECONDS = 30
+_SHAPES: dict[str, list[int | None] | None] = {"x": [None, 2], "a": [], "b": None}
 
 
 def save_module(tf: Any, path: Path) -> None:
     """Save a tf.Module of several signatures: numbers, strings, a scalar input, an unknown rank."""
-
-    class Several(tf.Module):  # type: ignore[misc]
-        @tf.function(input_signature=[tf.TensorSpec([None, 2], tf.float32, name="x")])
-        def double(self, x: Any) -> Any:
-            return {"y": x * 2}
-
-        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
-        def upper(self, text: Any) -> Any:
-            return {"upper": tf.strings.upper(text), "raw_bytes": text}
-
-        @tf.function(
-            input_signature=[tf.TensorSpec([], tf.float32, name="a"), tf.TensorSpec(None, tf.float32, name="b")]
-        )
-        def scale(self, a: Any, b: Any) -> Any:
-            return {"scaled": a * b}
-
-    module = Several()
-    signatures = {"serving_default": module.double, "upper": module.upper, "scale": module.scale}
-    tf.saved_model.save(module, str(path), signatures=signatures)
+    specs = {name: tf.TensorSpec(shape, tf.float32, name=name) for name, shape in _SHAPES.items()}
+    text = tf.TensorSpec([None], tf.string, name="text")
+    functions = {
+        "serving_default": tf.function(lambda x: {"y": x * 2}, input_signature=[specs["x"]]),
+        "upper": tf.function(lambda text: {"upper": tf.strings.upper(text), "raw_bytes": text}, input_signature=[text]),
+        "scale": tf.function(lambda a, b: {"scaled": a * b}, input_signature=[specs["a"], specs["b"]]),
+    }
+    module = tf.Module()
+    module.functions = functions
+    tf.saved_model.save(module, str(path), signatures=functions)
     add_default(path)
 
 
@@ -57,7 +49,7 @@ def add_default(path: Path) -> None:
 
 def save_keras(tf: Any, path: Path) -> None:
     """Export a Keras model by its own `export`."""
-    import keras
+    import keras  # type: ignore[import-untyped]
 
     layers = [keras.Input((3,), name="features"), keras.layers.Dense(1, kernel_initializer="ones", use_bias=False)]
     with warnings.catch_warnings():
@@ -206,7 +198,7 @@ def test_multi_inference(apis: Any, address: Address) -> None:
 
 def test_rest_classify_and_regress(url: str) -> None:
     """The REST forms of both, with a context or without."""
-    asked = {"examples": [{"x": 0.25}, {"x": [0.5]}]}
+    asked: dict[str, Any] = {"examples": [{"x": 0.25}, {"x": [0.5]}]}
     rows = [[["yes", 0.25], ["no", 0.75]], [["yes", 0.5], ["no", 0.5]]]
     assert fetch_json(f"{url}/examples:classify", asked) == (200, {"results": rows})
     asked = {"signature_name": "regress", "context": {"x": 0.5}, "examples": [{}]}
@@ -232,7 +224,8 @@ def test_rest_classify_and_regress(url: str) -> None:
         pytest.param(
             "regress",
             {"examples": [{"x": 1.5}]},
-            "Expected regression signature method_name to be tensorflow/serving/regress. Was: tensorflow/serving/classify",
+            "Expected regression signature method_name to be tensorflow/serving/regress. "
+            "Was: tensorflow/serving/classify",
             id="method",
         ),
         pytest.param(

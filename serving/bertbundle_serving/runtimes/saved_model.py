@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -53,6 +54,7 @@ class SavedModelServable:
         """Drop the functions and the variables."""
         self._functions = {}
         self._loaded = None
+        gc.collect()  # TensorFlow's objects refer to each other
 
 
 def _signatures(tf: Any, loaded: Any, directory: Path, *, batch_any: bool) -> dict[str, SignatureSpec]:
