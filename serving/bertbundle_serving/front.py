@@ -72,6 +72,7 @@ class Front:
         self._log_requests = log_requests
         self._calls = 0
         self._bytes = 0
+        self.answered = 0
 
     async def idle(self, seconds: float) -> None:
         """Wait until nothing is in flight, so many seconds at most."""
@@ -99,6 +100,7 @@ class Front:
         finally:
             work.close()  # where it was not awaited
             self._calls -= 1
+            self.answered += 1
             self._bytes -= request.size
             self._tell(request, code, time.perf_counter() - started)
 

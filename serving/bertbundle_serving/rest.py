@@ -35,7 +35,7 @@ from bertbundle_serving.rest_models import metadata_document, status_document
 from bertbundle_serving.rest_parse import json_text, parse_object
 from bertbundle_serving.runtimes.base import SignatureSpec
 
-__all__ = ["RestOptions", "json_response", "rest_application"]
+__all__ = ["RestOptions", "error_response", "json_response", "rest_application"]
 
 _VERSION = r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
 _PREDICTION = re.compile(rf"(?i)/v1/models/(?P<model>[^/:]+){_VERSION}:(?P<method>classify|regress|predict)")
@@ -106,6 +106,11 @@ def json_response(document: Any, *, status: int = 200, cors: bool = False) -> Re
     return Response(body, status, headers=_CORS if cors else None, media_type="application/json")
 
 
+def error_response(error: RequestError, *, cors: bool = False) -> Response:
+    """Return the response that tells an error."""
+    return json_response({"error": error.message}, status=_STATUS.get(error.code, 500), cors=cors)
+
+
 class _Rest:
     def __init__(self, predictor: Predictor, front: Front, options: RestOptions) -> None:
         self._predictor = predictor
@@ -125,7 +130,7 @@ class _Rest:
         try:
             return json_response(await self._document(http), cors=cors)
         except RequestError as error:
-            return json_response({"error": error.message}, status=_STATUS.get(error.code, 500), cors=cors)
+            return error_response(error, cors=cors)
         except ClientDisconnect:
             return Response(status_code=499)  # nobody reads it
 

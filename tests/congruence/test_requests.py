@@ -303,8 +303,10 @@ def test_reload_without_a_list(channel: grpc.Channel, apis: Any) -> None:
         stub.HandleReloadConfigRequest(model_management_pb2.ReloadConfigRequest(), timeout=SECONDS)
     assert (caught.value.code(), caught.value.details()) == (
         grpc.StatusCode.INVALID_ARGUMENT,
-        "ServerModelConfig type not supported by HandleReloadConfigRequest. "
-        "Only ModelConfigList is currently supported",
+        (
+            "ServerModelConfig type not supported by HandleReloadConfigRequest. "
+            "Only ModelConfigList is currently supported"
+        ),
     )
 
 
