@@ -44,7 +44,7 @@ def page(url: str, tmp_path: Path) -> Iterator[Page]:
         pytest.skip("needs a Chromium (Debian: apt install chromium)")
     with open_page(browser, tmp_path / "profile") as opened:
         opened.show(url, width=390, height=844)
-        opened.wait_for("document.readyState === 'complete' && document.querySelectorAll('#models tr').length === 3")
+        opened.wait_for("document.readyState === 'complete' && document.querySelectorAll('#models li').length === 3")
         yield opened
 
 
