@@ -66,6 +66,7 @@ def options_of(flags: argparse.Namespace) -> ServerOptions:
         labels_for_unavailable=flags.allow_version_labels_for_unavailable_models,
         runtime=flags.runtime,
         threads=flags.tensorflow_intra_op_parallelism or None,
+        inter_op_threads=flags.tensorflow_inter_op_parallelism or None,
         warmup=flags.enable_model_warmup,
         batching=_batching(flags),
         batch_any=bool(flags.enable_batching),
@@ -220,6 +221,12 @@ def _add_engine(group: argparse._ArgumentGroup) -> None:
         type=_count,
         default=0,
         help="threads of one computation, ONNX too; 0 takes the cores the process may use (default: %(default)s)",
+    )
+    group.add_argument(
+        "--tensorflow_inter_op_parallelism",
+        type=_count,
+        default=0,
+        help="threads for independent operations, saved_model only; 0 leaves it to TensorFlow (default: %(default)s)",
     )
 
 

@@ -38,6 +38,7 @@ class ServerOptions:
         labels_for_unavailable: whether a label may point to a version that is not available.
         runtime: a name from `runtime_names()`.
         threads: threads of one computation; None takes the cores the process may use.
+        inter_op_threads: TensorFlow's threads for independent operations; None leaves it to TensorFlow.
         warmup: whether to run a version's warmup requests before it is available.
         batching: how requests are computed together; None for not.
         batch_any: whether also those of models that are no bundles.
@@ -69,6 +70,7 @@ class ServerOptions:
     labels_for_unavailable: bool = False
     runtime: str = "auto"
     threads: int | None = None
+    inter_op_threads: int | None = None
     warmup: bool = True
     batching: BatchingParameters | None = field(default_factory=BatchingParameters)
     batch_any: bool = False

@@ -187,7 +187,7 @@ def _slots(options: ServerOptions) -> int:
 
 
 def _repository(options: ServerOptions) -> Repository:
-    runtime_options = RuntimeOptions(threads=options.threads, batch_any=options.batch_any)
+    runtime_options = RuntimeOptions(options.threads, options.inter_op_threads, options.batch_any)
     load_directory = loader(options.runtime, runtime_options)
 
     def load(directory: Path) -> Servable:

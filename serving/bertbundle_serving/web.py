@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -34,7 +35,7 @@ class WebListener:
             self._socket = socket.create_server((host, port), family=family, backlog=1024)
         except OSError as error:
             raise ServeError(
-                f"cannot listen on {host}:{port}: {error.strerror or error}. Stop what uses the port, or give another "
+                f"cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}. Stop what uses the port, or give another "
                 "--rest_api_port (0 means none) or --host."
             ) from error
         self.port = int(self._socket.getsockname()[1])

@@ -85,11 +85,13 @@ class RuntimeOptions:
 
     Attributes:
         threads: threads of one computation; None takes the cores the process may use.
+        inter_op_threads: TensorFlow's own pool for independent operations; None leaves it to TensorFlow.
         batch_any: whether calls of a model that is no bundle may be computed together: nobody promises for it that
             rows do not depend on each other.
     """
 
     threads: int | None = None
+    inter_op_threads: int | None = None
     batch_any: bool = False
 
 

@@ -107,7 +107,7 @@ def _tensor(tf: Any, alias: str, info: Any) -> TensorSpec:
     return TensorSpec(alias, np.dtype(tf.as_dtype(info.dtype).as_numpy_dtype), sizes, info.name)
 
 
-def _tensorflow(threads: int) -> Any:
+def _tensorflow(threads: int, inter_op_threads: int | None) -> Any:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors only; read when TensorFlow is imported
     try:
         import tensorflow as tf
@@ -117,6 +117,7 @@ def _tensorflow(threads: int) -> Any:
         ) from error
     try:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(inter_op_threads or 0)
     except RuntimeError:  # TensorFlow has started its threads already: the first model decided
         _logger.debug("TensorFlow keeps its number of threads")
     return tf
@@ -124,7 +125,7 @@ def _tensorflow(threads: int) -> Any:
 
 def _load(directory: Path, options: RuntimeOptions) -> Servable:
     threads = options.threads or available_cores()
-    tf = _tensorflow(threads)
+    tf = _tensorflow(threads, options.inter_op_threads)
     loaded = tf.saved_model.load(str(directory), tags=[_SERVE])
     if not loaded.signatures:
         raise ServeError(f"the SavedModel in {directory} has no signatures. Save it with signatures=....")
