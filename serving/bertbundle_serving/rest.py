@@ -9,7 +9,7 @@ import asyncio
 import json
 import re
 import zlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
@@ -128,7 +128,7 @@ class _Rest:
         if cors and http.method == "OPTIONS":
             return Response(b"", headers=_CORS)
         try:
-            return json_response(await self._document(http), cors=cors)
+            return json_response(await _unless_gone(http, await self._work(http)), cors=cors)
         except RequestError as error:
             return error_response(error, cors=cors)
         except ClientDisconnect:
@@ -139,7 +139,8 @@ class _Rest:
         del error
         return json_response({"error": f"Malformed request: {http.method} {http.scope['path']}"}, status=400)
 
-    async def _document(self, http: HttpRequest) -> Any:
+    async def _work(self, http: HttpRequest) -> Coroutine[Any, Any, Any]:
+        """Read a request, and return what will answer it."""
         path = http.scope.get("raw_path", b"").decode("latin-1").partition("?")[0]
         pattern = {"POST": _PREDICTION, "GET": _MODEL}.get(http.method)
         match = pattern.fullmatch(path) if pattern else None
@@ -147,13 +148,12 @@ class _Rest:
             raise _invalid(f"Malformed request: {http.method} {path}")
         ref = _model_ref(match)
         if http.method == "GET":
-            return await self._front.answer(
-                Request(ref.name, _api(match), "REST", 0), self._about(ref, match), self._options.seconds
-            )
+            request = Request(ref.name, _api(match), "REST", 0)
+            return self._front.answer(request, self._about(ref, match), self._options.seconds)
         body = await self._body(http)
         method = match["method"].lower()
         request = Request(ref.name, method.capitalize(), "REST", len(body))
-        return await self._front.answer(request, self._answer(method, ref, body), self._options.seconds)
+        return self._front.answer(request, self._answer(method, ref, body), self._options.seconds)
 
     async def _body(self, http: HttpRequest) -> bytes:
         """Read the body, within the deadline and the limit: what is too large is not gathered first."""
@@ -205,6 +205,24 @@ class _Rest:
             return status_document(repository.statuses(ref))
         with repository.use(ref) as version:
             return metadata_document(ref.name, version.number, version.servable.signatures)
+
+
+async def _unless_gone(http: HttpRequest, work: Coroutine[Any, Any, Any]) -> Any:
+    """Return what `work` returns, but stop it when the caller leaves: nobody computes for one who has left."""
+    answer, gone = asyncio.ensure_future(work), asyncio.ensure_future(_gone(http))
+    try:
+        await asyncio.wait({answer, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not answer.done():
+            raise ClientDisconnect
+        return answer.result()
+    finally:
+        answer.cancel()
+        gone.cancel()
+
+
+async def _gone(http: HttpRequest) -> None:
+    while (await http.receive())["type"] != "http.disconnect":
+        pass
 
 
 def _api(match: re.Match[str]) -> str:

@@ -13,6 +13,7 @@ import grpc
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
+from starlette.routing import BaseRoute
 
 from bertbundle.errors import ServeError
 from bertbundle_serving.batching import BatchingParameters, model_parameters
@@ -23,7 +24,6 @@ from bertbundle_serving.front import Front
 from bertbundle_serving.metrics import Metrics
 from bertbundle_serving.model import Loading, Model
 from bertbundle_serving.options import GRACE_SECONDS, ServerOptions, check_base_path
-from bertbundle_serving.page import page_routes
 from bertbundle_serving.predictor import Predictor
 from bertbundle_serving.reflection import descriptor_pool
 from bertbundle_serving.repository import Repository, RepositoryOptions
@@ -154,8 +154,15 @@ class Server:
     def _application(self) -> object:
         options = self._options
         rest = RestOptions(options.rest_seconds, options.cors, options.metrics_path, options.limits.message_bytes)
-        more = page_routes(self.predictor, self._front, options.rest_seconds) if options.page else ()
-        return rest_application(self.predictor, self._front, self.metrics, rest, tuple(more))
+        return rest_application(self.predictor, self._front, self.metrics, rest, self._page())
+
+    def _page(self) -> tuple[BaseRoute, ...]:
+        if not self._options.page:
+            return ()
+        # Not earlier: only the page needs the tokenizer.
+        from bertbundle_serving.page import page_routes
+
+        return tuple(page_routes(self.predictor, self._front, self._options.rest_seconds))
 
     async def _set_health(self, status: int) -> None:
         for service in _SERVICES:

@@ -35,8 +35,8 @@ class WebListener:
             self._socket = socket.create_server((host, port), family=family, backlog=1024)
         except OSError as error:
             raise ServeError(
-                f"cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}. Stop what uses the port, or give another "
-                "--rest_api_port (0 means none) or --host."
+                f"cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}. Stop what uses the port, or give "
+                "another --rest_api_port (0 means none) or --host."
             ) from error
         self.port = int(self._socket.getsockname()[1])
         self._server: _Uvicorn | None = None

@@ -217,7 +217,9 @@ async def _post(application: Any, path: bytes, body: bytes) -> tuple[int, bytes]
     messages = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def receive() -> Any:
-        return messages.pop(0) if messages else {"type": "http.disconnect"}
+        if not messages:
+            await asyncio.Event().wait()  # the caller stays
+        return messages.pop(0)
 
     async def send(message: Any) -> None:
         sent.append(message)

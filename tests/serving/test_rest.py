@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -176,6 +177,35 @@ def test_deadline(bundles: Any, serve: Serve) -> None:
     url = f"http://127.0.0.1:{server.rest_port}/v1/models/tiny:predict"
     assert fetch_json(url, {"instances": instances()}) == (504, {"error": "Timed out waiting for notification"})
     time.sleep(0.1)
+
+
+def test_nobody_computes_for_a_caller_who_left(bundles: Any, serve: Serve) -> None:
+    """A REST request whose caller hangs up while it waits is never computed."""
+    bundles.write(1, loops=400, warmup=b"")
+    server = serve(bundles.base, rest_port=0)
+    url = f"http://127.0.0.1:{server.server.rest_port}/v1/models/tiny:predict"
+    busy = [threading.Thread(target=fetch_json, args=(url, {"instances": instances()})) for _ in range(2)]
+    for thread in busy:
+        thread.start()
+    _wait_for_calls(server, 2)
+    body = json.dumps({"instances": instances(3)}).encode()
+    head = f"POST /v1/models/tiny:predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.server.rest_port or 0)) as caller:
+        caller.sendall(head.encode() + body)
+        _wait_for_calls(server, 3)
+    for thread in busy:
+        thread.join()
+    _wait_for_calls(server, 0)
+    # 2 rows each: the 3 rows were never in a batch.
+    metrics = server.server.metrics.exposition()
+    assert b'bertbundle_batch_rows_sum{model="tiny",signature="serving_default"} 4.0' in metrics
+
+
+def _wait_for_calls(server: Any, number: int) -> None:
+    deadline = time.monotonic() + 20
+    while server.server._front._calls != number:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
 
 
 # ---- values
