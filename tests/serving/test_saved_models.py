@@ -49,7 +49,7 @@ def add_default(path: Path) -> None:
 
 def save_keras(tf: Any, path: Path) -> None:
     """Export a Keras model by its own `export`."""
-    import keras  # type: ignore[import-untyped]
+    import keras
 
     layers = [keras.Input((3,), name="features"), keras.layers.Dense(1, kernel_initializer="ones", use_bias=False)]
     with warnings.catch_warnings():
