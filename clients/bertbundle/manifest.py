@@ -90,7 +90,7 @@ class ParityRow:
     """How one output of one exported format compared with the source model on the parity texts.
 
     Attributes:
-        format: "saved_model" or "onnx".
+        format: "saved_model", "onnx" (onnxruntime's operators) or "onnx_standard" (the standard's alone).
         signature: the signature compared.
         output: output name.
         rows: number of texts compared.
@@ -139,6 +139,7 @@ class Manifest:
         multi_label: whether classes are independent (sigmoid) or exclude each other (softmax).
         pooling: how `sentence_embedding` is made of the token vectors: "mean", "cls" or "none".
         normalized: whether `sentence_embedding` has length 1.
+        precision: of the SavedModel's matrix products: "float32" or "bfloat16".
         source: where the weights came from.
         parity: how each exported format compared with the source model.
         files: every other file of the bundle by its path relative to the bundle.
@@ -162,6 +163,7 @@ class Manifest:
     multi_label: bool = False
     pooling: str = "none"
     normalized: bool = False
+    precision: str = "float32"
     parity: tuple[ParityRow, ...] = ()
     files: Mapping[str, FileInfo] = field(default_factory=dict)
     generator: Mapping[str, str] = field(default_factory=dict)

@@ -19,7 +19,7 @@ from bertbundle.manifest import Manifest
 from bertbundle_export.checkpoints import LoadOptions, find_format
 from bertbundle_export.checkpoints.hub import resolve_source
 from bertbundle_export.exporter import DECODINGS, FORMATS, WORD_LABELS, Exported, export_bundle
-from bertbundle_export.parity import ATOL, MIN_AGREEMENT, RTOL
+from bertbundle_export.precision import PRECISIONS
 from bertbundle_export.report import ConsoleReporter
 from bertbundle_export.tasks import TASKS
 
@@ -67,7 +67,7 @@ def _export_parser() -> argparse.ArgumentParser:
     add("--task", choices=list(TASKS), help="default: what the checkpoint's architecture says")
     add("--max-length", type=int, metavar="N", help="tokens of serving_default (default: 128, or the model's limit)")
     add("--lengths", type=_numbers, metavar="N,N,..", help="lengths of the shorter signatures (default: 16,32,64,...)")
-    add("--precision", choices=["float32"], default="float32", help="(default: %(default)s)")
+    add("--precision", choices=PRECISIONS, default="float32", help="of the SavedModel; auto: what this CPU favours")
     add("--formats", type=_words, default=FORMATS, metavar="F,F", help="saved_model,onnx (default: both)")
     add("--labels", type=_words, metavar="L,L,..", help="label of each class index (default: the checkpoint's)")
     add("--tokenizer", type=Path, metavar="PATH", help="take the tokenizer from this directory or vocab.txt")
@@ -119,6 +119,7 @@ def _export(options: argparse.Namespace, console: Console) -> None:
         max_length=options.max_length,
         lengths=options.lengths,
         formats=options.formats,
+        precision=options.precision,
         characters=options.characters,
         label_scheme=options.label_scheme,
         label_decoding=options.label_decoding,
@@ -167,18 +168,15 @@ def _summary(exported: Exported) -> list[Any]:
 def _sizes(manifest: Manifest) -> dict[str, int]:
     sizes = {"SavedModel": 0, "ONNX": 0, "tokenizer": 0}
     for name, info in manifest.files.items():
-        kind = "ONNX" if name.endswith(".onnx") else "tokenizer" if name == "tokenizer.json" else "SavedModel"
+        kind = "ONNX" if ".onnx" in name else "tokenizer" if name == "tokenizer.json" else "SavedModel"
         sizes[kind] += info.size
     return {kind: size for kind, size in sizes.items() if size}
 
 
 def _parity_table(manifest: Manifest) -> Table:
     """Show the worst of all signatures for each format and output."""
-    table = Table(
-        title=f"compared with the source model on real texts, worst of all lengths\n(allowed: {ATOL:g} + {RTOL:g} of "
-        f"the value, labels agree {MIN_AGREEMENT:.1%})"
-    )
-    for head in ("format", "output", "rows", "max abs difference", "labels agree"):
+    table = Table(title="largest difference from the source model on real texts, and labels that agree")
+    for head in ("format", "output", "rows", "difference", "allowed", "agree"):
         table.add_column(head)
     groups: dict[tuple[str, str], list[Any]] = {}
     for row in manifest.parity:
@@ -186,5 +184,6 @@ def _parity_table(manifest: Manifest) -> Table:
     for (kind, output), rows in groups.items():
         difference = f"{max(row.max_abs for row in rows):.1e}"
         agreement = f"{min(row.agreement for row in rows):.2%}"
-        table.add_row(kind, output, str(sum(row.rows for row in rows)), difference, agreement)
+        allowed = f"{min(row.atol for row in rows):.1e}"
+        table.add_row(kind, output, str(sum(row.rows for row in rows)), difference, allowed, agreement)
     return table

@@ -25,6 +25,7 @@ from bertbundle_export.checkpoints import LoadOptions, load_checkpoint
 from bertbundle_export.checkpoints.hub import resolve_source
 from bertbundle_export.live import live_model
 from bertbundle_export.model import SourceModel, run_source
+from bertbundle_export.precision import choose_precision
 from bertbundle_export.report import Reporter, SilentReporter
 from bertbundle_export.tasks import TASKS, Head, check_outputs
 from bertbundle_export.texts import PARITY_TEXTS
@@ -50,6 +51,8 @@ class ExportOptions:
         max_length: tokens of `serving_default`; None for 128, or the model's own limit if that is less.
         lengths: lengths of the shorter signatures; None for 16, 32, 64, ... below `max_length`.
         formats: any of "saved_model" and "onnx".
+        precision: of the SavedModel's matrix products: "float32", "bfloat16", or "auto" for what this processor
+            favours.
         characters: make every character a token, as Chinese taggers are trained.
         label_scheme: name of a label scheme; None detects it.
         label_decoding: "viterbi", "argmax", or "auto": Viterbi where labels are BIO, BIOES or BMES.
@@ -60,6 +63,7 @@ class ExportOptions:
     max_length: int | None = None
     lengths: Sequence[int] | None = None
     formats: Sequence[str] = FORMATS
+    precision: str = "float32"
     characters: bool = False
     label_scheme: str | None = None
     label_decoding: str = "auto"
@@ -200,9 +204,9 @@ class _Job:
             for batch, answer in zip(features, raw, strict=True)
         ]
         with self._report.stage("trace the serving function"):
-            function = saved_model.trace(self._model, head)
-        manifest = self._manifest(head, saved_model.output_specs(function))
-        rows = self._write_formats(directory, function, manifest, cases)
+            traced = self._trace(head)
+        manifest = self._manifest(head, saved_model.output_specs(traced.function), traced.precision)
+        rows = self._write_formats(directory, traced, manifest, cases, head)
         return self._finish(directory, manifest, features, rows)
 
     def _features(self) -> list[InputFeatures]:
@@ -240,11 +244,25 @@ class _Job:
             return "argmax"
         return "viterbi"
 
+    def _trace(self, head: Head) -> saved_model.Traced:
+        asked = self._options.precision
+        precision, note = choose_precision(asked)
+        if note:
+            self._note(note)
+        traced = saved_model.trace(self._model, head, precision=precision)
+        if traced.precision == precision:
+            return traced
+        problem = "the model has no encoder that could be replaced, so its own runs, in float32"
+        if asked != "auto":
+            raise ExportError(f"precision {precision} cannot be: {problem}. Export with --precision float32.")
+        self._note(f"{problem}.")
+        return traced
+
     def _note(self, text: str) -> None:
         self._notes.append(text)
         self._report.note(text)
 
-    def _manifest(self, head: Head, outputs: Any) -> Manifest:
+    def _manifest(self, head: Head, outputs: Any, precision: str) -> Manifest:
         return Manifest(
             name=self._name,
             task=self._model.task,
@@ -252,6 +270,7 @@ class _Job:
             signatures=self._signatures,
             inputs=self._model.inputs,
             outputs=outputs,
+            precision=precision,
             source=self._model.source,
             tokenizer_lowercase=is_lowercase(self._model.tokenizer),
             labels=head.labels,
@@ -267,7 +286,7 @@ class _Job:
         )
 
     def _write_formats(
-        self, directory: Path, function: Any, manifest: Manifest, cases: Sequence[parity.Case]
+        self, directory: Path, traced: saved_model.Traced, manifest: Manifest, cases: Sequence[parity.Case], head: Head
     ) -> list[ParityRow]:
         directory.mkdir()
         (directory / TOKENIZER_FILE).write_text(self._definition, encoding="utf-8")
@@ -276,18 +295,25 @@ class _Job:
         if "saved_model" in self._options.formats:
             with self._report.stage("write the SavedModel"):
                 saved_model.save_model(
-                    directory, self._model, function, signatures=self._signatures, asset_directory=directory
+                    directory, traced, manifest.inputs, signatures=self._signatures, asset_directory=directory
                 )
             with self._report.stage("compare the SavedModel with the source"):
-                rows += parity.compare(
-                    "saved_model", parity.saved_model_runner(directory), cases, outputs=manifest.outputs
-                )
+                runner, tolerance = parity.saved_model_runner(directory), parity.TOLERANCES[traced.precision]
+                rows += parity.compare("saved_model", runner, cases, outputs=manifest.outputs, tolerance=tolerance)
         if "onnx" in self._options.formats:
-            path = directory / "model.onnx"
             with self._report.stage("convert to ONNX"):
-                onnx_model.save_onnx(path, function, inputs=manifest.inputs, outputs=manifest.outputs)
-            with self._report.stage("compare the ONNX model with the source"):
-                rows += parity.compare("onnx", parity.onnx_runner(path), cases, outputs=manifest.outputs)
+                onnx_model.save_onnx(
+                    directory,
+                    traced,
+                    inputs=manifest.inputs,
+                    outputs=manifest.outputs,
+                    as_is=lambda: saved_model.trace_as_is(self._model, head),
+                )
+            with self._report.stage("compare the ONNX models with the source"):
+                for name, format_name in onnx_model.FORMATS.items():
+                    rows += parity.compare(
+                        format_name, parity.onnx_runner(directory / name), cases, outputs=manifest.outputs
+                    )
         return rows
 
     def _finish(

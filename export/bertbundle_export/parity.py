@@ -15,12 +15,34 @@ from bertbundle.manifest import InputSpec, OutputSpec, ParityRow
 from bertbundle.primitives import Encoding, InputFeatures
 from bertbundle.tokenizer import Tokenizer, pack
 
-__all__ = ["ATOL", "MIN_AGREEMENT", "RTOL", "Case", "compare", "make_features", "onnx_runner", "saved_model_runner"]
+__all__ = ["TOLERANCES", "Case", "Tolerance", "compare", "make_features", "onnx_runner", "saved_model_runner"]
 
-# float32 sums in another order: seen 2e-6 (MiniLM) to 5e-6 (3x128 logits of size 10), with a margin of twenty.
-RTOL, ATOL = 1e-4, 1e-4
-# Where two label sequences score nearly alike, rounding decides between them: one token in a thousand may.
-MIN_AGREEMENT = 0.999
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """How far an output may be from the source model's: ``atol + rtol |value| + peak max|values|``.
+
+    Attributes:
+        rtol, atol, peak: the terms' factors.
+        agreement: least share of labels that must agree.
+    """
+
+    rtol: float
+    atol: float
+    peak: float
+    agreement: float
+
+
+TOLERANCES: Mapping[str, Tolerance] = {
+    # Sums in another order: seen 2e-6 (MiniLM) to 5e-6 (3x128 logits of size 10), with a margin of twenty.
+    # Where two label sequences score nearly alike, rounding decides between them: one token in a thousand may.
+    "float32": Tolerance(rtol=1e-4, atol=1e-4, peak=0.0, agreement=0.999),
+    # Eight bits of mantissa: seen 0.9 to 3.0 % of the largest value, and 99.6 % of labels or more, on MiniLM, Rampart
+    # and a Chinese tagger (docs/why.md).
+    "bfloat16": Tolerance(rtol=0.0, atol=0.0, peak=0.05, agreement=0.99),
+}
+"""By the precision of the matrix products."""
+
 MOST_TEXTS = 256
 
 Arrays = Mapping[str, npt.NDArray[Any]]
@@ -100,7 +122,14 @@ def onnx_runner(path: Path) -> Runner:
     return run
 
 
-def compare(format_name: str, run: Runner, cases: Sequence[Case], *, outputs: Sequence[OutputSpec]) -> list[ParityRow]:
+def compare(
+    format_name: str,
+    run: Runner,
+    cases: Sequence[Case],
+    *,
+    outputs: Sequence[OutputSpec],
+    tolerance: Tolerance = TOLERANCES["float32"],
+) -> list[ParityRow]:
     """Hold a format against the source model, for every signature and output.
 
     Of outputs with one value per token those of padding are left out: nothing attends to them and nobody reads them,
@@ -111,6 +140,7 @@ def compare(format_name: str, run: Runner, cases: Sequence[Case], *, outputs: Se
         run: runs the format.
         cases: inputs and expected outputs, by signature.
         outputs: what the bundle says of its outputs.
+        tolerance: that of the format's precision.
 
     Returns:
         One row per signature and output.
@@ -118,33 +148,36 @@ def compare(format_name: str, run: Runner, cases: Sequence[Case], *, outputs: Se
     Raises:
         OutputNamesError: other outputs.
         OutputShapeError: another shape or dtype.
-        ToleranceError: a difference beyond `RTOL` and `ATOL`, or labels that agree less than `MIN_AGREEMENT`.
+        ToleranceError: a difference beyond the tolerance, or labels that agree less than it says.
     """
     per_token = {spec.name for spec in outputs if "length" in spec.shape}
-    return [row for case in cases for row in _compare_case(format_name, run(case.features), case, per_token)]
+    return [row for case in cases for row in _compare_case(format_name, run(case.features), case, per_token, tolerance)]
 
 
-def _compare_case(format_name: str, actual: Arrays, case: Case, per_token: set[str]) -> list[ParityRow]:
+def _compare_case(
+    format_name: str, actual: Arrays, case: Case, per_token: set[str], tolerance: Tolerance
+) -> list[ParityRow]:
     signature = case.features.signature
     tokens = case.features.inputs["attention_mask"] == 1
     where = f"{format_name} {signature}"
     if actual.keys() != case.expected.keys():
         raise OutputNamesError(f"{where} has outputs {sorted(actual)}, the source model {sorted(case.expected)}.")
     return [
-        _compare_output(format_name, signature, name, actual[name], expected, tokens if name in per_token else None)
+        _compare_output(
+            (format_name, signature, name), actual[name], expected, tokens if name in per_token else None, tolerance
+        )
         for name, expected in sorted(case.expected.items())
     ]
 
 
 def _compare_output(
-    format_name: str,
-    signature: str,
-    name: str,
+    key: tuple[str, str, str],
     actual: npt.NDArray[Any],
     expected: npt.NDArray[Any],
     tokens: npt.NDArray[np.bool_] | None,
+    tolerance: Tolerance,
 ) -> ParityRow:
-    where = f"{format_name} {signature} output {name}"
+    where = "{} {} output {}".format(*key)
     if (actual.shape, actual.dtype) != (expected.shape, expected.dtype):
         raise OutputShapeError(
             f"{where} is {actual.dtype}{list(actual.shape)}, the source model's {expected.dtype}{list(expected.shape)}."
@@ -156,22 +189,22 @@ def _compare_output(
     if not np.isfinite(actual).all() or not np.isfinite(expected).all():
         raise ToleranceError(f"{where} has values that are not finite.")
     difference = np.abs(actual.astype(np.float64) - expected.astype(np.float64))
+    peak = float(np.abs(expected).max(initial=0.0))
+    atol = tolerance.atol + tolerance.peak * peak
     row = ParityRow(
-        format=format_name,
-        signature=signature,
-        output=name,
+        *key,
         rows=rows,
         max_abs=float(difference.max(initial=0.0)),
-        max_rel=float(difference.max(initial=0.0) / max(float(np.abs(expected).max(initial=0.0)), 1e-12)),
-        agreement=_agreement(name, actual, expected),
-        rtol=RTOL,
-        atol=ATOL,
+        max_rel=float(difference.max(initial=0.0) / max(peak, 1e-12)),
+        agreement=_agreement(key[-1], actual, expected),
+        rtol=tolerance.rtol,
+        atol=atol,
     )
-    within = expected.dtype.kind != "f" or bool((difference <= ATOL + RTOL * np.abs(expected)).all())
-    if not within or row.agreement < MIN_AGREEMENT:
+    within = expected.dtype.kind != "f" or bool((difference <= atol + tolerance.rtol * np.abs(expected)).all())
+    if not within or row.agreement < tolerance.agreement:
         raise ToleranceError(
-            f"{where} differs from the source model by up to {row.max_abs:.3g} (allowed: {ATOL} + {RTOL} of it), "
-            f"labels agree in {row.agreement:.2%} (at least {MIN_AGREEMENT:.1%})."
+            f"{where} differs from the source model by up to {row.max_abs:.3g} (allowed: {atol:.3g} + "
+            f"{tolerance.rtol:g} of it), labels agree in {row.agreement:.2%} (at least {tolerance.agreement:.1%})."
         )
     return row
 
@@ -179,12 +212,13 @@ def _compare_output(
 def _agreement(name: str, actual: npt.NDArray[Any], expected: npt.NDArray[Any]) -> float:
     """Return the share of equal labels: of integer outputs, or of the best class of logits and scores.
 
-    Classes that the source itself scores within the tolerance of its best may take its place.
+    Classes that the source itself scores alike, within float32's tolerance whatever the precision, may change places.
     """
     if not expected.size:
         return 1.0
     if name in ("logits", "scores"):
         best = expected.max(axis=-1)
         chosen = np.take_along_axis(expected, actual.argmax(axis=-1)[..., None], axis=-1)[..., 0]
-        return float((best - chosen <= 2 * (ATOL + RTOL * np.abs(best))).mean())
+        exact = TOLERANCES["float32"]
+        return float((best - chosen <= 2 * (exact.atol + exact.rtol * np.abs(best))).mean())
     return float((actual == expected).mean()) if expected.dtype.kind != "f" else 1.0

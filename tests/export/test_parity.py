@@ -11,7 +11,7 @@ import pytest
 from bertbundle.errors import ExportError, OutputNamesError, OutputShapeError, ToleranceError
 from bertbundle.manifest import OutputSpec, ParityRow
 from bertbundle.primitives import InputFeatures
-from bertbundle_export.parity import ATOL, RTOL, Case, _agreement, compare
+from bertbundle_export.parity import TOLERANCES, Case, _agreement, compare
 
 SPECS = (
     OutputSpec("logits", "float32", ("batch", "length", "3")),
@@ -29,11 +29,11 @@ def expected() -> Outputs:
     return {"logits": logits, "label_ids": logits.argmax(-1).astype(np.int32), "pooler_output": pooled}
 
 
-def run(actual: Mapping[str, np.ndarray[Any, Any]]) -> list[ParityRow]:
+def run(actual: Mapping[str, np.ndarray[Any, Any]], precision: str = "float32") -> list[ParityRow]:
     """Compare outputs with the expected ones."""
     mask = np.array([[1, 1, 1, 1], [1, 1, 0, 0]], np.int32)
     case = Case(InputFeatures("length_4", {"attention_mask": mask}), expected())
-    return compare("onnx", lambda _: actual, [case], outputs=SPECS)
+    return compare("onnx", lambda _: actual, [case], outputs=SPECS, tolerance=TOLERANCES[precision])
 
 
 def changed(name: str, index: tuple[int, ...], value: float) -> Outputs:
@@ -51,7 +51,7 @@ def test_equal_outputs_pass() -> None:
         ("logits", 0.0, 1.0, 2),
         ("pooler_output", 0.0, 1.0, 2),
     ]
-    assert {(row.rtol, row.atol) for row in rows} == {(RTOL, ATOL)}
+    assert {(row.rtol, row.atol) for row in rows} == {(TOLERANCES["float32"].rtol, TOLERANCES["float32"].atol)}
 
 
 def test_padding_is_left_out_of_outputs_per_token() -> None:
@@ -66,6 +66,21 @@ def test_difference_is_measured() -> None:
     value = float(expected()["logits"][0, 0, 0])
     row = run(changed("logits", (0, 0, 0), value + 5e-5))[1]
     assert row.max_abs == pytest.approx(5e-5, rel=0.01)
+
+
+def test_bfloat16_is_held_to_the_largest_value() -> None:
+    """In bfloat16 an output may be off by a share of its largest value, no more, and labels must agree all the same."""
+    peak = float(np.abs(expected()["pooler_output"]).max())
+    for share, passes in ((0.04, True), (0.06, False)):
+        actual = changed("pooler_output", (0, 0), float(expected()["pooler_output"][0, 0]) + share * peak)
+        if passes:
+            row = next(row for row in run(actual, "bfloat16") if row.output == "pooler_output")
+            assert row.atol == pytest.approx(0.05 * peak)
+        else:
+            with pytest.raises(ToleranceError, match="differs"):
+                run(actual, "bfloat16")
+    with pytest.raises(ToleranceError, match="agree in"):
+        run(changed("label_ids", (0, 1), 9), "bfloat16")
 
 
 def test_near_ties_may_change_places() -> None:
