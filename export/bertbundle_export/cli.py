@@ -175,7 +175,7 @@ def _sizes(manifest: Manifest) -> dict[str, int]:
 
 def _parity_table(manifest: Manifest) -> Table:
     """Show the worst of all signatures for each format and output."""
-    table = Table(title="largest difference from the source model on real texts, and labels that agree")
+    table = Table(title="compared with the source model on real texts, worst of all lengths")
     for head in ("format", "output", "rows", "difference", "allowed", "agree"):
         table.add_column(head)
     groups: dict[tuple[str, str], list[Any]] = {}

@@ -1,18 +1,19 @@
-"""BERT's encoder as plain arrays: what the graphs made for inference are built from."""
+"""BERT's encoder as its weights: what the graphs made for inference are built from."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["MASKED", "Encoder", "EncoderLayer", "read_encoder"]
+__all__ = ["MASKED", "Encoder", "EncoderLayer", "Weight", "as_array", "read_encoder"]
 
-Floats = npt.NDArray[np.float32]
+Weight: TypeAlias = Any
+"""A float32 array, or a Keras variable: those stay where they are, a copy of a BERT-large is 1.3 GB."""
 
 MASKED = -10000.0
 """Added to the score of a padded position before the softmax, as transformers' TFBertMainLayer does."""
@@ -31,18 +32,18 @@ class EncoderLayer:
         gamma, beta: the last layer normalisation, ``[H]``.
     """
 
-    qkv: Floats
-    qkv_bias: Floats
-    out: Floats
-    out_bias: Floats
-    attention_gamma: Floats
-    attention_beta: Floats
-    up: Floats
-    up_bias: Floats
-    down: Floats
-    down_bias: Floats
-    gamma: Floats
-    beta: Floats
+    qkv: Weight
+    qkv_bias: Weight
+    out: Weight
+    out_bias: Weight
+    attention_gamma: Weight
+    attention_beta: Weight
+    up: Weight
+    up_bias: Weight
+    down: Weight
+    down_bias: Weight
+    gamma: Weight
+    beta: Weight
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +59,11 @@ class Encoder:
         activation: "gelu", "gelu_new" or "relu".
     """
 
-    words: Floats
-    positions: Floats
-    types: Floats
-    gamma: Floats
-    beta: Floats
+    words: Weight
+    positions: Weight
+    types: Weight
+    gamma: Weight
+    beta: Weight
     layers: tuple[EncoderLayer, ...]
     heads: int
     epsilon: float
@@ -79,6 +80,12 @@ class Encoder:
         return 1 / math.sqrt(self.hidden_size // self.heads)
 
 
+def as_array(weight: Weight) -> npt.NDArray[np.float32]:
+    """Return a weight's values."""
+    array: npt.NDArray[np.float32] = weight if isinstance(weight, np.ndarray) else weight.numpy()
+    return array
+
+
 # Keras activations by transformers' name that all the graphs know.
 _ACTIVATIONS = ("gelu", "gelu_new", "relu")
 # Where the parts of a layer that is what it seems to be are defined.
@@ -89,7 +96,7 @@ def read_encoder(layer: Any) -> Encoder | None:
     """Read a built TFBertMainLayer.
 
     Returns:
-        Its arrays; None if it is not exactly that: a decoder, another activation, parts of the user's own, or another
+        Its weights; None if it is not exactly that: a decoder, another activation, parts of the user's own, or another
         precision.
     """
     activation = _activation(layer)
@@ -97,9 +104,9 @@ def read_encoder(layer: Any) -> Encoder | None:
         return None
     embeddings = layer.embeddings
     return Encoder(
-        words=embeddings.weight.numpy(),
-        positions=embeddings.position_embeddings.numpy(),
-        types=embeddings.token_type_embeddings.numpy(),
+        words=embeddings.weight,
+        positions=embeddings.position_embeddings,
+        types=embeddings.token_type_embeddings,
         **_normalization(embeddings.LayerNorm, ""),
         layers=tuple(_read_layer(item) for item in layer.encoder.layer),
         heads=layer.config.num_attention_heads,
@@ -138,9 +145,9 @@ def _read_layer(layer: Any) -> EncoderLayer:
     )
 
 
-def _dense(dense: Any, name: str) -> Mapping[str, Floats]:
-    return {name: dense.kernel.numpy(), f"{name}_bias": dense.bias.numpy()}
+def _dense(dense: Any, name: str) -> Mapping[str, Weight]:
+    return {name: dense.kernel, f"{name}_bias": dense.bias}
 
 
-def _normalization(layer: Any, prefix: str) -> Mapping[str, Floats]:
-    return {f"{prefix}gamma": layer.gamma.numpy(), f"{prefix}beta": layer.beta.numpy()}
+def _normalization(layer: Any, prefix: str) -> Mapping[str, Weight]:
+    return {f"{prefix}gamma": layer.gamma, f"{prefix}beta": layer.beta}

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from bertbundle_export.encoder import MASKED, Encoder, EncoderLayer
+from bertbundle_export.encoder import MASKED, Encoder, EncoderLayer, Weight
 from bertbundle_export.kernels import Kernels
 
 __all__ = ["EncoderGraph"]
@@ -66,11 +66,15 @@ class EncoderGraph:
         states: tuple[Any, ...] = tuple(function(input_ids, mask, type_ids))
         return states
 
-    def _variables(self, arrays: Mapping[str, Any]) -> Variables:
+    def _variables(self, weights: Mapping[str, Weight]) -> Variables:
+        """Return variables of the right dtype, Keras's own where they are."""
         from bertbundle_export.quiet import tf
 
         return {
-            name: tf.Variable(tf.cast(value, self._dtype), trainable=False, name=name) for name, value in arrays.items()
+            name: weight
+            if isinstance(weight, tf.Variable) and weight.dtype == self._dtype
+            else tf.Variable(tf.cast(weight, self._dtype), trainable=False, name=name)
+            for name, weight in weights.items()
         }
 
     def _states(self, input_ids: Any, mask: Any, type_ids: Any, *, every: bool) -> Sequence[Any]:

@@ -7,9 +7,8 @@ from dataclasses import fields
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from bertbundle_export.encoder import MASKED, Encoder
+from bertbundle_export.encoder import MASKED, Encoder, Weight
 
 __all__ = ["FUSED_DOMAIN", "OnnxEncoder", "encoder_weights", "fused_encoder", "standard_encoder"]
 
@@ -17,12 +16,10 @@ FUSED_DOMAIN = "com.microsoft"
 """Domain of the operators that onnxruntime adds to the standard:
 https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md"""
 
-Weights = dict[str, npt.NDArray[Any]]
 
-
-def encoder_weights(encoder: Encoder, prefix: str) -> Weights:
-    """Return an encoder's arrays by the names that its nodes use."""
-    weights: Weights = {name: getattr(encoder, name) for name in ("words", "positions", "types", "gamma", "beta")}
+def encoder_weights(encoder: Encoder, prefix: str) -> dict[str, Weight]:
+    """Return an encoder's weights by the names that its nodes use."""
+    weights = {name: getattr(encoder, name) for name in ("words", "positions", "types", "gamma", "beta")}
     for index, layer in enumerate(encoder.layers):
         weights |= {f"layer_{index}/{field.name}": getattr(layer, field.name) for field in fields(layer)}
     return {f"{prefix}/{name}": value for name, value in weights.items()}

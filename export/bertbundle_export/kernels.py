@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-__all__ = ["Kernels", "OneDnnKernels", "PublicKernels", "choose_kernels"]
+__all__ = ["Kernels", "OneDnnKernels", "PublicKernels", "choose_kernels", "have_onednn"]
 
 
 class Kernels(Protocol):
@@ -34,14 +34,15 @@ class Kernels(Protocol):
 
 def choose_kernels(dtype: str) -> Kernels:
     """Return the kernels for "float32" or "bfloat16"; public ones if this TensorFlow has no others."""
-    return OneDnnKernels() if dtype == "bfloat16" and _have_onednn(dtype) else PublicKernels()
+    return OneDnnKernels() if dtype == "bfloat16" and have_onednn(dtype) else PublicKernels()
 
 
 _DENSE, _NORMALIZE, _SCORES = "_MklNativeFusedMatMul", "_MklLayerNorm", "_MklFusedBatchMatMulV2"
 _LABEL = "MklNameChangeOp"  # the kernels of operations that oneDNN computes in TensorFlow's own layout
 
 
-def _have_onednn(dtype: str) -> bool:
+def have_onednn(dtype: str) -> bool:
+    """Return whether this TensorFlow has oneDNN's kernels for a dtype."""
     from tensorflow.python.framework import kernels
 
     from bertbundle_export.quiet import tf

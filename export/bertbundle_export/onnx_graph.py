@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from bertbundle_export.encoder import Weight, as_array
+
 __all__ = ["insert_nodes", "rename", "write_weights"]
 
 _ALIGNMENT = 4096  # a page: runtimes map the file into memory
@@ -62,13 +64,14 @@ def _read_by(node: Any) -> Iterable[str]:
             yield from _read_by(inner)
 
 
-def write_weights(path: Path, weights: Mapping[str, npt.NDArray[Any]]) -> list[Any]:
-    """Write arrays to a file, and return TensorProtos that refer to it; small ones are held by the TensorProtos."""
+def write_weights(path: Path, weights: Mapping[str, Weight]) -> list[Any]:
+    """Write weights to a file, and return TensorProtos that refer to it; small ones are held by the TensorProtos."""
     from onnx import numpy_helper
 
     tensors = []
     with path.open("wb") as file:
-        for name, value in weights.items():
+        for name, weight in weights.items():
+            value = as_array(weight)
             if value.nbytes <= _INLINE:
                 tensors.append(numpy_helper.from_array(value, name))
                 continue

@@ -44,6 +44,8 @@ TOLERANCES: Mapping[str, Tolerance] = {
 """By the precision of the matrix products."""
 
 MOST_TEXTS = 256
+# Up to this length a batch has every text.
+_ALL_TEXTS = 128
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 Runner = Callable[[InputFeatures], Arrays]
@@ -60,7 +62,10 @@ class Case:
 def make_features(
     tokenizer: Tokenizer, texts: Sequence[str], *, signatures: Mapping[str, int], inputs: Sequence[InputSpec]
 ) -> list[InputFeatures]:
-    """Make each signature's batch: every text cut to its length, and all of them joined so that one row fills it.
+    """Make each signature's batch: texts cut to its length, and all of them joined so that one row fills it.
+
+    Above 128 tokens, a text that the next shorter signature holds whole would only be padded more, and is left out;
+    the longest of all texts is there always.
 
     Raises:
         ExportError: more texts than one batch can be made of.
@@ -70,10 +75,14 @@ def make_features(
         raise ExportError(f"{len(texts)} texts were given to prove the export on. Give at most {MOST_TEXTS}.")
     singles = tokenizer.encode(list(texts), truncation="truncate")
     joined = tokenizer.encode([" ".join(texts), " ".join(texts[::-1])], truncation="truncate")
-    features = []
+    longest = max(singles, key=len)
+    features, shorter = [], 0
     for signature, length in signatures.items():
-        rows = [_cut(encoding, length) for encoding in (*singles, *joined)]
+        held = shorter if length > _ALL_TEXTS else 0
+        chosen = [encoding for encoding in singles if encoding is longest or len(encoding) > held]
+        rows = [_cut(encoding, length) for encoding in (*chosen, *joined)]
         features.append(pack(rows, signature, length=length, inputs=inputs))
+        shorter = length
     return features
 
 
