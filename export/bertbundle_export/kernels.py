@@ -5,8 +5,8 @@ In float32 public operations are as fast as any: TensorFlow's optimiser fuses Ma
 In bfloat16 a product's kernel must be rearranged for the processor. TensorFlow does that once only if the kernel is a
 constant in the graph, which costs seconds and gigabytes to load (docs/why.md has the figures); else at every call. So
 the fused node is written into the graph as the optimiser would write it, with a variable for the kernel and
-`is_filter_const` set all the same: variables of a served model do not change. Every build of TensorFlow with oneDNN has
-that node, and processors that are fast in bfloat16 have oneDNN.
+`is_filter_const` set all the same: variables of a served model do not change. It is no public operation: a TensorFlow
+without it, as it is built for some processors, gets public ones.
 """
 
 from __future__ import annotations
