@@ -22,8 +22,9 @@ from bertbundle_export.checkpoints import LoadOptions
 from bertbundle_export.checkpoints.hub import open_source
 from bertbundle_export.checkpoints.inspect import inspect_checkpoint
 from bertbundle_export.checkpoints.to_huggingface import write_huggingface
-from bertbundle_export.exporter import DECODINGS, FORMATS, WORD_LABELS, Exported, export_bundle
-from bertbundle_export.parity import ATOL, MIN_AGREEMENT, RTOL
+from bertbundle_export.exporter import Exported, export_bundle
+from bertbundle_export.options import DECODINGS, FORMATS, WORD_LABELS
+from bertbundle_export.precision import PRECISIONS
 from bertbundle_export.report import ConsoleReporter
 from bertbundle_export.tasks import POOLINGS, TASKS
 
@@ -78,7 +79,7 @@ def _export_parser() -> argparse.ArgumentParser:
     add("--version", type=int, help="version number (default: the next free one)")
     add("--max-length", type=int, metavar="N", help="tokens of serving_default (default: 128, or the model's limit)")
     add("--lengths", type=_numbers, metavar="N,N,..", help="lengths of the shorter signatures (default: 16,32,64,...)")
-    add("--precision", choices=["float32"], default="float32", help="(default: %(default)s)")
+    add("--precision", choices=PRECISIONS, default="float32", help="of the SavedModel; auto: what this CPU favours")
     add("--formats", type=_words, default=FORMATS, metavar="F,F", help="saved_model,onnx (default: both)")
     add("--characters", action="store_true", help="make every character a token, as Chinese taggers are trained")
     add("--label-scheme", metavar="S", help="IO, BIO, BIOES, BMES or BILOU (default: what the labels look like)")
@@ -162,6 +163,7 @@ def _export(options: argparse.Namespace, console: Console) -> None:
         max_length=options.max_length,
         lengths=options.lengths,
         formats=options.formats,
+        precision=options.precision,
         characters=options.characters,
         label_scheme=options.label_scheme,
         label_decoding=options.label_decoding,
@@ -224,18 +226,15 @@ def _summary(exported: Exported) -> list[Any]:
 def _sizes(manifest: Manifest) -> dict[str, int]:
     sizes = {"SavedModel": 0, "ONNX": 0, "tokenizer": 0}
     for name, info in manifest.files.items():
-        kind = "ONNX" if name.endswith(".onnx") else "tokenizer" if name == "tokenizer.json" else "SavedModel"
+        kind = "ONNX" if ".onnx" in name else "tokenizer" if name == "tokenizer.json" else "SavedModel"
         sizes[kind] += info.size
     return {kind: size for kind, size in sizes.items() if size}
 
 
 def _parity_table(manifest: Manifest) -> Table:
     """Show the worst of all signatures for each format and output."""
-    table = Table(
-        title=f"compared with the source model on real texts, worst of all lengths\n(allowed: {ATOL:g} + {RTOL:g} of "
-        f"the value, labels agree {MIN_AGREEMENT:.1%})"
-    )
-    for head in ("format", "output", "rows", "max abs difference", "labels agree"):
+    table = Table(title="compared with the source model on real texts, worst of all lengths")
+    for head in ("format", "output", "rows", "difference", "allowed", "agree"):
         table.add_column(head)
     groups: dict[tuple[str, str], list[Any]] = {}
     for row in manifest.parity:
@@ -243,5 +242,6 @@ def _parity_table(manifest: Manifest) -> Table:
     for (kind, output), rows in groups.items():
         difference = f"{max(row.max_abs for row in rows):.1e}"
         agreement = f"{min(row.agreement for row in rows):.2%}"
-        table.add_row(kind, output, str(sum(row.rows for row in rows)), difference, agreement)
+        allowed = f"{min(row.atol for row in rows):.1e}"
+        table.add_row(kind, output, str(sum(row.rows for row in rows)), difference, allowed, agreement)
     return table

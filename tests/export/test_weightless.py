@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bertbundle_export.weightless import detach_weights
+from bertbundle_export.weightless import detach_weights, freeze_and_detach
 
 pytestmark = pytest.mark.slow
 
@@ -46,10 +46,11 @@ def test_graph_with_fed_weights_is_the_same(tensorflow: Any, weights: dict[str, 
     # A variable that only an inner function reads is out of the direct way's sight.
     inner = tensorflow.function(body, autograph=False)
     function = trace(tensorflow, body if way == "direct" else lambda ids: inner(ids) + 0.0)
-    graph_def, detached = detach_weights(function)
-    shapes = sorted(value.shape for value in detached.values())
+    assert (detach_weights(function) is None) == (way == "nested")
+    detached = detach_weights(function) or freeze_and_detach(function)
+    shapes = sorted(value.shape for value in detached.weights.values())
     assert shapes == [(40, 50), (50, 40), (300, 40)]
-    assert graph_def.ByteSize() < 20_000
+    assert detached.graph_def.ByteSize() < 20_000
     ids = np.array([3, 299, 0], np.int32)
-    found = run(tensorflow, graph_def, detached, function.outputs[0].name, ids)
+    found = run(tensorflow, detached.graph_def, detached.weights, function.outputs[0].name, ids)
     np.testing.assert_allclose(found, function(tensorflow.constant(ids)).numpy(), rtol=1e-5)
