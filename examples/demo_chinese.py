@@ -1,6 +1,6 @@
 """Train a Chinese NER model on a directory of labelled sentences, export it, serve it, and ask it over gRPC.
 
-    python examples/demo_chinese.py --data DIR [--vocab vocab.txt] [--seconds N]
+    python examples/demo_chinese.py --data DIR [--vocab vocab.txt] [--head crf] [--seconds N]
 
 DIR holds one file each with train, dev and test in its name, labelled BIO or BMES; dev and test may be missing.
 """
@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
     data = find_data(args.data)
     options = {f"--{part}": path for part, path in data.items()}
     options |= {"--vocab": find_vocabulary(args.data, args.vocab), "--output": args.output, "--name": args.name}
-    options |= {"--epochs": args.epochs, "--seconds": args.seconds}
+    options |= {"--head": args.head, "--epochs": args.epochs, "--seconds": args.seconds}
     sentences = read_sentences(data.get("test") or data.get("dev") or data["train"])
     import train_chinese_ner  # not earlier: loading TensorFlow takes seconds that a mistyped path need not cost
 
@@ -107,6 +107,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="demo_chinese", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="train, dev and test files")
     parser.add_argument("--vocab", type=Path, metavar="FILE", help="default: DIR/vocab.txt")
+    parser.add_argument("--head", default="dense", metavar="H", help="dense, bilstm or crf; default: %(default)s")
     parser.add_argument("--epochs", default="60", metavar="N", help="default: %(default)s")
     parser.add_argument("--seconds", default="inf", metavar="N", help="train no longer (default: all epochs)")
     parser.add_argument("--output", type=Path, default=Path("models"), metavar="DIR", help="default: %(default)s")

@@ -1,9 +1,13 @@
-"""BERT with a head of its own for token classification: over its last four hidden layers, side by side."""
+"""BERT with a head of its own for token classification: over its last four hidden layers, side by side.
+
+The head is a dense layer, a BiLSTM before it, or a BiLSTM before it and a CRF after it (BERT-BiLSTM-CRF).
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,25 +21,41 @@ import tf_keras as keras
 from safetensors import safe_open
 from safetensors.numpy import load_file
 from transformers import BertConfig, TFBertPreTrainedModel
-from transformers.modeling_tf_outputs import TFTokenClassifierOutput
 from transformers.modeling_tf_pytorch_utils import load_pytorch_state_dict_in_tf2_model
 from transformers.models.bert.modeling_tf_bert import TFBertMainLayer
+from transformers.utils import ModelOutput
 
 from bertbundle import CheckpointError
+from ner_crf import Crf
 
-__all__ = ["BertNerModel", "pretrained_model", "sinusoids", "small_model"]
+__all__ = ["HEADS", "BertNerModel", "NerOutput", "pretrained_model", "sinusoids", "small_model"]
 
+HEADS = ("dense", "bilstm", "crf")
 HEAD_LAYERS = 4
+LSTM_UNITS = 128
+
+
+@dataclass
+class NerOutput(ModelOutput):  # type: ignore[misc]
+    """What the model returns: the export decodes the labels with `transitions`, if there are any.
+
+    Attributes:
+        logits: ``[batch, length, num_labels]``.
+        transitions: ``[num_labels, num_labels]``, the score of label j after label i; None without a CRF.
+    """
+
+    logits: tf.Tensor | None = None
+    transitions: tf.Tensor | None = None
 
 
 class BertNerModel(TFBertPreTrainedModel):  # type: ignore[misc]  # transformers ships no annotations
-    """BERT with a dense head over its last four hidden layers, side by side (all of them, if it has fewer)."""
+    """BERT with a head over its last four hidden layers, side by side (all of them, if it has fewer)."""
 
     def __init__(self, config: BertConfig, *inputs: Any, freeze_bert: bool = False, **kwargs: Any) -> None:
         """Make an untrained model.
 
         Args:
-            config: its `num_labels` is the size of the head.
+            config: its `num_labels` is the size of the head; its `ner_head` is one of `HEADS`, dense if it has none.
             inputs: what transformers passes on.
             freeze_bert: train the head only; BERT keeps its weights and runs without dropout.
             kwargs: what transformers passes on.
@@ -46,6 +66,11 @@ class BertNerModel(TFBertPreTrainedModel):  # type: ignore[misc]  # transformers
         self.bert = TFBertMainLayer(config, add_pooling_layer=False, name="bert")
         self.bert.trainable = not freeze_bert
         self.dropout = keras.layers.Dropout(config.hidden_dropout_prob)
+        head = getattr(config, "ner_head", "dense")
+        lstm = keras.layers.LSTM(LSTM_UNITS, return_sequences=True, name="lstm")  # saved weights go by the name
+        self.lstm = None if head == "dense" else keras.layers.Bidirectional(lstm, name="lstm")
+        labels = [config.id2label[index] for index in range(config.num_labels)]
+        self.crf = Crf(labels, name="crf") if head == "crf" else None
         initializer = keras.initializers.TruncatedNormal(stddev=config.initializer_range)
         self.classifier = keras.layers.Dense(config.num_labels, kernel_initializer=initializer, name="classifier")
 
@@ -55,8 +80,8 @@ class BertNerModel(TFBertPreTrainedModel):  # type: ignore[misc]  # transformers
         attention_mask: tf.Tensor = None,
         token_type_ids: tf.Tensor = None,
         training: bool = False,
-    ) -> TFTokenClassifierOutput:
-        """Return `logits` of shape ``[batch, length, num_labels]`` for int32 inputs of shape ``[batch, length]``.
+    ) -> NerOutput:
+        """Return logits, and a CRF's transitions, for int32 inputs of shape ``[batch, length]``.
 
         The inputs may also come as a dict in place of `input_ids`, as Keras passes them.
         """
@@ -65,7 +90,13 @@ class BertNerModel(TFBertPreTrainedModel):  # type: ignore[misc]  # transformers
         # A frozen BERT runs without dropout, too.
         outputs = self.bert(**inputs, return_dict=True, training=training and self.bert.trainable)
         features = tf.concat(outputs.hidden_states[-self.head_layers :], axis=-1)
-        return TFTokenClassifierOutput(logits=self.classifier(self.dropout(features, training=training)))
+        features = self.dropout(features, training=training)
+        if self.lstm:
+            mask = inputs.get("attention_mask")
+            mask = None if mask is None else tf.cast(mask, tf.bool)
+            features = self.dropout(self.lstm(features, mask=mask), training=training)
+        transitions = self.crf.transitions() if self.crf else None
+        return NerOutput(logits=self.classifier(features), transitions=transitions)
 
     def build(self, input_shape: Any = None) -> None:  # noqa: ARG002 - Keras passes it, but the config says it all
         """Make the weights."""
@@ -74,11 +105,19 @@ class BertNerModel(TFBertPreTrainedModel):  # type: ignore[misc]  # transformers
         self.built: bool = True
         with tf.name_scope(self.bert.name):
             self.bert.build(None)
+        size = self.head_layers * self.config.hidden_size
+        if self.lstm:
+            with tf.name_scope(self.lstm.name):
+                self.lstm.build((None, None, size))
+            size = 2 * LSTM_UNITS
         with tf.name_scope(self.classifier.name):
-            self.classifier.build([None, None, self.head_layers * self.config.hidden_size])
+            self.classifier.build([None, None, size])
+        if self.crf:
+            with tf.name_scope(self.crf.name):
+                self.crf.build()
 
 
-def small_model(labels: Sequence[str], vocab_size: int, max_length: int) -> BertNerModel:
+def small_model(labels: Sequence[str], vocab_size: int, max_length: int, head: str = "dense") -> BertNerModel:
     """Return an untrained model that learns from a few thousand sentences in minutes.
 
     What differs from BERT's usual start: wider initial weights, and position embeddings that start as sinusoids,
@@ -94,7 +133,7 @@ def small_model(labels: Sequence[str], vocab_size: int, max_length: int) -> Bert
         hidden_dropout_prob=0.15,
         attention_probs_dropout_prob=0.0,
         initializer_range=0.05,
-        **_label_names(labels),
+        **_head_config(labels, head),
     )
     model = BertNerModel(config)
     model.build_in_name_scope()
@@ -108,14 +147,16 @@ def sinusoids(length: int, size: int) -> npt.NDArray[np.float32]:
     return np.concatenate([np.sin(angles), np.cos(angles)], axis=1).astype(np.float32)
 
 
-def pretrained_model(directory: Path, labels: Sequence[str], *, freeze_bert: bool = False) -> BertNerModel:
+def pretrained_model(
+    directory: Path, labels: Sequence[str], *, head: str = "dense", freeze_bert: bool = False
+) -> BertNerModel:
     """Return a model with the BERT of a Hugging Face directory (model.safetensors or tf_model.h5) and a new head.
 
     Raises:
         CheckpointError: no BERT can be read there.
     """
     try:
-        config = BertConfig.from_pretrained(directory, local_files_only=True, **_label_names(labels))
+        config = BertConfig.from_pretrained(directory, local_files_only=True, **_head_config(labels, head))
         weights = directory / "model.safetensors"
         if not weights.exists() or _is_tensorflow(weights):
             model = BertNerModel.from_pretrained(directory, config=config, freeze_bert=freeze_bert)
@@ -134,5 +175,6 @@ def _is_tensorflow(weights: Path) -> bool:
         return (file.metadata() or {}).get("format") == "tf"
 
 
-def _label_names(labels: Sequence[str]) -> dict[str, Any]:
-    return {"id2label": dict(enumerate(labels)), "label2id": {label: index for index, label in enumerate(labels)}}
+def _head_config(labels: Sequence[str], head: str) -> dict[str, Any]:
+    label2id = {label: index for index, label in enumerate(labels)}
+    return {"ner_head": head, "id2label": dict(enumerate(labels)), "label2id": label2id}

@@ -90,7 +90,7 @@ class ParityRow:
     """How one output of one exported format compared with the source model on the parity texts.
 
     Attributes:
-        format: "saved_model" or "onnx".
+        format: "saved_model", "onnx" (onnxruntime's operators) or "onnx_standard" (the standard's alone).
         signature: the signature compared.
         output: output name.
         rows: number of texts compared.
@@ -134,7 +134,8 @@ class Manifest:
         tokenizer_lowercase: whether the tokenizer lower-cases.
         labels: label of each class index, in order; empty for tasks without classes.
         label_scheme: BIO, BIOES, BMES or IO (token classification), else "none".
-        label_decoding: how the graph picks `label_ids`: "viterbi" (only sequences the scheme allows) or "argmax".
+        label_decoding: how the graph picks `label_ids`: "crf" (the best sequence by the model's own transitions; a
+            label's score is its marginal probability), "viterbi" (only sequences the scheme allows) or "argmax".
         word_labels: what labels a word: "token" (each token for itself), "first" (a word takes its first token's
             label) or "first-labelled" (its first token's that is not O).
         multi_label: whether classes are independent (sigmoid) or exclude each other (softmax).
@@ -143,6 +144,7 @@ class Manifest:
         normalized: whether `sentence_embedding` has length 1.
         mask_token: what stands for a masked token in a text; empty but for fill-mask.
         top_k: tokens offered for each mask; 0 but for fill-mask.
+        precision: of the SavedModel's matrix products: "float32" or "bfloat16".
         source: where the weights came from.
         parity: how each exported format compared with the source model.
         files: every other file of the bundle by its path relative to the bundle.
@@ -172,6 +174,7 @@ class Manifest:
     normalized: bool = False
     mask_token: str = ""
     top_k: int = 0
+    precision: str = "float32"
     parity: tuple[ParityRow, ...] = ()
     files: Mapping[str, FileInfo] = field(default_factory=dict)
     generator: Mapping[str, str] = field(default_factory=dict)

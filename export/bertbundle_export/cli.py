@@ -19,14 +19,22 @@ from bertbundle.errors import InputError
 from bertbundle.manifest import Manifest
 from bertbundle_export.checkpoints import FORMATS as CHECKPOINT_FORMATS
 from bertbundle_export.checkpoints import LoadOptions
-from bertbundle_export.checkpoints.hub import resolve_source
+from bertbundle_export.checkpoints.hub import open_source
 from bertbundle_export.checkpoints.inspect import inspect_checkpoint
-from bertbundle_export.exporter import DECODINGS, FORMATS, WORD_LABELS, Exported, export_bundle
-from bertbundle_export.parity import ATOL, MIN_AGREEMENT, RTOL
+from bertbundle_export.checkpoints.to_huggingface import write_huggingface
+from bertbundle_export.exporter import Exported, export_bundle
+from bertbundle_export.options import DECODINGS, FORMATS, WORD_LABELS
+from bertbundle_export.precision import PRECISIONS
 from bertbundle_export.report import ConsoleReporter
 from bertbundle_export.tasks import POOLINGS, TASKS
 
 __all__ = ["main"]
+
+_CRF_TABLES = {
+    "transitions": "of a label after another, for example crf.transitions",
+    "start": "of the first label",
+    "end": "of the last label",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         inspected = _inspect_parser().parse_args(arguments[1:])
         return run_command("bertbundle-export", lambda: _inspect(inspected))
     options = _export_parser().parse_args(arguments)
+    if options.to_hf:
+        return run_command("bertbundle-export", lambda: _to_huggingface(options))
     return run_command("bertbundle-export", lambda: _export(options, Console(stderr=True, soft_wrap=True)))
 
 
@@ -62,16 +72,25 @@ def _export_parser() -> argparse.ArgumentParser:
     )
     _add_source(parser)
     add = parser.add_argument
-    add("--name", required=True, help="model name: the bundle goes to OUTPUT/NAME/VERSION")
+    target = parser.add_mutually_exclusive_group(required=True)
+    target.add_argument("--name", help="model name: the bundle goes to OUTPUT/NAME/VERSION")
+    target.add_argument("--to-hf", type=Path, metavar="DIR", help="write a Hugging Face directory instead of a bundle")
     add("--output", type=Path, default=Path("models"), help="directory of the models (default: %(default)s)")
     add("--version", type=int, help="version number (default: the next free one)")
     add("--max-length", type=int, metavar="N", help="tokens of serving_default (default: 128, or the model's limit)")
     add("--lengths", type=_numbers, metavar="N,N,..", help="lengths of the shorter signatures (default: 16,32,64,...)")
-    add("--precision", choices=["float32"], default="float32", help="(default: %(default)s)")
+    add("--precision", choices=PRECISIONS, default="float32", help="of the SavedModel; auto: what this CPU favours")
     add("--formats", type=_words, default=FORMATS, metavar="F,F", help="saved_model,onnx (default: both)")
     add("--characters", action="store_true", help="make every character a token, as Chinese taggers are trained")
     add("--label-scheme", metavar="S", help="IO, BIO, BIOES, BMES or BILOU (default: what the labels look like)")
-    add("--label-decoding", choices=DECODINGS, default="auto", help="default: viterbi where labels have a scheme")
+    add(
+        "--label-decoding",
+        choices=DECODINGS,
+        default="auto",
+        help="default: crf, or viterbi where labels have a scheme",
+    )
+    for table, what in _CRF_TABLES.items():
+        add(f"--crf-{table}", metavar="ATTR", help=f"attribute of the model with its CRF's scores {what}")
     add("--word-labels", choices=WORD_LABELS, default="token", help="what labels a word (default: each token itself)")
     _flag(parser, "--multi-label", text="classes are independent (default: what the checkpoint says)")
     add("--pooling", choices=list(POOLINGS), help="sentence embedding (default: what the checkpoint says, else mean)")
@@ -87,10 +106,14 @@ def _export_parser() -> argparse.ArgumentParser:
 def _add_source(parser: argparse.ArgumentParser) -> None:
     """Add what says where the checkpoint is, and what its files do not say of it."""
     add = parser.add_argument
-    add("source", metavar="SOURCE", help="a checkpoint (directory, file, archive) or a Hugging Face hub name")
+    add(
+        "source",
+        metavar="SOURCE",
+        help="a checkpoint (directory, file, archive, prefix), a Hugging Face hub name, or a TF Hub handle",
+    )
     add("--format", choices=list(CHECKPOINT_FORMATS), help="format of the checkpoint (default: found out)")
     add("--revision", help="branch, tag or commit of a hub source")
-    add("--config", type=Path, metavar="PATH", help="config.json of weights that come without one")
+    add("--config", type=Path, metavar="PATH", help="config.json or bert_config.json of weights without")
     add("--tokenizer", type=Path, metavar="PATH", help="take the tokenizer from this directory or vocab.txt")
     add("--task", choices=list(TASKS), help="default: what the checkpoint's architecture says")
     add("--labels", type=_words, metavar="L,L,..", help="label of each class index (default: the checkpoint's)")
@@ -140,14 +163,22 @@ def _export(options: argparse.Namespace, console: Console) -> None:
         max_length=options.max_length,
         lengths=options.lengths,
         formats=options.formats,
+        precision=options.precision,
         characters=options.characters,
         label_scheme=options.label_scheme,
         label_decoding=options.label_decoding,
+        crf_transitions=options.crf_transitions,
+        crf_start=options.crf_start,
+        crf_end=options.crf_end,
         word_labels=options.word_labels,
         top_k=options.top_k,
         texts=_read_texts(options.texts),
     )
     Console(soft_wrap=True).print(*_summary(exported), sep="\n")
+
+
+def _to_huggingface(options: argparse.Namespace) -> None:
+    print(f"Hugging Face directory: {write_huggingface(options.source, options.to_hf, _load_options(options))}")
 
 
 def _load_options(options: argparse.Namespace) -> LoadOptions:
@@ -170,8 +201,8 @@ def _read_texts(path: Path | None) -> list[str] | None:
 
 
 def _inspect(options: argparse.Namespace) -> None:
-    path = resolve_source(options.source, revision=options.revision)
-    found = inspect_checkpoint(path, _load_options(options))
+    with open_source(options.source, revision=options.revision) as path:
+        found = inspect_checkpoint(path, _load_options(options))
     if options.json:
         print(json.dumps(found, ensure_ascii=False))
         return
@@ -195,18 +226,15 @@ def _summary(exported: Exported) -> list[Any]:
 def _sizes(manifest: Manifest) -> dict[str, int]:
     sizes = {"SavedModel": 0, "ONNX": 0, "tokenizer": 0}
     for name, info in manifest.files.items():
-        kind = "ONNX" if name.endswith(".onnx") else "tokenizer" if name == "tokenizer.json" else "SavedModel"
+        kind = "ONNX" if ".onnx" in name else "tokenizer" if name == "tokenizer.json" else "SavedModel"
         sizes[kind] += info.size
     return {kind: size for kind, size in sizes.items() if size}
 
 
 def _parity_table(manifest: Manifest) -> Table:
     """Show the worst of all signatures for each format and output."""
-    table = Table(
-        title=f"compared with the source model on real texts, worst of all lengths\n(allowed: {ATOL:g} + {RTOL:g} of "
-        f"the value, labels agree {MIN_AGREEMENT:.1%})"
-    )
-    for head in ("format", "output", "rows", "max abs difference", "labels agree"):
+    table = Table(title="compared with the source model on real texts, worst of all lengths")
+    for head in ("format", "output", "rows", "difference", "allowed", "agree"):
         table.add_column(head)
     groups: dict[tuple[str, str], list[Any]] = {}
     for row in manifest.parity:
@@ -214,5 +242,6 @@ def _parity_table(manifest: Manifest) -> Table:
     for (kind, output), rows in groups.items():
         difference = f"{max(row.max_abs for row in rows):.1e}"
         agreement = f"{min(row.agreement for row in rows):.2%}"
-        table.add_row(kind, output, str(sum(row.rows for row in rows)), difference, agreement)
+        allowed = f"{min(row.atol for row in rows):.1e}"
+        table.add_row(kind, output, str(sum(row.rows for row in rows)), difference, allowed, agreement)
     return table

@@ -3,83 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime as dt
-import importlib.metadata
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import tokenizers
 
-from bertbundle.errors import ExportError
-from bertbundle.labels import SCHEMES, detect_scheme, parse_labels
-from bertbundle.manifest import MANIFEST_FILE, TOKENIZER_FILE, Manifest, ParityRow
-from bertbundle.primitives import InputFeatures
-from bertbundle.tokenizer import Tokenizer
-from bertbundle_export import bundle, onnx_model, parity, saved_model, warmup
+from bertbundle.manifest import Manifest
+from bertbundle_export import bundle, crf_tables
 from bertbundle_export.checkpoints import LoadOptions, load_checkpoint
-from bertbundle_export.checkpoints.hub import resolve_source
+from bertbundle_export.checkpoints.hub import open_source
+from bertbundle_export.job import Job
 from bertbundle_export.live import live_model
-from bertbundle_export.model import SourceModel, run_source
+from bertbundle_export.model import SourceModel
+from bertbundle_export.options import ExportOptions
 from bertbundle_export.report import Reporter, SilentReporter
-from bertbundle_export.tasks import TASKS, Head, check_outputs
-from bertbundle_export.texts import PARITY_TEXTS
-from bertbundle_export.tokenization import by_character, is_lowercase, mask_token, special_ids
+from bertbundle_export.tokenization import by_character
 
-__all__ = ["ExportOptions", "Exported", "export_bundle"]
-
-FORMATS = ("saved_model", "onnx")
-WORD_LABELS = ("token", "first", "first-labelled")
-DECODINGS = ("auto", "viterbi", "argmax")
-DEFAULT_MAX_LENGTH = 128
-_SHORTEST = 16
-# A BIO model on text that it was not trained for leaves out about every other B-; an IOB1 model has next to none.
-_FEW_ENTITIES, _IOB1_RATIO = 5, 20
-_GENERATORS = ("bertbundle-toolkit", "tensorflow", "transformers", "tf2onnx", "onnx")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExportOptions:
-    """How a bundle is made.
-
-    Attributes:
-        max_length: tokens of `serving_default`; None for 128, or the model's own limit if that is less.
-        lengths: lengths of the shorter signatures; None for 16, 32, 64, ... below `max_length`.
-        formats: any of "saved_model" and "onnx".
-        characters: make every character a token, as Chinese taggers are trained.
-        label_scheme: name of a label scheme; None detects it.
-        label_decoding: "viterbi", "argmax", or "auto": Viterbi where labels are BIO, BIOES or BMES.
-        word_labels: see `Manifest.word_labels`.
-        top_k: tokens that fill-mask offers for each mask.
-        texts: texts to prove the export on; None for a set that comes with the package.
-    """
-
-    max_length: int | None = None
-    lengths: Sequence[int] | None = None
-    formats: Sequence[str] = FORMATS
-    characters: bool = False
-    label_scheme: str | None = None
-    label_decoding: str = "auto"
-    word_labels: str = "token"
-    top_k: int = 10
-    texts: Sequence[str] | None = None
-
-    def __post_init__(self) -> None:
-        _check_choice("word_labels", self.word_labels, WORD_LABELS)
-        _check_choice("label_decoding", self.label_decoding, DECODINGS)
-        if self.label_scheme is not None:
-            _check_choice("label_scheme", self.label_scheme, tuple(SCHEMES))
-        if not self.formats or not set(self.formats) <= set(FORMATS):
-            raise ExportError(f"formats must be some of {', '.join(FORMATS)}, got {', '.join(self.formats) or 'none'}.")
-
-
-def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
-    if value not in choices:
-        raise ExportError(f"{name} must be one of {', '.join(choices)}, got {value!r}.")
+__all__ = ["Exported", "export_bundle"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +77,8 @@ def export_bundle(
         model = _load(source, load, tokenizer)
     if chosen.characters:
         model = dataclasses.replace(model, tokenizer=by_character(model.tokenizer))
-    job = _Job(name, model, chosen, report)
+    model = crf_tables.with_tables(model, (chosen.crf_transitions, chosen.crf_start, chosen.crf_end))
+    job = Job(name, model, chosen, report)
     with bundle.staging_directory(output) as staging:
         manifest = job.write(staging / "bundle")
         path = bundle.publish(staging / "bundle", output, name, version)
@@ -151,190 +94,6 @@ def _load_options(load: LoadOptions, task: str | None, labels: Sequence[str] | N
 
 def _load(source: Any, load: LoadOptions, tokenizer: Any) -> SourceModel:
     if isinstance(source, str | Path):
-        return load_checkpoint(resolve_source(source, revision=load.revision), str(source), load)
+        with open_source(source, revision=load.revision) as path:
+            return load_checkpoint(path, str(source), load)
     return live_model(source, load, tokenizer)
-
-
-def signature_lengths(options: ExportOptions, max_positions: int | None) -> dict[str, int]:
-    """Return the length of each signature by name, shortest first, `serving_default` last.
-
-    Raises:
-        ExportError: a length that the model cannot take, or that makes no sense.
-    """
-    limit = max_positions or options.max_length or DEFAULT_MAX_LENGTH
-    longest = options.max_length or min(DEFAULT_MAX_LENGTH, limit)
-    if longest > limit:
-        raise ExportError(
-            f"max_length {longest} is over the model's max_position_embeddings {limit}. Choose at most {limit}."
-        )
-    if options.lengths is None:
-        shorter = [_SHORTEST << step for step in range(16) if _SHORTEST << step < longest]
-    else:
-        shorter = sorted(set(options.lengths) - {longest})
-    wrong = [length for length in (*shorter, longest) if not 3 <= length <= longest]
-    if wrong:
-        raise ExportError(
-            f"length {wrong[0]} cannot be: lengths are from 3 ([CLS], a token, [SEP]) to max_length {longest}."
-        )
-    return {f"length_{length}": length for length in shorter} | {"serving_default": longest}
-
-
-class _Job:
-    """One export, stage by stage."""
-
-    def __init__(self, name: str, model: SourceModel, options: ExportOptions, report: Reporter) -> None:
-        self._name, self._model, self._options, self._report = name, model, options, report
-        self._notes: list[str] = []
-        self._signatures = signature_lengths(options, model.max_positions)
-        self._definition = model.tokenizer.to_str()
-        self._task = TASKS[model.task]
-
-    def write(self, directory: Path) -> Manifest:
-        """Write the whole bundle into a directory that does not exist yet, proved."""
-        head = self._head()
-        with self._report.stage("run the source model on real texts"):
-            features = self._features(head)
-            raw = [run_source(self._model, batch.inputs) for batch in features]
-            for answer in raw:
-                check_outputs(answer, self._task, self._model.labels)
-        if self._task.name == "token-classification":
-            head = self._with_decoding(head, features[-1], raw[-1])
-        cases = [
-            parity.Case(batch, self._task.reference(answer, batch.inputs, head))
-            for batch, answer in zip(features, raw, strict=True)
-        ]
-        with self._report.stage("trace the serving function"):
-            function = saved_model.trace(self._model, head)
-        manifest = self._manifest(head, saved_model.output_specs(function))
-        rows = self._write_formats(directory, function, manifest, cases)
-        return self._finish(directory, manifest, features, rows)
-
-    def _features(self, head: Head) -> list[InputFeatures]:
-        tokenizer = Tokenizer(self._definition, max_length=self._signatures["serving_default"])
-        texts = self._options.texts or PARITY_TEXTS
-        made = parity.make_features(tokenizer, texts, signatures=self._signatures, inputs=self._model.inputs)
-        return [InputFeatures(batch.signature, self._task.examples(batch.inputs, head)) for batch in made]
-
-    def _head(self) -> Head:
-        model = self._model
-        head = Head(
-            labels=model.labels,
-            multi_label=model.multi_label,
-            pooling=model.pooling,
-            last_layers=model.last_layers,
-            normalized=model.normalized,
-            special_ids=special_ids(model.tokenizer, model.inputs[0].pad_value),
-        )
-        if self._task.name != "fill-mask":
-            return head
-        token, mask_id = mask_token(model.tokenizer)
-        return dataclasses.replace(head, mask_token=token, mask_id=mask_id, top_k=self._options.top_k)
-
-    def _with_decoding(self, head: Head, features: InputFeatures, raw: Mapping[str, npt.NDArray[Any]]) -> Head:
-        scheme = self._options.label_scheme or detect_scheme(self._model.labels)
-        real = ~np.isin(features.inputs["input_ids"], head.special_ids)
-        decoding = self._decoding(scheme, raw["logits"].argmax(axis=-1), real)
-        return dataclasses.replace(head, label_scheme=scheme, label_decoding=decoding)
-
-    def _decoding(self, scheme: str, label_ids: npt.NDArray[Any], real: npt.NDArray[np.bool_]) -> str:
-        if self._options.label_decoding != "auto":
-            return self._options.label_decoding
-        if scheme == "IO":
-            return "argmax"
-        if _begins_with_inside(self._model.labels, scheme, label_ids, real):
-            self._note(
-                "hardly an entity the model finds begins with B-, as in the older IOB1 scheme: labels are decoded by "
-                "argmax. Pass --label-decoding viterbi if that is wrong."
-            )
-            return "argmax"
-        return "viterbi"
-
-    def _note(self, text: str) -> None:
-        self._notes.append(text)
-        self._report.note(text)
-
-    def _manifest(self, head: Head, outputs: Any) -> Manifest:
-        return Manifest(
-            name=self._name,
-            task=self._model.task,
-            max_length=self._signatures["serving_default"],
-            signatures=self._signatures,
-            inputs=self._model.inputs,
-            outputs=outputs,
-            source=self._model.source,
-            tokenizer_lowercase=is_lowercase(self._model.tokenizer),
-            labels=head.labels,
-            label_scheme=head.label_scheme,
-            label_decoding=head.label_decoding,
-            word_labels=self._options.word_labels,
-            multi_label=head.multi_label,
-            pooling=head.pooling,
-            last_layers=head.last_layers,
-            normalized=head.normalized,
-            mask_token=head.mask_token,
-            top_k=head.top_k,
-            generator=_generator(),
-            created=dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
-            notes=tuple(self._notes),
-        )
-
-    def _write_formats(
-        self, directory: Path, function: Any, manifest: Manifest, cases: Sequence[parity.Case]
-    ) -> list[ParityRow]:
-        directory.mkdir()
-        (directory / TOKENIZER_FILE).write_text(self._definition, encoding="utf-8")
-        (directory / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
-        rows: list[ParityRow] = []
-        if "saved_model" in self._options.formats:
-            with self._report.stage("write the SavedModel"):
-                saved_model.save_model(
-                    directory, self._model, function, signatures=self._signatures, asset_directory=directory
-                )
-            with self._report.stage("compare the SavedModel with the source"):
-                rows += parity.compare(
-                    "saved_model",
-                    parity.saved_model_runner(directory),
-                    cases,
-                    outputs=manifest.outputs,
-                    task=self._task,
-                )
-        if "onnx" in self._options.formats:
-            path = directory / "model.onnx"
-            with self._report.stage("convert to ONNX"):
-                onnx_model.save_onnx(path, function, inputs=manifest.inputs, outputs=manifest.outputs)
-            with self._report.stage("compare the ONNX model with the source"):
-                rows += parity.compare(
-                    "onnx", parity.onnx_runner(path), cases, outputs=manifest.outputs, task=self._task
-                )
-        return rows
-
-    def _finish(
-        self, directory: Path, manifest: Manifest, features: Sequence[InputFeatures], rows: list[ParityRow]
-    ) -> Manifest:
-        with self._report.stage("write warmup records and the manifest"):
-            warmup.write_warmup(directory, self._name, features)
-            files = bundle.digest_files(directory)
-            final: Manifest = dataclasses.replace(manifest, parity=tuple(rows), files=files)
-            (directory / MANIFEST_FILE).write_text(final.to_json(), encoding="utf-8")
-            if (directory / "assets").is_dir():
-                shutil.copyfile(directory / MANIFEST_FILE, directory / "assets" / MANIFEST_FILE)
-        return final
-
-
-def _begins_with_inside(
-    labels: Sequence[str], scheme: str, label_ids: npt.NDArray[Any], real: npt.NDArray[np.bool_]
-) -> bool:
-    """Return whether a model hardly ever begins an entity with B-, as IOB1 does only between neighbours of one type."""
-    tags = parse_labels(labels, scheme)
-    begun = orphans = 0
-    for row, tokens in zip(label_ids, real, strict=True):
-        before = None
-        for tag in (tags[label] for label in row[tokens]):
-            begun += tag.role in "BS"
-            orphans += tag.role in "IE" and (before is None or before.type != tag.type or before.role not in "BI")
-            before = tag
-    return orphans >= _FEW_ENTITIES and orphans > _IOB1_RATIO * begun
-
-
-def _generator() -> dict[str, str]:
-    return {package: importlib.metadata.version(package) for package in _GENERATORS}

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import tokenizers
 
 from bertbundle.errors import CheckpointError
-from bertbundle.manifest import Source
+from bertbundle.manifest import InputSpec, Source
 from bertbundle_export import tokenization
 from bertbundle_export.checkpoints import LoadOptions
 from bertbundle_export.encoders import bert_inputs
-from bertbundle_export.model import SourceModel, choose_labels, count_parameters, multi_label
+from bertbundle_export.model import SourceModel, choose_labels, count_parameters, multi_label, taken_inputs
 from bertbundle_export.tasks import TASKS, check_task
 
 __all__ = ["live_model"]
@@ -32,6 +33,7 @@ def live_model(model: Any, load: LoadOptions, tokenizer: tokenizers.Tokenizer | 
     """
     if not callable(model) or not hasattr(model, "variables"):
         raise CheckpointError(f"a {type(model).__name__} is not a source: give a path, a hub name, or a Keras model.")
+    _check_backend(model)
     if load.task is None:
         raise CheckpointError(f"a live model does not say its task. Pass task=, one of {', '.join(TASKS)}.")
     config = getattr(model, "config", None)
@@ -53,11 +55,7 @@ def live_model(model: Any, load: LoadOptions, tokenizer: tokenizers.Tokenizer | 
             vocab_size=vocab_size,
             parameters=count_parameters(model),
         ),
-        inputs=bert_inputs(
-            vocab_size=vocab_size,
-            type_vocab_size=getattr(config, "type_vocab_size", 2),
-            pad_id=getattr(config, "pad_token_id", None) or 0,
-        ),
+        inputs=taken_inputs(model, _inputs(config, vocab_size)),
         max_positions=getattr(config, "max_position_embeddings", None),
         labels=labels,
         multi_label=multi_label(getattr(config, "problem_type", None), load.multi_label),
@@ -65,6 +63,21 @@ def live_model(model: Any, load: LoadOptions, tokenizer: tokenizers.Tokenizer | 
         normalized=bool(load.normalize),
         last_layers=load.last_layers,
     )
+
+
+def _inputs(config: Any, vocab_size: int) -> tuple[InputSpec, ...]:
+    types, pad_id = getattr(config, "type_vocab_size", 2), getattr(config, "pad_token_id", None) or 0
+    return bert_inputs(vocab_size=vocab_size, type_vocab_size=types, pad_id=pad_id)
+
+
+def _check_backend(model: Any) -> None:
+    """Refuse a Keras 3 model that does not run on TensorFlow."""
+    keras = sys.modules.get("keras")
+    if keras is not None and isinstance(model, keras.Model) and keras.backend.backend() != "tensorflow":
+        raise CheckpointError(
+            f"the model runs on Keras' {keras.backend.backend()} backend, only TensorFlow's can be exported. Set "
+            "KERAS_BACKEND=tensorflow before Keras is imported."
+        )
 
 
 def _stored_labels(config: Any) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +24,7 @@ __all__ = [
     "multi_label",
     "raw_outputs",
     "run_source",
+    "taken_inputs",
 ]
 
 _PLACEHOLDER = re.compile(r"LABEL_\d+")
@@ -44,6 +45,7 @@ class SourceModel:
         multi_label: whether classes are independent.
         pooling, normalized: how the sentence embedding is made.
         last_layers: number of last layers that features are made of, concatenated.
+        more_outputs: variables, tensors or arrays that count as outputs of the model, such as a CRF's transitions.
         dropped_outputs: outputs of the model that mean nothing: made from weights that it has no values for.
     """
 
@@ -58,7 +60,15 @@ class SourceModel:
     pooling: str = "none"
     normalized: bool = False
     last_layers: int = 1
+    more_outputs: Mapping[str, Any] = field(default_factory=dict)
     dropped_outputs: frozenset[str] = frozenset()
+
+    @property
+    def variables(self) -> list[Any]:
+        """Every variable that the outputs may depend on."""
+        known = {id(variable) for variable in self.keras.variables}
+        more = [value for value in self.more_outputs.values() if hasattr(value, "assign") and id(value) not in known]
+        return [*self.keras.variables, *more]
 
 
 def choose_labels(labels: Sequence[str], task: Task) -> tuple[str, ...]:
@@ -86,6 +96,24 @@ def multi_label(problem_type: str | None, given: bool | None) -> bool:
     return problem_type == "multi_label_classification" if given is None else given
 
 
+def taken_inputs(model: Any, inputs: tuple[InputSpec, ...]) -> tuple[InputSpec, ...]:
+    """Return those of BERT's inputs that a Keras model takes: a functional one may have no token_type_ids.
+
+    Raises:
+        CheckpointError: a functional model takes others, or no mask.
+    """
+    if not getattr(model, "_is_graph_network", type(model).__name__ == "Functional"):
+        return inputs
+    names = [str(tensor.name).partition(":")[0] for tensor in model.inputs]
+    known = [spec.name for spec in inputs]
+    if not set(names) <= set(known) or not {"input_ids", "attention_mask"} <= set(names):
+        raise CheckpointError(
+            f"the functional model takes {', '.join(names)}; it must take input_ids and attention_mask by these names, "
+            f"and may take {', '.join(known[2:]) or 'nothing else'}. Name its Inputs so."
+        )
+    return tuple(spec for spec in inputs if spec.name in names)
+
+
 def count_parameters(model: Any) -> int:
     """Return the number of weights of a Keras model."""
     return int(sum(int(np.prod(variable.shape)) for variable in model.variables))
@@ -105,12 +133,15 @@ def raw_outputs(model: SourceModel, inputs: Mapping[str, Any]) -> dict[str, Any]
     Raises:
         ExportError: the model gives fewer hidden states than are asked for.
     """
+    from bertbundle_export.quiet import tf
+
     answer = model.keras(dict(inputs), training=False)
     if isinstance(answer, tuple | list):
         answer = answer[0]
     if not isinstance(answer, Mapping):
-        return {"logits": answer}
+        answer = {"logits": answer}
     named = {name: value for name, value in answer.items() if hasattr(value, "dtype")}
+    named |= {name: tf.cast(tf.convert_to_tensor(value), tf.float32) for name, value in model.more_outputs.items()}
     if model.last_layers > 1:
         named["last_layers"] = _last_layers(answer.get("hidden_states") or (), model.last_layers)
     return {name: value for name, value in named.items() if name not in model.dropped_outputs}

@@ -14,15 +14,16 @@ from bertbundle.errors import ExportError, OutputNamesError, OutputShapeError, T
 from bertbundle.manifest import InputSpec, OutputSpec, ParityRow
 from bertbundle.primitives import Encoding, InputFeatures
 from bertbundle.tokenizer import Tokenizer, pack
+from bertbundle_export.agreement import agreement_rule
 from bertbundle_export.tasks import Task
+from bertbundle_export.tolerance import TOLERANCES, Tolerance
 
-__all__ = ["ATOL", "MIN_AGREEMENT", "RTOL", "Case", "compare", "make_features", "onnx_runner", "saved_model_runner"]
+__all__ = ["TOLERANCES", "Case", "Tolerance", "compare", "make_features", "onnx_runner", "saved_model_runner"]
 
-# float32 sums in another order: seen 2e-6 (MiniLM) to 5e-6 (3x128 logits of size 10), with a margin of twenty.
-RTOL, ATOL = 1e-4, 1e-4
-# Where two label sequences score nearly alike, rounding decides between them: one token in a thousand may.
-MIN_AGREEMENT = 0.999
+
 MOST_TEXTS = 256
+# Up to this length a batch has every text.
+_ALL_TEXTS = 128
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 Runner = Callable[[InputFeatures], Arrays]
@@ -39,7 +40,10 @@ class Case:
 def make_features(
     tokenizer: Tokenizer, texts: Sequence[str], *, signatures: Mapping[str, int], inputs: Sequence[InputSpec]
 ) -> list[InputFeatures]:
-    """Make each signature's batch: every text cut to its length, and all of them joined so that one row fills it.
+    """Make each signature's batch: texts cut to its length, and all of them joined so that one row fills it.
+
+    Above 128 tokens, a text that the next shorter signature holds whole would only be padded more, and is left out;
+    the longest of all texts is there always.
 
     Raises:
         ExportError: more texts than one batch can be made of.
@@ -49,10 +53,14 @@ def make_features(
         raise ExportError(f"{len(texts)} texts were given to prove the export on. Give at most {MOST_TEXTS}.")
     singles = tokenizer.encode(list(texts), truncation="truncate")
     joined = tokenizer.encode([" ".join(texts), " ".join(texts[::-1])], truncation="truncate")
-    features = []
+    longest = max(singles, key=len)
+    features, shorter = [], 0
     for signature, length in signatures.items():
-        rows = [_cut(encoding, length) for encoding in (*singles, *joined)]
+        held = shorter if length > _ALL_TEXTS else 0
+        chosen = [encoding for encoding in singles if encoding is longest or len(encoding) > held]
+        rows = [_cut(encoding, length) for encoding in (*chosen, *joined)]
         features.append(pack(rows, signature, length=length, inputs=inputs))
+        shorter = length
     return features
 
 
@@ -103,7 +111,13 @@ def onnx_runner(path: Path) -> Runner:
 
 
 def compare(
-    format_name: str, run: Runner, cases: Sequence[Case], *, outputs: Sequence[OutputSpec], task: Task
+    format_name: str,
+    run: Runner,
+    cases: Sequence[Case],
+    *,
+    outputs: Sequence[OutputSpec],
+    task: Task,
+    tolerance: Tolerance = TOLERANCES["float32"],
 ) -> list[ParityRow]:
     """Hold a format against the source model, for every signature and output.
 
@@ -116,6 +130,7 @@ def compare(
         cases: inputs and expected outputs, by signature.
         outputs: what the bundle says of its outputs.
         task: says which outputs hold classes, or ranks.
+        tolerance: that of the format's precision.
 
     Returns:
         One row per signature and output.
@@ -123,13 +138,20 @@ def compare(
     Raises:
         OutputNamesError: other outputs.
         OutputShapeError: another shape or dtype.
-        ToleranceError: a difference beyond `RTOL` and `ATOL`, or labels that agree less than `MIN_AGREEMENT`.
+        ToleranceError: a difference beyond the tolerance, or labels that agree less than it says.
     """
     per_token = {spec.name for spec in outputs if "length" in spec.shape}
-    return [row for case in cases for row in _compare_case(format_name, run(case.features), case, per_token, task)]
+    return [
+        row
+        for case in cases
+        for row in _compare_case((format_name, task, tolerance), run(case.features), case, per_token)
+    ]
 
 
-def _compare_case(format_name: str, actual: Arrays, case: Case, per_token: set[str], task: Task) -> list[ParityRow]:
+def _compare_case(
+    rules: tuple[str, Task, Tolerance], actual: Arrays, case: Case, per_token: set[str]
+) -> list[ParityRow]:
+    format_name, task, tolerance = rules
     signature = case.features.signature
     tokens = case.features.inputs["attention_mask"] == 1
     where = f"{format_name} {signature}"
@@ -137,21 +159,21 @@ def _compare_case(format_name: str, actual: Arrays, case: Case, per_token: set[s
         raise OutputNamesError(f"{where} has outputs {sorted(actual)}, the source model {sorted(case.expected)}.")
     rows = []
     for name, expected in sorted(case.expected.items()):
-        agree = _agreement_rule(name, task, case.expected)
         mask = tokens if name in per_token else np.ones(len(tokens), bool)
-        rows.append(_compare_output((format_name, signature, name), actual[name], expected, mask, agree))
+        agree = agreement_rule(name, task, case.expected, mask)
+        rows.append(_compare_output((format_name, signature, name), actual[name], expected, mask, agree, tolerance))
     return rows
 
 
 def _compare_output(
-    place: tuple[str, str, str],
+    key: tuple[str, str, str],
     actual: npt.NDArray[Any],
     expected: npt.NDArray[Any],
     mask: npt.NDArray[np.bool_],
     agree: Callable[..., float],
+    tolerance: Tolerance,
 ) -> ParityRow:
-    format_name, signature, name = place
-    where = f"{format_name} {signature} output {name}"
+    where = "{} {} output {}".format(*key)
     if (actual.shape, actual.dtype) != (expected.shape, expected.dtype):
         raise OutputShapeError(
             f"{where} is {actual.dtype}{list(actual.shape)}, the source model's {expected.dtype}{list(expected.shape)}."
@@ -162,60 +184,21 @@ def _compare_output(
     if not np.isfinite(actual).all() or not np.isfinite(expected).all():
         raise ToleranceError(f"{where} has values that are not finite.")
     difference = np.abs(actual.astype(np.float64) - expected.astype(np.float64))
+    peak = float(np.abs(expected).max(initial=0.0))
+    atol = tolerance.atol + tolerance.peak * peak
     row = ParityRow(
-        format=format_name,
-        signature=signature,
-        output=name,
+        *key,
         rows=rows,
         max_abs=float(difference.max(initial=0.0)),
-        max_rel=float(difference.max(initial=0.0) / max(float(np.abs(expected).max(initial=0.0)), 1e-12)),
-        agreement=agree(actual, expected, mask) if expected.size else 1.0,
-        rtol=RTOL,
-        atol=ATOL,
+        max_rel=float(difference.max(initial=0.0) / max(peak, 1e-12)),
+        agreement=agree(actual, expected) if expected.size else 1.0,
+        rtol=tolerance.rtol,
+        atol=atol,
     )
-    within = expected.dtype.kind != "f" or bool((difference <= ATOL + RTOL * np.abs(expected)).all())
-    if not within or row.agreement < MIN_AGREEMENT:
+    within = expected.dtype.kind != "f" or bool((difference <= atol + tolerance.rtol * np.abs(expected)).all())
+    if not within or row.agreement < tolerance.agreement:
         raise ToleranceError(
-            f"{where} differs from the source model by up to {row.max_abs:.3g} (allowed: {ATOL} + {RTOL} of it), "
-            f"labels agree in {row.agreement:.2%} (at least {MIN_AGREEMENT:.1%})."
+            f"{where} differs from the source model by up to {row.max_abs:.3g} (allowed: {atol:.3g} + "
+            f"{tolerance.rtol:g} of it), labels agree in {row.agreement:.2%} (at least {tolerance.agreement:.1%})."
         )
     return row
-
-
-# ---- what agrees: each rule takes actual and expected values, and the mask they were picked by
-
-
-def _agreement_rule(name: str, task: Task, expected: Arrays) -> Callable[..., float]:
-    if name in task.classes:
-        return _same_class
-    if name in task.ranked:
-        return lambda actual, wanted, mask: _same_ranks(actual, wanted, expected[task.ranked[name]][mask])
-    return _same_labels if expected[name].dtype.kind != "f" else _numbers_only
-
-
-def _same_class(actual: npt.NDArray[Any], expected: npt.NDArray[Any], mask: object) -> float:
-    """Return the share of equal best classes; one that the source itself scores like its best may take its place."""
-    del mask
-    best = expected.max(axis=-1)
-    chosen = np.take_along_axis(expected, actual.argmax(axis=-1)[..., None], axis=-1)[..., 0]
-    return float((best - chosen <= 2 * (ATOL + RTOL * np.abs(best))).mean())
-
-
-def _same_ranks(actual: npt.NDArray[Any], expected: npt.NDArray[Any], scores: npt.NDArray[Any]) -> float:
-    """Return the share of equal ids among those whose score is apart from their neighbours', the cut-off included."""
-    gaps = -np.diff(scores, axis=-1) > 2 * (ATOL + RTOL * scores[..., 1:])
-    apart = np.ones(scores.shape, bool)
-    apart[..., 1:] &= gaps
-    apart[..., :-1] &= gaps
-    apart[..., -1] = False
-    return float((actual == expected)[apart].mean()) if apart.any() else 1.0
-
-
-def _same_labels(actual: npt.NDArray[Any], expected: npt.NDArray[Any], mask: object) -> float:
-    del mask
-    return float((actual == expected).mean())
-
-
-def _numbers_only(actual: object, expected: object, mask: object) -> float:
-    del actual, expected, mask
-    return 1.0

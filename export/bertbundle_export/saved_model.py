@@ -8,22 +8,62 @@ checks no shapes).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bertbundle.manifest import BUNDLE_INFO, MANIFEST_FILE, TOKENIZER_FILE, InputSpec, OutputSpec
+from bertbundle_export.cut import count_calls
+from bertbundle_export.encoder_graph import EncoderGraph
+from bertbundle_export.kernels import choose_kernels
 from bertbundle_export.model import SourceModel, raw_outputs
+from bertbundle_export.recurrent import convertible_loops
+from bertbundle_export.swap import swapped_encoders
 from bertbundle_export.tasks import TASKS, Head
 
-__all__ = ["output_specs", "save_model", "trace"]
+__all__ = ["Traced", "output_specs", "save_model", "trace", "trace_as_is"]
 
 
-def trace(model: SourceModel, head: Head) -> Any:
-    """Trace a source model and its task's outputs for any batch and length.
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """A source model as a graph.
 
-    Returns:
-        A concrete function of the inputs by name (int32 ``[batch, length]``), returning the outputs by name.
+    Attributes:
+        function: a concrete function of the inputs by name (int32 ``[batch, length]``), returning the outputs by name.
+        encoders: the encoders that stand in for the model's own; none if it is none that is known.
+        precision: of the matrix products, "float32" or "bfloat16".
     """
+
+    function: Any
+    encoders: tuple[EncoderGraph, ...] = ()
+    precision: str = "float32"
+
+
+def trace(model: SourceModel, head: Head, *, precision: str = "float32") -> Traced:
+    """Trace a source model and its task's outputs for any batch and length, its encoder swapped for a faster one.
+
+    Args:
+        model: the source model; left as it is.
+        head: its task's choices.
+        precision: of the encoder's matrix products, "float32" or "bfloat16".
+    """
+    kernels = choose_kernels(precision)
+    with swapped_encoders(model.keras, lambda encoder: EncoderGraph(encoder, kernels, precision)) as encoders:
+        traced = Traced(_trace(model, head), tuple(encoders), precision)
+    made, found = (
+        sum(encoder.calls for encoder in encoders),
+        count_calls(traced.function.graph.as_graph_def(), encoders),
+    )
+    # A call inside an inner function or loop could not be cut out for other formats.
+    return traced if made == found > 0 else trace_as_is(model, head)
+
+
+def trace_as_is(model: SourceModel, head: Head) -> Traced:
+    """Trace a source model with the encoder that it has."""
+    return Traced(_trace(model, head))
+
+
+def _trace(model: SourceModel, head: Head) -> Any:
     from bertbundle_export.quiet import tf
 
     specs = [tf.TensorSpec([None, None], spec.dtype, name=spec.name) for spec in model.inputs]
@@ -33,7 +73,8 @@ def trace(model: SourceModel, head: Head) -> Any:
         inputs = {spec.name: value for spec, value in zip(model.inputs, values, strict=True)}
         return graph(raw_outputs(model, inputs), inputs, head)
 
-    return tf.function(encode, input_signature=specs, autograph=False).get_concrete_function()
+    with convertible_loops():
+        return _concrete(encode, specs)
 
 
 def output_specs(function: Any) -> tuple[OutputSpec, ...]:
@@ -53,14 +94,14 @@ def _dimension(axis: int, size: int | None) -> str:
 
 
 def save_model(
-    path: Path, model: SourceModel, function: Any, *, signatures: Mapping[str, int], asset_directory: Path
+    path: Path, traced: Traced, inputs: Sequence[InputSpec], *, signatures: Mapping[str, int], asset_directory: Path
 ) -> None:
     """Write a SavedModel.
 
     Args:
         path: where it goes.
-        model: the source model; its variables are saved.
-        function: what `trace` returned.
+        traced: what `trace` returned; the variables it reads are saved, and no others.
+        inputs: the inputs of every signature.
         signatures: length by signature name.
         asset_directory: holds bundle.json and tokenizer.json, copied to ``assets/``. The graph reads them there when
             `bundle_info` is called, so that bundle.json may be rewritten once parity is known.
@@ -68,13 +109,14 @@ def save_model(
     from bertbundle_export.quiet import tf
 
     module = tf.Module()
-    module.weights = list(model.keras.variables)  # saved by name of the module: not layer by layer, which takes longer
-    module.encode = function
+    # In one list: following the layers of the Keras model takes longer.
+    module.weights = list(traced.function.graph.variables)
+    module.encode = traced.function
     module.manifest = tf.saved_model.Asset(str(asset_directory / MANIFEST_FILE))
     module.tokenizer = tf.saved_model.Asset(str(asset_directory / TOKENIZER_FILE))
-    traced = {name: _fixed_length(function, model.inputs, length) for name, length in signatures.items()}
-    traced[BUNDLE_INFO] = _bundle_info(module)
-    tf.saved_model.save(module, str(path), signatures=traced)
+    functions = {name: _fixed_length(traced.function, inputs, length) for name, length in signatures.items()}
+    functions[BUNDLE_INFO] = _bundle_info(module)
+    tf.saved_model.save(module, str(path), signatures=functions)
 
 
 def _fixed_length(function: Any, inputs: Sequence[InputSpec], length: int) -> Any:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bertbundle.labels import Tag, detect_scheme, parse_labels
+from bertbundle_export.loops import scan
 
 __all__ = ["FORBIDDEN", "constraint_tables", "outside_index", "viterbi_graph", "viterbi_reference"]
 
@@ -97,8 +98,6 @@ def viterbi_reference(emissions: npt.NDArray[Any], start: Floats, transitions: F
 def viterbi_graph(emissions: Any, start: Floats, transitions: Floats) -> Any:
     """Decode a batch of sequences with TensorFlow operations.
 
-    Both loops count from 0 to the length and write at their counter: tf2onnx converts only such loops.
-
     Args:
         emissions: float32 tensor of log-probabilities, ``[batch, length, labels]``; length at least 1.
         start: as for `viterbi_reference`.
@@ -110,31 +109,18 @@ def viterbi_graph(emissions: Any, start: Floats, transitions: Floats) -> Any:
     from bertbundle_export.quiet import tf
 
     steps = tf.transpose(emissions, [1, 0, 2])
-    length, labels = tf.shape(steps)[0], start.shape[0]
-    pointers = tf.TensorArray(tf.int32, size=length, element_shape=[None, labels])
+    length = tf.shape(steps)[0]
+    row = tf.TensorSpec([None], tf.int32)
 
-    def forward(step: Any, best: Any, pointers: Any) -> Any:
-        scores = best[:, :, None] + transitions[None]
-        pointers = pointers.write(step, tf.argmax(scores, axis=1, output_type=tf.int32))
-        before = tf.where(tf.equal(step, 0), start[None] + tf.zeros_like(best), tf.reduce_max(scores, axis=1))
-        return step + 1, before + steps[step], pointers
+    def forward(step: Any, best: Any) -> Any:
+        scores = best[:, :, None] + transitions
+        before = tf.where(tf.equal(step, 0), start + tf.zeros_like(best), tf.reduce_max(scores, axis=1))
+        return [before + tf.gather(steps, step)], [tf.argmax(scores, axis=1, output_type=tf.int32)]
 
-    _, best, pointers = _loop(length, forward, tf.zeros_like(steps[0]), [None, labels], pointers)
-    reversed_pointers = tf.reverse(pointers.stack(), [0])
-    path = tf.TensorArray(tf.int32, size=length, element_shape=[None])
+    (best,), (pointers,) = scan(length, forward, [tf.zeros_like(steps[0])], [tf.TensorSpec(steps.shape[1:], tf.int32)])
 
-    def backward(step: Any, label: Any, path: Any) -> Any:
-        path = path.write(step, label)
-        return step + 1, tf.gather(reversed_pointers[step], label, axis=1, batch_dims=1), path
+    def backward(step: Any, label: Any) -> Any:
+        return [tf.gather(tf.gather(pointers, length - 1 - step), label, axis=1, batch_dims=1)], [label]
 
-    last = tf.argmax(best, axis=-1, output_type=tf.int32)
-    _, _, path = _loop(length, backward, last, [None], path)
-    return tf.transpose(tf.reverse(path.stack(), [0]))
-
-
-def _loop(length: Any, body: Any, state: Any, state_shape: list[int | None], written: Any) -> Any:
-    """Run `body` for each step from 0 to length; TF Serving sees one functional While."""
-    from bertbundle_export.quiet import tf
-
-    shapes = (tf.TensorShape([]), tf.TensorShape(state_shape), tf.TensorShape(None))
-    return tf.while_loop(lambda step, *_: step < length, body, (0, state, written), shape_invariants=shapes)
+    _, (path,) = scan(length, backward, [tf.argmax(best, axis=-1, output_type=tf.int32)], [row])
+    return tf.transpose(tf.reverse(path, [0]))

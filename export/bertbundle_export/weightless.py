@@ -5,51 +5,62 @@ Converters copy a graph many times over; with the weights of a BERT-base in it a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["detach_weights"]
+from bertbundle_export.cut import Cut, cut_encoders
+from bertbundle_export.encoder_graph import EncoderGraph
+
+__all__ = ["Detached", "detach_weights", "freeze_and_detach"]
 
 Weights = dict[str, npt.NDArray[Any]]
 _SMALL = 4096  # bytes; constants that small stay: shapes and axes that a converter must know
 
 
-def detach_weights(function: Any) -> tuple[Any, Weights]:
-    """Return a function's graph with a placeholder for every variable and large constant, and their values.
+@dataclass(frozen=True, slots=True)
+class Detached:
+    """A graph without weights.
 
-    Args:
-        function: a concrete function.
-
-    Returns:
-        The GraphDef, and float32 arrays by the name of the tensor they are to be fed to.
+    Attributes:
+        graph_def: has a placeholder for every variable and large constant.
+        weights: float32 arrays by the name of the tensor they are to be fed to.
+        cuts: the encoders that were cut out; of their weights there is no trace left.
     """
-    detached = _without_variables(function)
-    if detached is None:
-        return _frozen(function)
-    graph_def, weights = detached
-    return graph_def, weights | _take_constants(graph_def)
+
+    graph_def: Any
+    weights: Weights
+    cuts: Sequence[Cut] = ()
 
 
 # ---- variables that the graph itself reads: the placeholder takes the variable's place, nothing is copied
 
 
-def _without_variables(function: Any) -> tuple[Any, Weights] | None:
-    """Replace each variable by a placeholder; None if one is used in a way not known here, such as inside a loop."""
+def detach_weights(function: Any, encoders: Sequence[EncoderGraph] = ()) -> Detached | None:
+    """Take the weights, and encoders as a whole, out of a concrete function's graph.
+
+    Returns:
+        What remains; None if a variable is used in a way not known here, such as inside a loop.
+    """
     from bertbundle_export.quiet import tf
 
     graph_def = function.graph.as_graph_def()
-    variables = {id(variable.handle): variable for variable in function.graph.variables}
-    captured = {inner.op.name: variables.get(id(outer)) for outer, inner in function.graph.captures}
-    if any(variable is None or variable.dtype != tf.float32 for variable in captured.values()):
+    cuts = cut_encoders(graph_def, encoders)
+    captured = _captured(function)
+    _drop(graph_def, captured.keys() - _used(graph_def))
+    there = captured.keys() & _names(graph_def)
+    if any(captured[name].dtype != tf.float32 for name in there):
         return None
+    # A captured tensor, a constant of the model's, is used as it is; only a variable is read.
+    variables = {name for name in there if isinstance(captured[name], tf.Variable)}
     weights: Weights = {}
     added = []
     for node in graph_def.node:
-        names = {name.split(":")[0].removeprefix("^") for name in node.input} & captured.keys()
-        if node.name in captured:
+        names = {name.split(":")[0].removeprefix("^") for name in node.input} & variables
+        if node.name in there:
             weights[f"{node.name}:0"] = _to_placeholder(node, captured[node.name])
         elif names and node.op not in _READS:
             return None
@@ -57,7 +68,27 @@ def _without_variables(function: Any) -> tuple[Any, Weights] | None:
             added += _READS[node.op](node)
     graph_def.node.extend(added)
     _keep_loops(graph_def)
-    return graph_def, weights
+    return Detached(graph_def, weights | _take_constants(graph_def), cuts)
+
+
+def _captured(function: Any) -> dict[str, Any]:
+    """Return each captured variable, or tensor that is none, by the name of its placeholder."""
+    variables = {id(variable.handle): variable for variable in function.graph.variables}
+    return {inner.op.name: variables.get(id(outer), outer) for outer, inner in function.graph.captures}
+
+
+def _names(graph_def: Any) -> set[str]:
+    return {node.name for node in graph_def.node}
+
+
+def _used(graph_def: Any) -> set[str]:
+    return {name.split(":")[0].removeprefix("^") for node in graph_def.node for name in node.input}
+
+
+def _drop(graph_def: Any, names: set[str]) -> None:
+    kept = [node for node in graph_def.node if node.name not in names]
+    del graph_def.node[:]
+    graph_def.node.extend(kept)
 
 
 def _to_placeholder(node: Any, variable: Any) -> npt.NDArray[Any]:
@@ -112,12 +143,13 @@ def _keep_loops(graph_def: Any) -> None:
 # ---- the general way: TensorFlow freezes, and the large constants are taken out again
 
 
-def _frozen(function: Any) -> tuple[Any, Weights]:
+def freeze_and_detach(function: Any) -> Detached:
+    """Take the weights out of any concrete function's graph; its variables become constants first."""
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     frozen = convert_variables_to_constants_v2(function, lower_control_flow=False, aggressive_inlining=True)
     graph_def = frozen.graph.as_graph_def()
-    return graph_def, _take_constants(graph_def)
+    return Detached(graph_def, _take_constants(graph_def))
 
 
 def _take_constants(graph_def: Any) -> Weights:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from bertbundle_serving.checks import check_arrays, check_names, find_signature
 from bertbundle_serving.errors import RequestError
 from bertbundle_serving.runtimes.base import Servable, SignatureSpec
 
-__all__ = ["Call", "read_call"]
+__all__ = ["Call", "make_call", "read_call"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +26,20 @@ class Call:
         signature: resolved signature name.
         inputs: the signature's inputs.
         outputs: names of the outputs wanted.
+        row_shapes: what must be equal in calls that are computed together: the inputs' shapes but for the rows. None
+            for a call that is computed alone.
     """
 
     signature: str
     inputs: Arrays
     outputs: tuple[str, ...]
+    row_shapes: tuple[tuple[int, ...], ...] | None = None
+
+    @property
+    def rows(self) -> int:
+        """The number of rows of its inputs; 1 if they have none."""
+        shape = next(iter(self.inputs.values())).shape if self.inputs else ()
+        return shape[0] if shape else 1
 
     def run(self, servable: Servable) -> dict[str, npt.NDArray[Any]]:
         """Compute the outputs; see `Servable.run`."""
@@ -45,8 +54,22 @@ def read_call(request: wire.PredictRequest, signatures: Mapping[str, SignatureSp
     """
     signature = find_signature(signatures, request.model_spec.signature_name)
     check_names(signature, set(request.inputs))
-    inputs = {name: _decode(name, request.inputs[name]) for name in sorted(signature.inputs)}
-    return Call(signature.name, inputs, check_arrays(signature, inputs, request.output_filter))
+    sent = {name: _decode(name, request.inputs[name]) for name in sorted(request.inputs)}
+    inputs = {name: sent[name] if name in sent else signature.defaults[name] for name in sorted(signature.inputs)}
+    return make_call(signature, inputs, request.output_filter)
+
+
+def make_call(signature: SignatureSpec, inputs: Arrays, output_filter: Sequence[str] = ()) -> Call:
+    """Check decoded inputs, all of a signature's by name, and return the call.
+
+    Raises:
+        RequestError: as `read_call`.
+    """
+    outputs = check_arrays(signature, inputs, output_filter)
+    shapes = tuple(array.shape for array in inputs.values())
+    # A batch of 0 rows is computed alone: there is nothing of it to put together.
+    joins = signature.batched and all(shape and shape[0] for shape in shapes)
+    return Call(signature.name, inputs, outputs, tuple(shape[1:] for shape in shapes) if joins else None)
 
 
 def _decode(name: str, tensor: wire.Tensor) -> npt.NDArray[Any]:

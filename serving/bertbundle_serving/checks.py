@@ -9,13 +9,14 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from bertbundle.primitives import Arrays
 from bertbundle.tensors import DATA_TYPES
 from bertbundle_serving.errors import RequestError
 from bertbundle_serving.runtimes.base import SignatureSpec, TensorSpec
 
-__all__ = ["DEFAULT_SIGNATURE", "check_arrays", "check_names", "find_signature"]
+__all__ = ["DEFAULT_SIGNATURE", "check_arrays", "check_names", "dtype_text", "find_signature"]
 
 DEFAULT_SIGNATURE = "serving_default"
 
@@ -35,29 +36,33 @@ def find_signature(signatures: Mapping[str, SignatureSpec], name: str) -> Signat
 
 
 def check_names(signature: SignatureSpec, sent: Collection[str]) -> None:
-    """Check that exactly the signature's inputs were sent.
+    """Check that the signature's inputs were sent, those with a default or not, and no others.
 
     Raises:
         RequestError: INVALID_ARGUMENT, an input is missing or unknown.
     """
     expected = signature.inputs
+    required = expected.keys() - signature.defaults.keys()
+    if required <= set(sent) <= expected.keys():
+        return
     if len(sent) != len(expected):
         raise _invalid(
             f"input size does not match signature: {len(sent)}!={len(expected)} len({_braced(sent)}) != "
             f"len({_braced(expected)}). Sent extra: {_braced(set(sent) - set(expected))}. "
-            f"Missing but required: {_braced(set(expected) - set(sent))}."
+            f"Missing but required: {_braced(required - set(sent))}."
         )
     for name, spec in sorted(expected.items()):
-        if name not in sent:
+        if name not in sent and name in required:
             # TensorFlow Serving says "expected" and lists what was sent; the text is kept.
             raise _invalid(
                 f"Signature input alias: {name}(feed name: {spec.feed}) not found in request and no default value "
                 f"provided. Inputs expected to be in the request {_braced(sent)}, or default input alias set: "
+                f"{_braced(signature.defaults) if signature.defaults else ''}"
             )
 
 
 def check_arrays(signature: SignatureSpec, inputs: Arrays, output_filter: Sequence[str]) -> tuple[str, ...]:
-    """Check dtypes, the output filter, then shapes; return the names of the outputs to compute.
+    """Check dtypes, the output filter, shapes, then values; return the names of the outputs to compute.
 
     Raises:
         RequestError: INVALID_ARGUMENT, one of them does not fit the signature.
@@ -69,15 +74,18 @@ def check_arrays(signature: SignatureSpec, inputs: Arrays, output_filter: Sequen
         _check_shape(spec, inputs[name].shape, batched=signature.batched)
     if signature.batched:
         _check_batch(inputs)
+    for name, spec in signature.inputs.items():
+        _check_range(spec, inputs[name])
     return outputs
 
 
 def _check_dtype(index: int, expected: np.dtype[Any], sent: np.dtype[Any]) -> None:
     if expected != sent:
-        raise _invalid(f"Expects arg[{index}] to be {_dtype_name(expected)} but {_dtype_name(sent)} is provided")
+        raise _invalid(f"Expects arg[{index}] to be {dtype_text(expected)} but {dtype_text(sent)} is provided")
 
 
-def _dtype_name(dtype: np.dtype[Any]) -> str:
+def dtype_text(dtype: np.dtype[Any]) -> str:
+    """Return TensorFlow's name of a dtype, as its messages print it."""
     return _DTYPE_NAMES.get(dtype, str(dtype))
 
 
@@ -117,7 +125,19 @@ def _check_batch(inputs: Arrays) -> None:
     sizes = {name: array.shape[0] for name, array in sorted(inputs.items())}
     if len(set(sizes.values())) > 1:
         counts = ", ".join(f"{name} has {size}" for name, size in sizes.items())
-        raise _invalid(f"inputs have different numbers of rows: {counts}")
+        # Source: tensorflow_serving/batching/batching_session.cc; the numbers are ours.
+        raise _invalid(f"Batching Run() input tensors must have equal 0th-dimension size: {counts}")
+
+
+def _check_range(spec: TensorSpec, values: npt.NDArray[Any]) -> None:
+    """Refuse ids outside the vocabulary: onnxruntime's Gather counts negative ones from the end, silently."""
+    if spec.limit is None:
+        return
+    wrong = (values < 0) | (values >= spec.limit)
+    if wrong.any():
+        place = [int(index) for index in np.argwhere(wrong)[0]]
+        value = int(values[tuple(place)])
+        raise _invalid(f"{spec.name} has {value} at {place}, expected values in [0, {spec.limit})")
 
 
 def _braced(names: Iterable[str]) -> str:

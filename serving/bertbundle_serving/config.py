@@ -14,7 +14,7 @@ from bertbundle.errors import ServeError
 from bertbundle_serving import _config_pb2 as proto
 from bertbundle_serving.policy import All, Latest, Policy, Specific
 
-__all__ = ["ModelConfig", "read_model_configs"]
+__all__ = ["ModelConfig", "model_configs", "read_model_configs"]
 
 _PLATFORMS = ("", "tensorflow")
 
@@ -51,12 +51,17 @@ def read_model_configs(path: Path) -> tuple[ModelConfig, ...]:
     except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
         raise ServeError(f"cannot read --model_config_file {path}: {error}. It holds a ModelServerConfig.") from error
     try:
-        return _models(config)
+        return model_configs(config)
     except ValueError as error:
         raise ServeError(f"--model_config_file {path}: {error}.") from error
 
 
-def _models(config: proto.ModelServerConfig) -> tuple[ModelConfig, ...]:
+def model_configs(config: proto.ModelServerConfig) -> tuple[ModelConfig, ...]:
+    """Return the models that a ModelServerConfig lists.
+
+    Raises:
+        ValueError: it lists none, or one twice, or asks for what is not supported.
+    """
     if not config.model_config_list.config:
         raise ValueError("it lists no models; write model_config_list { config { name: ... base_path: ... } }")
     models = tuple(_model(entry) for entry in config.model_config_list.config)

@@ -2,39 +2,75 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import threading
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from bertbundle.errors import BertBundleError
+from bertbundle_serving.batching import BatchingParameters
 from bertbundle_serving.config import ModelConfig
 from bertbundle_serving.errors import RequestError
+from bertbundle_serving.memory import free_memory
 from bertbundle_serving.runtimes.base import Servable
 from bertbundle_serving.scan import Fingerprint, Scanner, fingerprint
 from bertbundle_serving.version import State, Version, VersionStatus
 
-__all__ = ["Model"]
+__all__ = ["Loading", "Model"]
 
 _logger = logging.getLogger(__name__)
 
 
-class Model:
-    """One model of the server. One thread calls `refresh`; any thread may call the rest.
+def _no_batching_parameters(directory: Path) -> BatchingParameters:
+    del directory
+    return BatchingParameters()
 
-    Args:
-        config: name, base path, policy and labels.
+
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """How versions are loaded.
+
+    Attributes:
         load: loads a version directory and makes it ready for requests; whatever it raises breaks the version.
+        batching: gives a version directory's batching parameters; what it raises breaks the version, too.
+        retries: how often a broken version whose files do not change is tried again.
+        retry_seconds: how long after the last try.
+        check: refuses a base path that cannot be served, with a ServeError.
     """
 
-    def __init__(self, config: ModelConfig, load: Callable[[Path], Servable]) -> None:
+    load: Callable[[Path], Servable]
+    batching: Callable[[Path], BatchingParameters] = _no_batching_parameters
+    retries: int = 5
+    retry_seconds: float = 60.0
+    check: Callable[[ModelConfig], None] = lambda _: None
+
+
+@dataclass(frozen=True, slots=True)
+class _Broken:
+    """A version that did not load: its files then, how often it was tried, and when last (`time.monotonic`)."""
+
+    files: Fingerprint
+    tries: int
+    when: float
+
+
+class Model:
+    """One model of the server. Any thread may call any method."""
+
+    def __init__(self, config: ModelConfig, loading: Loading) -> None:
         self.config = config
-        self._load_directory = load
+        self._loading = loading
         self._scanner = Scanner(config.base_path)
         self._lock = threading.Lock()
+        self._refreshing = threading.Lock()
+        self._stop = threading.Event()
+        self._poller: threading.Thread | None = None
         self._serving: dict[int, Version] = {}
         self._statuses: dict[int, VersionStatus] = {}
-        self._broken: dict[int, Fingerprint] = {}
+        self._broken: dict[int, _Broken] = {}
         self._told_empty = False
         self._told_unlisted = False
 
@@ -60,6 +96,40 @@ class Model:
         which is the one that was served before. So a broken version never takes a working one away, and a restart
         ends where the running server is.
         """
+        with self._refreshing:
+            self._refresh()
+
+    def configure(self, config: ModelConfig) -> None:
+        """Take another policy and other labels, and look at the disk. The base path stays."""
+        with self._refreshing:
+            self.config = dataclasses.replace(config, base_path=self.config.base_path)
+            self._refresh()
+
+    def start_polling(self, seconds: float) -> None:
+        """Call `refresh` every so many seconds in a thread of its own, until `close`."""
+        name = f"poll-{self.config.name}"
+        self._poller = threading.Thread(target=self._poll, args=(seconds,), name=name, daemon=True)
+        self._poller.start()
+
+    def close(self, wait_seconds: float | None = None) -> bool:
+        """Stop polling and unload everything; tell whether a load still runs after that time (None: however long)."""
+        self._stop.set()
+        if self._poller is not None:
+            self._poller.join(wait_seconds)
+        self._retire(set(self._serving))
+        return self._poller is not None and self._poller.is_alive()
+
+    def _poll(self, seconds: float) -> None:
+        while not self._stop.wait(seconds):
+            self._refresh_anyway()
+
+    def _refresh_anyway(self) -> None:
+        try:
+            self.refresh()
+        except Exception:  # the poller must outlive a surprise
+            _logger.exception("model %s could not be refreshed", self.config.name)
+
+    def _refresh(self) -> None:
         try:
             found = self._scanner.versions()
         except OSError as error:
@@ -70,7 +140,7 @@ class Model:
         self._told_unlisted = False
         self._tell_empty(found)
         broken = {number for number in found if self._still_broken(number, found[number])}
-        while missing := self._choose(found, broken) - self._serving.keys():
+        while (missing := self._choose(found, broken) - self._serving.keys()) and not self._stop.is_set():
             for number in missing:
                 self._set(number, State.START)
             newest = max(missing)
@@ -78,22 +148,23 @@ class Model:
                 broken.add(newest)
         self._retire(self._serving.keys() - self._choose(found, broken))
 
-    def close(self) -> None:
-        """Unload everything."""
-        self._retire(set(self._serving))
-
     def _choose(self, found: dict[int, Path], broken: set[int]) -> frozenset[int]:
         return self.config.policy.choose(found.keys() - broken)
 
     def _still_broken(self, number: int, directory: Path) -> bool:
-        return number in self._broken and self._broken[number] == fingerprint(directory)
+        broken = self._broken.get(number)
+        if broken is None or broken.files != fingerprint(directory):
+            return False
+        waited = time.monotonic() - broken.when
+        return broken.tries > self._loading.retries or waited < self._loading.retry_seconds
 
     def _load(self, number: int, directory: Path) -> bool:
         # Taken before the load: what changes meanwhile makes it be tried again.
         seen = fingerprint(directory)
         self._set(number, State.LOADING)
         try:
-            servable = self._load_directory(directory)
+            batching = self._loading.batching(directory)
+            servable = self._loading.load(directory)
         except (BertBundleError, RequestError) as error:
             _logger.error("model %s version %d did not load: %s", self.config.name, number, error)
             self._break(number, seen, error)
@@ -105,17 +176,26 @@ class Model:
             self._break(number, seen, error)
             return False
         self._broken.pop(number, None)
-        self._publish(Version(number, servable, ended=lambda: self._end(number)))
+        free_memory()  # what only the load needed: as much as the weights again
+        name, ended = self.config.name, lambda: self._end(number)
+        self._publish(Version(name, number, servable, ended=ended, batching=batching))
         return True
 
     def _break(self, number: int, seen: Fingerprint, error: Exception) -> None:
-        self._broken[number] = seen
+        before = self._broken.get(number)
+        tries = before.tries + 1 if before is not None and before.files == seen else 1
+        self._broken[number] = _Broken(seen, tries, time.monotonic())
         self._set(number, State.END, *_reason(error))
 
     def _publish(self, version: Version) -> None:
         with self._lock:
-            self._serving[version.number] = version
-            self._statuses[version.number] = VersionStatus(version.number, State.AVAILABLE)
+            closed = self._stop.is_set()
+            if not closed:
+                self._serving[version.number] = version
+                self._statuses[version.number] = VersionStatus(version.number, State.AVAILABLE)
+        if closed:  # while it was loaded
+            version.release()
+            return
         _logger.info(
             "model %s version %d available: %s", self.config.name, version.number, version.servable.description
         )
@@ -137,6 +217,7 @@ class Model:
             # It may have been loaded again while its last caller still used the old load.
             if self._statuses[number].state == State.UNLOADING:
                 self._statuses[number] = VersionStatus(number, State.END)
+        _logger.info("model %s version %d ended", self.config.name, number)
 
     def _tell_empty(self, found: dict[int, Path]) -> None:
         if not found and not self._told_empty:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from bertbundle.errors import ServeError
+from bertbundle_serving.config import ModelConfig
 from bertbundle_serving.errors import RequestError
-from bertbundle_serving.model import Model
+from bertbundle_serving.model import Loading, Model
 from bertbundle_serving.version import State, Version, VersionStatus
 
-__all__ = ["ModelRef", "Repository"]
-
-_logger = logging.getLogger(__name__)
+__all__ = ["ModelRef", "Repository", "RepositoryOptions"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +37,33 @@ class ModelRef:
         return f"Latest({self.name})" if self.version is None else f"Specific({self.name}, {self.version})"
 
 
+@dataclass(frozen=True, slots=True)
+class RepositoryOptions:
+    """How models are kept.
+
+    Attributes:
+        poll_seconds: time between two looks at the disk; 0 looks once, negative never looks.
+        load_threads: models that are loaded at a time.
+        labels_for_unavailable: whether a label may point to a version that is not available.
+    """
+
+    poll_seconds: float = 1.0
+    load_threads: int = 1
+    labels_for_unavailable: bool = False
+
+
 class Repository:
     """Every model of the server."""
 
-    def __init__(self, models: Sequence[Model]) -> None:
-        self.models: dict[str, Model] = {model.config.name: model for model in models}
-        self._stop = threading.Event()
-        self._poller: threading.Thread | None = None
+    def __init__(
+        self, configs: Iterable[ModelConfig], loading: Loading, options: RepositoryOptions | None = None
+    ) -> None:
+        self._loading = loading
+        self._options = options or RepositoryOptions()
+        self._changing = threading.Lock()
+        # Replaced as a whole, never changed: requests read it without a lock.
+        self.models: Mapping[str, Model] = {config.name: Model(config, loading) for config in configs}
+        self._gone: dict[str, Model] = {}
 
     @contextlib.contextmanager
     def use(self, ref: ModelRef) -> Iterator[Version]:
@@ -63,57 +83,95 @@ class Repository:
             version.release()
 
     def statuses(self, ref: ModelRef) -> list[VersionStatus]:
-        """Return the status of the versions a request names, newest first.
+        """Return the status of the versions a request names, newest first; also of a model that was removed.
 
         Raises:
             RequestError: as `use`, but NOT_FOUND only for a version or model never seen.
         """
         ref = self._resolve(ref)
-        model = self.models.get(ref.name)
+        model = self.models.get(ref.name) or self._gone.get(ref.name)
         found = [s for s in (model.statuses() if model else []) if ref.version in (None, s.version)]
         if not found:
             what = "any versions" if ref.version is None else f"version {ref.version}"
             raise RequestError("NOT_FOUND", f"Could not find {what} of model {ref.name}")
         return found
 
-    def refresh(self) -> None:
-        """Look at the disk once, for every model."""
-        for model in self.models.values():
-            _refresh(model)
-
-    def check_started(self) -> None:
-        """Check after the first `refresh` that nothing is wrong that waiting will not mend.
+    def start(self) -> None:
+        """Load every model, then poll.
 
         Raises:
-            ServeError: versions are there but none loads, or a label points to one that is not available.
+            ServeError: nothing will mend by waiting: versions are there but none loads, or a label points to one that
+                is not available.
         """
-        for model in self.models.values():
-            statuses = model.statuses()
-            available = {status.version for status in statuses if status.state == State.AVAILABLE}
-            if statuses and not available:
-                raise ServeError(_none_loads(model, statuses))
-            for version in sorted(set(model.config.labels.values()) - available):
-                raise ServeError(
-                    f"Request to assign label to version {version} of model {model.config.name}, which is not "
-                    "currently available for inference. Correct version_labels or model_version_policy."
-                )
+        if self._options.poll_seconds >= 0:
+            self._load(self.models.values())
+        if self._options.poll_seconds > 0:
+            self._poll(self.models.values())
 
-    def start_polling(self, seconds: float) -> None:
-        """Call `refresh` every so many seconds in a thread of its own, until `close`."""
-        self._poller = threading.Thread(target=self._poll, args=(seconds,), name="repository-poll", daemon=True)
-        self._poller.start()
+    def refresh(self) -> None:
+        """Look at the disk once, for every model."""
+        with ThreadPoolExecutor(max(1, self._options.load_threads), thread_name_prefix="load") as pool:
+            list(pool.map(Model.refresh, self.models.values()))
 
-    def close(self) -> None:
-        """Stop polling and unload everything."""
-        self._stop.set()
-        if self._poller is not None:
-            self._poller.join()
-        for model in self.models.values():
-            model.close()
+    def reconfigure(self, configs: Sequence[ModelConfig]) -> None:
+        """Serve these models instead. New ones are loaded before anything else changes.
 
-    def _poll(self, seconds: float) -> None:
-        while not self._stop.wait(seconds):
-            self.refresh()
+        Raises:
+            ServeError: as `start`; then everything stays as it was.
+        """
+        with self._changing:
+            before = self.models
+            moved = {c.name for c in configs if c.name in before and before[c.name].config.base_path != c.base_path}
+            for config in configs:
+                self._loading.check(config)
+            fresh = {c.name: Model(c, self._loading) for c in configs if c.name not in before or c.name in moved}
+            try:
+                self._load(fresh.values())
+                for config in configs:
+                    if config.name not in fresh:
+                        self._check_labels(before[config.name], config)
+            except ServeError:
+                _close(fresh.values())
+                raise
+            self.models = {c.name: fresh.get(c.name) or before[c.name] for c in configs}
+            for config in configs:
+                if config.name not in fresh:
+                    before[config.name].configure(config)
+            if self._options.poll_seconds > 0:
+                self._poll(fresh.values())
+            gone = [model for name, model in before.items() if self.models.get(name) is not model]
+            _close(gone)
+            self._gone = {**self._gone, **{model.config.name: model for model in gone}}
+
+    def close(self, wait_seconds: float | None = None) -> bool:
+        """Stop polling and unload everything; tell whether a load still runs after that time."""
+        return _close(self.models.values(), wait_seconds)
+
+    def _load(self, models: Iterable[Model]) -> None:
+        models = list(models)
+        with ThreadPoolExecutor(max(1, self._options.load_threads), thread_name_prefix="load") as pool:
+            list(pool.map(Model.refresh, models))
+        for model in models:
+            self._check_loaded(model)
+
+    def _poll(self, models: Iterable[Model]) -> None:
+        for model in models:
+            model.start_polling(self._options.poll_seconds)
+
+    def _check_loaded(self, model: Model) -> None:
+        statuses = model.statuses()
+        if statuses and not _available(statuses):
+            raise ServeError(_none_loads(model, statuses))
+        self._check_labels(model, model.config)
+
+    def _check_labels(self, model: Model, config: ModelConfig) -> None:
+        if self._options.labels_for_unavailable:
+            return
+        for version in sorted(set(config.labels.values()) - _available(model.statuses())):
+            raise ServeError(
+                f"Request to assign label to version {version} of model {config.name}, which is not currently "
+                "available for inference"
+            )
 
     def _resolve(self, ref: ModelRef) -> ModelRef:
         if not ref.name:
@@ -127,11 +185,15 @@ class Repository:
         return ModelRef(ref.name, version)
 
 
-def _refresh(model: Model) -> None:
-    try:
-        model.refresh()
-    except Exception:  # the poller must outlive a surprise in one model
-        _logger.exception("model %s could not be refreshed", model.config.name)
+def _available(statuses: Iterable[VersionStatus]) -> set[int]:
+    return {status.version for status in statuses if status.state == State.AVAILABLE}
+
+
+def _close(models: Iterable[Model], wait_seconds: float | None = None) -> bool:
+    """Close models, all within that time, and tell whether one still loads."""
+    end = None if wait_seconds is None else time.monotonic() + wait_seconds
+    left = [model.close(None if end is None else max(0.0, end - time.monotonic())) for model in list(models)]
+    return any(left)
 
 
 def _none_loads(model: Model, statuses: Sequence[VersionStatus]) -> str:

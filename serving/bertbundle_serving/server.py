@@ -1,89 +1,49 @@
-"""The server as a whole: options in, a listening port out, and an orderly end."""
+"""The server as a whole: options in, listening ports out, and an orderly end."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
 import grpc.aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from starlette.routing import BaseRoute
 
 from bertbundle.errors import ServeError
-from bertbundle_serving.config import ModelConfig
+from bertbundle_serving.batching import BatchingParameters, model_parameters
+from bertbundle_serving.config import read_model_configs
 from bertbundle_serving.cores import available_cores
 from bertbundle_serving.engine import Engine
-from bertbundle_serving.model import Model
-from bertbundle_serving.repository import Repository
+from bertbundle_serving.front import Front
+from bertbundle_serving.metrics import Metrics
+from bertbundle_serving.model import Loading, Model
+from bertbundle_serving.options import GRACE_SECONDS, ServerOptions, check_base_path
+from bertbundle_serving.predictor import Predictor
+from bertbundle_serving.reflection import descriptor_pool
+from bertbundle_serving.repository import Repository, RepositoryOptions
+from bertbundle_serving.rest import RestOptions, rest_application
 from bertbundle_serving.runtimes import RuntimeOptions, Servable, loader
 from bertbundle_serving.servicer import Servicer
-from bertbundle_serving.services import generic_handlers
+from bertbundle_serving.services import MODEL_SERVICE, PREDICTION_SERVICE, generic_handlers
+from bertbundle_serving.tls import read_credentials
 from bertbundle_serving.version import State
 from bertbundle_serving.warmup import warm_up
+from bertbundle_serving.web import WebListener
 
 __all__ = ["GRACE_SECONDS", "Server", "ServerOptions", "run"]
 
-GRACE_SECONDS = 10.0
-"""How long calls in flight may take to end after SIGTERM."""
-
-_GRPC_OPTIONS = (
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.max_send_message_length", -1),
-    # Two servers that share a port by accident would each get half of the calls.
-    ("grpc.so_reuseport", 0),
-)
+_NOT_BATCHED = BatchingParameters(max_execution_batch_size=1)
+_BATCH_SLOTS = 2
+_NOTICE_SECONDS = 0.05
+_SERVICES = ("", PREDICTION_SERVICE, MODEL_SERVICE)
 
 _logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerOptions:
-    """What the flags say.
-
-    Attributes:
-        models: the models to serve.
-        host, port: where to listen; port 0 picks a free one.
-        poll_seconds: time between two looks at the disk; 0 looks once, negative never looks.
-        runtime: a name from `runtime_names()`.
-        threads: threads of one computation; None takes the cores the process may use.
-        warmup: whether to run a version's warmup requests before it is available.
-        grpc_max_threads: computations at a time; None takes four per core, as TensorFlow Serving does.
-        tensor_content: whether answers hold ``tensor_content`` instead of the ``*_val`` fields.
-    """
-
-    models: tuple[ModelConfig, ...]
-    host: str = "127.0.0.1"
-    port: int = 8500
-    poll_seconds: float = 1.0
-    runtime: str = "auto"
-    threads: int | None = None
-    warmup: bool = True
-    grpc_max_threads: int | None = None
-    tensor_content: bool = False
-
-    def __post_init__(self) -> None:
-        for model in self.models:
-            _check_base_path(model)
-
-    def address(self, port: int) -> str:
-        """Return ``host:port``, an IPv6 host in brackets."""
-        return f"[{self.host}]:{port}" if ":" in self.host else f"{self.host}:{port}"
-
-
-def _check_base_path(model: ModelConfig) -> None:
-    if not model.base_path.is_dir():
-        raise ServeError(
-            f"model {model.name} has base path {model.base_path}, which is not a directory. "
-            "Give the directory that holds one directory per version."
-        )
-    if (model.base_path / "saved_model.pb").is_file() or (model.base_path / "model.onnx").is_file():
-        raise ServeError(
-            f"model {model.name} has base path {model.base_path}, which is a version itself. "
-            f"Give the directory above it, {model.base_path.parent}."
-        )
 
 
 class Server:
@@ -91,61 +51,169 @@ class Server:
 
     def __init__(self, options: ServerOptions) -> None:
         self._options = options
-        self._engine = Engine(options.grpc_max_threads or 4 * available_cores())
+        self.metrics = Metrics()
+        self._engine = Engine(_slots(options), self.metrics, batching=options.batching is not None)
         self.repository = _repository(options)
-        self._grpc = grpc.aio.server(options=_GRPC_OPTIONS)
-        servicer = Servicer(self.repository, self._engine, tensor_content=options.tensor_content)
-        self._grpc.add_generic_rpc_handlers(generic_handlers(servicer))
+        self.predictor = Predictor(self.repository, self._engine, self.metrics)
+        self._front = Front(options.limits, self.metrics, self.repository, log_requests=options.log_requests)
+        self._health = health.aio.HealthServicer()
+        self._grpc = self._make_grpc()
+        self._web: WebListener | None = None
+        self._config_watch: asyncio.Task[None] | None = None
         self.port = 0
 
+    @property
+    def rest_port(self) -> int | None:
+        """The port of the REST API, None if it has none."""
+        return None if self._web is None else self._web.port
+
     async def start(self) -> None:
-        """Take the port, load the models, then answer.
+        """Take the ports, load the models, then answer.
 
         Raises:
-            ServeError: the port is taken, a model has versions of which none loads, or a label points nowhere.
+            ServeError: a port is taken, a model has versions of which none loads, or a label points nowhere.
         """
+        options = self._options
         self.port = self._bind()
-        if self._options.poll_seconds >= 0:
-            await asyncio.get_running_loop().run_in_executor(None, self.repository.refresh)
-            self.repository.check_started()
+        if options.rest_port is not None:
+            self._web = WebListener(options.host, options.rest_port)
+        await asyncio.get_running_loop().run_in_executor(None, self.repository.start)
+        await self._set_health(health_pb2.HealthCheckResponse.SERVING)
         await self._grpc.start()
-        if self._options.poll_seconds > 0:
-            self.repository.start_polling(self._options.poll_seconds)
+        if self._web is not None:
+            await self._web.start(self._application())
+        if options.model_config_file is not None and options.config_poll_seconds > 0:
+            self._config_watch = asyncio.ensure_future(self._watch_config(options.model_config_file))
 
-    async def stop(self, grace: float = GRACE_SECONDS) -> None:
-        """Refuse new calls, wait up to `grace` seconds for those in flight, then unload everything."""
-        await self._grpc.stop(grace)
+    async def stop(self, grace: float = GRACE_SECONDS) -> bool:
+        """Say NOT_SERVING, refuse new calls, wait up to `grace` seconds for those in flight, then unload everything.
+
+        Tells whether a version is still being loaded: that cannot be interrupted.
+        """
+        await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
+        await asyncio.sleep(self._options.lame_duck_seconds)
+        if self._config_watch is not None:
+            self._config_watch.cancel()
+        await asyncio.gather(self._stop_grpc(grace), *([self._web.stop(grace)] if self._web else []))
         self._engine.close()
-        await asyncio.get_running_loop().run_in_executor(None, self.repository.close)
+        return await asyncio.get_running_loop().run_in_executor(None, self.repository.close, 1.0)
+
+    async def _stop_grpc(self, grace: float) -> None:
+        stopping = asyncio.ensure_future(self._grpc.stop(grace))
+        await asyncio.sleep(_NOTICE_SECONDS)  # who watches the health reads it
+        await self._front.idle(grace)
+        # Streams of the health service end with the server, which must not wait for them.
+        await self._grpc.stop(None)
+        await stopping
 
     def banner(self) -> list[str]:
-        """Return the start-up lines: the address, then what is served."""
-        return [f"listening on {self._options.address(self.port)}", *self._model_lines()]
+        """Return the start-up lines: the addresses, then what is served."""
+        options = self._options
+        lines = [f"listening on {options.address(self.port)}"]
+        if self.rest_port is not None:
+            lines.append(f"REST on http://{options.address(self.rest_port)}")
+        if options.socket_path:
+            lines.append(f"listening on unix:{options.socket_path}")
+        return [*lines, *(line for model in self.repository.models.values() for line in _lines(model))]
 
-    def _model_lines(self) -> list[str]:
-        return [line for model in self.repository.models.values() for line in _lines(model)]
+    def _make_grpc(self) -> grpc.aio.Server:
+        limit = self._options.limits.message_bytes
+        arguments = {
+            "grpc.max_receive_message_length": limit,
+            "grpc.max_send_message_length": -1,
+            # Two servers that share a port by accident would each get half of the calls.
+            "grpc.so_reuseport": 0,
+            **dict(self._options.channel_arguments),
+        }
+        server = grpc.aio.server(options=list(arguments.items()))
+        servicer = Servicer(self.predictor, tensor_content=self._options.tensor_content)
+        server.add_generic_rpc_handlers(generic_handlers(servicer, self._front))
+        names = [PREDICTION_SERVICE, MODEL_SERVICE, reflection.SERVICE_NAME]
+        if self._options.health:
+            health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+            names.append(health.SERVICE_NAME)
+        reflection.enable_server_reflection(names, server, pool=descriptor_pool())
+        return server
 
     def _bind(self) -> int:
-        address = self._options.address(self._options.port)
+        options = self._options
+        credentials = None if options.ssl_config_file is None else read_credentials(options.ssl_config_file)
+        address = options.address(options.port)
         try:
-            return int(self._grpc.add_insecure_port(address))
+            if options.socket_path:
+                self._grpc.add_insecure_port(f"unix:{options.socket_path}")
+            if credentials is None:
+                return int(self._grpc.add_insecure_port(address))
+            return int(self._grpc.add_secure_port(address, credentials))
         except RuntimeError as error:
             raise ServeError(
                 f"cannot listen on {address}: the port is taken or the address is not this machine's. "
                 "Stop what uses it, or give another --port (0 picks a free one) or --host."
             ) from error
 
+    def _application(self) -> object:
+        options = self._options
+        rest = RestOptions(options.rest_seconds, options.cors, options.metrics_path, options.limits.message_bytes)
+        return rest_application(self.predictor, self._front, self.metrics, rest, self._page())
+
+    def _page(self) -> tuple[BaseRoute, ...]:
+        if not self._options.page:
+            return ()
+        # Not earlier: only the page needs the tokenizer.
+        from bertbundle_serving.page import page_routes
+
+        return tuple(page_routes(self.predictor, self._front, self._options.rest_seconds))
+
+    async def _set_health(self, status: int) -> None:
+        for service in _SERVICES:
+            await self._health.set(service, status)
+
+    async def _watch_config(self, path: Path) -> None:
+        """Read the model_config_file again and again; what is wrong with a new one is logged, the old one stays."""
+        loop, seen = asyncio.get_running_loop(), path.read_bytes()
+        while True:
+            await asyncio.sleep(self._options.config_poll_seconds)
+            try:
+                text = await loop.run_in_executor(None, path.read_bytes)
+                if text != seen:
+                    seen = text
+                    await loop.run_in_executor(None, self._reconfigure, path)
+            except (ServeError, OSError) as error:
+                _logger.error("the models stay as they are: %s", error)
+
+    def _reconfigure(self, path: Path) -> None:
+        self.repository.reconfigure(read_model_configs(path))
+        _logger.info("serving the models of the changed %s", path)
+
+
+def _slots(options: ServerOptions) -> int:
+    if options.batching is None:
+        return 4 * available_cores()
+    # One computation uses every core; a second one keeps them busy while the answers of the first are written.
+    return options.batching.num_batch_threads or _BATCH_SLOTS
+
 
 def _repository(options: ServerOptions) -> Repository:
-    load_directory = loader(options.runtime, RuntimeOptions(threads=options.threads))
+    runtime_options = RuntimeOptions(options.threads, options.inter_op_threads, options.batch_any)
+    load_directory = loader(options.runtime, runtime_options)
 
     def load(directory: Path) -> Servable:
         servable = load_directory(directory)
-        if options.warmup:
-            warm_up(servable, directory)
+        try:
+            if options.warmup:
+                warm_up(servable, directory)
+        except Exception:
+            servable.close()
+            raise
         return servable
 
-    return Repository([Model(config, load) for config in options.models])
+    def batching(directory: Path) -> BatchingParameters:
+        common = options.batching or _NOT_BATCHED
+        return model_parameters(directory, common) if options.batching and options.model_batching else common
+
+    keep = RepositoryOptions(options.poll_seconds, options.load_threads, options.labels_for_unavailable)
+    loading = Loading(load, batching, options.load_retries, options.load_retry_seconds, check_base_path)
+    return Repository(options.models, loading, keep)
 
 
 def _lines(model: Model) -> list[str]:
@@ -177,4 +245,8 @@ async def run(options: ServerOptions, announce: Callable[[str], None]) -> None:
         await stop.wait()
         _logger.info("stopping: calls in flight have %g seconds", GRACE_SECONDS)
     finally:
-        await server.stop()
+        loading = await server.stop()
+    if loading:
+        # A version is being loaded in a thread that nothing can end but the end of the process.
+        logging.shutdown()
+        os._exit(0)

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.wrappers_pb2 import Int64Value
 
 from bertbundle import _wire_pb2 as wire
-from bertbundle.tensors import DATA_TYPES, encode_tensors, tensor_shape
+from bertbundle.errors import ServeError
+from bertbundle.tensors import DATA_TYPES, tensor_shape
+from bertbundle_serving import _api_pb2 as api
 from bertbundle_serving.calls import read_call
-from bertbundle_serving.engine import Engine
+from bertbundle_serving.config import model_configs
+from bertbundle_serving.encoding import encode_outputs
 from bertbundle_serving.errors import CODES, RequestError
-from bertbundle_serving.repository import ModelRef, Repository
+from bertbundle_serving.inference import (
+    CLASSIFY_METHOD,
+    REGRESS_METHOD,
+    classifications,
+    example_call,
+    multi_call,
+    regressions,
+)
+from bertbundle_serving.predictor import Answer, Predictor
+from bertbundle_serving.repository import ModelRef
 from bertbundle_serving.runtimes.base import SignatureSpec, TensorSpec
 from bertbundle_serving.version import VersionStatus
 
@@ -20,7 +34,6 @@ __all__ = ["Servicer"]
 
 _SIGNATURE_DEF = "signature_def"
 _SIGNATURE_MAP_URL = "type.googleapis.com/tensorflow.serving.SignatureDefMap"
-_METHOD_NAME = "tensorflow/serving/predict"
 _DTYPE_NUMBERS = {row.numpy: row.number for row in DATA_TYPES}
 
 
@@ -28,25 +41,47 @@ class Servicer:
     """Answers the methods of PredictionService and ModelService. Raises RequestError; `services` makes it a status.
 
     Args:
-        repository: the models.
-        engine: where computations run.
+        predictor: computes.
         tensor_content: whether answers hold ``tensor_content``; else the ``*_val`` fields, as TensorFlow Serving's.
     """
 
-    def __init__(self, repository: Repository, engine: Engine, *, tensor_content: bool = False) -> None:
-        self._repository = repository
-        self._engine = engine
+    def __init__(self, predictor: Predictor, *, tensor_content: bool = False) -> None:
+        self._predictor = predictor
+        self._repository = predictor.repository
         self._tensor_content = tensor_content
 
     async def predict(self, request: wire.PredictRequest) -> wire.PredictResponse:
         """Compute the outputs of a signature."""
-        ref = _model_ref(request)
-        with self._repository.use(ref) as version:
-            call = read_call(request, version.servable.signatures)
-            running = self._engine.start(version, call)
+        answer = await self._predictor.run(_model_ref(request), lambda signatures: read_call(request, signatures))
         return wire.PredictResponse(
-            outputs=encode_tensors(await running, as_content=self._tensor_content),
-            model_spec=_model_spec(ref.name, version.number, call.signature),
+            outputs=encode_outputs(answer.outputs, as_content=self._tensor_content), model_spec=_answered_by(answer)
+        )
+
+    async def classify(self, request: api.ClassificationRequest) -> api.ClassificationResponse:
+        """Compute the classes of tf.Examples."""
+        answer = await self._examples(request, CLASSIFY_METHOD)
+        result = classifications(answer.outputs, _rows(request.input))
+        return api.ClassificationResponse(result=result, model_spec=_answered_by(answer))
+
+    async def regress(self, request: api.RegressionRequest) -> api.RegressionResponse:
+        """Compute a number for each of tf.Examples."""
+        answer = await self._examples(request, REGRESS_METHOD)
+        result = regressions(answer.outputs, _rows(request.input))
+        return api.RegressionResponse(result=result, model_spec=_answered_by(answer))
+
+    async def multi_inference(self, request: api.MultiInferenceRequest) -> api.MultiInferenceResponse:
+        """Compute several signatures of one model on the same tf.Examples, all by the same version."""
+        if not request.tasks:
+            raise RequestError("INVALID_ARGUMENT", "Inference request must have at least one inference task.")
+        ref = _common_model(request.tasks)
+        with self._repository.use(ref) as version:
+            calls = multi_call(version.servable.signatures, request)
+            pinned = ModelRef(ref.name, version.number)
+            running = [self._predictor.run(pinned, lambda _, call=call: call) for call in calls]  # type: ignore[misc]
+            answers = await asyncio.gather(*running)
+        rows = _rows(request.input)
+        return api.MultiInferenceResponse(
+            results=[_result(task.method_name, a, rows) for task, a in zip(request.tasks, answers, strict=True)]
         )
 
     async def get_model_metadata(self, request: wire.GetModelMetadataRequest) -> wire.GetModelMetadataResponse:
@@ -65,10 +100,33 @@ class Servicer:
         statuses = self._repository.statuses(_model_ref(request))
         return wire.GetModelStatusResponse(model_version_status=[_status(status) for status in statuses])
 
+    async def reload_config(self, request: api.ReloadConfigRequest) -> api.ReloadConfigResponse:
+        """Serve the models of another configuration; it answers when they are loaded."""
+        if request.config.WhichOneof("config") != "model_config_list":
+            raise RequestError(
+                "INVALID_ARGUMENT",
+                "ServerModelConfig type not supported by HandleReloadConfigRequest. "
+                "Only ModelConfigList is currently supported",
+            )
+        try:
+            configs = model_configs(request.config)
+        except ValueError as error:
+            raise RequestError("INVALID_ARGUMENT", str(error)) from error
+        try:
+            await asyncio.get_running_loop().run_in_executor(None, self._repository.reconfigure, configs)
+        except ServeError as error:
+            raise RequestError("FAILED_PRECONDITION", str(error)) from error
+        return api.ReloadConfigResponse(status=wire.Status())
 
-def _model_ref(
-    request: wire.PredictRequest | wire.GetModelMetadataRequest | wire.GetModelStatusRequest,
-) -> ModelRef:
+    async def _examples(self, request: api.ClassificationRequest | api.RegressionRequest, method: str) -> Answer:
+        name = request.model_spec.signature_name
+        return await self._predictor.run(
+            _model_ref(request), lambda signatures: example_call(signatures, name, method, request.input)
+        )
+
+
+def _model_ref(request: Any) -> ModelRef:
+    """Return what the request's `model_spec` names."""
     if not request.HasField("model_spec"):
         raise RequestError("INVALID_ARGUMENT", "Missing ModelSpec")
     spec = request.model_spec
@@ -78,6 +136,31 @@ def _model_ref(
         spec.version.value if choice == "version" else None,
         spec.version_label if choice == "version_label" else None,
     )
+
+
+def _common_model(tasks: Sequence[api.InferenceTask]) -> ModelRef:
+    for task in tasks:
+        if not task.model_spec.name:
+            raise RequestError("INVALID_ARGUMENT", "Found ModelSpec with an empty model name.")
+        if task.model_spec.name != tasks[0].model_spec.name:
+            text = "All ModelSpecs in a MultiInferenceRequest must access the same model name."
+            raise RequestError("INVALID_ARGUMENT", text)
+    return _model_ref(tasks[0])
+
+
+def _rows(examples: api.Input) -> int:
+    return len(getattr(examples, str(examples.WhichOneof("kind"))).examples)
+
+
+def _result(method: str, answer: Answer, rows: int) -> api.InferenceResult:
+    if method == CLASSIFY_METHOD:
+        result = classifications(answer.outputs, rows)
+        return api.InferenceResult(model_spec=_answered_by(answer), classification_result=result)
+    return api.InferenceResult(model_spec=_answered_by(answer), regression_result=regressions(answer.outputs, rows))
+
+
+def _answered_by(answer: Answer) -> wire.ModelSpec:
+    return _model_spec(answer.model, answer.version, answer.signature)
 
 
 def _model_spec(name: str, version: int, signature: str = "") -> wire.ModelSpec:
@@ -100,7 +183,7 @@ def _signature_def(spec: SignatureSpec) -> wire.SignatureDef:
     return wire.SignatureDef(
         inputs={name: _tensor_info(tensor) for name, tensor in spec.inputs.items()},
         outputs={name: _tensor_info(tensor) for name, tensor in spec.outputs.items()},
-        method_name=_METHOD_NAME,
+        method_name=spec.method,
     )
 
 

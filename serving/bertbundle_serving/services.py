@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -11,36 +9,46 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 
 from bertbundle import _wire_pb2 as wire
-from bertbundle_serving.errors import INTERNAL_TEXT, RequestError
+from bertbundle_serving import _api_pb2 as api
+from bertbundle_serving.errors import RequestError
+from bertbundle_serving.front import Front, Request
 from bertbundle_serving.servicer import Servicer
 
-__all__ = ["MAX_MESSAGE", "generic_handlers", "shorten"]
+__all__ = ["MAX_MESSAGE", "MODEL_SERVICE", "PREDICTION_SERVICE", "generic_handlers", "shorten"]
+
+PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
+MODEL_SERVICE = "tensorflow.serving.ModelService"
 
 # Source: tensorflow_serving/model_servers/grpc_status_util.cc, kErrorMessageLimit.
 MAX_MESSAGE = 1024
 _TRUNCATED = "...TRUNCATED"
 
-_logger = logging.getLogger(__name__)
-
 _Method = Callable[[Any], Awaitable[Message]]
 _Handler = Callable[[bytes, Any], Awaitable[bytes]]
 
 
-def generic_handlers(servicer: Servicer) -> tuple[Any, ...]:
+def generic_handlers(servicer: Servicer, front: Front) -> tuple[Any, ...]:
     """Return the handlers to register; gRPC itself answers every other method with UNIMPLEMENTED."""
     services: dict[str, dict[str, tuple[type[Message], _Method]]] = {
-        "tensorflow.serving.PredictionService": {
+        PREDICTION_SERVICE: {
             "Predict": (wire.PredictRequest, servicer.predict),
+            "Classify": (api.ClassificationRequest, servicer.classify),
+            "Regress": (api.RegressionRequest, servicer.regress),
+            "MultiInference": (api.MultiInferenceRequest, servicer.multi_inference),
             "GetModelMetadata": (wire.GetModelMetadataRequest, servicer.get_model_metadata),
         },
-        "tensorflow.serving.ModelService": {
+        MODEL_SERVICE: {
             "GetModelStatus": (wire.GetModelStatusRequest, servicer.get_model_status),
+            "HandleReloadConfigRequest": (api.ReloadConfigRequest, servicer.reload_config),
         },
     }
     return tuple(
         grpc.method_handlers_generic_handler(
             service,
-            {name: grpc.unary_unary_rpc_method_handler(_handler(*method)) for name, method in methods.items()},
+            {
+                name: grpc.unary_unary_rpc_method_handler(_handler(front, name, *method))
+                for name, method in methods.items()
+            },
         )
         for service, methods in services.items()
     )
@@ -55,22 +63,29 @@ def shorten(message: str) -> str:
     return message if len(message) <= MAX_MESSAGE else message[:MAX_MESSAGE] + _TRUNCATED
 
 
-def _handler(request_type: type[Message], method: _Method) -> _Handler:
+def _handler(front: Front, name: str, request_type: type[Message], method: _Method) -> _Handler:
     async def handle(data: bytes, context: Any) -> bytes:
         try:
-            answer = await asyncio.wait_for(method(_parse(request_type, data)), context.time_remaining())
-            return answer.SerializeToString()
-        except asyncio.TimeoutError:
-            status = RequestError("DEADLINE_EXCEEDED", "Timed out waiting for notification")
+            request = _parse(request_type, data)
+            info = Request(_model(request), name, "GRPC", len(data))
+            return await front.answer(info, _answer(method, request), context.time_remaining())
         except RequestError as error:
-            status = _public(error)
-        except Exception:  # a bug in one request must not reach its caller, nor end the server
-            _logger.exception("a %s failed", request_type.DESCRIPTOR.name)
-            status = RequestError("INTERNAL", INTERNAL_TEXT)
-        await context.abort(grpc.StatusCode[status.code], shorten(status.message))
-        raise status  # never reached: abort raises
+            await context.abort(grpc.StatusCode[error.code], shorten(error.message))
+            raise  # never reached: abort raises
 
     return handle
+
+
+async def _answer(method: _Method, request: Message) -> bytes:
+    return (await method(request)).SerializeToString()
+
+
+def _model(request: Any) -> str:
+    """Return the model a request names; "" if it names none."""
+    if isinstance(request, api.ReloadConfigRequest):
+        return ""
+    holder = request.tasks[0] if isinstance(request, api.MultiInferenceRequest) and request.tasks else request
+    return str(getattr(holder, "model_spec", wire.ModelSpec()).name)
 
 
 def _parse(request_type: type[Message], data: bytes) -> Message:
@@ -79,11 +94,3 @@ def _parse(request_type: type[Message], data: bytes) -> Message:
     except DecodeError as error:
         text = f"the request is not a valid {request_type.DESCRIPTOR.name} message"
         raise RequestError("INVALID_ARGUMENT", text) from error
-
-
-def _public(error: RequestError) -> RequestError:
-    """Return the error as its caller may read it: an INTERNAL one keeps its text to the log."""
-    if error.code != "INTERNAL":
-        return error
-    _logger.error("a request failed: %s", error.message, exc_info=error)
-    return RequestError("INTERNAL", INTERNAL_TEXT)

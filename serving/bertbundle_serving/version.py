@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from bertbundle_serving.batching import BatchingParameters
+from bertbundle_serving.memory import free_memory
 from bertbundle_serving.runtimes.base import Servable
 
 __all__ = ["State", "Version", "VersionStatus"]
@@ -42,9 +44,19 @@ class VersionStatus:
 class Version:
     """A loaded version. It is closed when the last holder lets go; the model itself is the first holder."""
 
-    def __init__(self, number: int, servable: Servable, *, ended: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        model: str,
+        number: int,
+        servable: Servable,
+        *,
+        ended: Callable[[], None],
+        batching: BatchingParameters | None = None,
+    ) -> None:
+        self.model = model
         self.number = number
         self.servable = servable
+        self.batching = batching or BatchingParameters()
         self._ended = ended
         self._holders = 1
         self._lock = threading.Lock()
@@ -61,4 +73,5 @@ class Version:
             last = self._holders == 0
         if last:
             self.servable.close()
+            free_memory()
             self._ended()

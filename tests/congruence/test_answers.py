@@ -13,6 +13,7 @@ import pytest
 from bertbundle import Client, GrpcTransport, Manifest
 from bertbundle.tokenizer import Tokenizer, pack
 from ner_data import Sentence, f1, read_sentences, spans, split_sentence
+from score_chinese_ner import served_f1
 
 pytestmark = pytest.mark.slow
 
@@ -45,7 +46,7 @@ def keras_f1(shared: Callable[[str], Path], sentences: list[Sentence]) -> Callab
         ids = [vocabulary.get(char.lower(), unknown) for char in sentence.chars]
         row = np.array([[vocabulary["[CLS]"], *ids, vocabulary["[SEP]"]]], np.int32)
         inputs = {"input_ids": row, "attention_mask": np.ones_like(row), "token_type_ids": np.zeros_like(row)}
-        logits.append(run_source(source.keras, inputs)["logits"][0, 1:-1])
+        logits.append(run_source(source, inputs)["logits"][0, 1:-1])
     decoders: dict[str, Callable[[Any], Any]] = {
         "argmax": lambda row: row.argmax(axis=-1),
         "viterbi": lambda row: viterbi_reference(row, *constraint_tables(source.labels)),
@@ -71,26 +72,18 @@ def lenient_spans(labels: Sequence[str]) -> set[tuple[str, int, int]]:
     return set(found)
 
 
-def client_f1(address: str, model: str, sentences: list[Sentence]) -> float:
-    """Return the F1 of a served model: its spans are character offsets, one character a token of the data."""
-    with Client(address, model, timeout=300) as client:
-        answers = client.entities(["".join(sentence.chars) for sentence in sentences])
-    predicted = [{(entity.label, entity.start, entity.end) for entity in entities} for entities in answers]
-    score = f1([spans(sentence.labels) for sentence in sentences], predicted)
-    print(f"{model} at {address}: F1 {score:.4f}")
-    return score
-
-
 def test_constrained_f1(serve: Serve, ner: Path, sentences: list[Sentence], keras_f1: Callable[[str], float]) -> None:
     """The served model with Viterbi decoding scores what the Keras model does, at least 0.92."""
-    served = client_f1(serve(ner), "ner", sentences)
+    served = served_f1(serve(ner), "ner", sentences)
+    print(f"ner: F1 {served:.4f}")
     assert round(served, 4) == round(keras_f1("viterbi"), 4)
     assert served >= 0.92
 
 
 def test_argmax_f1(serve: Serve, ner_argmax: Path, sentences: list[Sentence], keras_f1: Callable[[str], float]) -> None:
     """The served model with argmax decoding scores what the Keras model does, at least 0.88."""
-    served = client_f1(serve(ner_argmax), "ner_argmax", sentences)
+    served = served_f1(serve(ner_argmax), "ner_argmax", sentences)
+    print(f"ner_argmax: F1 {served:.4f}")
     assert round(served, 4) == round(keras_f1("argmax"), 4)
     assert served >= 0.88
 

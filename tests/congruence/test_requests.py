@@ -202,6 +202,67 @@ CASES = [
         r"(?s).*\b16\b.*",
     ),
     Case(
+        "no_inputs",
+        lambda request, _: request.inputs.clear(),
+        _Code.INVALID_ARGUMENT,
+        _SIZES.format(0, "")
+        + r"\. Sent extra: \{\}\. Missing but required: \{attention_mask,input_ids,token_type_ids\}\.",
+    ),
+    Case(
+        "negative_version",
+        _spec(version=-1),
+        _Code.NOT_FOUND,
+        r"Servable not found for request: Specific\(minilm, -1\)",
+    ),
+    Case(
+        "label_of_unknown_model",
+        _spec(name="nomodel", version_label="blessed"),
+        _Code.INVALID_ARGUMENT,
+        "Unrecognized servable version label: blessed",
+    ),
+    Case(
+        "model_before_signature",
+        _spec(name="nomodel", signature_name="nope"),
+        _Code.NOT_FOUND,
+        r"Servable not found for request: Latest\(nomodel\)",
+    ),
+    Case(
+        "no_dtype",
+        lambda request, _: setattr(request.inputs["input_ids"], "dtype", 0),
+        _Code.INVALID_ARGUMENT,
+        "tensor parsing error: input_ids",
+    ),
+    Case(
+        "negative_size",
+        lambda request, _: setattr(request.inputs["input_ids"].tensor_shape.dim[0], "size", -5),
+        _Code.INVALID_ARGUMENT,
+        "tensor parsing error: input_ids",
+    ),
+    Case(
+        "float_for_ids",
+        _put("input_ids", lambda: features()["input_ids"].astype(np.float32)),
+        _Code.INVALID_ARGUMENT,
+        r"Expects arg\[\d\] to be int32 but float is provided",
+    ),
+    Case(
+        "strings_for_ids",
+        _put("input_ids", lambda: features()["input_ids"].astype("S")),
+        _Code.INVALID_ARGUMENT,
+        r"Expects arg\[\d\] to be int32 but string is provided",
+    ),
+    Case(
+        "second_output_unknown",
+        _filter("pooler_output", "nope"),
+        _Code.INVALID_ARGUMENT,
+        r"output tensor alias not found in signature: nope Outputs expected to be in the set \{.*\}\.",
+    ),
+    Case(
+        "long_text_is_cut",
+        _spec(name="n" * 2000),
+        _Code.NOT_FOUND,
+        r"Servable not found for request: Latest\(n{985}\.\.\.TRUNCATED",
+    ),
+    Case(
         "id_outside_the_vocabulary",
         _put("input_ids", lambda: np.full((2, 16), 30522, np.int32)),
         _Code.INVALID_ARGUMENT,
@@ -222,6 +283,100 @@ def test_refused_request(
         stub.Predict(request, timeout=SECONDS)
     assert caught.value.code() is case.code
     assert re.fullmatch(case.text, caught.value.details()), caught.value.details()
+
+
+def test_label_names_a_version(channel: grpc.Channel, apis: Any, request_for: Callable[..., Any]) -> None:
+    """A label stands for its version, and the answer names that."""
+    request = request_for()
+    request.model_spec.version_label = "blessed"
+    answer = apis.prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request, timeout=SECONDS)
+    assert answer.model_spec.version.value == 1
+    assert not answer.model_spec.version_label
+
+
+def test_reload_without_a_list(channel: grpc.Channel, apis: Any) -> None:
+    """A reload that lists no models is refused."""
+    from tensorflow_serving.apis import model_management_pb2
+
+    stub = apis.model_service_pb2_grpc.ModelServiceStub(channel)
+    with pytest.raises(grpc.RpcError) as caught:
+        stub.HandleReloadConfigRequest(model_management_pb2.ReloadConfigRequest(), timeout=SECONDS)
+    assert (caught.value.code(), caught.value.details()) == (
+        grpc.StatusCode.INVALID_ARGUMENT,
+        (
+            "ServerModelConfig type not supported by HandleReloadConfigRequest. "
+            "Only ModelConfigList is currently supported"
+        ),
+    )
+
+
+def test_deadline(channel: grpc.Channel, apis: Any, request_for: Callable[..., Any]) -> None:
+    """A call whose deadline passes ends with DEADLINE_EXCEEDED."""
+    stub = apis.prediction_service_pb2_grpc.PredictionServiceStub(channel)
+    with pytest.raises(grpc.RpcError) as caught:
+        stub.Predict(request_for(features(64)), timeout=0.002)
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+def test_classify_of_a_bundle(channel: grpc.Channel, apis: Any, runtime: str) -> None:
+    """A bundle has no classification signature: the real server calls that invalid, ours says what to do instead."""
+    from tensorflow_serving.apis import classification_pb2
+
+    request = classification_pb2.ClassificationRequest()
+    request.model_spec.name = "minilm"
+    request.input.example_list.examples.add()
+    with pytest.raises(grpc.RpcError) as caught:
+        apis.prediction_service_pb2_grpc.PredictionServiceStub(channel).Classify(request, timeout=SECONDS)
+    real = (
+        grpc.StatusCode.INVALID_ARGUMENT,
+        (
+            "Expected classification signature method_name to be tensorflow/serving/classify. "
+            "Was: tensorflow/serving/predict"
+        ),
+    )
+    ours = (
+        grpc.StatusCode.UNIMPLEMENTED,
+        (
+            "the model has no classification signature (tensorflow/serving/classify); "
+            "ask it by Predict (tensorflow/serving/predict)"
+        ),
+    )
+    assert (caught.value.code(), caught.value.details()) == (real if runtime == "tensorflow_model_server" else ours)
+
+
+def test_too_many_rows(batching_channel: grpc.Channel, apis: Any, request_for: Callable[..., Any]) -> None:
+    """With batching, a request of more rows than a batch has is refused; one that fits is answered."""
+    stub = apis.prediction_service_pb2_grpc.PredictionServiceStub(batching_channel)
+    assert len(stub.Predict(request_for(features(8)), timeout=SECONDS).outputs["pooler_output"].float_val) == 8 * 384
+    with pytest.raises(grpc.RpcError) as caught:
+        stub.Predict(request_for(features(9)), timeout=SECONDS)
+    text = "Task size 9 is larger than maximum input batch size 8"
+    assert (caught.value.code(), caught.value.details()) == (grpc.StatusCode.INVALID_ARGUMENT, text)
+
+
+def test_unequal_rows(
+    batching_channel: grpc.Channel, apis: Any, tensorflow: Any, request_for: Callable[..., Any]
+) -> None:
+    """With batching, inputs of unequal numbers of rows are refused; ours goes on with the numbers."""
+    request = request_for()
+    request.inputs["input_ids"].CopyFrom(tensorflow.make_tensor_proto(features(1)["input_ids"]))
+    with pytest.raises(grpc.RpcError) as caught:
+        apis.prediction_service_pb2_grpc.PredictionServiceStub(batching_channel).Predict(request, timeout=SECONDS)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert caught.value.details().startswith("Batching Run() input tensors must have equal 0th-dimension size")
+
+
+def test_full_queue(batching_channel: grpc.Channel, apis: Any, request_for: Callable[..., Any]) -> None:
+    """With batching, what the queue cannot hold is refused with UNAVAILABLE and TensorFlow Serving's text."""
+    predict = apis.prediction_service_pb2_grpc.PredictionServiceStub(batching_channel).Predict
+    calls = [predict.future(request_for(features(8, 64), signature=""), timeout=SECONDS) for _ in range(40)]
+    seen = {(call.code(), call.details()) for call in calls}
+    text = (
+        "The batch scheduling queue to which this task was submitted is full; "
+        "currently 4 batches enqueued and max_enqueued_batches is 4"
+    )
+    assert (grpc.StatusCode.UNAVAILABLE, text) in seen
+    assert seen <= {(grpc.StatusCode.OK, ""), (grpc.StatusCode.UNAVAILABLE, text)}
 
 
 def test_answer_names_model_version_and_signature(
@@ -342,7 +497,7 @@ def test_outputs_equal_the_source_model(
     from real_weights import fetch
 
     source = load_checkpoint(fetch("all-MiniLM-L6-v2"), "minilm", LoadOptions())
-    expected = run_source(source.keras, features())
+    expected = run_source(source, features())
     stub = apis.prediction_service_pb2_grpc.PredictionServiceStub(channel)
     answer = stub.Predict(request_for(), timeout=SECONDS)
     for name, value in expected.items():

@@ -71,13 +71,13 @@ def test_the_demo_end_to_end(tmp_path: Path) -> None:
     (tmp_path / "test.bmes").write_text(sentence, encoding="utf-8")
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"王五去北京。"]
     (tmp_path / "vocab.txt").write_text("\n".join(vocabulary), encoding="utf-8")
-    options = ["--data", str(tmp_path), "--epochs", "8", "--output", str(tmp_path / "models")]
+    options = ["--data", str(tmp_path), "--head", "crf", "--epochs", "8", "--output", str(tmp_path / "models")]
     command = [sys.executable, demo_chinese.__file__, *options]
     result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert result.returncode == 0, result.stderr
     for line in (
         r"271 training, 30 dev and 1 test sentences, 5 labels; 1 sentences were longer than 126 characters",
-        r"test F1: 100\.0 argmax, 100\.0 Viterbi",
+        r"test F1: 100\.0 CRF",
         r"serving chinese-ner on 127\.0\.0\.1:\d+",
         r"PER +王五 +0 +2 +[01]\.\d{3}",
         r"LOC +北京 +3 +5 +[01]\.\d{3}",
@@ -85,4 +85,4 @@ def test_the_demo_end_to_end(tmp_path: Path) -> None:
         assert re.search(line, result.stdout), line
     manifest = Manifest.from_json((tmp_path / "models" / "chinese-ner" / "1" / "bundle.json").read_bytes())
     assert manifest.labels == ("O", "B-LOC", "I-LOC", "B-PER", "I-PER")
-    assert (manifest.label_decoding, manifest.tokenizer_lowercase) == ("viterbi", True)
+    assert (manifest.label_decoding, manifest.tokenizer_lowercase) == ("crf", True)

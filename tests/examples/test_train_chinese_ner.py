@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 pytestmark = pytest.mark.slow
 
 LABELS = ["O", "B-PER", "I-PER"]
+HEADS = pytest.mark.parametrize("head", ["dense", "bilstm", "crf"])
 IDS = [[2, 5, 6, 3], [2, 7, 3, 0]]
 MASK = [[1, 1, 1, 1], [1, 1, 1, 0]]
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"王五去北京，。"]
@@ -43,7 +45,7 @@ def tf(ner: ModuleType) -> Any:  # noqa: ARG001 - it chooses the Keras before Te
     return tf
 
 
-def make_model(ner: ModuleType, *, layers: int = 1, freeze_bert: bool = False) -> Any:
+def make_model(ner: ModuleType, *, layers: int = 1, head: str = "dense", freeze_bert: bool = False) -> Any:
     config = ner.BertConfig(
         vocab_size=10,
         num_hidden_layers=layers,
@@ -51,7 +53,9 @@ def make_model(ner: ModuleType, *, layers: int = 1, freeze_bert: bool = False) -
         num_attention_heads=2,
         intermediate_size=16,
         max_position_embeddings=6,
-        num_labels=len(LABELS),
+        id2label=dict(enumerate(LABELS)),
+        label2id={label: index for index, label in enumerate(LABELS)},
+        ner_head=head,
     )
     model = ner.BertNerModel(config, freeze_bert=freeze_bert)
     model.build_in_name_scope()
@@ -67,40 +71,90 @@ def test_the_head_sees_the_last_four_layers(ner: ModuleType, tf: Any, layers: in
     assert tuple(model.classifier.kernel.shape) == (width, len(LABELS))
 
 
-def test_inputs_may_come_by_name_or_in_a_dict(ner: ModuleType, tf: Any) -> None:
+@HEADS
+def test_inputs_may_come_by_name_or_in_a_dict(ner: ModuleType, tf: Any, head: str) -> None:
     """Both calls are the same, and token_type_ids are zeros where they are left out."""
-    model = make_model(ner)
+    model = make_model(ner, head=head)
     by_name = model(input_ids=tf.constant(IDS), attention_mask=tf.constant(MASK)).logits
     zeros = tf.zeros_like(tf.constant(IDS))
     inputs = {"input_ids": tf.constant(IDS), "attention_mask": tf.constant(MASK), "token_type_ids": zeros}
     np.testing.assert_array_equal(model(inputs, training=False).logits, by_name)
 
 
-def test_padding_changes_nothing(ner: ModuleType, tf: Any) -> None:
+@HEADS
+def test_padding_changes_nothing(ner: ModuleType, tf: Any, head: str) -> None:
     """What stands under a mask of 0 has no influence on the tokens before it."""
-    model = make_model(ner)
+    model = make_model(ner, head=head)
     other = [IDS[0], [2, 7, 3, 9]]
     logits = [model(input_ids=tf.constant(ids), attention_mask=tf.constant(MASK)).logits for ids in (IDS, other)]
     np.testing.assert_allclose(logits[0][1, :3], logits[1][1, :3], atol=1e-6)
 
 
-@pytest.mark.parametrize("freeze_bert", [True, False], ids=["frozen", "trained"])
-def test_freeze_bert_freezes_bert_and_only_bert(ner: ModuleType, freeze_bert: bool) -> None:
-    """A training step changes BERT's weights unless it is frozen, and the head's always."""
-    import train_chinese_ner
+@pytest.mark.parametrize(
+    ("head", "freeze_bert", "weights_of_head"),
+    [
+        pytest.param("dense", True, 2, id="frozen"),
+        pytest.param("dense", False, 2, id="trained"),
+        pytest.param("crf", True, 2 + 6 + 1, id="BiLSTM and CRF"),
+    ],
+)
+def test_freeze_bert_freezes_bert_and_only_bert(
+    ner: ModuleType, head: str, freeze_bert: bool, weights_of_head: int
+) -> None:
+    """A training step changes BERT's weights unless it is frozen, and each of the head's always."""
+    import ner_training
 
-    model = make_model(ner, freeze_bert=freeze_bert)
-    bert, head = model.bert.get_weights(), model.classifier.get_weights()
+    model = make_model(ner, head=head, freeze_bert=freeze_bert)
+    known = {id(variable) for variable in model.bert.variables}
+    variables = [variable for variable in model.variables if id(variable) not in known]
+    bert, head_before = model.bert.get_weights(), [variable.numpy() for variable in variables]
     rows = [([2, 5, 6, 3], [-1, 1, 2, -1]), ([2, 7, 3], [-1, 0, -1])]
-    trainer = train_chinese_ner.Trainer(model, rows, mask_id=4, rate=0.1, seed=0)
+    trainer = ner_training.Trainer(model, rows, mask_id=4, rates=(0.1, 0.2), seed=0)
     trainer.step(*trainer._arrays(rows))
     assert same(bert, model.bert.get_weights()) == freeze_bert
-    assert not same(head, model.classifier.get_weights())
-    assert len(model.trainable_variables) == (2 if freeze_bert else len(model.variables))
+    assert len(variables) == weights_of_head
+    assert not any(np.array_equal(before, variable) for before, variable in zip(head_before, variables, strict=True))
+    assert len(model.trainable_variables) == (weights_of_head if freeze_bert else len(model.variables))
 
 
 def same(before: Sequence[Any], after: Sequence[Any]) -> bool:
     return all(np.array_equal(one, other) for one, other in zip(before, after, strict=True))
+
+
+def test_crf_loss_by_enumeration(ner: ModuleType, tf: Any) -> None:
+    """The loss is minus the logarithm of the share that a sequence has among all sequences; padding does not count."""
+    del ner
+    from ner_crf import crf_loss
+
+    random = np.random.default_rng(0)
+    logits, transitions = (random.normal(size=shape).astype(np.float32) for shape in ((2, 4, 3), (3, 3)))
+    label_ids = np.array([[0, 2, 1, 1], [2, 0, 0, 0]], np.int32)
+    losses = crf_loss(*map(tf.constant, (logits, label_ids, MASK, transitions))).numpy()
+    for row, loss in enumerate(losses):
+        length = sum(MASK[row])
+        scores = {
+            path: sum(logits[row, step, label] for step, label in enumerate(path))
+            + sum(transitions[pair] for pair in itertools.pairwise(path))
+            for path in itertools.product(range(3), repeat=length)
+        }
+        share = np.exp(scores[tuple(label_ids[row, :length].tolist())]) / np.exp(list(scores.values())).sum()
+        np.testing.assert_allclose(loss, -np.log(share), rtol=1e-5)
+
+
+def test_crf_allows_what_its_labels_do(ner: ModuleType) -> None:
+    """An untrained CRF prefers no allowed transition, and forbids I- after O."""
+    transitions = make_model(ner, head="crf").crf.transitions().numpy()
+    assert transitions[0, 2] < -1e4
+    assert not np.delete(transitions.ravel(), 2).any()
+
+
+@pytest.mark.parametrize("safe", [True, False], ids=["safetensors", "h5"])
+def test_a_saved_model_comes_back_whole(ner: ModuleType, tmp_path: Path, safe: bool) -> None:
+    """`from_pretrained` restores every weight of the head, the CRF's, too: some of transformers' routes lose those."""
+    source = make_model(ner, head="crf")
+    source.crf.learned.assign_add(np.arange(9, dtype=np.float32).reshape(3, 3))
+    source.save_pretrained(tmp_path, safe_serialization=safe)
+    assert same(source.get_weights(), ner.BertNerModel.from_pretrained(tmp_path).get_weights())
 
 
 def test_sinusoids_by_hand(ner: ModuleType) -> None:

@@ -60,6 +60,7 @@ def test_inspect(checkpoint: Write) -> None:
             ["checkpoint", "--name", "x", "--texts", "none.txt"], "--texts none.txt cannot be read", id="texts"
         ),
         pytest.param(["checkpoint", "--name", "x", "--labels", "O,B-X"], "checkpoint", id="labels"),
+        pytest.param(["checkpoint", "--name", "x", "--crf-transitions", "crf.t"], "no attribute crf.t:", id="crf"),
     ],
 )
 def test_mistakes(checkpoint: Write, tmp_path: Path, arguments: list[str], message: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import hashlib
 import json
 import warnings
@@ -16,7 +17,7 @@ from bertbundle.errors import CheckpointError, ExportError, ToleranceError
 from bertbundle.manifest import Manifest
 from bertbundle.primitives import Arrays
 from bertbundle_export import Exported, LoadOptions, export_bundle
-from bertbundle_export.exporter import ExportOptions, signature_lengths
+from bertbundle_export.options import ExportOptions, signature_lengths
 from tiny_checkpoints import LABELS, write_checkpoint
 
 pytestmark = pytest.mark.slow
@@ -48,6 +49,8 @@ def test_bundle_has_its_files(exported: Exported) -> None:
         "bundle.json",
         "fingerprint.pb",
         "model.onnx",
+        "model.onnx.data",
+        "model_standard.onnx",
         "saved_model.pb",
         "tokenizer.json",
         "variables/variables.data-00000-of-00001",
@@ -84,7 +87,10 @@ def test_parity_covers_every_format_signature_and_output(exported: Exported) -> 
     assert {spec.name for spec in manifest.outputs} == outputs
     assert manifest.signatures == {"length_16": 16, "length_32": 32, "serving_default": 48}
     expected = {
-        (kind, name, out) for kind in ("saved_model", "onnx") for name in manifest.signatures for out in outputs
+        (kind, name, out)
+        for kind in ("saved_model", "onnx", "onnx_standard")
+        for name in manifest.signatures
+        for out in outputs
     }
     assert {(row.format, row.signature, row.output) for row in manifest.parity} == expected
     assert all(row.max_abs < 1e-3 and row.agreement >= 0.999 and row.rows > 10 for row in manifest.parity)
@@ -131,15 +137,34 @@ def test_warmup_is_what_tensorflow_serving_reads(exported: Exported, tensorflow:
 
 
 def test_onnx_is_standard(exported: Exported) -> None:
-    """The ONNX file has only standard operators - no Erfc - and symbolic batch and length."""
+    """The ONNX file for any runtime has only standard operators - no Erfc - and symbolic batch and length."""
     import onnx
 
-    proto = onnx.load(str(exported.path / "model.onnx"))
+    proto = onnx.load(str(exported.path / "model_standard.onnx"))
     onnx.checker.check_model(proto, full_check=True)
     assert {node.domain for node in proto.graph.node} == {""}
     assert "Erfc" not in {node.op_type for node in proto.graph.node}
     shapes = {item.name: [d.dim_param for d in item.type.tensor_type.shape.dim] for item in proto.graph.input}
     assert shapes == {name: ["batch", "length"] for name in ("input_ids", "attention_mask", "token_type_ids")}
+
+
+def test_onnx_is_fused(exported: Exported) -> None:
+    """The ONNX file for onnxruntime has one operator for each attention, each layer normalisation, each gelu."""
+    import onnx
+
+    proto = onnx.load(str(exported.path / "model.onnx"), load_external_data=False)
+    fused = collections.Counter(node.op_type for node in proto.graph.node if node.domain == "com.microsoft")
+    # The checkpoint has two layers. BERT-base's twelve give 12, 24, 1 and 12.
+    assert fused == {"Attention": 2, "SkipLayerNormalization": 4, "EmbedLayerNormalization": 1, "BiasGelu": 2}
+    assert not {"LayerNormalization", "Erf"} & {node.op_type for node in proto.graph.node}
+
+
+def test_onnx_files_share_their_weights(exported: Exported) -> None:
+    """Both ONNX files read one file of weights, and hold next to none themselves."""
+    files, weights = exported.manifest.files, exported.manifest.source.parameters * 4
+    # Each array begins at a page.
+    assert weights * 0.9 <= files["model.onnx.data"].size <= weights + 64 * 4096
+    assert files["model.onnx"].size + files["model_standard.onnx"].size < 100_000
 
 
 class Session:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import json
+import re
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,9 +14,11 @@ import numpy as np
 import pytest
 
 from bertbundle import Client
-from bertbundle_export import export_bundle
+from bertbundle_export import LoadOptions, export_bundle
+from google_checkpoints import tf1_weights, with_pooler, write_hub, write_tf1
+from keras_files import as_archive, as_bert_for_tf2, as_keras_bert, as_keras_h5
 from local_server import serving
-from tiny_checkpoints import write_checkpoint
+from tiny_checkpoints import pytorch_weights, vocabulary, write_checkpoint
 
 pytestmark = pytest.mark.slow
 
@@ -35,6 +41,30 @@ def as_it_is(path: Path, directory: Path) -> tuple[Path, dict[str, Any]]:
     return path, {}
 
 
+def archived(directory: Path, kind: str) -> Path:
+    """Give an archive of a directory, as Google publishes both."""
+    return Path(shutil.make_archive(str(directory), kind, directory))
+
+
+def as_tf1(path: Path, directory: Path) -> tuple[Path, dict[str, Any]]:
+    """Rewrite a Hugging Face directory as Google's checkpoint, which knows neither its task nor its labels."""
+    config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    labels = tuple(config.pop("id2label", {"0": "LABEL_0", "1": "LABEL_1"}).values())
+    (architecture,) = config.pop("architectures")
+    heads = {(head, len(labels)): task for task, (head, labels) in HEADS.items()}
+    task = heads[architecture.removeprefix("Bert"), len(labels)]
+    write_tf1(directory, tf1_weights(pytorch_weights(path)), config, vocabulary())
+    return archived(directory, "zip"), {"task": task, "labels": labels if task.endswith("-classification") else None}
+
+
+def as_hub(style: str, path: Path, directory: Path) -> tuple[Path, dict[str, Any]]:
+    """Rewrite a Hugging Face directory as TF Hub's SavedModel in one style."""
+    config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    write_hub(directory, with_pooler(tf1_weights(pytorch_weights(path))), config, vocabulary(), style=style)
+    task = "fill-mask" if config["architectures"] == ["BertForMaskedLM"] else "feature-extraction"
+    return archived(directory, "gztar"), {"task": task, "load": LoadOptions(init_args={"num_attention_heads": 2})}
+
+
 # Row of README.md's table: stem of the transformers class, what makes the source of a Hugging Face directory, tasks.
 ROWS: Mapping[str, tuple[str, Source, tuple[str, ...]]] = {
     "Hugging Face: BERT": ("Bert", as_it_is, tuple(HEADS)),
@@ -42,7 +72,28 @@ ROWS: Mapping[str, tuple[str, Source, tuple[str, ...]]] = {
     "Hugging Face: RoBERTa": ("Roberta", as_it_is, tuple(HEADS)),
     "Hugging Face: ELECTRA": ("Electra", as_it_is, tuple(HEADS)),
     "Hugging Face: ALBERT": ("Albert", as_it_is, tuple(HEADS)),
+    "Keras .h5 around TFBertMainLayer": ("Bert", as_keras_h5, tuple(HEADS)),
+    "keras-bert .h5": ("Bert", as_keras_bert, tuple(HEADS)),
+    "bert-for-tf2 .h5": (
+        "Bert",
+        as_bert_for_tf2,
+        ("token-classification", "feature-extraction", "question-answering"),
+    ),
+    "keras-hub .keras": ("Bert", as_archive, ("text-classification", "feature-extraction")),
+    "Google TF1 checkpoint": ("Bert", as_tf1, tuple(HEADS)),
+    "TF Hub, called with a list": ("Bert", functools.partial(as_hub, "list"), ("feature-extraction",)),
+    "TF Hub, called with a dict": ("Bert", functools.partial(as_hub, "dict"), ("feature-extraction", "fill-mask")),
+    "TF1 Hub module": ("Bert", functools.partial(as_hub, "module"), ("feature-extraction", "fill-mask")),
 }
+# Settings of the models of a row: what its package means by gelu is the approximation by tanh.
+SETTINGS: Mapping[str, Mapping[str, Any]] = {
+    "keras-bert .h5": {"hidden_act": "gelu_new"},
+    "bert-for-tf2 .h5": {"hidden_act": "gelu_new"},
+    "keras-hub .keras": {"hidden_act": "gelu_new"},
+}
+# What must be said of weights that do not say what they are for.
+UNSAID = ("Keras .h5 around TFBertMainLayer", "keras-bert .h5", "bert-for-tf2 .h5", "keras-hub .keras")
+_POOLINGS = {"text-classification": "pooler", "regression": "pooler"}
 CASES = [(row, task) for row, (_, _, tasks) in ROWS.items() for task in tasks]
 
 
@@ -61,17 +112,21 @@ class Matrix:
     @staticmethod
     def name(row: str, task: str) -> str:
         """Return the model name of a case."""
-        return f"{row}-{task}".replace(": ", "-").replace(" ", "-").lower()
+        return re.sub("[^a-z0-9]+", "-", f"{row}-{task}".lower())
 
     def checkpoint(self, row: str, task: str) -> Path:
         """Return the Hugging Face directory of a case, written once."""
         stem, (head, labels) = ROWS[row][0], HEADS[task]
-        path = self.root / "checkpoints" / f"{stem}{head}{len(labels)}"
-        return path if path.exists() else write_checkpoint(path, f"{stem}{head}", labels=labels)
+        settings = SETTINGS.get(row, {})
+        path = self.root / "checkpoints" / f"{stem}{head}{len(labels)}{'-'.join(settings.values())}"
+        return path if path.exists() else write_checkpoint(path, f"{stem}{head}", labels=labels, **settings)
 
     def _export(self, row: str, task: str) -> None:
         name = self.name(row, task)
         source, options = ROWS[row][1](self.checkpoint(row, task), self.root / "sources" / name)
+        if row in UNSAID:
+            labels = LABELS if "classification" in task else None
+            options = {"load": LoadOptions(task=task, labels=labels, pooling=_POOLINGS.get(task)), **options}
         given = {"max_length": 46, "lengths": [], "formats": ["onnx"], "label_decoding": "argmax", **options}
         export_bundle(source, name=name, output=self.root / "models", **given)
 

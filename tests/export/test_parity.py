@@ -11,8 +11,10 @@ import pytest
 from bertbundle.errors import ExportError, OutputNamesError, OutputShapeError, ToleranceError
 from bertbundle.manifest import OutputSpec, ParityRow
 from bertbundle.primitives import InputFeatures
-from bertbundle_export.parity import ATOL, RTOL, Case, _same_class, _same_ranks, compare
+from bertbundle_export.agreement import same_classes, same_ranks
+from bertbundle_export.parity import Case, compare
 from bertbundle_export.tasks import TASKS
+from bertbundle_export.tolerance import TOLERANCES
 
 SPECS = (
     OutputSpec("logits", "float32", ("batch", "length", "3")),
@@ -30,11 +32,12 @@ def expected() -> Outputs:
     return {"logits": logits, "label_ids": logits.argmax(-1).astype(np.int32), "pooler_output": pooled}
 
 
-def run(actual: Mapping[str, np.ndarray[Any, Any]]) -> list[ParityRow]:
+def run(actual: Mapping[str, np.ndarray[Any, Any]], precision: str = "float32") -> list[ParityRow]:
     """Compare outputs with the expected ones."""
     mask = np.array([[1, 1, 1, 1], [1, 1, 0, 0]], np.int32)
     case = Case(InputFeatures("length_4", {"attention_mask": mask}), expected())
-    return compare("onnx", lambda _: actual, [case], outputs=SPECS, task=TASKS["token-classification"])
+    options: dict[str, Any] = {"task": TASKS["token-classification"], "tolerance": TOLERANCES[precision]}
+    return compare("onnx", lambda _: actual, [case], outputs=SPECS, **options)
 
 
 def changed(name: str, index: tuple[int, ...], value: float) -> Outputs:
@@ -52,7 +55,7 @@ def test_equal_outputs_pass() -> None:
         ("logits", 0.0, 1.0, 2),
         ("pooler_output", 0.0, 1.0, 2),
     ]
-    assert {(row.rtol, row.atol) for row in rows} == {(RTOL, ATOL)}
+    assert {(row.rtol, row.atol) for row in rows} == {(TOLERANCES["float32"].rtol, TOLERANCES["float32"].atol)}
 
 
 def test_padding_is_left_out_of_outputs_per_token() -> None:
@@ -69,6 +72,21 @@ def test_difference_is_measured() -> None:
     assert row.max_abs == pytest.approx(5e-5, rel=0.01)
 
 
+def test_bfloat16_is_held_to_the_largest_value() -> None:
+    """In bfloat16 an output may be off by a share of its largest value, no more, and labels must agree all the same."""
+    peak = float(np.abs(expected()["pooler_output"]).max())
+    for share, passes in ((0.04, True), (0.06, False)):
+        actual = changed("pooler_output", (0, 0), float(expected()["pooler_output"][0, 0]) + share * peak)
+        if passes:
+            row = next(row for row in run(actual, "bfloat16") if row.output == "pooler_output")
+            assert row.atol == pytest.approx(0.05 * peak)
+        else:
+            with pytest.raises(ToleranceError, match="differs"):
+                run(actual, "bfloat16")
+    with pytest.raises(ToleranceError, match="agree in"):
+        run(changed("label_ids", (0, 1), 9), "bfloat16")
+
+
 def test_near_ties_may_change_places() -> None:
     """Classes that the source scores alike, to the tolerance, may be either's best; others may not."""
     for gap, agreement in ((5e-5, 1.0), (5e-2, 0.875)):
@@ -76,15 +94,15 @@ def test_near_ties_may_change_places() -> None:
         source[0, 0] = [1.0, 1.0 + gap, 0.0]
         swapped = source.copy()
         swapped[0, 0] = [1.0 + gap, 1.0, 0.0]
-        assert _same_class(swapped, source, None) == agreement
+        assert same_classes(swapped, source) == agreement
 
 
 def test_ranks_that_are_apart_must_agree() -> None:
     """Of ranked ids only those that score nearly alike may change places; what is beyond the last rank is not known."""
     scores = np.array([[0.5, 0.3, 0.29999, 0.1]], np.float32)
     ids = np.array([[7, 8, 9, 4]])
-    assert _same_ranks(np.array([[7, 9, 8, 5]]), ids, scores) == 1.0
-    assert _same_ranks(np.array([[8, 7, 9, 4]]), ids, scores) == 0.0
+    assert same_ranks(np.array([[7, 9, 8, 5]]), ids, scores) == 1.0
+    assert same_ranks(np.array([[8, 7, 9, 4]]), ids, scores) == 0.0
 
 
 @pytest.mark.parametrize(

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from bertbundle.errors import ExportError
-from bertbundle_export import export_bundle
-from bertbundle_export.weightless import detach_weights
-from tiny_checkpoints import LABELS
+from bertbundle_export.weightless import detach_weights, freeze_and_detach
 
 pytestmark = pytest.mark.slow
 
@@ -50,47 +46,11 @@ def test_graph_with_fed_weights_is_the_same(tensorflow: Any, weights: dict[str, 
     # A variable that only an inner function reads is out of the direct way's sight.
     inner = tensorflow.function(body, autograph=False)
     function = trace(tensorflow, body if way == "direct" else lambda ids: inner(ids) + 0.0)
-    graph_def, detached = detach_weights(function)
-    shapes = sorted(value.shape for value in detached.values())
+    assert (detach_weights(function) is None) == (way == "nested")
+    detached = detach_weights(function) or freeze_and_detach(function)
+    shapes = sorted(value.shape for value in detached.weights.values())
     assert shapes == [(40, 50), (50, 40), (300, 40)]
-    assert graph_def.ByteSize() < 20_000
+    assert detached.graph_def.ByteSize() < 20_000
     ids = np.array([3, 299, 0], np.int32)
-    found = run(tensorflow, graph_def, detached, function.outputs[0].name, ids)
+    found = run(tensorflow, detached.graph_def, detached.weights, function.outputs[0].name, ids)
     np.testing.assert_allclose(found, function(tensorflow.constant(ids)).numpy(), rtol=1e-5)
-
-
-def test_recurrent_head_exports(checkpoint: Callable[..., Path], tmp_path: Path, tensorflow: Any) -> None:
-    """A BiLSTM over the tokens becomes a proved SavedModel; tf2onnx cannot convert its masked loop, and says so."""
-    import tf_keras as keras
-
-    from bertbundle_export.checkpoints import LoadOptions, load_checkpoint
-
-    source = load_checkpoint(checkpoint("BertModel"), "x", LoadOptions())
-
-    class BiLstmTagger(keras.Model):  # type: ignore[misc]
-        def __init__(self) -> None:
-            super().__init__()
-            self.bert = source.keras
-            self.lstm = keras.layers.Bidirectional(keras.layers.LSTM(8, return_sequences=True))
-            self.dense = keras.layers.Dense(len(LABELS))
-
-        def call(self, inputs: Any, training: bool = False) -> Any:
-            hidden = self.bert(inputs, training=training).last_hidden_state
-            mask = tensorflow.cast(inputs["attention_mask"], tensorflow.bool)
-            return self.dense(self.lstm(hidden, mask=mask))
-
-    options: dict[str, Any] = {
-        "name": "bilstm",
-        "output": tmp_path / "models",
-        "task": "token-classification",
-        "labels": LABELS,
-        "tokenizer": source.tokenizer,
-        "max_length": 32,
-    }
-    model = BiLstmTagger()
-    with pytest.raises(ExportError, match=r"tf2onnx cannot convert the model: .*--formats saved_model") as caught:
-        export_bundle(model, **options)
-    assert "\n" not in str(caught.value)
-    exported = export_bundle(model, **options, formats=("saved_model",))
-    assert {row.format for row in exported.manifest.parity} == {"saved_model"}
-    assert exported.manifest.source.architecture == "BiLstmTagger"

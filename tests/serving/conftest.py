@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import hashlib
 import os
 import re
 import struct
@@ -23,7 +25,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from bertbundle import _wire_pb2 as wire
-from bertbundle.manifest import InputSpec, Manifest, OutputSpec, Source
+from bertbundle.manifest import FileInfo, InputSpec, Manifest, OutputSpec, Source
 from bertbundle.tensors import encode_tensors
 from bertbundle_serving.config import ModelConfig
 from bertbundle_serving.server import Server, ServerOptions
@@ -64,14 +66,17 @@ def features(rows: int = 2, length: int = 8) -> dict[str, np.ndarray[Any, Any]]:
     return {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
 
 
-def onnx_model(scale: float, loops: int) -> onnx.ModelProto:
+def onnx_model(scale: float, loops: int, ballast: int = 0) -> onnx.ModelProto:
     """Build ``logits = input_ids * scale`` and ``label_ids = input_ids * attention_mask + token_type_ids``.
 
     With `loops` it multiplies that many matrices first, so that a call takes time.
     """
     nodes = [
         helper.make_node("Cast", ["input_ids"], ["ids"], to=TensorProto.FLOAT),
-        helper.make_node("Mul", ["ids", "scale"], ["scaled"]),
+        # Every id times scale; the ballast only has to be used, and index 0 of it is 0.
+        helper.make_node("Mul", ["ids", "scale"], ["unladen"]),
+        helper.make_node("Gather", ["ballast", "first"], ["nothing"]),
+        helper.make_node("Add", ["unladen", "nothing"], ["scaled"]),
         *_slow_nodes(),
         helper.make_node("Add", ["scaled", "corner"], ["logits"]),
         helper.make_node("Mul", ["input_ids", "attention_mask"], ["masked"]),
@@ -85,16 +90,18 @@ def onnx_model(scale: float, loops: int) -> onnx.ModelProto:
             helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", "length"]),
             helper.make_tensor_value_info("label_ids", TensorProto.INT32, ["batch", "length"]),
         ],
-        _constants(scale, loops),
+        _constants(scale, loops, ballast),
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
     model.ir_version = 9
     return model
 
 
-def _constants(scale: float, loops: int) -> list[Any]:
+def _constants(scale: float, loops: int, ballast: int) -> list[Any]:
     values = {
+        "ballast": np.arange(max(1, ballast // 4), dtype=np.float32),
         "scale": np.float32(scale),
+        "first": np.int64(0),
         "loops": np.int64(loops),
         "zeros": np.zeros((400, 400), np.float32),
         "always": np.array(True),
@@ -151,16 +158,29 @@ class Bundles:
     warmup_record = staticmethod(warmup_record)
 
     def write(
-        self, version: int | str, *, scale: float | None = None, loops: int = 0, warmup: bytes | None = None
+        self,
+        version: int | str,
+        *,
+        scale: float | None = None,
+        loops: int = 0,
+        warmup: bytes | None = None,
+        digests: bool = False,
+        ballast: int = 0,
     ) -> Path:
-        """Write one and return its directory; it appears as a whole. The scale is the version unless given."""
+        """Write one and return its directory; it appears as a whole. The scale is the version unless given.
+
+        With `digests` the manifest lists the other files, as an export's does; `ballast` is bytes of further weights.
+        """
         scale = float(version) if scale is None else scale
         hidden = self.base / f".{version}"
         (hidden / WARMUP_FILE).parent.mkdir(parents=True)
-        onnx.save(onnx_model(scale, loops), hidden / "model.onnx")
+        onnx.save(onnx_model(scale, loops, ballast), hidden / "model.onnx")
         (hidden / "bundle.json").write_text(manifest().to_json(), encoding="utf-8")
         (hidden / "tokenizer.json").write_text(TOKENIZER, encoding="utf-8")
         (hidden / WARMUP_FILE).write_bytes(record(warmup_record()) if warmup is None else warmup)
+        if digests:
+            listed = dataclasses.replace(manifest(), files=_digests(hidden))
+            (hidden / "bundle.json").write_text(listed.to_json(), encoding="utf-8")
         return hidden.rename(self.base / str(version))
 
     def break_file(self, version: int) -> None:
@@ -168,6 +188,15 @@ class Bundles:
         path = self.write(f"{version}.tmp", scale=1.0)
         (path / "model.onnx").write_bytes((path / "model.onnx").read_bytes()[:50])
         path.rename(self.base / str(version))
+
+
+def _digests(directory: Path) -> dict[str, FileInfo]:
+    contents = {
+        path.relative_to(directory).as_posix(): path.read_bytes()
+        for path in directory.rglob("*")
+        if path.is_file() and path.name != "bundle.json"
+    }
+    return {name: FileInfo(len(data), hashlib.sha256(data).hexdigest()) for name, data in contents.items()}
 
 
 @pytest.fixture
@@ -336,14 +365,22 @@ def apis(tensorflow: Any) -> Any:
     from types import SimpleNamespace
 
     from tensorflow_serving.apis import (
+        classification_pb2,
         get_model_metadata_pb2,
         get_model_status_pb2,
+        inference_pb2,
+        model_management_pb2,
         model_service_pb2_grpc,
         predict_pb2,
         prediction_service_pb2_grpc,
+        regression_pb2,
     )
 
     return SimpleNamespace(
+        classify=classification_pb2,
+        inference=inference_pb2,
+        management=model_management_pb2,
+        regress=regression_pb2,
         metadata=get_model_metadata_pb2,
         status=get_model_status_pb2,
         models=model_service_pb2_grpc,

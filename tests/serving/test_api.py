@@ -271,7 +271,10 @@ PREDICT_ROWS = [
         "unequal-batch",
         lambda t: changed(t, "input_ids", lambda a: a[:1]),
         INVALID,
-        "inputs have different numbers of rows: attention_mask has 2, input_ids has 1, token_type_ids has 2",
+        (
+            "Batching Run() input tensors must have equal 0th-dimension size: "
+            "attention_mask has 2, input_ids has 1, token_type_ids has 2"
+        ),
     ),
     (
         "long-name-is-cut",
@@ -293,10 +296,8 @@ def test_predict_refuses_ids_outside_the_vocabulary(target: Target, value: int) 
     """An id outside the vocabulary is refused, whatever the engine would make of it."""
     ids = target.features["input_ids"].copy()
     ids[0, 3] = value
-    code, text = refused(target.predict, target.request(input_ids=ids))
-    assert code == "INVALID_ARGUMENT"
-    expected = {"onnx": f"input_ids has {value} at [0, 3], expected values in [0, 100)"}
-    assert expected.get(target.runtime, f"indices[0,3] = {value} is not in [0, 100)") in text
+    text = f"input_ids has {value} at [0, 3], expected values in [0, 100)"
+    assert refused(target.predict, target.request(input_ids=ids)) == ("INVALID_ARGUMENT", text)
 
 
 def test_status_reports(target: Target) -> None:
@@ -372,17 +373,24 @@ def test_metadata_refuses(target: Target, name: str | None, fields: list[str], c
     assert refused(target.metadata, request) == (code, text)
 
 
+def examples(kind: Any) -> Any:
+    """Return a Classify or Regress request of one empty example."""
+    request = kind()
+    request.model_spec.name = "tiny"
+    request.input.example_list.examples.add()
+    return request
+
+
 @pytest.mark.parametrize(
-    "path",
+    ("method", "module", "message", "what"),
     [
-        "PredictionService/Classify",
-        "PredictionService/Regress",
-        "PredictionService/MultiInference",
-        "ModelService/HandleReloadConfigRequest",
+        pytest.param("Classify", "classify", "ClassificationRequest", "classification", id="classify"),
+        pytest.param("Regress", "regress", "RegressionRequest", "regression", id="regress"),
     ],
 )
-def test_other_methods_are_unimplemented(target: Target, path: str) -> None:
-    """The methods that are not served yet say so."""
-    with pytest.raises(grpc.RpcError) as caught:
-        target.address.send(f"/tensorflow.serving.{path}", b"")
-    assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
+def test_bundles_have_no_example_signatures(target: Target, method: str, module: str, message: str, what: str) -> None:
+    """A bundle takes no tf.Examples, and says what to do instead."""
+    call = getattr(target.apis.prediction.PredictionServiceStub(target.address.channel), method)
+    path = f"tensorflow/serving/{method.lower()}"
+    text = f"the model has no {what} signature ({path}); ask it by Predict (tensorflow/serving/predict)"
+    assert refused(call, examples(getattr(getattr(target.apis, module), message))) == ("UNIMPLEMENTED", text)

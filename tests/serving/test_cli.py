@@ -65,6 +65,20 @@ def test_occupied_port() -> None:
     )
 
 
+def test_occupied_rest_port(bundles: Bundles) -> None:
+    """A REST port in use is one message and exit code 2, before any model is loaded."""
+    bundles.write(1)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        error = fail("--port=0", f"--rest_api_port={port}", f"--model_base_path={bundles.base}")
+    assert error == (
+        f"bertbundle-serve: cannot listen on 127.0.0.1:{port}: Address already in use. Stop what uses the port, or "
+        "give another --rest_api_port (0 means none) or --host.\n"
+    )
+
+
 def test_two_servers_do_not_share_a_port(bundles: Bundles, launch: Launch) -> None:
     """A second server on the port of a first does not start."""
     bundles.write(1)

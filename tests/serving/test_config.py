@@ -151,3 +151,81 @@ def _differences(ours: Any, theirs: Any) -> list[str]:
         elif field.message_type is not None and other is not None and other.message_type is not None:
             differences += _differences(field.message_type, other.message_type)
     return differences
+
+
+def test_every_flag_of_tensorflow_serving_is_taken(tmp_path: Path) -> None:
+    """A command line written for tensorflow_model_server starts this server, and its values count."""
+    (tmp_path / "batching.config").write_text("max_batch_size { value: 4 }")
+    (tmp_path / "monitoring.config").write_text("prometheus_config { enable: true }")
+    flags = {
+        "port": "8500",
+        "grpc_socket_path": "/tmp/s",  # noqa: S108  # nothing is made there
+        "rest_api_port": "8501",
+        "rest_api_timeout_in_ms": "5000",
+        "rest_api_enable_cors_support": "true",
+        "model_name": "m",
+        "model_base_path": str(tmp_path),
+        "model_config_file_poll_wait_seconds": "7",
+        "file_system_poll_wait_seconds": "3",
+        "enable_batching": "true",
+        "batching_parameters_file": str(tmp_path / "batching.config"),
+        "enable_per_model_batching_parameters": "false",
+        "enable_model_warmup": "false",
+        "num_load_threads": "2",
+        "max_num_load_retries": "1",
+        "load_retry_interval_micros": "2000000",
+        "grpc_max_threads": "9",
+        "grpc_channel_arguments": "grpc.max_connection_age_ms=1000,grpc.primary_user_agent=x",
+        "monitoring_config_file": str(tmp_path / "monitoring.config"),
+        "enable_grpc_healthcheck_service": "false",
+        "allow_version_labels_for_unavailable_models": "true",
+        "enable_serialization_as_tensor_content": "true",
+        "tensorflow_intra_op_parallelism": "2",
+        "tensorflow_inter_op_parallelism": "1",
+    }
+    options = parse_flags([f"--{name}={value}" for name, value in flags.items()])
+    assert options.batching is not None
+    found = (
+        options.rest_port,
+        options.rest_seconds,
+        options.cors,
+        options.config_poll_seconds,
+        options.poll_seconds,
+        options.batching.max_batch_size,
+        options.batch_any,
+        options.model_batching,
+        options.warmup,
+        options.load_threads,
+        options.load_retries,
+        options.load_retry_seconds,
+        options.limits.calls,
+        options.channel_arguments,
+        options.metrics_path,
+        options.health,
+        options.labels_for_unavailable,
+        options.tensor_content,
+        options.threads,
+        options.inter_op_threads,
+    )
+    assert found == (
+        8501,
+        5.0,
+        True,
+        7.0,
+        3.0,
+        4,
+        True,
+        False,
+        False,
+        2,
+        1,
+        2.0,
+        9,
+        (("grpc.max_connection_age_ms", 1000), ("grpc.primary_user_agent", "x")),
+        "/monitoring/prometheus/metrics",
+        False,
+        True,
+        True,
+        2,
+        1,
+    )

@@ -18,9 +18,9 @@ from bertbundle.errors import ServeError
 from bertbundle.tensors import decode_tensor
 from bertbundle_serving.config import ModelConfig
 from bertbundle_serving.errors import RequestError
-from bertbundle_serving.model import Model
+from bertbundle_serving.model import Loading, Model
 from bertbundle_serving.policy import All, Latest, Policy, Specific
-from bertbundle_serving.repository import ModelRef, Repository
+from bertbundle_serving.repository import ModelRef, Repository, RepositoryOptions
 from bertbundle_serving.version import State
 
 if TYPE_CHECKING:
@@ -55,7 +55,13 @@ def load_fake(directory: Path) -> FakeServable:
 
 def make_model(base: Path, policy: Policy | None = None, **labels: int) -> Model:
     """Return a model over fake versions."""
-    return Model(ModelConfig("m", base, policy or Latest(), labels), load_fake)
+    return Model(ModelConfig("m", base, policy or Latest(), labels), Loading(load_fake))
+
+
+def make_repository(base: Path, policy: Policy | None = None, **labels: int) -> Repository:
+    """Return a repository of one model over fake versions, that does not poll."""
+    config = ModelConfig("m", base, policy or Latest(), labels)
+    return Repository([config], Loading(load_fake), RepositoryOptions(poll_seconds=0))
 
 
 def states(model: Model) -> dict[int, State]:
@@ -159,7 +165,7 @@ def test_broken_version_is_tried_again_when_its_files_change(tmp_path: Path) -> 
 
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "broken").write_text("no weights")
-    model = Model(ModelConfig("m", tmp_path), load)
+    model = Model(ModelConfig("m", tmp_path), Loading(load))
     model.refresh()
     model.refresh()
     assert len(tries) == 1
@@ -209,27 +215,23 @@ def test_none_loads_stops_the_start(tmp_path: Path) -> None:
     """A server whose only version is broken does not start, and says which and why."""
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "broken").write_text("no weights.")
-    repository = Repository([make_model(tmp_path)])
-    repository.refresh()
     with pytest.raises(ServeError, match=r"no version of model m .* version 1: no weights\. Mend or remove it"):
-        repository.check_started()
+        make_repository(tmp_path).start()
 
 
 def test_label_of_absent_version_stops_the_start(tmp_path: Path) -> None:
     """A label must point to a version that is available."""
     (tmp_path / "1").mkdir()
-    repository = Repository([make_model(tmp_path, None, stable=7)])
-    repository.refresh()
     with pytest.raises(ServeError, match="Request to assign label to version 7 of model m, which is not currently"):
-        repository.check_started()
+        make_repository(tmp_path, stable=7).start()
 
 
 def test_labels_name_versions(tmp_path: Path) -> None:
     """A label stands for its version, an unknown one is refused."""
     for name in ("1", "2"):
         (tmp_path / name).mkdir()
-    repository = Repository([make_model(tmp_path, All(), stable=1)])
-    repository.refresh()
+    repository = make_repository(tmp_path, All(), stable=1)
+    repository.start()
     with repository.use(ModelRef("m", label="stable")) as version:
         assert version.number == 1
     refused = pytest.raises(RequestError, match="Unrecognized servable version label: canary")

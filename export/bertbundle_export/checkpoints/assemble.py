@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,20 +11,15 @@ from typing import Any
 from bertbundle.errors import CheckpointError
 from bertbundle.manifest import Source
 from bertbundle_export import tokenization
-from bertbundle_export.checkpoints.base import Description, LoadOptions, StateDict
+from bertbundle_export.checkpoints.assign import assign_weights
+from bertbundle_export.checkpoints.base import Description, LoadOptions
 from bertbundle_export.checkpoints.detect import describe_checkpoint, find_format
+from bertbundle_export.checkpoints.original import check_against_original
 from bertbundle_export.encoders import find_encoder, split_architecture
-from bertbundle_export.model import SourceModel, choose_labels, count_parameters, multi_label
+from bertbundle_export.model import SourceModel, choose_labels, count_parameters, multi_label, taken_inputs
 from bertbundle_export.tasks import POOLINGS, TASKS, Task, check_task
 
 __all__ = ["find_task", "load_checkpoint", "stored_labels"]
-
-# What may be left over: non-weights that old PyTorch checkpoints carry, heads of pre-training, and the pooler, which
-# most heads have no use for.
-_EXPECTED_EXTRA = re.compile(
-    r"position_ids$|^cls\b|^(nsp|mlm)__|seq_relationship|predictions|pooler|^dropout|^lm_head|^vocab_|^sop_classifier"
-)
-_ENCODER = re.compile(r"\b(embeddings|encoder|transformer)\b")
 
 
 def load_checkpoint(path: Path, name: str, options: LoadOptions) -> SourceModel:
@@ -44,13 +38,15 @@ def load_checkpoint(path: Path, name: str, options: LoadOptions) -> SourceModel:
     pooling, normalized = _pooling(description, task, options)
     model = _build(description, task, labels, options)
     weights = find_format(path, description.format).read(description, options)
-    missing = _assign(model, weights, description, task)
+    where = f"{description.path} ({architecture(description)})"
+    missing = assign_weights(model, weights, task, where=where, own=options.model_class is not None)
+    check_against_original(model, description)
     return SourceModel(
         keras=model,
         task=task.name,
         tokenizer=tokenizer,
         source=_source(name, description, model),
-        inputs=find_encoder(description.config, path).inputs(description.config),
+        inputs=taken_inputs(model, find_encoder(description.config, path).inputs(description.config)),
         max_positions=find_encoder(description.config, path).size(description.config, "positions"),
         labels=labels,
         multi_label=multi_label(description.config.get("problem_type"), options.multi_label),
@@ -147,23 +143,40 @@ def _build(description: Description, task: Task, labels: Sequence[str], options:
         settings["label2id"] = {label: index for index, label in enumerate(labels)}
     elif task.regression:
         settings["num_labels"] = 1
-    arguments = dict(options.init_args)
-    config = transformers.AutoConfig.for_model(kind, **settings, output_hidden_states=options.last_layers > 1)
+    arguments = {**description.init_args, **options.init_args}
+    if options.last_layers > 1:
+        settings["output_hidden_states"] = True
+    config = transformers.AutoConfig.for_model(kind, **settings)
     for key in [key for key in arguments if hasattr(config, key)]:
         setattr(config, key, arguments.pop(key))
-    if options.model_class is None:
-        make = getattr(transformers, f"TF{find_encoder(description.config, description.path).stem}{task.head}")
-    else:
-        make = import_name(options.model_class)
+    own = options.model_class or description.model_class
+    if own is not None:
+        return _build_own(own, config, arguments, description)
+    name = f"TF{find_encoder(description.config, description.path).stem}{task.head}"
+    try:
+        model = getattr(transformers, name)(config)
+        model.build_in_name_scope()
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise CheckpointError(f"{name} cannot be made from {description.path}: {error}.") from error
+    return model
+
+
+def _build_own(name: str, config: Any, arguments: Mapping[str, Any], description: Description) -> Any:
+    """Make a model of somebody's own code; a call builds it, its layers may have no `build`."""
+    from bertbundle_export.quiet import tf
+
+    make = import_name(name)
+    specs = find_encoder(description.config, description.path).inputs(description.config)
     try:
         model = make(config, **arguments)
-        if options.model_class is None:
-            model.build_in_name_scope()
-        else:  # a user's own layers may have no `build`: they are built by a call
-            model(model.dummy_inputs, training=False)
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        model({spec.name: tf.ones((1, 2), tf.int32) for spec in taken_inputs(model, specs)}, training=False)
+    except CheckpointError:
+        raise
+    except Exception as error:
         raise CheckpointError(
-            f"{options.model_class or make.__name__} cannot be made from {description.path}: {error}."
+            f"{name} cannot be made for {description.path}: {type(error).__name__}: {error}. It is called with the "
+            f"configuration and --init-args, and what it returns with {', '.join(spec.name for spec in specs)} in a "
+            "dict, int32 of any length, and training=False."
         ) from error
     return model
 
@@ -183,69 +196,6 @@ def import_name(name: str) -> Any:
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise CheckpointError(f"--model-class {name}: {error}. Run it from the directory that has {module}.") from error
-
-
-def _assign(model: Any, weights: StateDict, description: Description, task: Task) -> list[str]:
-    """Give every variable its value, and return what was rightly missing: a pooler that features can do without.
-
-    Refuses a model of which a part kept its random initial values, or that leaves weights of the checkpoint out.
-    """
-    stored = {_modern(name): name for name in weights}
-    missing, mismatched = [], []
-    used: set[str] = set()
-    for variable in model.variables:
-        name, value = _find(model, variable, stored, weights)
-        if value is None:
-            missing.append(name)
-        elif value.shape != tuple(variable.shape):
-            mismatched.append(f"{name} {list(value.shape)}, expected {list(variable.shape)}")
-        else:
-            variable.assign(value)
-        used.add(name)
-    extra = [name for name in stored if name not in used and not _may_be_left_out(name, task)]
-    without_pooler = task.name == "feature-extraction" and all("pooler" in name for name in missing)
-    found = {
-        "no weights for {} of the model": [] if without_pooler else missing,
-        "other shapes than config.json says for {}": mismatched,
-        "weights that the model has no place for: {}": extra,
-    }
-    wrong = [text.format(_some(names)) for text, names in found.items() if names]
-    if wrong:
-        raise CheckpointError(
-            f"{description.path} ({architecture(description)}) has {'; '.join(wrong)}. Check --task and --labels "
-            "against what the checkpoint was trained for; a head of your own exports with --model-class, or live, from "
-            "Python."
-        )
-    return missing
-
-
-def _modern(name: str) -> str:
-    """Return a weight's name in PyTorch's spelling: checkpoints converted long ago kept gamma and beta."""
-    return re.sub(r"\.beta$", ".bias", re.sub(r"\.gamma$", ".weight", name))
-
-
-def _find(model: Any, variable: Any, stored: Mapping[str, str], weights: StateDict) -> tuple[str, Any]:
-    """Return a variable's name in the checkpoint, and its value in the variable's layout, or None."""
-    from transformers.modeling_tf_pytorch_utils import apply_transpose, convert_tf_weight_name_to_pt_weight_name
-
-    name, transpose = convert_tf_weight_name_to_pt_weight_name(variable.name, tf_weight_shape=variable.shape)
-    rename = getattr(model, "tf_to_pt_weight_rename", lambda name: (name,))
-    prefix = f"{getattr(model, 'base_model_prefix', '')}."
-    for alias in (*rename(name), *(alias.removeprefix(prefix) for alias in rename(name))):
-        if alias in stored:
-            return alias, apply_transpose(transpose, weights[stored[alias]])
-    return name, None
-
-
-def _may_be_left_out(name: str, task: Task) -> bool:
-    if _EXPECTED_EXTRA.search(name):
-        return True
-    # The encoder is all that features are made of: any head may stay behind.
-    return task.name == "feature-extraction" and not _ENCODER.search(name)
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _source(name: str, description: Description, model: Any) -> Source:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -33,7 +33,6 @@ class LoadOptions:
         config: a config.json, or the directory of one, for weights that come without.
         model_class: ``module:name`` of the user's own class, or function, that makes the model.
         init_args: its arguments; those that a transformers config knows go to the config.
-        crf_transitions: dotted attribute of the model that holds a CRF's transitions.
         revision: branch, tag or commit of a hub source; None for its main branch.
         allow_pickle: whether PyTorch pickles may be read.
     """
@@ -50,7 +49,6 @@ class LoadOptions:
     config: Path | None = None
     model_class: str | None = None
     init_args: Mapping[str, Any] = field(default_factory=dict)
-    crf_transitions: str | None = None
     revision: str | None = None
     allow_pickle: bool = False
 
@@ -69,6 +67,10 @@ class Description:
         tokenizer: directory or vocab.txt of its tokenizer; None if it has none.
         lowercase: whether the tokenizer lower-cases, where the checkpoint says so outside the tokenizer's files.
         pooling, normalize: how sentence-transformers made its sentence embeddings, if it did.
+        model_class: ``module:name`` of what makes the model, where no class of transformers does.
+        init_args: its arguments.
+        original: runs the checkpoint's own graph, if it comes with one: from BERT's inputs by name to its
+            `last_hidden_state` and `pooler_output`. What is built from the weights must agree with it.
     """
 
     format: str
@@ -80,6 +82,9 @@ class Description:
     lowercase: bool | None = None
     pooling: str | None = None
     normalize: bool = False
+    model_class: str | None = None
+    init_args: Mapping[str, Any] = field(default_factory=dict)
+    original: Callable[[Mapping[str, npt.NDArray[Any]]], Mapping[str, npt.NDArray[Any]]] | None = None
 
 
 class CheckpointFormat(Protocol):

@@ -1,13 +1,17 @@
-"""Find a source on disk, or fetch it from the Hugging Face hub."""
+"""Find a source on disk, in an archive, in the cache of TF Hub, or fetch it from the Hugging Face hub."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from bertbundle.errors import CheckpointError
+from bertbundle_export.checkpoints.archive import unpacked
+from bertbundle_export.checkpoints.tf_hub_cache import cached_handle, is_handle
 
-__all__ = ["resolve_source"]
+__all__ = ["open_source"]
 
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _SMALL_FILES = ["*.json", "vocab.txt", "merges.txt", "spiece.model", "1_Pooling/*"]
@@ -19,19 +23,28 @@ _WEIGHT_FILES = (
 )
 
 
-def resolve_source(source: str | Path, *, revision: str | None = None) -> Path:
-    """Return the directory of a source: a local one, or a hub repository's snapshot.
+@contextmanager
+def open_source(source: str | Path, *, revision: str | None = None) -> Iterator[Path]:
+    """Give the path of a source: a local one, an archive's content, a model in TF Hub's cache, or a hub's snapshot.
 
-    Fetches only small files and one format of weights; shows a progress bar. Without a network, what the hub's local
-    cache holds is used (HF_HOME, HF_HUB_OFFLINE as for any hub client).
+    From the Hugging Face hub fetches only small files and one format of weights; shows a progress bar. Without a
+    network, what the hub's local cache holds is used (HF_HOME, HF_HUB_OFFLINE as for any hub client). What an archive
+    is unpacked to is gone afterwards.
 
     Raises:
-        CheckpointError: neither a directory nor a repository that can be had.
+        CheckpointError: there is nothing of the name, or an archive cannot be unpacked.
     """
+    with unpacked(_resolve(source, revision)) as path:
+        yield path
+
+
+def _resolve(source: str | Path, revision: str | None) -> Path:
     path = Path(source).expanduser()
-    if path.exists():
-        return path
     name = str(source)
+    if path.exists() or Path(f"{path}.index").exists():  # the latter: the prefix of a TensorFlow checkpoint
+        return path
+    if is_handle(name):
+        return cached_handle(name)
     if not _HUB_NAME.fullmatch(name) or name.startswith(".") or (path.parent.name and path.parent.is_dir()):
         raise CheckpointError(f"no file or directory {name}. Check the path.")
     return _fetch(name, revision)

@@ -19,6 +19,7 @@ from bertbundle_export.checkpoints.base import StateDict
 __all__ = [
     "WeightFiles",
     "find_weights",
+    "from_keras",
     "h5_weights",
     "read_keras_h5",
     "read_pytorch",
@@ -188,11 +189,11 @@ def read_keras_h5(files: tuple[Path, ...]) -> StateDict:
     merged: StateDict = {}
     for path in files:
         with h5_weights(path) as found:
-            _merge(path, (_from_keras(name, np.asarray(item)) for name, item in found.items()), merged)
+            _merge(path, (from_keras(name, np.asarray(item)) for name, item in found.items()), merged)
     return merged
 
 
-def _from_keras(name: str, value: npt.NDArray[Any]) -> tuple[str, npt.NDArray[Any]]:
+def from_keras(name: str, value: npt.NDArray[Any]) -> tuple[str, npt.NDArray[Any]]:
     """Rename and transpose a variable of a transformers class as transformers' own loader will expect it back."""
     from transformers.modeling_tf_pytorch_utils import apply_transpose, convert_tf_weight_name_to_pt_weight_name
 
@@ -202,4 +203,4 @@ def _from_keras(name: str, value: npt.NDArray[Any]) -> tuple[str, npt.NDArray[An
 
 def _from_stripped(name: str, value: npt.NDArray[Any]) -> tuple[str, npt.NDArray[Any]]:
     """Do the same for safetensors of TensorFlow classes, where the model's name is not part of the variable's."""
-    return _from_keras(f"model/{name}", value)
+    return from_keras(f"model/{name}", value)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from bertbundle_export.crf import TABLES, crf_graph, crf_reference
 from bertbundle_export.tasks.base import Arrays, Head, Task, Tensors, softmax
 from bertbundle_export.viterbi import FORBIDDEN, constraint_tables, outside_index, viterbi_graph, viterbi_reference
 
@@ -17,6 +19,9 @@ def _label_graph(raw: Tensors, inputs: Tensors, head: Head) -> dict[str, Any]:
     from bertbundle_export.quiet import tf
 
     logits = tf.cast(raw["logits"], tf.float32)
+    if head.label_decoding == "crf":
+        label_ids, scores = crf_graph(logits, inputs["attention_mask"], *_crf_tables(raw))
+        return {"logits": logits, "label_ids": label_ids, "label_scores": scores}
     if head.label_decoding == "viterbi":
         start, transitions = constraint_tables(head.labels, head.label_scheme)
         emissions = _outside_at_special_graph(tf.nn.log_softmax(logits), inputs["input_ids"], head)
@@ -49,6 +54,9 @@ def _outside_row(head: Head) -> npt.NDArray[np.float32] | None:
 
 def _label_reference(raw: Arrays, inputs: Arrays, head: Head) -> dict[str, npt.NDArray[Any]]:
     logits = raw["logits"].astype(np.float32)
+    if head.label_decoding == "crf":
+        label_ids, scores = crf_reference(logits, inputs["attention_mask"], *_crf_tables(raw))
+        return {"logits": logits, "label_ids": label_ids, "label_scores": scores}
     if head.label_decoding == "viterbi":
         start, transitions = constraint_tables(head.labels, head.label_scheme)
         emissions, row = np.log(softmax(logits.astype(np.float64))), _outside_row(head)
@@ -59,6 +67,10 @@ def _label_reference(raw: Arrays, inputs: Arrays, head: Head) -> dict[str, npt.N
         label_ids = logits.argmax(axis=-1).astype(np.int32)
     scores = np.take_along_axis(softmax(logits), label_ids[:, :, None], axis=-1)[:, :, 0]
     return {"logits": logits, "label_ids": label_ids, "label_scores": scores}
+
+
+def _crf_tables(raw: Mapping[str, Any]) -> list[Any]:
+    return [raw.get(name, 0.0) for name in TABLES]
 
 
 TASK = Task(

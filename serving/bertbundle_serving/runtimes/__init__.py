@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from bertbundle.errors import ServeError
+from bertbundle.manifest import MANIFEST_FILE, Manifest
+from bertbundle_serving.digests import check_digests, check_sizes
 from bertbundle_serving.runtimes import onnx, saved_model
 from bertbundle_serving.runtimes.base import Runtime, RuntimeOptions, Servable, SignatureSpec, TensorSpec
 
@@ -43,8 +46,33 @@ def loader(name: str, options: RuntimeOptions) -> Callable[[Path], Servable]:
     def load(directory: Path) -> Servable:
         for runtime in candidates:
             if (directory / runtime.marker).is_file():
-                return runtime.load(directory, options)
+                return _load_checked(runtime, directory, options, preferred=candidates[0])
         markers = " or ".join(runtime.marker for runtime in candidates)
         raise ServeError(f"no {markers} in {directory}. Export the bundle there, or choose another --runtime.")
 
     return load
+
+
+def _load_checked(runtime: Runtime, directory: Path, options: RuntimeOptions, *, preferred: Runtime) -> Servable:
+    """Load a version, and while it loads check the files that the runtime reads against the manifest."""
+    if not (directory / MANIFEST_FILE).is_file():
+        return runtime.load(directory, options)
+    listed = Manifest.read(directory).files
+    # The preferred runtime's file, too: without it this may be a bundle that is still being copied.
+    files = {
+        name: info for name, info in listed.items() if name == preferred.marker or not name.startswith(runtime.ignores)
+    }
+    check_sizes(directory, files)
+    with ThreadPoolExecutor(1, thread_name_prefix="digests") as pool:
+        checked = pool.submit(check_digests, directory, files)
+        try:
+            servable = runtime.load(directory, options)
+        except Exception:
+            checked.result()  # a damaged file is the better reason
+            raise
+    try:
+        checked.result()
+    except ServeError:
+        servable.close()
+        raise
+    return servable

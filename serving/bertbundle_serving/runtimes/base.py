@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,7 +12,10 @@ import numpy.typing as npt
 
 from bertbundle.primitives import Arrays
 
-__all__ = ["Runtime", "RuntimeOptions", "Servable", "SignatureSpec", "TensorSpec"]
+__all__ = ["PREDICT_METHOD", "Runtime", "RuntimeOptions", "Servable", "SignatureSpec", "TensorSpec"]
+
+
+PREDICT_METHOD = "tensorflow/serving/predict"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +27,14 @@ class TensorSpec:
         dtype: numpy dtype; object stands for strings (bytes).
         shape: sizes, None for one that is not fixed; None as a whole if not even the rank is known.
         feed: name of the tensor in the graph, as GetModelMetadata reports it.
+        limit: values are in [0, limit); None for any.
     """
 
     name: str
     dtype: np.dtype[Any]
     shape: tuple[int | None, ...] | None
     feed: str
+    limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +45,16 @@ class SignatureSpec:
         name: signature name, for example ``"serving_default"``.
         inputs, outputs: by name.
         batched: whether the first dimension of every input and output is the same batch.
+        method: the kind of signature, one of tensorflow/cc/saved_model/signature_constants.h.
+        defaults: values of inputs that a request may leave out.
     """
 
     name: str
     inputs: Mapping[str, TensorSpec]
     outputs: Mapping[str, TensorSpec]
     batched: bool = False
+    method: str = PREDICT_METHOD
+    defaults: Arrays = field(default_factory=dict)
 
 
 class Servable(Protocol):
@@ -63,7 +72,7 @@ class Servable(Protocol):
         """Compute the named outputs from inputs that were checked against the signature.
 
         Raises:
-            RequestError: the values are refused, for example an id outside the vocabulary.
+            RequestError: the values are refused.
         """
 
     def close(self) -> None:
@@ -76,9 +85,14 @@ class RuntimeOptions:
 
     Attributes:
         threads: threads of one computation; None takes the cores the process may use.
+        inter_op_threads: TensorFlow's own pool for independent operations; None leaves it to TensorFlow.
+        batch_any: whether calls of a model that is no bundle may be computed together: nobody promises for it that
+            rows do not depend on each other.
     """
 
     threads: int | None = None
+    inter_op_threads: int | None = None
+    batch_any: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +102,11 @@ class Runtime:
     Attributes:
         name: value of ``--runtime``.
         marker: the file in a version directory that this runtime loads.
+        ignores: beginnings of the paths of a bundle's files that it does not read.
         load: loads a version directory. May raise anything: the version is then reported as broken.
     """
 
     name: str
     marker: str
     load: Callable[[Path, RuntimeOptions], Servable]
+    ignores: tuple[str, ...] = ()

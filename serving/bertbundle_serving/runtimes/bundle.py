@@ -43,7 +43,7 @@ class Bundle:
 
     def _length_signature(self, name: str, length: int) -> SignatureSpec:
         inputs = {
-            spec.name: TensorSpec(spec.name, np.dtype(spec.dtype), (None, length), f"{name}_{spec.name}:0")
+            spec.name: TensorSpec(spec.name, np.dtype(spec.dtype), (None, length), f"{name}_{spec.name}:0", spec.size)
             for spec in self.manifest.inputs
         }
         outputs = {spec.name: _output(spec, length, name) for spec in self.manifest.outputs}

@@ -10,10 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from bertbundle.errors import ServeError
-from bertbundle.manifest import BUNDLE_INFO, InputSpec
+from bertbundle.manifest import BUNDLE_INFO
 from bertbundle.primitives import Arrays
 from bertbundle_serving.cores import available_cores
-from bertbundle_serving.errors import RequestError
 from bertbundle_serving.runtimes.base import Runtime, RuntimeOptions, Servable, SignatureSpec
 from bertbundle_serving.runtimes.bundle import Bundle, read_bundle
 
@@ -37,8 +36,6 @@ class OnnxServable:
         if signature == BUNDLE_INFO:
             values = self._bundle.bundle_info(len(inputs["row"]))
             return {name: values[name] for name in outputs}
-        for spec in self._bundle.manifest.inputs:
-            _check_range(spec, inputs[spec.name])
         if not len(next(iter(inputs.values()))):
             return self._empty(signature, outputs)
         feeds = {name: inputs[name] for name in self._feeds}
@@ -52,17 +49,6 @@ class OnnxServable:
         """Answer a batch of 0 rows: some of onnxruntime's kernels fail on one."""
         specs = self.signatures[signature].outputs
         return {name: np.empty([size or 0 for size in specs[name].shape or ()], specs[name].dtype) for name in outputs}
-
-
-def _check_range(spec: InputSpec, values: npt.NDArray[Any]) -> None:
-    """Refuse ids outside the vocabulary: onnxruntime's Gather counts negative ones from the end, silently."""
-    wrong = (values < 0) | (values >= spec.size)
-    if wrong.any():
-        place = [int(index) for index in np.argwhere(wrong)[0]]
-        value = int(values[tuple(place)])
-        raise RequestError(
-            "INVALID_ARGUMENT", f"{spec.name} has {value} at {place}, expected values in [0, {spec.size})"
-        )
 
 
 def _checked_feeds(session: Any, bundle: Bundle) -> tuple[str, ...]:
@@ -95,4 +81,4 @@ def _load(directory: Path, options: RuntimeOptions) -> Servable:
     return OnnxServable(session, read_bundle(directory), threads=threads)
 
 
-RUNTIME = Runtime("onnx", _MARKER, _load)
+RUNTIME = Runtime("onnx", _MARKER, _load, ignores=("saved_model.pb", "variables/", "assets/"))

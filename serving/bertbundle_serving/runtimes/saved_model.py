@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import gc
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -12,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bertbundle.errors import ServeError
-from bertbundle.manifest import MANIFEST_FILE
+from bertbundle.manifest import MANIFEST_FILE, Manifest
 from bertbundle.primitives import Arrays
 from bertbundle_serving.cores import available_cores
 from bertbundle_serving.errors import CODES, RequestError
@@ -20,20 +22,21 @@ from bertbundle_serving.runtimes.base import Runtime, RuntimeOptions, Servable, 
 
 __all__ = ["RUNTIME", "SavedModelServable"]
 
+_MARKER = "saved_model.pb"
+_SERVE = "serve"
+
 _logger = logging.getLogger(__name__)
 
 
 class SavedModelServable:
     """The signatures of a SavedModel, each a TensorFlow function."""
 
-    def __init__(self, tf: Any, loaded: Any, *, batched: bool, threads: int) -> None:
+    def __init__(self, tf: Any, loaded: Any, signatures: Mapping[str, SignatureSpec], *, threads: int) -> None:
         self._tf = tf
         # The functions hold their variables weakly: the loaded object must live as long as they do.
         self._loaded = loaded
         self._functions: dict[str, Any] = dict(loaded.signatures)
-        self.signatures: Mapping[str, SignatureSpec] = {
-            name: _signature(name, function, batched=batched) for name, function in self._functions.items()
-        }
+        self.signatures = signatures
         self.description = f"runtime saved_model threads {threads}"
 
     def run(self, signature: str, inputs: Arrays, outputs: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
@@ -51,27 +54,60 @@ class SavedModelServable:
         """Drop the functions and the variables."""
         self._functions = {}
         self._loaded = None
+        gc.collect()  # TensorFlow's objects refer to each other
 
 
-def _signature(name: str, function: Any, *, batched: bool) -> SignatureSpec:
-    _, inputs = function.structured_input_signature
+def _signatures(tf: Any, loaded: Any, directory: Path, *, batch_any: bool) -> dict[str, SignatureSpec]:
+    """Return the signatures that the loaded object can call, as saved_model.pb describes them."""
+    described = _definitions(directory)
+    specs = {name: _signature(tf, name, described[name]) for name in loaded.signatures}
+    if not (directory / MANIFEST_FILE).is_file():
+        return {name: dataclasses.replace(spec, batched=batch_any and _has_rows(spec)) for name, spec in specs.items()}
+    limits = {spec.name: spec.size for spec in Manifest.read(directory).inputs}
+    return {name: _bundle_signature(spec, limits) for name, spec in specs.items()}
+
+
+def _definitions(directory: Path) -> Mapping[str, Any]:
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    saved = saved_model_pb2.SavedModel.FromString((directory / _MARKER).read_bytes())
+    graphs = [graph for graph in saved.meta_graphs if _SERVE in graph.meta_info_def.tags]
+    definitions: Mapping[str, Any] = graphs[0].signature_def
+    return definitions
+
+
+def _has_rows(spec: SignatureSpec) -> bool:
+    """Tell whether every input and output has a first dimension of any size."""
+    tensors = (*spec.inputs.values(), *spec.outputs.values())
+    return bool(spec.inputs) and all(tensor.shape and tensor.shape[0] is None for tensor in tensors)
+
+
+def _bundle_signature(spec: SignatureSpec, limits: Mapping[str, int]) -> SignatureSpec:
+    """Add what only a bundle promises: rows that do not depend on each other, and the range of ids."""
+    inputs = {
+        name: dataclasses.replace(tensor, limit=limits.get(name)) if len(tensor.shape or ()) > 1 else tensor
+        for name, tensor in spec.inputs.items()
+    }
+    return dataclasses.replace(spec, inputs=inputs, batched=True)
+
+
+def _signature(tf: Any, name: str, definition: Any) -> SignatureSpec:
     return SignatureSpec(
         name,
-        {alias: _tensor(alias, spec, f"{name}_{alias}:0") for alias, spec in inputs.items()},
-        {
-            alias: _tensor(alias, spec, f"StatefulPartitionedCall:{index}")
-            for index, (alias, spec) in enumerate(sorted(function.structured_outputs.items()))
-        },
-        batched=batched,
+        {alias: _tensor(tf, alias, info) for alias, info in definition.inputs.items()},
+        {alias: _tensor(tf, alias, info) for alias, info in sorted(definition.outputs.items())},
+        method=definition.method_name,
+        defaults={alias: tf.make_ndarray(value) for alias, value in definition.defaults.items()},
     )
 
 
-def _tensor(alias: str, spec: Any, feed: str) -> TensorSpec:
-    shape = None if spec.shape.rank is None else tuple(spec.shape.as_list())
-    return TensorSpec(alias, np.dtype(spec.dtype.as_numpy_dtype), shape, feed)
+def _tensor(tf: Any, alias: str, info: Any) -> TensorSpec:
+    shape = tf.TensorShape(info.tensor_shape)
+    sizes = None if shape.rank is None else tuple(shape.as_list())
+    return TensorSpec(alias, np.dtype(tf.as_dtype(info.dtype).as_numpy_dtype), sizes, info.name)
 
 
-def _tensorflow(threads: int) -> Any:
+def _tensorflow(threads: int, inter_op_threads: int | None) -> Any:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors only; read when TensorFlow is imported
     try:
         import tensorflow as tf
@@ -81,6 +117,7 @@ def _tensorflow(threads: int) -> Any:
         ) from error
     try:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(inter_op_threads or 0)
     except RuntimeError:  # TensorFlow has started its threads already: the first model decided
         _logger.debug("TensorFlow keeps its number of threads")
     return tf
@@ -88,13 +125,12 @@ def _tensorflow(threads: int) -> Any:
 
 def _load(directory: Path, options: RuntimeOptions) -> Servable:
     threads = options.threads or available_cores()
-    tf = _tensorflow(threads)
-    loaded = tf.saved_model.load(str(directory), tags=["serve"])
+    tf = _tensorflow(threads, options.inter_op_threads)
+    loaded = tf.saved_model.load(str(directory), tags=[_SERVE])
     if not loaded.signatures:
         raise ServeError(f"the SavedModel in {directory} has no signatures. Save it with signatures=....")
-    # Only a bundle promises that the first dimension of everything is one batch.
-    batched = (directory / MANIFEST_FILE).is_file()
-    return SavedModelServable(tf, loaded, batched=batched, threads=threads)
+    signatures = _signatures(tf, loaded, directory, batch_any=options.batch_any)
+    return SavedModelServable(tf, loaded, signatures, threads=threads)
 
 
-RUNTIME = Runtime("saved_model", "saved_model.pb", _load)
+RUNTIME = Runtime("saved_model", _MARKER, _load, ignores=("model.onnx", "model.int8.onnx"))

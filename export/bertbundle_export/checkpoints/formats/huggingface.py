@@ -67,8 +67,12 @@ class HuggingFace:
 FORMAT = HuggingFace()
 
 
-def read_config(path: Path) -> dict[str, Any]:
+def read_config(path: Path, **defaults: Any) -> dict[str, Any]:
     """Read and check a config.json.
+
+    Args:
+        path: the file.
+        **defaults: settings that hold where it does not say otherwise.
 
     Raises:
         CheckpointError: it is not one, or of a model that cannot be exported.
@@ -76,6 +80,7 @@ def read_config(path: Path) -> dict[str, Any]:
     config = _read_json(path, None)
     if not isinstance(config, dict):
         raise CheckpointError(f"{path} is not a model's configuration: found {type(config).__name__}.")
+    config = defaults | config
     check_config(config, path)
     return config
 

@@ -1,0 +1,128 @@
+"""Google's original BERT for TensorFlow 1: bert_config.json, bert_model.ckpt.*, vocab.txt."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bertbundle.errors import CheckpointError
+from bertbundle_export.checkpoints.base import Description, LoadOptions, StateDict
+from bertbundle_export.checkpoints.formats.huggingface import read_config
+from bertbundle_export.checkpoints.tensor_bundle import TensorBundle, read_index, read_tensors
+from bertbundle_export.checkpoints.tf1_names import (
+    LAYER,
+    architecture,
+    check_bert,
+    expected_shapes,
+    is_weight,
+    to_pytorch,
+)
+from bertbundle_export.checkpoints.weights import find_weights
+
+__all__ = ["FORMAT"]
+
+_SUFFIX = re.compile(r"(?<=.)\.(index|meta|data-\d{5}-of-\d{5})$")
+
+
+class Google:
+    """See `CheckpointFormat`."""
+
+    name = "tf1"
+    expected = "a directory with bert_config.json, bert_model.ckpt.index and .data-*, and vocab.txt, or their prefix"
+
+    def detect(self, path: Path) -> bool:
+        """See `CheckpointFormat.detect`."""
+        if path.is_dir():
+            return any(path.glob("*.index")) and not _has_huggingface_weights(path)
+        return Path(f"{_prefix_of(path)}.index").is_file()
+
+    def describe(self, path: Path, options: LoadOptions) -> Description:
+        """See `CheckpointFormat.describe`."""
+        prefix = _find_prefix(path)
+        bundle = read_index(prefix)
+        check_bert(bundle.entries, prefix)
+        file = _find_config(prefix.parent, options)
+        config = read_config(file, model_type="bert", intermediate_size=3072, type_vocab_size=2)
+        _check_shapes(bundle, config, file)
+        config["architectures"] = [architecture(bundle.entries)]
+        if "output_bias" in bundle.entries:
+            config["num_labels"] = bundle.entries["output_bias"].shape[0]
+        return Description(self.name, path, "TensorFlow 1 checkpoint", bundle.files, config, _vocab(prefix.parent))
+
+    def read(self, description: Description, options: LoadOptions) -> StateDict:
+        """See `CheckpointFormat.read`."""
+        del options
+        bundle = read_index(_find_prefix(description.path))
+        names = [name for name, entry in bundle.entries.items() if is_weight(name, entry)]
+        return dict(to_pytorch(name, value) for name, value in read_tensors(bundle, names).items())
+
+
+FORMAT = Google()
+
+
+def _has_huggingface_weights(path: Path) -> bool:
+    try:
+        return (path / "config.json").is_file() and find_weights(path) is not None
+    except CheckpointError:
+        return True
+
+
+def _prefix_of(path: Path) -> Path:
+    """Return the prefix of a checkpoint that one of its files, or the prefix itself, names."""
+    return path.with_name(_SUFFIX.sub("", path.name))
+
+
+def _find_prefix(path: Path) -> Path:
+    """Return the prefix of the checkpoint at a path; of several, the one that TensorFlow's `checkpoint` file names."""
+    if not path.is_dir():
+        return _prefix_of(path)
+    prefixes = sorted(_prefix_of(item) for item in path.glob("*.index"))
+    if len(prefixes) > 1:
+        stated = re.search(r'^model_checkpoint_path: "(.*)"', _text(path / "checkpoint"), re.MULTILINE)
+        prefixes = [prefix for prefix in prefixes if stated and prefix.name == Path(stated[1]).name] or prefixes
+    if len(prefixes) != 1:
+        names = ", ".join(prefix.name for prefix in prefixes) or "none"
+        raise CheckpointError(f"{path} must have one TensorFlow checkpoint, found {names}. Name one: {path}/PREFIX.")
+    return prefixes[0]
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+
+
+def _find_config(directory: Path, options: LoadOptions) -> Path:
+    place = options.config or directory
+    # Such as bert_config_large.json, third.
+    names = [place / "bert_config.json", place / "config.json", *sorted(place.glob("bert_config*.json"))]
+    found = [file for file in (place, *names) if file.is_file()]
+    if not found:
+        raise CheckpointError(
+            f"{place} has no bert_config.json. Pass --config, the bert_config.json of the model that the checkpoint "
+            "was trained from."
+        )
+    return found[0]
+
+
+def _vocab(directory: Path) -> Path | None:
+    if any((directory / name).is_file() for name in ("vocab.txt", "tokenizer.json")):
+        return directory
+    found = sorted(directory.glob("*vocab*.txt"))
+    return found[0] if len(found) == 1 else None
+
+
+def _check_shapes(bundle: TensorBundle, config: Mapping[str, Any], file: Path) -> None:
+    """Check a checkpoint's encoder against the sizes that its configuration states."""
+    found = {name: entry.shape for name, entry in bundle.entries.items()}
+    layers = 1 + max(int(match[1]) for match in map(LAYER.match, found) if match)
+    if layers != config["num_hidden_layers"]:
+        raise CheckpointError(
+            f"{bundle.prefix} has {layers} layers, {file} says num_hidden_layers {config['num_hidden_layers']}."
+        )
+    for name, shape in expected_shapes(config).items():
+        if name in found and found[name] != shape:
+            raise CheckpointError(
+                f"{bundle.prefix} has {name} of shape {list(found[name])}, expected {list(shape)} by {file}. Take the "
+                "bert_config.json that belongs to the checkpoint."
+            )

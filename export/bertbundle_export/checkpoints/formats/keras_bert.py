@@ -1,0 +1,72 @@
+"""keras-bert: .h5 files of its models, whole or weights.
+
+Source of names and constants: keras-bert 0.89.0, keras-transformer 0.40.0, keras-layer-normalization 0.16.0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from bertbundle_export.checkpoints.keras_bert_family import KerasBert, dense_rows, norm_rows, rename_by
+from bertbundle_export.checkpoints.keras_file import KerasFile
+
+__all__ = ["FORMAT"]
+
+_LAYER = "bert.encoder.layer.{n}"
+
+
+def _numbered(layer: str, letter: str, pytorch: str) -> dict[str, str]:
+    """Name a weight and a bias that one layer holds several of: ``Encoder-1-FeedForward_W2``."""
+    return {f"{layer}/{layer}_W{letter}": f"{pytorch}.weight", f"{layer}/{layer}_b{letter}": f"{pytorch}.bias"}
+
+
+_ROWS = {
+    "Embedding-Token/embeddings": "bert.embeddings.word_embeddings.weight",
+    "Embedding-Segment/embeddings": "bert.embeddings.token_type_embeddings.weight",
+    "Embedding-Position/embeddings": "bert.embeddings.position_embeddings.weight",
+    **norm_rows("Embedding-Norm", "bert.embeddings.LayerNorm"),
+    **_numbered("Encoder-{n}-MultiHeadSelfAttention", "q", f"{_LAYER}.attention.self.query"),
+    **_numbered("Encoder-{n}-MultiHeadSelfAttention", "k", f"{_LAYER}.attention.self.key"),
+    **_numbered("Encoder-{n}-MultiHeadSelfAttention", "v", f"{_LAYER}.attention.self.value"),
+    **_numbered("Encoder-{n}-MultiHeadSelfAttention", "o", f"{_LAYER}.attention.output.dense"),
+    **norm_rows("Encoder-{n}-MultiHeadSelfAttention-Norm", f"{_LAYER}.attention.output.LayerNorm"),
+    **_numbered("Encoder-{n}-FeedForward", "1", f"{_LAYER}.intermediate.dense"),
+    **_numbered("Encoder-{n}-FeedForward", "2", f"{_LAYER}.output.dense"),
+    **norm_rows("Encoder-{n}-FeedForward-Norm", f"{_LAYER}.output.LayerNorm"),
+    **dense_rows("NSP-Dense", "bert.pooler.dense"),
+    **dense_rows("NSP", "cls.seq_relationship"),
+    **dense_rows("MLM-Dense", "cls.predictions.transform.dense"),
+    **norm_rows("MLM-Norm", "cls.predictions.transform.LayerNorm"),
+    "MLM-Sim/bias": "cls.predictions.bias",
+}
+
+
+def _settings(file: KerasFile) -> dict[str, Any]:
+    """Return what a whole model says, and the number of positions: `seq_len` cuts the embeddings to its length."""
+    return dict(_stored(file))
+
+
+def _stored(file: KerasFile) -> Iterator[tuple[str, Any]]:
+    for name, shape in file.shapes.items():
+        if name.endswith("Embedding-Position/embeddings"):
+            yield "max_position_embeddings", shape[0]
+    for name, layer in file.layers.items():
+        if name.endswith("Encoder-1-MultiHeadSelfAttention"):
+            yield "num_attention_heads", layer.config["head_num"]
+        if name.endswith("Encoder-1-FeedForward"):
+            yield "hidden_act", layer.config["activation"]
+        if name.endswith("Embedding-Norm"):
+            yield "layer_norm_eps", layer.config["epsilon"]
+
+
+FORMAT = KerasBert(
+    name="keras-bert",
+    expected="an .h5 file of a keras-bert model",
+    marker="Embedding-Token/embeddings",
+    rename=rename_by(_ROWS, first=1),
+    settings=_settings,
+    # keras-layer-normalization: K.epsilon() squared. keras-transformer: gelu is the tanh approximation.
+    fixed={"layer_norm_eps": 1e-14},
+    activations={"gelu": "gelu_new"},
+)

@@ -1,0 +1,93 @@
+"""Write a checkpoint of any format as a Hugging Face directory, so that it is of use elsewhere."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tokenizers
+from tokenizers.models import WordPiece
+
+from bertbundle.errors import ExportError
+from bertbundle_export.bundle import staging_directory
+from bertbundle_export.checkpoints.assemble import architecture, load_checkpoint
+from bertbundle_export.checkpoints.base import Description, LoadOptions
+from bertbundle_export.checkpoints.detect import describe_checkpoint, find_format
+from bertbundle_export.checkpoints.hub import open_source
+from bertbundle_export.encoders import find_encoder
+from bertbundle_export.tasks import TASKS
+from bertbundle_export.tokenization import is_lowercase
+
+__all__ = ["write_huggingface"]
+
+
+def write_huggingface(source: str | Path, directory: Path, options: LoadOptions) -> Path:
+    """Write config.json, model.safetensors (PyTorch's names) and the tokenizer of a checkpoint; all of it, or nothing.
+
+    Args:
+        source: as for `export_bundle`.
+        directory: where to; must not be there yet, or be empty.
+        options: `task` and `labels` go to config.json.
+
+    Returns:
+        The directory.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be read, or does not hold together.
+        ExportError: the directory cannot be written.
+    """
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise ExportError(f"{directory} is there already, and not an empty directory. Choose another.")
+    with open_source(source, revision=options.revision) as path, staging_directory(directory.parent) as staging:
+        # As features, for any head may be missing what a bundle of it needs: this proves the encoder and the tokenizer.
+        proved = load_checkpoint(path, str(source), dataclasses.replace(options, task="feature-extraction"))
+        description = describe_checkpoint(path, options)
+        weights = find_format(path, description.format).read(description, options)
+        made = staging / "huggingface"
+        made.mkdir()
+        (made / "config.json").write_text(_config(description, options), encoding="utf-8")
+        _save_weights(made / "model.safetensors", weights)
+        _save_tokenizer(made, proved.tokenizer, description)
+        made.rename(directory)
+    return directory
+
+
+def _config(description: Description, options: LoadOptions) -> str:
+    given = {key: value for key, value in options.init_args.items() if key in description.config}
+    config = {**description.config, **given}
+    config["architectures"] = [_architecture(description, options)]
+    if options.labels:
+        config["id2label"] = dict(enumerate(options.labels))
+        config["label2id"] = {label: index for index, label in enumerate(options.labels)}
+    return json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def _architecture(description: Description, options: LoadOptions) -> str:
+    if options.task is None:
+        return architecture(description).removeprefix("TF")
+    return find_encoder(description.config, description.path).stem + str(TASKS[options.task].head)
+
+
+def _save_weights(file: Path, weights: Mapping[str, Any]) -> None:
+    from safetensors.numpy import save_file
+
+    contiguous = {name: np.ascontiguousarray(value) for name, value in weights.items()}
+    save_file(contiguous, str(file), metadata={"format": "pt"})
+    file.chmod(0o644)  # safetensors writes for the owner alone
+
+
+def _save_tokenizer(directory: Path, tokenizer: tokenizers.Tokenizer, description: Description) -> None:
+    import transformers
+
+    encoder = find_encoder(description.config, description.path)
+    kind = "Bert" if isinstance(tokenizer.model, WordPiece) else encoder.stem
+    fast = getattr(transformers, f"{kind}TokenizerFast")(
+        tokenizer_object=tokenizer,
+        do_lower_case=is_lowercase(tokenizer),
+        model_max_length=encoder.size(description.config, "positions"),
+    )
+    fast.save_pretrained(str(directory))

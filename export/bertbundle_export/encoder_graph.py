@@ -1,0 +1,124 @@
+"""BERT's encoder as a TensorFlow function made for inference.
+
+Against the training model's graph: one matrix product for query, key and value, rows of all sequences as one matrix,
+one gather per embedding table, the mask prepared once, no dropout, no reshapes around every product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+from bertbundle_export.encoder import MASKED, Encoder, EncoderLayer, Weight
+from bertbundle_export.kernels import Kernels
+
+__all__ = ["EncoderGraph"]
+
+Variables = Mapping[str, Any]
+
+
+class EncoderGraph:
+    """An encoder's variables, and the function that uses them.
+
+    Args:
+        encoder: the weights.
+        kernels: how the operations are written.
+        dtype: of all products and of the hidden states between layers: "float32" or "bfloat16".
+
+    Attributes:
+        encoder: the weights.
+        names: of the functions that were called.
+        calls: how often they were called.
+    """
+
+    def __init__(self, encoder: Encoder, kernels: Kernels, dtype: str) -> None:
+        from bertbundle_export.quiet import tf
+
+        self.encoder = encoder
+        self._kernels, self._dtype = kernels, tf.as_dtype(dtype)
+        self._tables = self._variables({name: getattr(encoder, name) for name in _TABLES})
+        self._layers = [
+            self._variables({field.name: getattr(layer, field.name) for field in fields(EncoderLayer)})
+            for layer in encoder.layers
+        ]
+        spec = tf.TensorSpec([None, None], tf.int32)
+        self._functions = {
+            every: tf.function(
+                lambda *inputs, every=every: self._states(*inputs, every=every),
+                input_signature=[spec] * 3,
+                autograph=False,
+            )
+            for every in (False, True)
+        }
+        self.names: set[str] = set()
+        self.calls = 0
+
+    def __call__(self, input_ids: Any, mask: Any, type_ids: Any, *, every: bool) -> tuple[Any, ...]:
+        """Compute the hidden states of int32 inputs of shape ``[batch, length]``.
+
+        Returns:
+            Float32 ``[batch, length, H]``: the last one only, or with `every` the embeddings' and every layer's.
+        """
+        function = self._functions[every].get_concrete_function()
+        self.names.add(function.name.decode())
+        self.calls += 1
+        states: tuple[Any, ...] = tuple(function(input_ids, mask, type_ids))
+        return states
+
+    def _variables(self, weights: Mapping[str, Weight]) -> Variables:
+        """Return variables of the right dtype, Keras's own where they are."""
+        from bertbundle_export.quiet import tf
+
+        return {
+            name: weight
+            if isinstance(weight, tf.Variable) and weight.dtype == self._dtype
+            else tf.Variable(tf.cast(weight, self._dtype), trainable=False, name=name)
+            for name, weight in weights.items()
+        }
+
+    def _states(self, input_ids: Any, mask: Any, type_ids: Any, *, every: bool) -> Sequence[Any]:
+        from bertbundle_export.quiet import tf
+
+        batch, length = tf.unstack(tf.shape(input_ids))
+        x = self._embed(input_ids, type_ids, length)
+        added = (1.0 - tf.cast(mask[:, None, None, :], self._dtype)) * tf.constant(MASKED, self._dtype)
+        states = [x]
+        for layer in self._layers:
+            x = self._layer(x, layer, batch, length, added)
+            states.append(x)
+        shape = [batch, length, self.encoder.hidden_size]
+        return [tf.cast(tf.reshape(state, shape), tf.float32) for state in (states if every else states[-1:])]
+
+    def _embed(self, input_ids: Any, type_ids: Any, length: Any) -> Any:
+        from bertbundle_export.quiet import tf
+
+        tables = self._tables
+        # A gather and not a slice: a length beyond the table must be an error.
+        positions = tf.gather(tables["positions"], tf.range(length))
+        total = tf.gather(tables["words"], input_ids) + tf.gather(tables["types"], type_ids) + positions
+        rows = tf.reshape(total, [-1, self.encoder.hidden_size])
+        return self._kernels.normalize(rows, tables["gamma"], tables["beta"], self.encoder.epsilon)
+
+    def _layer(self, x: Any, layer: Variables, batch: Any, length: Any, added: Any) -> Any:
+        kernels, epsilon = self._kernels, self.encoder.epsilon
+        context = self._attend(kernels.dense(x, layer["qkv"], layer["qkv_bias"]), batch, length, added)
+        attended = kernels.dense(context, layer["out"], layer["out_bias"], residual=x)
+        attended = kernels.normalize(attended, layer["attention_gamma"], layer["attention_beta"], epsilon)
+        inner = kernels.dense(attended, layer["up"], layer["up_bias"], activation=self.encoder.activation)
+        outer = kernels.dense(inner, layer["down"], layer["down_bias"], residual=attended)
+        return kernels.normalize(outer, layer["gamma"], layer["beta"], epsilon)
+
+    def _attend(self, qkv: Any, batch: Any, length: Any, added: Any) -> Any:
+        """Return what each token gathers, ``[batch * length, H]``, of its ``[batch * length, 3 H]``."""
+        from bertbundle_export.quiet import tf
+
+        heads, size = self.encoder.heads, self.encoder.hidden_size
+        split = tf.reshape(qkv, [batch, length, 3, heads, size // heads])
+        query, key, value = tf.unstack(tf.transpose(split, [2, 0, 3, 1, 4]))
+        weights = tf.nn.softmax(self._kernels.scores(query, key, self.encoder.scale, added))
+        context = tf.linalg.matmul(weights, value)
+        return tf.reshape(tf.transpose(context, [0, 2, 1, 3]), [-1, size])
+
+
+_TABLES = ("words", "positions", "types", "gamma", "beta")

@@ -1,0 +1,90 @@
+"""How a bundle is made: what the user may choose."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bertbundle.errors import ExportError
+from bertbundle.labels import SCHEMES
+
+__all__ = ["DECODINGS", "FORMATS", "WORD_LABELS", "ExportOptions", "signature_lengths"]
+
+FORMATS = ("saved_model", "onnx")
+WORD_LABELS = ("token", "first", "first-labelled")
+DECODINGS = ("auto", "crf", "viterbi", "argmax")
+DEFAULT_MAX_LENGTH = 128
+_SHORTEST = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportOptions:
+    """How a bundle is made.
+
+    Attributes:
+        max_length: tokens of `serving_default`; None for 128, or the model's own limit if that is less.
+        lengths: lengths of the shorter signatures; None for 16, 32, 64, ... below `max_length`.
+        formats: any of "saved_model" and "onnx".
+        precision: of the SavedModel's matrix products: "float32", "bfloat16", or "auto" for what this processor
+            favours.
+        characters: make every character a token, as Chinese taggers are trained.
+        label_scheme: name of a label scheme; None detects it.
+        label_decoding: "crf", "viterbi", "argmax", or "auto": the model's CRF if it has one, else Viterbi where labels
+            are BIO, BIOES or BMES.
+        crf_transitions, crf_start, crf_end: dotted attributes of a model that does not return its CRF's scores itself:
+            of a label after another ``[labels, labels]``, of the first label and of the last ``[labels]``.
+        word_labels: see `Manifest.word_labels`.
+        top_k: tokens that fill-mask offers for each mask.
+        texts: texts to prove the export on; None for a set that comes with the package.
+    """
+
+    max_length: int | None = None
+    lengths: Sequence[int] | None = None
+    formats: Sequence[str] = FORMATS
+    precision: str = "float32"
+    characters: bool = False
+    label_scheme: str | None = None
+    label_decoding: str = "auto"
+    crf_transitions: str | None = None
+    crf_start: str | None = None
+    crf_end: str | None = None
+    word_labels: str = "token"
+    top_k: int = 10
+    texts: Sequence[str] | None = None
+
+    def __post_init__(self) -> None:
+        _check_choice("word_labels", self.word_labels, WORD_LABELS)
+        _check_choice("label_decoding", self.label_decoding, DECODINGS)
+        if self.label_scheme is not None:
+            _check_choice("label_scheme", self.label_scheme, tuple(SCHEMES))
+        if not self.formats or not set(self.formats) <= set(FORMATS):
+            raise ExportError(f"formats must be some of {', '.join(FORMATS)}, got {', '.join(self.formats) or 'none'}.")
+
+
+def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise ExportError(f"{name} must be one of {', '.join(choices)}, got {value!r}.")
+
+
+def signature_lengths(options: ExportOptions, max_positions: int | None) -> dict[str, int]:
+    """Return the length of each signature by name, shortest first, `serving_default` last.
+
+    Raises:
+        ExportError: a length that the model cannot take, or that makes no sense.
+    """
+    limit = max_positions or options.max_length or DEFAULT_MAX_LENGTH
+    longest = options.max_length or min(DEFAULT_MAX_LENGTH, limit)
+    if longest > limit:
+        raise ExportError(
+            f"max_length {longest} is over the model's max_position_embeddings {limit}. Choose at most {limit}."
+        )
+    if options.lengths is None:
+        shorter = [_SHORTEST << step for step in range(16) if _SHORTEST << step < longest]
+    else:
+        shorter = sorted(set(options.lengths) - {longest})
+    wrong = [length for length in (*shorter, longest) if not 3 <= length <= longest]
+    if wrong:
+        raise ExportError(
+            f"length {wrong[0]} cannot be: lengths are from 3 ([CLS], a token, [SEP]) to max_length {longest}."
+        )
+    return {f"length_{length}": length for length in shorter} | {"serving_default": longest}

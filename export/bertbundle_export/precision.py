@@ -1,0 +1,47 @@
+"""The precision of an encoder's matrix products."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from bertbundle.errors import ExportError
+
+__all__ = ["PRECISIONS", "choose_precision"]
+
+PRECISIONS = ("float32", "bfloat16", "auto")
+
+_CPUINFO = Path("/proc/cpuinfo")
+# Flags of processors that multiply bfloat16 matrices in hardware, by their names in /proc/cpuinfo; the best first.
+_FLAGS = ("amx_bf16", "avx512_bf16")
+
+
+def choose_precision(asked: str, cpuinfo: Path = _CPUINFO) -> tuple[str, str]:
+    """Return a precision, and what to say of it: "auto" becomes what this processor favours.
+
+    Args:
+        asked: one of `PRECISIONS`.
+        cpuinfo: where Linux describes the processor; where there is none, it is taken for one without bfloat16.
+
+    Returns:
+        "float32" or "bfloat16", and a note; empty if there is nothing to say.
+
+    Raises:
+        ExportError: another precision was asked for.
+    """
+    if asked not in PRECISIONS:
+        raise ExportError(f"precision must be one of {', '.join(PRECISIONS)}, got {asked!r}.")
+    if asked != "auto":
+        return asked, ""
+    flag = _fast_bfloat16(cpuinfo)
+    if flag:
+        return "bfloat16", f"precision auto: bfloat16, because this processor has {flag}."
+    return "float32", f"precision auto: float32, because this processor has none of {', '.join(_FLAGS)}."
+
+
+def _fast_bfloat16(cpuinfo: Path) -> str | None:
+    if not cpuinfo.is_file():
+        return None
+    flags = re.search(r"^flags\s*:(.*)$", cpuinfo.read_text(encoding="ascii", errors="replace"), re.MULTILINE)
+    found = set(flags[1].split()) if flags else set()
+    return next((flag for flag in _FLAGS if flag in found), None)

@@ -1,0 +1,31 @@
+"""The --monitoring_config_file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from google.protobuf import text_format
+
+from bertbundle.errors import ServeError
+from bertbundle_serving import _config_pb2 as proto
+
+__all__ = ["read_metrics_path"]
+
+_DEFAULT = "/monitoring/prometheus/metrics"
+
+
+def read_metrics_path(path: Path) -> str | None:
+    """Return where a MonitoringConfig in text form wants the metrics; None for nowhere.
+
+    Raises:
+        ServeError: the file is missing or malformed.
+    """
+    try:
+        config = text_format.Parse(path.read_text(encoding="utf-8"), proto.MonitoringConfig())
+    except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
+        message = f"cannot read --monitoring_config_file {path}: {error}. It holds a MonitoringConfig."
+        raise ServeError(message) from error
+    place = config.prometheus_config.path or _DEFAULT
+    if not place.startswith("/"):
+        raise ServeError(f"--monitoring_config_file {path}: the path {place!r} does not begin with a slash.")
+    return place if config.prometheus_config.enable else None

@@ -1,0 +1,146 @@
+"""The page at ``/`` of the REST port: what is served, how busy it is, and a box to try it.
+
+The page is one file of this package and asks for nothing from elsewhere. Texts are tokenized and answers decoded by the
+client's own flows, which know no transport: here they ask the predictor.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from importlib.resources import files
+from typing import Any, TypeVar
+
+import numpy as np
+from starlette.requests import Request as HttpRequest
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from bertbundle.errors import BertBundleError, ServerError
+from bertbundle.flows import Call, Flow, Options, Session
+from bertbundle.manifest import BUNDLE_INFO, Manifest
+from bertbundle.primitives import Prediction
+from bertbundle.tasks import DECODERS
+from bertbundle_serving.calls import make_call
+from bertbundle_serving.checks import find_signature
+from bertbundle_serving.errors import RequestError
+from bertbundle_serving.front import Front, Request
+from bertbundle_serving.model import Model
+from bertbundle_serving.predictor import Predictor
+from bertbundle_serving.repository import ModelRef
+from bertbundle_serving.rest import error_response, json_response
+from bertbundle_serving.rest_parse import parse_object
+
+__all__ = ["page_routes"]
+
+T = TypeVar("T")
+_MOST_BYTES = 100_000
+# Nothing but the page itself: no script, style or request to anywhere else.
+_POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; img-src data:"
+
+
+def page_routes(predictor: Predictor, front: Front, seconds: float) -> list[BaseRoute]:
+    """Return the routes of the page; `seconds` is the deadline of a question."""
+    page = _Page(predictor, front, seconds)
+    return [
+        Route("/", page.show, methods=["GET"]),
+        Route("/ui/state", page.state, methods=["GET"]),
+        Route("/ui/ask", page.ask, methods=["POST"]),
+    ]
+
+
+class _Page:
+    def __init__(self, predictor: Predictor, front: Front, seconds: float) -> None:
+        self._predictor = predictor
+        self._front = front
+        self._seconds = seconds
+        self._sessions: dict[str, Session] = {}
+        self._html = files("bertbundle_serving").joinpath("static/index.html").read_text(encoding="utf-8")
+
+    async def show(self, http: HttpRequest) -> Response:
+        """Return the page."""
+        del http
+        return HTMLResponse(self._html, headers={"Content-Security-Policy": _POLICY})
+
+    async def state(self, http: HttpRequest) -> Response:
+        """Return the models, and how many requests there were."""
+        del http
+        models = [await self._describe(name, model) for name, model in self._predictor.repository.models.items()]
+        return json_response({"models": models, "requests": self._front.answered, "seconds": time.monotonic()})
+
+    async def ask(self, http: HttpRequest) -> Response:
+        """Answer a text: entities, scores of classes, or the similarity of two texts."""
+        body = bytearray()
+        async for chunk in http.stream():
+            body += chunk
+            if len(body) > _MOST_BYTES:
+                return json_response({"error": f"the text is too long, at most {_MOST_BYTES} bytes"}, status=413)
+        try:
+            document = parse_object(bytes(body))
+            request = Request(str(document.get("model", "")), "Page", "REST", len(body))
+            return json_response(await self._front.answer(request, self._answer(document), self._seconds))
+        except RequestError as error:
+            return error_response(error)
+
+    async def _describe(self, name: str, model: Model) -> dict[str, Any]:
+        versions = [{"version": s.version, "state": s.state.name, "message": s.message} for s in model.statuses()]
+        version = model.acquire()
+        if version is None:
+            return {"name": name, "versions": versions, "task": "", "signatures": []}
+        signatures = list(version.servable.signatures)
+        version.release()
+        task = (await self._run(name, self._session(name).manifest())).task if BUNDLE_INFO in signatures else ""
+        return {"name": name, "versions": versions, "task": task, "signatures": signatures}
+
+    async def _answer(self, document: Mapping[str, Any]) -> dict[str, Any]:
+        model, text, other = (str(document.get(name, "")) for name in ("model", "text", "other"))
+        try:
+            manifest: Manifest = await self._run(model, self._session(model).manifest())
+            texts: list[Any] = (
+                [text, other] if manifest.task == "feature-extraction" else [(text, other) if other else text]
+            )
+            results = await self._run(
+                model, self._session(model).many(DECODERS[manifest.task], texts, Options(truncation="error"))
+            )
+        except BertBundleError as error:
+            raise RequestError("INVALID_ARGUMENT", str(error)) from error
+        return {"task": manifest.task, "text": text, **_SHOWN[manifest.task](results)}
+
+    def _session(self, model: str) -> Session:
+        if model not in self._predictor.repository.models:
+            raise RequestError("NOT_FOUND", f"Servable not found for request: Latest({model})")
+        return self._sessions.setdefault(model, Session(model))
+
+    async def _run(self, model: str, flow: Flow[T]) -> T:
+        """Make the calls a flow wants made until it returns."""
+        try:
+            calls = next(flow)
+            while True:
+                calls = flow.send([await self._call(model, call) for call in calls])
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+
+    async def _call(self, model: str, call: Call) -> Prediction:
+        answer = await self._predictor.run(
+            ModelRef(model),
+            lambda signatures: make_call(
+                find_signature(signatures, call.signature), dict(sorted(call.inputs.items())), call.outputs
+            ),
+        )
+        return Prediction(answer.outputs, answer.version)
+
+
+def _similarity(results: list[Any]) -> dict[str, Any]:
+    first, second = results
+    size = float(np.linalg.norm(first) * np.linalg.norm(second))
+    if not size:
+        raise ServerError("an embedding of length 0 has no direction.")
+    return {"similarity": float(first @ second) / size}
+
+
+_SHOWN: Mapping[str, Callable[[list[Any]], dict[str, Any]]] = {
+    "token-classification": lambda results: {"entities": [entity.to_dict() for entity in results[0]]},
+    "text-classification": lambda results: {"scores": dict(results[0].scores)},
+    "feature-extraction": _similarity,
+}

@@ -1,0 +1,299 @@
+"""The same REST requests, by plain urllib, to every server: the same status and the same text.
+
+The texts are those of TensorFlow Serving's sources and, where `tests/congruence` runs against one, of a real server.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from http_calls import fetch, fetch_json
+
+pytestmark = pytest.mark.slow
+
+PREDICT = "/v1/models/minilm:predict"
+LENGTH = 16
+
+
+def row(**changed: Any) -> dict[str, Any]:
+    """Return one row of a request; what is given as None is left out."""
+    ids = [101, *[2003] * (LENGTH - 2), 102]
+    values = {"input_ids": ids, "attention_mask": [1] * LENGTH, "token_type_ids": [0] * LENGTH} | changed
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def rows(*instances: Any, **fields: Any) -> dict[str, Any]:
+    """Return a body in the row form."""
+    return {"signature_name": f"length_{LENGTH}", "instances": list(instances), **fields}
+
+
+def column(**changed: Any) -> dict[str, Any]:
+    """Return a body in the column form."""
+    values = {name: [value] for name, value in row().items()} | changed
+    inputs = {name: value for name, value in values.items() if value is not None}
+    return {"signature_name": f"length_{LENGTH}", "inputs": inputs}
+
+
+FAILED = r"Failed to process element: "
+# Name, path, body (None: GET; bytes: as they are), status, text as a regular expression.
+CASES: list[tuple[str, str, Any, int, str]] = [
+    ("no-such-path", "/v1/nothing", None, 400, r"Malformed request: GET /v1/nothing"),
+    ("no-such-method", "/v1/models/minilm:guess", {}, 400, r"Malformed request: POST /v1/models/minilm:guess"),
+    ("get-of-predict", PREDICT, None, 400, r"Malformed request: GET /v1/models/minilm:predict"),
+    ("post-of-status", "/v1/models/minilm", {}, 400, r"Malformed request: POST /v1/models/minilm"),
+    ("version-no-number", "/v1/models/minilm/versions/x:predict", {}, 400, r"Malformed request: POST .*"),
+    (
+        "version-too-large",
+        "/v1/models/minilm/versions/99999999999999999999",
+        None,
+        400,
+        r"Failed to convert version: 99999999999999999999 to numeric\.",
+    ),
+    ("no-model-name", "/v1/models", None, 400, r"Missing model name in request\."),
+    ("status-unknown-model", "/v1/models/nomodel", None, 404, r"Could not find any versions of model nomodel"),
+    (
+        "status-unknown-version",
+        "/v1/models/minilm/versions/99",
+        None,
+        404,
+        r"Could not find version 99 of model minilm",
+    ),
+    (
+        "status-unknown-label",
+        "/v1/models/minilm/labels/none",
+        None,
+        400,
+        r"Unrecognized servable version label: none",
+    ),
+    (
+        "metadata-unknown-model",
+        "/v1/models/nomodel/metadata",
+        None,
+        404,
+        r"Servable not found for request: Latest\(nomodel\)",
+    ),
+    (
+        "unknown-model",
+        "/v1/models/nomodel:predict",
+        rows(row()),
+        404,
+        r"Servable not found for request: Latest\(nomodel\)",
+    ),
+    (
+        "unknown-version",
+        "/v1/models/minilm/versions/99:predict",
+        rows(row()),
+        404,
+        r"Servable not found for request: Specific\(minilm, 99\)",
+    ),
+    (
+        "unknown-label",
+        "/v1/models/minilm/labels/none:predict",
+        rows(row()),
+        400,
+        r"Unrecognized servable version label: none",
+    ),
+    (
+        "unknown-signature",
+        PREDICT,
+        {"signature_name": "nope", "instances": [row()]},
+        400,
+        r'Serving signature name: "nope" not found in signature def',
+    ),
+    (
+        "signature-no-string",
+        PREDICT,
+        {"signature_name": 1, "instances": [1]},
+        400,
+        r"(?s)JSON Value: \{.*\} not formatted correctly\. 'signature_name' key must be a string value\.",
+    ),
+    ("empty-body", PREDICT, b"", 400, r"JSON Parse error: The document is empty"),
+    ("no-json", PREDICT, b"{x}", 400, r"JSON Parse error: Missing a name for object member\. at offset: 1"),
+    ("bad-value", PREDICT, b'{"instances": ?}', 400, r"JSON Parse error: Invalid value\. at offset: 14"),
+    (
+        "more-than-one",
+        PREDICT,
+        b"{} {}",
+        400,
+        r"JSON Parse error: The document root must not be followed by other values\. at offset: 3",
+    ),
+    ("no-object", PREDICT, b"[]", 400, r"JSON Value: \[\] Is not object"),
+    ("no-inputs", PREDICT, {}, 400, r"Missing 'inputs' or 'instances' key"),
+    (
+        "both-forms",
+        PREDICT,
+        {"instances": [1], "inputs": [1]},
+        400,
+        r"(?s)JSON Value: .* Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist ",
+    ),
+    (
+        "instances-no-list",
+        PREDICT,
+        {"instances": 1},
+        400,
+        r"(?s)JSON Value: .* Excepting 'instances' to be an list/array",
+    ),
+    ("instances-empty", PREDICT, {"instances": []}, 400, r"(?s)JSON Value: .* No values in 'instances' array"),
+    (
+        "plain-instances",
+        PREDICT,
+        rows([1, 2]),
+        400,
+        (
+            r"instances is a plain list, but expecting list of objects as multiple input tensors required as per "
+            r"tensorinfo_map"
+        ),
+    ),
+    (
+        "plain-inputs",
+        PREDICT,
+        {"inputs": [1]},
+        400,
+        (
+            r"inputs is a plain value/list, but expecting an object as multiple input tensors required as per "
+            r"tensorinfo_map"
+        ),
+    ),
+    (
+        "instance-no-object",
+        PREDICT,
+        rows(row(), [1]),
+        400,
+        r"Expecting object but got list at item 1 of input list",
+    ),
+    (
+        "missing-key",
+        PREDICT,
+        rows(row(token_type_ids=None)),
+        400,
+        FAILED + r"0 of 'instances' list\. JSON object: \{(?s:.*)\} keys must be equal to: "
+        r"attention_mask,input_ids,token_type_ids",
+    ),
+    (
+        "unknown-key",
+        PREDICT,
+        rows({"bogus": 1}),
+        400,
+        FAILED + r"0 key: bogus of 'instances' list\. Error: INVALID_ARGUMENT: "
+        r"JSON object: does not have named input: bogus",
+    ),
+    ("missing-column", PREDICT, column(input_ids=None), 400, r"Missing named input: input_ids in 'inputs' object\."),
+    (
+        "float-for-id",
+        PREDICT,
+        rows({"input_ids": [1.5] * LENGTH, "attention_mask": [1] * LENGTH, "token_type_ids": [0] * LENGTH}),
+        400,
+        FAILED + r"0 key: input_ids of 'instances' list\. Error: INVALID_ARGUMENT: "
+        r"JSON Value: 1\.5 Type: Number is not of expected type: int32",
+    ),
+    (
+        "string-for-id",
+        PREDICT,
+        column(input_ids="a"),
+        400,
+        r'JSON Value: "a" Type: String is not of expected type: int32',
+    ),
+    (
+        "object-for-id",
+        PREDICT,
+        column(input_ids={"b64": "YQ=="}),
+        400,
+        r'(?s)JSON Value: \{\s*"b64": "YQ=="\s*\} Type: Object is not of expected type: int32',
+    ),
+    (
+        "ragged-column",
+        PREDICT,
+        column(input_ids=[[1, 2], [3]]),
+        400,
+        r"Encountered list at unexpected size: 1 at level: 1 expected size: 2",
+    ),
+    (
+        "rows-of-unequal-length",
+        PREDICT,
+        rows(row(), row(input_ids=[1])),
+        400,
+        FAILED
+        + r"1 key: input_ids of 'instances' list\. Error: INVALID_ARGUMENT: Expecting tensor size: 16 but got: 1",
+    ),
+    ("wrong-length", PREDICT, column(input_ids=[[1] * 17]), 400, r"(?s).*\b17\b.*"),
+    (
+        "no-examples",
+        "/v1/models/minilm:classify",
+        {},
+        400,
+        r"(?s)JSON Value: .*When method is classify, key 'examples' is expected and was not found",
+    ),
+    (
+        "examples-no-list",
+        "/v1/models/minilm:regress",
+        {"examples": 1},
+        400,
+        r"(?s)JSON Value: .*Expecting 'examples' value to be an list/array",
+    ),
+    (
+        "examples-empty",
+        "/v1/models/minilm:classify",
+        {"examples": []},
+        400,
+        r"(?s)JSON Value: .*'examples' value is an empty array",
+    ),
+]
+
+
+@pytest.mark.parametrize(("path", "body", "status", "text"), [pytest.param(*case[1:], id=case[0]) for case in CASES])
+def test_refused(rest: str, path: str, body: Any, status: int, text: str) -> None:
+    """A REST request that TensorFlow Serving refuses is refused with its status and its text."""
+    data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+    found, headers, answer = fetch(rest + path, data)
+    message = json.loads(answer)["error"]
+    assert (found, headers["content-type"]) == (status, "application/json")
+    assert re.fullmatch(text, message), message
+
+
+@pytest.mark.parametrize("place", ["", "/versions/1", "/labels/blessed"])
+def test_forms_agree(rest: str, place: str) -> None:
+    """Row and column form, with a version, a label or neither, answer the same numbers."""
+    path = f"{rest}/v1/models/minilm{place}:predict"
+    status, by_row = fetch_json(path, rows(row()))
+    assert status == 200
+    status, by_column = fetch_json(path, column())
+    assert status == 200
+    assert set(by_row["predictions"][0]) == {"last_hidden_state", "pooler_output", "sentence_embedding"}
+    assert by_row["predictions"] == [{name: value[0] for name, value in by_column["outputs"].items()}]
+
+
+def test_strings(rest: str) -> None:
+    """A signature with one input takes plain values, and strings are answered as text."""
+    asked = {"signature_name": "bundle_info", "instances": [0]}
+    status, answer = fetch_json(f"{rest}{PREDICT}", asked)
+    assert status == 200
+    assert json.loads(answer["predictions"][0]["manifest"])["name"] == "minilm"
+
+
+def test_status(rest: str) -> None:
+    """The one version is AVAILABLE, in protobuf's JSON form."""
+    status = {"version": "1", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
+    assert fetch_json(f"{rest}/v1/models/minilm") == (200, {"model_version_status": [status]})
+
+
+def test_metadata(rest: str) -> None:
+    """The metadata describe each input."""
+    status, answer = fetch_json(f"{rest}/v1/models/minilm/metadata")
+    assert status == 200
+    assert answer["model_spec"] == {"name": "minilm", "signature_name": "", "version": "1"}
+    signatures = answer["metadata"]["signature_def"]["signature_def"]
+    ids = signatures["length_16"]["inputs"]["input_ids"]
+    assert (ids["dtype"], [dim["size"] for dim in ids["tensor_shape"]["dim"]]) == ("DT_INT32", ["-1", "16"])
+    assert signatures["length_16"]["method_name"] == "tensorflow/serving/predict"
+
+
+def test_metrics(rest: str) -> None:
+    """The metrics count requests under TensorFlow Serving's name."""
+    fetch_json(f"{rest}{PREDICT}", rows(row()))
+    status, _, body = fetch(f"{rest}/monitoring/prometheus/metrics")
+    assert status == 200
+    assert b':tensorflow:serving:request_count{model_name="minilm",status="OK"}' in body

@@ -1,0 +1,47 @@
+"""Google's checkpoints, tiny."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from google_checkpoints import tf1_weights, write_hub, write_tf1
+from tiny_checkpoints import Weights, pytorch_weights, vocabulary
+
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def tf1(checkpoint: Write, tmp_path: Path) -> Write:
+    """Write a tiny checkpoint of Google's, with `more` weights by its names, see `write_tf1`; gives its directory."""
+
+    def write(architecture: str = "BertModel", *, more: Weights | None = None, **options: Any) -> Path:
+        source = checkpoint(architecture)
+        weights = tf1_weights(pytorch_weights(source)) | (more or {})
+        return write_tf1(tmp_path / "tf1", weights, sizes(source), vocabulary(), **options)
+
+    return write
+
+
+@pytest.fixture
+def tf_hub(checkpoint: Write, tmp_path: Path) -> Write:
+    """Write a tiny SavedModel of TF Hub's, see `write_hub`; gives its directory."""
+
+    def write(style: str = "dict", *, approximate: bool = False, lowercase: bool = True, **config: Any) -> Path:
+        source = checkpoint("BertModel")
+        weights = tf1_weights(pytorch_weights(source))
+        hub = tmp_path / "hub"
+        options: dict[str, Any] = {"style": style, "approximate": approximate, "lowercase": lowercase}
+        return write_hub(hub, weights, sizes(source) | config, vocabulary(), **options)
+
+    return write
+
+
+def sizes(path: Path) -> dict[str, Any]:
+    """Return what a Hugging Face directory's config.json says that bert_config.json says as well."""
+    config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    return {key: value for key, value in config.items() if key not in ("architectures", "id2label", "label2id")}

@@ -1,0 +1,250 @@
+"""Google's TensorFlow 1 checkpoints: what is found in them, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bertbundle.errors import CheckpointError
+from bertbundle_export.checkpoints import LoadOptions
+from bertbundle_export.checkpoints.assemble import load_checkpoint
+from bertbundle_export.checkpoints.detect import describe_checkpoint, find_format
+from bertbundle_export.model import SourceModel
+from tiny_checkpoints import LABELS, Weights, pytorch_weights
+
+pytestmark = pytest.mark.slow
+
+Write = Callable[..., Path]
+LAYER = "bert/encoder/layer_0/attention/self/query/kernel"
+
+
+def read(path: Path) -> Weights:
+    """Return the weights of a checkpoint."""
+    options = LoadOptions()
+    return dict(find_format(path).read(describe_checkpoint(path, options), options))
+
+
+def load(path: Path, **options: Any) -> SourceModel:
+    """Load a checkpoint."""
+    return load_checkpoint(path, str(path), LoadOptions(**options))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "described"),
+    [
+        pytest.param("BertModel", "BertModel", id="encoder"),
+        pytest.param("BertForPreTraining", "BertForMaskedLM", id="pre_trained"),
+        pytest.param("BertForMaskedLM", "BertForMaskedLM", id="mlm"),
+        pytest.param("BertForSequenceClassification", "BertForSequenceClassification", id="classifier"),
+        pytest.param("BertForTokenClassification", "BertForSequenceClassification", id="tagger"),
+        pytest.param("BertForQuestionAnswering", "BertForQuestionAnswering", id="squad"),
+    ],
+)
+def test_heads(tf1: Write, checkpoint: Write, architecture: str, described: str) -> None:
+    """Every weight comes back under transformers' name and in its layout, and the heads say whose they are."""
+    path = tf1(architecture)
+    assert describe_checkpoint(path, LoadOptions()).config["architectures"] == [described]
+    found, expected = read(path), pytorch_weights(checkpoint(architecture))
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value)
+
+
+def test_parity_with_the_converter_of_transformers(tf1: Write) -> None:
+    """On the same file, transformers' own converter fills a PyTorch model with the same weights."""
+    pytest.importorskip("torch", reason="needs torch: make setup-torch")
+    from transformers import BertConfig, BertForPreTraining
+    from transformers.models.bert.modeling_bert import load_tf_weights_in_bert
+
+    path = tf1("BertForPreTraining")
+    config = BertConfig.from_json_file(path / "bert_config.json")
+    converted = load_tf_weights_in_bert(BertForPreTraining(config), config, str(path / "bert_model.ckpt")).state_dict()
+    found = read(path)
+    assert found.keys() == {name for name in converted if not name.startswith("cls.predictions.decoder")}
+    for name, value in found.items():
+        np.testing.assert_array_equal(value, converted[name].numpy())
+
+
+def test_what_training_leaves_behind(tf1: Write) -> None:
+    """Optimizer slots, counters and losses are no weights; the model loads without them."""
+    slots = {f"{LAYER}/{slot}": np.ones((32, 32), np.float32) for slot in ("adam_m", "adam_v", "lamb_m", "Adam_1")}
+    counters = {"global_step": np.int64(100), "beta1_power": np.float32(0.9), "loss_scale": np.float32(1)}
+    path = tf1(more={**slots, **counters})
+    assert not [name for name in read(path) if "step" in name or "adam" in name.lower() or "power" in name]
+    assert load(path).task == "feature-extraction"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        pytest.param(".", id="directory"),
+        pytest.param("model.ckpt-12", id="prefix"),
+        pytest.param("model.ckpt-12.index", id="index"),
+        pytest.param("model.ckpt-12.data-00001-of-00003", id="shard"),
+    ],
+)
+def test_source(tf1: Write, source: str) -> None:
+    """A checkpoint of any prefix and number of shards is named by its directory, its prefix, or one of its files."""
+    path = tf1(prefix="model.ckpt-12", shards=3)
+    found = describe_checkpoint(path / source, LoadOptions())
+    assert (found.format, len(found.files), found.tokenizer) == ("tf1", 4, path)
+    assert load(path / source).keras.count_params() > 0
+
+
+def test_of_several_checkpoints(tf1: Write) -> None:
+    """Of several checkpoints in a directory TensorFlow's `checkpoint` file chooses; without it the user must."""
+    path = tf1(prefix="model.ckpt-1")
+    for file in list(path.glob("model.ckpt-1.*")):
+        shutil.copyfile(file, path / file.name.replace("-1.", "-2."))
+    with pytest.raises(CheckpointError, match=r"found model.ckpt-1, model.ckpt-2. Name one: .*/PREFIX"):
+        describe_checkpoint(path, LoadOptions())
+    (path / "checkpoint").write_text('model_checkpoint_path: "/elsewhere/model.ckpt-2"\n', encoding="utf-8")
+    assert describe_checkpoint(path, LoadOptions()).files[0].name == "model.ckpt-2.index"
+
+
+def test_fine_tuned_checkpoint_without_its_config(tf1: Write, tmp_path: Path) -> None:
+    """What run_classifier.py writes has neither config nor vocabulary: it exports with those it was trained from."""
+    path, base = tf1("BertForSequenceClassification", prefix="model.ckpt-9"), tmp_path / "base"
+    base.mkdir()
+    for name in ("bert_config.json", "vocab.txt"):
+        (path / name).rename(base / name)
+    with pytest.raises(CheckpointError, match=r"no bert_config\.json\. Pass --config"):
+        load(path)
+    with pytest.raises(CheckpointError, match=r"no tokenizer\. Pass --tokenizer"):
+        load(path, config=base, labels=LABELS)
+    loaded = load(path, config=base, tokenizer=base / "vocab.txt", labels=LABELS)
+    assert (loaded.task, loaded.labels) == ("text-classification", LABELS)
+
+
+@pytest.mark.parametrize(
+    ("token", "option", "lowercase"),
+    [
+        pytest.param("q", None, True, id="uncased_vocabulary"),
+        pytest.param("Q", None, False, id="cased_vocabulary"),
+        pytest.param("Q", True, True, id="user_says_uncased"),
+        pytest.param("q", False, False, id="user_says_cased"),
+    ],
+)
+def test_casing(tf1: Write, token: str, option: bool | None, lowercase: bool) -> None:
+    """The vocabulary says whether texts are lower-cased, unless the user does."""
+    from bertbundle_export.tokenization import is_lowercase
+
+    path = tf1()
+    vocab = (path / "vocab.txt").read_text(encoding="utf-8").splitlines()
+    (path / "vocab.txt").write_text("\n".join([*vocab[:-1], token]) + "\n", encoding="utf-8")
+    assert is_lowercase(load(path, lowercase=option).tokenizer) is lowercase
+
+
+def test_beside_hugging_face_weights(tf1: Write, checkpoint: Write) -> None:
+    """A directory that has both is read as Hugging Face's, which says more; --format chooses the other."""
+    path, source = tf1(), checkpoint()
+    for name in ("config.json", "tf_model.h5"):
+        shutil.copyfile(source / name, path / name)
+    assert describe_checkpoint(path, LoadOptions()).format == "huggingface"
+    assert describe_checkpoint(path, LoadOptions(format="tf1")).format == "tf1"
+
+
+# ---- what is refused
+
+
+def change(**settings: Any) -> Callable[[Path], object]:
+    """Make what changes bert_config.json; None removes a setting."""
+
+    def apply(path: Path) -> None:
+        file = path / "bert_config.json"
+        config = json.loads(file.read_text(encoding="utf-8")) | settings
+        file.write_text(json.dumps({key: value for key, value in config.items() if value is not None}))
+
+    return apply
+
+
+def flip(path: Path) -> None:
+    """Flip one bit in the middle of the weights."""
+    (file,) = path.glob("*.data-*")
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 16
+    file.write_bytes(data)
+
+
+def cut(path: Path) -> None:
+    """Cut the weights off."""
+    (file,) = path.glob("*.data-*")
+    file.write_bytes(file.read_bytes()[:-4])
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        pytest.param(cut, r"bert_model.ckpt.data-00000-of-00001 has \d+ bytes, its index says \d+", id="truncated"),
+        pytest.param(flip, "bert_model.ckpt is damaged at bert/", id="bit_flipped"),
+        pytest.param(
+            change(hidden_size=48), r"word_embeddings of shape \[\d+, 32\], expected \[\d+, 48\]", id="hidden"
+        ),
+        pytest.param(
+            change(intermediate_size=32), r"layer_0/intermediate/dense/kernel of shape \[32, 64\]", id="inner"
+        ),
+        pytest.param(
+            change(num_hidden_layers=3), "has 2 layers, .*bert_config.json says num_hidden_layers 3", id="layers"
+        ),
+        pytest.param(change(type_vocab_size=3), "token_type_embeddings of shape", id="types"),
+        pytest.param(change(vocab_size=None), "no number for vocab_size", id="no_size"),
+        pytest.param(lambda path: (path / "bert_config.json").write_text("{"), "is not JSON", id="no_json"),
+        pytest.param(
+            lambda path: (path / "vocab.txt").write_text("[PAD]\n[UNK]\n"), "not belong together|tok", id="vocab"
+        ),
+        pytest.param(lambda path: (path / "vocab.txt").unlink(), "no tokenizer. Pass --tokenizer", id="no_vocab"),
+    ],
+)
+def test_damage(tf1: Write, damage: Callable[[Path], object], message: str) -> None:
+    """A checkpoint that does not hold together is one error that names the file or tensor, expected and found."""
+    path = tf1()
+    damage(path)
+    with pytest.raises(CheckpointError, match=message):
+        load(path)
+
+
+def test_missing_shard(tf1: Write) -> None:
+    """A shard that is missing is named."""
+    path = tf1(shards=3)
+    (path / "bert_model.ckpt.data-00001-of-00003").unlink()
+    with pytest.raises(CheckpointError, match=r"has no bert_model\.ckpt\.data-00001-of-00003 beside it"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        pytest.param("bert/encoder/transformer/group_0/inner_group_0/x", "is an ALBERT checkpoint", id="albert"),
+        pytest.param("albert_model/word_embeddings/embeddings", "is an ALBERT checkpoint", id="albert_of_tf_hub"),
+        pytest.param("electra/embeddings/x", "is an ELECTRA checkpoint", id="electra"),
+        pytest.param("model/transformer/layer_0/x", "is an XLNet checkpoint", id="xlnet"),
+        pytest.param("_CHECKPOINTABLE_OBJECT_GRAPH", "is a TensorFlow 2 checkpoint", id="objects"),
+        pytest.param("dense/kernel", "is not a BERT checkpoint: expected bert/embeddings/word_emb", id="other"),
+    ],
+)
+def test_other_checkpoints(tensorflow: Any, tmp_path: Path, name: str, message: str) -> None:
+    """A checkpoint of another model says whose it is, and what was expected."""
+    tensorflow.raw_ops.SaveV2(
+        prefix=str(tmp_path / "x.ckpt"), tensor_names=[name], shape_and_slices=[""], tensors=[np.zeros(2, np.float32)]
+    )
+    with pytest.raises(CheckpointError, match=message):
+        load(tmp_path)
+
+
+def test_head_that_is_not_known(tf1: Write) -> None:
+    """Weights of a layer that transformers' classes do not have are named as they are in the file, and refused."""
+    path = tf1("BertForTokenClassification", more={"crf_loss/transitions": np.zeros((5, 5), np.float32)})
+    with pytest.raises(CheckpointError, match="no place for: crf_loss/transitions"):
+        load(path, task="token-classification", labels=LABELS)
+
+
+def test_labels_of_another_number(tf1: Write) -> None:
+    """Labels that are not as many as the head's outputs are refused."""
+    with pytest.raises(CheckpointError, match=r"classifier.weight \[5, 32\]|other shapes"):
+        load(tf1("BertForSequenceClassification"), labels=("yes", "no"))

@@ -1,0 +1,122 @@
+"""A checkpoint of any format, written as a Hugging Face directory that other programs read."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bertbundle.errors import CheckpointError, ExportError
+from bertbundle_export.checkpoints import LoadOptions
+from bertbundle_export.checkpoints.assemble import load_checkpoint
+from bertbundle_export.checkpoints.to_huggingface import write_huggingface
+from bertbundle_export.model import run_source
+from bertbundle_export.texts import PARITY_TEXTS
+from tiny_checkpoints import LABELS
+
+pytestmark = pytest.mark.slow
+
+Write = Callable[..., Path]
+IDS = np.arange(3 * 7, dtype=np.int32).reshape(3, 7) + 5
+INPUTS = {"input_ids": IDS, "attention_mask": (IDS % 5 > 0).astype(np.int32), "token_type_ids": IDS % 2}
+
+
+def answers(path: Path, options: LoadOptions) -> dict[str, Any]:
+    """Return what a checkpoint's model answers to a fixed batch."""
+    model = load_checkpoint(path, str(path), options)
+    return dict(run_source(model, {spec.name: INPUTS[spec.name] for spec in model.inputs}))
+
+
+def torch_answers(path: Path) -> dict[str, Any]:
+    """Return what transformers' PyTorch class of a directory answers to the same."""
+    import torch
+    import transformers
+
+    (architecture,) = json.loads((path / "config.json").read_text(encoding="utf-8"))["architectures"]
+    model = getattr(transformers, architecture).from_pretrained(str(path)).eval()
+    names = [name for name in INPUTS if "Roberta" not in architecture or name != "token_type_ids"]
+    with torch.no_grad():
+        found = model(**{name: torch.from_numpy(INPUTS[name]).long() for name in names})
+    return {name: value.numpy() for name, value in found.items()}
+
+
+CASES: dict[str, tuple[str, dict[str, Any], LoadOptions]] = {
+    "tf1_encoder": ("tf1", {"architecture": "BertModel"}, LoadOptions()),
+    "tf1_mlm": ("tf1", {"architecture": "BertForPreTraining"}, LoadOptions()),
+    "tf1_tagger": (
+        "tf1",
+        {"architecture": "BertForTokenClassification"},
+        LoadOptions(task="token-classification", labels=LABELS),
+    ),
+    "tf_hub": ("tf_hub", {"style": "dict", "approximate": True, "lowercase": False}, LoadOptions()),
+    "tf1_module": ("tf_hub", {"style": "module"}, LoadOptions(init_args={"num_attention_heads": 2})),
+    "huggingface": ("checkpoint", {"architecture": "RobertaForTokenClassification"}, LoadOptions()),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_directory_answers_as_its_source(request: pytest.FixtureRequest, tmp_path: Path, case: str) -> None:
+    """PyTorch and TensorFlow classes read the directory and answer as the source; its tokenizer gives the same ids."""
+    pytest.importorskip("torch", reason="needs torch: make setup-torch")
+    from transformers import AutoTokenizer
+
+    fixture, arguments, options = CASES[case]
+    source = request.getfixturevalue(fixture)(**arguments)
+    path = write_huggingface(source, tmp_path / "made", options)
+    expected, torch_found = answers(source, options), torch_answers(path)
+    for name, value in answers(path, LoadOptions()).items():
+        np.testing.assert_allclose(value, expected[name], atol=1e-6)
+        np.testing.assert_allclose(torch_found[name], expected[name], atol=1e-4)
+    tokenizer = load_checkpoint(source, "source", options).tokenizer
+    loaded = AutoTokenizer.from_pretrained(str(path))
+    assert loaded.model_max_length == load_checkpoint(path, "made", LoadOptions()).max_positions
+    for text in PARITY_TEXTS[:10]:
+        assert loaded(text, add_special_tokens=True)["input_ids"] == tokenizer.encode(text).ids
+
+
+def test_files(tf1: Write, tmp_path: Path) -> None:
+    """The directory has the files that other programs look for, with casing and labels in them."""
+    options = LoadOptions(labels=("no", "yes", "a", "b", "c"), lowercase=False)
+    path = write_huggingface(tf1("BertForSequenceClassification"), tmp_path / "new" / "made", options)
+    assert {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt"} <= {
+        item.name for item in path.iterdir()
+    }
+    config, tokenizer = (
+        json.loads((path / name).read_text(encoding="utf-8")) for name in ("config.json", "tokenizer_config.json")
+    )
+    assert config["id2label"]["1"] == "yes"
+    assert config["architectures"] == ["BertForSequenceClassification"]
+    assert tokenizer["do_lower_case"] is False
+
+
+def test_nothing_is_written_of_what_is_damaged(tf1: Write, tmp_path: Path) -> None:
+    """A checkpoint that does not hold together leaves nothing behind, and what is there already is not touched."""
+    path, target = tf1(), tmp_path / "made"
+    data = next(path.glob("*.data-*"))
+    whole = data.read_bytes()
+    data.write_bytes(whole[:99] + bytes([whole[99] ^ 1]) + whole[100:])
+    before = set(tmp_path.rglob("*"))
+    with pytest.raises(CheckpointError, match="is damaged at"):
+        write_huggingface(path, target, LoadOptions())
+    assert set(tmp_path.rglob("*")) == before
+    data.write_bytes(whole)
+    (target / "mine").mkdir(parents=True)
+    with pytest.raises(ExportError, match="is there already, and not an empty directory"):
+        write_huggingface(path, target, LoadOptions())
+
+
+def test_command(tf1: Write, tmp_path: Path) -> None:
+    """`--to-hf` takes the place of `--name`; one of them is needed, both are a mistake."""
+    command = [sys.executable, "-m", "bertbundle_export", str(tf1())]
+    run = subprocess.run([*command, "--to-hf", str(tmp_path / "hf")], capture_output=True, text=True, check=True)
+    assert run.stdout == f"Hugging Face directory: {tmp_path / 'hf'}\n"
+    for wrong in ([], ["--to-hf", str(tmp_path / "other"), "--name", "x"]):
+        run = subprocess.run([*command, *wrong], capture_output=True, text=True, check=False)
+        assert (run.returncode, "Traceback" in run.stderr) == (2, False)
+        assert "--to-hf" in run.stderr

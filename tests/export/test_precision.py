@@ -1,0 +1,36 @@
+"""Which precision a processor gets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bertbundle.errors import ExportError
+from bertbundle_export.precision import choose_precision
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected", "note"),
+    [
+        pytest.param("fpu avx512_bf16 amx_bf16 amx_tile", "bfloat16", "has amx_bf16", id="amx"),
+        pytest.param("fpu avx512f avx512_bf16", "bfloat16", "has avx512_bf16", id="avx512"),
+        pytest.param("fpu avx2", "float32", "has none of amx_bf16, avx512_bf16", id="neither"),
+        pytest.param(None, "float32", "has none of", id="unknown"),
+    ],
+)
+def test_auto_takes_what_the_processor_favours(tmp_path: Path, flags: str | None, expected: str, note: str) -> None:
+    """`auto` is bfloat16 where the processor multiplies it in hardware, and says which and why."""
+    cpuinfo = tmp_path / "cpuinfo"
+    if flags is not None:
+        cpuinfo.write_text(f"processor\t: 0\nflags\t\t: {flags}\nbugs\t\t:\n", encoding="ascii")
+    precision, said = choose_precision("auto", cpuinfo)
+    assert precision == expected
+    assert note in said
+
+
+def test_what_is_asked_for_is_taken() -> None:
+    """A precision by name is taken without a word; one that is none is refused with the choices."""
+    assert choose_precision("bfloat16") == ("bfloat16", "")
+    with pytest.raises(ExportError, match="must be one of float32, bfloat16, auto, got 'fp16'"):
+        choose_precision("fp16")

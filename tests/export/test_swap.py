@@ -1,0 +1,189 @@
+"""The encoder made for inference: in the model's place while it is traced, and the same answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bertbundle_export.encoder import read_encoder
+from bertbundle_export.encoder_graph import EncoderGraph
+from bertbundle_export.kernels import Kernels, OneDnnKernels, PublicKernels, have_onednn
+from bertbundle_export.swap import swapped_encoders
+
+pytestmark = pytest.mark.slow
+
+Build = Callable[..., Any]
+
+
+@pytest.fixture
+def build(tensorflow: Any) -> Build:
+    """Make a model with random weights of one of transformers' classes."""
+    del tensorflow
+
+    def make(kind: str = "TFBertModel", **config: Any) -> Any:
+        import tf_keras
+
+        from bertbundle_export.quiet import transformers
+
+        tf_keras.utils.set_random_seed(0)
+        sizes = {"vocab_size": 50, "hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 64}
+        settings = {**sizes, "num_attention_heads": 4, "initializer_range": 0.5, "max_position_embeddings": 40}
+        model = getattr(transformers, kind)(transformers.BertConfig(**{**settings, **config}))
+        model.build_in_name_scope()
+        return model
+
+    return make
+
+
+def batch(tensorflow: Any, rows: int = 2) -> dict[str, Any]:
+    """Return a batch of rows of 12 tokens, one of them padded."""
+    ids = np.random.default_rng(0).integers(0, 50, (rows, 12)).astype(np.int32)
+    mask, types = np.ones_like(ids), np.zeros_like(ids)
+    mask[1, 7:] = 0
+    types[:, 5:] = 1
+    arrays = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
+    return {name: tensorflow.constant(value) for name, value in arrays.items()}
+
+
+def run_swapped(
+    tensorflow: Any, model: Any, inputs: dict[str, Any], kernels: Kernels | None = None, **options: Any
+) -> tuple[Any, list[EncoderGraph]]:
+    """Trace a call of a model with its encoders swapped, and run it."""
+    with swapped_encoders(model, lambda found: EncoderGraph(found, kernels or PublicKernels(), "float32")) as graphs:
+        function = tensorflow.function(lambda values: model(values, training=False, **options), autograph=False)
+        return function(inputs), list(graphs)
+
+
+def tensors(output: Any) -> Iterator[Any]:
+    """Give each tensor of a model's output, in order."""
+    for value in output.to_tuple() if hasattr(output, "to_tuple") else output:
+        yield from value if isinstance(value, tuple) else [value]
+
+
+def assert_same(found: Any, expected: Any, mask: Any) -> None:
+    """Compare two outputs; what stands at padding is left out."""
+    pairs = list(zip(tensors(found), tensors(expected), strict=True))
+    assert pairs
+    for ours, theirs in pairs:
+        rows = np.asarray(mask) == 1 if ours.shape[:2] == mask.shape else slice(None)
+        np.testing.assert_allclose(ours.numpy()[rows], theirs.numpy()[rows], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("kind", "config", "options"),
+    [
+        pytest.param("TFBertModel", {}, {}, id="features"),
+        pytest.param("TFBertForTokenClassification", {"num_labels": 5}, {}, id="tagger"),
+        pytest.param("TFBertForSequenceClassification", {"num_labels": 3}, {}, id="classifier"),
+        pytest.param("TFBertModel", {"hidden_act": "gelu_new"}, {}, id="gelu_new"),
+        pytest.param("TFBertModel", {"hidden_act": "relu"}, {}, id="relu"),
+        pytest.param("TFBertModel", {"layer_norm_eps": 1e-3}, {}, id="epsilon"),
+        pytest.param("TFBertModel", {}, {"output_hidden_states": True}, id="hidden_states"),
+        pytest.param("TFBertModel", {"output_hidden_states": True}, {}, id="hidden_states_configured"),
+        pytest.param("TFBertModel", {}, {"return_dict": False}, id="tuple"),
+    ],
+)
+@pytest.mark.parametrize("kernels", [PublicKernels(), OneDnnKernels()], ids=["public", "onednn"])
+def test_swapped_model_answers_the_same(
+    tensorflow: Any, build: Build, kernels: Kernels, kind: str, config: dict[str, Any], options: dict[str, Any]
+) -> None:
+    """With its encoder swapped a model gives every output it gives by itself."""
+    if isinstance(kernels, OneDnnKernels) and not have_onednn("float32"):
+        pytest.skip("this TensorFlow has no oneDNN")
+    model, inputs = build(kind, **config), batch(tensorflow)
+    found, graphs = run_swapped(tensorflow, model, inputs, kernels, **options)
+    assert [graph.calls for graph in graphs] == [1]
+    assert_same(found, model(inputs, training=False, **options), inputs["attention_mask"])
+
+
+@pytest.mark.parametrize("rows", [0, 1, 15, 16, 40])
+def test_onednn_answers_the_same_in_batches_of_any_size(tensorflow: Any, build: Build, rows: int) -> None:
+    """Few tokens are normalised by other operations than many; the answers do not tell."""
+    if not have_onednn("float32"):
+        pytest.skip("this TensorFlow has no oneDNN")
+    model, inputs = build(), batch(tensorflow, max(rows, 2))
+    inputs = {name: value[:rows] for name, value in inputs.items()}
+    found, _ = run_swapped(tensorflow, model, inputs, OneDnnKernels())
+    assert_same(found, model(inputs, training=False), inputs["attention_mask"])
+
+
+def test_inputs_may_be_left_out(tensorflow: Any, build: Build) -> None:
+    """Without mask and type ids every token counts, and all are of type 0."""
+    model, inputs = build(), {"input_ids": batch(tensorflow)["input_ids"]}
+    found, graphs = run_swapped(tensorflow, model, inputs)
+    assert [graph.calls for graph in graphs] == [1]
+    assert_same(found, model(inputs, training=False), np.ones((2, 12)))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param({"output_attentions": True}, id="attentions"),
+        pytest.param({"position_ids": np.arange(12)[None, ::-1]}, id="positions"),
+        pytest.param({"inputs_embeds": None, "output_attentions": True, "output_hidden_states": True}, id="both"),
+    ],
+)
+def test_unknown_arguments_go_to_the_model_itself(tensorflow: Any, build: Build, options: dict[str, Any]) -> None:
+    """A call that the graph does not know is computed by the model's own code."""
+    model, inputs = build(), batch(tensorflow)
+    found, graphs = run_swapped(tensorflow, model, inputs, **options)
+    assert [graph.calls for graph in graphs] == [0]
+    assert_same(found, model(inputs, training=False, **options), inputs["attention_mask"])
+
+
+def test_model_is_left_as_it_was(build: Build) -> None:
+    """Whatever happens inside the context, afterwards the model has its own encoder and no other variables."""
+    model = build()
+    attributes, variables = set(vars(model.bert)), [variable.ref() for variable in model.variables]
+
+    def interrupted() -> None:
+        with swapped_encoders(model, lambda found: EncoderGraph(found, PublicKernels(), "float32")):
+            assert "call" in vars(model.bert)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        interrupted()
+    assert set(vars(model.bert)) == attributes
+    assert [variable.ref() for variable in model.variables] == variables
+
+
+def test_subclass_of_a_user_is_swapped(tensorflow: Any) -> None:
+    """The encoder is found inside a user's own model, and the head stays the user's."""
+    from ner_model import small_model
+
+    model, inputs = small_model(("O", "B-X", "I-X"), vocab_size=50, max_length=32), batch(tensorflow)
+    expected = model(inputs, training=False)
+    found, graphs = run_swapped(tensorflow, model, inputs)
+    assert [graph.calls for graph in graphs] == [1]
+    assert_same(found, expected, inputs["attention_mask"])
+
+
+def _own_attention(model: Any) -> None:
+    layer = model.bert.encoder.layer[1].attention
+    layer.self_attention.__class__ = type("OwnAttention", (type(layer.self_attention),), {"__module__": __name__})
+
+
+def _own_activation(model: Any) -> None:
+    model.bert.encoder.layer[1].intermediate.intermediate_act_fn = np.tanh
+
+
+@pytest.mark.parametrize(
+    ("config", "change"),
+    [
+        pytest.param({"hidden_act": "swish"}, None, id="activation"),
+        pytest.param({"is_decoder": True}, None, id="decoder"),
+        pytest.param({}, _own_attention, id="own_attention"),
+        pytest.param({}, _own_activation, id="one_layer_differs"),
+    ],
+)
+def test_other_encoders_are_not_read(
+    build: Build, config: dict[str, Any], change: Callable[[Any], None] | None
+) -> None:
+    """A main layer that is not BERT's encoder to the letter is left alone."""
+    model = build(**config)
+    if change:
+        change(model)
+    assert read_encoder(model.bert) is None

@@ -1,0 +1,65 @@
+"""What the server says: log lines, and what it never says."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bertbundle_serving.logs import LOG_FORMATS
+
+if TYPE_CHECKING:
+    from tests.serving.conftest import Bundles, Launch, Serve
+
+
+def record(**fields: object) -> logging.LogRecord:
+    """Return a log record with fields."""
+    made = logging.LogRecord("name", logging.INFO, "file", 1, "said %s", ("so",), None)
+    made.fields = fields
+    return made
+
+
+def test_json_lines() -> None:
+    """Each line of the JSON format is an object, fields beside the message, an exception as text."""
+    line = json.loads(LOG_FORMATS["json"]().format(record(code="OK", milliseconds=1.5)))
+    assert line.pop("time").endswith("+00:00")
+    assert line == {"level": "INFO", "logger": "name", "message": "said so", "code": "OK", "milliseconds": 1.5}
+    failed = record()
+    try:
+        raise ValueError("broken")
+    except ValueError:
+        failed.exc_info = sys.exc_info()
+    assert "ValueError: broken" in json.loads(LOG_FORMATS["json"]().format(failed))["exception"]
+
+
+def test_text_lines() -> None:
+    """The text format appends the fields."""
+    assert LOG_FORMATS["text"]().format(record(code="OK")).endswith("INFO name: said so code=OK")
+
+
+def test_requests_are_logged_if_asked(bundles: Bundles, serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    """With the flag each request is a line of what, how long and how it ended; without it there is none."""
+    bundles.write(1)
+    caplog.set_level(logging.INFO)
+    serve(bundles.base).address.predict_tiny()
+    assert not [r for r in caplog.records if r.name == "bertbundle_serving.requests"]
+    serve(bundles.base, log_requests=True).address.predict_tiny()
+    (line,) = [r for r in caplog.records if r.name == "bertbundle_serving.requests"]
+    fields = line.fields  # type: ignore[attr-defined]
+    assert set(fields) == {"model", "api", "entrypoint", "code", "bytes", "milliseconds"}
+    assert (fields["model"], fields["api"], fields["entrypoint"], fields["code"]) == ("tiny", "Predict", "GRPC", "OK")
+
+
+@pytest.mark.slow
+def test_process_logs_json(bundles: Bundles, launch: Launch) -> None:
+    """With --log_format=json every line on stderr is JSON, and the banner stays on stdout."""
+    bundles.write(1)
+    server = launch("--model_name=tiny", f"--model_base_path={bundles.base}", "--log_format=json", "--log_requests")
+    server.address().predict_tiny()
+    server.process.terminate()
+    _, stderr = server.process.communicate(timeout=60)
+    lines = [json.loads(line) for line in stderr.splitlines()]
+    assert [line["code"] for line in lines if line["logger"] == "bertbundle_serving.requests"] == ["OK"]

@@ -1,0 +1,138 @@
+"""The page at / of the REST port, in a real browser."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bertbundle_serving.config import ModelConfig
+from browser import Page, find_browser, open_page
+from http_calls import fetch, fetch_json
+from tiny_checkpoints import write_checkpoint
+
+if TYPE_CHECKING:
+    from tests.serving.conftest import Bundles, Serve
+
+pytestmark = pytest.mark.slow
+TEXT = "Alex Rivera lives in Springfield. 😀 Call Alex."
+SCREENSHOT = os.environ.get("BERTBUNDLE_SCREENSHOT")
+
+
+@pytest.fixture(scope="module")
+def url(rampart: Path, minilm: Path, models: Path, in_process: Serve) -> Iterator[str]:
+    """The root of a server with the page, of a tagger, an encoder and a classifier."""
+    from bertbundle_export import export_bundle
+
+    write_checkpoint(models / "source", "BertForSequenceClassification", labels=("bad", "good"))
+    classifier = export_bundle(models / "source", name="classifier", output=models, max_length=16).path
+    configs = tuple(ModelConfig(path.parent.name, path.parent) for path in (rampart, minilm, classifier))
+    server = in_process(models, models=configs, rest_port=0, page=True, poll_seconds=0, runtime="onnx")
+    yield f"http://127.0.0.1:{server.server.rest_port}"
+    server.stop()
+
+
+@pytest.fixture
+def page(url: str, tmp_path: Path) -> Iterator[Page]:
+    """The page in a browser, in a phone's width."""
+    browser = find_browser()
+    if browser is None:
+        pytest.skip("needs a Chromium (Debian: apt install chromium)")
+    with open_page(browser, tmp_path / "profile") as opened:
+        opened.show(url, width=390, height=844)
+        opened.wait_for("document.readyState === 'complete' && document.querySelectorAll('#models li').length === 3")
+        yield opened
+
+
+def ask(page: Page, model: str, text: str, other: str = "") -> None:
+    """Choose a model, type, and ask; wait for the answer."""
+    page.value(f"document.getElementById('model').value = {model!r}")
+    page.value("document.getElementById('model').dispatchEvent(new Event('change'))")
+    for place, value in (("text", text), ("other", other)):
+        page.value(f"document.getElementById('{place}').focus()")
+        page.value(f"document.getElementById('{place}').select()")
+        page.call("Input.insertText", text=value)
+    page.value("document.getElementById('answer').replaceChildren()")
+    page.value("document.querySelector('button').click()")
+    page.wait_for("document.getElementById('answer').childNodes.length > 0")
+
+
+def test_entities_are_highlighted(page: Page, url: str, tmp_path: Path) -> None:
+    """A text typed into the box comes back with its entities marked, also behind a character beyond 16 bits."""
+    ask(page, "rampart", TEXT)
+    assert page.value("document.getElementById('answer').className") == ""
+    marks = page.value("[...document.querySelectorAll('mark')].map((m) => m.firstChild.textContent)")
+    assert {"Alex", "Rivera", "Springfield"} <= {word.strip() for mark in marks for word in mark.split()}
+    shown = page.value(
+        "[...document.getElementById('answer').childNodes].map((n) => n.firstChild?.textContent ?? n.textContent)"
+    )
+    assert "".join(shown) == TEXT
+    assert page.value("document.documentElement.scrollWidth <= window.innerWidth"), "it is wider than a phone"
+    page.screenshot(tmp_path / "page.png")
+    if SCREENSHOT:
+        shutil.copy(tmp_path / "page.png", SCREENSHOT)
+    assert (tmp_path / "page.png").stat().st_size > 10_000
+    assert all(place.startswith((url, "data:", "about:")) for place in page.requested), page.requested
+    assert page.errors == []
+
+
+def test_similarity_and_classes(page: Page) -> None:
+    """Two texts get their similarity, a text gets the score of each class."""
+    ask(page, "minilm", "A cat sleeps.", "A cat is sleeping.")
+    assert float(page.value("document.querySelector('#answer td:nth-child(2)').textContent")) > 0.8
+    ask(page, "classifier", "any")
+    assert page.value("[...document.querySelectorAll('#answer td:first-child')].map((c) => c.textContent).sort()") == [
+        "bad",
+        "good",
+    ]
+
+
+def test_error_is_shown(page: Page) -> None:
+    """What the server refuses is shown as its message."""
+    ask(page, "rampart", "word " * 500)
+    assert page.value("document.getElementById('answer').className") == "error"
+    assert "tokens" in page.value("document.getElementById('answer').textContent")
+
+
+def test_traffic_is_live(page: Page) -> None:
+    """The page counts the requests."""
+    ask(page, "rampart", TEXT)
+    page.wait_for("/requests per second, [1-9]/.test(document.getElementById('traffic').textContent)")
+
+
+# ---- without a browser
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "text"),
+    [
+        pytest.param({"model": "nope", "text": "a"}, 404, "Servable not found for request: Latest(nope)", id="model"),
+        pytest.param({"model": "rampart", "text": "x" * 200_000}, 413, "the text is too long", id="long"),
+        pytest.param([], 400, "Is not object", id="list"),
+    ],
+)
+def test_refused_questions(url: str, asked: Any, status: int, text: str) -> None:
+    """What the page cannot answer is a status and a message."""
+    found, answer = fetch_json(f"{url}/ui/ask", asked)
+    assert found == status
+    assert text in answer["error"]
+
+
+def test_page_may_load_nothing_from_elsewhere(url: str) -> None:
+    """The page's policy forbids every other source, and its text names none."""
+    status, headers, body = fetch(url + "/")
+    assert (status, headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert headers["content-security-policy"].startswith("default-src 'none'")
+    assert b"http://" not in body
+    assert b"https://" not in body
+
+
+def test_no_page_unless_asked(bundles: Bundles, serve: Serve) -> None:
+    """Without --ui there is no page."""
+    bundles.write(1)
+    server = serve(bundles.base, rest_port=0).server
+    assert fetch(f"http://127.0.0.1:{server.rest_port}/")[0] == 400
