@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bertbundle import AsyncClient, Client, Retries, ServerError, TextTooLong
+from bertbundle import AsyncClient, Client, ModelNotFound, Retries, ServerError, TextTooLong
 from bertbundle.cli import main
+from bertbundle.rest import RestTransport
 from chaos import ChaosProxy
 
 pytestmark = pytest.mark.slow
@@ -70,6 +72,22 @@ def test_bulk_and_bench(address: str, tmp_path: Path, capsys: pytest.CaptureFixt
     capsys.readouterr()
     assert main(["bench", *flags, "--seconds", "0.5", "--json", *TEXTS[:2]]) == 0
     assert json.loads(capsys.readouterr().out)["calls"] > 0
+
+
+def test_rest(embedded: Callable[..., str]) -> None:
+    """Over REST a real server gives the entities that it gives over gRPC, with their scores to float32."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    grpc_address = embedded(f"--rest_api_port={port}")
+    with (
+        Client(grpc_address, "tiny") as direct,
+        Client("", "tiny", transport=RestTransport(f"http://127.0.0.1:{port}")) as client,
+    ):
+        assert client.entities(TEXTS) == direct.entities(TEXTS)
+        assert client.status() == direct.status()
+        with pytest.raises(ModelNotFound):
+            Client("", "other", transport=client._transport).entities("a")
 
 
 @pytest.fixture
