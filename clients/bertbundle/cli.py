@@ -12,7 +12,6 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import bertbundle
@@ -21,6 +20,7 @@ from bertbundle.bulk import Bulk, Job
 from bertbundle.client import Client
 from bertbundle.command import LineParser, run_command
 from bertbundle.completion import SHELLS, completion_script
+from bertbundle.connection import add_flags, connect
 from bertbundle.errors import InputError
 from bertbundle.flows import Options
 from bertbundle.manifest import Manifest
@@ -28,7 +28,6 @@ from bertbundle.rows import FORMATS, format_of
 from bertbundle.show import SHOWN, table
 from bertbundle.tasks import DECODERS
 from bertbundle.tokenizer import TRUNCATIONS, Text
-from bertbundle.wire import Tls
 
 __all__ = ["main"]
 
@@ -46,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.run is None:
             print(completion_script(_parser(), options.shell))
             return
-        with _client(options) as client:
+        with connect(options) as client:
             for line in options.run(client, options):
                 print(line)
 
@@ -83,8 +82,7 @@ def _add(commands: Any, name: str, run: Callable[..., Iterable[str]], text: str)
     )
     parser.add_argument("--model", type=_name, required=True, metavar="NAME", help="model name")
     parser.add_argument("--timeout", type=_seconds, default=30.0, metavar="SECONDS", help="default: %(default)s")
-    parser.add_argument("--tls", action="store_true", help="connect with TLS")
-    parser.add_argument("--ca", type=Path, metavar="FILE", help="PEM file of the authorities to trust; implies --tls")
+    add_flags(parser)
     parser.add_argument("--json", action="store_true", help="print JSON, one object per line")
     return parser
 
@@ -136,19 +134,6 @@ def _seconds(text: str) -> float:
         if 0 < float(text) < math.inf:
             return float(text)
     raise argparse.ArgumentTypeError(f"expected a positive number of seconds, got {text!r}")
-
-
-def _client(options: argparse.Namespace) -> Client:
-    tls = None
-    if options.tls or options.ca:
-        try:
-            tls = Tls(root_certificates=options.ca.read_bytes() if options.ca else None)
-        except OSError as error:
-            raise InputError(f"--ca {options.ca} cannot be read: {error.strerror}.") from error
-        except ValueError as error:
-            raise InputError(f"--ca {options.ca} is not usable: {error}.") from error
-    concurrency = getattr(options, "concurrency", 4)
-    return Client(options.server, options.model, timeout=options.timeout, tls=tls, concurrency=concurrency)
 
 
 # ---- predict

@@ -314,6 +314,8 @@ def test_wrong_model(fail: Run, serve: Callable[..., str]) -> None:
         pytest.param(["wang", "--ca", "none.pem"], "--ca none.pem cannot be read: No such file", id="ca-missing"),
         pytest.param(["wang", "--ca", "."], "--ca . cannot be read: Is a directory", id="ca-directory"),
         pytest.param(["wang", "--ca", __file__], "is not usable: root_certificates hold no PEM", id="ca-not-pem"),
+        pytest.param(["wang", "--cert", __file__], "--cert and --key go together", id="cert-without-key"),
+        pytest.param(["wang", "--token-file", "none"], "--token-file none cannot be read: No such", id="token"),
         pytest.param(["wang", "--timeout", "soon"], "expected a positive number of seconds, got 'soon'", id="timeout"),
         pytest.param(["wang", "--timeout", "-1"], "expected a positive number of seconds, got '-1'", id="negative"),
         pytest.param(["wang", "--timeout", "0"], "expected a positive number of seconds, got '0'", id="zero"),
