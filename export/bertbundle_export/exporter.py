@@ -17,7 +17,7 @@ from bertbundle_export.checkpoints.hub import open_source
 from bertbundle_export.job import Job
 from bertbundle_export.live import live_model
 from bertbundle_export.model import SourceModel
-from bertbundle_export.options import ExportOptions
+from bertbundle_export.options import ExportOptions, check_use
 from bertbundle_export.report import Reporter, SilentReporter
 from bertbundle_export.tokenization import by_character
 
@@ -75,6 +75,7 @@ def export_bundle(
     load = _load_options(load or LoadOptions(), task, labels, tokenizer)
     with report.stage("load the checkpoint"):
         model = _load(source, load, tokenizer)
+    check_use(model.task, chosen, load)
     if chosen.characters:
         model = dataclasses.replace(model, tokenizer=by_character(model.tokenizer))
     model = crf_tables.with_tables(model, (chosen.crf_transitions, chosen.crf_start, chosen.crf_end))

@@ -19,9 +19,10 @@ from bertbundle_export import bundle, crf_tables, onnx_model, parity, saved_mode
 from bertbundle_export.decoding import choose_decoding
 from bertbundle_export.model import SourceModel, run_source
 from bertbundle_export.options import ExportOptions, signature_lengths
+from bertbundle_export.padding import depends_on_padding
 from bertbundle_export.precision import choose_precision
 from bertbundle_export.report import Reporter
-from bertbundle_export.tasks import TASKS, Head, check_outputs
+from bertbundle_export.tasks import TASKS, Head, check_outputs, check_pooled
 from bertbundle_export.texts import PARITY_TEXTS
 from bertbundle_export.tokenization import is_lowercase, mask_token, special_ids
 from bertbundle_export.tolerance import TOLERANCES
@@ -45,10 +46,11 @@ class Job:
         """Write the whole bundle into a directory that does not exist yet, proved."""
         head = self._head()
         with self._report.stage("run the source model on real texts"):
-            features = self._features(head)
+            features = self._one_answer(self._features(head))
             raw = [run_source(self._model, batch.inputs) for batch in features]
             for answer in raw:
                 check_outputs(answer, self._task, self._model.labels)
+                check_pooled(answer, self._model.pooling)
         if self._task.name == "token-classification":
             longest = max(zip(features, raw, strict=True), key=_text_tokens)
             head = choose_decoding(head, self._options, *longest, note=self._note)
@@ -70,6 +72,23 @@ class Job:
         made = parity.make_features(tokenizer, texts, signatures=self._signatures, inputs=self._model.inputs)
         return [InputFeatures(batch.signature, self._task.examples(batch.inputs, head)) for batch in made]
 
+    def _one_answer(self, features: list[InputFeatures]) -> list[InputFeatures]:
+        """Leave out the shorter signatures of a model that answers otherwise at each length."""
+        if len(features) == 1 or not depends_on_padding(self._model, features[0], self._signatures["serving_default"]):
+            return features
+        problem = (
+            "the model's answers depend on how far a text is padded: layers after BERT ignore attention_mask, as a "
+            "convolution or a backward LSTM without a mask does"
+        )
+        if self._options.lengths:
+            raise ExportError(
+                f"{problem}. Leave --lengths out, so that every text is padded to max_length as in training, or mask "
+                "them."
+            )
+        self._note(f"{problem}. So every text is padded to max_length; there are no shorter signatures.")
+        self._signatures = {"serving_default": self._signatures["serving_default"]}
+        return features[-1:]
+
     def _head(self) -> Head:
         model = self._model
         head = Head(
@@ -82,6 +101,11 @@ class Job:
         )
         if self._task.name != "fill-mask":
             return head
+        if self._options.top_k > model.source.vocab_size:
+            raise ExportError(
+                f"top_k {self._options.top_k} is more than the vocabulary's {model.source.vocab_size} tokens. Choose "
+                "less."
+            )
         token, mask_id = mask_token(model.tokenizer)
         return dataclasses.replace(head, mask_token=token, mask_id=mask_id, top_k=self._options.top_k)
 

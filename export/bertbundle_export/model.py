@@ -71,8 +71,8 @@ class SourceModel:
         return [*self.keras.variables, *more]
 
 
-def choose_labels(labels: Sequence[str], task: Task) -> tuple[str, ...]:
-    """Return a head's labels, if they can be.
+def choose_labels(labels: Sequence[str], task: Task, *, independent: bool | None = None) -> tuple[str, ...]:
+    """Return a head's labels, if they can be; a single one only where classes are independent.
 
     Raises:
         CheckpointError: none, placeholders that a tagger cannot mean, one label only, or the same label twice.
@@ -83,8 +83,11 @@ def choose_labels(labels: Sequence[str], task: Task) -> tuple[str, ...]:
             f"the model has no labels for {task.name} ({', '.join(labels) or 'none'}). Pass --labels (labels= in "
             "Python), in the order of the class indices."
         )
-    if len(labels) == 1:
-        raise CheckpointError(f"one class, {labels[0]}: that is no choice. Pass --task regression if it is a value.")
+    if len(labels) == 1 and not independent:
+        raise CheckpointError(
+            f"one class, {labels[0]}: that is no choice. Pass --task regression if it is a value, or --multi-label if "
+            "it is a probability by sigmoid."
+        )
     twice = sorted({label for label in labels if labels.count(label) > 1})
     if twice:
         raise CheckpointError(f"labels must differ, {', '.join(twice)} is there more than once. Pass others.")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from bertbundle.errors import ExportError
 from bertbundle.labels import SCHEMES
 
-__all__ = ["DECODINGS", "FORMATS", "WORD_LABELS", "ExportOptions", "signature_lengths"]
+__all__ = ["DECODINGS", "FORMATS", "WORD_LABELS", "ExportOptions", "check_use", "signature_lengths"]
 
 FORMATS = ("saved_model", "onnx")
 WORD_LABELS = ("token", "first", "first-labelled")
@@ -55,6 +56,8 @@ class ExportOptions:
     def __post_init__(self) -> None:
         _check_choice("word_labels", self.word_labels, WORD_LABELS)
         _check_choice("label_decoding", self.label_decoding, DECODINGS)
+        if self.top_k < 1:
+            raise ExportError(f"top_k must be at least 1, got {self.top_k}.")
         if self.label_scheme is not None:
             _check_choice("label_scheme", self.label_scheme, tuple(SCHEMES))
         if not self.formats or not set(self.formats) <= set(FORMATS):
@@ -64,6 +67,42 @@ class ExportOptions:
 def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
     if value not in choices:
         raise ExportError(f"{name} must be one of {', '.join(choices)}, got {value!r}.")
+
+
+# What only some tasks have a use for: the option, what it is when it is not given, and the tasks.
+_TAGGERS, _FEATURES = ("token-classification",), ("feature-extraction",)
+_FOR: Sequence[tuple[str, Any, Sequence[str]]] = (
+    ("label_scheme", None, _TAGGERS),
+    ("label_decoding", "auto", _TAGGERS),
+    ("crf_transitions", None, _TAGGERS),
+    ("crf_start", None, _TAGGERS),
+    ("crf_end", None, _TAGGERS),
+    ("word_labels", "token", _TAGGERS),
+    ("top_k", 10, ("fill-mask",)),
+    ("multi_label", None, ("text-classification",)),
+    ("labels", None, ("token-classification", "text-classification")),
+    ("last_layers", 1, _FEATURES),
+    ("normalize", None, _FEATURES),
+)
+
+
+def check_use(task: str, *given: Any) -> None:
+    """Check that every option that was given is one that the task has a use for.
+
+    Args:
+        task: name of the task.
+        given: objects that have the options as attributes.
+
+    Raises:
+        ExportError: one would be ignored.
+    """
+    for name, default, tasks in _FOR:
+        value = next(getattr(options, name) for options in given if hasattr(options, name))
+        if value != default and task not in tasks:
+            raise ExportError(
+                f"--{name.replace('_', '-')} ({name}= in Python) is for {' and '.join(tasks)}, the task is {task}. "
+                "Leave it out."
+            )
 
 
 def signature_lengths(options: ExportOptions, max_positions: int | None) -> dict[str, int]:

@@ -24,6 +24,9 @@ __all__ = [
 # An embedding matrix is often rounded up to a multiple of a power of two; 128 is the largest that is usual.
 _ROUNDING = 128
 _OTHER_VOCABULARIES = ("tokenizer.json", "vocab.json", "spiece.model")
+_CLASSES = tuple(
+    f"{stem}Tokenizer" for stem in ("Bert", "DistilBert", "Electra", "Roberta", "Albert", "PreTrained", "Auto")
+)
 _MASKS = ("[MASK]", "<mask>")
 
 
@@ -47,21 +50,39 @@ def load_tokenizer(path: Path, *, lowercase: bool | None = None) -> tokenizers.T
             "with there, or pass --tokenizer."
         )
     try:
+        _check_class(directory)
         fast = _fast_tokenizer(path, vocab, lowercase)
+    except CheckpointError:
+        raise
     except Exception as error:  # tokenizers raises plain Exception for a malformed file
         raise CheckpointError(f"the tokenizer in {directory} cannot be read: {error}.") from error
     return _without_limits(fast.backend_tokenizer)
 
 
 def _fast_tokenizer(path: Path, vocab: Path, lowercase: bool | None) -> Any:
-    from transformers import AutoTokenizer, BertTokenizerFast
+    from transformers import AutoTokenizer, BertTokenizerFast, PreTrainedTokenizerFast
 
+    if path.suffix == ".json":
+        return PreTrainedTokenizerFast(tokenizer_file=str(path))
     if path.is_file():
         return BertTokenizerFast(vocab_file=str(vocab), **_casing(path.parent, vocab, lowercase))
     if not vocab.is_file() and not _is_wordpiece(path):
         options = {} if lowercase is None else {"do_lower_case": lowercase}
         return AutoTokenizer.from_pretrained(str(path), local_files_only=True, use_fast=True, **options)
     return BertTokenizerFast.from_pretrained(str(path), local_files_only=True, **_casing(path, vocab, lowercase))
+
+
+def _check_class(directory: Path) -> None:
+    """Refuse a tokenizer that is written in Python only: word pieces of the same vocabulary would be other tokens."""
+    file = directory / "tokenizer_config.json"
+    if not file.is_file() or (directory / "tokenizer.json").is_file():
+        return
+    stated = json.loads(file.read_text(encoding="utf-8")).get("tokenizer_class") or "BertTokenizer"
+    if stated.removesuffix("Fast") not in _CLASSES:
+        raise CheckpointError(
+            f"{file} names {stated}, which has no form that a bundle could carry. Pass --tokenizer with a "
+            "tokenizer.json that makes the same tokens."
+        )
 
 
 def _is_wordpiece(directory: Path) -> bool:

@@ -78,7 +78,8 @@ def find_task(description: Description, options: LoadOptions) -> Task:
         return check_task(options.task)
     stated = architecture(description)
     head = split_architecture(stated)
-    regression = description.config.get("problem_type") == "regression" or len(stored_labels(description.config)) == 1
+    one_class = len(stored_labels(description.config)) == 1 and not options.multi_label
+    regression = description.config.get("problem_type") == "regression" or one_class
     for task in TASKS.values():
         if task.head == head and (task.regression == regression or head != "ForSequenceClassification"):
             return task
@@ -108,7 +109,8 @@ def stored_labels(config: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _labels(description: Description, task: Task, options: LoadOptions) -> tuple[str, ...]:
-    return choose_labels(options.labels or stored_labels(description.config), task) if task.has_labels else ()
+    stored = options.labels or stored_labels(description.config)
+    return choose_labels(stored, task, independent=options.multi_label) if task.has_labels else ()
 
 
 def _load_quietly() -> None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from bertbundle.errors import CheckpointError
@@ -40,7 +41,7 @@ def assign_weights(model: Any, weights: StateDict, task: Task, *, where: str, ow
         CheckpointError: a part of the model would keep its random initial values, or weights would be left out.
     """
     stored = _renumbered({_modern(name): name for name in weights})
-    missing, mismatched = [], []
+    missing, mismatched, broken = [], [], []
     used: set[str] = set()
     for name, variable, transpose in _named_variables(model):
         alias = next((alias for alias in _aliases(model, name) if alias in stored and alias not in used), name)
@@ -49,6 +50,8 @@ def assign_weights(model: Any, weights: StateDict, task: Task, *, where: str, ow
             missing.append(variable.name.removesuffix(":0"))
         elif value.shape != tuple(variable.shape):
             mismatched.append(f"{stored[alias]} {list(value.shape)}, expected {list(variable.shape)}")
+        elif value.dtype.kind != "f" or not np.isfinite(value).all():
+            broken.append(f"{stored[alias]} ({value.dtype})")
         else:
             variable.assign(value)
         used.add(alias)
@@ -58,6 +61,7 @@ def assign_weights(model: Any, weights: StateDict, task: Task, *, where: str, ow
     found = {
         "no weights for {} of the model": [] if without_pooler else missing,
         "other shapes than config.json says for {}": mismatched,
+        "values that are no finite floats in {}": broken,
         "weights that the model has no place for: {}": extra,
     }
     wrong = [text.format(_some(names)) for text, names in found.items() if names]

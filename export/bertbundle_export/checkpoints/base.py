@@ -9,6 +9,8 @@ from typing import Any, Protocol
 
 import numpy.typing as npt
 
+from bertbundle.errors import CheckpointError
+
 __all__ = ["CheckpointFormat", "Description", "LoadOptions", "StateDict"]
 
 StateDict = dict[str, npt.NDArray[Any]]
@@ -51,6 +53,12 @@ class LoadOptions:
     init_args: Mapping[str, Any] = field(default_factory=dict)
     revision: str | None = None
     allow_pickle: bool = False
+
+    def __post_init__(self) -> None:
+        if self.last_layers < 1:
+            raise CheckpointError(f"last_layers must be at least 1, got {self.last_layers}.")
+        if self.last_layers > 1 and self.pooling == "pooler":
+            raise CheckpointError("the pooler is of the last layer: with last_layers choose mean, cls or max.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,7 @@ class Task:
         name: as `--task` and the manifest say it.
         head: what follows the encoder in the name of transformers' class for its checkpoints.
         needs: names of the model's outputs that it is made from.
+        rank: number of dimensions of the first of them.
         graph: make the outputs from the model's outputs and inputs, as tensors.
         reference: the same in numpy.
         has_labels: whether the first of `needs` has one column per label.
@@ -57,6 +58,7 @@ class Task:
     name: str
     head: str
     needs: tuple[str, ...]
+    rank: int
     graph: Callable[[Tensors, Tensors, Head], dict[str, Any]]
     reference: Callable[[Arrays, Arrays, Head], dict[str, npt.NDArray[Any]]]
     has_labels: bool = False

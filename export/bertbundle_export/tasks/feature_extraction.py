@@ -98,4 +98,6 @@ def _as_returned(raw: Mapping[str, Any]) -> dict[str, Any]:
     return {name: raw[name] for name in ("last_hidden_state", "pooler_output") if name in raw}
 
 
-TASK = Task(name="feature-extraction", head="Model", needs=("last_hidden_state",), graph=_graph, reference=_reference)
+TASK = Task(
+    name="feature-extraction", head="Model", needs=("last_hidden_state",), rank=3, graph=_graph, reference=_reference
+)

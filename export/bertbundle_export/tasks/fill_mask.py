@@ -51,6 +51,7 @@ TASK = Task(
     name="fill-mask",
     head="ForMaskedLM",
     needs=("logits",),
+    rank=3,
     graph=_graph,
     reference=_reference,
     ranked={"token_ids": "token_scores"},

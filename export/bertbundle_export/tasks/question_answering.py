@@ -26,4 +26,6 @@ def _reference(raw: Arrays, inputs: Arrays, head: Head) -> dict[str, npt.NDArray
     return {name: raw[name].astype(np.float32) for name in _NEEDS}
 
 
-TASK = Task(name="question-answering", head="ForQuestionAnswering", needs=_NEEDS, graph=_graph, reference=_reference)
+TASK = Task(
+    name="question-answering", head="ForQuestionAnswering", needs=_NEEDS, rank=2, graph=_graph, reference=_reference
+)

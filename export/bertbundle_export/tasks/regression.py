@@ -28,6 +28,7 @@ TASK = Task(
     name="regression",
     head="ForSequenceClassification",
     needs=("logits",),
+    rank=2,
     graph=_graph,
     reference=_reference,
     regression=True,

@@ -30,6 +30,7 @@ TASK = Task(
     name="text-classification",
     head="ForSequenceClassification",
     needs=("logits",),
+    rank=2,
     graph=_class_graph,
     reference=_class_reference,
     has_labels=True,

@@ -77,6 +77,7 @@ TASK = Task(
     name="token-classification",
     head="ForTokenClassification",
     needs=("logits",),
+    rank=3,
     graph=_label_graph,
     reference=_label_reference,
     has_labels=True,
