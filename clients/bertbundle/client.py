@@ -128,10 +128,10 @@ class Client(Questions):
 
         Args:
             task: "ner" (or "token-classification"), "text-classification" (or "sentiment-analysis"),
-                "question-answering" or "fill-mask"; None asks the server for the model's.
+                "question-answering", "fill-mask" or "feature-extraction"; None asks the server for the model's.
             options: of that pipeline: `aggregation_strategy` ("none", "simple", "first", "average" or "max") and
-                `ignore_labels` for token classification, `top_k` for classes and masks; `stride` and `truncation` as
-                for `entities`.
+                `ignore_labels` for token classification, `top_k` for classes, answers and masks; `stride` and
+                `truncation` as for `entities`, or `truncation=True` for "truncate".
 
         >>> client.pipeline("ner", aggregation_strategy="simple")("Wang lives")
         [{'entity_group': 'PER', 'score': 0.99..., 'word': 'wang', 'start': 0, 'end': 4}]

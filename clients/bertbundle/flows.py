@@ -12,10 +12,10 @@ from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
+from bertbundle.checks import check_answer, check_pairs, check_task, text_of
 from bertbundle.errors import (
     InputError,
     InvalidRequest,
-    ManifestError,
     ServerError,
     SignatureNotFound,
     TextTooLong,
@@ -23,8 +23,8 @@ from bertbundle.errors import (
 from bertbundle.held import Held, hold
 from bertbundle.manifest import BUNDLE_INFO, Manifest
 from bertbundle.primitives import Arrays, Encoding, Prediction
-from bertbundle.tasks import DECODERS, Decoder
-from bertbundle.tokenizer import Text, choose_signature, pack
+from bertbundle.tasks import Decoder
+from bertbundle.tokenizer import choose_signature, pack
 from bertbundle.windows import Window, split
 
 __all__ = ["TEXTS_PER_ROUND", "Call", "Flow", "Options", "Session", "advance"]
@@ -34,6 +34,8 @@ TEXTS_PER_ROUND = 2048
 """Texts that are tokenized, sorted into lengths and held at a time, of a list or a generator of any size."""
 _MESSAGE_BYTES = 4_000_000  # gRPC's usual limit is 4 MiB; a proxy between may have it
 _VERSION_ATTEMPTS = 3
+_FRUITLESS = 8  # rounds without one answer of the version held; of two replicas by chance once in 256
+_FETCHES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,35 +125,42 @@ class Session:
     def _settle(self, decoder: Decoder, texts: Sequence[Any], options: Options) -> Flow[list[Any]]:
         """Answer all texts from one version, beginning again when another one answers."""
         if not options.split_words:
-            _check_pairs(decoder, texts)
+            check_pairs(decoder, texts)
         known = self._held
         held = known if known and known.manifest.task == decoder.task else (yield from self._fetch())
-        _check_task(held.manifest, decoder, self.model)
-        for _ in range(_VERSION_ATTEMPTS):
+        check_task(held.manifest, decoder, self.model)
+        for left in reversed(range(_VERSION_ATTEMPTS)):
             try:
-                results = yield from self._attempt(held, decoder, texts, options)
+                results = yield from self._attempt(held, decoder, texts, options, stay=not left)
                 if results is not None:
                     return results
-                held = yield from self._fetch()
+                held = yield from self._fetch_other(held)
             except (TextTooLong, InvalidRequest, SignatureNotFound) as error:  # another version may take it
                 refused, asked = held, isinstance(error, TextTooLong) and held is not known
                 held = held if asked else (yield from self._fetch())
                 if held.version == refused.version:
                     raise
-            _check_task(held.manifest, decoder, self.model)
-        raise ServerError(f"the version of model {self.model!r} changed {_VERSION_ATTEMPTS} times during one call.")
+            check_task(held.manifest, decoder, self.model)
+        raise ServerError(
+            f"the servers of model {self.model!r} answer with different versions, none with all of one batch in "
+            f"{_VERSION_ATTEMPTS} attempts. Ask again when the update is through."
+        )
 
-    def _attempt(self, held: Held, decoder: Decoder, texts: Sequence[Any], options: Options) -> Flow[list[Any] | None]:
-        """Answer all texts from the version held; None as soon as another version answers."""
+    def _attempt(
+        self, held: Held, decoder: Decoder, texts: Sequence[Any], options: Options, *, stay: bool
+    ) -> Flow[list[Any] | None]:
+        """Answer all texts from the version held; None as soon as another one is the better choice."""
         results: list[Any] = []
         for start in range(0, len(texts), TEXTS_PER_ROUND):
-            part = yield from self._round(held, decoder, texts[start : start + TEXTS_PER_ROUND], options)
+            part = yield from self._round(held, decoder, texts[start : start + TEXTS_PER_ROUND], options, stay=stay)
             if part is None:
                 return None
             results += part
         return results
 
-    def _round(self, held: Held, decoder: Decoder, texts: Sequence[Any], options: Options) -> Flow[list[Any] | None]:
+    def _round(
+        self, held: Held, decoder: Decoder, texts: Sequence[Any], options: Options, *, stay: bool
+    ) -> Flow[list[Any] | None]:
         split_texts = _windows(held, decoder, texts, options)
         pieces = [
             _Piece(row, window)
@@ -160,15 +169,39 @@ class Session:
             for window in windows
         ]
         batches = list(self._batches(pieces, held.manifest))
-        answers = yield [self._call(held, decoder, *batch) for batch in batches]
-        answers = [self._ours(answer) for answer in answers] if self._names else answers
-        if not self._given and any(answer.version != held.version for answer in answers):
+        answers = yield from self._agreed(held, [self._call(held, decoder, *batch) for batch in batches], stay=stay)
+        if answers is None:
             return None
+        answers = [self._ours(answer) for answer in answers] if self._names else answers
         rows = _rows(held, decoder, batches, answers)
         return [
             windows if isinstance(windows, InputError) else _decode(held, decoder, text, encoding, windows, rows[row])
             for row, (text, (encoding, windows)) in enumerate(zip(texts, split_texts, strict=True))
         ]
+
+    def _agreed(self, held: Held, calls: Sequence[Call], *, stay: bool) -> Flow[list[Prediction] | None]:
+        """Make calls, those again that another version answers: the replicas of a rolling update differ.
+
+        Returns:
+            The answers, all from the version held; None if it answers no more, or, unless told to stay, if a newer
+            version has answered as often.
+        """
+        answers: dict[int, Prediction] = {}
+        newer = fruitless = 0
+        while fruitless < _FRUITLESS:
+            missing = [index for index in range(len(calls)) if index not in answers]
+            if not missing:
+                return [answers[index] for index in range(len(calls))]
+            got = yield [calls[index] for index in missing]
+            ours = {
+                i: each for i, each in zip(missing, got, strict=True) if self._given or each.version == held.version
+            }
+            answers |= ours
+            newer += sum(each.version > held.version for each in got)
+            fruitless = 0 if ours else fruitless + 1
+            if not stay and not self._given and newer and newer >= len(answers):
+                return None
+        return None
 
     def _batches(self, pieces: Iterable[_Piece], manifest: Manifest) -> Iterable[tuple[str, list[_Piece]]]:
         """Group pieces by the shortest signature that holds them, a bounded number of rows at a time."""
@@ -197,15 +230,24 @@ class Session:
         ours = {theirs: name for name, theirs in self._names.items()}
         return Prediction({ours.get(name, name): array for name, array in answer.outputs.items()}, answer.version)
 
+    def _fetch_other(self, held: Held) -> Flow[Held]:
+        """Ask what the model is until another version than the one held says it, a few times at most."""
+        found = held
+        for _ in range(_FETCHES):
+            found = yield from self._fetch()
+            if found.version != held.version:
+                break
+        return found
+
     def _fetch(self) -> Flow[Held]:
         """Ask the server what the model is, unless that was given."""
         if self._given:
             return self._given
         row = {"row": np.zeros(1, np.int32)}
         (answer,) = yield [Call(BUNDLE_INFO, row, ("manifest", "tokenizer"))]
-        _check_answer(answer, ("manifest", "tokenizer"), 1)
-        manifest = Manifest.from_json(_text(answer, "manifest"))
-        self._held = hold(manifest, _text(answer, "tokenizer"), answer.version)
+        check_answer(answer, ("manifest", "tokenizer"), 1)
+        manifest = Manifest.from_json(text_of(answer, "manifest"))
+        self._held = hold(manifest, text_of(answer, "tokenizer"), answer.version)
         return self._held
 
 
@@ -242,7 +284,7 @@ def _rows(
     rows: dict[int, dict[int, Arrays]] = {}
     asked = decoder.asked(held.manifest)
     for (_, pieces), answer in zip(batches, answers, strict=True):
-        _check_answer(answer, asked, len(pieces))
+        check_answer(answer, asked, len(pieces))
         for index, piece in enumerate(pieces):
             row = {name: answer.outputs[name][index] for name in asked}
             rows.setdefault(piece.text, {})[piece.window.start] = row
@@ -253,38 +295,3 @@ def _decode(held: Held, decoder: Decoder, text: Any, encoding: Encoding, windows
     complete = [decoder.complete(held, row) for row in rows]
     text = " ".join(text) if isinstance(text, list) else text
     return decoder.decode(held, text, encoding, decoder.merge(held, windows, complete))
-
-
-def _text(answer: Prediction, name: str) -> str:
-    value = answer.outputs[name][0]
-    if not isinstance(value, bytes):
-        raise ServerError(f"the server answered {type(value).__name__} for output {name!r}, expected a string.")
-    try:
-        return value.decode()
-    except UnicodeDecodeError as error:
-        raise ManifestError(f"the {name} is not UTF-8: {error}. Export the bundle again.") from error
-
-
-def _check_pairs(decoder: Decoder, texts: Sequence[Text]) -> None:
-    kinds = {"pair" if isinstance(text, tuple) else "text" for text in texts}
-    wrong = kinds - set(decoder.takes.split(" or "))
-    if wrong:
-        raise TypeError(f"{decoder.method} takes a {decoder.takes} each, got a {wrong.pop()}; a batch is a list")
-
-
-def _check_task(manifest: Manifest, decoder: Decoder, model: str) -> None:
-    if manifest.task == decoder.task:
-        return
-    known = DECODERS.get(manifest.task)
-    advice = f"use {known.method}()" if known else "upgrade bertbundle"
-    raise InputError(
-        f"model {model!r} does {manifest.task}, {decoder.method}() needs a model for {decoder.task}: {advice}."
-    )
-
-
-def _check_answer(answer: Prediction, outputs: Sequence[str], rows: int) -> None:
-    for name in outputs:
-        array = answer.outputs.get(name)
-        if array is None or array.ndim < 1 or len(array) != rows:
-            shape = "nothing" if array is None else f"shape {list(array.shape)}"
-            raise ServerError(f"the server answered {shape} for output {name!r}, expected {rows} rows.")

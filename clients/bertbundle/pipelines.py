@@ -8,10 +8,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from bertbundle.aggregation import STRATEGIES, token_dicts
+from bertbundle.errors import ServerError
 from bertbundle.flows import Options
 from bertbundle.held import Held
+from bertbundle.labels import after_marks
 from bertbundle.primitives import Arrays, Encoding
-from bertbundle.tasks import DECODERS, Decoder, classification
+from bertbundle.tasks import DECODERS, Decoder, best_spans, by_token, classification, probabilities, whole_words
 
 if TYPE_CHECKING:
     from bertbundle.asking import Asking
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["Pipeline"]
 
 _UNSET: Any = object()
+_TRUNCATION = {True: "truncate", False: None}
+"""What transformers calls ours."""
 _ALIASES = {"ner": "token-classification", "sentiment-analysis": "text-classification"}
 
 
@@ -50,16 +54,17 @@ class Pipeline:
             context: as for `Client.answer`.
             options: any of the pipeline's own, for this call only.
         """
+        one_class = self.task == "text-classification" and isinstance(inputs, str) and "top_k" not in options
         options = {**self._options, **options}
         stride, truncation = options.pop("stride", None), options.pop("truncation", None)
+        truncation = _TRUNCATION.get(truncation, truncation)
         if question is not None:
             inputs = list(zip(question, context, strict=True)) if isinstance(question, list) else (question, context)
         decoder = self._decoder(**options)
-        if isinstance(inputs, list):
-            inputs = [_text(each) for each in inputs]
-        elif self.task == "text-classification" and isinstance(inputs, str) and "top_k" not in options:
-            decoder = replace(decoder, decode=lambda *row: [_first_class(*row)])  # one text, too, is a list of one
-        return self._asking._ask(decoder, _text(inputs), Options(truncation, stride))  # noqa: SLF001 - its other half
+        inputs = [_text(each) for each in inputs] if isinstance(inputs, list) else _text(inputs)
+        if one_class:  # its result, too, is in a list, unless this call says how many classes
+            decoder = replace(decoder, decode=functools.partial(_listed, decoder.decode))
+        return self._asking._ask(decoder, inputs, Options(truncation, stride))  # noqa: SLF001 - its other half
 
     def _decoder(self, **options: Any) -> Decoder:
         options.pop("stride", None)
@@ -83,6 +88,10 @@ def _classes(*, top_k: int | None = _UNSET) -> Decoder:
     return replace(DECODERS["text-classification"], decode=decode)
 
 
+def _listed(decode: Callable[..., Any], *row: Any) -> list[Any]:
+    return [decode(*row)]
+
+
 def _first_class(held: Held, text: Any, encoding: Encoding, row: Arrays) -> dict[str, Any]:
     return _best_classes(held, text, encoding, row, top_k=1)[0]
 
@@ -92,14 +101,31 @@ def _best_classes(held: Held, text: Any, encoding: Encoding, row: Arrays, *, top
     return [{"label": label, "score": score} for label, score in result.scores.items()]
 
 
-def _answers() -> Decoder:
-    decoder = DECODERS["question-answering"]
+def _answers(*, top_k: int = 1) -> Decoder:
+    return replace(DECODERS["question-answering"], decode=functools.partial(_best_answers, top_k=top_k))
 
-    def decode(*arguments: Any) -> dict[str, Any]:
-        answer = decoder.decode(*arguments)
-        return {"score": answer.score, "start": answer.start, "end": answer.end, "answer": answer.text}
 
-    return replace(decoder, decode=decode)
+def _best_answers(held: Held, text: Any, encoding: Encoding, row: Arrays, *, top_k: int) -> Any:
+    """Return the best answers, the only one without a list.
+
+    Source: transformers' QuestionAnsweringPipeline: [CLS] has its share of the probability, and of the best spans the
+    scores of those that read the same, on whole words, are added.
+    """
+    del held
+    context = [index for index, side in enumerate(encoding.sequence_ids) if side == 1]
+    null = [0] if encoding.sequence_ids[0] is None else []
+    starts, ends = (
+        probabilities(row[name], encoding, null + context)[len(null) :] for name in ("start_logits", "end_logits")
+    )
+    found: dict[str, dict[str, Any]] = {}
+    for first, last in best_spans(starts, ends, 2 * top_k + 10):
+        start, end = whole_words(encoding, context[first], context[last])
+        end = after_marks(text[1], end)
+        words = text[1][start:end]
+        answer = found.setdefault(words.lower(), {"score": 0.0, "start": start, "end": end, "answer": words})
+        answer["score"] += float(starts[first] * ends[last])
+    best = sorted(found.values(), key=lambda answer: -answer["score"])[:top_k]
+    return best[0] if len(best) == 1 else best
 
 
 def _masks(*, top_k: int = 5) -> Decoder:
@@ -118,10 +144,26 @@ def _masks(*, top_k: int = 5) -> Decoder:
     return replace(decoder, decode=decode)
 
 
+def _features() -> Decoder:
+    embedding = DECODERS["feature-extraction"]
+    return replace(embedding, outputs=("last_hidden_state",), decode=_token_vectors, merge=by_token, gather=list)
+
+
+def _token_vectors(held: Held, text: Any, encoding: Encoding, row: Arrays) -> list[Any]:
+    """Return one text's vectors as ``[1, tokens, hidden]``, special tokens included."""
+    del held, text
+    vectors = row["last_hidden_state"]
+    if vectors.ndim != 2 or len(vectors) < len(encoding):
+        shape = list(vectors.shape)
+        raise ServerError(f"the server answered {shape} per text for last_hidden_state of {len(encoding)} tokens.")
+    return [vectors[: len(encoding)].tolist()]
+
+
 _MADE: Mapping[str, Callable[..., Decoder]] = {
     "token-classification": _tokens,
     "text-classification": _classes,
     "question-answering": _answers,
     "fill-mask": _masks,
+    "feature-extraction": _features,
 }
 """What makes each task's decoder of the pipeline's options."""

@@ -17,7 +17,19 @@ from bertbundle.primitives import Answer, Arrays, Classification, Encoding, Enti
 from bertbundle.tokenizer import Text
 from bertbundle.windows import Window, mean, stitch
 
-__all__ = ["DECODERS", "THRESHOLD", "Decoder", "by_text", "by_token", "classification", "fills", "softmax"]
+__all__ = [
+    "DECODERS",
+    "THRESHOLD",
+    "Decoder",
+    "best_spans",
+    "by_text",
+    "by_token",
+    "classification",
+    "fills",
+    "probabilities",
+    "softmax",
+    "whole_words",
+]
 
 THRESHOLD = 0.5
 """Score from which a label of a multi-label model holds."""
@@ -180,29 +192,40 @@ def _answer(held: Held, text: Text, encoding: Encoding, row: Arrays) -> Answer:
     """
     del held
     context = [index for index, side in enumerate(encoding.sequence_ids) if side == 1]
-    starts, ends = (_probabilities(row[name], encoding, context) for name in ("start_logits", "end_logits"))
-    first, last = _best_span(starts, ends)
-    start, end = _whole_words(encoding, context[first], context[last])
+    starts, ends = (probabilities(row[name], encoding, context) for name in ("start_logits", "end_logits"))
+    ((first, last),) = best_spans(starts, ends)
+    start, end = whole_words(encoding, context[first], context[last])
     end = after_marks(text[1], end)
     return Answer(text[1][start:end], start, end, float(starts[first] * ends[last]))
 
 
-def _best_span(starts: npt.NDArray[np.float64], ends: npt.NDArray[np.float64]) -> tuple[int, int]:
-    """Return the best span of up to the most tokens: by number of tokens, so that a long context needs no square."""
-    lengths = range(min(_MOST_ANSWER_TOKENS, len(starts)))
-    products = [starts[: len(starts) - length] * ends[length:] for length in lengths]
-    length = max(lengths, key=lambda each: products[each].max())
-    first = int(products[length].argmax())
-    return first, first + length
+def best_spans(starts: npt.NDArray[np.float64], ends: npt.NDArray[np.float64], count: int = 1) -> list[tuple[int, int]]:
+    """Return the best spans of up to the most tokens, best first, of equals the shortest, then the first.
+
+    Products are computed by number of tokens, so that a long context needs no square.
+    """
+    size = len(starts)
+    products = np.full((min(_MOST_ANSWER_TOKENS, size), size), -1.0)
+    for length, row in enumerate(products):
+        row[: size - length] = starts[: size - length] * ends[length:]
+    flat = products.ravel()
+    count = min(count, flat.size)
+    good = np.flatnonzero(flat >= max(0.0, np.partition(flat, -count)[-count]))
+    best = good[np.argsort(-flat[good], kind="stable")][:count].tolist()
+    return [(index % size, index % size + index // size) for index in best]
 
 
-def _probabilities(logits: npt.NDArray[Any], encoding: Encoding, context: list[int]) -> npt.NDArray[np.float64]:
+def probabilities(logits: npt.NDArray[Any], encoding: Encoding, places: list[int]) -> npt.NDArray[np.float64]:
+    """Return the softmax of the logits at some of the encoding's tokens."""
     if logits.ndim != 1 or len(logits) < len(encoding):
         raise ServerError(f"the server answered {list(logits.shape)} logits for {len(encoding)} tokens.")
-    return softmax(logits[context])
+    values = softmax(logits[places])
+    if np.isnan(values).any():
+        raise ServerError("the server answered logits that are not numbers.")
+    return values
 
 
-def _whole_words(encoding: Encoding, first: int, last: int) -> tuple[int, int]:
+def whole_words(encoding: Encoding, first: int, last: int) -> tuple[int, int]:
     """Return the characters from the word of one token to the end of the word of another."""
     words = list(zip(encoding.sequence_ids, encoding.word_ids, strict=True))
     first = words.index(words[first])

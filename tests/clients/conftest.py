@@ -364,6 +364,21 @@ def fakes() -> Any:
 
 
 @pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, bytes]:
+    """Give key and self-signed certificate of the name ``localhost``, PEM."""
+    directory: Path = tmp_path_factory.mktemp("tls")
+    key, cert = directory / "key.pem", directory / "cert.pem"
+    command = (
+        "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
+    )
+    try:
+        subprocess.run([*command.split(), "-keyout", key, "-out", cert], check=True, capture_output=True, timeout=60)
+    except FileNotFoundError:
+        pytest.skip("makes its certificate with the openssl command, which is not installed")
+    return key.read_bytes(), cert.read_bytes()
+
+
+@pytest.fixture(scope="session")
 def tensorflow() -> Any:
     """TensorFlow, whose import warns."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

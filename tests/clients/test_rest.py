@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,7 @@ from bertbundle import (
     ServerError,
     ServerUnavailable,
     SignatureNotFound,
+    Tls,
 )
 from bertbundle.rest import RestTransport
 
@@ -32,7 +35,7 @@ Answer = Callable[[str, Any], "tuple[int, Any]"]
 class RestServer:
     """An HTTP server; `answer` gets path and body and gives status and JSON, or bytes."""
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: Answer, tls: ssl.SSLContext | None = None) -> None:
         self.requests: list[tuple[str, dict[str, str]]] = []
         outer = self
 
@@ -57,6 +60,9 @@ class RestServer:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.handle_error = lambda *_: None  # type: ignore[method-assign] # clients that hang up are the tests' own
         self.url = f"http://127.0.0.1:{self._server.server_port}"
+        if tls:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
+            self.url = f"https://localhost:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def stop(self) -> None:
@@ -70,8 +76,8 @@ def start_rest() -> Iterator[Callable[[Answer], RestServer]]:
     """Start HTTP servers that end with the test."""
     started: list[RestServer] = []
 
-    def start_one(answer: Answer) -> RestServer:
-        started.append(RestServer(answer))
+    def start_one(answer: Answer, tls: ssl.SSLContext | None = None) -> RestServer:
+        started.append(RestServer(answer, tls))
         return started[-1]
 
     yield start_one
@@ -245,6 +251,29 @@ def test_nobody_there_and_reconnect(fakes: Any, start_rest: Any) -> None:
     assert client.entities("wang")
     client._transport._idle.queue[0].sock.shutdown(2)  # type: ignore[attr-defined]
     assert client.entities("wang")
+
+
+def server_context(folder: Path, certificate: tuple[bytes, bytes], *, mutual: bool) -> ssl.SSLContext:
+    """Return a server's side of TLS; `mutual` asks the client for a certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    (folder / "both.pem").write_bytes(b"\n".join(certificate))
+    context.load_cert_chain(folder / "both.pem")
+    if mutual:
+        context.load_verify_locations(cadata=certificate[1].decode())
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+@pytest.mark.parametrize("mutual", [pytest.param(False, id="tls"), pytest.param(True, id="mtls")])
+def test_tls(fakes: Any, start_rest: Any, tmp_path: Path, certificate: tuple[bytes, bytes], mutual: bool) -> None:
+    """Over HTTPS the client checks the server's certificate, and shows its own to a server that asks for one."""
+    key, cert = certificate
+    url = start_rest(serve({1: fakes.Model()}), server_context(tmp_path, certificate, mutual=mutual)).url
+    with Client("", "tiny", transport=connect(url, tls=Tls(cert, *((key, cert) if mutual else ())))) as client:
+        assert [entity.text for entity in client.entities("wang")] == ["wang"]
+    refused = Tls(cert) if mutual else None  # no certificate of one's own, or an authority that nobody knows
+    with pytest.raises(ServerUnavailable):
+        connect(url, tls=refused).status("tiny", timeout=5)
 
 
 @pytest.mark.parametrize("url", ["localhost:8501", "ftp://a", "http://"])

@@ -91,6 +91,9 @@ def test_questions_and_contexts_belong_together(fakes: Any) -> None:
         pytest.param(
             "question-answering", {"end_logits": lambda _: np.zeros((1, 2))}, ("answer", "a", "b"), id="short"
         ),
+        pytest.param(
+            "question-answering", {"end_logits": lambda _: np.full((1, 8), np.nan)}, ("answer", "a", "b"), id="nan"
+        ),
         pytest.param("fill-mask", {"token_ids": lambda _: np.zeros((1, 4, 3), int)}, ("fill_mask", "a"), id="top_k"),
         pytest.param("fill-mask", {"token_ids": lambda _: np.full((1, 4, 2), 99)}, ("fill_mask", "[MASK]"), id="token"),
     ],

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -272,21 +270,6 @@ def test_wrong_port(start: Start) -> None:
 
 
 # ---- TLS
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, bytes]:
-    """Key and self-signed certificate of the name ``localhost``, PEM."""
-    directory: Path = tmp_path_factory.mktemp("tls")
-    key, cert = directory / "key.pem", directory / "cert.pem"
-    command = (
-        "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
-    )
-    try:
-        subprocess.run([*command.split(), "-keyout", key, "-out", cert], check=True, capture_output=True, timeout=60)
-    except FileNotFoundError:
-        pytest.skip("makes its certificate with the openssl command, which is not installed")
-    return key.read_bytes(), cert.read_bytes()
 
 
 def test_tls(start: Start, fakes: Fakes, certificate: tuple[bytes, bytes]) -> None:
