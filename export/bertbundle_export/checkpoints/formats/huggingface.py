@@ -18,7 +18,7 @@ from bertbundle_export.checkpoints.weights import (
 )
 from bertbundle_export.encoders import check_config
 
-__all__ = ["FORMAT", "read_config"]
+__all__ = ["FORMAT", "POOLING_MODES", "read_config"]
 
 _READERS: Mapping[str, Callable[[tuple[Path, ...]], StateDict]] = {
     "safetensors": read_safetensors,
@@ -27,7 +27,7 @@ _READERS: Mapping[str, Callable[[tuple[Path, ...]], StateDict]] = {
 }
 # sentence-transformers' modules that a bundle reproduces, and its names of the poolings.
 _MODULES = ("Transformer", "Pooling", "Normalize")
-_POOLINGS = {
+POOLING_MODES = {
     "pooling_mode_mean_tokens": "mean",
     "pooling_mode_cls_token": "cls",
     "pooling_mode_max_tokens": "max",
@@ -109,7 +109,7 @@ def _sentence_transformers(path: Path) -> tuple[str | None, bool]:
     others = [kind for kind in kinds if kind not in _MODULES]
     stored = _read_json(path / "1_Pooling" / "config.json", {})
     modes = [key for key, value in stored.items() if key.startswith("pooling_mode_") and value is True]
-    known = not others and len(modes) <= 1 and all(mode in _POOLINGS for mode in modes)
+    known = not others and len(modes) <= 1 and all(mode in POOLING_MODES for mode in modes)
     if known:
-        return (_POOLINGS[modes[0]] if modes else None), "Normalize" in kinds
+        return (POOLING_MODES[modes[0]] if modes else None), "Normalize" in kinds
     return ", ".join(others or modes), "Normalize" in kinds
