@@ -161,6 +161,7 @@ def _missing_shard(path: Path) -> None:
         _break("decoder", lambda p: change_config(p, is_decoder=True), "has is_decoder True"),
         _break("heads", lambda p: change_config(p, num_attention_heads=5), "cannot be made from"),
         _break("activation", lambda p: change_config(p, hidden_act="foo"), "cannot be made from"),
+        _break("problem_type", lambda p: change_config(p, problem_type="foo"), "that transformers refuses: ValueError"),
         _break("more_weights", _add_tensor, "weights that the model has no place for: crf.transitions"),
         _break("one_label", lambda _: None, "Pass --task regression", labels=("O",)),
         _break("label_twice", lambda _: None, "labels must differ, O is there", labels=("O", "O", "B-X")),
