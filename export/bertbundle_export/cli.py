@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -126,8 +127,8 @@ def _flag(parser: argparse.ArgumentParser, *names: str, text: str) -> None:
 
 
 def _settings(text: str) -> dict[str, Any]:
-    """Parse ``name=value,name=value``; a value is JSON (true, 3, 0.5), or else a string."""
-    pairs = [word.partition("=") for word in _words(text)]
+    """Parse ``name=value,name=value``; a value is JSON (true, 3, [2,3]), or else a string."""
+    pairs = [word.strip(" ,").partition("=") for word in re.split(r",(?=\s*\w+=)", text)]
     if not all(name.isidentifier() and equals for name, equals, _ in pairs):
         raise argparse.ArgumentTypeError(f"expected name=value,name=value, got {text!r}")
     return {name: _value(value) for name, _, value in pairs}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,6 +69,38 @@ _KNOWN_SETTINGS: Mapping[str, tuple[Any, Any]] = {
     "is_decoder": (False, False),
     "add_cross_attention": (False, False),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class _Check:
+    """What a setting's value must be, and how a message says so."""
+
+    expected: str
+    holds: Callable[[Any], bool]
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float)
+
+
+_COUNT = _Check("a whole number above 0", lambda value: type(value) is int and value > 0)
+_RATE = _Check("a number from 0 to 1", lambda value: _is_number(value) and 0 <= value <= 1)
+# Settings that the classes would fail over, or not notice, where they are of another type; only if they are there.
+_TYPED_SETTINGS: Mapping[str, _Check] = {
+    "intermediate_size": _COUNT,
+    "hidden_dim": _COUNT,
+    "embedding_size": _COUNT,
+    "type_vocab_size": _Check("a whole number, at least 0", lambda value: type(value) is int and value >= 0),
+    "layer_norm_eps": _Check("a number above 0", lambda value: _is_number(value) and value > 0),
+    "hidden_act": _Check("the name of an activation", lambda value: isinstance(value, str)),
+    "activation": _Check("the name of an activation", lambda value: isinstance(value, str)),
+    "pad_token_id": _Check(
+        "a whole number, at least 0, or null", lambda value: value is None or (type(value) is int and value >= 0)
+    ),
+    "initializer_range": _Check("a number, at least 0", lambda value: _is_number(value) and value >= 0),
+    "hidden_dropout_prob": _RATE,
+    "attention_probs_dropout_prob": _RATE,
+}
 _ARCHITECTURE = re.compile(rf"(?:TF)?({'|'.join(row.stem for row in ENCODERS.values())})(For\w+|Model)")
 
 
@@ -91,7 +123,7 @@ def find_encoder(config: Mapping[str, Any], where: object) -> Encoder:
         CheckpointError: it is not known here.
     """
     kind = config.get("model_type", "not stated")
-    if kind not in ENCODERS:
+    if not isinstance(kind, str) or kind not in ENCODERS:
         raise CheckpointError(f"{where} has model_type {kind!r}, expected one of {', '.join(ENCODERS)}.")
     return ENCODERS[kind]
 
@@ -103,9 +135,15 @@ def check_config(config: Mapping[str, Any], where: object) -> None:
         CheckpointError: it does not.
     """
     encoder = find_encoder(config, where)
-    missing = [key for key in encoder.sizes.values() if type(config.get(key)) is not int]
+    missing = [key for key in encoder.sizes.values() if config.get(key) is None]
     if missing:
         raise CheckpointError(f"{where} has no number for {', '.join(missing)}.")
+    for key, check in {**dict.fromkeys(encoder.sizes.values(), _COUNT), **_TYPED_SETTINGS}.items():
+        if key in config and not check.holds(config[key]):
+            raise CheckpointError(f"{where} has {key} {config[key]!r}, expected {check.expected}.")
+    pad, vocabulary = config.get("pad_token_id") or 0, encoder.size(config, "vocab_size")
+    if pad >= vocabulary:
+        raise CheckpointError(f"{where} has pad_token_id {pad}, expected one below vocab_size {vocabulary}.")
     for key, (known, default) in _KNOWN_SETTINGS.items():
         if config.get(key, default) != known:
             raise CheckpointError(

@@ -10,13 +10,14 @@ from typing import Any
 
 import tokenizers
 
+from bertbundle.errors import ExportError
 from bertbundle.manifest import Manifest
 from bertbundle_export import bundle, crf_tables
 from bertbundle_export.checkpoints import LoadOptions, load_checkpoint
 from bertbundle_export.checkpoints.hub import open_source
 from bertbundle_export.job import Job
 from bertbundle_export.live import live_model
-from bertbundle_export.model import SourceModel
+from bertbundle_export.model import SourceModel, fixed_length
 from bertbundle_export.options import ExportOptions, check_use
 from bertbundle_export.report import Reporter, SilentReporter
 from bertbundle_export.tokenization import by_character
@@ -78,12 +79,26 @@ def export_bundle(
     check_use(model.task, chosen, load)
     if chosen.characters:
         model = dataclasses.replace(model, tokenizer=by_character(model.tokenizer))
+    chosen = _at_fixed_length(chosen, model)
     model = crf_tables.with_tables(model, (chosen.crf_transitions, chosen.crf_start, chosen.crf_end))
     job = Job(name, model, chosen, report)
     with bundle.staging_directory(output) as staging:
         manifest = job.write(staging / "bundle")
         path = bundle.publish(staging / "bundle", output, name, version)
     return Exported(path, manifest)
+
+
+def _at_fixed_length(options: ExportOptions, model: SourceModel) -> ExportOptions:
+    """Leave one signature of a model that takes one length, and refuse to make others."""
+    length = fixed_length(model.keras)
+    if length is None:
+        return options
+    if {options.max_length or length, *(options.lengths or ())} != {length}:
+        raise ExportError(
+            f"the model's Inputs are of length {length}: a signature of that length alone can be exported. Leave "
+            "max_length and lengths out, or make Inputs of shape (None,)."
+        )
+    return dataclasses.replace(options, max_length=length, lengths=())
 
 
 def _load_options(load: LoadOptions, task: str | None, labels: Sequence[str] | None, tokenizer: Any) -> LoadOptions:

@@ -21,6 +21,7 @@ __all__ = [
     "SourceModel",
     "choose_labels",
     "count_parameters",
+    "fixed_length",
     "multi_label",
     "raw_outputs",
     "run_source",
@@ -99,13 +100,23 @@ def multi_label(problem_type: str | None, given: bool | None) -> bool:
     return problem_type == "multi_label_classification" if given is None else given
 
 
+def _is_functional(model: Any) -> bool:
+    return bool(getattr(model, "_is_graph_network", type(model).__name__ == "Functional"))
+
+
+def fixed_length(model: Any) -> int | None:
+    """Return the one number of tokens that a functional model's Inputs allow; None if it takes any."""
+    shapes = [tuple(tensor.shape) for tensor in model.inputs] if _is_functional(model) else []
+    return next((shape[1] for shape in shapes if len(shape) == 2 and shape[1] is not None), None)
+
+
 def taken_inputs(model: Any, inputs: tuple[InputSpec, ...]) -> tuple[InputSpec, ...]:
     """Return those of BERT's inputs that a Keras model takes: a functional one may have no token_type_ids.
 
     Raises:
         CheckpointError: a functional model takes others, or no mask.
     """
-    if not getattr(model, "_is_graph_network", type(model).__name__ == "Functional"):
+    if not _is_functional(model):
         return inputs
     names = [str(tensor.name).partition(":")[0] for tensor in model.inputs]
     known = [spec.name for spec in inputs]

@@ -17,6 +17,9 @@ import pytest
 
 from bertbundle.errors import CheckpointError
 from bertbundle_export.checkpoints import LoadOptions, load_checkpoint
+from bertbundle_export.checkpoints.inspect import inspect_checkpoint
+from bertbundle_export.checkpoints.weights import read_pytorch
+from bertbundle_export.encoders import check_config
 from bertbundle_export.model import SourceModel, run_source
 from tiny_checkpoints import LABELS, change_config, pytorch_weights, to_pytorch, to_safetensors
 
@@ -120,6 +123,22 @@ def _truncated_safetensors(path: Path) -> None:
     _truncate("model.safetensors")(path)
 
 
+def _safetensors_header(header: bytes) -> Callable[[Path], object]:
+    def change(path: Path) -> None:
+        (path / "tf_model.h5").unlink()
+        (path / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+
+    return change
+
+
+def _write(name: str, content: Any) -> Callable[[Path], object]:
+    def change(path: Path) -> None:
+        (path / name).parent.mkdir(exist_ok=True)
+        (path / name).write_text(json.dumps(content), encoding="utf-8")
+
+    return change
+
+
 def _missing_shard(path: Path) -> None:
     to_safetensors(path, shards=3)
     (path / "model-00002-of-00003.safetensors").unlink()
@@ -161,6 +180,7 @@ def _missing_shard(path: Path) -> None:
         _break("decoder", lambda p: change_config(p, is_decoder=True), "has is_decoder True"),
         _break("heads", lambda p: change_config(p, num_attention_heads=5), "cannot be made from"),
         _break("activation", lambda p: change_config(p, hidden_act="foo"), "cannot be made from"),
+        _break("problem_type", lambda p: change_config(p, problem_type="foo"), "that transformers refuses: ValueError"),
         _break("more_weights", _add_tensor, "weights that the model has no place for: crf.transitions"),
         _break("one_label", lambda _: None, "Pass --task regression", labels=("O",)),
         _break("label_twice", lambda _: None, "labels must differ, O is there", labels=("O", "O", "B-X")),
@@ -180,6 +200,60 @@ def test_what_is_no_checkpoint(
     change(path)
     with pytest.raises(CheckpointError, match=message):
         load(path, **options)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        pytest.param(_safetensors_header(b"[]"), "model.safetensors has a malformed header", id="header_list"),
+        pytest.param(_safetensors_header(b'{"a": {}}'), "expected data_offsets for each tensor", id="no_offsets"),
+        pytest.param(_safetensors_header(b""), "has a malformed header", id="empty_header"),
+        pytest.param(_truncated_safetensors, "its header says", id="truncated"),
+        pytest.param(_write("modules.json", {"a": 1}), "modules.json is not sentence-tr", id="modules_object"),
+        pytest.param(_write("modules.json", [1]), "expected a list of objects", id="modules_numbers"),
+        pytest.param(_write("1_Pooling/config.json", []), "expected an object", id="pooling_list"),
+    ],
+)
+def test_inspect_refuses_malformed_files(checkpoint: Write, change: Callable[[Path], object], message: str) -> None:
+    """`inspect` says what is wrong with a file that is cut off, or not what its name says."""
+    path = checkpoint()
+    change(path)
+    with pytest.raises(CheckpointError, match=message):
+        inspect_checkpoint(path, LoadOptions())
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("pad_token_id", "0", "a whole number, at least 0, or null"),
+        ("pad_token_id", -1, "a whole number, at least 0, or null"),
+        ("pad_token_id", 10**6, "one below vocab_size"),
+        ("model_type", ["bert"], "one of bert"),
+        ("hidden_size", "32", "a whole number above 0"),
+        ("num_hidden_layers", True, "a whole number above 0"),
+        ("intermediate_size", "64", "a whole number above 0"),
+        ("type_vocab_size", "2", "a whole number, at least 0"),
+        ("layer_norm_eps", "1e-12", "a number above 0"),
+        ("hidden_act", None, "the name of an activation"),
+        ("hidden_dropout_prob", "0.1", "a number from 0 to 1"),
+    ],
+)
+def test_settings_have_types(key: str, value: Any, expected: str) -> None:
+    """A setting of the wrong type or range is one error: its name, what was found, what was expected."""
+    sizes = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings")
+    config: dict[str, Any] = {"model_type": "bert", **dict.fromkeys(sizes, 8)}
+    check_config(config | {"hidden_act": "gelu", "pad_token_id": None, "layer_norm_eps": 1e-12}, "config.json")
+    with pytest.raises(CheckpointError, match=rf"has {key} .*, expected {expected}"):
+        check_config(config | {key: value}, "config.json")
+
+
+@pytest.mark.parametrize("content", [{"model": {}, "epoch": 3}, [1, 2]], ids=["training_state", "list"])
+def test_pickle_that_is_no_state_dict(tmp_path: Path, content: Any) -> None:
+    """A pickle of something else than tensors by name is refused, with what it is and what to save."""
+    torch = pytest.importorskip("torch", reason="needs torch: make setup-torch")
+    torch.save(content, tmp_path / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match=r"is not a state dict, .*Save the state dict alone"):
+        read_pytorch((tmp_path / "pytorch_model.bin",))
 
 
 @pytest.mark.parametrize("problem", [None, "regression"])
@@ -230,8 +304,10 @@ def test_pickle_that_is_code(checkpoint: Write) -> None:
     path = checkpoint()
     (path / "tf_model.h5").unlink()
     torch.save({"weight": os.system}, path / "pytorch_model.bin")
-    with pytest.raises(CheckpointError, match="cannot be read as PyTorch weights"):
+    with pytest.raises(CheckpointError, match="cannot be read as PyTorch weights") as refused:
         load(path, allow_pickle=True)
+    assert "weights_only" not in str(refused.value)
+    assert "\n" not in str(refused.value)
     with pytest.raises(CheckpointError, match="safetensors, or pass --allow-pickle"):
         load(path)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from bertbundle_export.cli import _settings
 from tiny_checkpoints import change_config
 
 pytestmark = pytest.mark.slow
@@ -71,6 +72,19 @@ def test_mistakes(checkpoint: Write, tmp_path: Path, arguments: list[str], messa
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert list((tmp_path / "models").rglob("*")) == [] if (tmp_path / "models").exists() else True
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param("filters=8,sizes=[2,3,4]", {"filters": 8, "sizes": [2, 3, 4]}, id="list"),
+        pytest.param("name=a b, wide=true,", {"name": "a b", "wide": True}, id="spaces"),
+        pytest.param('sizes=[2,3],by={"a": 1,"b": 2}', {"sizes": [2, 3], "by": {"a": 1, "b": 2}}, id="dict"),
+    ],
+)
+def test_init_args(text: str, expected: dict[str, object]) -> None:
+    """`--init-args` takes JSON values, with commas in them."""
+    assert _settings(text) == expected
 
 
 def test_reader_that_leaves(checkpoint: Write) -> None:

@@ -16,10 +16,20 @@ from bertbundle_export.checkpoints.base import Description, LoadOptions
 from bertbundle_export.checkpoints.detect import describe_checkpoint, find_format
 from bertbundle_export.checkpoints.original import check_against_original
 from bertbundle_export.encoders import find_encoder, split_architecture
-from bertbundle_export.model import SourceModel, choose_labels, count_parameters, multi_label, taken_inputs
+from bertbundle_export.model import (
+    SourceModel,
+    choose_labels,
+    count_parameters,
+    fixed_length,
+    multi_label,
+    taken_inputs,
+)
 from bertbundle_export.tasks import POOLINGS, TASKS, Task, check_task
 
 __all__ = ["find_task", "load_checkpoint", "stored_labels"]
+
+_ANY_LENGTH = 16
+"""Tokens that a model is called with to build it: the shortest that is exported, convolutions may need some."""
 
 
 def load_checkpoint(path: Path, name: str, options: LoadOptions) -> SourceModel:
@@ -148,12 +158,22 @@ def _build(description: Description, task: Task, labels: Sequence[str], options:
     arguments = {**description.init_args, **options.init_args}
     if options.last_layers > 1:
         settings["output_hidden_states"] = True
-    config = transformers.AutoConfig.for_model(kind, **settings)
-    for key in [key for key in arguments if hasattr(config, key)]:
-        setattr(config, key, arguments.pop(key))
+    try:
+        config = transformers.AutoConfig.for_model(kind, **settings)
+        for key in [key for key in arguments if hasattr(config, key)]:
+            setattr(config, key, arguments.pop(key))
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise CheckpointError(
+            f"{description.path} has a configuration that transformers refuses: {type(error).__name__}: {error}."
+        ) from error
     own = options.model_class or description.model_class
     if own is not None:
         return _build_own(own, config, arguments, description)
+    if arguments:
+        raise CheckpointError(
+            f"--init-args {', '.join(arguments)}: a configuration of model_type {kind} has no such setting. Arguments "
+            "of a model of your own need --model-class."
+        )
     name = f"TF{find_encoder(description.config, description.path).stem}{task.head}"
     try:
         model = getattr(transformers, name)(config)
@@ -171,14 +191,15 @@ def _build_own(name: str, config: Any, arguments: Mapping[str, Any], description
     specs = find_encoder(description.config, description.path).inputs(description.config)
     try:
         model = make(config, **arguments)
-        model({spec.name: tf.ones((1, 2), tf.int32) for spec in taken_inputs(model, specs)}, training=False)
+        shape = (1, fixed_length(model) or _ANY_LENGTH)
+        model({spec.name: tf.ones(shape, tf.int32) for spec in taken_inputs(model, specs)}, training=False)
     except CheckpointError:
         raise
     except Exception as error:
         raise CheckpointError(
             f"{name} cannot be made for {description.path}: {type(error).__name__}: {error}. It is called with the "
             f"configuration and --init-args, and what it returns with {', '.join(spec.name for spec in specs)} in a "
-            "dict, int32 of any length, and training=False."
+            "dict, int32 [texts, tokens], and training=False."
         ) from error
     return model
 
@@ -187,7 +208,7 @@ def import_name(name: str) -> Any:
     """Import ``module:name``, also from the working directory, as `python -m` does.
 
     Raises:
-        CheckpointError: there is no such module, or no such name in it.
+        CheckpointError: there is no such module, it fails, or there is no such name in it.
     """
     module, _, attribute = name.partition(":")
     if not module or not attribute:
@@ -198,6 +219,8 @@ def import_name(name: str) -> Any:
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise CheckpointError(f"--model-class {name}: {error}. Run it from the directory that has {module}.") from error
+    except (Exception, SystemExit) as error:  # whatever the user's code may run into
+        raise CheckpointError(f"--model-class {name}: {module} fails: {type(error).__name__}: {error}.") from error
 
 
 def _source(name: str, description: Description, model: Any) -> Source:

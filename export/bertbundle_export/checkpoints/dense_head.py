@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bertbundle.errors import CheckpointError
 from bertbundle_export.checkpoints.keras_file import Layer, Shapes
 
-__all__ = ["DenseHead", "find_dense", "reads_of"]
+__all__ = ["DenseHead", "activations_of", "find_dense", "problem_of", "reads_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,64 @@ def find_dense(path: Path, rest: Shapes, hidden: int) -> DenseHead:
             "--model-class my_project.model:build_model, a class or function of yours that makes the model."
         )
     return DenseHead(layer, f"{layer}/kernel", bias, shape[1])
+
+
+# ---- its activation, where a whole model says so
+
+# What a bundle applies itself: to a classifier's logits softmax, or sigmoid if its classes are independent.
+_ACTIVATIONS: Mapping[str, tuple[str, ...]] = {
+    "text-classification": ("linear", "softmax", "sigmoid"),
+    "token-classification": ("linear", "softmax"),
+}
+
+
+def activations_of(layers: Mapping[str, Layer], name: str) -> list[str]:
+    """Return what is applied to the outputs of a layer: by itself, and by the layers that it goes through after.
+
+    Args:
+        layers: of a whole model, by name; none of weights alone.
+        name: of the layer.
+    """
+    if name not in layers:
+        return []
+    after = [layer for layer in layers.values() if any(read == name for read, _ in layer.reads)]
+    following = [activation for layer in after for activation in activations_of(layers, str(layer.config.get("name")))]
+    return [_activation(layers[name]), *following]
+
+
+def _activation(layer: Layer) -> str:
+    if layer.kind in ("Dense", "Activation"):
+        return _activation_name(layer.config.get("activation"))
+    if layer.kind == "TFOpLambda":
+        return str(layer.config.get("function")).rpartition(".")[2]
+    return {"Dropout": "linear", "Softmax": "softmax"}.get(layer.kind, layer.kind)
+
+
+def _activation_name(stored: Any) -> str:
+    return str(stored.get("config") if isinstance(stored, dict) else stored or "linear")
+
+
+def problem_of(where: object, layer: str, activations: Sequence[Any], task: str) -> dict[str, str]:
+    """Return the `problem_type` that the activations over a head mean, as a setting of config.json; none for most.
+
+    Args:
+        where: the file, for the message.
+        layer: name of the head's layer, for the message.
+        activations: as Keras stores them, in the order that they are applied.
+        task: what the head is for; a bundle applies softmax or sigmoid itself, where the task has one.
+
+    Raises:
+        CheckpointError: one that a bundle would leave out.
+    """
+    known = _ACTIVATIONS.get(task, ("linear",))
+    applied = [name for name in map(_activation_name, activations) if name != "linear"]
+    if len(applied) > 1 or not set(applied) <= set(known):
+        raise CheckpointError(
+            f"{where} has the activation {', '.join(applied)} over its layer {layer}, which a bundle for {task} would "
+            f"leave out: expected {' or '.join(known)}. Export the model from Python, where it runs as it is: "
+            "export_bundle(model, ...)."
+        )
+    return {"problem_type": "multi_label_classification"} if applied == ["sigmoid"] else {}
 
 
 # ---- what it reads, where a whole model says so

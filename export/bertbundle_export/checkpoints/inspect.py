@@ -37,7 +37,15 @@ def inspect_checkpoint(path: Path, options: LoadOptions) -> dict[str, Any]:
         "max_positions": encoder.size(found.config, "positions"),
         "lowercase": tokenization.is_lowercase(tokenizer) if tokenizer else "no tokenizer: pass --tokenizer",
         "labels": ", ".join(options.labels or stored_labels(found.config)) or "none",
+        "pooling": _pooling(found, options),
     }
+
+
+def _pooling(found: Description, options: LoadOptions) -> str:
+    """Return how a text's vector is made, where that is known."""
+    normalize = found.normalize if options.normalize is None else options.normalize
+    pooling = options.pooling or found.pooling or found.init_args.get("pooling") or "not stated"
+    return f"{pooling}, normalized" if normalize else str(pooling)
 
 
 def _task(found: Description, options: LoadOptions) -> str:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from bertbundle.errors import CheckpointError
 from bertbundle_export.checkpoints.base import Description, LoadOptions, StateDict
 from bertbundle_export.checkpoints.configs import find_config, find_tokenizer
-from bertbundle_export.checkpoints.dense_head import DenseHead, find_dense, reads_of
+from bertbundle_export.checkpoints.dense_head import DenseHead, activations_of, find_dense, problem_of, reads_of
 from bertbundle_export.checkpoints.keras_file import KerasFile, Shapes, describe_h5, is_h5, read_h5
 from bertbundle_export.encoders import ENCODERS, check_config, split_architecture
 from bertbundle_export.tasks import POOLINGS, TASKS
@@ -126,6 +126,8 @@ class KerasBert:
         reads = reads_of(parts.file.layers, head.layer)
         task_head = _task_head(reads, options)
         config["architectures"] = [_stem(config) + (task_head or f" and a Dense layer with {head.columns} columns")]
+        activations = activations_of(parts.file.layers, head.layer)
+        config.update(problem_of(path, head.layer, activations, options.task or _task_of(head, reads, config)))
         _add_labels(config, head)
         pooling = _pooling(path, head, reads, options) if task_head == "ForSequenceClassification" else "pooler"
         return found if pooling == "pooler" else replace(found, model_class=_POOLED, init_args={"pooling": pooling})
@@ -238,6 +240,12 @@ def _task_head(reads: str | None, options: LoadOptions) -> str | None:
     if reads is None:
         return None
     return "ForTokenClassification" if reads == "tokens" else "ForSequenceClassification"
+
+
+def _task_of(head: DenseHead, reads: str | None, config: Settings) -> str:
+    if reads == "tokens":
+        return "token-classification"
+    return "regression" if head.columns == 1 or config.get("problem_type") == "regression" else "text-classification"
 
 
 def _pooling(path: Path, head: DenseHead, reads: str | None, options: LoadOptions) -> str:

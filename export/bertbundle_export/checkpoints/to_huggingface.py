@@ -12,11 +12,12 @@ import numpy as np
 import tokenizers
 from tokenizers.models import WordPiece
 
-from bertbundle.errors import ExportError
+from bertbundle.errors import CheckpointError, ExportError
 from bertbundle_export.bundle import staging_directory
 from bertbundle_export.checkpoints.assemble import architecture, load_checkpoint
 from bertbundle_export.checkpoints.base import Description, LoadOptions
 from bertbundle_export.checkpoints.detect import describe_checkpoint, find_format
+from bertbundle_export.checkpoints.formats.huggingface import POOLING_MODES
 from bertbundle_export.checkpoints.hub import open_source
 from bertbundle_export.encoders import find_encoder
 from bertbundle_export.tasks import TASKS
@@ -24,20 +25,25 @@ from bertbundle_export.tokenization import is_lowercase
 
 __all__ = ["write_huggingface"]
 
+_HEAD_BIASES = ("classifier.bias", "classifier.out_proj.bias")
+
 
 def write_huggingface(source: str | Path, directory: Path, options: LoadOptions) -> Path:
     """Write config.json, model.safetensors (PyTorch's names) and the tokenizer of a checkpoint; all of it, or nothing.
 
+    A sentence embedding's pooling and normalisation are written as sentence-transformers does, if they are known.
+
     Args:
         source: as for `export_bundle`.
         directory: where to; must not be there yet, or be empty.
-        options: `task` and `labels` go to config.json.
+        options: `task` and `labels` go to config.json, `pooling` and `normalize` to modules.json.
 
     Returns:
         The directory.
 
     Raises:
-        CheckpointError: the checkpoint cannot be read, or does not hold together.
+        CheckpointError: the checkpoint cannot be read, does not hold together, has another number of classes than
+            `labels`, or has a head that no class of transformers reads.
         ExportError: the directory cannot be written.
     """
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
@@ -47,13 +53,58 @@ def write_huggingface(source: str | Path, directory: Path, options: LoadOptions)
         proved = load_checkpoint(path, str(source), dataclasses.replace(options, task="feature-extraction"))
         description = describe_checkpoint(path, options)
         weights = find_format(path, description.format).read(description, options)
+        _check_head(description, weights, options)
         made = staging / "huggingface"
         made.mkdir()
         (made / "config.json").write_text(_config(description, options), encoding="utf-8")
         _save_weights(made / "model.safetensors", weights)
         _save_tokenizer(made, proved.tokenizer, description)
+        _save_modules(made, description, options)
         made.rename(directory)
     return directory
+
+
+def _check_head(description: Description, weights: Mapping[str, Any], options: LoadOptions) -> None:
+    if description.model_class is not None:
+        how = description.init_args.get("pooling", "a layer of its own")
+        raise CheckpointError(
+            f"no class of transformers reads {description.path}: its Dense layer takes {how} of the encoder's output, "
+            "and transformers' the pooler's. --task feature-extraction writes the encoder; --name writes a bundle."
+        )
+    sizes = {name: len(value) for name, value in weights.items() if name in _HEAD_BIASES}
+    wrong = {name: size for name, size in sizes.items() if options.labels and size != len(options.labels)}
+    for name, size in wrong.items():
+        raise CheckpointError(
+            f"--labels has {len(options.labels or ())}, {description.path} has {size} classes ({name}). Pass {size}."
+        )
+
+
+def _save_modules(directory: Path, description: Description, options: LoadOptions) -> None:
+    """Write sentence-transformers' modules.json and 1_Pooling/config.json, if a pooling is known."""
+    pooling = options.pooling or description.pooling
+    normalize = description.normalize if options.normalize is None else options.normalize
+    is_encoder = _architecture(description, options).endswith("Model")
+    if (pooling is None and not normalize) or not (is_encoder or description.pooling):
+        return
+    if pooling == "pooler":
+        raise CheckpointError("sentence-transformers has no pooling by BERT's pooler. Pass --pooling cls, mean or max.")
+    encoder = find_encoder(description.config, description.path)
+    modes: dict[str, Any] = {key: name == (pooling or "mean") for key, name in POOLING_MODES.items()}
+    modes["word_embedding_dimension"] = encoder.size(description.config, "hidden_size")
+    kinds = ("Transformer", "Pooling", "Normalize") if normalize else ("Transformer", "Pooling")
+    modules = [
+        {
+            "idx": index,
+            "name": str(index),
+            "path": f"{index}_{kind}" if index else "",
+            "type": f"sentence_transformers.models.{kind}",
+        }
+        for index, kind in enumerate(kinds)
+    ]
+    for kind in kinds[1:]:
+        (directory / f"{kinds.index(kind)}_{kind}").mkdir()
+    (directory / "1_Pooling" / "config.json").write_text(json.dumps(modes, indent=2) + "\n", encoding="utf-8")
+    (directory / "modules.json").write_text(json.dumps(modules, indent=2) + "\n", encoding="utf-8")
 
 
 def _config(description: Description, options: LoadOptions) -> str:

@@ -67,7 +67,7 @@ def find_weights(directory: Path) -> WeightFiles | None:
 def _shards(index: Path) -> tuple[Path, ...]:
     try:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (ValueError, KeyError, AttributeError) as error:
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise CheckpointError(f"{index} is not an index of weight files: {error!r}. Fetch it again.") from error
     missing = [name for name in names if not (index.parent / name).is_file() or Path(name).name != name]
     if missing:
@@ -93,7 +93,12 @@ def safetensors_header(path: Path) -> dict[str, Any]:
             header: dict[str, Any] = json.loads(file.read(length))
         except ValueError as error:
             raise CheckpointError(f"{path} has a malformed header: {error}. Fetch it again.") from error
-    ends = [item["data_offsets"][1] for name, item in header.items() if name != "__metadata__"]
+    try:
+        ends = [int(item["data_offsets"][1]) for name, item in header.items() if name != "__metadata__"]
+    except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} has a malformed header, expected data_offsets for each tensor: {error!r}. Fetch it again."
+        ) from error
     if max(ends, default=0) + 8 + length != size:
         raise CheckpointError(
             f"{path} has {size} bytes, its header says {max(ends, default=0) + 8 + length}. Fetch it again."
@@ -148,10 +153,29 @@ def read_pytorch(files: tuple[Path, ...]) -> StateDict:
     for path in files:
         try:
             tensors = load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # pickle, zipfile and torch each raise their own
-            raise CheckpointError(f"{path} cannot be read as PyTorch weights: {error}.") from error
+        except Exception as error:  # pickle, zipfile and torch each raise their own, with advice on running the code
+            raise CheckpointError(
+                f"{path} cannot be read as PyTorch weights: it is damaged, or holds more than tensors, which is never "
+                "run here. Fetch it again, or convert it to model.safetensors."
+            ) from error
+        _check_state_dict(path, tensors)
         _merge(path, ((name, tensor.float().numpy()) for name, tensor in tensors.items()), merged)
     return merged
+
+
+def _check_state_dict(path: Path, found: Any) -> None:
+    wrong = "" if isinstance(found, dict) else f"a {type(found).__name__}"
+    if not wrong:
+        wrong = ", ".join(f"{key!r}: {type(item).__name__}" for key, item in found.items() if not _is_tensor(key, item))
+    if wrong:
+        raise CheckpointError(
+            f"{path} is not a state dict, tensors by name: found {wrong[:200]}. Save the state dict alone: "
+            "torch.save(model.state_dict(), ...)."
+        )
+
+
+def _is_tensor(name: Any, item: Any) -> bool:
+    return isinstance(name, str) and hasattr(item, "float") and hasattr(item, "numpy")
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import pytest
 
 from bertbundle.errors import CheckpointError
 from bertbundle_export.checkpoints import LoadOptions, load_checkpoint
-from bertbundle_export.checkpoints.detect import find_format
+from bertbundle_export.checkpoints.detect import describe_checkpoint, find_format
 from bertbundle_export.model import run_source
 from keras_files import CONFIG, example_inputs, head_weights, random_weights, write_archive, write_beside
 
@@ -64,6 +64,19 @@ def _rewrite(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         for name, data in members.items():
             archive.writestr(name, data)
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid", "relu"])
+def test_classifier_activation(archive: Callable[..., Path], activation: str) -> None:
+    """A classifier's own activation is what the bundle applies, sigmoid to independent classes, or is refused."""
+    path = archive(5)
+    _rewrite(path, lambda it: it["config"].update(activation=activation))
+    if activation == "relu":
+        with pytest.raises(CheckpointError, match="activation relu over its layer logits"):
+            describe_checkpoint(path, LoadOptions())
+        return
+    expected = "multi_label_classification" if activation == "sigmoid" else None
+    assert describe_checkpoint(path, LoadOptions()).config.get("problem_type") == expected
 
 
 def _flip(path: Path) -> None:

@@ -168,6 +168,38 @@ def test_functional_model(tmp_path: Path, tensorflow: Any, whole: bool, reads: s
     np.testing.assert_allclose(answer(path, **({} if whole else options)), expected, atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
+@pytest.mark.parametrize(
+    ("reads", "activation", "task", "expected"),
+    [
+        pytest.param("pooler", "softmax", None, None, id="softmax"),
+        pytest.param("cls", "sigmoid", None, "multi_label_classification", id="sigmoid"),
+        pytest.param("pooler", "relu", None, "activation relu over its layer dense", id="relu"),
+        pytest.param("tokens", "sigmoid", None, "activation sigmoid over its layer dense", id="sigmoid_of_tokens"),
+        pytest.param("pooler", "sigmoid", "regression", "expected linear", id="sigmoid_of_regression"),
+        pytest.param("pooler", "relu", "feature-extraction", None, id="encoder_alone"),
+    ],
+)
+@pytest.mark.parametrize("layer", ["own", "layer_after"])
+def test_activation_of_the_head(
+    tmp_path: Path, tensorflow: Any, reads: str, activation: str, task: str | None, expected: str | None, layer: str
+) -> None:
+    """A whole model's own activation is what the bundle applies, sigmoid to independent classes, or is refused."""
+    del tensorflow
+    import tf_keras as keras
+
+    model = _functional(reads, {"name": "dense", "activation": activation if layer == "own" else None})
+    if layer == "layer_after":
+        model = keras.Model(model.inputs, keras.layers.Activation(activation)(model.outputs[0]))
+    model.save(str(tmp_path / "model.h5"))
+    options = LoadOptions(task=task)
+    if expected is None or "_" in expected:
+        assert describe_checkpoint(tmp_path / "model.h5", options).config.get("problem_type") == expected
+        return
+    with pytest.raises(CheckpointError, match=expected):
+        describe_checkpoint(tmp_path / "model.h5", options)
+
+
 def test_class_of_transformers(write: Write, tensorflow: Any, tmp_path: Path) -> None:
     """The weights of a class of transformers say its name: no task has to be given."""
     from bertbundle_export.quiet import transformers

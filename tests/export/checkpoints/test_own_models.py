@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bertbundle import CheckpointError, Client
+from bertbundle import CheckpointError, Client, ExportError
 from bertbundle_export import export_bundle
 from bertbundle_export.checkpoints import LoadOptions, load_checkpoint
+from bertbundle_export.checkpoints.assemble import import_name
 from bertbundle_export.model import run_source
 from keras_files import CONFIG, example_inputs, write_beside
 from local_server import serving
@@ -101,10 +102,15 @@ def test_answers_as_it_was_saved(saved: Any, name: str, model_class: str, init_a
         pytest.param("build_tagger", options("build_tagger"), r"dense_\d*.*\[32, 5\], expected \[32, 6\]", id="width"),
         pytest.param("build_tagger", options("build_no_segments"), "no place for: conv1d", id="layer_too_few"),
         pytest.param("build_no_segments", options("build_tagger"), "no weights for conv1d", id="layer_too_many"),
-        pytest.param("build_tagger", options("build_tagger", width=5, length=9), "any length", id="fixed_length"),
         pytest.param("build_tagger", options("build_other_names"), "takes words, mask; it must", id="other_inputs"),
         pytest.param("build_tagger", options("build_tagger", wide=5), "unexpected keyword", id="unknown_argument"),
         pytest.param("build_tagger", options("no_such"), "has no attribute", id="no_such_name"),
+        pytest.param(
+            "build_tagger",
+            LoadOptions(task="feature-extraction", init_args={"filters": 8}),
+            "filters: a",
+            id="no_setting",
+        ),
         pytest.param("build_tagger", LoadOptions(), "more than BERT and one Dense.*--model-class", id="not_said"),
     ],
 )
@@ -112,6 +118,29 @@ def test_what_does_not_fit(saved: Any, name: str, load: LoadOptions, message: st
     """A model that is not the one that was saved is refused, with the name of the layer or argument."""
     with pytest.raises(CheckpointError, match=message):
         load_checkpoint(saved(name)[0], name, load)
+
+
+@pytest.mark.parametrize("code", ["def", "1 / 0", "import sys; sys.exit(3)", "raise KeyError('x')"])
+def test_module_that_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, code: str
+) -> None:
+    """Whatever the user's module runs into is one error that names it."""
+    module = f"failing_{request.node.callspec.indices['code']}"
+    (tmp_path / f"{module}.py").write_text(code + "\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(CheckpointError, match=f"--model-class {module}:Tagger: {module} fails: "):
+        import_name(f"{module}:Tagger")
+
+
+def test_fixed_length(saved: Any, tmp_path: Path) -> None:
+    """A functional model whose Inputs have a length is exported at that length alone; other lengths are refused."""
+    path, _ = saved("build_tagger")
+    load = options("build_tagger", width=5, length=9)
+    given: dict[str, Any] = {"name": "own", "output": tmp_path, "load": load, "formats": ["onnx"]}
+    made = export_bundle(path, **given)
+    assert made.manifest.signatures == {"serving_default": 9}
+    with pytest.raises(ExportError, match="Inputs are of length 9: a signature of that length alone"):
+        export_bundle(path, lengths=[4], **given)
 
 
 def test_served(saved: Any, tmp_path: Path) -> None:

@@ -15,9 +15,12 @@ import pytest
 from bertbundle.errors import CheckpointError, ExportError
 from bertbundle_export.checkpoints import LoadOptions
 from bertbundle_export.checkpoints.assemble import load_checkpoint
+from bertbundle_export.checkpoints.detect import describe_checkpoint
+from bertbundle_export.checkpoints.inspect import inspect_checkpoint
 from bertbundle_export.checkpoints.to_huggingface import write_huggingface
 from bertbundle_export.model import run_source
 from bertbundle_export.texts import PARITY_TEXTS
+from keras_files import CONFIG, head_weights, main_layer, random_weights, write_beside, write_h5
 from tiny_checkpoints import LABELS
 
 pytestmark = pytest.mark.slow
@@ -93,6 +96,52 @@ def test_files(tf1: Write, tmp_path: Path) -> None:
     assert config["id2label"]["1"] == "yes"
     assert config["architectures"] == ["BertForSequenceClassification"]
     assert tokenizer["do_lower_case"] is False
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        pytest.param(LoadOptions(), (None, False), id="not_stated"),
+        pytest.param(LoadOptions(pooling="cls"), ("cls", False), id="pooling"),
+        pytest.param(LoadOptions(pooling="max", normalize=True), ("max", True), id="normalized"),
+    ],
+)
+def test_sentence_embedding(
+    tf1: Write, tmp_path: Path, options: LoadOptions, expected: tuple[str | None, bool]
+) -> None:
+    """Pooling and normalisation are written as sentence-transformers does, and once more from what was written."""
+    first = write_huggingface(tf1("BertModel"), tmp_path / "first", options)
+    second = write_huggingface(first, tmp_path / "second", LoadOptions())
+    for path in (first, second):
+        found = describe_checkpoint(path, LoadOptions())
+        assert (found.pooling, found.normalize) == expected
+        assert (path / "modules.json").exists() == (expected != (None, False))
+    said = {None: "not stated", "cls": "cls", "max": "max, normalized"}[expected[0]]
+    assert inspect_checkpoint(second, LoadOptions())["pooling"] == said
+
+
+def test_pooling_that_sentence_transformers_has_not(tf1: Write, tmp_path: Path) -> None:
+    """A pooling that cannot be written is refused."""
+    with pytest.raises(CheckpointError, match="no pooling by BERT's pooler"):
+        write_huggingface(tf1("BertModel"), tmp_path / "made", LoadOptions(pooling="pooler"))
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean", "max"])
+def test_head_over_another_vector(tmp_path: Path, tensorflow: Any, pooling: str) -> None:
+    """A classifier over what transformers' class does not take is refused; its encoder is written when asked for."""
+    del tensorflow
+    write_beside(tmp_path / "model.h5", CONFIG)
+    path = write_h5(tmp_path / "model.h5", {**random_weights(), **head_weights("dense", 5)}, main_layer())
+    with pytest.raises(CheckpointError, match=r"no class of transformers reads .*--task feature-extraction writes"):
+        write_huggingface(path, tmp_path / "made", LoadOptions(task="text-classification", pooling=pooling))
+    assert write_huggingface(path, tmp_path / "made", LoadOptions(task="feature-extraction")).is_dir()
+
+
+def test_labels_of_another_number(tf1: Write, tmp_path: Path) -> None:
+    """Labels that are not as many as the head has classes are refused."""
+    with pytest.raises(CheckpointError, match=r"--labels has 2, .* has 5 classes"):
+        write_huggingface(tf1("BertForSequenceClassification"), tmp_path / "made", LoadOptions(labels=("no", "yes")))
+    assert not (tmp_path / "made").exists()
 
 
 def test_nothing_is_written_of_what_is_damaged(tf1: Write, tmp_path: Path) -> None:

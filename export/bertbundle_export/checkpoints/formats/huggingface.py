@@ -15,10 +15,11 @@ from bertbundle_export.checkpoints.weights import (
     read_keras_h5,
     read_pytorch,
     read_safetensors,
+    safetensors_header,
 )
 from bertbundle_export.encoders import check_config
 
-__all__ = ["FORMAT", "read_config"]
+__all__ = ["FORMAT", "POOLING_MODES", "read_config"]
 
 _READERS: Mapping[str, Callable[[tuple[Path, ...]], StateDict]] = {
     "safetensors": read_safetensors,
@@ -27,7 +28,7 @@ _READERS: Mapping[str, Callable[[tuple[Path, ...]], StateDict]] = {
 }
 # sentence-transformers' modules that a bundle reproduces, and its names of the poolings.
 _MODULES = ("Transformer", "Pooling", "Normalize")
-_POOLINGS = {
+POOLING_MODES = {
     "pooling_mode_mean_tokens": "mean",
     "pooling_mode_cls_token": "cls",
     "pooling_mode_max_tokens": "max",
@@ -49,6 +50,9 @@ class HuggingFace:
         del options
         config = read_config(path / "config.json")
         weights = _weights(path)
+        if weights.kind == "safetensors":
+            for file in weights.files:
+                safetensors_header(file)
         pooling, normalize = _sentence_transformers(path)
         return Description(
             self.name, path, weights.kind, weights.files, config, path, pooling=pooling, normalize=normalize
@@ -105,11 +109,17 @@ def _weights(path: Path) -> WeightFiles:
 def _sentence_transformers(path: Path) -> tuple[str | None, bool]:
     """Return pooling and normalisation as sentence-transformers stored them."""
     modules = _read_json(path / "modules.json", [])
+    if not isinstance(modules, list) or not all(isinstance(module, dict) for module in modules):
+        raise CheckpointError(f"{path / 'modules.json'} is not sentence-transformers': expected a list of objects.")
     kinds = [str(module.get("type", "")).rsplit(".", 1)[-1] for module in modules]
     others = [kind for kind in kinds if kind not in _MODULES]
     stored = _read_json(path / "1_Pooling" / "config.json", {})
+    if not isinstance(stored, dict):
+        raise CheckpointError(
+            f"{path / '1_Pooling' / 'config.json'} is not sentence-transformers': expected an object."
+        )
     modes = [key for key, value in stored.items() if key.startswith("pooling_mode_") and value is True]
-    known = not others and len(modes) <= 1 and all(mode in _POOLINGS for mode in modes)
+    known = not others and len(modes) <= 1 and all(mode in POOLING_MODES for mode in modes)
     if known:
-        return (_POOLINGS[modes[0]] if modes else None), "Normalize" in kinds
+        return (POOLING_MODES[modes[0]] if modes else None), "Normalize" in kinds
     return ", ".join(others or modes), "Normalize" in kinds

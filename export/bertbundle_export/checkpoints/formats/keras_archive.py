@@ -18,6 +18,7 @@ import numpy.typing as npt
 from bertbundle.errors import CheckpointError
 from bertbundle_export.checkpoints.base import Description, LoadOptions, StateDict
 from bertbundle_export.checkpoints.configs import find_tokenizer
+from bertbundle_export.checkpoints.dense_head import problem_of
 from bertbundle_export.checkpoints.keras_bert_family import rename_by
 from bertbundle_export.checkpoints.keras_file import read_datasets
 
@@ -80,7 +81,7 @@ class KerasArchive:
 
     def describe(self, path: Path, options: LoadOptions) -> Description:
         """See `CheckpointFormat.describe`."""
-        kind, settings = _parse(path)
+        kind, settings = _parse(path, options.task)
         return Description(self.name, path, f"{kind} of keras-hub", (path,), settings, find_tokenizer(path, options))
 
     def read(self, description: Description, options: LoadOptions) -> StateDict:
@@ -105,7 +106,7 @@ def _member(path: Path, name: str) -> bytes:
         raise CheckpointError(f"{path} cannot be read as a .keras archive: {error}. Fetch it again.") from error
 
 
-def _parse(path: Path) -> tuple[str, dict[str, Any]]:
+def _parse(path: Path, task: str | None) -> tuple[str, dict[str, Any]]:
     """Return the class of the stored model, and its configuration.
 
     Raises:
@@ -117,7 +118,7 @@ def _parse(path: Path) -> tuple[str, dict[str, Any]]:
         if kind in _ARCHITECTURES:
             backbone = config["backbone"]["config"] if "backbone" in config else config
             settings = {ours: int(backbone[theirs]) for theirs, ours in _SETTINGS.items()}
-            return kind, {**settings, **_FIXED, "architectures": [_ARCHITECTURES[kind]], **_classes(config)}
+            return kind, {**settings, **_FIXED, "architectures": [_ARCHITECTURES[kind]], **_classes(path, config, task)}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path} has a config.json that cannot be read: {error!r}. Fetch it again.") from error
     raise CheckpointError(
@@ -126,9 +127,13 @@ def _parse(path: Path) -> tuple[str, dict[str, Any]]:
     )
 
 
-def _classes(config: Mapping[str, Any]) -> dict[str, Any]:
+def _classes(path: Path, config: Mapping[str, Any], task: str | None) -> dict[str, Any]:
     count = config.get("num_classes")
-    return {"id2label": {index: f"LABEL_{index}" for index in range(count)}} if count else {}
+    if not count:
+        return {}
+    purpose = task or ("regression" if count == 1 else "text-classification")
+    problem = {} if task == "feature-extraction" else problem_of(path, "logits", [config.get("activation")], purpose)
+    return {"id2label": {index: f"LABEL_{index}" for index in range(count)}, **problem}
 
 
 def _pytorch_name(name: str, *, inside: bool) -> str:
