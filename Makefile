@@ -14,7 +14,7 @@ MODELS ?= models
 PORT ?= 8500
 ARGS ?=
 DATA ?=
-BENCHMARKS := engine
+BENCHMARKS := engine served
 PROTOC := 1.76.0 # grpcio-tools with protoc 31.1: its code runs on protobuf 6.31.1 and newer, also 7
 
 .DEFAULT_GOAL := help

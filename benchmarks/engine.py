@@ -9,8 +9,6 @@ product of two matrices reaches on the same cores in the same run.
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -18,15 +16,22 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from bertbundle_export import LoadOptions, export_bundle
 from bertbundle_export.quiet import tf
 from bertbundle_serving.runtimes import RUNTIMES, RuntimeOptions, loader
 from frame import Row, finish, machine, parser, rows_of, seconds_in_turns
-from models import MAX_LENGTH, SIZES, VOCABULARY, checkpoint, sentence_lengths, signatures, usual_program
+from models import (
+    MAX_LENGTH,
+    PEER,
+    SIZES,
+    Features,
+    checkpoint,
+    features,
+    save_usual,
+    sentence_lengths,
+    signatures,
+)
 
-PEER = "TFBert as saved"
 SHAPES = ((1, 32), (1, MAX_LENGTH), (32, MAX_LENGTH))
 ROWS = 32
 OUTPUT = "sentence_embedding"
@@ -39,21 +44,12 @@ OURS = (
     ("openvino bfloat16", "float32", "openvino", "bfloat16"),
 )
 
-Features = Mapping[str, Any]
 Engine = Callable[[Features], object]
-
-
-def features(rows: int, length: int) -> dict[str, Any]:
-    """Return inputs whose tokens are all real."""
-    ids = np.random.default_rng(length).integers(1, VOCABULARY, (rows, length)).astype(np.int32)
-    return {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
 
 
 def peer(source: Path) -> Engine:
     """Save a checkpoint the usual way, and load it."""
-    saved = source.parent / "usual"
-    subprocess.run([sys.executable, "-c", usual_program(onnx=False), str(source), str(saved)], check=True)
-    loaded = tf.saved_model.load(str(saved))
+    loaded = tf.saved_model.load(str(save_usual(source)))
     call = loaded.signatures["serving_default"]
 
     def run(inputs: Features) -> object:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,12 +15,16 @@ from typing import Any
 sys.path.append(str(Path(__file__).resolve().parents[1] / "examples"))
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests/support"))
 
+import numpy as np
+
 from bertbundle_export.texts import PARITY_TEXTS
+from local_server import serving as serving  # for whoever imports this module, which finds it
 from ner_data import read_sentences
 from tiny_checkpoints import write_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
 VOCABULARY = 21128
+PEER = "TFBert as saved"
 MAX_LENGTH = 128
 SIZES: dict[str, dict[str, int]] = {
     "tiny": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64},
@@ -39,15 +44,21 @@ spec = {name: tf.TensorSpec([None, None], tf.int32, name=name)
 call = tf.function(lambda features: dict(model(features, training=False)), input_signature=[spec])
 tf.saved_model.save(model, sys.argv[2], signatures=call.get_concrete_function())
 """
-_USUAL_ONNX = """
-import tf2onnx
-tf2onnx.convert.from_function(call, input_signature=[spec], opset=17, output_path=sys.argv[2] + "/model.onnx")
-"""
+
+Features = Mapping[str, Any]
 
 
-def usual_program(*, onnx: bool) -> str:
-    """Return the program that saves a checkpoint (its first argument) into a directory (its second), the usual way."""
-    return _USUAL + (_USUAL_ONNX if onnx else "")
+def save_usual(source: Path) -> Path:
+    """Save a checkpoint as one does it today, below a new base path beside it; return the version directory."""
+    saved = source.parent / "usual" / "1"
+    subprocess.run([sys.executable, "-c", _USUAL, str(source), str(saved)], check=True)
+    return saved
+
+
+def features(rows: int, length: int) -> dict[str, Any]:
+    """Return inputs whose tokens are all real."""
+    ids = np.random.default_rng(length).integers(1, VOCABULARY, (rows, length)).astype(np.int32)
+    return {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
 
 
 @contextmanager

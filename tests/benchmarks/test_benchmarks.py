@@ -30,3 +30,12 @@ def test_engine(tmp_path: Path) -> None:
         assert variants["TFBert as saved"] == 1.0
         assert {"saved_model float32", "saved_model bfloat16", "onnx float32"} <= variants.keys()
     assert {"limit: float32 product", "limit: bfloat16 product"} <= cases["[32, 128]"].keys()
+
+
+def test_served(tmp_path: Path) -> None:
+    """Both servers answer each number of callers."""
+    options = ["--size=tiny", "--rounds=1", "--sentences=4", f"--results={tmp_path}"]
+    subprocess.run([sys.executable, "served.py", *options], cwd=BENCHMARKS, check=True, capture_output=True)
+    report = json.loads((tmp_path / "served-tiny.json").read_text(encoding="utf-8"))
+    found = {(row["case"].partition(" ")[0], row["variant"]) for row in report["rows"]}
+    assert found == {(callers, name) for callers in ("1", "8", "32") for name in ("TFBert as saved", "bundle")}
