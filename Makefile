@@ -14,10 +14,11 @@ MODELS ?= models
 PORT ?= 8500
 ARGS ?=
 DATA ?=
+BENCHMARKS := engine served
 PROTOC := 1.76.0 # grpcio-tools with protoc 31.1: its code runs on protobuf 6.31.1 and newer, also 7
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-torch demo demo-chinese export serve serve-container test test-fast test-thin lint typecheck check proto clean
+.PHONY: help setup setup-torch demo demo-chinese export serve serve-container test test-fast test-thin lint typecheck check bench bench-quick bench-run proto clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -69,6 +70,18 @@ typecheck: $(READY) ## mypy --strict
 	$(BIN)/mypy
 
 check: lint typecheck test ## what CI runs
+
+bench: SIZE := base
+bench: ROUNDS := 7
+bench: bench-run ## benchmarks against their peers, on a BERT-base: benchmarks/results
+
+bench-quick: SIZE := small
+bench-quick: ROUNDS := 5
+bench-quick: bench-run ## the same on a model of MiniLM's size, in under 5 minutes
+
+bench-run: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	set -e; for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py --size $(SIZE) --rounds $(ROUNDS); done
 
 proto: $(READY) ## regenerate the protobuf code (a test compares it with the .proto files)
 	$(PYTHON) -m venv build/protoc && build/protoc/bin/python -m pip install --quiet grpcio-tools==$(PROTOC)

@@ -18,7 +18,7 @@ from bertbundle_export.agreement import agreement_rule
 from bertbundle_export.tasks import Task
 from bertbundle_export.tolerance import TOLERANCES, Tolerance
 
-__all__ = ["TOLERANCES", "Case", "Tolerance", "compare", "make_features", "onnx_runner", "saved_model_runner"]
+__all__ = ["TOLERANCES", "Case", "Runner", "Tolerance", "compare", "make_features", "onnx_runner", "saved_model_runner"]
 
 
 MOST_TEXTS = 256

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from bertbundle.errors import ExportError
+from bertbundle.processor import BFLOAT16_FLAGS, fast_bfloat16
 
 __all__ = ["PRECISIONS", "choose_precision"]
 
 PRECISIONS = ("float32", "bfloat16", "auto")
 
 _CPUINFO = Path("/proc/cpuinfo")
-# Flags of processors that multiply bfloat16 matrices in hardware, by their names in /proc/cpuinfo; the best first.
-_FLAGS = ("amx_bf16", "avx512_bf16")
 
 
 def choose_precision(asked: str, cpuinfo: Path = _CPUINFO) -> tuple[str, str]:
@@ -33,15 +31,7 @@ def choose_precision(asked: str, cpuinfo: Path = _CPUINFO) -> tuple[str, str]:
         raise ExportError(f"precision must be one of {', '.join(PRECISIONS)}, got {asked!r}.")
     if asked != "auto":
         return asked, ""
-    flag = _fast_bfloat16(cpuinfo)
+    flag = fast_bfloat16(cpuinfo)
     if flag:
         return "bfloat16", f"precision auto: bfloat16, because this processor has {flag}."
-    return "float32", f"precision auto: float32, because this processor has none of {', '.join(_FLAGS)}."
-
-
-def _fast_bfloat16(cpuinfo: Path) -> str | None:
-    if not cpuinfo.is_file():
-        return None
-    flags = re.search(r"^flags\s*:(.*)$", cpuinfo.read_text(encoding="ascii", errors="replace"), re.MULTILINE)
-    found = set(flags[1].split()) if flags else set()
-    return next((flag for flag in _FLAGS if flag in found), None)
+    return "float32", f"precision auto: float32, because this processor has none of {', '.join(BFLOAT16_FLAGS)}."

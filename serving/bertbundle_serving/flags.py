@@ -15,7 +15,7 @@ from bertbundle_serving.front import Limits
 from bertbundle_serving.logs import LOG_FORMATS
 from bertbundle_serving.monitoring import read_metrics_path
 from bertbundle_serving.options import ServerOptions
-from bertbundle_serving.runtimes import runtime_names
+from bertbundle_serving.runtimes import PRECISIONS, runtime_names
 
 __all__ = ["options_of", "parse_flags", "read_arguments"]
 
@@ -65,6 +65,7 @@ def options_of(flags: argparse.Namespace) -> ServerOptions:
         load_retry_seconds=flags.load_retry_interval_micros / 1e6,
         labels_for_unavailable=flags.allow_version_labels_for_unavailable_models,
         runtime=flags.runtime,
+        precision=flags.precision,
         threads=flags.tensorflow_intra_op_parallelism or None,
         inter_op_threads=flags.tensorflow_inter_op_parallelism or None,
         warmup=flags.enable_model_warmup,
@@ -201,6 +202,12 @@ def _add_rest(group: argparse._ArgumentGroup) -> None:
 
 def _add_engine(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--runtime", choices=runtime_names(), default="auto", help="(default: %(default)s)")
+    group.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="bundle",
+        help="of the matrix products; bundle: bfloat16 if exported for it and fast here (default: %(default)s)",
+    )
     group.add_argument(
         "--enable_batching",
         nargs="?",

@@ -37,6 +37,7 @@ class ServerOptions:
         load_retries, load_retry_seconds: how often a broken version is tried again, and when.
         labels_for_unavailable: whether a label may point to a version that is not available.
         runtime: a name from `runtime_names()`.
+        precision: one of `PRECISIONS`.
         threads: threads of one computation; None takes the cores the process may use.
         inter_op_threads: TensorFlow's threads for independent operations; None leaves it to TensorFlow.
         warmup: whether to run a version's warmup requests before it is available.
@@ -69,6 +70,7 @@ class ServerOptions:
     load_retry_seconds: float = 60.0
     labels_for_unavailable: bool = False
     runtime: str = "auto"
+    precision: str = "bundle"
     threads: int | None = None
     inter_op_threads: int | None = None
     warmup: bool = True

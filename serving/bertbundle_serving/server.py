@@ -194,7 +194,7 @@ def _slots(options: ServerOptions) -> int:
 
 
 def _repository(options: ServerOptions) -> Repository:
-    runtime_options = RuntimeOptions(options.threads, options.inter_op_threads, options.batch_any)
+    runtime_options = RuntimeOptions(options.threads, options.inter_op_threads, options.batch_any, options.precision)
     load_directory = loader(options.runtime, runtime_options)
 
     def load(directory: Path) -> Servable:

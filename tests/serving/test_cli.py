@@ -36,7 +36,10 @@ def test_start_up_lines(bundles: Bundles, launch: Launch) -> None:
     bundles.write(7)
     server = launch("--model_name=tiny", f"--model_base_path={bundles.base}", "--tensorflow_intra_op_parallelism=1")
     assert server.banner[0].startswith("bertbundle-serve: listening on 127.0.0.1:")
-    assert server.banner[1] == "bertbundle-serve: model tiny version 7 runtime onnx threads 1"
+    assert server.banner[1] == (
+        "bertbundle-serve: model tiny version 7 runtime onnx precision float32 threads 1 "
+        "(auto: the first choice for float32)"
+    )
     assert server.address().predict_tiny().model_spec.version.value == 7
 
 

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +17,7 @@ import numpy as np
 import pytest
 
 from bertbundle.errors import ManifestError, ServeError
+from bertbundle.manifest import Manifest
 from bertbundle_serving.cores import available_cores
 from bertbundle_serving.runtimes import RuntimeOptions, Servable, loader, runtime_names
 
@@ -23,32 +30,113 @@ def load(directory: Path, name: str = "onnx") -> Servable:
     return loader(name, RuntimeOptions(threads=1))(directory)
 
 
+needs_openvino = pytest.mark.skipif(find_spec("openvino") is None, reason="openvino is an extra, and not installed")
+GRAPHS = {"onnx": "model.onnx", "openvino": "model_standard.onnx"}
+
+
+@pytest.fixture(params=["onnx", pytest.param("openvino", marks=needs_openvino)])
+def graph(request: pytest.FixtureRequest) -> str:
+    """Name a runtime of graphs of any length."""
+    name: str = request.param
+    return name
+
+
+def write(bundles: Bundles, precision: str = "float32") -> Path:
+    """Write the tiny bundle with the files of both runtimes."""
+    path = bundles.write(1, scale=2.0)
+    shutil.copyfile(path / GRAPHS["onnx"], path / GRAPHS["openvino"])
+    manifest = Manifest.read(path)
+    (path / "bundle.json").write_text(dataclasses.replace(manifest, precision=precision).to_json(), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def processor(monkeypatch: pytest.MonkeyPatch) -> Callable[[str | None], None]:
+    """Let the processor have the flag given, or none."""
+
+    def have(flag: str | None) -> None:
+        for module in ("bertbundle_serving.runtimes", "bertbundle_serving.runtimes.saved_model"):
+            monkeypatch.setattr(f"{module}.fast_bfloat16", lambda: flag)
+
+    return have
+
+
 def test_registry() -> None:
     """The names of the runtimes are the values of the flag, auto first."""
-    assert runtime_names() == ("auto", "onnx", "saved_model")
+    assert runtime_names() == ("auto", "onnx", "openvino", "saved_model")
 
 
 def test_unknown_runtime() -> None:
     """A runtime that does not exist is refused, with the ones that do."""
-    with pytest.raises(ServeError, match=r"no runtime 'torch'\. Choose one of auto, onnx, saved_model"):
+    with pytest.raises(ServeError, match=r"no runtime 'torch'\. Choose one of auto, onnx, openvino, saved_model"):
         loader("torch", RuntimeOptions())
 
 
-@pytest.mark.parametrize("name", ["auto", "onnx"])
-def test_auto_prefers_onnx(bundles: Bundles, name: str) -> None:
-    """A version that has model.onnx is loaded by onnxruntime."""
-    assert load(bundles.write(1), name).description == "runtime onnx threads 1"
+@needs_openvino
+@pytest.mark.parametrize(
+    ("precision", "flag", "expected"),
+    [
+        pytest.param("float32", "amx_bf16", "onnx precision float32 threads 1 (auto: the first choice for", id="f32"),
+        pytest.param("bfloat16", "amx_bf16", "openvino precision bfloat16 threads 1 (auto: the first", id="bf16"),
+        pytest.param("bfloat16", None, "onnx precision float32 threads 1 (auto: the first choice for", id="slow"),
+    ],
+)
+def test_auto_takes_what_is_fastest(
+    bundles: Bundles, processor: Callable[[str | None], None], precision: str, flag: str | None, expected: str
+) -> None:
+    """OpenVINO serves what was exported for bfloat16 where that is fast, onnxruntime all else; and it is said why."""
+    processor(flag)
+    assert load(write(bundles, precision), "auto").description.startswith(f"runtime {expected}")
+
+
+@needs_openvino
+def test_auto_passes_over_what_is_missing(
+    bundles: Bundles, processor: Callable[[str | None], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without OpenVINO, or without its file, onnxruntime serves, and it is said why."""
+    processor("amx_bf16")
+    path = write(bundles, "bfloat16")
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "openvino", None)
+        assert load(path, "auto").description.endswith("threads 1 (auto: openvino is not installed)")
+        with pytest.raises(ServeError, match=r"pip install 'bertbundle-toolkit\[openvino\]'"):
+            load(path, "openvino")
+    (path / GRAPHS["openvino"]).unlink()
+    assert load(path, "auto").description.endswith("threads 1 (auto: no model_standard.onnx for openvino)")
+
+
+def test_precision_must_be_one_that_the_runtime_has() -> None:
+    """A precision that a runtime does not have is refused, with those that do."""
+    for name in ("onnx", "saved_model"):
+        with pytest.raises(ServeError, match=f"runtime {name} cannot compute in bfloat16. Choose --runtime openvino"):
+            loader(name, RuntimeOptions(precision="bfloat16"))
+
+
+@needs_openvino
+def test_slow_bfloat16_is_said(
+    bundles: Bundles, processor: Callable[[str | None], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    """bfloat16 on a processor that is slow in it is a warning, which names what the processor lacks."""
+    path = write(bundles)
+    for flag, expected in (
+        ("avx512_bf16", []),
+        (None, ["bfloat16 is slow on this processor: it has none of amx_bf16"]),
+    ):
+        processor(flag)
+        caplog.clear()
+        loader("openvino", RuntimeOptions(threads=1, precision="bfloat16"))(path)
+        assert [message.partition(",")[0] for message in caplog.messages] == expected
 
 
 def test_no_model_file(tmp_path: Path) -> None:
     """A directory that no runtime can load says which files would do."""
-    with pytest.raises(ServeError, match=r"no model\.onnx or saved_model\.pb in .*Export the bundle there"):
+    with pytest.raises(ServeError, match=r"no model\.onnx or .*saved_model\.pb in .*Export the bundle there"):
         load(tmp_path, "auto")
 
 
-def test_onnx_signatures(bundles: Bundles) -> None:
+def test_graph_signatures(bundles: Bundles, graph: str) -> None:
     """Every length of the manifest is a signature of one shape, and the bundle describes itself."""
-    servable = load(bundles.write(1))
+    servable = load(write(bundles), graph)
     assert set(servable.signatures) == {"serving_default", "length_4", "bundle_info"}
     length_4 = servable.signatures["length_4"]
     assert length_4.inputs["input_ids"].shape == (None, 4)
@@ -56,9 +144,9 @@ def test_onnx_signatures(bundles: Bundles) -> None:
     assert servable.signatures["bundle_info"].inputs["row"].shape == (None,)
 
 
-def test_onnx_computes_what_is_asked(bundles: Bundles) -> None:
+def test_graph_computes_what_is_asked(bundles: Bundles, graph: str) -> None:
     """The outputs asked for come back, in their dtypes."""
-    servable = load(bundles.write(1, scale=2.0))
+    servable = load(write(bundles), graph)
     inputs = bundles.features()
     outputs = servable.run("serving_default", inputs, ["logits", "label_ids"])
     np.testing.assert_array_equal(outputs["logits"], inputs["input_ids"] * np.float32(2))
@@ -66,29 +154,51 @@ def test_onnx_computes_what_is_asked(bundles: Bundles) -> None:
     assert list(servable.run("serving_default", inputs, ["label_ids"])) == ["label_ids"]
 
 
-def test_onnx_takes_read_only_arrays(bundles: Bundles) -> None:
+def test_graph_takes_read_only_arrays(bundles: Bundles, graph: str) -> None:
     """Arrays that are views of a message's bytes need no copy."""
     inputs = bundles.features()
     for array in inputs.values():
         array.flags.writeable = False
-    assert load(bundles.write(1)).run("serving_default", inputs, ["logits"])["logits"].shape == (2, 8)
+    assert load(write(bundles), graph).run("serving_default", inputs, ["logits"])["logits"].shape == (2, 8)
 
 
-def test_onnx_needs_its_manifest(bundles: Bundles) -> None:
+def test_graph_needs_its_manifest(bundles: Bundles, graph: str) -> None:
     """A version without bundle.json does not load."""
-    path = bundles.write(1)
+    path = write(bundles)
     (path / "bundle.json").unlink()
     with pytest.raises(ManifestError, match=r"no bundle\.json"):
-        load(path)
+        load(path, graph)
 
 
-def test_onnx_and_manifest_must_agree(bundles: Bundles) -> None:
+def test_graph_and_manifest_must_agree(bundles: Bundles, graph: str) -> None:
     """A graph without an output that the manifest promises does not load."""
-    path = bundles.write(1)
+    path = write(bundles)
     text = (path / "bundle.json").read_text(encoding="utf-8")
     (path / "bundle.json").write_text(text.replace('"logits"', '"scores"'), encoding="utf-8")
-    with pytest.raises(ServeError, match=r"model\.onnx and bundle\.json disagree on the outputs scores"):
-        load(path)
+    with pytest.raises(ServeError, match=rf"{GRAPHS[graph]} and bundle\.json disagree on the outputs scores"):
+        load(path, graph)
+
+
+def test_graph_answers_no_rows(bundles: Bundles, graph: str) -> None:
+    """A call of no rows is answered by none."""
+    outputs = load(write(bundles), graph).run("serving_default", bundles.features(rows=0), ["logits", "label_ids"])
+    assert {name: (values.shape, values.dtype.name) for name, values in outputs.items()} == {
+        "logits": ((0, 8), "float32"),
+        "label_ids": ((0, 8), "int32"),
+    }
+
+
+def test_graph_computes_in_several_threads(bundles: Bundles, graph: str) -> None:
+    """Calls at the same time do not write over each other's answers."""
+    servable = load(write(bundles), graph)
+
+    def compute(seed: int) -> bool:
+        inputs = {name: (values + seed) % 2 for name, values in bundles.features(rows=50).items()}
+        logits = [servable.run("serving_default", inputs, ["logits"])["logits"] for _ in range(20)]
+        return all(np.array_equal(values, inputs["input_ids"] * np.float32(2)) for values in logits)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(compute, range(8)))
 
 
 @pytest.mark.parametrize(
@@ -139,11 +249,48 @@ def test_saved_model_needs_no_bundle(tmp_path: Path, tensorflow: object, save_mo
     assert callable(save_model)
     save_model(tmp_path / "1")
     servable = load(tmp_path / "1", "auto")
-    assert servable.description == "runtime saved_model threads 1"
+    assert servable.description.startswith("runtime saved_model precision its own threads 1 (auto: no model.onnx for ")
     signature = servable.signatures["serving_default"]
     assert not signature.batched
     assert signature.inputs["input_ids"].shape == (None, 8)
     assert servable.signatures["bundle_info"].outputs["manifest"].dtype == np.dtype(object)
+
+
+@needs_openvino
+@pytest.mark.slow
+def test_openvino_reports_nothing(bundles: Bundles, tmp_path: Path) -> None:
+    """Loading a model does not load OpenVINO's telemetry, which would write its files to the home directory first."""
+    path, home = write(bundles), tmp_path / "home"
+    home.mkdir()
+    program = f"""
+from pathlib import Path
+from bertbundle_serving.runtimes import RuntimeOptions, loader
+
+loader("openvino", RuntimeOptions(precision="float32"))(Path({str(path)!r}))
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, env={**os.environ, "HOME": str(home)})
+    assert list(home.rglob("*")) == []
+
+
+@pytest.mark.slow
+def test_slow_saved_model_is_said(
+    bundles: Bundles,
+    processor: Callable[[str | None], None],
+    caplog: pytest.LogCaptureFixture,
+    tensorflow: Any,
+    save_model: Any,
+) -> None:
+    """A bfloat16 SavedModel on a processor that is slow in it is a warning, which says what to do."""
+    del tensorflow
+    path = write(bundles, "bfloat16")
+    save_model(path)
+    processor("amx_bf16")
+    assert load(path, "saved_model").description == "runtime saved_model precision bfloat16 threads 1"
+    assert not caplog.messages
+    processor(None)
+    load(path, "saved_model")
+    assert "is a bfloat16 SavedModel, which is slow on this processor" in caplog.text
+    assert "Use --runtime onnx" in caplog.text
 
 
 @pytest.mark.slow

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+import logging
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 
 from bertbundle.errors import ServeError
 from bertbundle.manifest import MANIFEST_FILE, Manifest
+from bertbundle.processor import BFLOAT16_FLAGS, fast_bfloat16
 from bertbundle_serving.digests import check_digests, check_sizes
-from bertbundle_serving.runtimes import onnx, saved_model
+from bertbundle_serving.runtimes import onnx, openvino, saved_model
 from bertbundle_serving.runtimes.base import Runtime, RuntimeOptions, Servable, SignatureSpec, TensorSpec
 
 __all__ = [
+    "PRECISIONS",
     "RUNTIMES",
     "Runtime",
     "RuntimeOptions",
@@ -23,8 +28,13 @@ __all__ = [
     "runtime_names",
 ]
 
-# In the order of preference of `--runtime auto`.
-RUNTIMES: tuple[Runtime, ...] = (onnx.RUNTIME, saved_model.RUNTIME)
+# In the order of preference of `--runtime auto`, after what has the precision wanted.
+RUNTIMES: tuple[Runtime, ...] = (onnx.RUNTIME, openvino.RUNTIME, saved_model.RUNTIME)
+
+PRECISIONS = ("bundle", "float32", "bfloat16")
+"""Values of ``--precision``."""
+
+_logger = logging.getLogger(__name__)
 
 
 def runtime_names() -> tuple[str, ...]:
@@ -33,35 +43,71 @@ def runtime_names() -> tuple[str, ...]:
 
 
 def loader(name: str, options: RuntimeOptions) -> Callable[[Path], Servable]:
-    """Return the function that loads a version directory with the named runtime, or with ``"auto"`` the first whose
-    file is there.
+    """Return the function that loads a version directory with the named runtime, or with ``"auto"`` the first that is
+    installed and finds its file; those that compute in the precision wanted come first.
 
     Raises:
-        ServeError: no such runtime; from the function returned: no file that a runtime loads.
+        ServeError: no such runtime, or not in that precision; from the function returned: no file that a runtime
+            loads.
     """
-    candidates = tuple(runtime for runtime in RUNTIMES if name in ("auto", runtime.name))
-    if not candidates:
+    named = tuple(runtime for runtime in RUNTIMES if name in ("auto", runtime.name))
+    if not named:
         raise ServeError(f"no runtime {name!r}. Choose one of {', '.join(runtime_names())}.")
+    able = tuple(runtime for runtime in named if options.precision in ("bundle", *runtime.precisions))
+    if not able:
+        raise ServeError(f"runtime {name} cannot compute in {options.precision}. {_who_can(options.precision)}")
 
     def load(directory: Path) -> Servable:
-        for runtime in candidates:
+        precision = _precision(options.precision, directory)
+        ordered = sorted(able, key=lambda runtime: precision not in runtime.precisions)
+        # Only auto passes over what is not installed; a runtime asked for says itself what to install.
+        candidates = [runtime for runtime in ordered if name != "auto" or find_spec(runtime.package)] or ordered
+        for place, runtime in enumerate(candidates):
             if (directory / runtime.marker).is_file():
-                return _load_checked(runtime, directory, options, preferred=candidates[0])
+                why = _why(runtime, ordered, precision) if name == "auto" else ""
+                chosen = dataclasses.replace(options, precision=precision, why=why)
+                return _load_checked(runtime, directory, chosen, preferred=candidates[:place])
         markers = " or ".join(runtime.marker for runtime in candidates)
         raise ServeError(f"no {markers} in {directory}. Export the bundle there, or choose another --runtime.")
 
     return load
 
 
-def _load_checked(runtime: Runtime, directory: Path, options: RuntimeOptions, *, preferred: Runtime) -> Servable:
+def _who_can(precision: str) -> str:
+    names = [runtime.name for runtime in RUNTIMES if precision in runtime.precisions]
+    return f"Choose --runtime {' or '.join(names)}, or leave --precision out."
+
+
+def _precision(asked: str, directory: Path) -> str:
+    """Return the precision wanted of a version: as asked; else the bundle's, if this processor is fast in it."""
+    fast = fast_bfloat16() is not None
+    if asked == "bfloat16" and not fast:
+        _logger.warning("bfloat16 is slow on this processor: it has none of %s", ", ".join(BFLOAT16_FLAGS))
+    if asked != "bundle":
+        return asked
+    return Manifest.read(directory).precision if fast and (directory / MANIFEST_FILE).is_file() else "float32"
+
+
+def _why(runtime: Runtime, ordered: Sequence[Runtime], precision: str) -> str:
+    """Say why ``auto`` took a runtime: what comes before it is not installed, or has no file."""
+    better = ordered[: ordered.index(runtime)]
+    reasons = [
+        f"no {other.marker} for {other.name}" if find_spec(other.package) else f"{other.name} is not installed"
+        for other in better
+    ]
+    return f"auto: {', '.join(reasons) or f'the first choice for {precision}'}"
+
+
+def _load_checked(
+    runtime: Runtime, directory: Path, options: RuntimeOptions, *, preferred: Sequence[Runtime]
+) -> Servable:
     """Load a version, and while it loads check the files that the runtime reads against the manifest."""
     if not (directory / MANIFEST_FILE).is_file():
         return runtime.load(directory, options)
     listed = Manifest.read(directory).files
-    # The preferred runtime's file, too: without it this may be a bundle that is still being copied.
-    files = {
-        name: info for name, info in listed.items() if name == preferred.marker or not name.startswith(runtime.ignores)
-    }
+    # The preferred runtimes' files, too: without them this may be a bundle that is still being copied.
+    wanted = {better.marker for better in preferred}
+    files = {name: info for name, info in listed.items() if name in wanted or not name.startswith(runtime.ignores)}
     check_sizes(directory, files)
     with ThreadPoolExecutor(1, thread_name_prefix="digests") as pool:
         checked = pool.submit(check_digests, directory, files)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from bertbundle.primitives import Arrays
 
-__all__ = ["PREDICT_METHOD", "Runtime", "RuntimeOptions", "Servable", "SignatureSpec", "TensorSpec"]
+__all__ = ["PREDICT_METHOD", "Runtime", "RuntimeOptions", "Servable", "SignatureSpec", "TensorSpec", "describe"]
 
 
 PREDICT_METHOD = "tensorflow/serving/predict"
@@ -88,11 +88,22 @@ class RuntimeOptions:
         inter_op_threads: TensorFlow's own pool for independent operations; None leaves it to TensorFlow.
         batch_any: whether calls of a model that is no bundle may be computed together: nobody promises for it that
             rows do not depend on each other.
+        precision: of the matrix products, "float32" or "bfloat16"; "bundle" takes what the bundle was exported for:
+            `loader` makes one of the two of it.
+        why: why this runtime was chosen, for the start-up line; empty if it was asked for.
     """
 
     threads: int | None = None
     inter_op_threads: int | None = None
     batch_any: bool = False
+    precision: str = "bundle"
+    why: str = ""
+
+
+def describe(runtime: str, precision: str, threads: int, why: str) -> str:
+    """Return the `Servable.description` of a loaded version."""
+    chosen = f" ({why})" if why else ""
+    return f"runtime {runtime} precision {precision} threads {threads}{chosen}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +113,15 @@ class Runtime:
     Attributes:
         name: value of ``--runtime``.
         marker: the file in a version directory that this runtime loads.
-        ignores: beginnings of the paths of a bundle's files that it does not read.
         load: loads a version directory. May raise anything: the version is then reported as broken.
+        package: what must be installed for ``--runtime auto`` to take it.
+        ignores: beginnings of the paths of a bundle's files that it does not read.
+        precisions: what ``--precision`` it can compute in; none if that is fixed in its file.
     """
 
     name: str
     marker: str
     load: Callable[[Path, RuntimeOptions], Servable]
+    package: str
     ignores: tuple[str, ...] = ()
+    precisions: tuple[str, ...] = ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from bertbundle.errors import ServeError
 from bertbundle.manifest import BUNDLE_INFO, MANIFEST_FILE, TOKENIZER_FILE, Manifest, OutputSpec
+from bertbundle.primitives import Arrays
 from bertbundle_serving.runtimes.base import SignatureSpec, TensorSpec
 
-__all__ = ["Bundle", "read_bundle"]
+__all__ = ["Bundle", "BundleServable", "check_graph", "read_bundle"]
 
 _STRING = np.dtype(object)
 
@@ -74,3 +76,56 @@ def read_bundle(directory: Path) -> Bundle:
     }
     manifest = Manifest.read(directory)
     return Bundle(manifest, {name: path.read_bytes() for name, path in info.items()})
+
+
+class BundleServable:
+    """A bundle computed by a graph of any length, which serves every length signature."""
+
+    def __init__(self, bundle: Bundle, description: str) -> None:
+        self._bundle = bundle
+        self.signatures: Mapping[str, SignatureSpec] = bundle.signatures()
+        self.description = description
+
+    def run(self, signature: str, inputs: Arrays, outputs: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
+        """Compute the named outputs of a signature; see `Servable.run`."""
+        if signature == BUNDLE_INFO:
+            values = self._bundle.bundle_info(len(inputs["row"]))
+            return {name: values[name] for name in outputs}
+        if not len(next(iter(inputs.values()))):
+            return self._empty(signature, outputs)
+        return self._compute(inputs, outputs)
+
+    def close(self) -> None:
+        """Free what the servable holds."""
+        raise NotImplementedError
+
+    def _compute(self, inputs: Arrays, outputs: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
+        """Compute the named outputs of a batch that is not empty."""
+        raise NotImplementedError
+
+    def _empty(self, signature: str, outputs: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
+        """Answer a batch of 0 rows: some of the runtimes' kernels fail on one."""
+        specs = self.signatures[signature].outputs
+        return {name: np.empty([size or 0 for size in specs[name].shape or ()], specs[name].dtype) for name in outputs}
+
+
+def check_graph(marker: str, bundle: Bundle, feeds: Sequence[str], results: Sequence[str]) -> None:
+    """Check that a graph and the manifest are of one bundle.
+
+    Args:
+        marker: name of the graph's file.
+        bundle: the bundle it is in.
+        feeds: the graph's inputs: perhaps fewer than the manifest's, an unused one is optimised away.
+        results: the graph's outputs.
+
+    Raises:
+        ServeError: the graph has an input that the manifest has not, or lacks an output.
+    """
+    _check_known(marker, "inputs", feeds, [spec.name for spec in bundle.manifest.inputs])
+    _check_known(marker, "outputs", [spec.name for spec in bundle.manifest.outputs], results)
+
+
+def _check_known(marker: str, what: str, wanted: Sequence[str], there: Sequence[str]) -> None:
+    missing = sorted(set(wanted) - set(there))
+    if missing:
+        raise ServeError(f"{marker} and bundle.json disagree on the {what} {', '.join(missing)}. Export again.")

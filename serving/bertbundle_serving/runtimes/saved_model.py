@@ -16,9 +16,10 @@ import numpy.typing as npt
 from bertbundle.errors import ServeError
 from bertbundle.manifest import MANIFEST_FILE, Manifest
 from bertbundle.primitives import Arrays
+from bertbundle.processor import BFLOAT16_FLAGS, fast_bfloat16
 from bertbundle_serving.cores import available_cores
 from bertbundle_serving.errors import CODES, RequestError
-from bertbundle_serving.runtimes.base import Runtime, RuntimeOptions, Servable, SignatureSpec, TensorSpec
+from bertbundle_serving.runtimes.base import Runtime, RuntimeOptions, Servable, SignatureSpec, TensorSpec, describe
 
 __all__ = ["RUNTIME", "SavedModelServable"]
 
@@ -31,13 +32,13 @@ _logger = logging.getLogger(__name__)
 class SavedModelServable:
     """The signatures of a SavedModel, each a TensorFlow function."""
 
-    def __init__(self, tf: Any, loaded: Any, signatures: Mapping[str, SignatureSpec], *, threads: int) -> None:
+    def __init__(self, tf: Any, loaded: Any, signatures: Mapping[str, SignatureSpec], description: str) -> None:
         self._tf = tf
         # The functions hold their variables weakly: the loaded object must live as long as they do.
         self._loaded = loaded
         self._functions: dict[str, Any] = dict(loaded.signatures)
         self.signatures = signatures
-        self.description = f"runtime saved_model threads {threads}"
+        self.description = description
 
     def run(self, signature: str, inputs: Arrays, outputs: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
         """Compute the named outputs of a signature; see `Servable.run`. TensorFlow's errors keep code and text."""
@@ -130,7 +131,23 @@ def _load(directory: Path, options: RuntimeOptions) -> Servable:
     if not loaded.signatures:
         raise ServeError(f"the SavedModel in {directory} has no signatures. Save it with signatures=....")
     signatures = _signatures(tf, loaded, directory, batch_any=options.batch_any)
-    return SavedModelServable(tf, loaded, signatures, threads=threads)
+    description = describe("saved_model", _precision(directory), threads, options.why)
+    return SavedModelServable(tf, loaded, signatures, description)
 
 
-RUNTIME = Runtime("saved_model", _MARKER, _load, ignores=("model.onnx", "model.int8.onnx"))
+def _precision(directory: Path) -> str:
+    """Return the precision a bundle was exported in, and warn if this processor is slow in it."""
+    if not (directory / MANIFEST_FILE).is_file():
+        return "its own"
+    precision = Manifest.read(directory).precision
+    if precision == "bfloat16" and fast_bfloat16() is None:
+        _logger.warning(
+            "%s is a bfloat16 SavedModel, which is slow on this processor: it has none of %s. "
+            "Use --runtime onnx or openvino, or export with --precision float32.",
+            directory,
+            ", ".join(BFLOAT16_FLAGS),
+        )
+    return precision
+
+
+RUNTIME = Runtime("saved_model", _MARKER, _load, "tensorflow", ignores=("model.onnx", "model_standard.onnx"))

@@ -1,0 +1,86 @@
+"""The OpenVINO runtime: ``model_standard.onnx`` of a bundle, in float32 or in bfloat16."""
+
+from __future__ import annotations
+
+import queue
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bertbundle.errors import ServeError
+from bertbundle.primitives import Arrays
+from bertbundle_serving.cores import available_cores
+from bertbundle_serving.runtimes.base import Runtime, RuntimeOptions, Servable, describe
+from bertbundle_serving.runtimes.bundle import Bundle, BundleServable, check_graph, read_bundle
+
+__all__ = ["RUNTIME", "OpenVinoServable"]
+
+_MARKER = "model_standard.onnx"
+_PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
+"""Our names and OpenVINO's."""
+
+
+class OpenVinoServable(BundleServable):
+    """A bundle computed by OpenVINO."""
+
+    def __init__(self, model: Any, bundle: Bundle, description: str) -> None:
+        super().__init__(bundle, description)
+        self._model = model
+        self._feeds = tuple(port.any_name for port in model.inputs)
+        check_graph(_MARKER, bundle, self._feeds, [name for port in model.outputs for name in port.names])
+        # A request holds the memory of one computation and serves one call at a time; the last used is the warmest.
+        self._idle: queue.LifoQueue[Any] = queue.LifoQueue()
+
+    def close(self) -> None:
+        """Drop the model; OpenVINO frees the weights once no request uses it."""
+        self._model = None
+        self._idle = queue.LifoQueue()
+
+    def _compute(self, inputs: Arrays, outputs: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
+        with self._request() as request:
+            request.infer({name: inputs[name] for name in self._feeds}, share_inputs=True)
+            # Copies: the next call of this request writes into the same memory.
+            return {name: np.array(request.get_tensor(name).data) for name in outputs}
+
+    @contextmanager
+    def _request(self) -> Iterator[Any]:
+        idle = self._idle
+        try:
+            request = idle.get_nowait()
+        except queue.Empty:
+            request = self._model.create_infer_request()
+        yield request
+        idle.put(request)  # not one that failed
+
+
+def _load(directory: Path, options: RuntimeOptions) -> Servable:
+    # Else the import itself reports to Google Analytics and writes to the home directory.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    try:
+        import openvino
+    except ImportError as error:
+        raise ServeError("OpenVINO is not installed: pip install 'bertbundle-toolkit[openvino]'.") from error
+    bundle = read_bundle(directory)
+    threads = options.threads or available_cores()
+    settings = {
+        "INFERENCE_PRECISION_HINT": _PRECISIONS[options.precision],
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": 1,
+    }
+    model = openvino.Core().compile_model(str(directory / _MARKER), "CPU", settings)
+    return OpenVinoServable(model, bundle, describe("openvino", options.precision, threads, options.why))
+
+
+RUNTIME = Runtime(
+    "openvino",
+    _MARKER,
+    _load,
+    "openvino",
+    ignores=("saved_model.pb", "variables/", "assets/"),
+    precisions=tuple(_PRECISIONS),
+)

@@ -1,0 +1,56 @@
+"""OpenVINO answers like onnxruntime, whose answers the export held against the source model, on real weights."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bertbundle.manifest import Manifest
+from bertbundle.primitives import InputFeatures
+from bertbundle.tokenizer import Tokenizer
+from bertbundle_export import parity
+from bertbundle_export.tasks import TASKS
+from bertbundle_export.texts import PARITY_TEXTS
+from bertbundle_export.tolerance import TOLERANCES
+from bertbundle_serving.runtimes import RuntimeOptions, loader
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(find_spec("openvino") is None, reason="openvino is an extra, and not installed"),
+]
+
+
+def runner(version: Path, runtime: str, precision: str) -> parity.Runner:
+    """Return what runs a version in a runtime."""
+    servable = loader(runtime, RuntimeOptions(precision=precision))(version)
+
+    def run(features: InputFeatures) -> Any:
+        outputs = list(servable.signatures[features.signature].outputs)
+        return servable.run(features.signature, features.inputs, outputs)
+
+    return run
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", ["minilm", "rampart"])
+def test_openvino_answers_like_onnxruntime(name: str, precision: str, request: pytest.FixtureRequest) -> None:
+    """Every output of every signature is within the tolerance of the precision, and labels agree."""
+    version: Path = request.getfixturevalue(name)
+    manifest = Manifest.read(version)
+    tokenizer = Tokenizer((version / "tokenizer.json").read_text(encoding="utf-8"), max_length=manifest.max_length)
+    features = parity.make_features(tokenizer, PARITY_TEXTS, signatures=manifest.signatures, inputs=manifest.inputs)
+    expected = runner(version, "onnx", "float32")
+    rows = parity.compare(
+        f"openvino {precision}",
+        runner(version, "openvino", precision),
+        [parity.Case(batch, expected(batch)) for batch in features],
+        outputs=manifest.outputs,
+        task=TASKS[manifest.task],
+        tolerance=TOLERANCES[precision],
+    )
+    for row in rows:
+        print(f"{name} {precision} {row.signature} {row.output} {row.max_rel:.1e} {row.agreement:.2%}")
+    assert {row.signature for row in rows} == set(manifest.signatures)
