@@ -18,6 +18,7 @@ __all__ = ["unpacked"]
 _MAX_RATIO = 100
 """Weights hardly shrink, zeros (an optimizer's, at its start) a thousandfold; text about fivefold."""
 _MAX_MEMBERS = 10_000
+_OTHER_ARCHIVES = (".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".7z", ".rar")
 
 
 @contextmanager
@@ -25,9 +26,14 @@ def unpacked(path: Path) -> Iterator[Path]:
     """Give a path as it is, or for an archive (.zip, .tar.gz, .tgz, .tar) the directory that it holds, temporarily.
 
     Raises:
-        CheckpointError: the archive is damaged, or has paths that lead out of it, links, or sizes that cannot be.
+        CheckpointError: the archive is damaged, empty, of another kind, or has paths that lead out of it, links, or
+            sizes that cannot be.
     """
     unpack = next((function for suffix, function in _UNPACK.items() if path.name.lower().endswith(suffix)), None)
+    if path.is_file() and path.name.lower().endswith(_OTHER_ARCHIVES):
+        raise CheckpointError(
+            f"{path} is an archive of a kind that is not read. Give {', '.join(_UNPACK)}, or unpack it."
+        )
     if unpack is None or not path.is_file():
         yield path
         return
@@ -40,6 +46,8 @@ def unpacked(path: Path) -> Iterator[Path]:
             raise CheckpointError(
                 f"{path} cannot be unpacked: {error}. Fetch it again, or give its directory."
             ) from error
+        if not any(target.rglob("*")):
+            raise CheckpointError(f"{path} is an empty archive. Fetch it again, or give the model's directory.")
         yield _content(target)
 
 

@@ -10,6 +10,8 @@ from bertbundle_export.checkpoints.formats import FORMATS
 
 __all__ = ["describe_checkpoint", "find_format"]
 
+_PARTS_OF_DIRECTORIES = ("model.safetensors", "pytorch_model.bin")
+
 
 def find_format(path: Path, name: str | None = None) -> CheckpointFormat:
     """Return the format of the checkpoint at a path, or the one of a given name.
@@ -24,6 +26,11 @@ def find_format(path: Path, name: str | None = None) -> CheckpointFormat:
     for checkpoint_format in FORMATS.values():
         if checkpoint_format.detect(path):
             return checkpoint_format
+    if path.name in _PARTS_OF_DIRECTORIES:
+        raise CheckpointError(
+            f"{path} is one file of a Hugging Face directory. Name its directory, {path.parent}, with config.json and "
+            "the tokenizer."
+        )
     found = ", ".join(sorted(item.name for item in path.iterdir())[:8]) if path.is_dir() else "a file"
     expected = "; ".join(f"{item.name}: {item.expected}" for item in FORMATS.values())
     raise CheckpointError(

@@ -164,7 +164,8 @@ class KerasBert:
             found = ", ".join(sorted(file.shapes)[:5]) or "no variables"
             raise CheckpointError(
                 f"{path} has no BERT in it: expected one variable {self.marker}, found {found}. Its names must be "
-                "those of transformers' TFBertMainLayer, of keras-bert or of bert-for-tf2."
+                "those of transformers' TFBertMainLayer, of keras-bert or of bert-for-tf2. Load another model, or "
+                "weights of Keras 3's .weights.h5, in Python where its code is, and call export_bundle(model, ...)."
             )
         renamed = {name: self.rename(name.removeprefix(prefix)) for name in file.shapes if name.startswith(prefix)}
         encoder = {name: pytorch for name, pytorch in renamed.items() if pytorch is not None}

@@ -15,6 +15,7 @@ import pytest
 
 from bertbundle.errors import CheckpointError
 from bertbundle_export.checkpoints.archive import unpacked
+from bertbundle_export.checkpoints.detect import find_format
 from bertbundle_export.checkpoints.hub import open_source
 
 FORMATS = {".zip": "zip", ".tar.gz": "gztar", ".tar": "tar"}
@@ -160,3 +161,27 @@ def test_refused(tmp_path: Path, scratch: Path, make: Callable[[Path], Path], me
         pass
     assert set(tmp_path.rglob("*")) == before
     assert not any(scratch.iterdir())
+
+
+def test_empty_archive(tmp_path: Path, scratch: Path) -> None:
+    """An archive without files is refused by its own name, not by that of a temporary directory."""
+    path = add_tar(tmp_path / "x.tgz")
+    with pytest.raises(CheckpointError, match=r"x\.tgz is an empty archive") as refused, unpacked(path):
+        pass
+    assert str(scratch) not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["x.tar.bz2", "x.7z"])
+def test_other_archives(tmp_path: Path, name: str) -> None:
+    """An archive of another kind is refused, with the kinds that are read."""
+    (tmp_path / name).write_bytes(b"any")
+    with pytest.raises(CheckpointError, match=r"not read\. Give \.zip, \.tar\.gz"), unpacked(tmp_path / name):
+        pass
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+def test_file_of_a_directory(tmp_path: Path, name: str) -> None:
+    """A file that is read with its directory is refused, with the directory to name."""
+    (tmp_path / name).write_bytes(b"any")
+    with pytest.raises(CheckpointError, match="Name its directory, "):
+        find_format(tmp_path / name)
