@@ -127,7 +127,8 @@ class Matrix:
         if row in UNSAID:
             labels = LABELS if "classification" in task else None
             options = {"load": LoadOptions(task=task, labels=labels, pooling=_POOLINGS.get(task)), **options}
-        given = {"max_length": 46, "lengths": [], "formats": ["onnx"], "label_decoding": "argmax", **options}
+        decoding = {"label_decoding": "argmax"} if task == "token-classification" else {}
+        given = {"max_length": 46, "lengths": [], "formats": ["onnx"], **decoding, **options}
         export_bundle(source, name=name, output=self.root / "models", **given)
 
     def config(self) -> Path:
