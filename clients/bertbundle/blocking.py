@@ -53,7 +53,18 @@ class Blocking(Asking):
         """Make calls, a bounded number at a time; return their answers or the first error."""
         if self._pool is None or len(calls) == 1:
             return _all_or_error(self._persist(call, deadline) for call in calls)
-        futures = [self._pool.submit(self._persist, call, deadline) for call in calls]
+        errors: list[ServerError] = []
+
+        def make(call: Call) -> Prediction:
+            if errors:  # one failed for good: what is not sent yet is not sent
+                raise errors[0]
+            try:
+                return self._persist(call, deadline)
+            except ServerError as error:
+                errors.append(error)
+                raise
+
+        futures = [self._pool.submit(make, call) for call in calls]
         try:
             return _all_or_error(future.result() for future in futures)
         finally:

@@ -29,6 +29,7 @@ def proxy(fakes: Any, start: Callable[..., Any]) -> Iterator[ChaosProxy]:
     made.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fate", sorted(FATES))
 def test_no_wrong_answer_and_no_hang(proxy: ChaosProxy, fate: str) -> None:
     """Under each fate calls end by their deadline, with the right answer or a ServerError."""
