@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,7 @@ __all__ = ["Asking", "async_batches", "batches"]
 T = TypeVar("T")
 
 
-class Asking:
+class Asking(ABC):
     """A client's settings, and its questions as flows. A subclass says how to run one flow, and many in turn."""
 
     def __init__(
@@ -52,13 +53,13 @@ class Asking:
     def _deadline(self) -> Deadline:
         return Deadline(self._timeout)
 
+    @abstractmethod
     def _run(self, flow: Flow[Any]) -> Any:
         """Make the calls that a flow asks for, all of them within one timeout."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _stream(self, decoder: Decoder, texts: Any, options: Options) -> Any:
         """Answer texts as they come, a bounded number at a time, each of those within one timeout."""
-        raise NotImplementedError
 
     # ---- the questions
 

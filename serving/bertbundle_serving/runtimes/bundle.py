@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,7 +79,7 @@ def read_bundle(directory: Path) -> Bundle:
     return Bundle(manifest, {name: path.read_bytes() for name, path in info.items()})
 
 
-class BundleServable:
+class BundleServable(ABC):
     """A bundle computed by a graph of any length, which serves every length signature."""
 
     def __init__(self, bundle: Bundle, description: str) -> None:
@@ -95,13 +96,13 @@ class BundleServable:
             return self._empty(signature, outputs)
         return self._compute(inputs, outputs)
 
+    @abstractmethod
     def close(self) -> None:
         """Free what the servable holds."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _compute(self, inputs: Arrays, outputs: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
         """Compute the named outputs of a batch that is not empty."""
-        raise NotImplementedError
 
     def _empty(self, signature: str, outputs: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
         """Answer a batch of 0 rows: some of the runtimes' kernels fail on one."""
