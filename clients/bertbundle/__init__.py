@@ -5,6 +5,7 @@
 """
 
 from bertbundle.aio import AsyncClient
+from bertbundle.channels import Tls
 from bertbundle.client import Client
 from bertbundle.errors import (
     BertBundleError,
@@ -31,7 +32,6 @@ from bertbundle.pipelines import Pipeline
 from bertbundle.primitives import Answer, Classification, Entity, Fill, Prediction, VersionStatus
 from bertbundle.retries import Retries
 from bertbundle.transport import AsyncGrpcTransport, AsyncTransport, GrpcTransport, Transport
-from bertbundle.wire import Tls
 
 __all__ = [
     "Answer",

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from bertbundle.asking import Asking, async_batches
-from bertbundle.errors import ServerError
-from bertbundle.flows import TEXTS_PER_ROUND, Call, Flow, Options, advance
+from bertbundle.awaiting import Awaiting
+from bertbundle.channels import Tls, Token
+from bertbundle.flows import Options
 from bertbundle.manifest import Manifest
 from bertbundle.pipelines import Pipeline
-from bertbundle.primitives import Answer, Classification, Entity, Fill, Prediction, VersionStatus
-from bertbundle.retries import Action, Deadline, Pause, Retries, persist
-from bertbundle.tasks import DECODERS, THRESHOLD, Decoder
+from bertbundle.primitives import Answer, Classification, Entity, Fill, VersionStatus
+from bertbundle.retries import Retries
+from bertbundle.tasks import DECODERS, THRESHOLD
 from bertbundle.tokenizer import AnyText, Text
 from bertbundle.transport import AsyncGrpcTransport, AsyncTransport
-from bertbundle.wire import Tls, Token
 
 __all__ = ["AsyncClient"]
 
@@ -28,7 +26,7 @@ T = TypeVar("T")
 Coming: TypeAlias = Coroutine[Any, Any, T]
 
 
-class AsyncClient(Asking):
+class AsyncClient(Awaiting):
     """A client for asyncio: the methods of `Client`, to be awaited. It belongs to one event loop.
 
     >>> async def ask():
@@ -45,6 +43,7 @@ class AsyncClient(Asking):
         *,
         timeout: float = 30.0,
         call_timeout: float | None = None,
+        hedge_after: float | None = None,
         concurrency: int = 4,
         rows_per_call: int = 32,
         retries: Retries = Retries(),  # noqa: B008 - frozen
@@ -60,8 +59,10 @@ class AsyncClient(Asking):
         """Make a client, as `Client` does; nothing is sent until the first question."""
         super().__init__(
             model,
+            transport or AsyncGrpcTransport(server, tls=tls, token=token, metadata=metadata, compression=compression),
             timeout=timeout,
             call_timeout=call_timeout,
+            hedge_after=hedge_after,
             concurrency=concurrency,
             rows_per_call=rows_per_call,
             retries=retries,
@@ -69,20 +70,12 @@ class AsyncClient(Asking):
             tokenizer=tokenizer,
             names=names,
         )
-        self._transport = transport or AsyncGrpcTransport(
-            server, tls=tls, token=token, metadata=metadata, compression=compression
-        )
-        self._slots = asyncio.Semaphore(concurrency)
 
     async def __aenter__(self) -> AsyncClient:
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
-
-    async def close(self) -> None:
-        """Close the connection."""
-        await self._transport.close()
 
     @overload
     def entities(
@@ -239,52 +232,3 @@ class AsyncClient(Asking):
     async def status(self) -> list[VersionStatus]:
         """As `Client.status`."""
         return await self._transport.status(self._session.model, timeout=self._timeout)
-
-    # ---- the waiting
-
-    async def _run(self, flow: Flow[Any]) -> Any:
-        deadline = self._deadline()
-        try:
-            calls = next(flow)
-            while True:
-                calls = advance(flow, await self._round(calls, deadline))
-        except StopIteration as stop:
-            return stop.value
-
-    async def _stream(self, decoder: Decoder, texts: Any, options: Options) -> AsyncIterator[Any]:
-        async for batch in async_batches(texts, TEXTS_PER_ROUND):
-            for result in await self._run(self._session.many(decoder, batch, options)):
-                yield result
-
-    async def _round(self, calls: Sequence[Call], deadline: Deadline) -> list[Prediction] | ServerError:
-        """Make calls, a bounded number at a time; return their answers or the first error."""
-        tasks = [asyncio.ensure_future(self._persist(call, deadline)) for call in calls]
-        try:
-            return await asyncio.gather(*tasks)
-        except ServerError as error:
-            return error
-        finally:
-            for task in tasks:
-                task.cancel()
-
-    async def _persist(self, call: Call, deadline: Deadline) -> Prediction:
-        steps = persist(deadline, self._retries, self._budget, self._call_timeout)
-        async with self._slots:
-            try:
-                action = next(steps)
-                while True:
-                    action = advance(steps, await self._act(call, action))
-            except StopIteration as stop:
-                prediction: Prediction = stop.value
-                return prediction
-
-    async def _act(self, call: Call, action: Action) -> Prediction | ServerError | None:
-        if isinstance(action, Pause):
-            await asyncio.sleep(action.seconds)
-            return None
-        try:
-            return await self._transport.predict(
-                self._session.model, call.signature, call.inputs, outputs=call.outputs, timeout=action.timeout
-            )
-        except ServerError as error:
-            return error

@@ -14,7 +14,7 @@ from bertbundle.errors import InputError
 from bertbundle.flows import Flow, Options, Session
 from bertbundle.held import Held, hold
 from bertbundle.manifest import TOKENIZER_FILE, Manifest
-from bertbundle.retries import Budget, Deadline, Retries
+from bertbundle.retries import Budget, Deadline, Retries, Rules
 from bertbundle.tasks import DECODERS, THRESHOLD, Decoder, classification, fills
 
 __all__ = ["Asking", "async_batches", "batches"]
@@ -31,6 +31,7 @@ class Asking(ABC):
         *,
         timeout: float,
         call_timeout: float | None,
+        hedge_after: float | None,
         concurrency: int,
         rows_per_call: int,
         retries: Retries,
@@ -38,17 +39,15 @@ class Asking(ABC):
         tokenizer: str | Path | None,
         names: Mapping[str, str] | None,
     ) -> None:
-        for name, value in (("timeout", timeout), ("call_timeout", call_timeout)):
+        for name, value in (("timeout", timeout), ("call_timeout", call_timeout), ("hedge_after", hedge_after)):
             if value is not None and not 0 < value < math.inf:
                 raise ValueError(f"{name} must be a positive number of seconds, got {value}")
         if concurrency < 1 or rows_per_call < 1:
             raise ValueError(f"concurrency and rows_per_call must be at least 1, got {concurrency}, {rows_per_call}")
         self._session = Session(model, rows_per_call=rows_per_call, given=_given(manifest, tokenizer), names=names)
         self._timeout = timeout
-        self._call_timeout = call_timeout
         self._concurrency = concurrency
-        self._retries = retries
-        self._budget = Budget(retries.budget)
+        self._rules = Rules(retries, Budget(retries.budget), call_timeout, hedge_after)
 
     def _deadline(self) -> Deadline:
         return Deadline(self._timeout)

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import itertools
+import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import Any, TypeAlias
 
 from bertbundle.asking import Asking, batches
+from bertbundle.cancelling import Cancel
 from bertbundle.errors import ServerError
 from bertbundle.flows import TEXTS_PER_ROUND, Call, Flow, Options, advance
 from bertbundle.primitives import Prediction
-from bertbundle.retries import Action, Deadline, Pause, persist
+from bertbundle.retries import Action, Begin, Deadline, Send, Wait, failed, persist
 from bertbundle.tasks import Decoder
 from bertbundle.transport import Transport
 
-__all__ = ["Blocking"]
+__all__ = ["Background", "Blocking"]
+
+Predict: TypeAlias = "Callable[..., Prediction | ServerError]"
+"""Makes a call within some seconds; takes a `Cancel`, too."""
 
 
 class Blocking(Asking):
@@ -25,6 +32,7 @@ class Blocking(Asking):
     def __init__(self, model: str, transport: Transport, **settings: Any) -> None:
         super().__init__(model, **settings)
         self._transport = transport
+        self._cancels = "cancel" in inspect.signature(transport.predict).parameters
         self._pool = ThreadPoolExecutor(self._concurrency, "bertbundle") if self._concurrency > 1 else None
 
     def close(self) -> None:
@@ -72,25 +80,75 @@ class Blocking(Asking):
                 future.cancel()
 
     def _persist(self, call: Call, deadline: Deadline) -> Prediction:
-        steps = persist(deadline, self._retries, self._budget, self._call_timeout)
+        steps = persist(deadline, self._rules)
+        predict = functools.partial(self._predict, call)
+        background = Background(predict)
         try:
             action = next(steps)
             while True:
-                action = advance(steps, self._act(call, action))
+                action = advance(steps, _act(action, predict, background))
         except StopIteration as stop:
             prediction: Prediction = stop.value
             return prediction
+        finally:
+            background.end()
 
-    def _act(self, call: Call, action: Action) -> Prediction | ServerError | None:
-        if isinstance(action, Pause):
-            time.sleep(action.seconds)
-            return None
+    def _predict(self, call: Call, timeout: float, cancel: Cancel | None = None) -> Prediction | ServerError:
+        extra: dict[str, Any] = {"cancel": cancel} if cancel and self._cancels else {}
         try:
             return self._transport.predict(
-                self._session.model, call.signature, call.inputs, outputs=call.outputs, timeout=action.timeout
+                self._session.model, call.signature, call.inputs, outputs=call.outputs, timeout=timeout, **extra
             )
         except ServerError as error:
             return error
+
+
+def _act(action: Action, predict: Predict, background: Background) -> Prediction | ServerError | None:
+    if isinstance(action, Send):
+        return predict(action.timeout)
+    if isinstance(action, Wait):
+        return background.first(action.seconds)
+    if isinstance(action, Begin):
+        background.begin(action.timeout)
+    else:
+        time.sleep(action.seconds)
+    return None
+
+
+class Background:
+    """Calls in threads of their own."""
+
+    def __init__(self, predict: Predict) -> None:
+        """Begin none yet."""
+        self._predict = predict
+        self._running: dict[Future[Prediction | ServerError], Cancel] = {}
+
+    def begin(self, timeout: float) -> None:
+        """Begin a call."""
+        future: Future[Prediction | ServerError] = Future()
+        self._running[future] = cancel = Cancel()
+        threading.Thread(target=_fulfil, args=(future, self._predict, timeout, cancel), daemon=True).start()
+
+    def first(self, seconds: float | None) -> Prediction | ServerError | None:
+        """Wait for what comes first, and return it; None if nothing comes in time."""
+        done, _ = wait(self._running, seconds, FIRST_COMPLETED)
+        if not done:
+            return None
+        future = min(done, key=failed)
+        del self._running[future]
+        return future.result()
+
+    def end(self) -> None:
+        """End those that still run."""
+        for cancel in self._running.values():
+            cancel()
+
+
+def _fulfil(future: Future[Any], predict: Predict, *arguments: Any) -> None:
+    try:
+        future.set_result(predict(*arguments))
+    except BaseException as error:  # noqa: BLE001 - raised where the result is asked for
+        future.set_exception(error)
 
 
 def _all_or_error(answers: Iterable[Prediction]) -> list[Prediction] | ServerError:

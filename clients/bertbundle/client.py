@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bertbundle.channels import Tls, Token
 from bertbundle.manifest import Manifest
 from bertbundle.pipelines import Pipeline
 from bertbundle.primitives import VersionStatus
 from bertbundle.questions import Questions
 from bertbundle.retries import Retries
 from bertbundle.transport import GrpcTransport, Transport
-from bertbundle.wire import Tls, Token
 
 __all__ = ["Client"]
 
@@ -39,6 +39,7 @@ class Client(Questions):
         *,
         timeout: float = 30.0,
         call_timeout: float | None = None,
+        hedge_after: float | None = None,
         concurrency: int = 4,
         rows_per_call: int = 32,
         retries: Retries = Retries(),  # noqa: B008 - frozen
@@ -54,12 +55,15 @@ class Client(Questions):
         """Make a client; nothing is sent until the first question.
 
         Args:
-            server: ``host:port`` of the gRPC port, ``unix:path``, or several ``host:port`` with commas; calls go round
-                all addresses of all names.
+            server: ``host:port`` of the gRPC port, ``unix:path``, or several of them with commas; calls go round them,
+                and round all servers that a name stands for.
             model: model name.
             timeout: seconds that one method call may take in all, however many requests it makes; of an iterator, that
                 each 2048 texts may take.
             call_timeout: seconds that one request may take; None for what is left of `timeout`.
+            hedge_after: seconds after which a request without an answer is made once more, at the next address; the
+                first answer counts, and the other request is cancelled. Each costs one of the budget of `retries`. None
+                for never. A good value is the latency that 95 % of requests stay under.
             concurrency: most requests in flight at a time.
             rows_per_call: most rows of a request.
             retries: when a request is made again.
@@ -77,6 +81,7 @@ class Client(Questions):
             transport or GrpcTransport(server, tls=tls, token=token, metadata=metadata, compression=compression),
             timeout=timeout,
             call_timeout=call_timeout,
+            hedge_after=hedge_after,
             concurrency=concurrency,
             rows_per_call=rows_per_call,
             retries=retries,

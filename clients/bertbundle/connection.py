@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from bertbundle.channels import Tls
 from bertbundle.client import Client
 from bertbundle.errors import InputError
-from bertbundle.wire import Tls
 
 __all__ = ["add_flags", "connect"]
 

@@ -22,10 +22,11 @@ import grpc
 import numpy as np
 import numpy.typing as npt
 
+from bertbundle.channels import Metadata, Tls, Token
 from bertbundle.errors import ModelNotFound, ServerError
 from bertbundle.primitives import Arrays, Prediction, VersionStatus
 from bertbundle.retries import Deadline
-from bertbundle.wire import Metadata, Tls, Token, error_from_status
+from bertbundle.wire import error_from_status
 
 __all__ = ["RestTransport"]
 

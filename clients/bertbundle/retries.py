@@ -7,12 +7,12 @@ import threading
 import time
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
-from bertbundle.errors import DeadlineExceeded, Overloaded, ServerUnavailable
+from bertbundle.errors import DeadlineExceeded, Overloaded, ServerError, ServerUnavailable
 from bertbundle.primitives import Prediction
 
-__all__ = ["Action", "Budget", "Deadline", "Pause", "Retries", "Send", "persist"]
+__all__ = ["Action", "Begin", "Budget", "Deadline", "Pause", "Retries", "Rules", "Send", "Wait", "failed", "persist"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,28 +110,96 @@ class Pause:
     seconds: float
 
 
-Action: TypeAlias = "Send | Pause"
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """Make the call in the background, within `timeout` seconds."""
+
+    timeout: float
 
 
-def persist(
-    deadline: Deadline, retries: Retries, budget: Budget, call_timeout: float | None = None
-) -> Generator[Action, Any, Prediction]:
-    """Make one call until it is answered: yields what to do next, is sent the answer to a `Send`, or thrown its error.
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Wait for what comes first of the calls in the background; for nothing after `seconds`, if that is not None."""
+
+    seconds: float | None
+
+
+Action: TypeAlias = "Send | Pause | Begin | Wait"
+
+
+class Done(Protocol):
+    """A future, of threads or of asyncio, that is done."""
+
+    def result(self) -> object:
+        """Return what came."""
+
+
+def failed(future: Done) -> bool:
+    """Tell whether an error came: of several that are done, an answer is taken first."""
+    return isinstance(future.result(), ServerError)
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How long one client waits, and how often it asks.
+
+    Attributes:
+        retries: when a call is made again that failed.
+        budget: what retries and hedges are paid from.
+        call_timeout: seconds for one attempt; None for what is left of the whole.
+        hedge_after: seconds after which a second attempt is made beside one that has no answer yet; None for never.
+    """
+
+    retries: Retries
+    budget: Budget
+    call_timeout: float | None = None
+    hedge_after: float | None = None
+
+    def timeout(self, deadline: Deadline) -> float:
+        """Return the seconds for an attempt that begins now."""
+        left = deadline.left()
+        return min(left, self.call_timeout or left)
+
+
+def persist(deadline: Deadline, rules: Rules) -> Generator[Action, Any, Prediction]:
+    """Make one call until it is answered: yields what to do next, is sent what came of it, or thrown its error.
 
     Raises:
         ServerError: an error that is not repeated, or the last one when attempts, budget or time are used up.
     """
     attempt = 0
     while True:
-        timeout = deadline.left()
+        attempt += 1
         try:
-            prediction: Prediction = yield Send(min(timeout, call_timeout or timeout))
+            prediction: Prediction = yield from _attempt(deadline, rules)
         except (ServerUnavailable, Overloaded):
-            pause = retries.pause(attempt)
-            attempt += 1
-            if attempt >= retries.attempts or not deadline.allows(pause) or not budget.spend():
+            pause = rules.retries.pause(attempt - 1)
+            if attempt >= rules.retries.attempts or not deadline.allows(pause) or not rules.budget.spend():
                 raise
             yield Pause(pause)
         else:
-            budget.earn()
+            rules.budget.earn()
             return prediction
+
+
+def _attempt(deadline: Deadline, rules: Rules) -> Generator[Action, Any, Any]:
+    """Make a call, a second time beside the first one if that is late; the first answer counts.
+
+    Source: Dean and Barroso, "The Tail at Scale", 2013, "hedged requests"; paid from the budget as in gRFC A6.
+    """
+    if rules.hedge_after is None:
+        return (yield Send(rules.timeout(deadline)))
+    yield Begin(rules.timeout(deadline))
+    answer = yield Wait(rules.hedge_after)
+    if answer is None and deadline.allows(0) and rules.budget.spend():
+        yield Begin(rules.timeout(deadline))
+        answer = yield from _either()
+    return answer or (yield Wait(None))
+
+
+def _either() -> Generator[Action, Any, Any]:
+    """Wait for the answer of one of two calls: an error that the other one may not have does not count."""
+    try:
+        return (yield Wait(None))
+    except (ServerUnavailable, Overloaded, DeadlineExceeded):
+        return (yield Wait(None))

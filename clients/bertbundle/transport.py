@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import grpc
 
+from bertbundle.cancelling import Cancel
+from bertbundle.channels import Line, Lines, Metadata, Tls, Token
 from bertbundle.primitives import Arrays, Prediction, VersionStatus
-from bertbundle.wire import (
-    METHODS,
-    Metadata,
-    Tls,
-    Token,
-    error_from_status,
-    open_channel,
-    predict_request,
-    read_prediction,
-    read_status,
-    status_request,
-)
+from bertbundle.wire import error_from_status, predict_request, read_prediction, read_status, status_request
 
 __all__ = ["AsyncGrpcTransport", "AsyncTransport", "GrpcTransport", "Transport"]
 
 
 class Transport(Protocol):
     """What a client needs of a connection. Raises `ServerError` for whatever goes wrong.
+
+    Of a client with `hedge_after`, a `predict` that takes `cancel` is given it; see `GrpcTransport.predict`.
 
     Whatever has these methods can stand between a client and a server, as a log of calls:
 
@@ -99,22 +93,22 @@ class GrpcTransport:
         metadata: Mapping[str, str] | None = None,
         compression: str = "none",
     ) -> None:
-        """Connect lazily to `address`: ``host:port``, ``unix:path``, or several ``host:port`` with commas.
+        """Connect lazily to `address`: ``host:port``, ``unix:path``, or several of them with commas.
 
-        The first call opens the connection, to all addresses that the names stand for; calls go round those that
-        answer. A connection that breaks is made again by itself.
+        The first call opens the connection. Calls go round the addresses, and round the servers that a name stands
+        for; where nobody is there, the next one is asked. A connection that breaks is made again by itself, and the
+        name looked up again. An address that is given twice has two connections.
 
         Args:
-            address: where to connect.
+            address: where to connect; IPv6 in brackets, ``[::1]:8500``.
             tls: secure the connection with it; None for plain text.
             token: bearer token, or a function that returns the one of the moment.
             metadata: sent with each call.
             compression: "none", "gzip" or "deflate" for requests.
         """
         self.address = address
-        self._channel = open_channel(grpc, address, tls, compression)
+        self._lines = Lines(grpc, address, tls, compression)
         self._metadata = Metadata(token, metadata)
-        self._methods = {name: self._channel.unary_unary(*method) for name, method in METHODS.items()}
 
     def predict(
         self,
@@ -125,24 +119,41 @@ class GrpcTransport:
         outputs: Sequence[str] = (),
         version: int | None = None,
         timeout: float,
+        cancel: Cancel | None = None,
     ) -> Prediction:
-        """See `Transport.predict`."""
+        """See `Transport.predict`; calling `cancel` in another thread ends it."""
         request = predict_request(model, signature, inputs, outputs, version)
-        return read_prediction(self._call("predict", request, timeout), self.address)
+        return read_prediction(self._call("predict", request, timeout, cancel), self.address)
 
     def status(self, model: str, *, timeout: float) -> list[VersionStatus]:
         """See `Transport.status`."""
         return read_status(self._call("status", status_request(model), timeout))
 
-    def _call(self, method: str, request: Any, timeout: float) -> Any:
+    def _call(self, method: str, request: Any, timeout: float, cancel: Cancel | None = None) -> Any:
+        with contextlib.closing(self._lines.attempts(timeout)) as attempts:
+            answer = self._send(*next(attempts), method, request, cancel)
+            while isinstance(answer, grpc.RpcError):
+                answer = self._send(*attempts.send(answer), method, request, cancel)
+            return answer
+
+    def _send(self, line: Line, timeout: float, method: str, request: Any, cancel: Cancel | None) -> Any:
+        """Return what the server answered, or the error."""
+        send, metadata = line.methods[method], self._metadata()
         try:
-            return self._methods[method](request, timeout=timeout, metadata=self._metadata())
+            if cancel is None:
+                return send(request, timeout=timeout, metadata=metadata)
+            call = send.future(request, timeout=timeout, metadata=metadata)
+            with cancel.watching(call.cancel):
+                return call.result()
+        except grpc.FutureCancelledError as error:
+            raise error_from_status(grpc.StatusCode.CANCELLED, "cancelled here", line.address) from error
         except grpc.RpcError as error:
-            raise error_from_status(error.code(), error.details() or "", self.address) from error
+            return error
 
     def close(self) -> None:
         """See `Transport.close`."""
-        self._channel.close()
+        for line in self._lines.lines:
+            line.channel.close()
 
 
 class AsyncGrpcTransport:
@@ -162,9 +173,9 @@ class AsyncGrpcTransport:
     ) -> None:
         """Connect lazily, as `GrpcTransport` does."""
         self.address = address
-        self._open = functools.partial(open_channel, grpc.aio, address, tls, compression)
+        self._open = functools.partial(Lines, grpc.aio, address, tls, compression)
         self._metadata = Metadata(token, metadata)
-        self._channel: Any = None
+        self._lines: Lines | None = None
 
     async def predict(
         self,
@@ -185,15 +196,22 @@ class AsyncGrpcTransport:
         return read_status(await self._call("status", status_request(model), timeout))
 
     async def _call(self, method: str, request: Any, timeout: float) -> Any:
-        if self._channel is None:  # not before: a channel needs a running loop
-            self._channel = self._open()
-            self._methods = {name: self._channel.unary_unary(*each) for name, each in METHODS.items()}
+        if self._lines is None:  # not before: a channel needs a running loop
+            self._lines = self._open()
+        with contextlib.closing(self._lines.attempts(timeout)) as attempts:
+            answer = await self._send(*next(attempts), method, request)
+            while isinstance(answer, grpc.RpcError):
+                answer = await self._send(*attempts.send(answer), method, request)
+            return answer
+
+    async def _send(self, line: Line, timeout: float, method: str, request: Any) -> Any:
+        """Return what the server answered, or the error."""
         try:
-            return await self._methods[method](request, timeout=timeout, metadata=self._metadata())
+            return await line.methods[method](request, timeout=timeout, metadata=self._metadata())
         except grpc.RpcError as error:
-            raise error_from_status(error.code(), error.details() or "", self.address) from error
+            return error
 
     async def close(self) -> None:
         """See `Transport.close`."""
-        if self._channel is not None:
-            await self._channel.close()
+        for line in self._lines.lines if self._lines else ():
+            await line.channel.close()

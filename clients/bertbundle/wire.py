@@ -1,14 +1,9 @@
-"""TensorFlow Serving's gRPC: how a channel is opened, what is sent, and what its answers and errors become."""
+"""TensorFlow Serving's gRPC: what is sent, and what its answers and errors become."""
 
 from __future__ import annotations
 
-import json
-import re
-import socket
-import ssl
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
 
 import grpc
 
@@ -25,21 +20,8 @@ from bertbundle.errors import (
 from bertbundle.primitives import Arrays, Prediction, VersionStatus
 from bertbundle.tensors import TensorError, decode_tensors, encode_tensors
 
-__all__ = [
-    "METHODS",
-    "Metadata",
-    "Tls",
-    "Token",
-    "error_from_status",
-    "open_channel",
-    "predict_request",
-    "read_prediction",
-    "read_status",
-    "status_request",
-]
+__all__ = ["METHODS", "error_from_status", "predict_request", "read_prediction", "read_status", "status_request"]
 
-Token: TypeAlias = "str | Callable[[], str]"  # noqa: S105 - a type
-"""A bearer token, or a function that returns the one of the moment."""
 METHODS = {
     "predict": (
         "/tensorflow.serving.PredictionService/Predict",
@@ -53,112 +35,6 @@ METHODS = {
     ),
 }
 """Path, and what turns messages into bytes and back, of each method."""
-_OPTIONS: tuple[tuple[str, int | str], ...] = (
-    # No limit of our own on an answer's size: [32, 512] logits of a large vocabulary pass gRPC's default of 4 MB.
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.max_send_message_length", -1),
-    ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
-    # A server may end a connection that pings more often than every 5 minutes (gRPC's default); with keepalive on,
-    # Linux also gives up bytes that nobody acknowledges for the second time (TCP_USER_TIMEOUT, gRFC A18).
-    ("grpc.keepalive_time_ms", 330_000),
-    ("grpc.keepalive_timeout_ms", 20_000),
-    # The defaults let a client wait up to 2 minutes before it looks for a restarted server again.
-    ("grpc.initial_reconnect_backoff_ms", 200),
-    ("grpc.min_reconnect_backoff_ms", 2_000),
-    ("grpc.max_reconnect_backoff_ms", 5_000),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Tls:
-    """How to secure a connection.
-
-    Attributes:
-        root_certificates: PEM bytes of the authorities to trust; None for gRPC's own list.
-        private_key, certificate_chain: PEM bytes that identify the client (mTLS); both or none.
-        server_name: name to check the server's certificate against, if it is not the address.
-
-    >>> Tls(server_name="models.example.com").server_name
-    'models.example.com'
-    """
-
-    root_certificates: bytes | None = None
-    private_key: bytes | None = None
-    certificate_chain: bytes | None = None
-    server_name: str | None = None
-
-    def __post_init__(self) -> None:
-        if (self.private_key is None) != (self.certificate_chain is None):
-            raise ValueError("private_key and certificate_chain go together")
-        if self.root_certificates is not None:
-            _check_certificates(self.root_certificates)
-
-
-def _check_certificates(pem: bytes) -> None:
-    """Refuse what gRPC would only log, and then report as a server that is not there."""
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=pem.decode("ascii"))
-    except (ValueError, ssl.SSLError) as error:
-        raise ValueError(f"root_certificates hold no PEM certificate: {error}") from error
-
-
-class Metadata:
-    """What is sent with each call, as gRPC takes it."""
-
-    def __init__(self, token: Token | None, metadata: Mapping[str, str] | None) -> None:
-        """Check names and values once."""
-        self._token = token
-        self._fixed = tuple((name.lower(), value) for name, value in (metadata or {}).items())
-        for name, value in self._fixed:
-            if not re.fullmatch(r"[0-9a-z_.-]+", name) or not re.fullmatch(r"[ -~]*", value):
-                raise ValueError(f"metadata must be printable ASCII under names of a-z 0-9 _ . -, got {name!a}")
-
-    def __call__(self) -> tuple[tuple[str, str], ...]:
-        """Return names and values of the moment."""
-        if self._token is None:
-            return self._fixed
-        token = self._token if isinstance(self._token, str) else self._token()
-        return (*self._fixed, ("authorization", f"Bearer {token}"))
-
-
-def open_channel(kind: Any, address: str, tls: Tls | None, compression: str) -> Any:
-    """Open a channel of `kind`, ``grpc`` or ``grpc.aio``."""
-    if compression not in _COMPRESSIONS:
-        raise ValueError(f"compression must be one of {', '.join(_COMPRESSIONS)}, got {compression!r}")
-    options, chosen = _OPTIONS, _COMPRESSIONS[compression]
-    if tls is None:
-        return kind.insecure_channel(_target(address), options=options, compression=chosen)
-    name = tls.server_name or (address.split(",")[0].rpartition(":")[0] if "," in address else None)
-    if name:
-        options = (*options, ("grpc.ssl_target_name_override", name))
-    credentials = grpc.ssl_channel_credentials(tls.root_certificates, tls.private_key, tls.certificate_chain)
-    return kind.secure_channel(_target(address), credentials, options=options, compression=chosen)
-
-
-_COMPRESSIONS = {
-    "none": grpc.Compression.NoCompression,
-    "gzip": grpc.Compression.Gzip,
-    "deflate": grpc.Compression.Deflate,
-}
-
-
-def _target(address: str) -> str:
-    """Return gRPC's name for an address, or for several: it takes a list of numeric ones only."""
-    if "," not in address:
-        return address
-    found = [numeric for each in address.split(",") for numeric in _numeric(each.strip())]
-    return "ipv4:" + ",".join(dict.fromkeys(found))
-
-
-def _numeric(address: str) -> list[str]:
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal():
-        raise ValueError(f"expected host:port, got {address!r}")
-    try:
-        found = socket.getaddrinfo(host, int(port), socket.AF_INET, socket.SOCK_STREAM)
-    except OSError as error:
-        raise ServerUnavailable(f"{host!r} is not a known name: {error.strerror}.", code="UNAVAILABLE") from error
-    return [f"{place[0]!s}:{port}" for *_, place in found]
 
 
 # ---- what is sent and answered

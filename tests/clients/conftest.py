@@ -287,22 +287,20 @@ STATUS = "tensorflow.serving.ModelService"
 class FakeServer:
     """A gRPC server in threads of this process, of methods from bytes to bytes."""
 
-    def __init__(self, predict: Method, status: Method | None = None, credentials: Any = None) -> None:
+    def __init__(
+        self, predict: Method, status: Method | None = None, credentials: Any = None, listen: str = "127.0.0.1:0"
+    ) -> None:
         self._server = grpc.server(ThreadPoolExecutor(4))
         for service, name, method in ((PREDICT, "Predict", predict), (STATUS, "GetModelStatus", status)):
             if method is not None:
                 handlers = {name: grpc.unary_unary_rpc_method_handler(method)}
                 self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
         if credentials is None:
-            self.port = self._server.add_insecure_port("127.0.0.1:0")
+            self.port = self._server.add_insecure_port(listen)
         else:
-            self.port = self._server.add_secure_port("127.0.0.1:0", credentials)
+            self.port = self._server.add_secure_port(listen, credentials)
+        self.address = f"{listen.rpartition(':')[0]}:{self.port}"
         self._server.start()
-
-    @property
-    def address(self) -> str:
-        """Where it listens."""
-        return f"127.0.0.1:{self.port}"
 
     def stop(self) -> None:
         """Stop it."""

@@ -11,7 +11,7 @@ import grpc
 import numpy as np
 import pytest
 
-from bertbundle import Client, GrpcTransport, InputError, Prediction, ServerUnavailable, foreign_manifest
+from bertbundle import Client, GrpcTransport, InputError, Prediction, foreign_manifest
 
 if TYPE_CHECKING:
     from tests.clients.conftest import FakeServer
@@ -117,43 +117,7 @@ def test_manifest_and_tokenizer_go_together(tokenizer_file: Path, tmp_path: Path
         Client("nowhere:1", "theirs", manifest=manifest, tokenizer=tmp_path / "none.json")
 
 
-# ---- several addresses, metadata
-
-
-def test_several_addresses(fakes: Any, start: Callable[..., FakeServer]) -> None:
-    """Calls go round all addresses, and past one that is away."""
-    seen: list[int] = []
-
-    def counting(number: int) -> Any:
-        answers = fakes.answers_of(fakes.Model())
-
-        def predict(data: bytes, context: grpc.ServicerContext) -> Any:
-            seen.append(number)
-            return answers(data, context)
-
-        return predict
-
-    first, second = start(counting(1)), start(counting(2))
-    with Client(f"localhost:{first.port}, {second.address}", "tiny") as client:
-        for _ in range(20):
-            client.entities("wang")
-        assert set(seen) == {1, 2}
-        first.stop()
-        for _ in range(10):
-            assert client.entities("wang")
-
-
-@pytest.mark.parametrize("address", ["a,b", "localhost:1,:", "localhost:1,x:y"])
-def test_addresses_must_have_ports(address: str) -> None:
-    """Of several addresses each needs a port."""
-    with pytest.raises(ValueError, match="expected host:port"):
-        GrpcTransport(address)
-
-
-def test_unknown_name() -> None:
-    """A name of a list that nobody knows is ServerUnavailable, at once."""
-    with pytest.raises(ServerUnavailable, match="is not a known name"):
-        GrpcTransport("no-such-host.invalid:1,localhost:2")
+# ---- metadata
 
 
 @pytest.mark.parametrize("compression", ["none", "gzip", "deflate"])

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from bertbundle import Client, DeadlineExceeded, InvalidRequest, Overloaded, Retries, ServerError, ServerUnavailable
-from bertbundle.retries import Budget, Deadline, Pause, Send, persist
+from bertbundle.retries import Budget, Deadline, Pause, Rules, Send, persist
 
 FAST = Retries(first_pause=0.001, longest_pause=0.002)
 
@@ -102,7 +102,7 @@ def test_pauses_grow_and_are_random() -> None:
 
 def test_no_pause_beyond_the_deadline() -> None:
     """When a pause would not leave time for another attempt, the error comes at once."""
-    steps = persist(Deadline(5.0), Retries(attempts=9, first_pause=1e9, longest_pause=1e9), Budget(9))
+    steps = persist(Deadline(5.0), Rules(Retries(attempts=9, first_pause=1e9, longest_pause=1e9), Budget(9)))
     assert isinstance(next(steps), Send)
     with pytest.raises(ServerUnavailable):
         steps.throw(ServerUnavailable("away"))
@@ -110,11 +110,11 @@ def test_no_pause_beyond_the_deadline() -> None:
 
 def test_each_attempt_gets_what_is_left() -> None:
     """A request has the shorter of its own timeout and what is left of the whole."""
-    steps = persist(Deadline(5.0), Retries(attempts=3), Budget(9), call_timeout=2.0)
+    steps = persist(Deadline(5.0), Rules(Retries(attempts=3), Budget(9), call_timeout=2.0))
     first: Any = next(steps)
     assert first.timeout == 2.0
     assert isinstance(steps.throw(Overloaded("full")), Pause)
-    steps = persist(Deadline(1.0), Retries(), Budget(9), call_timeout=2.0)
+    steps = persist(Deadline(1.0), Rules(Retries(), Budget(9), call_timeout=2.0))
     first = next(steps)
     assert 0.9 < first.timeout <= 1.0
 

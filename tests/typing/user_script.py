@@ -49,6 +49,7 @@ def connect(ca: bytes) -> Client:
         "model",
         timeout=5,
         call_timeout=1.0,
+        hedge_after=0.2,
         retries=Retries(attempts=2),
         tls=Tls(root_certificates=ca),
         token=lambda: "secret",
