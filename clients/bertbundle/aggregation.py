@@ -16,6 +16,7 @@ import numpy.typing as npt
 from bertbundle.errors import ServerError
 from bertbundle.held import Held
 from bertbundle.primitives import Arrays, Encoding
+from bertbundle.scores import softmax
 
 __all__ = ["STRATEGIES", "token_dicts"]
 
@@ -55,10 +56,7 @@ def _probabilities(held: Held, encoding: Encoding, logits: npt.NDArray[Any]) -> 
     """Return the softmax in float32, as the pipeline computes it: the last digits decide ties."""
     if logits.ndim != 2 or len(logits) < len(encoding) or logits.shape[1] != len(held.manifest.labels):
         raise ServerError(f"the server answered {list(logits.shape)} logits for {len(encoding)} tokens.")
-    values = logits[: len(encoding)].astype(np.float32)
-    powers = np.exp(values - values.max(axis=-1, keepdims=True))
-    scores: _Scores = powers / powers.sum(axis=-1, keepdims=True)
-    return scores
+    return softmax(logits[: len(encoding)], np.float32)
 
 
 def _tokens(held: Held, text: str, encoding: Encoding, scores: _Scores) -> list[_Token]:

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias, TypeVar, overload
 import numpy as np
 import numpy.typing as npt
 
+from bertbundle.answers import MOST_TOKENS
 from bertbundle.awaiting import Awaiting
 from bertbundle.channels import Tls, Token
 from bertbundle.flows import Options
@@ -183,19 +184,49 @@ class AsyncClient(Awaiting):
 
     @overload
     def answer(
-        self, question: str, context: str, *, truncation: str | None = ..., stride: int | None = ...
+        self,
+        question: str,
+        context: str,
+        *,
+        truncation: str | None = ...,
+        stride: int | None = ...,
+        max_answer_len: int = ...,
+        handle_impossible_answer: bool = ...,
     ) -> Coming[Answer]: ...
     @overload
     def answer(
-        self, question: list[str], context: list[str], *, truncation: str | None = ..., stride: int | None = ...
+        self,
+        question: list[str],
+        context: list[str],
+        *,
+        truncation: str | None = ...,
+        stride: int | None = ...,
+        max_answer_len: int = ...,
+        handle_impossible_answer: bool = ...,
     ) -> Coming[list[Answer]]: ...
     @overload
     def answer(
-        self, question: Iterator[str], context: Iterator[str], *, truncation: str | None = ..., stride: int | None = ...
+        self,
+        question: Iterator[str],
+        context: Iterator[str],
+        *,
+        truncation: str | None = ...,
+        stride: int | None = ...,
+        max_answer_len: int = ...,
+        handle_impossible_answer: bool = ...,
     ) -> AsyncIterator[Answer]: ...
-    def answer(self, question: Any, context: Any, *, truncation: str | None = None, stride: int | None = None) -> Any:
+    def answer(
+        self,
+        question: Any,
+        context: Any,
+        *,
+        truncation: str | None = None,
+        stride: int | None = None,
+        max_answer_len: int = MOST_TOKENS,
+        handle_impossible_answer: bool = False,
+    ) -> Any:
         """As `Client.answer`, awaited; of an iterator, plain or asynchronous, an asynchronous one."""
-        return self._answer(question, context, truncation, stride)
+        return self._answer(question, context, truncation, stride, max_answer_len, handle_impossible_answer)
 
     @overload
     def fill_mask(

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from bertbundle.answers import best_answer
 from bertbundle.errors import InputError
 from bertbundle.flows import Flow, Options, Session
 from bertbundle.held import Held, hold
@@ -80,8 +81,13 @@ class Asking(ABC):
         decoder = replace(DECODERS["fill-mask"], decode=functools.partial(fills, top_k=top_k))
         return self._ask(decoder, texts, Options(truncation, stride))
 
-    def _answer(self, question: Any, context: Any, truncation: str | None, stride: int | None) -> Any:
-        decoder, options = DECODERS["question-answering"], Options(truncation, stride)
+    def _answer(
+        self, question: Any, context: Any, truncation: str | None, stride: int | None, most: int, impossible: bool
+    ) -> Any:
+        if most < 1:
+            raise ValueError(f"max_answer_len must be at least 1, got {most}")
+        decode = functools.partial(best_answer, max_answer_len=most, handle_impossible_answer=impossible)
+        decoder, options = replace(DECODERS["question-answering"], decode=decode), Options(truncation, stride)
         if isinstance(question, str) and isinstance(context, str):
             return self._ask(decoder, (question, context), options)
         if isinstance(question, list) and isinstance(context, list) and len(question) == len(context):

@@ -134,9 +134,14 @@ class Client(Questions):
         Args:
             task: "ner" (or "token-classification"), "text-classification" (or "sentiment-analysis"),
                 "question-answering", "fill-mask" or "feature-extraction"; None asks the server for the model's.
-            options: of that pipeline: `aggregation_strategy` ("none", "simple", "first", "average" or "max") and
-                `ignore_labels` for token classification, `top_k` for classes, answers and masks; `stride` and
+            options: of that pipeline: `aggregation_strategy` ("none", "simple", "first", "average" or "max"),
+                `ignore_labels`, `is_split_into_words`; `top_k`, `function_to_apply`; `max_answer_len`,
+                `handle_impossible_answer`, `align_to_words`, `doc_stride`; `targets`; `return_tensors`; `stride` and
                 `truncation` as for `entities`, or `truncation=True` for "truncate".
+
+        Raises:
+            TypeError: an option that the pipeline does not have.
+            ValueError: no such pipeline, or an option that a served bundle cannot honour.
 
         >>> client.pipeline("ner", aggregation_strategy="simple")("Wang lives")
         [{'entity_group': 'PER', 'score': 0.99..., 'word': 'wang', 'start': 0, 'end': 4}]

@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+import inspect
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from bertbundle.aggregation import STRATEGIES, token_dicts
-from bertbundle.errors import ServerError
 from bertbundle.flows import Options
-from bertbundle.held import Held
-from bertbundle.labels import after_marks
-from bertbundle.primitives import Arrays, Encoding
-from bertbundle.tasks import DECODERS, Decoder, best_spans, by_token, classification, probabilities, whole_words
+from bertbundle.pipeline_tasks import DECODER_OF
+from bertbundle.tasks import Decoder
 
 if TYPE_CHECKING:
     from bertbundle.asking import Asking
 
 __all__ = ["Pipeline"]
 
-_UNSET: Any = object()
 _TRUNCATION = {True: "truncate", False: None}
 """What transformers calls ours."""
 _ALIASES = {"ner": "token-classification", "sentiment-analysis": "text-classification"}
+_NO_EFFECT = ("batch_size", "num_workers", "padding")
+"""Options that change no answer: the client sorts texts into lengths and requests by itself."""
+_REFUSED: Mapping[str, str] = {
+    "max_length": "the bundle's lengths were chosen when it was exported (--max-length)",
+    "max_seq_len": "the bundle's lengths were chosen when it was exported (--max-length)",
+    "max_question_len": "a question is never cut: shorten it",
+    "offset_mapping": "offsets are those of the text as given",
+    "delimiter": "words are joined by single spaces",
+    "grouped_entities": "say aggregation_strategy",
+    "ignore_subwords": "say aggregation_strategy",
+    "return_all_scores": "say top_k=None",
+    "topk": "say top_k",
+}
+"""Options of transformers' pipelines that are not there, and what to do instead."""
 
 
 class Pipeline:
@@ -39,131 +49,82 @@ class Pipeline:
     def __init__(self, asking: Asking, task: str, **options: Any) -> None:
         """Make a pipeline of a client; see `Client.pipeline`."""
         self.task = _ALIASES.get(task, task)
-        if self.task not in _MADE:
-            raise ValueError(f"no pipeline for {task!r}, expected one of {', '.join([*_MADE, *_ALIASES])}")
+        if self.task not in DECODER_OF:
+            raise ValueError(f"no pipeline for {task!r}, expected one of {', '.join([*DECODER_OF, *_ALIASES])}")
         self._asking = asking
-        self._options = options
-        self._decoder(**options)
+        self._given = options
+        self._read(options)
 
     def __call__(self, inputs: Any = None, *, question: Any = None, context: Any = None, **options: Any) -> Any:
         """Answer a text, a list or an iterator of texts; question answering takes `question` and `context`.
 
         Args:
-            inputs: the texts; a pair is a tuple, or a dict with `text` and `text_pair`.
+            inputs: the texts; a pair is a tuple, or a dict with `text` and `text_pair`, or `question` and `context`.
             question: as for `Client.answer`.
             context: as for `Client.answer`.
             options: any of the pipeline's own, for this call only.
+
+        Raises:
+            TypeError: an option that the pipeline does not have.
+            ValueError: one that transformers' has and this one has not, or a value that makes no sense.
+            InputError: one that this bundle cannot honour.
+
+        >>> reader.pipeline("question-answering")(question="wang", context="lives in Berlin")["answer"]
+        'Berlin'
         """
-        one_class = self.task == "text-classification" and isinstance(inputs, str) and "top_k" not in options
-        options = {**self._options, **options}
-        stride, truncation = options.pop("stride", None), options.pop("truncation", None)
-        truncation = _TRUNCATION.get(truncation, truncation)
+        decoder, asked = self._read({**self._given, **options})
         if question is not None:
             inputs = list(zip(question, context, strict=True)) if isinstance(question, list) else (question, context)
-        decoder = self._decoder(**options)
-        inputs = [_text(each) for each in inputs] if isinstance(inputs, list) else _text(inputs)
-        if one_class:  # its result, too, is in a list, unless this call says how many classes
+        if self.task == "text-classification" and isinstance(inputs, str) and "top_k" not in options:
             decoder = replace(decoder, decode=functools.partial(_listed, decoder.decode))
-        return self._asking._ask(decoder, inputs, Options(truncation, stride))  # noqa: SLF001 - its other half
+        return self._asking._ask(decoder, self._texts(inputs, asked), asked)  # noqa: SLF001 - its other half
 
-    def _decoder(self, **options: Any) -> Decoder:
-        options.pop("stride", None)
-        options.pop("truncation", None)
-        return _MADE[self.task](**options)
+    def _read(self, options: Mapping[str, Any]) -> tuple[Decoder, Options]:
+        """Return what the options say."""
+        given = {**options}
+        given |= {**(given.pop("tokenizer_kwargs", None) or {}), **(given.pop("tokenize_kwargs", None) or {})}
+        given = {name: value for name, value in given.items() if name not in _NO_EFFECT}
+        stride = given.pop("stride", given.pop("doc_stride", None))
+        truncation = given.pop("truncation", None)
+        asked = Options(_TRUNCATION.get(truncation, truncation), stride, bool(given.pop("is_split_into_words", False)))
+        _check(given, self.task)
+        return DECODER_OF[self.task](**given), asked
+
+    def _texts(self, inputs: Any, asked: Options) -> Any:
+        """Return inputs as the client takes them; a list of one is that one where transformers' pipeline says so."""
+        if isinstance(inputs, Iterator):
+            return map(_text, inputs)
+        if not isinstance(inputs, list):
+            return _text(inputs)
+        if asked.split_words:
+            return [inputs] if inputs and isinstance(inputs[0], str) else inputs
+        texts = [_text(each) for each in inputs]
+        return texts[0] if len(texts) == 1 and self.task in _ONE_OF_ONE else texts
+
+
+_ONE_OF_ONE = ("question-answering", "fill-mask")
+
+
+def _check(options: Mapping[str, Any], task: str) -> None:
+    known = inspect.signature(DECODER_OF[task]).parameters
+    for name in options.keys() - known.keys():
+        if name in _REFUSED:
+            raise ValueError(f"the {task} pipeline has no {name} here: {_REFUSED[name]}.")
+        raise TypeError(f"the {task} pipeline has no option {name!r}, expected one of {', '.join(known)}")
+
+
+_PAIRS = (("text", "text_pair"), ("question", "context"))
 
 
 def _text(inputs: Any) -> Any:
-    return (inputs["text"], inputs["text_pair"]) if isinstance(inputs, dict) else inputs
+    """Return a text, or the pair that a dict is."""
+    if not isinstance(inputs, dict):
+        return inputs
+    names = next((names for names in _PAIRS if names[0] in inputs), _PAIRS[0])
+    texts = tuple(inputs[name] for name in names if name in inputs)
+    return texts if len(texts) > 1 else texts[0]
 
 
-def _tokens(*, aggregation_strategy: str = "none", ignore_labels: Any = ("O",)) -> Decoder:
-    if aggregation_strategy not in STRATEGIES:
-        raise ValueError(f"aggregation_strategy must be one of {', '.join(STRATEGIES)}, got {aggregation_strategy!r}")
-    decode = functools.partial(token_dicts, strategy=aggregation_strategy, ignore_labels=tuple(ignore_labels))
-    return replace(DECODERS["token-classification"], outputs=("logits",), fallback=None, decode=decode)
-
-
-def _classes(*, top_k: int | None = _UNSET) -> Decoder:
-    decode = _first_class if top_k is _UNSET else functools.partial(_best_classes, top_k=top_k)
-    return replace(DECODERS["text-classification"], decode=decode)
-
-
-def _listed(decode: Callable[..., Any], *row: Any) -> list[Any]:
+def _listed(decode: Any, *row: Any) -> list[Any]:
+    """Put the result of one text into a list, as transformers' pipeline does unless the call says how many."""
     return [decode(*row)]
-
-
-def _first_class(held: Held, text: Any, encoding: Encoding, row: Arrays) -> dict[str, Any]:
-    return _best_classes(held, text, encoding, row, top_k=1)[0]
-
-
-def _best_classes(held: Held, text: Any, encoding: Encoding, row: Arrays, *, top_k: int | None) -> list[dict[str, Any]]:
-    result = classification(held, text, encoding, row, top_k=top_k)
-    return [{"label": label, "score": score} for label, score in result.scores.items()]
-
-
-def _answers(*, top_k: int = 1) -> Decoder:
-    return replace(DECODERS["question-answering"], decode=functools.partial(_best_answers, top_k=top_k))
-
-
-def _best_answers(held: Held, text: Any, encoding: Encoding, row: Arrays, *, top_k: int) -> Any:
-    """Return the best answers, the only one without a list.
-
-    Source: transformers' QuestionAnsweringPipeline: [CLS] has its share of the probability, and of the best spans the
-    scores of those that read the same, on whole words, are added.
-    """
-    del held
-    context = [index for index, side in enumerate(encoding.sequence_ids) if side == 1]
-    null = [0] if encoding.sequence_ids[0] is None else []
-    starts, ends = (
-        probabilities(row[name], encoding, null + context)[len(null) :] for name in ("start_logits", "end_logits")
-    )
-    found: dict[str, dict[str, Any]] = {}
-    for first, last in best_spans(starts, ends, 2 * top_k + 10):
-        start, end = whole_words(encoding, context[first], context[last])
-        end = after_marks(text[1], end)
-        words = text[1][start:end]
-        answer = found.setdefault(words.lower(), {"score": 0.0, "start": start, "end": end, "answer": words})
-        answer["score"] += float(starts[first] * ends[last])
-    best = sorted(found.values(), key=lambda answer: -answer["score"])[:top_k]
-    return best[0] if len(best) == 1 else best
-
-
-def _masks(*, top_k: int = 5) -> Decoder:
-    decoder = DECODERS["fill-mask"]
-
-    def decode(*arguments: Any) -> Any:
-        masks = [
-            [
-                {"score": fill.score, "token": fill.token_id, "token_str": fill.token, "sequence": fill.text}
-                for fill in fills[:top_k]
-            ]
-            for fills in decoder.decode(*arguments)
-        ]
-        return masks[0] if len(masks) == 1 else masks
-
-    return replace(decoder, decode=decode)
-
-
-def _features() -> Decoder:
-    embedding = DECODERS["feature-extraction"]
-    return replace(embedding, outputs=("last_hidden_state",), decode=_token_vectors, merge=by_token, gather=list)
-
-
-def _token_vectors(held: Held, text: Any, encoding: Encoding, row: Arrays) -> list[Any]:
-    """Return one text's vectors as ``[1, tokens, hidden]``, special tokens included."""
-    del held, text
-    vectors = row["last_hidden_state"]
-    if vectors.ndim != 2 or len(vectors) < len(encoding):
-        shape = list(vectors.shape)
-        raise ServerError(f"the server answered {shape} per text for last_hidden_state of {len(encoding)} tokens.")
-    return [vectors[: len(encoding)].tolist()]
-
-
-_MADE: Mapping[str, Callable[..., Decoder]] = {
-    "token-classification": _tokens,
-    "text-classification": _classes,
-    "question-answering": _answers,
-    "fill-mask": _masks,
-    "feature-extraction": _features,
-}
-"""What makes each task's decoder of the pipeline's options."""

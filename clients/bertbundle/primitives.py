@@ -162,19 +162,23 @@ class Classification:
 class Answer:
     """The answer to a question, a span of its context: ``context[start:end] == answer.text``.
 
+    Probabilities are over the context's tokens and [CLS], which means "no answer" to a model trained for that.
+
     Attributes:
-        text: the span, cut from the context as given.
+        text: the span, cut from the context as given; "" if there is no answer, and that was asked for.
         start, end: character offsets into the context as given.
         score: probability of its first token as the start times that of its last as the end, in [0, 1].
+        null_score: the same of "no answer".
 
-    >>> Answer("Berlin", 3, 9, 0.5).to_dict()
-    {'text': 'Berlin', 'start': 3, 'end': 9, 'score': 0.5}
+    >>> Answer("Berlin", 3, 9, 0.5, 0.25).to_dict()
+    {'text': 'Berlin', 'start': 3, 'end': 9, 'score': 0.5, 'null_score': 0.25}
     """
 
     text: str
     start: int
     end: int
     score: float
+    null_score: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as a dict that ``json.dumps`` takes."""

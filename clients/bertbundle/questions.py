@@ -8,6 +8,7 @@ from typing import Any, Literal, overload
 import numpy as np
 import numpy.typing as npt
 
+from bertbundle.answers import MOST_TOKENS
 from bertbundle.blocking import Blocking
 from bertbundle.flows import Options
 from bertbundle.primitives import Answer, Classification, Entity, Fill
@@ -188,17 +189,47 @@ class Questions(Blocking):
 
     @overload
     def answer(
-        self, question: str, context: str, *, truncation: str | None = ..., stride: int | None = ...
+        self,
+        question: str,
+        context: str,
+        *,
+        truncation: str | None = ...,
+        stride: int | None = ...,
+        max_answer_len: int = ...,
+        handle_impossible_answer: bool = ...,
     ) -> Answer: ...
     @overload
     def answer(
-        self, question: list[str], context: list[str], *, truncation: str | None = ..., stride: int | None = ...
+        self,
+        question: list[str],
+        context: list[str],
+        *,
+        truncation: str | None = ...,
+        stride: int | None = ...,
+        max_answer_len: int = ...,
+        handle_impossible_answer: bool = ...,
     ) -> list[Answer]: ...
     @overload
     def answer(
-        self, question: Iterator[str], context: Iterator[str], *, truncation: str | None = ..., stride: int | None = ...
+        self,
+        question: Iterator[str],
+        context: Iterator[str],
+        *,
+        truncation: str | None = ...,
+        stride: int | None = ...,
+        max_answer_len: int = ...,
+        handle_impossible_answer: bool = ...,
     ) -> Iterator[Answer]: ...
-    def answer(self, question: Any, context: Any, *, truncation: str | None = None, stride: int | None = None) -> Any:
+    def answer(
+        self,
+        question: Any,
+        context: Any,
+        *,
+        truncation: str | None = None,
+        stride: int | None = None,
+        max_answer_len: int = MOST_TOKENS,
+        handle_impossible_answer: bool = False,
+    ) -> Any:
         """Find the answer to a question in a context.
 
         Args:
@@ -206,6 +237,10 @@ class Questions(Blocking):
             context: a text that holds the answer, or a list or iterator of such texts, one per question.
             truncation: as for `entities`; the context is what is split or cut, None is "window".
             stride: as for `entities`.
+            max_answer_len: most tokens of an answer.
+            handle_impossible_answer: answer "" where "no answer" has the higher score: for models trained with such
+                questions, as SQuAD 2.0. Either way `Answer.null_score` is that score; of windows, that of the one that
+                is surest of an answer.
 
         Raises:
             InputError: an empty text or list, or a model for another task; `TextTooLong` under "error".
@@ -214,7 +249,7 @@ class Questions(Blocking):
         >>> reader.answer("wang", "lives in Berlin").text
         'Berlin'
         """
-        return self._answer(question, context, truncation, stride)
+        return self._answer(question, context, truncation, stride, max_answer_len, handle_impossible_answer)
 
     @overload
     def fill_mask(

@@ -9,31 +9,28 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bertbundle.errors import ServerError
+from bertbundle.answers import best_answer, with_null
+from bertbundle.errors import InputError, ServerError
 from bertbundle.held import Held
-from bertbundle.labels import OUTSIDE, after_marks, decode_entities
+from bertbundle.labels import OUTSIDE, decode_entities
 from bertbundle.manifest import Manifest
-from bertbundle.primitives import Answer, Arrays, Classification, Encoding, Entity, Fill
+from bertbundle.primitives import Arrays, Classification, Encoding, Entity, Fill
+from bertbundle.scores import sigmoid, softmax
 from bertbundle.tokenizer import Text
-from bertbundle.windows import Window, mean, stitch
+from bertbundle.windows import Window, check_tokens, mean, stitch
 
 __all__ = [
     "DECODERS",
     "THRESHOLD",
     "Decoder",
-    "best_spans",
     "by_text",
     "by_token",
     "classification",
     "fills",
-    "probabilities",
-    "softmax",
-    "whole_words",
 ]
 
 THRESHOLD = 0.5
 """Score from which a label of a multi-label model holds."""
-_MOST_ANSWER_TOKENS = 15  # as transformers' question-answering pipeline, `max_answer_len`
 
 
 Merge = Callable[[Held, Sequence[Window], Sequence[Arrays]], Arrays]
@@ -81,32 +78,15 @@ class Decoder:
 
 def by_token(held: Held, windows: Sequence[Window], rows: Sequence[Arrays]) -> Arrays:
     """Merge values per token; see `stitch`."""
-    _check_lengths(windows, rows)
+    check_tokens(windows, rows)
     labelled = "label_ids" in rows[0]
     return stitch(windows, rows, quiet=(lambda row: _outside(held, row)) if labelled else None)
-
-
-def _check_lengths(windows: Sequence[Window], rows: Sequence[Arrays]) -> None:
-    if len(windows) == 1:
-        return
-    for window, row in zip(windows, rows, strict=True):
-        for name, value in row.items():
-            if value.ndim < 1 or len(value) < len(window.encoding):
-                raise ServerError(f"the server answered {list(value.shape)} per row for {name!r} of long texts.")
 
 
 def by_text(held: Held, windows: Sequence[Window], rows: Sequence[Arrays]) -> Arrays:
     """Merge values per text; see `mean`."""
     del held
     return mean(windows, rows)
-
-
-def softmax(logits: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Return the softmax over the last axis."""
-    values = logits.astype(np.float64)
-    powers = np.exp(values - values.max(axis=-1, keepdims=True))
-    probabilities: npt.NDArray[np.float64] = powers / powers.sum(axis=-1, keepdims=True)
-    return probabilities
 
 
 # ---- token classification
@@ -155,7 +135,7 @@ def classification(
 
 def _scores_of_logits(held: Held, row: Arrays) -> Arrays:
     logits = row["logits"]
-    return {"scores": 1 / (1 + np.exp(-logits.astype(np.float64))) if held.manifest.multi_label else softmax(logits)}
+    return {"scores": sigmoid(logits) if held.manifest.multi_label else softmax(logits)}
 
 
 def _value(held: Held, text: Text, encoding: Encoding, row: Arrays) -> float:
@@ -181,64 +161,16 @@ def _mean_embedding(held: Held, windows: Sequence[Window], rows: Sequence[Arrays
     return {name: vector / max(float(np.linalg.norm(vector)), 1e-12) for name, vector in row.items()}
 
 
-# ---- question answering
-
-
-def _answer(held: Held, text: Text, encoding: Encoding, row: Arrays) -> Answer:
-    """Pick the span of the context with the highest product of the probabilities of its start and its end.
-
-    Source: Devlin et al., "BERT", 2019, section 4.2; probabilities over the context's tokens only, and the longest
-    answer, as in transformers' question-answering pipeline.
-    """
-    del held
-    context = [index for index, side in enumerate(encoding.sequence_ids) if side == 1]
-    starts, ends = (probabilities(row[name], encoding, context) for name in ("start_logits", "end_logits"))
-    ((first, last),) = best_spans(starts, ends)
-    start, end = whole_words(encoding, context[first], context[last])
-    end = after_marks(text[1], end)
-    return Answer(text[1][start:end], start, end, float(starts[first] * ends[last]))
-
-
-def best_spans(starts: npt.NDArray[np.float64], ends: npt.NDArray[np.float64], count: int = 1) -> list[tuple[int, int]]:
-    """Return the best spans of up to the most tokens, best first, of equals the shortest, then the first.
-
-    Products are computed by number of tokens, so that a long context needs no square.
-    """
-    size = len(starts)
-    products = np.full((min(_MOST_ANSWER_TOKENS, size), size), -1.0)
-    for length, row in enumerate(products):
-        row[: size - length] = starts[: size - length] * ends[length:]
-    flat = products.ravel()
-    count = min(count, flat.size)
-    good = np.flatnonzero(flat >= max(0.0, np.partition(flat, -count)[-count]))
-    best = good[np.argsort(-flat[good], kind="stable")][:count].tolist()
-    return [(index % size, index % size + index // size) for index in best]
-
-
-def probabilities(logits: npt.NDArray[Any], encoding: Encoding, places: list[int]) -> npt.NDArray[np.float64]:
-    """Return the softmax of the logits at some of the encoding's tokens."""
-    if logits.ndim != 1 or len(logits) < len(encoding):
-        raise ServerError(f"the server answered {list(logits.shape)} logits for {len(encoding)} tokens.")
-    values = softmax(logits[places])
-    if np.isnan(values).any():
-        raise ServerError("the server answered logits that are not numbers.")
-    return values
-
-
-def whole_words(encoding: Encoding, first: int, last: int) -> tuple[int, int]:
-    """Return the characters from the word of one token to the end of the word of another."""
-    words = list(zip(encoding.sequence_ids, encoding.word_ids, strict=True))
-    first = words.index(words[first])
-    last = len(words) - 1 - words[::-1].index(words[last])
-    return encoding.offsets[first][0], encoding.offsets[last][1]
-
-
 # ---- fill-mask
 
 
 def fills(held: Held, text: Text, encoding: Encoding, row: Arrays, *, top_k: int | None = None) -> list[list[Fill]]:
     """Read the best `top_k` tokens at each mask, all that the model offers if it is None."""
     ids, scores, size = row["token_ids"], row["token_scores"], held.manifest.top_k
+    if top_k is not None and top_k > size:
+        raise InputError(
+            f"top_k is {top_k}, the bundle offers {size} tokens for each mask: export it with more (--top-k)."
+        )
     if ids.shape != scores.shape or ids.ndim != 2 or len(ids) < len(encoding) or ids.shape[1] != size:
         raise ServerError(f"the server answered {list(ids.shape)} for token_ids, expected {size} for each token.")
     mask_id = held.tokenizer.token_id(held.manifest.mask_token)
@@ -283,8 +215,8 @@ _DECODERS = (
         "question-answering",
         "answer",
         ("start_logits", "end_logits"),
-        _answer,
-        by_token,
+        best_answer,
+        with_null,
         takes="pair",
         truncation="window",
         side=1,

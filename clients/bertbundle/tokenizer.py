@@ -129,6 +129,18 @@ class Tokenizer:
             raise ManifestError(f"{TOKENIZER_FILE} has no token {token!r}. Export the bundle again.")
         return found
 
+    def first_token_id(self, word: str) -> int:
+        """Return the id of a token of the vocabulary, or of the first of those that spell a word.
+
+        Raises:
+            InputError: nothing of the word is in the vocabulary.
+        """
+        found: int | None = self._tokenizer.token_to_id(word)
+        ids = [found] if found is not None else self._tokenizer.encode(word, add_special_tokens=False).ids
+        if not ids:
+            raise InputError(f"no token spells {word!r}. Leave it out.")
+        return int(ids[0])
+
     def decode(self, token_id: int) -> str:
         """Return a token of the vocabulary as text.
 

@@ -14,10 +14,10 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from bertbundle.errors import InputError
+from bertbundle.errors import InputError, ServerError
 from bertbundle.primitives import Arrays, Encoding
 
-__all__ = ["Window", "mean", "split", "stitch", "truncate"]
+__all__ = ["Window", "check_tokens", "mean", "split", "stitch", "truncate"]
 
 _Array: TypeAlias = npt.NDArray[Any]
 Quiet: TypeAlias = Callable[[Arrays], npt.NDArray[np.bool_]]
@@ -126,6 +126,16 @@ def _longest_first(counts: list[int], room: int) -> list[int]:
 
 
 # ---- many answers as one
+
+
+def check_tokens(windows: Sequence[Window], rows: Sequence[Arrays]) -> None:
+    """Refuse answers of several windows that have no value for each token."""
+    if len(windows) == 1:
+        return
+    for window, row in zip(windows, rows, strict=True):
+        for name, value in row.items():
+            if value.ndim < 1 or len(value) < len(window.encoding):
+                raise ServerError(f"the server answered {list(value.shape)} per row for {name!r} of long texts.")
 
 
 def stitch(windows: Sequence[Window], rows: Sequence[Arrays], *, quiet: Quiet | None = None) -> Arrays:

@@ -43,10 +43,42 @@ def test_answer_is_the_best_span(fakes: Any) -> None:
         "question-answering",
         **{name: lambda _, row=row: np.array([row], np.float32) for name, row in logits.items()},
     )
-    starts, ends = (np.exp(np.array(row[3:7])) / np.exp(np.array(row[3:7])).sum() for row in logits.values())
+    starts, ends = (np.exp([row[0], *row[3:7]]) / np.exp([row[0], *row[3:7]]).sum() for row in logits.values())
     answer = client.answer("in", "a b c e")
-    assert answer == Answer("c e", 4, 7, answer.score)
-    assert answer.score == pytest.approx(starts[2] * ends[3])
+    assert answer == Answer("c e", 4, 7, answer.score, answer.null_score)
+    assert answer.score == pytest.approx(starts[3] * ends[4])
+    assert answer.null_score == pytest.approx(starts[0] * ends[0])
+    assert client.answer("in", "a b c e", max_answer_len=1).text == "b"
+    with pytest.raises(ValueError, match="max_answer_len must be at least 1, got 0"):
+        client.answer("in", "a b", max_answer_len=0)
+
+
+@pytest.fixture
+def unsure(fakes: Any) -> Client:
+    """Give a client of a model that finds "berlin" and "today", and no answer in what holds neither."""
+
+    def with_null(logits: Any) -> Any:
+        def logits_with_null(inputs: Any) -> Any:
+            values = logits(inputs)
+            values[:, 0] = np.where((values > 5).any(axis=1), -9.0, 9.0)
+            return values
+
+        return logits_with_null
+
+    logits = {"start_logits": fakes._start_logits, "end_logits": fakes._end_logits}
+    return ask(fakes, "question-answering", **{name: with_null(each) for name, each in logits.items()})
+
+
+@pytest.mark.parametrize("filler", ["a ", "a " * 40], ids=["one-window", "windows"])
+def test_no_answer(unsure: Client, filler: str) -> None:
+    """Asked for, "no answer" is one; of windows it is only if none of them has an answer."""
+    nothing = unsure.answer("wang", filler, handle_impossible_answer=True)
+    assert nothing == Answer("", 0, 0, nothing.score, nothing.score)
+    assert nothing.score > 0.9
+    assert unsure.answer("wang", filler).text == "a"
+    assert unsure.answer("wang", filler).null_score == nothing.score
+    there = unsure.answer("wang", f"{filler}Berlin {filler}", handle_impossible_answer=True)
+    assert (there.text, there.null_score < 1e-6) == ("Berlin", True)
 
 
 def test_fill_mask(fakes: Any) -> None:
@@ -60,6 +92,8 @@ def test_fill_mask(fakes: Any) -> None:
     ]
     assert [fill.text for fill in second] == ["[MASK] lives in wang.", "[MASK] lives in lives."]
     assert client.fill_mask(["wang lives", text]) == [[], [first, second]]
+    with pytest.raises(InputError, match=r"top_k is 3, the bundle offers 2 tokens .*--top-k"):
+        client.fill_mask(text, top_k=3)
 
 
 @pytest.mark.parametrize(

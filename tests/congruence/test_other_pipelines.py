@@ -6,11 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from bertbundle import Client
 from bertbundle_export.texts import PARITY_TEXTS
-from tiny_checkpoints import write_checkpoint
+from tiny_checkpoints import LABELS, vocabulary, write_checkpoint
 
 pytestmark = pytest.mark.slow
 
@@ -44,7 +45,10 @@ ARCHITECTURES = {
     "question-answering": "BertForQuestionAnswering",
     "fill-mask": "BertForMaskedLM",
     "feature-extraction": "BertModel",
+    "token-classification": "BertForTokenClassification",
 }
+VOCABULARY = len(vocabulary())
+LABELS_OF = {"question-answering": ("start", "end"), "token-classification": LABELS}
 SPECIAL = {f"{name}_token": f"[{name.upper()}]" for name in ("unk", "sep", "pad", "cls", "mask")}
 
 
@@ -52,9 +56,10 @@ def _make(path: Path, task: str) -> tuple[Any, Any, Client]:
     from bertbundle_export import export_bundle
     from bertbundle_export.quiet import transformers
 
-    labels = ("start", "end") if task == "question-answering" else ("no", "perhaps", "yes")
+    labels = LABELS_OF.get(task, ("no", "perhaps", "yes"))
     source = write_checkpoint(path / "source", ARCHITECTURES[task], labels=labels)
-    bundle = export_bundle(source, name="tiny", output=path, formats=("onnx",)).path
+    top_k: dict[str, Any] = {"top_k": VOCABULARY} if task == "fill-mask" else {}
+    bundle = export_bundle(source, name="tiny", output=path, formats=("onnx",), **top_k).path
     model = getattr(transformers, f"TF{ARCHITECTURES[task]}").from_pretrained(source)
     tokenizer = transformers.BertTokenizerFast(tokenizer_file=str(bundle / "tokenizer.json"), **SPECIAL)
     return model, tokenizer, Client.local(bundle)
@@ -79,11 +84,41 @@ def test_text_classification(pipelines: Callable[..., Pair], made: dict[str, Any
         assert ours(inputs, **asked) == close(theirs(inputs, **asked)), inputs
 
 
+@pytest.mark.parametrize("function", ["sigmoid", "softmax", "none", "NONE"])
+@pytest.mark.parametrize("top_k", [{}, {"top_k": None}], ids=["best", "all"])
+def test_function_to_apply(pipelines: Callable[..., Pair], function: str, top_k: dict[str, Any]) -> None:
+    """Scores are those of the function that is named, in either case of letters."""
+    theirs, ours = pipelines("text-classification", function_to_apply=function)
+    for inputs in (TEXTS[0], TEXTS[:4]):
+        assert ours(inputs, **top_k) == close(theirs(inputs, **top_k))
+    theirs, ours = pipelines("text-classification")
+    assert ours(TEXTS[0], function_to_apply=function, batch_size=8) == close(
+        theirs(TEXTS[0], function_to_apply=function, batch_size=8)
+    )
+
+
 def test_feature_extraction(pipelines: Callable[..., Pair]) -> None:
     """Each text gives ``[1, tokens, hidden]`` in nested lists, special tokens included and no padding."""
     theirs, ours = pipelines("feature-extraction")
     for inputs in (TEXTS[0], TEXTS[:8]):
         assert ours(inputs) == close(theirs(inputs))
+    got, expected = (each(TEXTS[0], return_tensors=True) for each in (ours, theirs))
+    np.testing.assert_allclose(got, expected.numpy(), atol=2e-5)
+
+
+def test_words(pipelines: Callable[..., Pair]) -> None:
+    """Lists of words give the same dicts, with offsets into the words joined by spaces; one list is a list of one."""
+    theirs, ours = pipelines("token-classification", aggregation_strategy="SIMPLE")
+    words = [text.split() for text in TEXTS[:8]]
+    assert ours(words, is_split_into_words=True) == close(as_floats(theirs(words, is_split_into_words=True)))
+    assert ours(words[0], is_split_into_words=True) == close(as_floats(theirs(words[0], is_split_into_words=True)))
+
+
+def as_floats(value: Any) -> Any:
+    """Return dicts with Python's floats for numpy's."""
+    if isinstance(value, list):
+        return [as_floats(each) for each in value]
+    return {key: float(each) if key == "score" else each for key, each in value.items()}
 
 
 def test_fill_mask(pipelines: Callable[..., Pair]) -> None:
@@ -96,13 +131,44 @@ def test_fill_mask(pipelines: Callable[..., Pair]) -> None:
         return {key: each for key, each in value.items() if key != "sequence"}
 
     for text in ("a [MASK] b", "[MASK] a b", "a [MASK] b [MASK]"):
-        for options in ({}, {"top_k": 3}):
+        for options in ({}, {"top_k": 3}, {"top_k": VOCABULARY}):
             got, expected = ours(text, **options), theirs(text, **options)
             assert without_sequence(got) == close(without_sequence(expected)), text
     assert ours("a [MASK] b")[0]["sequence"] == f"a {theirs('a [MASK] b')[0]['token_str']} b"
 
 
-@pytest.mark.parametrize("options", [{}, {"top_k": 3}], ids=["best", "three"])
+@pytest.mark.parametrize("targets", ["a", ["a", "b"], ["a", "b", "a", "##a"], ["ab", "b"]], ids=str)
+@pytest.mark.parametrize("options", [{}, {"top_k": 1}], ids=["all", "one"])
+def test_targets(pipelines: Callable[..., Pair], targets: Any, options: dict[str, Any]) -> None:
+    """Only the targets are offered, with the scores they have among all; of one with several tokens the first."""
+    theirs, ours = pipelines("fill-mask")
+    got, expected = (each("a [MASK] b", targets=targets, **options) for each in (ours, theirs))
+    keys = ("score", "token", "token_str")
+    assert [{key: each[key] for key in keys} for each in got] == close(
+        [{key: each[key] for key in keys} for each in expected]
+    )
+
+
+def test_a_list_of_one(pipelines: Callable[..., Pair]) -> None:
+    """Where transformers gives one result for a list of one, so does the client."""
+    theirs, ours = pipelines("fill-mask")
+    assert type(ours(["a [MASK] b"])[0]) is type(theirs(["a [MASK] b"])[0])
+    theirs, ours = pipelines("question-answering")
+    assert ours(question=["a b?"], context=[TEXTS[0]]) == close(theirs(question=["a b?"], context=[TEXTS[0]]))
+
+
+ANSWERING = {
+    "best": {},
+    "three": {"top_k": 3},
+    "short": {"max_answer_len": 2},
+    "one-token": {"max_answer_len": 1, "top_k": 2},
+    "impossible": {"handle_impossible_answer": True},
+    "impossible-three": {"handle_impossible_answer": True, "top_k": 3},
+    "tokens": {"align_to_words": False, "top_k": 2},
+}
+
+
+@pytest.mark.parametrize("options", [pytest.param(each, id=name) for name, each in ANSWERING.items()])
 def test_question_answering(pipelines: Callable[..., Pair], options: dict[str, Any]) -> None:
     """The same spans of the context, and the same scores: [CLS] has its share, and what reads the same adds up."""
     theirs, ours = pipelines("question-answering")
