@@ -7,7 +7,6 @@ taken up at the last checkpoint: what was written after it is cut off and answer
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import os
 import re
@@ -20,11 +19,12 @@ from typing import IO, Any
 
 from bertbundle.asking import batches
 from bertbundle.errors import InputError
-from bertbundle.rows import Row, read_rows
+from bertbundle.rows import Row, Source
 
 __all__ = ["Bulk", "Job"]
 
 ROWS_PER_PART = 1024
+_LOG_SECONDS = 60.0
 Answer = Callable[[Sequence[Any]], Sequence["dict[str, Any] | InputError"]]
 """Answers texts; an error in the place of one that is refused."""
 
@@ -71,12 +71,16 @@ class _Done:
 class Bulk:
     """One run of a job."""
 
-    def __init__(self, job: Job, answer: Answer, *, resume: bool, overwrite: bool, log: IO[str]) -> None:
-        """Open nothing yet; `log` is told how far it is."""
-        self._job, self._answer, self._log = job, answer, log
+    def __init__(
+        self, job: Job, answer: Answer, *, resume: bool, overwrite: bool, log: IO[str], as_json: bool = False
+    ) -> None:
+        """Open nothing yet; `log` is told how far it is, at the end as JSON if asked for."""
+        self._job, self._answer, self._log, self._json = job, answer, log, as_json
         self._done = self._begin(resume, overwrite)
         self._skipped = self._done.rows
-        self._clock = time.monotonic()
+        self._source = Source(job.source, job.kind)
+        self._reported = time.monotonic()
+        self._begun = (self._reported, 0.0)
 
     def _begin(self, resume: bool, overwrite: bool) -> _Done:
         job, output = asdict(self._job) | self._source_size(), self._job.output
@@ -119,9 +123,10 @@ class Bulk:
         with contextlib.ExitStack() as stack:
             self._note()
             files = {name: stack.enter_context(self._open(path)) for name, path in self._paths().items()}
-            rows = read_rows(self._job.source, self._job.kind)
+            rows = iter(self._source)
             for _ in zip(range(self._done.rows), rows, strict=False):
                 pass
+            self._begun = (time.monotonic(), self._source.share() or 0.0)
             for part in batches(rows, ROWS_PER_PART):
                 self._part(part, files)
                 self._checkpoint(files)
@@ -140,7 +145,10 @@ class Bulk:
             yield sys.stdout.buffer
             return
         with Path(path).open("ab") as file:
-            file.truncate(self._done.sizes.get(path, 0))
+            size = self._done.sizes.get(path, 0)
+            if file.tell() < size:
+                raise InputError(f"{path} has lost answers that its checkpoint counts. --overwrite begins again.")
+            file.truncate(size)
             yield file
 
     def _part(self, rows: Sequence[Row], files: dict[str, IO[bytes]]) -> None:
@@ -195,30 +203,39 @@ class Bulk:
         scratch.replace(self._job.checkpoint)
 
     def _report(self, *, last: bool = False) -> None:
-        done, terminal = self._done, self._log.isatty()
-        if not terminal and not last:
+        """Say how far it is: on a terminal after each part, in a log now and then."""
+        terminal, now = self._log.isatty(), time.monotonic()
+        if not (terminal or last or now - self._reported > _LOG_SECONDS):
             return
-        seconds = max(time.monotonic() - self._clock, 1e-9)
-        rate = (done.rows - self._skipped) / seconds
-        text = f"{done.rows} rows, {done.rejected} rejected, {rate:.0f} rows/s{'' if last else self._time_left(rate)}"
+        self._reported = now
+        text = json.dumps(self._figures()) if self._json and last else self._text_of_figures(last=last)
         self._log.write(f"\r\x1b[K{text}" + ("\n" if last else "") if terminal else f"{text}\n")
         self._log.flush()
 
-    def _time_left(self, rate: float) -> str:
-        total = _count_lines(self._job.source) if self._job.kind in ("txt", "jsonl") else None
-        if not total or not rate:
-            return ""
-        left = max(total - self._done.rows, 0) / rate
-        return f", {int(left) // 3600}:{int(left) // 60 % 60:02}:{int(left) % 60:02} left"
+    def _figures(self) -> dict[str, Any]:
+        done, seconds = self._done, max(time.monotonic() - self._begun[0], 1e-9)
+        return {
+            "rows": done.rows,
+            "answered": done.answered,
+            "rejected": done.rejected,
+            "seconds": round(seconds, 3),
+            "rows_per_second": round((done.rows - self._skipped) / seconds, 1),
+        }
 
+    def _text_of_figures(self, *, last: bool) -> str:
+        figures = self._figures()
+        left = None if last else self._seconds_left()
+        text = f"{figures['rows']} rows, {figures['rejected']} rejected, {figures['rows_per_second']:.0f} rows/s"
+        if left is None:
+            return text
+        return f"{text}, {int(left) // 3600}:{int(left) // 60 % 60:02}:{int(left) % 60:02} left"
 
-@functools.cache
-def _count_lines(path: str) -> int | None:
-    """Count a file's lines once; those of standard input nobody knows."""
-    if path == "-":
-        return None
-    with Path(path).open("rb") as file:
-        return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 20), b""))
+    def _seconds_left(self) -> float | None:
+        """Return the time that the rest takes if it goes on as it did in this run."""
+        share, (clock, begun) = self._source.share(), self._begun
+        if share is None or share <= begun:
+            return None
+        return (time.monotonic() - clock) * (1 - min(share, 1.0)) / (share - begun)
 
 
 def _line(value: dict[str, Any]) -> bytes:

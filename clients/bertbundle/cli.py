@@ -214,13 +214,15 @@ def _bench(client: Client, options: argparse.Namespace) -> Iterable[str]:
 
 
 def _bulk(client: Client, options: argparse.Namespace) -> Iterable[str]:
+    if options.resume and options.output == "-":
+        raise InputError("--resume goes on with an output file: say which with --output.")
     rejects = options.rejects or (f"{options.output}.rejects" if options.output != "-" else None)
     kind = format_of(options.source, options.format)
     job = Job(options.source, kind, options.output, rejects, options.text, options.pair, options.keep)
     task = client.manifest().task
     _check_pair(DECODERS[task].takes, options, task)
     answer = functools.partial(_answer_rows, client, task, options.truncation)
-    Bulk(job, answer, resume=options.resume, overwrite=options.overwrite, log=sys.stderr).run()
+    Bulk(job, answer, resume=options.resume, overwrite=options.overwrite, log=sys.stderr, as_json=options.json).run()
     return ()
 
 

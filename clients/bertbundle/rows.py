@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
+import itertools
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,10 +16,11 @@ from typing import IO, Any
 
 from bertbundle.errors import InputError
 
-__all__ = ["FORMATS", "Row", "format_of", "read_rows"]
+__all__ = ["FORMATS", "Format", "Row", "Source", "format_of"]
 
 TEXT = "text"
 """The column that a line of a txt file is."""
+_ROWS_AT_A_TIME = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,24 +93,65 @@ def _record(number: int, heads: list[str], cells: list[str]) -> Row:
 
 
 def _parquet(file: IO[bytes]) -> Iterator[Row]:
+    arrow, parquet = _pyarrow()
+    if not file.seekable():
+        raise InputError("Parquet cannot be read from a pipe: its index is at the end. Give a file.")
     try:
+        batches = parquet.ParquetFile(file).iter_batches(batch_size=_ROWS_AT_A_TIME)
+        rows = itertools.chain.from_iterable(batch.to_pylist() for batch in batches)
+        for number, columns in enumerate(rows):
+            yield Row(number, columns, raw=columns)
+    except (arrow.ArrowException, OSError) as error:
+        raise InputError(f"{getattr(file, 'name', 'the file')} cannot be read as Parquet: {error}") from error
+
+
+def _pyarrow() -> tuple[Any, Any]:
+    try:
+        import pyarrow as pa
         from pyarrow import parquet
     except ImportError as error:
         raise InputError("Parquet needs pyarrow: pip install 'bertbundle[parquet]'.") from error
-    number = 0
-    for batch in parquet.ParquetFile(file).iter_batches(batch_size=1024):
-        for columns in batch.to_pylist():
-            yield Row(number, columns, raw=columns)
-            number += 1
+    return pa, parquet
 
 
-FORMATS: Mapping[str, Callable[[IO[bytes]], Iterator[Row]]] = {
-    "txt": _txt,
-    "jsonl": _jsonl,
-    "csv": _csv,
-    "parquet": _parquet,
+# ---- how far
+
+
+def _share_of_bytes(file: IO[bytes], rows: int) -> float:
+    """Return what share of a file's bytes has been read: to count its rows would be to read it twice."""
+    del rows
+    return file.tell() / max(os.fstat(file.fileno()).st_size, 1)
+
+
+def _share_of_rows(file: IO[bytes], rows: int) -> float:
+    return rows / max(_parquet_rows(file.name), 1)
+
+
+@functools.cache
+def _parquet_rows(path: str) -> int:
+    return int(_pyarrow()[1].read_metadata(path).num_rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """How a kind of file is read.
+
+    Attributes:
+        read: gives the rows of an open file, one at a time.
+        share: what share of it is read, with so many rows; in [0, 1].
+    """
+
+    read: Callable[[IO[bytes]], Iterator[Row]]
+    share: Callable[[IO[bytes], int], float] = _share_of_bytes
+
+
+FORMATS: Mapping[str, Format] = {
+    "txt": Format(_txt),
+    "jsonl": Format(_jsonl),
+    "csv": Format(_csv),
+    "parquet": Format(_parquet, _share_of_rows),
 }
-"""What reads each format, by the name's suffix."""
+"""Each format, by the name's suffix."""
 
 
 def format_of(path: str, chosen: str | None) -> str:
@@ -122,7 +167,23 @@ def format_of(path: str, chosen: str | None) -> str:
     return found
 
 
-def read_rows(path: str, kind: str) -> Iterator[Row]:
-    """Read a file's rows one at a time; ``-`` is standard input."""
-    with sys.stdin.buffer if path == "-" else Path(path).open("rb") as file:
-        yield from FORMATS[kind](file)
+class Source:
+    """The rows of a file, or of standard input as ``-``, one at a time."""
+
+    def __init__(self, path: str, kind: str) -> None:
+        """Open nothing yet."""
+        self._path, self._format = path, FORMATS[kind]
+        self._file: IO[bytes] | None = None
+        self._rows = 0
+
+    def __iter__(self) -> Iterator[Row]:
+        with sys.stdin.buffer if self._path == "-" else Path(self._path).open("rb") as self._file:
+            for row in self._format.read(self._file):
+                self._rows += 1
+                yield row
+
+    def share(self) -> float | None:
+        """Return what share of the rows has been given, in [0, 1]; None where nobody knows."""
+        if self._path == "-" or self._file is None or self._file.closed:
+            return None
+        return self._format.share(self._file, self._rows)

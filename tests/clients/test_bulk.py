@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import csv
 import io
+import itertools
 import json
+import os
 import random
+import re
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bertbundle import bulk as bulks
+from bertbundle import cli
+from bertbundle.bulk import Job
 from bertbundle.cli import main
 from chaos import ChaosProxy
 
@@ -68,14 +76,143 @@ def test_csv_with_chosen_columns(bulk: Run, tmp_path: Path) -> None:
     assert set(lines(output)[0]) == {"id", "entities"}
 
 
-def test_parquet(bulk: Run, tmp_path: Path) -> None:
-    """Parquet is read row by row, if pyarrow is there."""
-    pyarrow = pytest.importorskip("pyarrow")
-    from pyarrow import parquet
+def write(path: Path, texts: list[str]) -> Path:
+    """Write texts with their numbers as a file of the format that its suffix says; of txt there are no numbers."""
+    rows = [{"id": index, "text": text} for index, text in enumerate(texts)]
+    if path.suffix == ".parquet":
+        pyarrow = pytest.importorskip("pyarrow", reason="Parquet needs pyarrow")
+        from pyarrow import parquet
 
-    parquet.write_table(pyarrow.table({"text": ["Wang", "a"], "n": [1, 2]}), tmp_path / "in.parquet")
-    assert bulk(tmp_path / "in.parquet", "--output", tmp_path / "out.jsonl")[0] == 0
-    assert [row["n"] for row in lines(tmp_path / "out.jsonl")] == [1, 2]
+        parquet.write_table(pyarrow.Table.from_pylist(rows), path, row_group_size=10)
+    elif path.suffix == ".csv":
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, ["id", "text"])
+            writer.writeheader()
+            writer.writerows(rows)
+    else:
+        lines = texts if path.suffix == ".txt" else map(json.dumps, rows)
+        path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return path
+
+
+def test_parquet(bulk: Run, tmp_path: Path) -> None:
+    """Parquet is read row by row, with all columns, if pyarrow is there."""
+    source = write(tmp_path / "in.parquet", ["Wang", "a\r\nBerlin", ""])
+    assert bulk(source, "--output", tmp_path / "out.jsonl")[0] == 0
+    assert [row["id"] for row in lines(tmp_path / "out.jsonl")] == [0, 1]
+    assert found(lines(tmp_path / "out.jsonl")) == [["Wang"], ["Berlin"]]
+    assert [row["row"] for row in lines(tmp_path / "out.jsonl.rejects")] == [2]
+
+
+@pytest.mark.parametrize("cut", [0, 40, -40], ids=["nothing", "head", "tail-missing"])
+def test_broken_parquet(bulk: Run, tmp_path: Path, cut: int) -> None:
+    """What is no Parquet, or only a part of it, is one line."""
+    source = write(tmp_path / "in.parquet", ["Wang"] * 50)
+    source.write_bytes(source.read_bytes()[:cut])
+    code, _, err = bulk(source, "--output", tmp_path / "out.jsonl")
+    assert code == 2
+    assert "in.parquet cannot be read as Parquet: " in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("kind", ["txt", "jsonl", "csv", "parquet"])
+def test_taken_up_again(bulk: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """Ended in the middle of a part, a run of any format goes on to the same files as one that was not ended."""
+    monkeypatch.setattr(bulks, "ROWS_PER_PART", 8)
+    texts = [f"Wang {'a' * (index % 3)}" if index % 5 else "" for index in range(60)]
+    if kind in ("csv", "parquet"):
+        texts = [text and f'{text}\n"in", Berlin' for text in texts]
+    source, whole, ended = write(tmp_path / f"in.{kind}", texts), tmp_path / "whole.jsonl", tmp_path / "ended.jsonl"
+    assert bulk(source, "--output", whole)[0] == 0
+    parts = itertools.count()
+
+    def answer(*arguments: Any) -> Any:
+        if next(parts) == 3:
+            raise KeyboardInterrupt
+        return answer_rows(*arguments)
+
+    answer_rows = cli._answer_rows
+    monkeypatch.setattr(cli, "_answer_rows", answer)
+    assert bulk(source, "--output", ended)[0] == 130
+    monkeypatch.undo()
+    for path in (ended, Path(f"{ended}.rejects")):
+        with path.open("ab") as file:
+            file.write(b'{"half a li')
+    code, _, err = bulk(source, "--output", ended, "--resume")
+    assert (code, err.split(",")[:2]) == (0, ["60 rows", " 12 rejected"])
+    assert ended.read_bytes() == whole.read_bytes()
+    assert Path(f"{ended}.rejects").read_bytes() == Path(f"{whole}.rejects").read_bytes()
+
+
+def test_lost_answers(bulk: Run, tmp_path: Path) -> None:
+    """A run whose answers are gone is not gone on with as if they were there."""
+    source, output = write(tmp_path / "in.txt", ["Wang"]), tmp_path / "out.jsonl"
+    job = {**asdict(Job(str(source), "txt", str(output), f"{output}.rejects")), "source_size": 5}
+    done = {"rows": 1, "answered": 1, "rejected": 0, "sizes": {str(output): 99}, "job": job}
+    Path(f"{output}.progress").write_text(json.dumps(done))
+    code, _, err = bulk(source, "--output", output, "--resume")
+    assert code == 2
+    assert "has lost answers that its checkpoint counts" in err
+
+
+class Terminal(io.StringIO):
+    """A terminal that keeps what is written."""
+
+    def isatty(self) -> bool:
+        """It is one."""
+        return True
+
+
+def progress(source: str, kind: str) -> list[str]:
+    """Run a job of parts of 10 rows, 1 second each, and return what a terminal is told, without its controls."""
+    terminal, clock = Terminal(), [0.0]
+
+    def answer(texts: Any) -> Any:
+        clock[0] += 1
+        return [{} for _ in texts]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bulks, "ROWS_PER_PART", 10)
+        patch.setattr("time.monotonic", lambda: clock[0])
+        bulks.Bulk(Job(source, kind, "-"), answer, resume=False, overwrite=False, log=terminal).run()
+    return terminal.getvalue().rstrip("\n").split("\r\x1b[K")[1:]
+
+
+@pytest.mark.parametrize("kind", ["txt", "jsonl", "csv", "parquet"])
+def test_progress(tmp_path: Path, kind: str, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    """On a terminal each part says rows, rate, and the time left, which ends at nothing; in any format."""
+    told = progress(str(write(tmp_path / f"in.{kind}", ["Wang lives " * 200] * 40)), kind)
+    assert [each.split(",")[0] for each in told] == ["10 rows", "20 rows", "30 rows", "40 rows", "40 rows"]
+    left = [re.search(r"10 rows/s, 0:00:(\d\d) left", each) for each in told[:-1]]
+    assert [int(each[1]) for each in left if each] == pytest.approx([3, 2, 1, 0], abs=1)
+    assert told[-1] == "40 rows, 0 rejected, 10 rows/s"
+    assert capsysbinary.readouterr().out.count(b"\n") == 40
+
+
+def test_progress_of_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of standard input nobody knows what is left: the rate alone is told."""
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"Wang\n" * 20)))
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO()))
+    assert progress("-", "txt")[0] == "10 rows, 0 rejected, 10 rows/s"
+
+
+def test_parquet_from_a_pipe(bulk: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parquet, whose index is at its end, is not read from a pipe."""
+    pytest.importorskip("pyarrow", reason="Parquet needs pyarrow")
+    reader, writer = os.pipe()
+    os.close(writer)
+    with os.fdopen(reader) as pipe:
+        monkeypatch.setattr(sys, "stdin", pipe)
+        code, _, err = bulk("--format", "parquet")
+    assert code == 2
+    assert "cannot be read from a pipe" in err
+
+
+def test_summary_as_json(bulk: Run, tmp_path: Path) -> None:
+    """With --json the summary is JSON."""
+    code, _, err = bulk(write(tmp_path / "in.txt", ["Wang", ""]), "--output", tmp_path / "out.jsonl", "--json")
+    summary = json.loads(err)
+    assert (code, summary["rows"], summary["answered"], summary["rejected"]) == (0, 2, 1, 1)
 
 
 def test_parquet_without_pyarrow(bulk: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,6 +282,7 @@ def test_nothing_is_overwritten(bulk: Run, tmp_path: Path) -> None:
     [
         pytest.param(["none.txt"], "none.txt cannot be read: No such file", id="missing"),
         pytest.param(["a.docx"], "has no suffix of txt, jsonl, csv, parquet", id="suffix"),
+        pytest.param(["none.txt", "--resume"], "goes on with an output file", id="resume"),
         pytest.param(["none.txt", "--pair", "b"], "which takes single texts: leave --pair out", id="pair"),
     ],
 )
