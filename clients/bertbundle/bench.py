@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from bertbundle.errors import InputError, ServerError
 
-__all__ = ["Load", "draw", "load"]
+__all__ = ["Load", "drawer", "load"]
 
 _BAR = 50  # characters
 _BINS = 12
@@ -111,20 +112,28 @@ def _problem(ask: Callable[[list[str]], Any], batch: list[str]) -> str | None:
     return None
 
 
-def draw(found: Load, path: str) -> None:
-    """Draw the distribution of the latencies as a picture.
+def drawer(path: str) -> Callable[[Load], None]:
+    """Return what draws the distribution of the latencies as a picture; what cannot work is told before the load.
 
     Raises:
-        InputError: matplotlib is not installed.
+        InputError: matplotlib is not installed, or does not know the picture's format.
     """
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise InputError("a picture needs matplotlib: pip install 'bertbundle[plot]'.") from error
+        raise InputError("a picture needs matplotlib: pip install 'bertbundle[bench]'.") from error
     figure = Figure(figsize=(7, 4), layout="constrained")
-    axes = figure.subplots()
-    shares = [(index + 1) / len(found.latencies) for index in range(len(found.latencies))]
-    axes.plot([each * 1e3 for each in found.latencies], shares)
-    axes.set(xscale="log", xlabel="latency, ms", ylabel="share of calls", title=found.lines()[0])
-    axes.grid(visible=True, which="both", alpha=0.3)
-    figure.savefig(path, dpi=150)
+    known, suffix = figure.canvas.get_supported_filetypes(), Path(path).suffix.removeprefix(".").lower()
+    if suffix not in known:
+        raise InputError(f"--png {path} has no suffix of {', '.join(sorted(known))}.")
+
+    def draw(found: Load) -> None:
+        axes = figure.subplots()
+        shares = [(index + 1) / len(found.latencies) for index in range(len(found.latencies))]
+        axes.plot([each * 1e3 for each in found.latencies], shares, drawstyle="steps-post")
+        scale = "log" if found.latencies else "linear"
+        axes.set(xscale=scale, xlabel="latency, ms", ylabel="share of calls", title=found.lines()[0])
+        axes.grid(visible=True, which="both", alpha=0.3)
+        figure.savefig(path, dpi=150)
+
+    return draw

@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 import bertbundle
-from bertbundle.bench import draw, load
+from bertbundle.bench import drawer, load
 from bertbundle.bulk import Bulk, Job
 from bertbundle.client import Client
 from bertbundle.command import LineParser, run_command
@@ -95,7 +95,7 @@ def _add_bench(bench: argparse.ArgumentParser) -> None:
     bench.add_argument("--concurrency", type=int, default=4, metavar="N", help="calls at a time (default: %(default)s)")
     bench.add_argument("--batch", type=int, default=1, metavar="N", help="texts of a call (default: %(default)s)")
     bench.set_defaults(pair=None)
-    bench.add_argument("--png", metavar="FILE", help="draw the latencies; needs matplotlib (bertbundle[plot])")
+    bench.add_argument("--png", metavar="FILE", help="draw the latencies; needs matplotlib (bertbundle[bench])")
 
 
 def _add_bulk(bulk: argparse.ArgumentParser) -> None:
@@ -140,9 +140,7 @@ def _seconds(text: str) -> float:
 
 
 def _predict(client: Client, options: argparse.Namespace) -> Iterable[str]:
-    texts = options.texts or _lines()
-    if not texts:
-        raise InputError("no text was given. Pass one as an argument, or lines on standard input.")
+    texts = _texts(options)
     task = client.manifest().task
     if task not in SHOWN:
         raise InputError(f"model {options.model!r} does {task}, which this command does not know. Upgrade bertbundle.")
@@ -176,6 +174,13 @@ def _ask_part(ask: Callable[[list[Text]], Any], texts: list[Text], start: int) -
         raise InputError(f"of the texts from {start} on, {error}" if start else str(error)) from error
 
 
+def _texts(options: argparse.Namespace) -> list[str]:
+    texts = options.texts or _lines()
+    if not texts:
+        raise InputError("no text was given. Pass one as an argument, or lines on standard input.")
+    return list(texts)
+
+
 def _lines() -> list[str]:
     """Return the lines of standard input that hold text, without a byte order mark."""
     try:
@@ -196,17 +201,16 @@ def _dumps(value: Any) -> str:
 def _bench(client: Client, options: argparse.Namespace) -> Iterable[str]:
     if options.concurrency < 1 or options.batch < 1:
         raise InputError("--concurrency and --batch must be at least 1.")
-    texts = options.texts or _lines()
-    if not texts:
-        raise InputError("no text was given. Pass one as an argument, or lines on standard input.")
+    draw = drawer(options.png) if options.png else None
+    texts = _texts(options)
     task = client.manifest().task
     _check_pair(DECODERS[task].takes, options, task)
     batches = [list(texts[start : start + options.batch]) for start in range(0, len(texts), options.batch)]
     found = load(
         lambda batch: SHOWN[task].ask(client, batch, "truncate"), batches, options.seconds, options.concurrency
     )
-    if options.png:
-        draw(found, options.png)
+    if draw:
+        draw(found)
     return [_dumps(found.to_dict())] if options.json else found.lines()
 
 

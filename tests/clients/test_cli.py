@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bertbundle import show
-from bertbundle.bench import Load
+from bertbundle.bench import Load, drawer
 from bertbundle.cli import main
 from bertbundle.primitives import Classification, Entity
 
@@ -252,8 +252,26 @@ def test_bench_percentiles() -> None:
 def test_bench_picture_needs_matplotlib(fail: Run, ner: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Without matplotlib the message says what to install."""
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    message = fail("bench", *ner, "--seconds", "0.1", "--png", "x.png", "a")
-    assert "pip install 'bertbundle[plot]'" in message
+    message = fail("bench", *ner, "--seconds", "60", "--png", "x.png", "a")
+    assert "pip install 'bertbundle[bench]'" in message
+
+
+@pytest.mark.parametrize("seconds", [(0.1, 0.2, 0.2, 5.0), (0.1,), ()], ids=["four", "one", "none"])
+def test_bench_picture(tmp_path: Path, seconds: tuple[float, ...]) -> None:
+    """The distribution is drawn as a PNG, also of one call or of none."""
+    pytest.importorskip("matplotlib", reason="a picture needs matplotlib: the extra `bench` of bertbundle")
+    drawer(str(tmp_path / "x.png"))(Load(2.0, seconds, len(seconds), {}))
+    data = (tmp_path / "x.png").read_bytes()
+    assert data.startswith(b"\x89PNG\r\n\x1a\n")  # source: RFC 2083, section 3.1
+    assert [int.from_bytes(data[start : start + 4], "big") for start in (16, 20)] == [1050, 600]
+
+
+def test_bench_draws(run: Run, fail: Run, ner: list[str], tmp_path: Path) -> None:
+    """The command draws what it measured; a suffix of no picture is refused before the load."""
+    pytest.importorskip("matplotlib", reason="a picture needs matplotlib: the extra `bench` of bertbundle")
+    assert "errors: none" in run("bench", *ner, "--seconds", "0.1", "--png", str(tmp_path / "x.png"), "a")
+    assert (tmp_path / "x.png").stat().st_size > 1000
+    assert "x.foo has no suffix of " in fail("bench", *ner, "--seconds", "60", "--png", "x.foo", "a")
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
