@@ -31,10 +31,10 @@ class AsyncClient(Awaiting):
     """A client for asyncio: the methods of `Client`, to be awaited. It belongs to one event loop.
 
     >>> async def ask():
-    ...     async with AsyncClient("localhost:8500", "pii") as client:
-    ...         return await client.entities("My name is Alex Rivera.")
-    >>> asyncio.run(ask())  # doctest: +SKIP
-    [Entity(label='GIVEN_NAME', text='Alex', start=11, end=15, score=0.99...), ...]
+    ...     async with AsyncClient(address, "tiny") as client:  # address = "localhost:8500"
+    ...         return await client.entities("Wang lives in Berlin")
+    >>> asyncio.run(ask())
+    [Entity(label='PER', text='Wang', start=0, end=4, score=0.54...), Entity(label='LOC', text='Berlin', ...)]
     """
 
     def __init__(

@@ -30,7 +30,7 @@ class Awaiting(Asking):
         self._slots = asyncio.Semaphore(self._concurrency)
 
     async def close(self) -> None:
-        """Close the connection."""
+        """As `Client.close`; leaving the client's context does it, too."""
         await self._transport.close()
 
     async def _run(self, flow: Flow[Any]) -> Any:

@@ -36,7 +36,10 @@ class Blocking(Asking):
         self._pool = ThreadPoolExecutor(self._concurrency, "bertbundle") if self._concurrency > 1 else None
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection; leaving the client's context does it, too.
+
+        >>> Client("localhost:8500", "ner").close()
+        """
         if self._pool:
             self._pool.shutdown(wait=False, cancel_futures=True)
         self._transport.close()

@@ -27,9 +27,9 @@ class Client(Questions):
     of an iterator a bounded number of texts is held at a time. Texts are sorted into the model's lengths, and the
     results come in the order of the texts.
 
-    >>> with Client("localhost:8500", "pii") as client:  # doctest: +SKIP
-    ...     client.entities("My name is Alex Rivera.")
-    [Entity(label='GIVEN_NAME', text='Alex', start=11, end=15, score=0.99...), ...]
+    >>> with Client(address, "tiny") as client:  # address = "localhost:8500"
+    ...     client.entities("Wang lives in Berlin")
+    [Entity(label='PER', text='Wang', start=0, end=4, score=0.54...), Entity(label='LOC', text='Berlin', ...)]
     """
 
     def __init__(

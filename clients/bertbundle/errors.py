@@ -48,43 +48,95 @@ __all__ = [
 
 
 class BertBundleError(Exception):
-    """Base of all errors of this project. The message says what happened, the value, and the next step."""
+    """Base of all errors of this project. The message says what happened, the value, and the next step.
+
+    >>> try:
+    ...     client.entities("")
+    ... except BertBundleError as error:
+    ...     print(error)
+    text 0 is empty. Leave it out, or give it some text.
+    """
 
 
 class ManifestError(BertBundleError):
-    """A bundle.json that is missing, malformed, or from a newer schema."""
+    """A bundle.json that is missing, malformed, or from a newer schema.
+
+    >>> try:
+    ...     Manifest.from_json("{}")
+    ... except ManifestError as error:
+    ...     print("Export the bundle again:", type(error).__name__)
+    Export the bundle again: ManifestError
+    """
 
 
 class CheckpointError(BertBundleError):
-    """A source that is not a checkpoint we can read: says what was found and what would do."""
+    """A source that is not a checkpoint we can read: says what was found and what would do.
+
+    >>> issubclass(CheckpointError, BertBundleError)
+    True
+    """
 
 
 class ExportError(BertBundleError):
-    """An export that cannot be finished. Nothing is left behind."""
+    """An export that cannot be finished. Nothing is left behind.
+
+    >>> [kind.__name__ for kind in ExportError.__subclasses__()]
+    ['OutputNamesError', 'OutputShapeError', 'ToleranceError']
+    """
 
 
 class OutputNamesError(ExportError):
-    """An exported format has other outputs than the source model."""
+    """An exported format has other outputs than the source model.
+
+    >>> issubclass(OutputNamesError, ExportError)
+    True
+    """
 
 
 class OutputShapeError(ExportError):
-    """An output of an exported format has another shape or dtype than the source model's."""
+    """An output of an exported format has another shape or dtype than the source model's.
+
+    >>> issubclass(OutputShapeError, ExportError)
+    True
+    """
 
 
 class ToleranceError(ExportError):
-    """An output of an exported format differs from the source model's by more than the stated tolerance."""
+    """An output of an exported format differs from the source model's by more than the stated tolerance.
+
+    >>> issubclass(ToleranceError, ExportError)
+    True
+    """
 
 
 class InputError(BertBundleError):
-    """Text that cannot be answered as given: too long, empty, or meant for another task."""
+    """Text that cannot be answered as given: too long, empty, or meant for another task.
+
+    >>> try:
+    ...     client.classify("Wang")
+    ... except InputError as error:
+    ...     print(error)
+    model 'tiny' does token-classification, classify() needs a model for text-classification: use entities().
+    """
 
 
 class TextTooLong(InputError):
-    """A text with more tokens than the model takes, under ``truncation="error"``."""
+    """A text with more tokens than the model takes, under ``truncation="error"``.
+
+    >>> try:
+    ...     client.entities("wang " * 99, truncation="error")
+    ... except TextTooLong:
+    ...     print(len(client.entities("wang " * 99, truncation="window")))
+    99
+    """
 
 
 class ServeError(BertBundleError):
-    """The embedded server cannot start: an occupied port, no model directory, a malformed config file."""
+    """The embedded server cannot start: an occupied port, no model directory, a malformed config file.
+
+    >>> issubclass(ServeError, BertBundleError)
+    True
+    """
 
 
 class ServerError(BertBundleError):
@@ -93,6 +145,12 @@ class ServerError(BertBundleError):
     Attributes:
         code: name of the gRPC status code, for example ``"NOT_FOUND"``.
         details: the server's own text.
+
+    >>> try:
+    ...     Client(address, "other").entities("Wang")
+    ... except ServerError as error:
+    ...     print(error.code)
+    NOT_FOUND
     """
 
     def __init__(self, message: str, *, code: str = "UNKNOWN", details: str = "") -> None:
@@ -102,24 +160,60 @@ class ServerError(BertBundleError):
 
 
 class ServerUnavailable(ServerError):
-    """Nobody answers at the address, or the connection broke (UNAVAILABLE)."""
+    """Nobody answers at the address, or the connection broke (UNAVAILABLE).
+
+    >>> try:
+    ...     Client("localhost:1", "ner", retries=Retries(attempts=1)).entities("Wang")
+    ... except ServerUnavailable as error:
+    ...     print(error.code)
+    UNAVAILABLE
+    """
 
 
 class DeadlineExceeded(ServerError):
-    """No answer came within the timeout (DEADLINE_EXCEEDED)."""
+    """No answer came within the timeout (DEADLINE_EXCEEDED).
+
+    >>> try:
+    ...     Client("localhost:1", "ner", timeout=1e-9).entities("Wang")
+    ... except DeadlineExceeded as error:
+    ...     print(error.code)
+    DEADLINE_EXCEEDED
+    """
 
 
 class Overloaded(ServerError):
-    """The server refuses work for now: its queue or its thread pool is full."""
+    """The server refuses work for now: its queue or its thread pool is full.
+
+    >>> error_from_status(grpc.StatusCode.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted", "localhost:8500")
+    Overloaded('localhost:8500 answered RESOURCE_EXHAUSTED: Server Threadpool Exhausted. Retry later, ...')
+    """
 
 
 class ModelNotFound(ServerError):
-    """The server has no such model or version (NOT_FOUND)."""
+    """The server has no such model or version (NOT_FOUND).
+
+    >>> try:
+    ...     Client(address, "other").entities("Wang")
+    ... except ModelNotFound as error:
+    ...     print(error.details)
+    Servable not found for request: Latest(other)
+    """
 
 
 class SignatureNotFound(ServerError):
-    """The model has no such signature (FAILED_PRECONDITION)."""
+    """The model has no such signature (FAILED_PRECONDITION).
+
+    >>> try:
+    ...     transport.predict("tiny", "length_99", {}, timeout=5)
+    ... except SignatureNotFound as error:
+    ...     print(error.details)
+    Serving signature key "length_99" not found.
+    """
 
 
 class InvalidRequest(ServerError):
-    """The server does not accept the request (INVALID_ARGUMENT, FAILED_PRECONDITION, OUT_OF_RANGE)."""
+    """The server does not accept the request (INVALID_ARGUMENT, FAILED_PRECONDITION, OUT_OF_RANGE).
+
+    >>> error_from_status(grpc.StatusCode.INVALID_ARGUMENT, "input size does not match", "localhost:8500").code
+    'INVALID_ARGUMENT'
+    """

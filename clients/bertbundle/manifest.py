@@ -191,7 +191,11 @@ class Manifest:
             raise ValueError("a bundle needs inputs and outputs")
 
     def to_json(self) -> str:
-        """Return the manifest as the text of bundle.json."""
+        """Return the manifest as the text of bundle.json.
+
+        >>> json.loads(client.manifest().to_json())["task"]
+        'token-classification'
+        """
         return json.dumps(dataclasses.asdict(self), ensure_ascii=False, indent=1) + "\n"
 
     @classmethod
@@ -200,6 +204,9 @@ class Manifest:
 
         Raises:
             ManifestError: not JSON, a field missing or of the wrong type, or a newer schema version.
+
+        >>> Manifest.from_json(client.manifest().to_json()) == client.manifest()
+        True
         """
         try:
             data = json.loads(text)
@@ -225,6 +232,11 @@ class Manifest:
 
         Raises:
             ManifestError: no bundle.json there, or one that cannot be read.
+
+        >>> with tempfile.TemporaryDirectory() as bundle:
+        ...     _ = (Path(bundle) / "bundle.json").write_text(client.manifest().to_json())
+        ...     Manifest.read(Path(bundle)).name
+        'tiny'
         """
         path = bundle / MANIFEST_FILE
         try:

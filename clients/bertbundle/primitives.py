@@ -129,7 +129,11 @@ class Entity:
     score: float
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as a dict that ``json.dumps`` takes."""
+        """Return the fields as a dict that ``json.dumps`` takes.
+
+        >>> Entity("PER", "Wang", 0, 4, 0.5).to_dict()["label"]
+        'PER'
+        """
         return asdict(self)
 
 
@@ -154,7 +158,11 @@ class Classification:
     scores: Mapping[str, float]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as a dict that ``json.dumps`` takes."""
+        """Return the fields as a dict that ``json.dumps`` takes.
+
+        >>> Classification("yes", 0.75, ("yes",), {"yes": 0.75}).to_dict()["label"]
+        'yes'
+        """
         return asdict(self)
 
 
@@ -181,7 +189,11 @@ class Answer:
     null_score: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as a dict that ``json.dumps`` takes."""
+        """Return the fields as a dict that ``json.dumps`` takes.
+
+        >>> Answer("Berlin", 3, 9, 0.5).to_dict()["start"]
+        3
+        """
         return asdict(self)
 
 
@@ -208,5 +220,9 @@ class Fill:
     score: float
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as a dict that ``json.dumps`` takes."""
+        """Return the fields as a dict that ``json.dumps`` takes.
+
+        >>> Fill("wang", 4, "wang lives", 0, 6, 0.75).to_dict()["score"]
+        0.75
+        """
         return asdict(self)

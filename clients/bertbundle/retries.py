@@ -43,7 +43,11 @@ class Retries:
             raise ValueError(f"pauses must be 0 <= first <= longest, got {self.first_pause}, {self.longest_pause}")
 
     def pause(self, attempt: int) -> float:
-        """Return the seconds to wait after the attempt of that number, the first being 0."""
+        """Return the seconds to wait after the attempt of that number, the first being 0.
+
+        >>> 0 <= Retries(first_pause=0.1).pause(1) <= 0.2
+        True
+        """
         limit = min(self.longest_pause, self.first_pause * 2.0 ** min(attempt, 60))
         return random.uniform(0, limit)  # noqa: S311 - spreads load, guards nothing
 

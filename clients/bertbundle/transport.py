@@ -40,13 +40,26 @@ class Transport(Protocol):
         version: int | None = None,
         timeout: float,
     ) -> Prediction:
-        """Run a signature; `outputs` empty means all, `version` None the newest, `timeout` is in seconds."""
+        """Run a signature; `outputs` empty means all, `version` None the newest, `timeout` is in seconds.
+
+        >>> row = np.ones([1, 4], np.int32)
+        >>> inputs = {"input_ids": row, "attention_mask": row, "token_type_ids": row}
+        >>> transport.predict("tiny", "length_4", inputs, outputs=["label_ids"], timeout=5).outputs["label_ids"].shape
+        (1, 4)
+        """
 
     def status(self, model: str, *, timeout: float) -> list[VersionStatus]:
-        """Return the state of each version of a model."""
+        """Return the state of each version of a model.
+
+        >>> [each.state for each in transport.status("tiny", timeout=5)]
+        ['LOADING', 'AVAILABLE', 'END']
+        """
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection.
+
+        >>> GrpcTransport("localhost:8500").close()
+        """
 
 
 class AsyncTransport(Protocol):
@@ -159,7 +172,13 @@ class GrpcTransport:
 class AsyncGrpcTransport:
     """`GrpcTransport` for asyncio; it belongs to the event loop of its first call.
 
-    >>> transport = AsyncGrpcTransport("localhost:8500")  # nothing is opened before the first call
+    >>> async def states():
+    ...     transport = AsyncGrpcTransport(address)  # nothing is opened before the first call
+    ...     found = await transport.status("tiny", timeout=5)
+    ...     await transport.close()
+    ...     return [each.state for each in found]
+    >>> asyncio.run(states())
+    ['LOADING', 'AVAILABLE', 'END']
     """
 
     def __init__(

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import doctest
 import importlib
 import inspect
 import pkgutil
+import re
 import subprocess
 import sys
+import tempfile
 import types
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import grpc
+import numpy as np
 import pytest
 
 import bertbundle
 from bertbundle.errors import BertBundleError
+from bertbundle.wire import error_from_status
 
 HEAVY = ("tensorflow", "keras", "tf_keras", "transformers", "onnxruntime", "onnx", "torch", "bertbundle_serving")
 MODULES = sorted(
@@ -88,12 +95,6 @@ def test_import_is_light(module: str) -> None:
     assert (result.stdout, result.stderr) == ("[]\n", "")
 
 
-def issubclass_of_error(name: str) -> bool:
-    """Tell whether a public name is an exception."""
-    value = getattr(bertbundle, name)
-    return isinstance(value, type) and issubclass(value, Exception)
-
-
 TASKS = {
     "client": "token-classification",
     "classifier": "text-classification",
@@ -104,33 +105,71 @@ TASKS = {
 }
 
 
-@pytest.mark.parametrize("name", ["bertbundle", *MODULES])
-def test_examples_in_docstrings(fakes: Any, name: str) -> None:
-    """The examples in docstrings give what they show; `client` and the like ask a model of their task."""
-    names = {
+@pytest.fixture
+def names(fakes: Any, start: Any) -> Iterator[dict[str, Any]]:
+    """Give what examples may name beside their own module: clients of each task, a server, the public names."""
+    address = start(fakes.answers_of(fakes.Model()), fakes.available).address
+    clients = {
         key: bertbundle.Client(
             "nowhere:1", "tiny", transport=fakes.FakeTransport(fakes.Model(fakes.make_manifest(task)))
         )
         for key, task in TASKS.items()
     }
+    public = {name: getattr(bertbundle, name) for name in bertbundle.__all__}
+    used = {"asyncio": asyncio, "grpc": grpc, "np": np, "tempfile": tempfile, "error_from_status": error_from_status}
+    transport = bertbundle.GrpcTransport(address)
+    yield public | used | clients | {"address": address, "transport": transport}
+    transport.close()
+
+
+@pytest.mark.parametrize("name", ["bertbundle", *MODULES])
+def test_examples_in_docstrings(names: dict[str, Any], name: str) -> None:
+    """The examples in docstrings give what they show; `client` and the like ask a model of their task."""
     module = importlib.import_module(name)
     assert doctest.testmod(module, extraglobs=names, optionflags=doctest.ELLIPSIS).failed == 0
 
 
-@pytest.mark.parametrize("name", [name for name in bertbundle.__all__ if not issubclass_of_error(name)])
+def methods(value: Any) -> dict[str, Any]:
+    """Return the public methods of a public class, those of its bases too."""
+    if not isinstance(value, type):
+        return {}
+    found = {key: inspect.getattr_static(value, key) for key in dir(value) if not key.startswith("_")}
+    plain = {key: getattr(each, "__func__", each) for key, each in found.items()}
+    ours = {key: each for key, each in plain.items() if inspect.isfunction(each)}
+    return {key: each for key, each in ours.items() if each.__module__.startswith("bertbundle")}
+
+
+def has_example(value: Any) -> bool:
+    """Tell whether a docstring has an example, or names the method whose it is."""
+    text = value.__doc__ or ""
+    if ">>> " in text:
+        return True
+    reference = re.match(r"(?:As|See) `(\w+)\.(\w+)`", text)
+    return reference is not None and has_example(getattr(getattr(bertbundle, reference[1]), reference[2]))
+
+
+@pytest.mark.parametrize("name", bertbundle.__all__)
 def test_public_names_have_examples(name: str) -> None:
-    """Every public name but the errors has an example in its docstring, or in one of its methods'."""
+    """Every public name has an example in its docstring, and so has each of its public methods."""
     value = getattr(bertbundle, name)
-    texts = [value.__doc__, *(each.__doc__ for each in vars(value).values() if inspect.isfunction(each))]
-    assert any(">>> " in text for text in texts if text), f"{name} has no example"
+    assert has_example(value)
+    assert [key for key, each in methods(value).items() if not has_example(each)] == []
 
 
-def test_there_are_examples() -> None:
-    """The examples above are found at all."""
-    tests = [
-        len(each.examples) for name in MODULES for each in doctest.DocTestFinder().find(importlib.import_module(name))
+def test_examples_run() -> None:
+    """Hardly an example is left out when the others run: those that open a bundle's directory."""
+    examples = [
+        (module, example)
+        for module in MODULES
+        for test in doctest.DocTestFinder().find(importlib.import_module(module))
+        for example in test.examples
     ]
-    assert sum(tests) >= 5
+    assert {module for module, each in examples if doctest.SKIP in each.options} <= {
+        "bertbundle.client",
+        "bertbundle.local",
+        "bertbundle.rest",
+    }
+    assert len(examples) > len(bertbundle.__all__)
 
 
 def test_version_is_that_of_the_distribution() -> None:
