@@ -71,7 +71,7 @@ class Load:
         return [low * (high / low) ** (index / _BINS) for index in range(_BINS + 1)]
 
 
-def load(ask: Callable[[list[str]], Any], batches: Sequence[list[str]], seconds: float, concurrency: int) -> Load:
+def load(ask: Callable[[list[Any]], Any], batches: Sequence[list[Any]], seconds: float, concurrency: int) -> Load:
     """Ask for a while, `concurrency` calls at a time, after one call each that does not count."""
     end = time.monotonic() + seconds
     turns = itertools.cycle(batches)
@@ -104,7 +104,7 @@ def load(ask: Callable[[list[str]], Any], batches: Sequence[list[str]], seconds:
     )
 
 
-def _problem(ask: Callable[[list[str]], Any], batch: list[str]) -> str | None:
+def _problem(ask: Callable[[list[Any]], Any], batch: list[Any]) -> str | None:
     try:
         ask(batch)
     except ServerError as error:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from bertbundle.asking import batches
-from bertbundle.errors import InputError
+from bertbundle.errors import InputError, ServerError
 from bertbundle.rows import Row, Source
 
 __all__ = ["Bulk", "Job"]
@@ -154,12 +154,18 @@ class Bulk:
     def _part(self, rows: Sequence[Row], files: dict[str, IO[bytes]]) -> None:
         outcomes: list[Any] = [self._text(row) for row in rows]
         asked = [index for index, text in enumerate(outcomes) if not isinstance(text, InputError)]
-        for index, answer in zip(
-            asked, self._answer([outcomes[index] for index in asked]) if asked else [], strict=True
-        ):
+        answers = self._answers([outcomes[index] for index in asked]) if asked else []
+        for index, answer in zip(asked, answers, strict=True):
             outcomes[index] = answer
         for row, outcome in zip(rows, outcomes, strict=True):
             self._write(row, outcome, files)
+
+    def _answers(self, texts: Sequence[Any]) -> Sequence[dict[str, Any] | InputError]:
+        try:
+            return self._answer(texts)
+        except ServerError as error:
+            done = f"{self._done.rows} rows are done" + (", --resume goes on." if self._job.output != "-" else ".")
+            raise ServerError(f"{error} {done}", code=error.code, details=error.details) from error
 
     def _text(self, row: Row) -> Any:
         """Return what is to be asked of a row, or why it cannot be."""

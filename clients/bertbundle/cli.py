@@ -23,9 +23,8 @@ from bertbundle.completion import SHELLS, completion_script
 from bertbundle.connection import add_flags, connect
 from bertbundle.errors import InputError
 from bertbundle.flows import Options
-from bertbundle.manifest import Manifest
 from bertbundle.rows import FORMATS, format_of
-from bertbundle.show import SHOWN, table
+from bertbundle.show import SHOWN, facts, parity_table, table
 from bertbundle.tasks import DECODERS
 from bertbundle.tokenizer import TRUNCATIONS, Text
 
@@ -58,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     predict = _add(commands, "predict", _predict, "answer texts: entities, classes or embeddings, as the model does")
     predict.add_argument("texts", nargs="*", metavar="TEXT", help="a text; none: the lines of standard input")
-    predict.add_argument("--pair", metavar="TEXT", help="second text of a pair; every TEXT is paired with it")
+    _add_pair(predict)
     predict.add_argument(
         "--truncation",
         choices=TRUNCATIONS,
@@ -87,6 +86,12 @@ def _add(commands: Any, name: str, run: Callable[..., Iterable[str]], text: str)
     return parser
 
 
+def _add_pair(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--pair", metavar="TEXT", help="second text of a pair, a question's context; every TEXT is paired with it"
+    )
+
+
 def _add_bench(bench: argparse.ArgumentParser) -> None:
     bench.add_argument(
         "texts", nargs="*", metavar="TEXT", help="texts to ask in turn; none: the lines of standard input"
@@ -94,7 +99,7 @@ def _add_bench(bench: argparse.ArgumentParser) -> None:
     bench.add_argument("--seconds", type=_seconds, default=10.0, help="how long (default: %(default)s)")
     bench.add_argument("--concurrency", type=int, default=4, metavar="N", help="calls at a time (default: %(default)s)")
     bench.add_argument("--batch", type=int, default=1, metavar="N", help="texts of a call (default: %(default)s)")
-    bench.set_defaults(pair=None)
+    _add_pair(bench)
     bench.add_argument("--png", metavar="FILE", help="draw the latencies; needs matplotlib (bertbundle[bench])")
 
 
@@ -146,13 +151,16 @@ def _predict(client: Client, options: argparse.Namespace) -> Iterable[str]:
         raise InputError(f"model {options.model!r} does {task}, which this command does not know. Upgrade bertbundle.")
     _check_pair(DECODERS[task].takes, options, task)
     shown = SHOWN[task]
-    paired: list[Text] = [(text, options.pair) for text in texts] if options.pair is not None else list(texts)
-    results = _in_turns(lambda part: shown.ask(client, part, options.truncation), paired)
+    results = _in_turns(lambda part: shown.ask(client, part, options.truncation), _paired(texts, options))
     if options.json:
         return (_dumps({"text": text, **shown.fields(result)}) for text, result in zip(texts, results, strict=True))
     if shown.in_place and sys.stdout.isatty() and not os.environ.get("NO_COLOR"):
         return (shown.in_place(text, result) for text, result in zip(texts, results, strict=True))
     return shown.table(texts, list(results))
+
+
+def _paired(texts: Sequence[str], options: argparse.Namespace) -> list[Text]:
+    return [(text, options.pair) for text in texts] if options.pair is not None else list(texts)
 
 
 def _check_pair(takes: str, options: argparse.Namespace, task: str) -> None:
@@ -205,7 +213,8 @@ def _bench(client: Client, options: argparse.Namespace) -> Iterable[str]:
     texts = _texts(options)
     task = client.manifest().task
     _check_pair(DECODERS[task].takes, options, task)
-    batches = [list(texts[start : start + options.batch]) for start in range(0, len(texts), options.batch)]
+    paired = _paired(texts, options)
+    batches = [paired[start : start + options.batch] for start in range(0, len(paired), options.batch)]
     found = load(
         lambda batch: SHOWN[task].ask(client, batch, "truncate"), batches, options.seconds, options.concurrency
     )
@@ -245,32 +254,7 @@ def _info(client: Client, options: argparse.Namespace) -> Iterable[str]:
     manifest = client.manifest()
     if options.json:
         return [_dumps(json.loads(manifest.to_json()))]
-    return [*table(("", ""), _facts(manifest)), "", *_parity_table(manifest)]
-
-
-def _facts(manifest: Manifest) -> list[tuple[str, str]]:
-    source = manifest.source
-    facts = {
-        "name": manifest.name,
-        "task": manifest.task,
-        "source": f"{source.name} ({source.architecture}, {source.layers} layers x {source.hidden_size})",
-        "signatures": ", ".join(f"{name} [batch, {length}]" for name, length in manifest.signatures.items()),
-        "inputs": ", ".join(spec.name for spec in manifest.inputs),
-        "outputs": ", ".join(f"{spec.name} [{', '.join(spec.shape)}]" for spec in manifest.outputs),
-        "labels": ", ".join(manifest.labels) or "-",
-        "decoding": f"{manifest.label_scheme} {manifest.label_decoding}, labels per {manifest.word_labels}",
-        "pooling": f"{manifest.pooling}{', normalised' if manifest.normalized else ''}",
-        "created": manifest.created,
-        "notes": "; ".join(manifest.notes) or "-",
-    }
-    return list(facts.items())
-
-
-def _parity_table(manifest: Manifest) -> Iterable[str]:
-    rows = [
-        (row.format, row.signature, row.output, f"{row.max_abs:.2e}", f"{row.agreement:.2%}") for row in manifest.parity
-    ]
-    return table(("format", "signature", "output", "max abs difference", "labels agree"), rows)
+    return [*table(("", ""), facts(manifest)), "", *parity_table(manifest)]
 
 
 def _status(client: Client, options: argparse.Namespace) -> Iterable[str]:

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from bertbundle.client import Client
+from bertbundle.manifest import Manifest
 from bertbundle.primitives import Answer, Classification, Entity, Fill
 from bertbundle.tokenizer import Text
 
-__all__ = ["SHOWN", "Shown", "mark", "table"]
+__all__ = ["SHOWN", "Shown", "facts", "mark", "parity_table", "table"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +97,10 @@ def _value_table(texts: Sequence[str], results: Sequence[float]) -> Iterable[str
 
 def _answer_table(texts: Sequence[str], results: Sequence[Answer]) -> Iterable[str]:
     rows = [
-        (text, answer.text, f"{answer.score:.4f}", str(answer.start), str(answer.end))
+        (text, answer.text, f"{answer.score:.4f}", str(answer.start), str(answer.end), f"{answer.null_score:.4f}")
         for text, answer in zip(texts, results, strict=True)
     ]
-    return table(("question", "answer", "score", "start", "end"), rows)
+    return table(("question", "answer", "score", "start", "end", "no answer"), rows)
 
 
 def _fill_table(texts: Sequence[str], results: Sequence[list[list[Fill]]]) -> Iterable[str]:
@@ -145,6 +146,36 @@ SHOWN: Mapping[str, Shown] = {
     ),
 }
 """Every task by its name in the manifest."""
+
+
+# ---- a model
+
+
+def facts(manifest: Manifest) -> list[tuple[str, str]]:
+    """Return what a model says of itself, by name."""
+    source = manifest.source
+    found = {
+        "name": manifest.name,
+        "task": manifest.task,
+        "source": f"{source.name} ({source.architecture}, {source.layers} layers x {source.hidden_size})",
+        "signatures": ", ".join(f"{name} [batch, {length}]" for name, length in manifest.signatures.items()),
+        "inputs": ", ".join(spec.name for spec in manifest.inputs),
+        "outputs": ", ".join(f"{spec.name} [{', '.join(spec.shape)}]" for spec in manifest.outputs),
+        "labels": ", ".join(manifest.labels) or "-",
+        "decoding": f"{manifest.label_scheme} {manifest.label_decoding}, labels per {manifest.word_labels}",
+        "pooling": f"{manifest.pooling}{', normalised' if manifest.normalized else ''}",
+        "created": manifest.created,
+        "notes": "; ".join(manifest.notes) or "-",
+    }
+    return list(found.items())
+
+
+def parity_table(manifest: Manifest) -> Iterable[str]:
+    """Return how close each output of each format is to the source model."""
+    rows = [
+        (row.format, row.signature, row.output, f"{row.max_abs:.2e}", f"{row.agreement:.2%}") for row in manifest.parity
+    ]
+    return table(("format", "signature", "output", "max abs difference", "labels agree"), rows)
 
 
 # ---- a table in a terminal

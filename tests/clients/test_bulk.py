@@ -19,8 +19,8 @@ from typing import Any
 
 import pytest
 
+from bertbundle import ServerUnavailable, cli
 from bertbundle import bulk as bulks
-from bertbundle import cli
 from bertbundle.bulk import Job
 from bertbundle.cli import main
 from chaos import ChaosProxy
@@ -142,6 +142,19 @@ def test_taken_up_again(bulk: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert (code, err.split(",")[:2]) == (0, ["60 rows", " 12 rejected"])
     assert ended.read_bytes() == whole.read_bytes()
     assert Path(f"{ended}.rejects").read_bytes() == Path(f"{whole}.rejects").read_bytes()
+
+
+def test_a_server_that_goes_away(bulk: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the server goes away the message says what is done, and how to go on."""
+
+    def away(*_: Any) -> Any:
+        raise ServerUnavailable("localhost:1 answered UNAVAILABLE.", code="UNAVAILABLE")
+
+    monkeypatch.setattr(cli, "_answer_rows", away)
+    source = write(tmp_path / "in.txt", ["Wang"])
+    code, _, err = bulk(source, "--output", tmp_path / "out.jsonl")
+    assert (code, err) == (2, "bertbundle: localhost:1 answered UNAVAILABLE. 0 rows are done, --resume goes on.\n")
+    assert bulk(source)[2].endswith("0 rows are done.\n")
 
 
 def test_lost_answers(bulk: Run, tmp_path: Path) -> None:

@@ -239,6 +239,15 @@ def test_bench(run: Run, ner: list[str]) -> None:
     assert sum(int(bar.split()[-1]) for bar in bars) == calls
 
 
+def test_question_answering(run: Run, serve: Callable[..., str]) -> None:
+    """Questions and their context can be answered, and measured; the table has the score of "no answer", too."""
+    reader = ["--server", serve("question-answering"), "--model", "tiny", "--pair", "lives in Berlin", "wang"]
+    head, row = run("predict", *reader).splitlines()
+    assert head.split() == ["question", "answer", "score", "start", "end", "no", "answer"]
+    assert row.split()[:2] == ["wang", "Berlin"]
+    assert json.loads(run("bench", *reader, "--seconds", "0.1", "--json"))["calls"] > 0
+
+
 def test_bench_percentiles() -> None:
     """A percentile is the latency that its share of the calls did not exceed."""
     load = Load(2.0, tuple(each / 100 for each in range(1, 101)), 200, {"UNAVAILABLE": 3})
