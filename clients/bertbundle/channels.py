@@ -159,13 +159,16 @@ class Lines:
             line.waiting += change
 
 
+_ADDRESS = re.compile(r"(unix|unix-abstract|vsock|dns|xds):.+|(?!https?:).+:\d+")
+
+
 def _addresses(address: str) -> list[str]:
     if address.startswith(("ipv4:", "ipv6:")):  # gRPC's own lists
         return [address]
     found = [each.strip() for each in address.split(",")]
-    for each in found:
-        if len(found) > 1 and not re.fullmatch(r"(unix:|.+:\d+$).*", each):
-            raise ValueError(f"expected host:port, got {each!r}")
+    wrong = [each for each in found if not _ADDRESS.fullmatch(each)]
+    if wrong:
+        raise ValueError(f"expected host:port of a gRPC server, got {wrong[0]!r}; over HTTP use RestTransport")
     return found
 
 

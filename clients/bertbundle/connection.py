@@ -30,9 +30,16 @@ def connect(options: argparse.Namespace) -> Client:
     """Make the client that the flags say.
 
     Raises:
-        InputError: a file that cannot be read or used, or --cert without --key.
+        InputError: an address that is none, a file that cannot be read or used, or --cert without --key.
     """
     files = {name: _read(name, getattr(options, name)) for name in _FILES}
+    try:
+        return _client(options, files)
+    except ValueError as error:
+        raise InputError(f"{error}.") from error
+
+
+def _client(options: argparse.Namespace, files: dict[str, bytes | None]) -> Client:
     return Client(
         options.server,
         options.model,

@@ -136,11 +136,19 @@ def test_an_unknown_name_among_others(replica: Replica) -> None:
         ask(client, 4)
 
 
-@pytest.mark.parametrize("address", ["a,b", "localhost:1,:", "localhost:1,x:y"])
+@pytest.mark.parametrize(
+    "address", ["", "localhost", "http://localhost:8501", "a,b", "localhost:1,:", "localhost:1,x:y", "localhost:1,"]
+)
 def test_addresses_must_have_ports(address: str) -> None:
-    """Of several addresses each needs a port."""
+    """Each address needs a port, and is none of a web page."""
     with pytest.raises(ValueError, match="expected host:port"):
         GrpcTransport(address)
+
+
+@pytest.mark.parametrize("address", ["unix:/run/ner.sock", "dns:///ner", "xds:///ner", "ipv4:1.2.3.4:1,5.6.7.8:2"])
+def test_names_of_grpc(address: str) -> None:
+    """What gRPC has names of its own for is left to it."""
+    assert channels._addresses(address) == [address]
 
 
 @pytest.fixture

@@ -102,7 +102,7 @@ def test_foreign_classifier(fakes: Any, tokenizer_file: Path, multi_label: bool)
             return Prediction({"logits": np.array([[0.0, np.log(3.0)]], np.float32)}, 1)
 
     transport: Any = Two()
-    client = Client("", "theirs", transport=transport, manifest=manifest, tokenizer=tokenizer_file.parent)
+    client = Client("localhost:1", "theirs", transport=transport, manifest=manifest, tokenizer=tokenizer_file.parent)
     expected = {"b": 0.75, "a": 0.5} if multi_label else {"b": 0.75, "a": 0.25}
     assert client.classify("wang").scores == pytest.approx(expected)
     del fakes
@@ -111,7 +111,7 @@ def test_foreign_classifier(fakes: Any, tokenizer_file: Path, multi_label: bool)
 def test_manifest_and_tokenizer_go_together(tokenizer_file: Path, tmp_path: Path) -> None:
     """One without the other is a mistake, and so is a tokenizer that is not there."""
     with pytest.raises(ValueError, match="manifest and tokenizer go together"):
-        Client("", "theirs", tokenizer=tokenizer_file)
+        Client("localhost:1", "theirs", tokenizer=tokenizer_file)
     manifest = foreign_manifest("feature-extraction", max_length=12)
     with pytest.raises(InputError, match="cannot be read"):
         Client("nowhere:1", "theirs", manifest=manifest, tokenizer=tmp_path / "none.json")

@@ -386,6 +386,13 @@ def test_names_that_are_not_unicode(fail: Run, arguments: list[str]) -> None:
     assert "is not valid Unicode" in fail("status", *arguments)
 
 
+def test_an_address_that_is_none(fail: Run) -> None:
+    """An address without a port is one line."""
+    assert "expected host:port of a gRPC server, got 'localhost'" in fail(
+        "info", "--model", "a", "--server", "localhost"
+    )
+
+
 def test_no_texts(fail: Run, ner: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """No text as argument and an empty standard input is an error that says where texts come from."""
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
