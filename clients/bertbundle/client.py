@@ -63,7 +63,7 @@ class Client(Questions):
             call_timeout: seconds that one request may take; None for what is left of `timeout`.
             hedge_after: seconds after which a request without an answer is made once more, at the next address; the
                 first answer counts, and the other request is cancelled. Each costs one of the budget of `retries`. None
-                for never. A good value is the latency that 95 % of requests stay under.
+                for never. A good value is the latency that 95 % of requests stay under. Comes on top of `concurrency`.
             concurrency: most requests in flight at a time.
             rows_per_call: most rows of a request.
             retries: when a request is made again.

@@ -30,11 +30,15 @@ def proxy(fakes: Any, start: Callable[..., Any]) -> Iterator[ChaosProxy]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("fate", sorted(FATES))
-def test_no_wrong_answer_and_no_hang(proxy: ChaosProxy, fate: str) -> None:
+@pytest.mark.parametrize(
+    ("fate", "hedge_after"),
+    [*(pytest.param(fate, None, id=fate) for fate in sorted(FATES)), pytest.param("drop", 0.05, id="drop-hedged")],
+)
+def test_no_wrong_answer_and_no_hang(proxy: ChaosProxy, fate: str, hedge_after: float | None) -> None:
     """Under each fate calls end by their deadline, with the right answer or a ServerError."""
     answered = 0
-    with Client(proxy.address, "tiny", timeout=SECONDS, retries=RETRIES, rows_per_call=8) as client:
+    settings: dict[str, Any] = {"timeout": SECONDS, "retries": RETRIES, "rows_per_call": 8, "hedge_after": hedge_after}
+    with Client(proxy.address, "tiny", **settings) as client:
         client.manifest()
         proxy.fates = ("pass", "pass", "pass", fate)
         for _ in range(6):
@@ -62,11 +66,14 @@ def recovered(client: Client) -> bool:
     return answer == ["Wang"]
 
 
-def test_awaiting_client(proxy: ChaosProxy) -> None:
+@pytest.mark.parametrize("hedge_after", [None, 0.05], ids=["plain", "hedged"])
+def test_awaiting_client(proxy: ChaosProxy, hedge_after: float | None) -> None:
     """The awaiting client under all fates at once: right answers or errors, by the deadline."""
+    twice = f"{proxy.address},{proxy.address}" if hedge_after else proxy.address
+    settings: dict[str, Any] = {"timeout": SECONDS, "retries": RETRIES, "hedge_after": hedge_after}
 
     async def ask() -> None:
-        async with AsyncClient(proxy.address, "tiny", timeout=SECONDS, retries=RETRIES) as client:
+        async with AsyncClient(twice, "tiny", **settings) as client:
             await client.manifest()
             proxy.fates = ("pass", "pass", "pass", "pass", *FATES)
             begun = time.monotonic()
