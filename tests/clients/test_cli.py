@@ -18,6 +18,7 @@ import pytest
 from bertbundle import show
 from bertbundle.bench import Load, drawer
 from bertbundle.cli import main
+from bertbundle.manifest import ParityRow
 from bertbundle.primitives import Classification, Entity
 
 if TYPE_CHECKING:
@@ -209,6 +210,20 @@ def test_info(run: Run, ner: list[str]) -> None:
     assert "signatures  serving_default [batch, 12], length_4 [batch, 4], length_8 [batch, 8]" in out
     assert "labels      O, B-PER, I-PER, B-LOC, I-LOC" in out
     assert json.loads(run("info", *ner, "--json"))["max_length"] == 12
+
+
+def test_parity_is_the_worst(run: Run, serve: Callable[..., str]) -> None:
+    """Parity is shown once for each format and output: the worst of all signatures."""
+    rows = (
+        ParityRow("onnx", "length_4", "logits", 8, 1.5e-6, 1e-7, 0.99, 1e-5, 1e-4),
+        ParityRow("onnx", "length_8", "logits", 8, 2.5e-6, 1e-7, 1.0, 1e-5, 1e-4),
+        ParityRow("onnx", "length_8", "label_ids", 8, 0.0, 0.0, 1.0, 1e-5, 1e-4),
+    )
+    out = run("info", "--server", serve(parity=rows), "--model", "tiny").splitlines()
+    assert [line.split() for line in out[-2:]] == [
+        ["onnx", "logits", "2.50e-06", "99.00%"],
+        ["onnx", "label_ids", "0.00e+00", "100.00%"],
+    ]
 
 
 def test_status(run: Run, ner: list[str]) -> None:
