@@ -17,7 +17,7 @@ import grpc
 from bertbundle.errors import ServerUnavailable
 from bertbundle.wire import METHODS, error_from_status
 
-__all__ = ["Line", "Lines", "Metadata", "Tls", "Token"]
+__all__ = ["Line", "Lines", "Metadata", "Tls", "Token", "check"]
 
 Token: TypeAlias = "str | Callable[[], str]"  # noqa: S105 - a type
 """A bearer token, or a function that returns the one of the moment."""
@@ -116,9 +116,7 @@ class Lines:
 
     def __init__(self, kind: Any, address: str, tls: Tls | None, compression: str) -> None:
         """Open channels of `kind`, ``grpc`` or ``grpc.aio``; nothing is sent."""
-        if compression not in _COMPRESSIONS:
-            raise ValueError(f"compression must be one of {', '.join(_COMPRESSIONS)}, got {compression!r}")
-        addresses = _addresses(address)
+        addresses = check(address, compression)
         own = len(set(addresses)) < len(addresses)
         self.lines = [_line(kind, each, tls, _COMPRESSIONS[compression], own) for each in addresses]
         self._turns: list[Line] = []
@@ -162,7 +160,14 @@ class Lines:
 _ADDRESS = re.compile(r"(unix|unix-abstract|vsock|dns|xds):.+|(?!https?:).+:\d+")
 
 
-def _addresses(address: str) -> list[str]:
+def check(address: str, compression: str) -> list[str]:
+    """Return the addresses of a list.
+
+    Raises:
+        ValueError: one that has no port, or a compression that there is not.
+    """
+    if compression not in _COMPRESSIONS:
+        raise ValueError(f"compression must be one of {', '.join(_COMPRESSIONS)}, got {compression!r}")
     if address.startswith(("ipv4:", "ipv6:")):  # gRPC's own lists
         return [address]
     found = [each.strip() for each in address.split(",")]

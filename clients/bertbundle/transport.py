@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import grpc
 
 from bertbundle.cancelling import Cancel
-from bertbundle.channels import Line, Lines, Metadata, Tls, Token
+from bertbundle.channels import Line, Lines, Metadata, Tls, Token, check
 from bertbundle.primitives import Arrays, Prediction, VersionStatus
 from bertbundle.wire import error_from_status, predict_request, read_prediction, read_status, status_request
 
@@ -191,6 +191,7 @@ class AsyncGrpcTransport:
         compression: str = "none",
     ) -> None:
         """Connect lazily, as `GrpcTransport` does."""
+        check(address, compression)
         self.address = address
         self._open = functools.partial(Lines, grpc.aio, address, tls, compression)
         self._metadata = Metadata(token, metadata)

@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 
-from bertbundle import AsyncClient, Client, GrpcTransport, InvalidRequest, Overloaded, ServerUnavailable, Tls, channels
+from bertbundle import (
+    AsyncClient,
+    AsyncGrpcTransport,
+    Client,
+    GrpcTransport,
+    InvalidRequest,
+    Overloaded,
+    ServerUnavailable,
+    Tls,
+    channels,
+)
 from fake_dns import FakeDns
 
 if TYPE_CHECKING:
@@ -141,14 +151,15 @@ def test_an_unknown_name_among_others(replica: Replica) -> None:
 )
 def test_addresses_must_have_ports(address: str) -> None:
     """Each address needs a port, and is none of a web page."""
-    with pytest.raises(ValueError, match="expected host:port"):
-        GrpcTransport(address)
+    for kind in (GrpcTransport, AsyncGrpcTransport):
+        with pytest.raises(ValueError, match="expected host:port"):
+            kind(address)
 
 
 @pytest.mark.parametrize("address", ["unix:/run/ner.sock", "dns:///ner", "xds:///ner", "ipv4:1.2.3.4:1,5.6.7.8:2"])
 def test_names_of_grpc(address: str) -> None:
     """What gRPC has names of its own for is left to it."""
-    assert channels._addresses(address) == [address]
+    assert channels.check(address, "none") == [address]
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ def blocking(client: Client, texts: list[str], pairs: list[tuple[str, str]], lin
     vector_stream: Iterator[npt.NDArray[np.float32]] = client.embed(lines)
     value: float = client.regress(("a", "b"))
     values: list[float] = client.regress(pairs)
-    answer: Answer = client.answer("question", "context")
+    answer: Answer = client.answer("question", "context", max_answer_len=8, handle_impossible_answer=True)
     answers: list[Answer] = client.answer(texts, texts)
     masks: list[list[Fill]] = client.fill_mask("[MASK]", top_k=1)
     print(entities, many, words, stream, one, classes, vectors, vector_stream, value, values, answer, answers, masks)
