@@ -333,9 +333,25 @@ class Launched:
 
 
 class Launch(Protocol):
-    """Starts a `bertbundle-serve` process."""
+    """Starts a `bertbundle-serve` process. With a gate, its calls are computed once that file is there."""
 
-    def __call__(self, *flags: str) -> Launched: ...
+    def __call__(self, *flags: str, gate: Path | None = None) -> Launched: ...
+
+
+_HELD = """
+import sys, time
+from pathlib import Path
+from bertbundle_serving.cli import main
+from bertbundle_serving.runtimes.onnx import OnnxServable
+gate, run = Path(sys.argv.pop(1)), OnnxServable.run
+def wait_and_run(*arguments):
+    gate.with_suffix(".reached").touch()
+    while not gate.exists():
+        time.sleep(0.01)
+    return run(*arguments)
+OnnxServable.run = wait_and_run
+sys.exit(main())
+"""
 
 
 @pytest.fixture
@@ -343,8 +359,9 @@ def launch() -> Iterator[Launch]:
     """Start `bertbundle-serve` processes and wait until they answer; they end with the test."""
     started: list[subprocess.Popen[str]] = []
 
-    def start(*flags: str) -> Launched:
-        command = [sys.executable, "-m", "bertbundle_serving", "--port=0", *flags]
+    def start(*flags: str, gate: Path | None = None) -> Launched:
+        program = ["-c", _HELD, str(gate)] if gate else ["-m", "bertbundle_serving"]
+        command = [sys.executable, *program, "--port=0", *flags]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         started.append(process)
         return Launched(process, _banner(process))
