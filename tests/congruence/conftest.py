@@ -8,8 +8,10 @@ import socket
 import subprocess
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -148,6 +150,25 @@ def _open(flags: Mapping[str, object]) -> bool:
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", int(str(flags["rest_api_port"]))), 5):
         return True
     return False
+
+
+@pytest.fixture(scope="session")
+def apis(tensorflow: Any) -> Any:
+    """Give the official message classes and stubs as one namespace."""
+    del tensorflow
+
+    class Apis:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from tensorflow_serving.apis import (
+                get_model_metadata_pb2,
+                get_model_status_pb2,
+                model_service_pb2_grpc,
+                predict_pb2,
+                prediction_service_pb2_grpc,
+            )
+
+    return Apis
 
 
 @pytest.fixture(scope="session")

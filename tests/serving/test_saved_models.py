@@ -81,15 +81,14 @@ def save_examples(tf: Any, path: Path) -> None:
 
 def save_native(tf: Any, path: Path) -> None:
     """Save a classification as TensorFlow 2 does: its method name is that of Predict."""
-    module = tf.Module()
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
     def classify(inputs: Any) -> Any:
         x = tf.io.parse_example(inputs, {"x": tf.io.FixedLenFeature([], tf.float32)})["x"]
         return {"scores": tf.stack([x, 1 - x], axis=1)}
 
-    module.classify = classify
-    tf.saved_model.save(module, str(path), signatures={"serving_default": classify})
+    module = tf.Module()
+    module.classify = tf.function(classify, input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
+    tf.saved_model.save(module, str(path), signatures={"serving_default": module.classify})
 
 
 SAVERS = {"module": save_module, "keras": save_keras, "examples": save_examples, "native": save_native}
