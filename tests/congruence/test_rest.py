@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,6 @@ AVAILABLE = {
         {"version": "1", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
     ]
 }
-COUNTED = b':tensorflow:serving:request_count{model_name="minilm",status="OK"}'
 
 
 def row(**changed: Any) -> dict[str, Any]:
@@ -164,7 +162,8 @@ CASES: list[tuple[str, str, Any, int, str]] = [
         PREDICT,
         rows(row(token_type_ids=None)),
         400,
-        FAILED + r"0 of 'instances' list\. JSON object: \{(?s:.*)\} keys must be equal to: "
+        # "must only have keys" before somebody found that too few are no better; since when is not known.
+        FAILED + r"0 of 'instances' list\. JSON object: \{(?s:.*)\} (keys must be equal to|must only have keys): "
         r"attention_mask,input_ids,token_type_ids",
     ),
     (
@@ -319,10 +318,8 @@ def test_metadata(rest: str, place: str) -> None:
 
 
 def test_metrics(rest: str) -> None:
-    """The metrics count requests under TensorFlow Serving's name, some time after they are answered."""
+    """The metrics count requests under TensorFlow Serving's name."""
     fetch_json(f"{rest}{PREDICT}", rows(row()))
-    deadline = time.monotonic() + 10
-    while COUNTED not in (body := fetch(f"{rest}/monitoring/prometheus/metrics"))[2] and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert body[0] == 200
-    assert COUNTED in body[2]
+    status, _, body = fetch(f"{rest}/monitoring/prometheus/metrics")
+    assert status == 200
+    assert b':tensorflow:serving:request_count{model_name="minilm",status="OK"}' in body
