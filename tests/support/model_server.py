@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from bertbundle import Client, ServeError, ServerError
 
@@ -37,7 +38,9 @@ def model_server(model_name: str, **flags: object) -> Iterator[str]:
     rest_port = flags.get("rest_api_port")
     address = f"127.0.0.1:{free_port(besides=rest_port)}"
     given = flags if "model_config_file" in flags else {"model_name": model_name, **flags}
-    options = [f"--{name}={value}" for name, value in given.items()]
+    # It refuses relative paths of models.
+    absolute = {name: value.resolve() if isinstance(value, Path) else value for name, value in given.items()}
+    options = [f"--{name}={value}" for name, value in absolute.items()]
     command = [os.environ[BINARY], f"--port={address.rpartition(':')[2]}", "--grpc_max_threads=64", *options]
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "1"})
