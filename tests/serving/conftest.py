@@ -28,16 +28,16 @@ from bertbundle import _wire_pb2 as wire
 from bertbundle.manifest import FileInfo, InputSpec, Manifest, OutputSpec, Source
 from bertbundle.tensors import encode_tensors
 from bertbundle_serving.config import ModelConfig
+from bertbundle_serving.runtimes.onnx import OnnxServable
 from bertbundle_serving.server import Server, ServerOptions
 from bertbundle_serving.tfrecord import masked_crc32c
 from bertbundle_serving.warmup import WARMUP_FILE
+from waiting import SECONDS
 
 VOCABULARY = 100
 LENGTHS = {"serving_default": 8, "length_4": 4}
 INPUTS = ("attention_mask", "input_ids", "token_type_ids")
 TOKENIZER = '{"fake": "tokenizer"}'
-SECONDS = 20.0
-"""Longest wait for something that takes milliseconds: a slow machine is not a failure."""
 
 
 def manifest() -> Manifest:
@@ -303,6 +303,21 @@ def serve() -> Iterator[Serve]:
     yield start
     for server in started:
         server.stop()
+
+
+@pytest.fixture
+def engine_gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """While this event is cleared, servers in this process compute nothing: they wait for it."""
+    gate, run = threading.Event(), OnnxServable.run
+    gate.set()
+
+    def wait_and_run(*arguments: Any) -> Any:
+        assert gate.wait(SECONDS)
+        return run(*arguments)
+
+    monkeypatch.setattr(OnnxServable, "run", wait_and_run)
+    yield gate
+    gate.set()
 
 
 @dataclass
