@@ -91,13 +91,17 @@ def multi_call(signatures: Mapping[str, SignatureSpec], request: api.MultiInfere
     """
     names = [task.model_spec.signature_name or DEFAULT_SIGNATURE for task in request.tasks]
     for index, (name, task) in enumerate(zip(names, request.tasks, strict=True)):
+        if not task.model_spec.name:
+            raise _invalid("Found ModelSpec with an empty model name.")
+        if task.model_spec.name != request.tasks[0].model_spec.name:
+            raise _invalid("All ModelSpecs in a MultiInferenceRequest must access the same model name.")
         if name in names[:index]:
             raise _invalid(f"Duplicate evaluation of signature: {name}")
+        if name not in signatures:
+            raise _invalid(f"Requested signature not found in model graph: {name}")
         if task.method_name not in _KINDS:
             raise RequestError("UNIMPLEMENTED", f"Unsupported signature method_name: {task.method_name}")
         _check_any(signatures, task.method_name)
-        if name not in signatures:
-            raise _invalid(f"Requested signature not found in model graph: {name}")
         _check_fit(signatures[name], task.method_name)
     if len({signatures[name].inputs[_INPUTS].feed for name in names}) > 1:
         raise _invalid("Input tensor must be the same for all Signatures.")

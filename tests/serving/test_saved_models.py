@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow  # imports TensorFlow
 SECONDS = 30
+_Code = grpc.StatusCode
 
 
 class Served(NamedTuple):
@@ -166,10 +167,55 @@ def test_multi_inference(apis: Any, channel: grpc.Channel) -> None:
     classified, regressed = stub.MultiInference(request, timeout=SECONDS).results
     assert classified.classification_result.classifications[0].classes[0].label == "yes"
     assert regressed.regression_result.regressions[0].value == 2.5
-    request.tasks[1].model_spec.signature_name = "serving_default"
+
+
+@pytest.mark.parametrize(
+    ("second", "code", "text"),
+    [
+        pytest.param(None, _Code.INVALID_ARGUMENT, "ModelSpec has no name specified.", id="no-tasks"),
+        pytest.param(
+            ("", "regress", "regress"),
+            _Code.INVALID_ARGUMENT,
+            "Found ModelSpec with an empty model name.",
+            id="no-name",
+        ),
+        pytest.param(
+            ("module", "regress", "regress"),
+            _Code.INVALID_ARGUMENT,
+            "All ModelSpecs in a MultiInferenceRequest must access the same model name.",
+            id="models",
+        ),
+        pytest.param(
+            ("examples", "", "regress"),
+            _Code.INVALID_ARGUMENT,
+            "Duplicate evaluation of signature: serving_default",
+            id="twice",
+        ),
+        pytest.param(
+            ("examples", "nope", "regress"),
+            _Code.INVALID_ARGUMENT,
+            "Requested signature not found in model graph: nope",
+            id="signature",
+        ),
+        pytest.param(
+            ("examples", "predict", "predict"),
+            _Code.UNIMPLEMENTED,
+            "Unsupported signature method_name: tensorflow/serving/predict",
+            id="method",
+        ),
+    ],
+)
+def test_multi_inference_refused(
+    apis: Any, channel: grpc.Channel, second: tuple[str, str, str] | None, code: grpc.StatusCode, text: str
+) -> None:
+    """Tasks that do not go together are refused, in TensorFlow Serving's order (multi_inference.cc)."""
+    request = apis.inference.MultiInferenceRequest(input=example_input(apis, 0.25).input)
+    for name, signature, method in () if second is None else (("examples", "", "classify"), second):
+        task = request.tasks.add(method_name=f"tensorflow/serving/{method}")
+        task.model_spec.name, task.model_spec.signature_name = name, signature
     with pytest.raises(grpc.RpcError) as caught:
-        stub.MultiInference(request, timeout=SECONDS)
-    assert caught.value.details() == "Duplicate evaluation of signature: serving_default"
+        apis.prediction.PredictionServiceStub(channel).MultiInference(request, timeout=SECONDS)
+    assert (caught.value.code(), caught.value.details()) == (code, text)
 
 
 def test_rest_classify_and_regress(url: str) -> None:
@@ -183,11 +229,7 @@ def test_rest_classify_and_regress(url: str) -> None:
 
 AT = "Failed to process element: {} of 'instances' list. Error: INVALID_ARGUMENT: "
 REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
-    "example-no-object": (
-        "examples:classify",
-        {"examples": [1]},
-        "Example must be JSON object but got JSON Number",
-    ),
+    "example-no-object": ("examples:classify", {"examples": [1]}, "Example must be JSON object but got JSON Number"),
     "example-mixed": (
         "examples:classify",
         {"examples": [{"x": [1.5, "a"]}]},
