@@ -30,7 +30,7 @@ class BatchingParameters:
         max_batch_size: rows that one request may have.
         max_execution_batch_size: rows that are computed at a time. 32: more gains nothing on a CPU.
         max_enqueued_batches: batches that may wait for a signature; a request beyond them is refused.
-        num_batch_threads: batches that are computed at a time; None leaves it to the server.
+        num_batch_threads: batches that are computed at a time; None: as many as the cores have room for the threads of.
         allowed_batch_sizes: row counts that a batch is padded up to; empty for any.
         max_execution_tokens: elements of one input that are computed at a time, if `split`; None for any. 1024: a
             matrix product of as many rows keeps a CPU busy, and nobody waits for a batch of many long rows.

@@ -173,13 +173,13 @@ class Engine:
         queue.running -= 1
         if done.cancelled():  # the engine was closed
             return
+        if self._observer is not None:  # first: whoever has an answer finds it counted
+            self._observer.computed(queue.key, batch, time.perf_counter() - started)
         for part, result in zip(batch.parts, done.result(), strict=True):
             if isinstance(result, BaseException):
                 part.task.fail(result)
             else:
                 part.task.deliver(part, result)
-        if self._observer is not None:
-            self._observer.computed(queue.key, batch, time.perf_counter() - started)
         self._dispatch()
         self._drop_if_idle(queue)
         self._tell(queue)

@@ -135,7 +135,7 @@ def _add_models(group: argparse._ArgumentGroup) -> None:
         group,
         "--allow_version_labels_for_unavailable_models",
         default=False,
-        text="let a label point to a version that is not available",
+        text="let a new label point to a version that is not available",
     )
 
 

@@ -5,7 +5,8 @@ Source of order and texts: tensorflow_serving/servables/tensorflow/{classifier,r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,9 +25,48 @@ __all__ = ["CLASSIFY_METHOD", "REGRESS_METHOD", "classifications", "example_call
 CLASSIFY_METHOD = "tensorflow/serving/classify"
 REGRESS_METHOD = "tensorflow/serving/regress"
 _INPUTS = "inputs"
-_KINDS = {CLASSIFY_METHOD: "classification", REGRESS_METHOD: "regression"}
 
 _Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """What makes a signature one of a method.
+
+    Its own method name does not: TensorFlow 2 saves every signature as one for Predict, and TensorFlow Serving looks at
+    the name only with ``--enable_signature_method_name_check``.
+
+    Attributes:
+        name: what messages call it.
+        outputs: names, of which it has at least one.
+        counts: how many outputs it has.
+        wrong_count: what is said of another number of them.
+        wrong_names: what is said of other names; ``{}`` is the signature's.
+    """
+
+    name: str
+    outputs: frozenset[str]
+    counts: tuple[int, ...]
+    wrong_count: str
+    wrong_names: str
+
+
+_KINDS = {
+    CLASSIFY_METHOD: _Kind(
+        "classification",
+        frozenset({"classes", "scores"}),
+        (1, 2),
+        "Expected one or two output Tensors, found {}",
+        'Expected classification signature outputs to contain at least one of "classes" or "scores". Signature was: {}',
+    ),
+    REGRESS_METHOD: _Kind(
+        "regression",
+        frozenset({"outputs"}),
+        (1,),
+        "Expected one output Tensor.",
+        "No regression outputs found in SignatureDef: {}",
+    ),
+}
 
 
 def example_call(signatures: Mapping[str, SignatureSpec], name: str, method: str, examples: api.Input) -> Call:
@@ -39,7 +79,7 @@ def example_call(signatures: Mapping[str, SignatureSpec], name: str, method: str
     signature = signatures.get(name or DEFAULT_SIGNATURE)
     if signature is None:
         raise _invalid(f"No signature was found with the name: {name or DEFAULT_SIGNATURE}")
-    _check_method(signature, method)
+    _check_fit(signature, method)
     return make_call(signature, {_INPUTS: _serialized(examples)})
 
 
@@ -51,14 +91,18 @@ def multi_call(signatures: Mapping[str, SignatureSpec], request: api.MultiInfere
     """
     names = [task.model_spec.signature_name or DEFAULT_SIGNATURE for task in request.tasks]
     for index, (name, task) in enumerate(zip(names, request.tasks, strict=True)):
+        if not task.model_spec.name:
+            raise _invalid("Found ModelSpec with an empty model name.")
+        if task.model_spec.name != request.tasks[0].model_spec.name:
+            raise _invalid("All ModelSpecs in a MultiInferenceRequest must access the same model name.")
         if name in names[:index]:
             raise _invalid(f"Duplicate evaluation of signature: {name}")
+        if name not in signatures:
+            raise _invalid(f"Requested signature not found in model graph: {name}")
         if task.method_name not in _KINDS:
             raise RequestError("UNIMPLEMENTED", f"Unsupported signature method_name: {task.method_name}")
         _check_any(signatures, task.method_name)
-        if name not in signatures:
-            raise _invalid(f"Requested signature not found in model graph: {name}")
-        _check_method(signatures[name], task.method_name)
+        _check_fit(signatures[name], task.method_name)
     if len({signatures[name].inputs[_INPUTS].feed for name in names}) > 1:
         raise _invalid("Input tensor must be the same for all Signatures.")
     examples = _serialized(request.input)
@@ -99,45 +143,30 @@ def regressions(outputs: Outputs, rows: int) -> api.RegressionResult:
 
 
 def _check_any(signatures: Mapping[str, SignatureSpec], method: str) -> None:
-    if not any(spec.method == method for spec in signatures.values()):
+    if all(_misfit(spec, _KINDS[method]) for spec in signatures.values()):
         raise RequestError(
             "UNIMPLEMENTED",
-            f"the model has no {_KINDS[method]} signature ({method}); ask it by Predict ({PREDICT_METHOD})",
+            f"the model has no {_KINDS[method].name} signature ({method}); ask it by Predict ({PREDICT_METHOD})",
         )
 
 
-def _check_method(signature: SignatureSpec, method: str) -> None:
-    if signature.method != method:
-        raise _invalid(f"Expected {_KINDS[method]} signature method_name to be {method}. Was: {signature.method}")
+def _check_fit(signature: SignatureSpec, method: str) -> None:
+    misfit = _misfit(signature, _KINDS[method])
+    if misfit:
+        raise _invalid(misfit)
+
+
+def _misfit(signature: SignatureSpec, kind: _Kind) -> str:
+    """Return what keeps a signature from being one of a kind, "" for nothing."""
     if len(signature.inputs) != 1:
-        raise _invalid("Expected one input Tensor.")
+        return "Expected one input Tensor."
+    if len(signature.outputs) not in kind.counts:
+        return kind.wrong_count.format(len(signature.outputs))
     if _INPUTS not in signature.inputs:
-        raise RequestError("FAILED_PRECONDITION", f"No {_KINDS[method]} inputs found in SignatureDef: {signature.name}")
-    _OUTPUT_CHECKS[method](signature)
-
-
-def _check_class_outputs(signature: SignatureSpec) -> None:
-    if len(signature.outputs) not in (1, 2):
-        raise _invalid(f"Expected one or two output Tensors, found {len(signature.outputs)}")
-    if not {"classes", "scores"} & signature.outputs.keys():
-        raise RequestError(
-            "FAILED_PRECONDITION",
-            'Expected classification signature outputs to contain at least one of "classes" or "scores". '
-            f"Signature was: {signature.name}",
-        )
-
-
-def _check_regression_output(signature: SignatureSpec) -> None:
-    if len(signature.outputs) != 1:
-        raise _invalid("Expected one output Tensor.")
-    if "outputs" not in signature.outputs:
-        raise RequestError("FAILED_PRECONDITION", f"No regression outputs found in SignatureDef: {signature.name}")
-
-
-_OUTPUT_CHECKS: Mapping[str, Callable[[SignatureSpec], None]] = {
-    CLASSIFY_METHOD: _check_class_outputs,
-    REGRESS_METHOD: _check_regression_output,
-}
+        return f"No {kind.name} inputs found in SignatureDef: {signature.name}"
+    if not kind.outputs & signature.outputs.keys():
+        return kind.wrong_names.format(signature.name)
+    return ""
 
 
 def _serialized(examples: api.Input) -> _Array:

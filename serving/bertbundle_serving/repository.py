@@ -44,7 +44,7 @@ class RepositoryOptions:
     Attributes:
         poll_seconds: time between two looks at the disk; 0 looks once, negative never looks.
         load_threads: models that are loaded at a time.
-        labels_for_unavailable: whether a label may point to a version that is not available.
+        labels_for_unavailable: whether a new label may point to a version that is not available.
     """
 
     poll_seconds: float = 1.0
@@ -129,7 +129,7 @@ class Repository:
                 self._load(fresh.values())
                 for config in configs:
                     if config.name not in fresh:
-                        self._check_labels(before[config.name], config)
+                        self._check_labels(before[config.name], config, before[config.name].config.labels)
             except ServeError:
                 _close(fresh.values())
                 raise
@@ -164,10 +164,12 @@ class Repository:
             raise ServeError(_none_loads(model, statuses))
         self._check_labels(model, model.config)
 
-    def _check_labels(self, model: Model, config: ModelConfig) -> None:
+    def _check_labels(self, model: Model, config: ModelConfig, before: Mapping[str, int] | None = None) -> None:
+        """Check that labels point to what is available; those of `before`, whatever the options let new ones do."""
+        labels = config.labels
         if self._options.labels_for_unavailable:
-            return
-        for version in sorted(set(config.labels.values()) - _available(model.statuses())):
+            labels = {name: version for name, version in labels.items() if (before or {}).get(name, version) != version}
+        for version in sorted(set(labels.values()) - _available(model.statuses())):
             raise ServeError(
                 f"Request to assign label to version {version} of model {config.name}, which is not currently "
                 "available for inference"

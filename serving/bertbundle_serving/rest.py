@@ -145,7 +145,8 @@ class _Rest:
         pattern = {"POST": _PREDICTION, "GET": _MODEL}.get(http.method)
         match = pattern.fullmatch(path) if pattern else None
         if match is None:
-            raise _invalid(f"Malformed request: {http.method} {path}")
+            code = "INVALID_ARGUMENT" if path[:4].lower() == "/v1/" else "NOT_FOUND"
+            raise RequestError(code, f"Malformed request: {http.method} {path}")
         ref = _model_ref(match)
         if http.method == "GET":
             request = Request(ref.name, _api(match), "REST", 0)

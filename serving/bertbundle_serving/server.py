@@ -39,7 +39,6 @@ from bertbundle_serving.web import WebListener
 __all__ = ["GRACE_SECONDS", "Server", "ServerOptions", "run"]
 
 _NOT_BATCHED = BatchingParameters(max_execution_batch_size=1)
-_BATCH_SLOTS = 2
 _NOTICE_SECONDS = 0.05
 _SERVICES = ("", PREDICTION_SERVICE, MODEL_SERVICE)
 
@@ -189,8 +188,9 @@ class Server:
 def _slots(options: ServerOptions) -> int:
     if options.batching is None:
         return 4 * available_cores()
-    # One computation uses every core; a second one keeps them busy while the answers of the first are written.
-    return options.batching.num_batch_threads or _BATCH_SLOTS
+    # A second computation at the same time would only take its cores from the first (docs/why.md has figures).
+    cores = available_cores()
+    return options.batching.num_batch_threads or max(1, cores // (options.threads or cores))
 
 
 def _repository(options: ServerOptions) -> Repository:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from google.protobuf.any_pb2 import Any as AnyMessage
@@ -71,9 +71,8 @@ class Servicer:
 
     async def multi_inference(self, request: api.MultiInferenceRequest) -> api.MultiInferenceResponse:
         """Compute several signatures of one model on the same tf.Examples, all by the same version."""
-        if not request.tasks:
-            raise RequestError("INVALID_ARGUMENT", "Inference request must have at least one inference task.")
-        ref = _common_model(request.tasks)
+        named = request.tasks and request.tasks[0].HasField("model_spec")
+        ref = _model_ref(request.tasks[0]) if named else ModelRef("")
         with self._repository.use(ref) as version:
             calls = multi_call(version.servable.signatures, request)
             pinned = ModelRef(ref.name, version.number)
@@ -136,16 +135,6 @@ def _model_ref(request: Any) -> ModelRef:
         spec.version.value if choice == "version" else None,
         spec.version_label if choice == "version_label" else None,
     )
-
-
-def _common_model(tasks: Sequence[api.InferenceTask]) -> ModelRef:
-    for task in tasks:
-        if not task.model_spec.name:
-            raise RequestError("INVALID_ARGUMENT", "Found ModelSpec with an empty model name.")
-        if task.model_spec.name != tasks[0].model_spec.name:
-            text = "All ModelSpecs in a MultiInferenceRequest must access the same model name."
-            raise RequestError("INVALID_ARGUMENT", text)
-    return _model_ref(tasks[0])
 
 
 def _rows(examples: api.Input) -> int:

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
-import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 
 from local_server import serving
+from model_server import BINARY, free_port, model_server
 
-BINARY = "TENSORFLOW_MODEL_SERVER"
 RUNTIMES = ("onnx", "saved_model", "tensorflow_model_server")
-START_SECONDS = 180
 
 Serve = Callable[[Path], str]
 
@@ -58,11 +56,14 @@ def _server(runtime: str, base: Path, **flags: object) -> Iterator[str]:
         files = {"model_config_file": MODELS % (base.name, base.resolve()), "monitoring_config_file": MONITORING}
         for name, text in files.items():
             (Path(scratch) / name).write_text(text)
-        flags = {name: Path(scratch) / name for name in files} | {"rest_api_port": _free_port()} | flags
+        rest_port = free_port()
+        # TensorFlow Serving assigns labels before it loads: without this flag a label keeps it from starting.
+        flags = {"allow_version_labels_for_unavailable_models": "true", "rest_api_port": rest_port} | flags
+        flags |= {name: Path(scratch) / name for name in files}
         real = runtime == "tensorflow_model_server"
-        started = _tensorflow_serving(base, flags) if real else serving(runtime=runtime, **flags)
+        started = model_server(base.name, **flags) if real else serving(runtime=runtime, **flags)
         with started as address:
-            REST[address] = f"http://127.0.0.1:{flags['rest_api_port']}"
+            REST[address] = f"http://127.0.0.1:{rest_port}"
             yield address
 
 
@@ -84,51 +85,31 @@ def batching_channel(runtime: str, minilm: Path) -> Iterator[grpc.Channel]:
     """Give a channel to a server that takes at most 8 rows per request."""
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "batching.config"
-        path.write_text("max_batch_size { value: 8 } max_enqueued_batches { value: 4 }")
+        # One thread, whatever the machine: with one per core, TensorFlow Serving's queue would not fill on a large one.
+        limits = {"max_batch_size": 8, "max_enqueued_batches": 4, "num_batch_threads": 1}
+        path.write_text(" ".join(f"{name} {{ value: {value} }}" for name, value in limits.items()))
         flags = {"enable_batching": "true", "batching_parameters_file": path}
         with _server(runtime, minilm.parent, **flags) as address, grpc.insecure_channel(address) as opened:
             yield opened
 
 
-@contextlib.contextmanager
-def _tensorflow_serving(base: Path, flags: Mapping[str, object]) -> Iterator[str]:
-    """Run the real binary on a free port until the model answers."""
-    port = _free_port()
-    options = [f"--{name}={value}" for name, value in flags.items()]
-    command = [os.environ[BINARY], f"--port={port}", "--grpc_max_threads=64", *options]
-    with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "1"})
-        try:
-            _wait_until_available(process, f"127.0.0.1:{port}", base.name, log)
-            yield f"127.0.0.1:{port}"
-        finally:
-            process.terminate()
-            try:
-                process.wait(30)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+@pytest.fixture(scope="session")
+def apis(tensorflow: Any) -> Any:
+    """Give the official message classes and stubs as one namespace."""
+    del tensorflow
 
+    class Apis:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from tensorflow_serving.apis import (
+                get_model_metadata_pb2,
+                get_model_status_pb2,
+                model_service_pb2_grpc,
+                predict_pb2,
+                prediction_service_pb2_grpc,
+            )
 
-def _free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
-
-
-def _wait_until_available(process: subprocess.Popen[bytes], address: str, model: str, log: object) -> None:
-    from bertbundle import Client, ServerError
-
-    deadline = time.monotonic() + START_SECONDS
-    with Client(address, model, timeout=5) as client:
-        while time.monotonic() < deadline and process.poll() is None:
-            with contextlib.suppress(ServerError):
-                if any(status.state == "AVAILABLE" for status in client.status()):
-                    return
-            time.sleep(0.2)
-    log.seek(0)  # type: ignore[attr-defined]
-    said = log.read().decode(errors="replace")[-3000:]  # type: ignore[attr-defined]
-    pytest.fail(f"{BINARY} did not make {model} available within {START_SECONDS} s:\n{said}")
+    return Apis
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ The texts are those of a real tensorflow_model_server; where ours says more, the
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -17,25 +16,6 @@ import pytest
 
 pytestmark = pytest.mark.slow
 SECONDS = 60
-
-
-@pytest.fixture(scope="module")
-def apis(tensorflow: Any) -> Any:
-    """Give the official message classes and stubs as one namespace."""
-    del tensorflow
-
-    class Apis:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            from tensorflow_serving.apis import (
-                get_model_metadata_pb2,
-                get_model_status_pb2,
-                model_service_pb2_grpc,
-                predict_pb2,
-                prediction_service_pb2_grpc,
-            )
-
-    return Apis
 
 
 def features(rows: int = 2, length: int = 16) -> dict[str, np.ndarray[Any, Any]]:
@@ -294,54 +274,12 @@ def test_label_names_a_version(channel: grpc.Channel, apis: Any, request_for: Ca
     assert not answer.model_spec.version_label
 
 
-def test_reload_without_a_list(channel: grpc.Channel, apis: Any) -> None:
-    """A reload that lists no models is refused."""
-    from tensorflow_serving.apis import model_management_pb2
-
-    stub = apis.model_service_pb2_grpc.ModelServiceStub(channel)
-    with pytest.raises(grpc.RpcError) as caught:
-        stub.HandleReloadConfigRequest(model_management_pb2.ReloadConfigRequest(), timeout=SECONDS)
-    assert (caught.value.code(), caught.value.details()) == (
-        grpc.StatusCode.INVALID_ARGUMENT,
-        (
-            "ServerModelConfig type not supported by HandleReloadConfigRequest. "
-            "Only ModelConfigList is currently supported"
-        ),
-    )
-
-
 def test_deadline(channel: grpc.Channel, apis: Any, request_for: Callable[..., Any]) -> None:
     """A call whose deadline passes ends with DEADLINE_EXCEEDED."""
     stub = apis.prediction_service_pb2_grpc.PredictionServiceStub(channel)
     with pytest.raises(grpc.RpcError) as caught:
         stub.Predict(request_for(features(64)), timeout=0.002)
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-
-
-def test_classify_of_a_bundle(channel: grpc.Channel, apis: Any, runtime: str) -> None:
-    """A bundle has no classification signature: the real server calls that invalid, ours says what to do instead."""
-    from tensorflow_serving.apis import classification_pb2
-
-    request = classification_pb2.ClassificationRequest()
-    request.model_spec.name = "minilm"
-    request.input.example_list.examples.add()
-    with pytest.raises(grpc.RpcError) as caught:
-        apis.prediction_service_pb2_grpc.PredictionServiceStub(channel).Classify(request, timeout=SECONDS)
-    real = (
-        grpc.StatusCode.INVALID_ARGUMENT,
-        (
-            "Expected classification signature method_name to be tensorflow/serving/classify. "
-            "Was: tensorflow/serving/predict"
-        ),
-    )
-    ours = (
-        grpc.StatusCode.UNIMPLEMENTED,
-        (
-            "the model has no classification signature (tensorflow/serving/classify); "
-            "ask it by Predict (tensorflow/serving/predict)"
-        ),
-    )
-    assert (caught.value.code(), caught.value.details()) == (real if runtime == "tensorflow_model_server" else ours)
 
 
 def test_too_many_rows(batching_channel: grpc.Channel, apis: Any, request_for: Callable[..., Any]) -> None:
@@ -424,68 +362,6 @@ def test_batch_of_none(channel: grpc.Channel, apis: Any, request_for: Callable[.
     stub = apis.prediction_service_pb2_grpc.PredictionServiceStub(channel)
     answer = stub.Predict(request_for(features(0)), timeout=SECONDS)
     assert [dim.size for dim in answer.outputs["pooler_output"].tensor_shape.dim] == [0, 384]
-
-
-def test_status(channel: grpc.Channel, apis: Any) -> None:
-    """The one version is AVAILABLE."""
-    request = apis.get_model_status_pb2.GetModelStatusRequest()
-    request.model_spec.name = "minilm"
-    stub = apis.model_service_pb2_grpc.ModelServiceStub(channel)
-    states = stub.GetModelStatus(request, timeout=SECONDS).model_version_status
-    assert [(state.version, state.state, state.status.error_code) for state in states] == [(1, 30, 0)]
-
-
-@pytest.mark.parametrize(
-    ("name", "version", "text"),
-    [
-        pytest.param("nomodel", None, "Could not find any versions of model nomodel", id="model"),
-        pytest.param("minilm", 99, "Could not find version 99 of model minilm", id="version"),
-    ],
-)
-def test_status_of_what_is_not_there(
-    channel: grpc.Channel, apis: Any, name: str, version: int | None, text: str
-) -> None:
-    """The status of an unknown model or version is NOT_FOUND."""
-    request = apis.get_model_status_pb2.GetModelStatusRequest()
-    request.model_spec.name = name
-    if version is not None:
-        request.model_spec.version.value = version
-    with pytest.raises(grpc.RpcError) as caught:
-        apis.model_service_pb2_grpc.ModelServiceStub(channel).GetModelStatus(request, timeout=SECONDS)
-    assert (caught.value.code(), caught.value.details()) == (grpc.StatusCode.NOT_FOUND, text)
-
-
-@pytest.mark.parametrize(
-    ("fields", "text"),
-    [
-        pytest.param([], "GetModelMetadataRequest must specify at least one metadata_field", id="none"),
-        pytest.param(["foo"], "Metadata field foo is not supported", id="unknown"),
-    ],
-)
-def test_metadata_fields(channel: grpc.Channel, apis: Any, fields: list[str], text: str) -> None:
-    """The metadata field is checked, also before the model is looked up."""
-    request = apis.get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=fields)
-    request.model_spec.name = "minilm"
-    with pytest.raises(grpc.RpcError) as caught:
-        apis.prediction_service_pb2_grpc.PredictionServiceStub(channel).GetModelMetadata(request, timeout=SECONDS)
-    assert (caught.value.code(), caught.value.details()) == (grpc.StatusCode.INVALID_ARGUMENT, text)
-
-
-def test_metadata_lists_the_signatures(channel: grpc.Channel, apis: Any) -> None:
-    """The metadata holds each signature with int32 inputs of its fixed length."""
-    request = apis.get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
-    request.model_spec.name = "minilm"
-    answer = apis.prediction_service_pb2_grpc.PredictionServiceStub(channel).GetModelMetadata(request, timeout=SECONDS)
-    found = apis.get_model_metadata_pb2.SignatureDefMap()
-    assert answer.metadata["signature_def"].Unpack(found)
-    lengths = {
-        name: [dim.size for dim in signature.inputs["input_ids"].tensor_shape.dim]
-        for name, signature in found.signature_def.items()
-        if "input_ids" in signature.inputs
-    }
-    assert lengths == {"length_16": [-1, 16], "length_32": [-1, 32], "serving_default": [-1, 64]}
-    assert all(found.signature_def[name].inputs["input_ids"].dtype == 3 for name in lengths)
-    assert set(found.signature_def["bundle_info"].outputs) == {"manifest", "tokenizer"}
 
 
 def test_outputs_equal_the_source_model(

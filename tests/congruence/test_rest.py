@@ -9,6 +9,7 @@ import json
 import re
 from typing import Any
 
+import numpy as np
 import pytest
 
 from http_calls import fetch, fetch_json
@@ -17,6 +18,11 @@ pytestmark = pytest.mark.slow
 
 PREDICT = "/v1/models/minilm:predict"
 LENGTH = 16
+AVAILABLE = {
+    "model_version_status": [
+        {"version": "1", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
+    ]
+}
 
 
 def row(**changed: Any) -> dict[str, Any]:
@@ -46,13 +52,6 @@ CASES: list[tuple[str, str, Any, int, str]] = [
     ("get-of-predict", PREDICT, None, 400, r"Malformed request: GET /v1/models/minilm:predict"),
     ("post-of-status", "/v1/models/minilm", {}, 400, r"Malformed request: POST /v1/models/minilm"),
     ("version-no-number", "/v1/models/minilm/versions/x:predict", {}, 400, r"Malformed request: POST .*"),
-    (
-        "version-too-large",
-        "/v1/models/minilm/versions/99999999999999999999",
-        None,
-        400,
-        r"Failed to convert version: 99999999999999999999 to numeric\.",
-    ),
     ("no-model-name", "/v1/models", None, 400, r"Missing model name in request\."),
     ("status-unknown-model", "/v1/models/nomodel", None, 404, r"Could not find any versions of model nomodel"),
     (
@@ -61,13 +60,6 @@ CASES: list[tuple[str, str, Any, int, str]] = [
         None,
         404,
         r"Could not find version 99 of model minilm",
-    ),
-    (
-        "status-unknown-label",
-        "/v1/models/minilm/labels/none",
-        None,
-        400,
-        r"Unrecognized servable version label: none",
     ),
     (
         "metadata-unknown-model",
@@ -170,7 +162,8 @@ CASES: list[tuple[str, str, Any, int, str]] = [
         PREDICT,
         rows(row(token_type_ids=None)),
         400,
-        FAILED + r"0 of 'instances' list\. JSON object: \{(?s:.*)\} keys must be equal to: "
+        # "must only have keys" before somebody found that too few are no better; since when is not known.
+        FAILED + r"0 of 'instances' list\. JSON object: \{(?s:.*)\} (keys must be equal to|must only have keys): "
         r"attention_mask,input_ids,token_type_ids",
     ),
     (
@@ -254,6 +247,36 @@ def test_refused(rest: str, path: str, body: Any, status: int, text: str) -> Non
     assert re.fullmatch(text, message), message
 
 
+def test_outside_the_api(rest: str) -> None:
+    """A path that is not one of the API is not found."""
+    assert fetch(f"{rest}/v2/models/minilm")[0] == 404
+
+
+def test_version_too_large(rest: str, runtime: str) -> None:
+    """A version beyond 64 bits is refused: by TensorFlow Serving without a word, for it returns before it writes."""
+    status, _, answer = fetch(f"{rest}/v1/models/minilm/versions/99999999999999999999")
+    assert status == 400
+    if runtime != "tensorflow_model_server" or answer:
+        text = "Failed to convert version: 99999999999999999999 to numeric."
+        assert json.loads(answer) == {"error": text}
+
+
+def test_status_of_unknown_label(rest: str, runtime: str) -> None:
+    """The status by a label that nobody gave: TensorFlow Serving lists every version, ours refuses it."""
+    found = fetch_json(f"{rest}/v1/models/minilm/labels/none")
+    refused = (400, {"error": "Unrecognized servable version label: none"})
+    # That get_model_status_impl.cc does not look at the label is read, not measured: a server that does may refuse.
+    assert found == refused or (runtime == "tensorflow_model_server" and found == (200, AVAILABLE))
+
+
+def test_examples_to_a_bundle(rest: str, runtime: str) -> None:
+    """A bundle takes no tf.Examples: the real server counts its inputs, ours says what to do instead."""
+    status, answer = fetch_json(f"{rest}/v1/models/minilm:classify", {"examples": [{"x": 1}]})
+    real = runtime == "tensorflow_model_server"
+    assert status == (400 if real else 501)
+    assert answer["error"].startswith("Expected one input Tensor." if real else "the model has no classification")
+
+
 @pytest.mark.parametrize("place", ["", "/versions/1", "/labels/blessed"])
 def test_forms_agree(rest: str, place: str) -> None:
     """Row and column form, with a version, a label or neither, answer the same numbers."""
@@ -263,7 +286,9 @@ def test_forms_agree(rest: str, place: str) -> None:
     status, by_column = fetch_json(path, column())
     assert status == 200
     assert set(by_row["predictions"][0]) == {"last_hidden_state", "pooler_output", "sentence_embedding"}
-    assert by_row["predictions"] == [{name: value[0] for name, value in by_column["outputs"].items()}]
+    for name, value in by_column["outputs"].items():
+        # Two computations of the same: threads may add up in another order.
+        np.testing.assert_allclose(by_row["predictions"][0][name], value[0], rtol=0, atol=1e-5)
 
 
 def test_strings(rest: str) -> None:
@@ -274,15 +299,16 @@ def test_strings(rest: str) -> None:
     assert json.loads(answer["predictions"][0]["manifest"])["name"] == "minilm"
 
 
-def test_status(rest: str) -> None:
-    """The one version is AVAILABLE, in protobuf's JSON form."""
-    status = {"version": "1", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
-    assert fetch_json(f"{rest}/v1/models/minilm") == (200, {"model_version_status": [status]})
+@pytest.mark.parametrize("path", ["/v1/models/minilm", "/v1/models/minilm/versions/1", "/V1/MODELS/minilm"])
+def test_status(rest: str, path: str) -> None:
+    """The one version is AVAILABLE, in protobuf's JSON form; but for names, a path may be in capitals."""
+    assert fetch_json(rest + path) == (200, AVAILABLE)
 
 
-def test_metadata(rest: str) -> None:
-    """The metadata describe each input."""
-    status, answer = fetch_json(f"{rest}/v1/models/minilm/metadata")
+@pytest.mark.parametrize("place", ["", "/versions/1", "/labels/blessed"])
+def test_metadata(rest: str, place: str) -> None:
+    """The metadata describe each input, with a version, a label or neither."""
+    status, answer = fetch_json(f"{rest}/v1/models/minilm{place}/metadata")
     assert status == 200
     assert answer["model_spec"] == {"name": "minilm", "signature_name": "", "version": "1"}
     signatures = answer["metadata"]["signature_def"]["signature_def"]

@@ -98,7 +98,7 @@ CASES = [(row, task) for row, (_, _, tasks) in ROWS.items() for task in tasks]
 
 
 class Matrix:
-    """The sources, their bundles, and one server of them all."""
+    """The sources and their bundles."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -143,12 +143,13 @@ class Matrix:
 
 
 @pytest.fixture(scope="module")
-def matrix(tmp_path_factory: pytest.TempPathFactory, tensorflow: Any) -> Iterator[tuple[Matrix, str]]:
-    """Export every case and serve them all; gives the matrix and the server's address."""
+def matrix(tmp_path_factory: pytest.TempPathFactory, tensorflow: Any) -> Iterator[tuple[Matrix, tuple[str, ...]]]:
+    """Export every case and serve them all with either runtime; gives the matrix and the servers' addresses."""
     del tensorflow
     made = Matrix(tmp_path_factory.mktemp("matrix"))
-    with serving(model_config_file=made.config()) as address:
-        yield made, address
+    config = made.config()
+    with serving(model_config_file=config, runtime="onnx") as onnx, serving(model_config_file=config) as auto:
+        yield made, (onnx, auto)  # auto is OpenVINO, where it is installed
 
 
 def source_outputs(path: Path, client: Client, texts: list[Any]) -> tuple[Any, dict[str, Any]]:
@@ -245,14 +246,15 @@ CHECKS: Mapping[str, Callable[[Client, Path], None]] = {
 
 
 @pytest.mark.parametrize(("row", "task"), CASES, ids=[Matrix.name(*case) for case in CASES])
-def test_answer_through_the_client(matrix: tuple[Matrix, str], row: str, task: str) -> None:
+def test_answer_through_the_client(matrix: tuple[Matrix, tuple[str, ...]], row: str, task: str) -> None:
     """What the client answers is what transformers' own model of the same weights says."""
-    made, address = matrix
+    made, addresses = matrix
     if made.name(row, task) in made.failed:
         raise made.failed[made.name(row, task)]
-    with Client(address, made.name(row, task)) as client:
-        assert client.manifest().task == task
-        CHECKS[task](client, made.checkpoint(row, task))
+    for address in addresses:
+        with Client(address, made.name(row, task)) as client:
+            assert client.manifest().task == task
+            CHECKS[task](client, made.checkpoint(row, task))
 
 
 def test_readme_ticks_what_is_tested() -> None:

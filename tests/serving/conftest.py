@@ -28,16 +28,16 @@ from bertbundle import _wire_pb2 as wire
 from bertbundle.manifest import FileInfo, InputSpec, Manifest, OutputSpec, Source
 from bertbundle.tensors import encode_tensors
 from bertbundle_serving.config import ModelConfig
+from bertbundle_serving.runtimes.onnx import OnnxServable
 from bertbundle_serving.server import Server, ServerOptions
 from bertbundle_serving.tfrecord import masked_crc32c
 from bertbundle_serving.warmup import WARMUP_FILE
+from waiting import SECONDS
 
 VOCABULARY = 100
 LENGTHS = {"serving_default": 8, "length_4": 4}
 INPUTS = ("attention_mask", "input_ids", "token_type_ids")
 TOKENIZER = '{"fake": "tokenizer"}'
-SECONDS = 20.0
-"""Longest wait for something that takes milliseconds: a slow machine is not a failure."""
 
 
 def manifest() -> Manifest:
@@ -305,6 +305,21 @@ def serve() -> Iterator[Serve]:
         server.stop()
 
 
+@pytest.fixture
+def engine_gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """While this event is cleared, servers in this process compute nothing: they wait for it."""
+    gate, run = threading.Event(), OnnxServable.run
+    gate.set()
+
+    def wait_and_run(*arguments: Any) -> Any:
+        assert gate.wait(SECONDS)
+        return run(*arguments)
+
+    monkeypatch.setattr(OnnxServable, "run", wait_and_run)
+    yield gate
+    gate.set()
+
+
 @dataclass
 class Launched:
     """A `bertbundle-serve` process that answers."""
@@ -318,9 +333,25 @@ class Launched:
 
 
 class Launch(Protocol):
-    """Starts a `bertbundle-serve` process."""
+    """Starts a `bertbundle-serve` process. With a gate, its calls are computed once that file is there."""
 
-    def __call__(self, *flags: str) -> Launched: ...
+    def __call__(self, *flags: str, gate: Path | None = None) -> Launched: ...
+
+
+_HELD = """
+import sys, time
+from pathlib import Path
+from bertbundle_serving.cli import main
+from bertbundle_serving.runtimes.onnx import OnnxServable
+gate, run = Path(sys.argv.pop(1)), OnnxServable.run
+def wait_and_run(*arguments):
+    gate.with_suffix(".reached").touch()
+    while not gate.exists():
+        time.sleep(0.01)
+    return run(*arguments)
+OnnxServable.run = wait_and_run
+sys.exit(main())
+"""
 
 
 @pytest.fixture
@@ -328,8 +359,9 @@ def launch() -> Iterator[Launch]:
     """Start `bertbundle-serve` processes and wait until they answer; they end with the test."""
     started: list[subprocess.Popen[str]] = []
 
-    def start(*flags: str) -> Launched:
-        command = [sys.executable, "-m", "bertbundle_serving", "--port=0", *flags]
+    def start(*flags: str, gate: Path | None = None) -> Launched:
+        program = ["-c", _HELD, str(gate)] if gate else ["-m", "bertbundle_serving"]
+        command = [sys.executable, *program, "--port=0", *flags]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         started.append(process)
         return Launched(process, _banner(process))

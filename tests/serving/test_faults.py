@@ -6,7 +6,6 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,20 +22,12 @@ from bertbundle_serving.digests import check_digests, check_sizes
 from bertbundle_serving.model import Loading, Model
 from bertbundle_serving.runtimes import onnx
 from bertbundle_serving.version import State
+from waiting import SECONDS, wait_until
 
 if TYPE_CHECKING:
     from tests.serving.conftest import Bundles, Launch, Serve
 
-SECONDS = 20
 AVAILABLE, END = wire.ModelVersionStatus.AVAILABLE, wire.ModelVersionStatus.END
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
-    """Wait for something that happens elsewhere."""
-    deadline = time.monotonic() + SECONDS
-    while not holds():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.01)
 
 
 def state(address: Any, version: int) -> int:

@@ -23,13 +23,13 @@ from bertbundle_serving import _api_pb2 as api
 from bertbundle_serving import _config_pb2 as config
 from bertbundle_serving.front import Limits
 from bertbundle_serving.tls import read_credentials
+from waiting import SECONDS, wait_until
 
 if TYPE_CHECKING:
     from tests.serving.conftest import Bundles, Serve
 
 RELOAD = "/tensorflow.serving.ModelService/HandleReloadConfigRequest"
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
-SECONDS = 20
 
 
 def predict_request(features: Any, name: str = "tiny") -> bytes:
@@ -112,16 +112,17 @@ def test_strings_as_content(bundles: Bundles, serve: Serve) -> None:
 # ---- limits
 
 
-def test_too_many_calls(bundles: Bundles, serve: Serve) -> None:
+def test_too_many_calls(bundles: Bundles, serve: Serve, engine_gate: threading.Event) -> None:
     """A call beyond --grpc_max_threads is refused with TensorFlow Serving's text; the others are answered."""
-    bundles.write(1, loops=100, warmup=b"")
+    bundles.write(1, warmup=b"")
+    engine_gate.clear()
     address = serve(bundles.base, limits=Limits(calls=2)).address
     call = address.channel.unary_unary(PREDICT)
     running = [call.future(predict_request(bundles.features()), timeout=60) for _ in range(6)]
-    codes = [future.code() for future in running]
-    refused = [future for future in running if future.code() != grpc.StatusCode.OK]
-    assert codes.count(grpc.StatusCode.OK) >= 2
-    assert refused
+    wait_until(lambda: sum(future.done() for future in running) == 4)
+    refused = [future for future in running if future.done()]
+    engine_gate.set()
+    assert [future.code() for future in running].count(grpc.StatusCode.OK) == 2
     assert {(f.code(), f.details()) for f in refused} == {
         (grpc.StatusCode.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted")
     }
@@ -136,25 +137,30 @@ def test_too_large_message(bundles: Bundles, serve: Serve) -> None:
     assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
-def test_too_much_in_flight(bundles: Bundles, serve: Serve) -> None:
+def test_too_much_in_flight(bundles: Bundles, serve: Serve, engine_gate: threading.Event) -> None:
     """Requests that together hold more than the limit are refused, a single one never."""
-    bundles.write(1, loops=100, warmup=b"")
+    bundles.write(1, warmup=b"")
+    engine_gate.clear()
     address = serve(bundles.base, limits=Limits(total_bytes=100)).address
     call = address.channel.unary_unary(PREDICT)
     running = [call.future(predict_request(bundles.features()), timeout=60) for _ in range(3)]
+    wait_until(lambda: sum(future.done() for future in running) == 2)
+    engine_gate.set()
     assert sorted(future.code().name for future in running) == ["OK", "RESOURCE_EXHAUSTED", "RESOURCE_EXHAUSTED"]
 
 
-def test_deadline_in_the_queue(bundles: Bundles, serve: Serve) -> None:
+def test_deadline_in_the_queue(bundles: Bundles, serve: Serve, engine_gate: threading.Event) -> None:
     """A call whose deadline passes while it waits is answered then, and never computed."""
-    bundles.write(1, loops=400, warmup=b"")
+    bundles.write(1, warmup=b"")
+    engine_gate.clear()
     server = serve(bundles.base)
     call = server.address.channel.unary_unary(PREDICT)
     running = [call.future(predict_request(bundles.features()), timeout=60) for _ in range(2)]
-    time.sleep(0.1)
+    wait_until(lambda: server.server._front._calls == 2)
     with pytest.raises(grpc.RpcError) as caught:
         call(predict_request(bundles.features(3)), timeout=0.1)
     assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+    engine_gate.set()
     assert [future.code() for future in running] == [grpc.StatusCode.OK] * 2
     # 2 rows each: the 3 rows were never in a batch.
     assert b'bertbundle_batch_rows_sum{model="tiny",signature="serving_default"} 4.0' in (
@@ -254,10 +260,7 @@ def test_config_file_is_polled(bundles: Bundles, serve: Serve, tmp_path: Path) -
     time.sleep(0.2)
     assert address.predict_tiny().model_spec.version.value == 1
     path.write_text(f"model_config_list {{ {entry % 'tiny'} {entry % 'second'} }}")
-    deadline = time.monotonic() + SECONDS
-    while not _knows(address, "second"):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_until(lambda: _knows(address, "second"))
 
 
 def _knows(address: Any, model: str) -> bool:

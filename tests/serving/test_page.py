@@ -135,4 +135,4 @@ def test_no_page_unless_asked(bundles: Bundles, serve: Serve) -> None:
     """Without --ui there is no page."""
     bundles.write(1)
     server = serve(bundles.base, rest_port=0).server
-    assert fetch(f"http://127.0.0.1:{server.rest_port}/")[0] == 400
+    assert fetch(f"http://127.0.0.1:{server.rest_port}/")[0] == 404

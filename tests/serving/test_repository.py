@@ -6,6 +6,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -224,6 +225,19 @@ def test_label_of_absent_version_stops_the_start(tmp_path: Path) -> None:
     (tmp_path / "1").mkdir()
     with pytest.raises(ServeError, match="Request to assign label to version 7 of model m, which is not currently"):
         make_repository(tmp_path, stable=7).start()
+
+
+def test_labels_that_wait(tmp_path: Path) -> None:
+    """A new label may point to a version to come, if the server lets it; one in use stays where it was."""
+    (tmp_path / "1").mkdir()
+    config = ModelConfig("m", tmp_path, All(), {"stable": 1})
+    repository = Repository([config], Loading(load_fake), RepositoryOptions(0, labels_for_unavailable=True))
+    repository.start()
+    repository.reconfigure([replace(config, labels={"stable": 1, "canary": 2})])
+    with pytest.raises(ServeError, match="Request to assign label to version 2 of model m"):
+        repository.reconfigure([replace(config, labels={"stable": 2})])
+    with repository.use(ModelRef("m", label="stable")) as version:
+        assert version.number == 1
 
 
 def test_labels_name_versions(tmp_path: Path) -> None:

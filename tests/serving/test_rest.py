@@ -6,7 +6,6 @@ import gzip
 import json
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from bertbundle_serving.rest_json import column_inputs, row_inputs, to_plain
 from bertbundle_serving.rest_parse import parse_object
 from bertbundle_serving.runtimes.base import TensorSpec
 from http_calls import fetch, fetch_json
+from waiting import wait_until
 
 if TYPE_CHECKING:
     from tests.serving.conftest import Serve
@@ -170,18 +170,19 @@ def test_slow_body_is_given_up(bundles: Any, serve: Serve) -> None:
         assert slow.recv(100).startswith(b"HTTP/1.1 504 ")
 
 
-def test_deadline(bundles: Any, serve: Serve) -> None:
+def test_deadline(bundles: Any, serve: Serve, engine_gate: threading.Event) -> None:
     """A request that takes longer than the deadline gets 504."""
-    bundles.write(1, loops=100, warmup=b"")
+    bundles.write(1, warmup=b"")
+    engine_gate.clear()
     server = serve(bundles.base, rest_port=0, rest_seconds=0.01).server
     url = f"http://127.0.0.1:{server.rest_port}/v1/models/tiny:predict"
     assert fetch_json(url, {"instances": instances()}) == (504, {"error": "Timed out waiting for notification"})
-    time.sleep(0.1)
 
 
-def test_nobody_computes_for_a_caller_who_left(bundles: Any, serve: Serve) -> None:
+def test_nobody_computes_for_a_caller_who_left(bundles: Any, serve: Serve, engine_gate: threading.Event) -> None:
     """A REST request whose caller hangs up while it waits is never computed."""
-    bundles.write(1, loops=400, warmup=b"")
+    bundles.write(1, warmup=b"")
+    engine_gate.clear()
     server = serve(bundles.base, rest_port=0)
     url = f"http://127.0.0.1:{server.server.rest_port}/v1/models/tiny:predict"
     busy = [threading.Thread(target=fetch_json, args=(url, {"instances": instances()})) for _ in range(2)]
@@ -193,6 +194,8 @@ def test_nobody_computes_for_a_caller_who_left(bundles: Any, serve: Serve) -> No
     with socket.create_connection(("127.0.0.1", server.server.rest_port or 0)) as caller:
         caller.sendall(head.encode() + body)
         _wait_for_calls(server, 3)
+    _wait_for_calls(server, 2)
+    engine_gate.set()
     for thread in busy:
         thread.join()
     _wait_for_calls(server, 0)
@@ -202,10 +205,7 @@ def test_nobody_computes_for_a_caller_who_left(bundles: Any, serve: Serve) -> No
 
 
 def _wait_for_calls(server: Any, number: int) -> None:
-    deadline = time.monotonic() + 20
-    while server.server._front._calls != number:
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
+    wait_until(lambda: server.server._front._calls == number)
 
 
 # ---- values

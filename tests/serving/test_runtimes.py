@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import onnx
 import pytest
 
 from bertbundle.errors import ManifestError, ServeError
@@ -63,12 +64,12 @@ def processor(monkeypatch: pytest.MonkeyPatch) -> Callable[[str | None], None]:
 
 def test_registry() -> None:
     """The names of the runtimes are the values of the flag, auto first."""
-    assert runtime_names() == ("auto", "onnx", "openvino", "saved_model")
+    assert runtime_names() == ("auto", "openvino", "onnx", "saved_model")
 
 
 def test_unknown_runtime() -> None:
     """A runtime that does not exist is refused, with the ones that do."""
-    with pytest.raises(ServeError, match=r"no runtime 'torch'\. Choose one of auto, onnx, openvino, saved_model"):
+    with pytest.raises(ServeError, match=r"no runtime 'torch'\. Choose one of auto, openvino, onnx, saved_model"):
         loader("torch", RuntimeOptions())
 
 
@@ -76,15 +77,15 @@ def test_unknown_runtime() -> None:
 @pytest.mark.parametrize(
     ("precision", "flag", "expected"),
     [
-        pytest.param("float32", "amx_bf16", "onnx precision float32 threads 1 (auto: the first choice for", id="f32"),
+        pytest.param("float32", "amx_bf16", "openvino precision float32 threads 1 (auto: the first", id="f32"),
         pytest.param("bfloat16", "amx_bf16", "openvino precision bfloat16 threads 1 (auto: the first", id="bf16"),
-        pytest.param("bfloat16", None, "onnx precision float32 threads 1 (auto: the first choice for", id="slow"),
+        pytest.param("bfloat16", None, "openvino precision float32 threads 1 (auto: the first", id="slow"),
     ],
 )
 def test_auto_takes_what_is_fastest(
     bundles: Bundles, processor: Callable[[str | None], None], precision: str, flag: str | None, expected: str
 ) -> None:
-    """OpenVINO serves what was exported for bfloat16 where that is fast, onnxruntime all else; and it is said why."""
+    """OpenVINO is the first choice, in bfloat16 what was exported for it where that is fast; and it is said why."""
     processor(flag)
     assert load(write(bundles, precision), "auto").description.startswith(f"runtime {expected}")
 
@@ -103,6 +104,19 @@ def test_auto_passes_over_what_is_missing(
             load(path, "openvino")
     (path / GRAPHS["openvino"]).unlink()
     assert load(path, "auto").description.endswith("threads 1 (auto: no model_standard.onnx for openvino)")
+
+
+@needs_openvino
+def test_auto_passes_over_what_cannot_compute(bundles: Bundles, caplog: pytest.LogCaptureFixture) -> None:
+    """A graph that OpenVINO does not know is served by onnxruntime, and it is said why; asked for, it is an error."""
+    path = write(bundles)
+    model = onnx.load(path / GRAPHS["openvino"])
+    model.graph.node[0].op_type = "NobodyHasThis"
+    onnx.save(model, path / GRAPHS["openvino"])
+    assert load(path, "auto").description.endswith("threads 1 (auto: openvino cannot compute this model)")
+    assert "OpenVINO does not load model_standard.onnx" in caplog.text
+    with pytest.raises(ServeError, match=r"OpenVINO does not load model_standard\.onnx of .*NobodyHasThis"):
+        load(path, "openvino")
 
 
 def test_precision_must_be_one_that_the_runtime_has() -> None:
@@ -130,7 +144,7 @@ def test_slow_bfloat16_is_said(
 
 def test_no_model_file(tmp_path: Path) -> None:
     """A directory that no runtime can load says which files would do."""
-    with pytest.raises(ServeError, match=r"no model\.onnx or .*saved_model\.pb in .*Export the bundle there"):
+    with pytest.raises(ServeError, match=r"no .*model\.onnx or saved_model\.pb in .*Export the bundle there"):
         load(tmp_path, "auto")
 
 
@@ -249,7 +263,7 @@ def test_saved_model_needs_no_bundle(tmp_path: Path, tensorflow: object, save_mo
     assert callable(save_model)
     save_model(tmp_path / "1")
     servable = load(tmp_path / "1", "auto")
-    assert servable.description.startswith("runtime saved_model precision its own threads 1 (auto: no model.onnx for ")
+    assert servable.description.startswith("runtime saved_model precision its own threads 1 (auto: ")
     signature = servable.signatures["serving_default"]
     assert not signature.batched
     assert signature.inputs["input_ids"].shape == (None, 8)

@@ -2,111 +2,84 @@
 
 from __future__ import annotations
 
-import warnings
+import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import grpc
 import numpy as np
 import pytest
 
 from http_calls import fetch_json
+from model_server import BINARY, free_port, model_server
+from saved_models import SAVERS
 
 if TYPE_CHECKING:
-    from tests.serving.conftest import Address, InProcess, Serve
+    from tests.serving.conftest import Serve
 
 pytestmark = pytest.mark.slow  # imports TensorFlow
 SECONDS = 30
-_SHAPES: dict[str, list[int | None] | None] = {"x": [None, 2], "a": [], "b": None}
+_Code = grpc.StatusCode
 
 
-def save_module(tf: Any, path: Path) -> None:
-    """Save a tf.Module of several signatures: numbers, strings, a scalar input, an unknown rank."""
-    specs = {name: tf.TensorSpec(shape, tf.float32, name=name) for name, shape in _SHAPES.items()}
-    text = tf.TensorSpec([None], tf.string, name="text")
-    functions = {
-        "serving_default": tf.function(lambda x: {"y": x * 2}, input_signature=[specs["x"]]),
-        "upper": tf.function(lambda text: {"upper": tf.strings.upper(text), "raw_bytes": text}, input_signature=[text]),
-        "scale": tf.function(lambda a, b: {"scaled": a * b}, input_signature=[specs["a"], specs["b"]]),
-    }
-    module = tf.Module()
-    module.functions = functions
-    tf.saved_model.save(module, str(path), signatures=functions)
-    add_default(path)
+class Served(NamedTuple):
+    """Where a server of all of them answers: gRPC, and REST up to the names of models."""
+
+    channel: grpc.Channel
+    url: str
 
 
-def add_default(path: Path) -> None:
-    """Give the input a of the signature scale the default value 3."""
-    from tensorflow.core.protobuf import saved_model_pb2
-    from tensorflow.python.framework import tensor_util
-
-    saved = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
-    scale = saved.meta_graphs[0].signature_def["scale"]
-    scale.defaults["a"].CopyFrom(tensor_util.make_tensor_proto(np.float32(3)))
-    (path / "saved_model.pb").write_bytes(saved.SerializeToString())
-
-
-def save_keras(tf: Any, path: Path) -> None:
-    """Export a Keras model by its own `export`."""
-    import keras
-
-    layers = [keras.Input((3,), name="features"), keras.layers.Dense(1, kernel_initializer="ones", use_bias=False)]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        keras.Sequential(layers).export(str(path), verbose=False)
-    del tf
-
-
-def save_examples(tf: Any, path: Path) -> None:
-    """Save classify and regress signatures over tf.Examples with the feature x, as TensorFlow 1 code does."""
-    v1 = tf.compat.v1
-    with v1.Graph().as_default(), v1.Session() as session:
-        examples = v1.placeholder(tf.string, [None], name="examples")
-        x = v1.io.parse_example(examples, {"x": v1.io.FixedLenFeature([], tf.float32)})["x"]
-        scores = tf.stack([x, 1 - x], axis=1)
-        classes = tf.tile([["yes", "no"]], [tf.shape(x)[0], 1])
-        made = v1.saved_model.signature_def_utils
-        signatures = {
-            "serving_default": made.classification_signature_def(examples, classes, scores),
-            "regress": made.regression_signature_def(examples, x * 10),
-            "predict": made.predict_signature_def({"examples": examples}, {"x": x}),
-        }
-        builder = v1.saved_model.Builder(str(path))
-        builder.add_meta_graph_and_variables(session, ["serve"], signatures)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            builder.save()
-
-
-SAVERS = {"module": save_module, "keras": save_keras, "examples": save_examples}
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, tensorflow: Any, in_process: Serve) -> Iterator[InProcess]:
-    """One server with a model per way of saving."""
-    from bertbundle_serving.config import ModelConfig
-
+@pytest.fixture(scope="module", params=["embedded", "tensorflow_model_server"])
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, tensorflow: Any, in_process: Serve
+) -> Iterator[Served]:
+    """One server with a model per way of saving; a real TensorFlow Serving, too, where there is one."""
+    real = request.param == "tensorflow_model_server"
+    if real and not os.environ.get(BINARY):
+        pytest.skip(f"{BINARY} does not name a tensorflow_model_server binary")
     base = tmp_path_factory.mktemp("saved")
     for name, save in SAVERS.items():
         (base / name).mkdir()
         save(tensorflow, base / name / "1")
+    with _serve_real(base) if real else _serve_embedded(base, in_process) as served:
+        yield served
+
+
+@contextlib.contextmanager
+def _serve_embedded(base: Path, in_process: Serve) -> Iterator[Served]:
+    from bertbundle_serving.config import ModelConfig
+
     models = tuple(ModelConfig(name, base / name) for name in SAVERS)
     started = in_process(base, models=models, rest_port=0, poll_seconds=0, batch_any=True)
-    yield started
+    yield Served(started.address.channel, f"http://127.0.0.1:{started.server.rest_port}/v1/models")
     started.stop()
 
 
+@contextlib.contextmanager
+def _serve_real(base: Path) -> Iterator[Served]:
+    models = "".join(f'config {{ name: "{n}" base_path: "{base / n}" model_platform: "tensorflow" }}' for n in SAVERS)
+    config = base / "models.config"
+    config.write_text(f"model_config_list {{ {models} }}", encoding="utf-8")
+    port = free_port()
+    with (
+        model_server("module", model_config_file=config, rest_api_port=port) as address,
+        grpc.insecure_channel(address) as channel,
+    ):
+        yield Served(channel, f"http://127.0.0.1:{port}/v1/models")
+
+
 @pytest.fixture
-def address(server: InProcess) -> Address:
+def channel(server: Served) -> grpc.Channel:
     """Where it answers gRPC."""
-    return server.address
+    return server.channel
 
 
 @pytest.fixture
-def url(server: InProcess) -> str:
+def url(server: Served) -> str:
     """Where it answers REST."""
-    return f"http://127.0.0.1:{server.server.rest_port}/v1/models"
+    return server.url
 
 
 def test_module(url: str) -> None:
@@ -122,13 +95,13 @@ def test_strings(url: str) -> None:
     assert fetch_json(f"{url}/module:predict", asked) == (200, {"predictions": rows})
 
 
-def test_default_value(apis: Any, tensorflow: Any, address: Address) -> None:
+def test_default_value(apis: Any, tensorflow: Any, channel: grpc.Channel) -> None:
     """An input that has a default in the signature may be left out."""
     request = apis.predict.PredictRequest()
     request.model_spec.name = "module"
     request.model_spec.signature_name = "scale"
     request.inputs["b"].CopyFrom(tensorflow.make_tensor_proto([[1.0, 2.0]]))
-    stub = apis.prediction.PredictionServiceStub(address.channel)
+    stub = apis.prediction.PredictionServiceStub(channel)
     assert list(stub.Predict(request, timeout=SECONDS).outputs["scaled"].float_val) == [3.0, 6.0]
     request.inputs["a"].CopyFrom(tensorflow.make_tensor_proto(np.float32(5)))
     assert list(stub.Predict(request, timeout=SECONDS).outputs["scaled"].float_val) == [5.0, 10.0]
@@ -156,17 +129,21 @@ def example_input(apis: Any, *values: float) -> Any:
     return request
 
 
-def test_classify(apis: Any, address: Address) -> None:
+def test_classify(apis: Any, channel: grpc.Channel) -> None:
     """Classify answers labels and scores per example."""
-    answer = apis.prediction.PredictionServiceStub(address.channel).Classify(
-        example_input(apis, 0.25, 0.5), timeout=SECONDS
-    )
+    answer = apis.prediction.PredictionServiceStub(channel).Classify(example_input(apis, 0.25, 0.5), timeout=SECONDS)
     found = [[(c.label, c.score) for c in row.classes] for row in answer.result.classifications]
     assert found == [[("yes", 0.25), ("no", 0.75)], [("yes", 0.5), ("no", 0.5)]]
     assert (answer.model_spec.name, answer.model_spec.signature_name) == ("examples", "serving_default")
 
 
-def test_regress_with_context(apis: Any, address: Address) -> None:
+def test_classify_by_what_the_signature_has(url: str) -> None:
+    """A signature that TensorFlow 2 saved for Predict is classified with, as its input and outputs say."""
+    answer = {"results": [[["", 0.25], ["", 0.75]]]}
+    assert fetch_json(f"{url}/native:classify", {"examples": [{"x": 0.25}]}) == (200, answer)
+
+
+def test_regress_with_context(apis: Any, channel: grpc.Channel) -> None:
     """Regress answers a number per example; a context holds what the examples have in common."""
     request = apis.regress.RegressionRequest()
     request.model_spec.name = "examples"
@@ -175,25 +152,70 @@ def test_regress_with_context(apis: Any, address: Address) -> None:
     listed.context.features.feature["x"].float_list.value.append(0.5)
     listed.examples.add()
     listed.examples.add()
-    answer = apis.prediction.PredictionServiceStub(address.channel).Regress(request, timeout=SECONDS)
+    answer = apis.prediction.PredictionServiceStub(channel).Regress(request, timeout=SECONDS)
     assert [row.value for row in answer.result.regressions] == [5.0, 5.0]
 
 
-def test_multi_inference(apis: Any, address: Address) -> None:
+def test_multi_inference(apis: Any, channel: grpc.Channel) -> None:
     """MultiInference answers several signatures on the same examples."""
     request = apis.inference.MultiInferenceRequest(input=example_input(apis, 0.25).input)
     for name, method in (("serving_default", "classify"), ("regress", "regress")):
         task = request.tasks.add(method_name=f"tensorflow/serving/{method}")
         task.model_spec.name = "examples"
         task.model_spec.signature_name = name
-    stub = apis.prediction.PredictionServiceStub(address.channel)
+    stub = apis.prediction.PredictionServiceStub(channel)
     classified, regressed = stub.MultiInference(request, timeout=SECONDS).results
     assert classified.classification_result.classifications[0].classes[0].label == "yes"
     assert regressed.regression_result.regressions[0].value == 2.5
-    request.tasks[1].model_spec.signature_name = "serving_default"
+
+
+@pytest.mark.parametrize(
+    ("second", "code", "text"),
+    [
+        pytest.param(None, _Code.INVALID_ARGUMENT, "ModelSpec has no name specified.", id="no-tasks"),
+        pytest.param(
+            ("", "regress", "regress"),
+            _Code.INVALID_ARGUMENT,
+            "Found ModelSpec with an empty model name.",
+            id="no-name",
+        ),
+        pytest.param(
+            ("module", "regress", "regress"),
+            _Code.INVALID_ARGUMENT,
+            "All ModelSpecs in a MultiInferenceRequest must access the same model name.",
+            id="models",
+        ),
+        pytest.param(
+            ("examples", "", "regress"),
+            _Code.INVALID_ARGUMENT,
+            "Duplicate evaluation of signature: serving_default",
+            id="twice",
+        ),
+        pytest.param(
+            ("examples", "nope", "regress"),
+            _Code.INVALID_ARGUMENT,
+            "Requested signature not found in model graph: nope",
+            id="signature",
+        ),
+        pytest.param(
+            ("examples", "predict", "predict"),
+            _Code.UNIMPLEMENTED,
+            "Unsupported signature method_name: tensorflow/serving/predict",
+            id="method",
+        ),
+    ],
+)
+def test_multi_inference_refused(
+    apis: Any, channel: grpc.Channel, second: tuple[str, str, str] | None, code: grpc.StatusCode, text: str
+) -> None:
+    """Tasks that do not go together are refused, in TensorFlow Serving's order (multi_inference.cc)."""
+    request = apis.inference.MultiInferenceRequest(input=example_input(apis, 0.25).input)
+    for name, signature, method in () if second is None else (("examples", "", "classify"), second):
+        task = request.tasks.add(method_name=f"tensorflow/serving/{method}")
+        task.model_spec.name, task.model_spec.signature_name = name, signature
     with pytest.raises(grpc.RpcError) as caught:
-        stub.MultiInference(request, timeout=SECONDS)
-    assert caught.value.details() == "Duplicate evaluation of signature: serving_default"
+        apis.prediction.PredictionServiceStub(channel).MultiInference(request, timeout=SECONDS)
+    assert (caught.value.code(), caught.value.details()) == (code, text)
 
 
 def test_rest_classify_and_regress(url: str) -> None:
@@ -205,37 +227,71 @@ def test_rest_classify_and_regress(url: str) -> None:
     assert fetch_json(f"{url}/examples:regress", asked) == (200, {"results": [5.0]})
 
 
-@pytest.mark.parametrize(
-    ("method", "asked", "text"),
-    [
-        pytest.param("classify", {"examples": [1]}, "Example must be JSON object but got JSON Number", id="no-object"),
-        pytest.param(
-            "classify",
-            {"examples": [{"x": [1.5, "a"]}]},
-            "Unexpected element type in feature: x expecting type: float",
-            id="mixed",
-        ),
-        pytest.param(
-            "classify",
-            {"examples": [{"x": None}]},
-            "Feature: x has element with unexpected JSON type: Null",
-            id="null",
-        ),
-        pytest.param(
-            "regress",
-            {"examples": [{"x": 1.5}]},
-            "Expected regression signature method_name to be tensorflow/serving/regress. "
-            "Was: tensorflow/serving/classify",
-            id="method",
-        ),
-        pytest.param(
-            "classify",
-            {"signature_name": "nope", "examples": [{"x": 1.5}]},
-            "No signature was found with the name: nope",
-            id="signature",
-        ),
-    ],
-)
-def test_rest_examples_refused(url: str, method: str, asked: Any, text: str) -> None:
-    """Examples that do not fit get TensorFlow Serving's text."""
-    assert fetch_json(f"{url}/examples:{method}", asked) == (400, {"error": text})
+AT = "Failed to process element: {} of 'instances' list. Error: INVALID_ARGUMENT: "
+REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
+    "example-no-object": ("examples:classify", {"examples": [1]}, "Example must be JSON object but got JSON Number"),
+    "example-mixed": (
+        "examples:classify",
+        {"examples": [{"x": [1.5, "a"]}]},
+        "Unexpected element type in feature: x expecting type: float",
+    ),
+    "example-null": (
+        "examples:classify",
+        {"examples": [{"x": None}]},
+        "Feature: x has element with unexpected JSON type: Null",
+    ),
+    "example-large": (
+        "examples:classify",
+        {"examples": [{"x": 2**64 - 1}]},
+        "Feature: x has uint64 element. Only int64 is supported.",
+    ),
+    "example-method": ("examples:regress", {"examples": [{"x": 1.5}]}, "Expected one output Tensor."),
+    "example-signature": (
+        "examples:classify",
+        {"signature_name": "nope", "examples": [{"x": 1.5}]},
+        "No signature was found with the name: nope",
+    ),
+    "base64": (
+        "module:predict",
+        {"signature_name": "upper", "instances": [{"b64": "?"}]},
+        AT.format(0) + "Unable to base64 decode",
+    ),
+    "base64-number": (
+        "module:predict",
+        {"signature_name": "upper", "inputs": [{"b64": 1}]},
+        'JSON Value: {\n    "b64": 1\n} not formatted correctly for base64 data',
+    ),
+    "shape": (
+        "module:predict",
+        {"instances": [[1, 2], [[1], [2]]]},
+        AT.format(1) + "Expecting shape [2] but got: [2,1]",
+    ),
+    "object-among-lists": (
+        "module:predict",
+        {"instances": [[1, 2], {"x": [1, 2]}]},
+        "Expecting value/list but got object at item 1 of input list",
+    ),
+    "level-too-high": (
+        "module:predict",
+        {"inputs": [[1, 2], 3]},
+        "JSON Value: 3 found at incorrect level: 2 in the JSON DOM. Expected at level: 2",
+    ),
+    "level-too-deep": (
+        "module:predict",
+        {"inputs": [[1, 2], [[3], 4]]},
+        "Encountered list at unexpected level: 2 expected < 2",
+    ),
+    "lossy": (
+        "module:predict",
+        {"inputs": [[1, 2**24 + 1]]},
+        "Cannot convert JSON value: 16777217 to float without loss of precision.",
+    ),
+    "null": ("module:predict", {"inputs": [[None, 1]]}, "JSON Value: null Type: Null is not of expected type: float"),
+    "true": ("module:predict", {"inputs": [[True, 1]]}, "JSON Value: true Type: True is not of expected type: float"),
+}
+
+
+@pytest.mark.parametrize(("path", "asked", "text"), REFUSED.values(), ids=REFUSED)
+def test_rest_refused(url: str, path: str, asked: Any, text: str) -> None:
+    """What does not fit gets TensorFlow Serving's text (tensorflow_serving/util/json_tensor.cc)."""
+    assert fetch_json(f"{url}/{path}", asked) == (400, {"error": text})

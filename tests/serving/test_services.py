@@ -16,6 +16,7 @@ from bertbundle_serving.config import ModelConfig
 from bertbundle_serving.errors import CODES, INTERNAL_TEXT, RequestError
 from bertbundle_serving.runtimes import onnx
 from bertbundle_serving.services import MAX_MESSAGE, shorten
+from waiting import wait_until
 
 if TYPE_CHECKING:
     from tests.serving.conftest import Bundles, Serve
@@ -128,10 +129,7 @@ def test_version_stays_until_an_abandoned_call_ends(
 
 
 def _wait_for_state(address: Any, version: int, state: int) -> None:
-    deadline = time.monotonic() + 20
-    while address.statuses()[version].state != state:
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+    wait_until(lambda: address.statuses()[version].state == state)
 
 
 def test_server_without_versions_waits(bundles: Bundles, serve: Serve) -> None:
@@ -142,10 +140,7 @@ def test_server_without_versions_waits(bundles: Bundles, serve: Serve) -> None:
         server.address.predict_tiny()
     assert caught.value.code() == grpc.StatusCode.NOT_FOUND
     bundles.write(1)
-    deadline = time.monotonic() + 20
-    while 1 not in server.server.repository.models["tiny"]._serving:
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+    wait_until(lambda: 1 in server.server.repository.models["tiny"]._serving)
     assert server.address.predict_tiny().model_spec.version.value == 1
 
 

@@ -45,4 +45,10 @@ def describe_checkpoint(path: Path, options: LoadOptions) -> Description:
     Raises:
         CheckpointError: it cannot be read, or does not hold together.
     """
-    return find_format(path, options.format).describe(path, options)
+    try:
+        return find_format(path, options.format).describe(path, options)
+    except CheckpointError as error:
+        found = next((item.name for item in FORMATS.values() if item.detect(path)), None)
+        if options.format in FORMATS and found not in (None, options.format):
+            raise CheckpointError(f"{path} looks like {found}, not {options.format}: {error}") from error
+        raise

@@ -122,6 +122,8 @@ def _visit(path: Path, take: Callable[[Any], Any]) -> tuple[_Found, str | None]:
 def _open(source: Any, path: Path, take: Callable[[Any], Any]) -> tuple[dict[str, Any], str | None]:
     import h5py
 
+    if path.is_dir():
+        raise CheckpointError(f"{path} is a directory, expected an .h5 file. Name the file.")
     try:
         with h5py.File(source) as file:
             stored = file.attrs.get("model_config")

@@ -37,7 +37,10 @@ _OURS = re.compile(r"bert/.+|cls/predictions/transform/.+")
 _SLOT = re.compile(r"/(adam_[mv]|lamb_[mv]|Adam(_1)?|LAMB(_1)?|Momentum|ExponentialMovingAverage)$")
 # Part of a weight's name, and whose it is.
 _FOREIGN = {
-    OBJECT_GRAPH: "is a TensorFlow 2 checkpoint of objects (the variables/ of a SavedModel? Name the directory above)",
+    OBJECT_GRAPH: (
+        "is a TensorFlow 2 checkpoint of objects (if it is the variables/ of a SavedModel, name the directory above; "
+        "if save_weights() of a Keras model wrote it, load it there and call export_bundle(model), or save it as .h5)"
+    ),
     "/group_0/": "is an ALBERT checkpoint",
     "albert": "is an ALBERT checkpoint",
     "electra/": "is an ELECTRA checkpoint",

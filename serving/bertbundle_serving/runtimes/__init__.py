@@ -14,7 +14,14 @@ from bertbundle.manifest import MANIFEST_FILE, Manifest
 from bertbundle.processor import BFLOAT16_FLAGS, fast_bfloat16
 from bertbundle_serving.digests import check_digests, check_sizes
 from bertbundle_serving.runtimes import onnx, openvino, saved_model
-from bertbundle_serving.runtimes.base import Runtime, RuntimeOptions, Servable, SignatureSpec, TensorSpec
+from bertbundle_serving.runtimes.base import (
+    GraphNotSupported,
+    Runtime,
+    RuntimeOptions,
+    Servable,
+    SignatureSpec,
+    TensorSpec,
+)
 
 __all__ = [
     "PRECISIONS",
@@ -29,7 +36,7 @@ __all__ = [
 ]
 
 # In the order of preference of `--runtime auto`, after what has the precision wanted.
-RUNTIMES: tuple[Runtime, ...] = (onnx.RUNTIME, openvino.RUNTIME, saved_model.RUNTIME)
+RUNTIMES: tuple[Runtime, ...] = (openvino.RUNTIME, onnx.RUNTIME, saved_model.RUNTIME)
 
 PRECISIONS = ("bundle", "float32", "bfloat16")
 """Values of ``--precision``."""
@@ -44,7 +51,7 @@ def runtime_names() -> tuple[str, ...]:
 
 def loader(name: str, options: RuntimeOptions) -> Callable[[Path], Servable]:
     """Return the function that loads a version directory with the named runtime, or with ``"auto"`` the first that is
-    installed and finds its file; those that compute in the precision wanted come first.
+    installed, finds its file and can compute it; those that compute in the precision wanted come first.
 
     Raises:
         ServeError: no such runtime, or not in that precision; from the function returned: no file that a runtime
@@ -59,18 +66,42 @@ def loader(name: str, options: RuntimeOptions) -> Callable[[Path], Servable]:
 
     def load(directory: Path) -> Servable:
         precision = _precision(options.precision, directory)
-        ordered = sorted(able, key=lambda runtime: precision not in runtime.precisions)
-        # Only auto passes over what is not installed; a runtime asked for says itself what to install.
-        candidates = [runtime for runtime in ordered if name != "auto" or find_spec(runtime.package)] or ordered
-        for place, runtime in enumerate(candidates):
-            if (directory / runtime.marker).is_file():
-                why = _why(runtime, ordered, precision) if name == "auto" else ""
-                chosen = dataclasses.replace(options, precision=precision, why=why)
-                return _load_checked(runtime, directory, chosen, preferred=candidates[:place])
-        markers = " or ".join(runtime.marker for runtime in candidates)
-        raise ServeError(f"no {markers} in {directory}. Export the bundle there, or choose another --runtime.")
+        wanted = dataclasses.replace(options, precision=precision)
+        if name == "auto":
+            ordered = sorted(able, key=lambda runtime: precision not in runtime.precisions)
+            return _load_first(ordered, directory, wanted)
+        (runtime,) = able
+        if not (directory / runtime.marker).is_file():
+            raise _no_file(able, directory)
+        return _load_checked(runtime, directory, wanted)
 
     return load
+
+
+def _load_first(ordered: Sequence[Runtime], directory: Path, options: RuntimeOptions) -> Servable:
+    """Load a version with the first runtime that can; the start-up line says why not with those before."""
+    passed, reasons, unable = list[Runtime](), list[str](), list[GraphNotSupported]()
+    for runtime in ordered:
+        if not find_spec(runtime.package):
+            reasons.append(f"{runtime.name} is not installed")
+            continue
+        if not (directory / runtime.marker).is_file():
+            reasons.append(f"no {runtime.marker} for {runtime.name}")
+        else:
+            why = f"auto: {', '.join(reasons) or f'the first choice for {options.precision}'}"
+            try:
+                return _load_checked(runtime, directory, dataclasses.replace(options, why=why), preferred=passed)
+            except GraphNotSupported as error:
+                _logger.warning("%s. Trying the next runtime.", error)
+                reasons.append(f"{runtime.name} cannot compute this model")
+                unable.append(error)
+        passed.append(runtime)
+    raise unable[0] if unable else _no_file(passed or ordered, directory)
+
+
+def _no_file(runtimes: Sequence[Runtime], directory: Path) -> ServeError:
+    markers = " or ".join(runtime.marker for runtime in runtimes)
+    return ServeError(f"no {markers} in {directory}. Export the bundle there, or choose another --runtime.")
 
 
 def _who_can(precision: str) -> str:
@@ -88,18 +119,8 @@ def _precision(asked: str, directory: Path) -> str:
     return Manifest.read(directory).precision if fast and (directory / MANIFEST_FILE).is_file() else "float32"
 
 
-def _why(runtime: Runtime, ordered: Sequence[Runtime], precision: str) -> str:
-    """Say why ``auto`` took a runtime: what comes before it is not installed, or has no file."""
-    better = ordered[: ordered.index(runtime)]
-    reasons = [
-        f"no {other.marker} for {other.name}" if find_spec(other.package) else f"{other.name} is not installed"
-        for other in better
-    ]
-    return f"auto: {', '.join(reasons) or f'the first choice for {precision}'}"
-
-
 def _load_checked(
-    runtime: Runtime, directory: Path, options: RuntimeOptions, *, preferred: Sequence[Runtime]
+    runtime: Runtime, directory: Path, options: RuntimeOptions, *, preferred: Sequence[Runtime] = ()
 ) -> Servable:
     """Load a version, and while it loads check the files that the runtime reads against the manifest."""
     if not (directory / MANIFEST_FILE).is_file():

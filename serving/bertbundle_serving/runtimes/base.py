@@ -10,9 +10,19 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from bertbundle.errors import ServeError
 from bertbundle.primitives import Arrays
 
-__all__ = ["PREDICT_METHOD", "Runtime", "RuntimeOptions", "Servable", "SignatureSpec", "TensorSpec", "describe"]
+__all__ = [
+    "PREDICT_METHOD",
+    "GraphNotSupported",
+    "Runtime",
+    "RuntimeOptions",
+    "Servable",
+    "SignatureSpec",
+    "TensorSpec",
+    "describe",
+]
 
 
 PREDICT_METHOD = "tensorflow/serving/predict"
@@ -98,6 +108,10 @@ class RuntimeOptions:
     batch_any: bool = False
     precision: str = "bundle"
     why: str = ""
+
+
+class GraphNotSupported(ServeError):
+    """A runtime cannot compute what is in a file of its; another one may."""
 
 
 def describe(runtime: str, precision: str, threads: int, why: str) -> str:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from bertbundle.errors import ServeError
 from bertbundle.primitives import Arrays
 from bertbundle_serving.cores import available_cores
-from bertbundle_serving.runtimes.base import Runtime, RuntimeOptions, Servable, describe
+from bertbundle_serving.runtimes.base import GraphNotSupported, Runtime, RuntimeOptions, Servable, describe
 from bertbundle_serving.runtimes.bundle import Bundle, BundleServable, check_graph, read_bundle
 
 __all__ = ["RUNTIME", "OpenVinoServable"]
@@ -72,7 +72,12 @@ def _load(directory: Path, options: RuntimeOptions) -> Servable:
         "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": 1,
     }
-    model = openvino.Core().compile_model(str(directory / _MARKER), "CPU", settings)
+    try:
+        model = openvino.Core().compile_model(str(directory / _MARKER), "CPU", settings)
+    except RuntimeError as error:
+        # Of many lines: where in its sources, what each operation lacks, and last what it comes to.
+        reason = str(error).strip().rpartition("\n")[2]
+        raise GraphNotSupported(f"OpenVINO does not load {_MARKER} of {directory}: {reason}") from error
     return OpenVinoServable(model, bundle, describe("openvino", options.precision, threads, options.why))
 
 

@@ -141,6 +141,13 @@ def test_casing(tf1: Write, token: str, option: bool | None, lowercase: bool) ->
     assert is_lowercase(load(path, lowercase=option).tokenizer) is lowercase
 
 
+def test_format_that_it_is_not(checkpoint: Write) -> None:
+    """A format that was asked for and does not fit is an error that says what the files look like."""
+    for name in ("keras-bert", "tf1"):
+        with pytest.raises(CheckpointError, match=f"looks like huggingface, not {name}: "):
+            describe_checkpoint(checkpoint(), LoadOptions(format=name))
+
+
 def test_beside_hugging_face_weights(tf1: Write, checkpoint: Write) -> None:
     """A directory that has both is read as Hugging Face's, which says more; --format chooses the other."""
     path, source = tf1(), checkpoint()

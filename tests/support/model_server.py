@@ -1,0 +1,91 @@
+"""Run a real tensorflow_model_server, if TENSORFLOW_MODEL_SERVER names one, while something is tested."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from bertbundle import Client, ServeError, ServerError
+
+__all__ = ["BINARY", "free_port", "model_server"]
+
+BINARY = "TENSORFLOW_MODEL_SERVER"
+"""The environment variable that names the binary."""
+
+_START_SECONDS = 180
+_STOP_SECONDS = 30
+
+
+@contextlib.contextmanager
+def model_server(model_name: str, **flags: object) -> Iterator[str]:
+    """Run the binary on a free port while the context lasts; gives its ``host:port`` once a model is available.
+
+    It listens when its models are loaded, and for REST a moment after gRPC: both are waited for.
+
+    Args:
+        model_name: which model to wait for; a flag, too, unless a ``model_config_file`` is given.
+        **flags: the server's flags.
+
+    Raises:
+        ServeError: the model did not become available; the message ends with what the server said.
+    """
+    rest_port = flags.get("rest_api_port")
+    address = f"127.0.0.1:{free_port(besides=rest_port)}"
+    given = flags if "model_config_file" in flags else {"model_name": model_name, **flags}
+    # It refuses relative paths of models.
+    absolute = {name: value.resolve() if isinstance(value, Path) else value for name, value in given.items()}
+    options = [f"--{name}={value}" for name, value in absolute.items()]
+    command = [os.environ[BINARY], f"--port={address.rpartition(':')[2]}", "--grpc_max_threads=64", *options]
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "1"})
+        try:
+            if not _starts(process, lambda: _available(address, model_name) and (not rest_port or _open(rest_port))):
+                log.seek(0)
+                said = log.read()[-3000:]
+                raise ServeError(f"{BINARY} did not make {model_name} available within {_START_SECONDS} s:\n{said}")
+            yield address
+        finally:
+            process.terminate()
+            try:
+                process.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def free_port(*, besides: object = None) -> int:
+    """Return a port that nobody listens on, and not `besides`."""
+    port = besides
+    while port == besides:
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            port = taken.getsockname()[1]
+    return int(str(port))
+
+
+def _starts(process: subprocess.Popen[bytes], ready: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        if ready():
+            return True
+        time.sleep(0.2)
+    return False
+
+
+def _available(address: str, model: str) -> bool:
+    """Tell whether a version is AVAILABLE. Each look is a connection of its own: none waits for another's backoff."""
+    with contextlib.suppress(ServerError), Client(address, model, timeout=5) as client:
+        return any(status.state == "AVAILABLE" for status in client.status())
+    return False
+
+
+def _open(port: object) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", int(str(port))), 5):
+        return True
+    return False
