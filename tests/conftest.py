@@ -47,7 +47,8 @@ def minilm(models: Path, tensorflow: Any) -> Path:
     from bertbundle_export import export_bundle
     from real_weights import fetch
 
-    return export_bundle(fetch("all-MiniLM-L6-v2"), name="minilm", output=models, max_length=64).path
+    source = fetch("all-MiniLM-L6-v2")
+    return export_bundle(source, name="minilm", output=models, max_length=64, lengths=(16, 32)).path
 
 
 @pytest.fixture(scope="session")
@@ -62,6 +63,7 @@ def rampart(models: Path, tensorflow: Any) -> Path:
         name="rampart",
         output=models,
         max_length=64,
+        lengths=(16, 32),
         label_scheme="IO",
         word_labels="first-labelled",
     ).path
@@ -84,4 +86,6 @@ def _export_ner(name: str, models: Path, shared: Callable[[str], Path], tensorfl
     from bertbundle_export import export_bundle
 
     source = shared("models/resume-ner-3x128")
-    return export_bundle(source, name=name, output=models, characters=True, label_decoding=decoding).path
+    return export_bundle(
+        source, name=name, output=models, characters=True, label_decoding=decoding, lengths=(16, 32, 64)
+    ).path

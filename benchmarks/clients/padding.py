@@ -15,7 +15,8 @@ from bertbundle import Client, Manifest, Prediction, foreign_manifest
 
 LENGTHS = {
     "one": (128,),
-    "default": (16, 32, 64, 128),
+    "doubling": (16, 32, 64, 128),
+    "default": (*range(8, 65, 8), *range(80, 129, 16)),
     "by_16": tuple(range(16, 129, 16)),
     "by_8": tuple(range(8, 129, 8)),
 }

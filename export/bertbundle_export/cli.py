@@ -79,7 +79,12 @@ def _export_parser() -> argparse.ArgumentParser:
     add("--output", type=Path, default=Path("models"), help="directory of the models (default: %(default)s)")
     add("--version", type=int, help="version number (default: the next free one)")
     add("--max-length", type=int, metavar="N", help="tokens of serving_default (default: 128, or the model's limit)")
-    add("--lengths", type=_numbers, metavar="N,N,..", help="lengths of the shorter signatures (default: 16,32,64,...)")
+    add(
+        "--lengths",
+        type=_numbers,
+        metavar="N,N,..",
+        help="lengths of the shorter signatures (default: 8,16,24,...,64,80,...)",
+    )
     add("--precision", choices=PRECISIONS, default="float32", help="of the SavedModel; auto: what this CPU favours")
     add("--formats", type=_words, default=FORMATS, metavar="F,F", help="saved_model,onnx (default: both)")
     add("--characters", action="store_true", help="make every character a token, as Chinese taggers are trained")

@@ -15,7 +15,7 @@ FORMATS = ("saved_model", "onnx")
 WORD_LABELS = ("token", "first", "first-labelled")
 DECODINGS = ("auto", "crf", "viterbi", "argmax")
 DEFAULT_MAX_LENGTH = 128
-_SHORTEST = 16
+_SHORTEST = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +24,8 @@ class ExportOptions:
 
     Attributes:
         max_length: tokens of `serving_default`; None for 128, or the model's own limit if that is less.
-        lengths: lengths of the shorter signatures; None for 16, 32, 64, ... below `max_length`.
+        lengths: lengths of the shorter signatures; None for every 8 to 64, every 16 to 128, every 32 to 256, every 64
+            to 512, below `max_length`.
         formats: any of "saved_model" and "onnx".
         precision: of the SavedModel's matrix products: "float32", "bfloat16", or "auto" for what this processor
             favours.
@@ -118,7 +119,7 @@ def signature_lengths(options: ExportOptions, max_positions: int | None) -> dict
             f"max_length {longest} is over the model's max_position_embeddings {limit}. Choose at most {limit}."
         )
     if options.lengths is None:
-        shorter = [_SHORTEST << step for step in range(16) if _SHORTEST << step < longest]
+        shorter = [length for length in _usual_lengths(longest) if length < longest]
     else:
         shorter = sorted(set(options.lengths) - {longest})
     wrong = [length for length in (*shorter, longest) if not 3 <= length <= longest]
@@ -127,3 +128,12 @@ def signature_lengths(options: ExportOptions, max_positions: int | None) -> dict
             f"length {wrong[0]} cannot be: lengths are from 3 ([CLS], a token, [SEP]) to max_length {longest}."
         )
     return {f"length_{length}": length for length in shorter} | {"serving_default": longest}
+
+
+def _usual_lengths(longest: int) -> list[int]:
+    """Return lengths a quarter of the power of two below them apart, and no closer than the shortest is long."""
+    lengths = [_SHORTEST]
+    while lengths[-1] < longest:
+        power = 1 << (lengths[-1].bit_length() - 1)
+        lengths.append(lengths[-1] + max(_SHORTEST, power // 4))
+    return lengths

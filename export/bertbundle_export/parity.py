@@ -22,7 +22,7 @@ __all__ = ["TOLERANCES", "Case", "Runner", "Tolerance", "compare", "make_feature
 
 
 MOST_TEXTS = 256
-# Up to this length a batch has every text.
+# Up to this length some batches have every text.
 _ALL_TEXTS = 128
 
 Arrays = Mapping[str, npt.NDArray[Any]]
@@ -42,8 +42,9 @@ def make_features(
 ) -> list[InputFeatures]:
     """Make each signature's batch: texts cut to its length, and all of them joined so that one row fills it.
 
-    Above 128 tokens, a text that the next shorter signature holds whole would only be padded more, and is left out;
-    the longest of all texts is there always.
+    All texts are in the shortest batch and in each that is twice as long as the last with all of them, up to 128
+    tokens. From the others a text that the next shorter signature holds whole is left out, for it would only be padded
+    more; the longest of all texts is there always.
 
     Raises:
         ExportError: more texts than one batch can be made of.
@@ -54,9 +55,10 @@ def make_features(
     singles = tokenizer.encode(list(texts), truncation="truncate")
     joined = tokenizer.encode([" ".join(texts), " ".join(texts[::-1])], truncation="truncate")
     longest = max(singles, key=len)
-    features, shorter = [], 0
+    features, shorter, whole = [], 0, 0
     for signature, length in signatures.items():
-        held = shorter if length > _ALL_TEXTS else 0
+        every = 2 * whole <= length <= _ALL_TEXTS
+        held, whole = (0, length) if every else (shorter, whole)
         chosen = [encoding for encoding in singles if encoding is longest or len(encoding) > held]
         rows = [_cut(encoding, length) for encoding in (*chosen, *joined)]
         features.append(pack(rows, signature, length=length, inputs=inputs))
