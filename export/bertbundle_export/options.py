@@ -26,8 +26,8 @@ class ExportOptions:
         max_length: tokens of `serving_default`; None for 128, or the model's own limit if that is less.
         lengths: lengths of the shorter signatures; None for 16, 32, 64, ... below `max_length`.
         formats: any of "saved_model" and "onnx".
-        precision: of the SavedModel's matrix products: "float32", "bfloat16", or "auto" for what this processor
-            favours.
+        precision: of the encoder's matrix products: "float32"; "bfloat16", the SavedModel's; "int8", the ONNX files';
+            or "auto" for float32 or bfloat16, what this processor favours.
         characters: make every character a token, as Chinese taggers are trained.
         label_scheme: name of a label scheme; None detects it.
         label_decoding: "crf", "viterbi", "argmax", or "auto": the model's CRF if it has one, else Viterbi where labels
@@ -62,6 +62,8 @@ class ExportOptions:
             _check_choice("label_scheme", self.label_scheme, tuple(SCHEMES))
         if not self.formats or not set(self.formats) <= set(FORMATS):
             raise ExportError(f"formats must be some of {', '.join(FORMATS)}, got {', '.join(self.formats) or 'none'}.")
+        if self.precision == "int8" and "onnx" not in self.formats:
+            raise ExportError("precision int8 is of the ONNX files: a SavedModel has none. Add onnx to --formats.")
 
 
 def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:

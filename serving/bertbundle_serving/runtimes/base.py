@@ -98,8 +98,8 @@ class RuntimeOptions:
         inter_op_threads: TensorFlow's own pool for independent operations; None leaves it to TensorFlow.
         batch_any: whether calls of a model that is no bundle may be computed together: nobody promises for it that
             rows do not depend on each other.
-        precision: of the matrix products, "float32" or "bfloat16"; "bundle" takes what the bundle was exported for:
-            `loader` makes one of the two of it.
+        precision: of the matrix products, "float32", "bfloat16" or "int8"; "bundle" takes what the bundle was exported
+            for: `loader` makes one of the three of it.
         why: why this runtime was chosen, for the start-up line; empty if it was asked for.
     """
 
@@ -131,6 +131,7 @@ class Runtime:
         package: what must be installed for ``--runtime auto`` to take it.
         ignores: beginnings of the paths of a bundle's files that it does not read.
         precisions: what ``--precision`` it can compute in; none if that is fixed in its file.
+        favours: those of them in which it is faster than the others.
     """
 
     name: str
@@ -139,3 +140,4 @@ class Runtime:
     package: str
     ignores: tuple[str, ...] = ()
     precisions: tuple[str, ...] = ()
+    favours: tuple[str, ...] = ()
