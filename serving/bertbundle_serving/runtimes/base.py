@@ -131,7 +131,6 @@ class Runtime:
         package: what must be installed for ``--runtime auto`` to take it.
         ignores: beginnings of the paths of a bundle's files that it does not read.
         precisions: what ``--precision`` it can compute in; none if that is fixed in its file.
-        favours: those of them in which it is faster than the others.
     """
 
     name: str
@@ -140,4 +139,3 @@ class Runtime:
     package: str
     ignores: tuple[str, ...] = ()
     precisions: tuple[str, ...] = ()
-    favours: tuple[str, ...] = ()

@@ -104,5 +104,4 @@ RUNTIME = Runtime(
     "openvino",
     ignores=("saved_model.pb", "variables/", "assets/"),
     precisions=(*_HINTS, "int8"),
-    favours=("bfloat16", "int8"),
 )
