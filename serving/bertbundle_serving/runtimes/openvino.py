@@ -90,9 +90,8 @@ def _rest(precision: str) -> str:
     if precision != "int8":
         return precision
     if fast_int8() is None:
-        raise ServeError(
-            f"OpenVINO's int8 products overflow on this processor: it has none of {', '.join(INT8_FLAGS)}. Use "
-            "--runtime onnx."
+        raise GraphNotSupported(
+            f"OpenVINO's int8 products overflow on this processor: it has none of {', '.join(INT8_FLAGS)}"
         )
     return "bfloat16" if fast_bfloat16() else "float32"
 
