@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bertbundle.errors import ExportError
+from bertbundle.errors import ExportError, ToleranceError
 from bertbundle.manifest import MANIFEST_FILE, TOKENIZER_FILE, Manifest, ParityRow
 from bertbundle.primitives import InputFeatures
 from bertbundle.tokenizer import Tokenizer
@@ -172,15 +172,9 @@ class Job:
                     directory, traced, manifest.inputs, signatures=self._signatures, asset_directory=directory
                 )
             with self._report.stage("compare the SavedModel with the source"):
-                tolerance = TOLERANCES[traced.precision]
-                rows += parity.compare(
-                    "saved_model",
-                    parity.saved_model_runner(directory),
-                    cases,
-                    outputs=manifest.outputs,
-                    task=self._task,
-                    tolerance=tolerance,
-                )
+                run = parity.saved_model_runner(directory)
+                rows += self._compare("saved_model", run, cases, manifest, traced.precision)
+                del run
                 gc.collect()  # the loaded SavedModel is full of cycles, and as large as the model
         if "onnx" in self._options.formats:
             with self._report.stage("convert to ONNX"):
@@ -193,16 +187,24 @@ class Job:
                     calibration=[case.features for case in cases] if self._int8 else (),
                 )
             with self._report.stage("compare the ONNX models with the source"):
+                precision = "int8" if self._int8 else "float32"
                 for name, format_name in FORMATS.items():
-                    rows += parity.compare(
-                        format_name,
-                        parity.onnx_runner(directory / name),
-                        cases,
-                        outputs=manifest.outputs,
-                        task=self._task,
-                        tolerance=TOLERANCES["int8" if self._int8 else "float32"],
-                    )
+                    rows += self._compare(format_name, parity.onnx_runner(directory / name), cases, manifest, precision)
         return rows
+
+    def _compare(
+        self, name: str, run: parity.Runner, cases: Sequence[parity.Case], manifest: Manifest, precision: str
+    ) -> list[ParityRow]:
+        tolerance = TOLERANCES[precision]
+        try:
+            return parity.compare(name, run, cases, outputs=manifest.outputs, task=self._task, tolerance=tolerance)
+        except ToleranceError as error:
+            if precision == "float32":
+                raise
+            raise ToleranceError(
+                f"{error} {precision} loses too much of this model on these texts. Export with --precision float32, or "
+                "give texts as it will be asked with --texts."
+            ) from error
 
     def _finish(
         self, directory: Path, manifest: Manifest, features: Sequence[InputFeatures], rows: list[ParityRow]
