@@ -79,8 +79,9 @@ def _load(directory: Path, options: RuntimeOptions) -> Servable:
     try:
         model = openvino.Core().compile_model(str(directory / _MARKER), "CPU", settings)
     except RuntimeError as error:
-        # Of many lines: where in its sources, what each operation lacks, and last what it comes to.
-        reason = str(error).strip().rpartition("\n")[2]
+        # Of many lines: where in its sources, what each operation lacks, and after dashes what it comes to.
+        lines = str(error).strip().splitlines()
+        reason = next((line for line in reversed(lines) if line.startswith("-- ")), lines[-1]).removeprefix("-- ")
         raise GraphNotSupported(f"OpenVINO does not load {_MARKER} of {directory}: {reason}") from error
     return OpenVinoServable(model, bundle, describe("openvino", options.precision, threads, options.why))
 
