@@ -63,7 +63,7 @@ class Job:
         with self._report.stage("trace the serving function"):
             traced = self._trace(head)
         if self._int8 and "saved_model" in self._options.formats:
-            self._note("the ONNX files are int8, the SavedModel is float32: TensorFlow has no int8 products here.")
+            self._note("the ONNX files are int8, the SavedModel is float32.")
         if self._options.label_decoding == "auto" and head.label_decoding != "none":
             crf_tables.check_no_idle_tables(self._model.keras, traced.function, len(head.labels), head.label_decoding)
         precision = "int8" if self._int8 else traced.precision
@@ -119,7 +119,7 @@ class Job:
         precision, note = choose_precision(asked)
         if note:
             self._note(note)
-        # TensorFlow has no int8 products on processors.
+        # int8 is for the ONNX files, which are written from the same trace.
         traced = saved_model.trace(self._model, head, precision="float32" if precision == "int8" else precision)
         if precision == "float32" or traced.encoders:
             return traced
