@@ -172,9 +172,9 @@ class Job:
                     directory, traced, manifest.inputs, signatures=self._signatures, asset_directory=directory
                 )
             with self._report.stage("compare the SavedModel with the source"):
-                run = parity.saved_model_runner(directory)
-                rows += self._compare("saved_model", run, cases, manifest, traced.precision)
-                del run
+                runner = parity.saved_model_runner(directory)
+                rows += self._compare("saved_model", runner, cases, manifest, traced.precision)
+                del runner
                 gc.collect()  # the loaded SavedModel is full of cycles, and as large as the model
         if "onnx" in self._options.formats:
             with self._report.stage("convert to ONNX"):
