@@ -144,7 +144,8 @@ class Manifest:
         normalized: whether `sentence_embedding` has length 1.
         mask_token: what stands for a masked token in a text; empty but for fill-mask.
         top_k: tokens offered for each mask; 0 but for fill-mask.
-        precision: of the SavedModel's matrix products: "float32" or "bfloat16".
+        precision: of the encoder's matrix products: "float32"; "bfloat16", those of the SavedModel; or "int8", those of
+            the ONNX files, beside a SavedModel in float32.
         source: where the weights came from.
         parity: how each exported format compared with the source model.
         files: every other file of the bundle by its path relative to the bundle.

@@ -85,7 +85,12 @@ def _export_parser() -> argparse.ArgumentParser:
         metavar="N,N,..",
         help="lengths of the shorter signatures (default: 8,16,24,...,64,80,...)",
     )
-    add("--precision", choices=PRECISIONS, default="float32", help="of the SavedModel; auto: what this CPU favours")
+    add(
+        "--precision",
+        choices=PRECISIONS,
+        default="float32",
+        help="bfloat16: the SavedModel; int8: ONNX; auto: by this CPU",
+    )
     add("--formats", type=_words, default=FORMATS, metavar="F,F", help="saved_model,onnx (default: both)")
     add("--characters", action="store_true", help="make every character a token, as Chinese taggers are trained")
     add("--label-scheme", metavar="S", help="IO, BIO, BIOES, BMES or BILOU (default: what the labels look like)")

@@ -32,11 +32,16 @@ class OnnxEncoder:
         encoder: the weights' shapes.
         weights: prefix of the weights' names.
         call: prefix of the names of everything else, of its own for each call.
+
+    Attributes:
+        nodes: the nodes.
+        observed: kernels, and the names of the ranges that each is multiplied with: see `encoder_int8`.
     """
 
     def __init__(self, encoder: Encoder, weights: str, call: str) -> None:
         self.encoder = encoder
         self.nodes: list[Any] = []
+        self.observed: list[tuple[str, str, str]] = []
         self._weights, self._call = weights, call
 
     def weight(self, name: str) -> str:
@@ -58,6 +63,12 @@ class OnnxEncoder:
 
         name: str = self.add("Constant", value=numpy_helper.from_array(np.asarray(value, dtype)))
         return name
+
+    def dense(self, x: str, name: str) -> str:
+        """Add the product with a kernel, and its bias; return the name of the sum."""
+        product = self.add("MatMul", x, self.weight(name))
+        result: str = self.add("Add", product, self.weight(f"{name}_bias"))
+        return result
 
 
 Inputs = tuple[str, str, str]
@@ -149,11 +160,11 @@ def _added_mask(graph: OnnxEncoder, mask: str) -> str:
 
 def _standard_layer(graph: OnnxEncoder, x: str, added: str, layer: str, shapes: _Shapes) -> str:
     prefix = graph.weight(f"{layer}/")
-    context = _attend(graph, _dense(graph, x, f"{prefix}qkv"), added, shapes)
-    sum_ = graph.add("Add", _dense(graph, context, f"{prefix}out"), x)
+    context = _attend(graph, graph.dense(x, f"{layer}/qkv"), added, shapes)
+    sum_ = graph.add("Add", graph.dense(context, f"{layer}/out"), x)
     attended = _normalize(graph, sum_, f"{prefix}attention_")
-    inner = _activation(graph, _dense(graph, attended, f"{prefix}up"))
-    return _normalize(graph, graph.add("Add", _dense(graph, inner, f"{prefix}down"), attended), prefix)
+    inner = _activation(graph, graph.dense(attended, f"{layer}/up"))
+    return _normalize(graph, graph.add("Add", graph.dense(inner, f"{layer}/down"), attended), prefix)
 
 
 def _attend(graph: OnnxEncoder, qkv: str, added: str, shapes: _Shapes) -> str:
@@ -165,11 +176,6 @@ def _attend(graph: OnnxEncoder, qkv: str, added: str, shapes: _Shapes) -> str:
     context = graph.add("MatMul", graph.add("Softmax", scores, axis=-1), value)
     name: str = graph.add("Reshape", graph.add("Transpose", context, perm=[0, 2, 1, 3]), shapes.joined)
     return name
-
-
-def _dense(graph: OnnxEncoder, x: str, name: str) -> str:
-    result: str = graph.add("Add", graph.add("MatMul", x, name), f"{name}_bias")
-    return result
 
 
 def _normalize(graph: OnnxEncoder, x: str, prefix: str) -> str:

@@ -11,13 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bertbundle.errors import ExportError
+from bertbundle.errors import ExportError, ToleranceError
 from bertbundle.manifest import MANIFEST_FILE, TOKENIZER_FILE, Manifest, ParityRow
 from bertbundle.primitives import InputFeatures
 from bertbundle.tokenizer import Tokenizer
 from bertbundle_export import bundle, crf_tables, onnx_model, parity, saved_model, warmup
 from bertbundle_export.decoding import choose_decoding
 from bertbundle_export.model import SourceModel, run_source
+from bertbundle_export.onnx_variants import FORMATS
 from bertbundle_export.options import ExportOptions, signature_lengths
 from bertbundle_export.padding import depends_on_padding
 from bertbundle_export.precision import choose_precision
@@ -41,6 +42,7 @@ class Job:
         self._signatures = signature_lengths(options, model.max_positions)
         self._definition = model.tokenizer.to_str()
         self._task = TASKS[model.task]
+        self._int8 = options.precision == "int8"
 
     def write(self, directory: Path) -> Manifest:
         """Write the whole bundle into a directory that does not exist yet, proved."""
@@ -60,9 +62,12 @@ class Job:
         ]
         with self._report.stage("trace the serving function"):
             traced = self._trace(head)
+        if self._int8 and "saved_model" in self._options.formats:
+            self._note("the ONNX files are int8, the SavedModel is float32.")
         if self._options.label_decoding == "auto" and head.label_decoding != "none":
             crf_tables.check_no_idle_tables(self._model.keras, traced.function, len(head.labels), head.label_decoding)
-        manifest = self._manifest(head, saved_model.output_specs(traced.function), traced.precision)
+        precision = "int8" if self._int8 else traced.precision
+        manifest = self._manifest(head, saved_model.output_specs(traced.function), precision)
         rows = self._write_formats(directory, traced, manifest, cases, head)
         return self._finish(directory, manifest, features, rows)
 
@@ -114,8 +119,9 @@ class Job:
         precision, note = choose_precision(asked)
         if note:
             self._note(note)
-        traced = saved_model.trace(self._model, head, precision=precision)
-        if traced.precision == precision:
+        # int8 is for the ONNX files, which are written from the same trace.
+        traced = saved_model.trace(self._model, head, precision="float32" if precision == "int8" else precision)
+        if precision == "float32" or traced.encoders:
             return traced
         problem = "the model has no encoder that could be replaced, so its own runs, in float32"
         if asked != "auto":
@@ -166,15 +172,9 @@ class Job:
                     directory, traced, manifest.inputs, signatures=self._signatures, asset_directory=directory
                 )
             with self._report.stage("compare the SavedModel with the source"):
-                tolerance = TOLERANCES[traced.precision]
-                rows += parity.compare(
-                    "saved_model",
-                    parity.saved_model_runner(directory),
-                    cases,
-                    outputs=manifest.outputs,
-                    task=self._task,
-                    tolerance=tolerance,
-                )
+                runner = parity.saved_model_runner(directory)
+                rows += self._compare("saved_model", runner, cases, manifest, traced.precision)
+                del runner
                 gc.collect()  # the loaded SavedModel is full of cycles, and as large as the model
         if "onnx" in self._options.formats:
             with self._report.stage("convert to ONNX"):
@@ -184,17 +184,27 @@ class Job:
                     inputs=manifest.inputs,
                     outputs=manifest.outputs,
                     as_is=lambda: saved_model.trace_as_is(self._model, head),
+                    calibration=[case.features for case in cases] if self._int8 else (),
                 )
             with self._report.stage("compare the ONNX models with the source"):
-                for name, format_name in onnx_model.FORMATS.items():
-                    rows += parity.compare(
-                        format_name,
-                        parity.onnx_runner(directory / name),
-                        cases,
-                        outputs=manifest.outputs,
-                        task=self._task,
-                    )
+                precision = "int8" if self._int8 else "float32"
+                for name, format_name in FORMATS.items():
+                    rows += self._compare(format_name, parity.onnx_runner(directory / name), cases, manifest, precision)
         return rows
+
+    def _compare(
+        self, name: str, run: parity.Runner, cases: Sequence[parity.Case], manifest: Manifest, precision: str
+    ) -> list[ParityRow]:
+        tolerance = TOLERANCES[precision]
+        try:
+            return parity.compare(name, run, cases, outputs=manifest.outputs, task=self._task, tolerance=tolerance)
+        except ToleranceError as error:
+            if precision == "float32":
+                raise
+            raise ToleranceError(
+                f"{error} {precision} loses too much of this model on these texts. Export with --precision float32, or "
+                "give texts as it will be asked with --texts."
+            ) from error
 
     def _finish(
         self, directory: Path, manifest: Manifest, features: Sequence[InputFeatures], rows: list[ParityRow]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from bertbundle_export.encoder import Weight, as_array
 
-__all__ = ["insert_nodes", "rename", "write_weights"]
+__all__ = ["insert_nodes", "keep_only", "rename", "write_weights"]
 
 _ALIGNMENT = 4096  # a page: runtimes map the file into memory
 _INLINE = 1024  # bytes; smaller arrays stay in the graph, where runtimes may fold them
@@ -55,6 +55,21 @@ def _in_order(nodes: list[Any]) -> list[Any]:
             if not waits[reader]:
                 ready.append(reader)
     return [nodes[index] for index in ready]
+
+
+def keep_only(graph: Any, outputs: Sequence[str]) -> None:
+    """Make tensors of a GraphProto its only outputs, float32 vectors, and remove the nodes that they do not need."""
+    from onnx import TensorProto, helper
+
+    needed, kept = set(outputs), []
+    for node in reversed(graph.node):
+        if needed & {*node.output}:
+            needed.update(_read_by(node))
+            kept.append(node)
+    kept.reverse()
+    del graph.node[:], graph.output[:]
+    graph.node.extend(kept)
+    graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, [None]) for name in outputs)
 
 
 def _read_by(node: Any) -> Iterable[str]:

@@ -1,15 +1,14 @@
 """Write the ONNX files: dynamic batch and length, for runtimes other than TensorFlow.
 
-There are two, over one file of weights: `FILE` for onnxruntime, the encoder in its fused operators, and `STANDARD_FILE`
-for any runtime, in the standard's operators alone. tf2onnx converts only what is around the encoder - the encoder is
-written node by node - and gets placeholders in place of weights: with 400 MB of constants in the graph it takes eight
-times as long and four times the memory.
+tf2onnx converts only what is around the encoder - the encoder is written node by node (`onnx_variants`) - and gets
+placeholders in place of weights: with 400 MB of constants in the graph it takes eight times as long and four times the
+memory.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,25 +17,15 @@ import numpy as np
 
 from bertbundle.errors import ExportError, OutputNamesError
 from bertbundle.manifest import InputSpec, OutputSpec
-from bertbundle_export import encoder_onnx
-from bertbundle_export.cut import Cut
-from bertbundle_export.onnx_graph import insert_nodes, rename, write_weights
+from bertbundle.primitives import InputFeatures
+from bertbundle_export.onnx_graph import rename
+from bertbundle_export.onnx_variants import Parts, write_float32, write_int8
 from bertbundle_export.saved_model import Traced
 from bertbundle_export.weightless import Detached, detach_weights, freeze_and_detach
 
-__all__ = ["FORMATS", "save_onnx"]
+__all__ = ["save_onnx"]
 
 OPSET = 17
-FILE, STANDARD_FILE, WEIGHTS_FILE = "model.onnx", "model_standard.onnx", "model.onnx.data"
-
-_VARIANTS: Mapping[str, tuple[encoder_onnx.Build, tuple[str, ...]]] = {
-    FILE: (encoder_onnx.fused_encoder, (encoder_onnx.FUSED_DOMAIN,)),
-    STANDARD_FILE: (encoder_onnx.standard_encoder, ()),
-}
-"""How each file's encoder is written, and the domains of operators it may have beside the standard's."""
-
-FORMATS: Mapping[str, str] = {FILE: "onnx", STANDARD_FILE: "onnx_standard"}
-"""Name of each file's format in the manifest's parity rows."""
 
 
 def save_onnx(
@@ -46,6 +35,7 @@ def save_onnx(
     inputs: Sequence[InputSpec],
     outputs: Sequence[OutputSpec],
     as_is: Callable[[], Traced],
+    calibration: Sequence[InputFeatures] = (),
 ) -> None:
     """Convert a traced model and write it, checked.
 
@@ -55,6 +45,7 @@ def save_onnx(
         inputs: its inputs in order.
         outputs: its outputs; the files have the same names.
         as_is: traces the model with its own encoder, for one whose weights only freezing can take out.
+        calibration: texts for int8; none for float32.
 
     Raises:
         ExportError: tf2onnx could not convert an operation, or the result is not valid ONNX.
@@ -65,21 +56,14 @@ def save_onnx(
         function = as_is().function
         detached = freeze_and_detach(function)
     head = _convert_head(function, detached, inputs, outputs)
-    prefixes = {id(cut.graph): f"encoder_{index}" for index, cut in enumerate(detached.cuts)}
-    weights = {
-        name: value for name, value in detached.weights.items() if name in {item.name for item in head.graph.input}
-    }
-    for cut in detached.cuts:
-        weights |= encoder_onnx.encoder_weights(cut.graph.encoder, prefixes[id(cut.graph)])
-    tensors = write_weights(directory / WEIGHTS_FILE, weights)
+    read = {item.name for item in head.graph.input}
+    weights = {name: value for name, value in detached.weights.items() if name in read}
     _declare_inputs(head, inputs)
-    head.graph.initializer.extend(tensors)
-    for name, (build, domains) in _VARIANTS.items():
-        proto = type(head).FromString(head.SerializeToString())
-        for index, cut in enumerate(detached.cuts):
-            _insert_encoder(proto, cut, build, prefixes[id(cut.graph)], f"call_{index}")
-        _check_operators(proto, domains)
-        _save(directory / name, proto)
+    parts = Parts(head, weights, detached.cuts)
+    if calibration:
+        write_int8(directory, parts, calibration)
+    else:
+        write_float32(directory, parts)
 
 
 def _convert_head(function: Any, detached: Detached, inputs: Sequence[InputSpec], outputs: Sequence[OutputSpec]) -> Any:
@@ -109,19 +93,6 @@ def _declare_inputs(proto: Any, inputs: Sequence[InputSpec]) -> None:
     proto.graph.input.extend(
         helper.make_tensor_value_info(spec.name, TensorProto.INT32, ["batch", "length"]) for spec in inputs
     )
-
-
-def _insert_encoder(proto: Any, cut: Cut, build: encoder_onnx.Build, weights: str, call: str) -> None:
-    from onnx import helper
-
-    graph = encoder_onnx.OnnxEncoder(cut.graph.encoder, weights, call)
-    declared = {f"{item.name}:0": item.name for item in proto.graph.input}
-    ids, mask, types = (declared.get(name, name) for name in cut.inputs)
-    states = build(graph, (ids, mask, types))
-    wanted = states if len(cut.outputs) > 1 else states[-1:]
-    insert_nodes(proto.graph, graph.nodes, dict(zip(wanted, cut.outputs, strict=True)))
-    domains = {node.domain for node in graph.nodes} - {item.domain for item in proto.opset_import}
-    proto.opset_import.extend(helper.make_opsetid(domain, 1) for domain in sorted(domains))
 
 
 def _erfc(ctx: Any, node: Any, name: str, args: Any) -> None:
@@ -197,21 +168,3 @@ def _name_dimensions(proto: Any, outputs: Sequence[OutputSpec]) -> None:
                 dim.dim_value = int(size)
             else:
                 dim.dim_param = size
-
-
-def _check_operators(proto: Any, domains: Sequence[str]) -> None:
-    """Refuse operators outside the ONNX standard and the domains given: no runtime would load the file."""
-    known = ("", "ai.onnx", *domains)
-    foreign = {f"{node.domain}.{node.op_type}" for node in proto.graph.node if node.domain not in known}
-    if foreign:
-        raise ExportError(f"the ONNX model has operators outside the standard: {', '.join(sorted(foreign))}.")
-
-
-def _save(path: Path, proto: Any) -> None:
-    import onnx
-
-    path.write_bytes(proto.SerializeToString())
-    try:
-        onnx.checker.check_model(str(path))
-    except (onnx.checker.ValidationError, ValueError) as error:
-        raise ExportError(f"the converted ONNX model is not valid: {error}. Please report it.") from error

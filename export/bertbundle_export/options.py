@@ -27,8 +27,8 @@ class ExportOptions:
         lengths: lengths of the shorter signatures; None for every 8 to 64, every 16 to 128, every 32 to 256, every 64
             to 512, below `max_length`.
         formats: any of "saved_model" and "onnx".
-        precision: of the SavedModel's matrix products: "float32", "bfloat16", or "auto" for what this processor
-            favours.
+        precision: of the encoder's matrix products: "float32"; "bfloat16", the SavedModel's; "int8", the ONNX files';
+            or "auto" for float32 or bfloat16, what this processor favours.
         characters: make every character a token, as Chinese taggers are trained.
         label_scheme: name of a label scheme; None detects it.
         label_decoding: "crf", "viterbi", "argmax", or "auto": the model's CRF if it has one, else Viterbi where labels
@@ -63,6 +63,8 @@ class ExportOptions:
             _check_choice("label_scheme", self.label_scheme, tuple(SCHEMES))
         if not self.formats or not set(self.formats) <= set(FORMATS):
             raise ExportError(f"formats must be some of {', '.join(FORMATS)}, got {', '.join(self.formats) or 'none'}.")
+        if self.precision == "int8" and "onnx" not in self.formats:
+            raise ExportError("precision int8 is of the ONNX files: a SavedModel has none. Add onnx to --formats.")
 
 
 def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:

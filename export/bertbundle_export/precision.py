@@ -9,7 +9,7 @@ from bertbundle.processor import BFLOAT16_FLAGS, fast_bfloat16
 
 __all__ = ["PRECISIONS", "choose_precision"]
 
-PRECISIONS = ("float32", "bfloat16", "auto")
+PRECISIONS = ("float32", "bfloat16", "int8", "auto")
 
 _CPUINFO = Path("/proc/cpuinfo")
 
@@ -22,7 +22,7 @@ def choose_precision(asked: str, cpuinfo: Path = _CPUINFO) -> tuple[str, str]:
         cpuinfo: where Linux describes the processor; where there is none, it is taken for one without bfloat16.
 
     Returns:
-        "float32" or "bfloat16", and a note; empty if there is nothing to say.
+        "float32", "bfloat16" or "int8", and a note; empty if there is nothing to say.
 
     Raises:
         ExportError: another precision was asked for.

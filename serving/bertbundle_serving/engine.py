@@ -140,7 +140,9 @@ class Engine:
         if queue is None:
             # The version must stay until the last batch is computed, also when every caller has left.
             version.hold()
-            runtime = version.servable.description.removeprefix("runtime ").split(" ")[0]
+            # "runtime onnx precision int8 threads 2 ..." is "onnx int8" in the metrics.
+            runtime = version.servable.description.removeprefix("runtime ").partition(" threads ")[0]
+            runtime = runtime.replace(" precision ", " ")
             key = QueueKey(version.model, version.number, signature, runtime)
             queue = self._queues[version, signature] = _Queue(key, version, version.batching)
         return queue

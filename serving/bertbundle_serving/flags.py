@@ -206,7 +206,7 @@ def _add_engine(group: argparse._ArgumentGroup) -> None:
         "--precision",
         choices=PRECISIONS,
         default="bundle",
-        help="of the matrix products; bundle: bfloat16 if exported for it and fast here (default: %(default)s)",
+        help="of the matrix products; bundle: as exported, bfloat16 only where it is fast (default: %(default)s)",
     )
     group.add_argument(
         "--enable_batching",

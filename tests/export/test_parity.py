@@ -21,6 +21,7 @@ SPECS = (
     OutputSpec("label_ids", "int32", ("batch", "length")),
     OutputSpec("pooler_output", "float32", ("batch", "4")),
 )
+SCORED = {"label_ids": "int32", "label_scores": "float32"}
 Outputs = dict[str, np.ndarray[Any, Any]]
 
 
@@ -85,6 +86,25 @@ def test_bfloat16_is_held_to_the_largest_value() -> None:
                 run(actual, "bfloat16")
     with pytest.raises(ToleranceError, match="agree in"):
         run(changed("label_ids", (0, 1), 9), "bfloat16")
+
+
+def test_scores_of_other_labels_are_left_out() -> None:
+    """A label's score is compared where the labels agree: another label has a score of its own."""
+    tokens = np.ones((1, 200), np.int32)
+    specs = [OutputSpec(name, dtype, ("batch", "length")) for name, dtype in SCORED.items()]
+    source = {"label_ids": tokens, "label_scores": tokens.astype(np.float32)}
+    case = Case(InputFeatures("length_200", {"attention_mask": tokens}), source)
+    options: dict[str, Any] = {"task": TASKS["token-classification"], "tolerance": TOLERANCES["int8"]}
+    other = {name: values.copy() for name, values in source.items()}
+    other["label_scores"][0, 7] = 0.1
+    with pytest.raises(ToleranceError, match="label_scores differs"):
+        compare("onnx", lambda _: other, [case], outputs=specs, **options)
+    other["label_ids"][0, 7] = 2
+    rows = compare("onnx", lambda _: other, [case], outputs=specs, **options)
+    assert [(row.output, row.agreement, row.max_abs) for row in rows] == [
+        ("label_ids", 0.995, 1.0),
+        ("label_scores", 1.0, 0.0),
+    ]
 
 
 def test_near_ties_may_change_places() -> None:

@@ -134,7 +134,8 @@ def test_metrics(url: str) -> None:
         in text
     )
     assert (
-        ':tensorflow:serving:runtime_latency_bucket{API="Predict",le="10.0",model_name="tiny",runtime="onnx"}' in text
+        ':tensorflow:serving:runtime_latency_bucket{API="Predict",le="10.0",model_name="tiny",runtime="onnx float32"}'
+        in text
     )
     assert 'bertbundle_queue_depth{model="tiny",signature="serving_default",version="1"} 0.0' in text
     for name in ("bertbundle_batch_rows_count", "bertbundle_tokens_total", "bertbundle_padding_tokens_total"):

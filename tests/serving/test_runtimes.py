@@ -78,6 +78,7 @@ def test_unknown_runtime() -> None:
     ("precision", "flag", "expected"),
     [
         pytest.param("float32", "amx_bf16", "openvino precision float32 threads 1 (auto: the first", id="f32"),
+        pytest.param("int8", None, "openvino precision int8 threads 1 (auto: the first choice for int8", id="int8"),
         pytest.param("bfloat16", "amx_bf16", "openvino precision bfloat16 threads 1 (auto: the first", id="bf16"),
         pytest.param("bfloat16", None, "openvino precision float32 threads 1 (auto: the first", id="slow"),
     ],
@@ -117,6 +118,28 @@ def test_auto_passes_over_what_cannot_compute(bundles: Bundles, caplog: pytest.L
     assert "OpenVINO does not load model_standard.onnx" in caplog.text
     with pytest.raises(ServeError, match=r"OpenVINO does not load model_standard\.onnx of .*NobodyHasThis"):
         load(path, "openvino")
+
+
+@needs_openvino
+def test_int8_without_its_instructions(
+    bundles: Bundles, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where OpenVINO's int8 products would overflow onnxruntime serves, whose setting avoids it, and warns."""
+    for module in ("openvino", "onnx"):
+        monkeypatch.setattr(f"bertbundle_serving.runtimes.{module}.fast_int8", lambda: None)
+    path = write(bundles, "int8")
+    with pytest.raises(ServeError, match="int8 products overflow on this processor: it has none of amx_int8"):
+        load(path, "openvino")
+    assert load(path, "auto").description.startswith("runtime onnx precision int8 threads 1 (auto: openvino cannot")
+    assert "int8 is slow on this processor" in caplog.text
+
+
+def test_int8_files_are_int8(bundles: Bundles) -> None:
+    """Another precision than that of the files is refused, with what to do."""
+    path = write(bundles, "int8")
+    assert load(path, "onnx").description == "runtime onnx precision int8 threads 1"
+    with pytest.raises(ServeError, match=r"are int8, --precision float32 was asked for\. Leave it out, or export"):
+        loader("onnx", RuntimeOptions(precision="float32"))(path)
 
 
 def test_precision_must_be_one_that_the_runtime_has() -> None:

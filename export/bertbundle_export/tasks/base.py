@@ -52,6 +52,7 @@ class Task:
         regression: whether the head's one column is a value instead.
         classes: outputs whose largest column is the answer: parity asks for the same column.
         ranked: integer outputs that rank, by the output of their scores: parity lets only near ties change places.
+        scored: outputs that hold scores of what another chose: parity compares them where the choices agree.
         examples: change the parity texts' inputs so that they ask what the task answers.
     """
 
@@ -65,6 +66,7 @@ class Task:
     regression: bool = False
     classes: tuple[str, ...] = ()
     ranked: Mapping[str, str] = field(default_factory=dict)
+    scored: Mapping[str, str] = field(default_factory=dict)
     examples: Callable[[Arrays, Head], Arrays] = _as_they_are
 
 

@@ -82,4 +82,5 @@ TASK = Task(
     reference=_label_reference,
     has_labels=True,
     classes=("logits",),
+    scored={"label_scores": "label_ids"},
 )

@@ -110,13 +110,19 @@ def _who_can(precision: str) -> str:
 
 
 def _precision(asked: str, directory: Path) -> str:
-    """Return the precision wanted of a version: as asked; else the bundle's, if this processor is fast in it."""
+    """Return the precision wanted of a version: as asked; else the bundle's, bfloat16 only where it is fast."""
+    exported = Manifest.read(directory).precision if (directory / MANIFEST_FILE).is_file() else "float32"
+    if exported == "int8" and asked != "bundle":
+        raise ServeError(
+            f"the ONNX files in {directory} are int8, --precision {asked} was asked for. Leave it out, or export the "
+            "bundle in that precision."
+        )
     fast = fast_bfloat16() is not None
     if asked == "bfloat16" and not fast:
         _logger.warning("bfloat16 is slow on this processor: it has none of %s", ", ".join(BFLOAT16_FLAGS))
     if asked != "bundle":
         return asked
-    return Manifest.read(directory).precision if fast and (directory / MANIFEST_FILE).is_file() else "float32"
+    return exported if fast or exported == "int8" else "float32"
 
 
 def _load_checked(

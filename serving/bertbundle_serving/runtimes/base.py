@@ -98,8 +98,8 @@ class RuntimeOptions:
         inter_op_threads: TensorFlow's own pool for independent operations; None leaves it to TensorFlow.
         batch_any: whether calls of a model that is no bundle may be computed together: nobody promises for it that
             rows do not depend on each other.
-        precision: of the matrix products, "float32" or "bfloat16"; "bundle" takes what the bundle was exported for:
-            `loader` makes one of the two of it.
+        precision: of the matrix products, "float32", "bfloat16" or "int8"; "bundle" takes what the bundle was exported
+            for: `loader` makes one of the three of it.
         why: why this runtime was chosen, for the start-up line; empty if it was asked for.
     """
 

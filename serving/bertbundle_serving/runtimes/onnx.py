@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy.typing as npt
 
 from bertbundle.errors import ServeError
 from bertbundle.primitives import Arrays
+from bertbundle.processor import EXACT_INT8, INT8_FLAGS, fast_int8
 from bertbundle_serving.cores import available_cores
 from bertbundle_serving.runtimes.base import Runtime, RuntimeOptions, Servable, describe
 from bertbundle_serving.runtimes.bundle import Bundle, BundleServable, check_graph, read_bundle
@@ -17,6 +19,9 @@ from bertbundle_serving.runtimes.bundle import Bundle, BundleServable, check_gra
 __all__ = ["RUNTIME", "OnnxServable"]
 
 _MARKER = "model.onnx"
+_PRECISIONS = ("float32", "int8")
+
+_logger = logging.getLogger(__name__)
 
 
 class OnnxServable(BundleServable):
@@ -47,10 +52,14 @@ def _load(directory: Path, options: RuntimeOptions) -> Servable:
     settings.intra_op_num_threads = threads
     settings.inter_op_num_threads = 1
     settings.log_severity_level = 3  # errors; they are raised as well
+    settings.add_session_config_entry(*EXACT_INT8)
     session = onnxruntime.InferenceSession(
         str(directory / _MARKER), sess_options=settings, providers=["CPUExecutionProvider"]
     )
-    return OnnxServable(session, read_bundle(directory), describe("onnx", "float32", threads, options.why))
+    precision = options.precision if options.precision in _PRECISIONS else "float32"
+    if precision == "int8" and fast_int8() is None:
+        _logger.warning("int8 is slow on this processor: it has none of %s", ", ".join(INT8_FLAGS))
+    return OnnxServable(session, read_bundle(directory), describe("onnx", precision, threads, options.why))
 
 
 RUNTIME = Runtime(
@@ -59,5 +68,5 @@ RUNTIME = Runtime(
     _load,
     "onnxruntime",
     ignores=("saved_model.pb", "variables/", "assets/", "model_standard.onnx"),
-    precisions=("float32",),
+    precisions=_PRECISIONS,
 )

@@ -1,7 +1,8 @@
-"""The OpenVINO runtime: ``model_standard.onnx`` of a bundle, in float32 or in bfloat16."""
+"""The OpenVINO runtime: ``model_standard.onnx`` of a bundle, in float32, in bfloat16 or in int8."""
 
 from __future__ import annotations
 
+import os
 import queue
 import sys
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,7 @@ import numpy.typing as npt
 
 from bertbundle.errors import ServeError
 from bertbundle.primitives import Arrays
+from bertbundle.processor import INT8_FLAGS, fast_bfloat16, fast_int8
 from bertbundle_serving.cores import available_cores
 from bertbundle_serving.runtimes.base import GraphNotSupported, Runtime, RuntimeOptions, Servable, describe
 from bertbundle_serving.runtimes.bundle import Bundle, BundleServable, check_graph, read_bundle
@@ -21,8 +23,8 @@ from bertbundle_serving.runtimes.bundle import Bundle, BundleServable, check_gra
 __all__ = ["RUNTIME", "OpenVinoServable"]
 
 _MARKER = "model_standard.onnx"
-_PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
-"""Our names and OpenVINO's."""
+_HINTS = {"float32": "f32", "bfloat16": "bf16"}
+"""Our names of precisions and OpenVINO's."""
 
 
 class OpenVinoServable(BundleServable):
@@ -59,6 +61,8 @@ class OpenVinoServable(BundleServable):
 
 
 def _load(directory: Path, options: RuntimeOptions) -> Servable:
+    # Its newer reader of ONNX files does not know the loops of label decoding.
+    os.environ.setdefault("ONNX_ITERATOR", "0")
     # Else the import itself reports to Google Analytics and writes to the home directory.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     try:
@@ -68,17 +72,29 @@ def _load(directory: Path, options: RuntimeOptions) -> Servable:
     bundle = read_bundle(directory)
     threads = options.threads or available_cores()
     settings = {
-        "INFERENCE_PRECISION_HINT": _PRECISIONS[options.precision],
+        "INFERENCE_PRECISION_HINT": _HINTS[_rest(options.precision)],
         "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": 1,
     }
     try:
         model = openvino.Core().compile_model(str(directory / _MARKER), "CPU", settings)
     except RuntimeError as error:
-        # Of many lines: where in its sources, what each operation lacks, and last what it comes to.
-        reason = str(error).strip().rpartition("\n")[2]
+        # Of many lines: where in its sources, what each operation lacks, and after dashes what it comes to.
+        lines = str(error).strip().splitlines()
+        reason = next((line for line in reversed(lines) if line.startswith("-- ")), lines[-1]).removeprefix("-- ")
         raise GraphNotSupported(f"OpenVINO does not load {_MARKER} of {directory}: {reason}") from error
     return OpenVinoServable(model, bundle, describe("openvino", options.precision, threads, options.why))
+
+
+def _rest(precision: str) -> str:
+    """Return the precision of what is not int8 in a model, or of the whole model if nothing is."""
+    if precision != "int8":
+        return precision
+    if fast_int8() is None:
+        raise GraphNotSupported(
+            f"OpenVINO's int8 products overflow on this processor: it has none of {', '.join(INT8_FLAGS)}"
+        )
+    return "bfloat16" if fast_bfloat16() else "float32"
 
 
 RUNTIME = Runtime(
@@ -87,5 +103,5 @@ RUNTIME = Runtime(
     _load,
     "openvino",
     ignores=("saved_model.pb", "variables/", "assets/"),
-    precisions=tuple(_PRECISIONS),
+    precisions=(*_HINTS, "int8"),
 )

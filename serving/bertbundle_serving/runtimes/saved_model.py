@@ -147,7 +147,8 @@ def _precision(directory: Path) -> str:
             directory,
             ", ".join(BFLOAT16_FLAGS),
         )
-    return precision
+    # Beside int8 ONNX files the SavedModel is float32.
+    return "float32" if precision == "int8" else precision
 
 
 RUNTIME = Runtime("saved_model", _MARKER, _load, "tensorflow", ignores=("model.onnx", "model_standard.onnx"))

@@ -1,0 +1,121 @@
+"""Bundles in int8 against the same in float32: a real tagger's F1 through the client, and real sentence vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bertbundle import Client, Entity
+from local_server import serving
+from ner_data import Sentence, f1, read_sentences, spans, split_sentence
+
+pytestmark = pytest.mark.slow
+
+SENTENCES = ("A man is playing a guitar.", "Someone plays a musical instrument.", "The stock market fell today.")
+
+
+@pytest.fixture(
+    params=[
+        "onnx",
+        pytest.param(
+            "openvino", marks=pytest.mark.skipif(find_spec("openvino") is None, reason="openvino is an extra")
+        ),
+    ]
+)
+def runtime(request: pytest.FixtureRequest) -> str:
+    """Name a runtime that computes in int8."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture(scope="module")
+def sentences(shared: Callable[[str], Path]) -> list[Sentence]:
+    """Give ResumeNER's test set, sentences over 126 characters cut."""
+    whole = read_sentences(shared("data/resume-ner/test.char.bmes"))
+    return [piece for sentence in whole for piece in split_sentence(sentence, 126)]
+
+
+@pytest.fixture(scope="module")
+def float32(ner: Path, sentences: list[Sentence]) -> list[list[Entity]]:
+    """Give what the tagger answers in float32."""
+    return answers(ner, "onnx", sentences)
+
+
+@pytest.fixture(scope="session")
+def ner_int8(models: Path, shared: Callable[[str], Path], tensorflow: Any) -> Path:
+    """Export the same tagger in int8; gives the version directory."""
+    del tensorflow
+    from bertbundle_export import export_bundle
+
+    options: dict[str, Any] = {"characters": True, "formats": ("onnx",), "precision": "int8"}
+    return export_bundle(shared("models/resume-ner-3x128"), name="ner_int8", output=models, **options).path
+
+
+@pytest.fixture(scope="session")
+def minilm_int8(models: Path, tensorflow: Any) -> Path:
+    """Export all-MiniLM-L6-v2 in int8; gives the version directory."""
+    del tensorflow
+    from bertbundle_export import export_bundle
+    from real_weights import fetch
+
+    options: dict[str, Any] = {"max_length": 64, "lengths": (), "formats": ("onnx",), "precision": "int8"}
+    return export_bundle(fetch("all-MiniLM-L6-v2"), name="minilm_int8", output=models, **options).path
+
+
+def answers(version: Path, runtime: str, sentences: Sequence[Sentence]) -> list[list[Entity]]:
+    """Serve a version, and return the entities of each sentence."""
+    base = version.parent
+    with (
+        serving(runtime=runtime, model_name=base.name, model_base_path=base) as address,
+        Client(address, base.name, timeout=300) as client,
+    ):
+        return [list(found) for found in client.entities(["".join(sentence.chars) for sentence in sentences])]
+
+
+def labels(sentence: Sentence, entities: Sequence[Entity]) -> list[str]:
+    """Return the label of each character, with B- where an entity begins."""
+    found = ["O"] * len(sentence.chars)
+    for entity in entities:
+        found[entity.start : entity.end] = [f"I-{entity.label}"] * (entity.end - entity.start)
+        found[entity.start] = f"B-{entity.label}"
+    return found
+
+
+def test_int8_keeps_f1(runtime: str, ner_int8: Path, float32: list[list[Entity]], sentences: list[Sentence]) -> None:
+    """A real tagger loses at most half a point of F1 in int8, and labels at least 99 % of characters alike."""
+    int8 = answers(ner_int8, runtime, sentences)
+    gold = [spans(sentence.labels) for sentence in sentences]
+    scores = [
+        f1(gold, [{(entity.label, entity.start, entity.end) for entity in entities} for entities in found])
+        for found in (float32, int8)
+    ]
+    pairs = zip(sentences, float32, int8, strict=True)
+    equal = [one == other for s, a, b in pairs for one, other in zip(labels(s, a), labels(s, b), strict=True)]
+    print(f"{runtime}: F1 {scores[0]:.4f} in float32, {scores[1]:.4f} in int8, {np.mean(equal):.2%} of labels agree")
+    assert scores[1] >= scores[0] - 0.005
+    assert np.mean(equal) >= 0.99
+
+
+def test_int8_keeps_vectors(runtime: str, minilm: Path, minilm_int8: Path) -> None:
+    """A real encoder's sentence vectors point where they do in float32, to a cosine of 0.99, and rank alike."""
+    vectors = [embed(minilm, "onnx"), embed(minilm_int8, runtime)]
+    cosines = (vectors[0] * vectors[1]).sum(axis=1)
+    print(f"{runtime}: cosines {cosines}")
+    assert cosines.min() >= 0.99
+    related, apart = vectors[1][0] @ vectors[1][1], vectors[1][0] @ vectors[1][2]
+    assert related > 0.4 > 0.2 > apart
+
+
+def embed(version: Path, runtime: str) -> np.ndarray[Any, Any]:
+    """Serve a version, and return the vectors of a few sentences, of length 1."""
+    base = version.parent
+    with (
+        serving(runtime=runtime, model_name=base.name, model_base_path=base) as address,
+        Client(address, base.name, timeout=300) as client,
+    ):
+        return client.embed(list(SENTENCES))

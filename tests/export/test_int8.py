@@ -1,0 +1,111 @@
+"""What --precision int8 writes: which products are int8, and that their weights are there once."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+
+from bertbundle.errors import ExportError, ToleranceError
+from bertbundle_export import export_bundle
+from bertbundle_export.cli import main
+
+pytestmark = pytest.mark.slow
+
+LAYERS, HIDDEN = 2, 32
+FLOAT32, INT8 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT8
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory, tensorflow: Any) -> Path:
+    """Export a tiny encoder in int8; gives the version directory."""
+    del tensorflow
+    from tiny_checkpoints import write_checkpoint
+
+    path = tmp_path_factory.mktemp("int8")
+    source = write_checkpoint(path / "checkpoint", "BertModel", initializer_range=0.05)
+    return export_bundle(source, name="t", output=path / "m", max_length=16, lengths=(), precision="int8").path
+
+
+def graph(path: Path) -> Any:
+    """Return a file's graph, without the weights."""
+    return onnx.load(path, load_external_data=False).graph
+
+
+def operators(proto: Any) -> collections.Counter[str]:
+    """Count the operators of the encoder's call."""
+    return collections.Counter(node.op_type for node in proto.node if node.name.startswith("call_0/"))
+
+
+def test_products_of_layers_are_int8(exported: Path) -> None:
+    """All four products of a layer are int8 in both files; of float32 are attention's own two."""
+    fused, standard = (graph(exported / name) for name in ("model.onnx", "model_standard.onnx"))
+    assert operators(fused)["DynamicQuantizeMatMul"] == 4 * LAYERS
+    assert operators(fused)["MatMul"] == 2 * LAYERS
+    # Each reads a rounded tensor, and a kernel that is int8.
+    assert operators(standard)["QuantizeLinear"] == 4 * LAYERS
+    assert operators(standard)["DequantizeLinear"] == 2 * 4 * LAYERS
+    assert not {node.domain for node in standard.node} - {"", "ai.onnx"}
+    for proto in (fused, standard):
+        types = {tensor.name: tensor.data_type for tensor in proto.initializer}
+        read = [name for node in proto.node for name in node.input if name.endswith(("/qkv", "/out", "/up", "/down"))]
+        assert [types[name] for name in read] == [INT8] * 4 * LAYERS
+
+
+def test_what_is_not_a_kernel_is_float32(exported: Path) -> None:
+    """Embeddings and norms are float32; of the kernels int8 is all there is, on disk once for both files."""
+    proto = graph(exported / "model.onnx")
+    by_type = collections.defaultdict(set)
+    for tensor in proto.initializer:
+        by_type[tensor.data_type].add(tensor.name)
+    assert {f"encoder_0/{name}" for name in ("words", "positions", "types", "gamma", "beta")} <= by_type[FLOAT32]
+    assert len(by_type[INT8]) == 4 * LAYERS
+    external = {t.name: {e.key: e.value for e in t.external_data} for t in proto.initializer if t.external_data}
+    assert external == {
+        t.name: {e.key: e.value for e in t.external_data}
+        for t in graph(exported / "model_standard.onnx").initializer
+        if t.external_data
+    }
+    assert {place["location"] for place in external.values()} == {"model.onnx.data"}
+    end = max(int(place["offset"]) + int(place["length"]) for place in external.values())
+    assert (exported / "model.onnx.data").stat().st_size == end
+
+
+def test_saved_model_beside_it_is_float32(exported: Path) -> None:
+    """The manifest says int8 and holds each format's figures; the SavedModel is held to float32, and it is said."""
+    from bertbundle.manifest import Manifest
+
+    manifest = Manifest.read(exported)
+    assert manifest.precision == "int8"
+    assert any("the SavedModel is float32" in note for note in manifest.notes)
+    differences = {row.format: row.max_rel for row in manifest.parity if row.output == "sentence_embedding"}
+    assert differences["saved_model"] < 1e-4
+    assert 1e-4 < differences["onnx"] < 0.2
+    assert 1e-4 < differences["onnx_standard"] < 0.2
+
+
+def test_a_model_that_int8_harms_is_refused(checkpoint: Callable[..., Path], tmp_path: Path) -> None:
+    """What loses more than the tolerance is not written, and the message says what to do."""
+    # Untrained and with weights ten times as large as trained ones: every rounding grows.
+    options: dict[str, Any] = {"max_length": 16, "lengths": (), "formats": ("onnx",)}
+    with pytest.raises(ToleranceError, match=r"int8 loses too much of this model .*--precision float32"):
+        export_bundle(checkpoint("BertModel"), name="t", output=tmp_path / "m", precision="int8", **options)
+    assert list((tmp_path / "m").rglob("*")) == []
+
+
+def test_int8_needs_an_encoder_that_can_be_swapped(checkpoint: Callable[..., Path], tmp_path: Path) -> None:
+    """A model whose own encoder runs cannot be int8: an error, which says what to do."""
+    with pytest.raises(ExportError, match=r"precision int8 cannot be: .*Export with --precision float32"):
+        export_bundle(checkpoint(hidden_act="swish"), name="t", output=tmp_path / "m", precision="int8")
+    assert list((tmp_path / "m").rglob("*")) == []
+
+
+def test_the_command_refuses_int8_without_onnx(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The command says in one line that int8 is of the ONNX files."""
+    arguments = [str(tmp_path), "--name", "t", "--precision", "int8", "--formats", "saved_model"]
+    assert main(arguments) == 2
+    assert "Add onnx to --formats" in capsys.readouterr().err
