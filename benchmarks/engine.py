@@ -2,7 +2,7 @@
 
     python benchmarks/engine.py --size base
 
-Sequences per second at fixed shapes and on sentences of natural length (the peer pads them to 128, as its signature of
+Sequences per second at fixed shapes and on sentences of natural length (TFBert's are padded to 128, as its signature of
 old; ours takes the shortest length that holds them), the seconds of a first call, and the share of what the best
 product of two matrices reaches on the same cores in the same run.
 """
@@ -11,119 +11,149 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from bertbundle_export import LoadOptions, export_bundle
 from bertbundle_export.quiet import tf
 from bertbundle_serving.runtimes import RUNTIMES, RuntimeOptions, loader
-from frame import Row, finish, machine, parser, rows_of, seconds_in_turns
-from models import (
-    MAX_LENGTH,
-    PEER,
-    SIZES,
-    Features,
-    checkpoint,
-    features,
-    save_usual,
-    sentence_lengths,
-    signatures,
-)
+from frame import Row, finish, machine, parser, rows_of, seconds, seconds_in_turns
+from models import MAX_LENGTH, PEER, SIZES, Features, Models, features, opened, output, sentence_lengths, signatures
 
-SHAPES = ((1, 32), (1, MAX_LENGTH), (32, MAX_LENGTH))
+# Rows, length, callers at a time; each caller asks once, of several twice.
+SHAPES = ((1, 32, 1), (1, MAX_LENGTH, 1), (32, MAX_LENGTH, 1), (8, MAX_LENGTH, 2))
+LARGEST = (32, MAX_LENGTH, 1)
 ROWS = 32
-OUTPUT = "sentence_embedding"
+MIXED = "TFBert, mixed precision"
+LIMIT = "limit: bfloat16 product"
 # Name, bundle, runtime, precision of the computation.
 OURS = (
     ("saved_model float32", "float32", "saved_model", "bundle"),
     ("saved_model bfloat16", "bfloat16", "saved_model", "bundle"),
-    ("onnx float32", "float32", "onnx", "float32"),
-    ("openvino float32", "float32", "openvino", "float32"),
-    ("openvino bfloat16", "float32", "openvino", "bfloat16"),
+    ("onnx float32", "bfloat16", "onnx", "float32"),
+    ("openvino float32", "bfloat16", "openvino", "float32"),
+    ("openvino bfloat16", "bfloat16", "openvino", "bfloat16"),
 )
+# Rows, inner and columns of products that a BERT-base has, and of square ones: the best of them is the limit.
+PRODUCTS = ((4096, 768, 768), (4096, 768, 3072), (4096, 3072, 768), (1024, 1024, 1024), (4096, 4096, 4096))
 
 Engine = Callable[[Features], object]
 
 
-def peer(source: Path) -> Engine:
-    """Save a checkpoint the usual way, and load it."""
-    loaded = tf.saved_model.load(str(save_usual(source)))
+def usual(version: Path) -> Engine:
+    """Load TFBert saved the usual way."""
+    loaded = tf.saved_model.load(str(version))
     call = loaded.signatures["serving_default"]
 
     def run(inputs: Features) -> object:
         assert loaded  # the function holds its variables weakly  # noqa: S101
-        return call(**{name: tf.constant(value) for name, value in inputs.items()})["pooler_output"].numpy()
+        return call(**{name: tf.constant(value) for name, value in inputs.items()})[output(version)].numpy()
 
     return run
 
 
-def ours(source: Path) -> tuple[dict[str, Engine], dict[int, str]]:
-    """Export a checkpoint in both precisions, and load it with every runtime; give the signatures, too."""
-    versions = {}
-    for precision, formats in (("float32", ("saved_model", "onnx")), ("bfloat16", ("saved_model",))):
-        base = source.parent / precision
-        options: dict[str, Any] = {"max_length": MAX_LENGTH, "formats": formats, "load": LoadOptions(pooling="mean")}
-        versions[precision] = export_bundle(source, name="bench", output=base, precision=precision, **options).path
-    names = signatures(versions["float32"])
-    engines: dict[str, Engine] = {}
+def calls_of(engines: Mapping[str, Engine], call: Callable[[Engine], object]) -> dict[str, Callable[[], object]]:
+    """Return one call for each engine, and one more for the peer as ``--mixed_precision=bfloat16`` runs it."""
+    calls = {name: partial(call, run) for name, run in engines.items()}
+    return {PEER: calls[PEER], MIXED: partial(mixed, calls[PEER]), **calls}
+
+
+def mixed(call: Callable[[], object]) -> None:
+    """Call with TensorFlow's auto mixed precision: functions are optimised once with it and once without."""
+    switch = "auto_mixed_precision_onednn_bfloat16"
+    tf.config.optimizer.set_experimental_options({switch: True})
+    try:
+        call()
+    finally:
+        tf.config.optimizer.set_experimental_options({switch: False})
+
+
+def ours(models: Models) -> dict[str, Engine]:
+    """Load our bundles with every runtime that is installed."""
     installed = [runtime.name for runtime in RUNTIMES if find_spec(runtime.package)]
-    for name, bundle, runtime, precision in OURS:
-        if runtime not in installed:
-            continue
-        servable = loader(runtime, RuntimeOptions(precision=precision))(versions[bundle])
+    return {
+        name: engine(models.get(bundle), runtime, precision)
+        for name, bundle, runtime, precision in OURS
+        if runtime in installed
+    }
 
-        def run(inputs: Features, servable: Any = servable) -> object:
-            return servable.run(names[inputs["input_ids"].shape[1]], inputs, [OUTPUT])
 
-        engines[name] = run
-    return engines, names
+def engine(version: Path, runtime: str, precision: str = "bundle") -> Engine:
+    """Load a bundle; inputs go to the signature of their length."""
+    servable = loader(runtime, RuntimeOptions(precision=precision))(version)
+    names, wanted = signatures(version), [output(version)]
+
+    def run(inputs: Features) -> object:
+        return servable.run(names[inputs["input_ids"].shape[1]], inputs, wanted)
+
+    return run
+
+
+def product(rows: int, inner: int, columns: int, dtype: Any) -> tuple[Callable[[], object], int]:
+    """Return what multiplies two matrices, and its number of operations."""
+    left, right = tf.ones([rows, inner], dtype), tf.ones([inner, columns], dtype)
+    return lambda: tf.matmul(left, right)[0, 0].numpy(), 2 * rows * inner * columns
 
 
 def limit(size: str, dtype: Any) -> Engine:
-    """Return what does as many operations as the encoder does, all in products of two large matrices."""
-    config = SIZES[size]
-    hidden, inner = config["hidden_size"], config["intermediate_size"]
+    """Return what does as many operations as the encoder, all in the kind of product that is the fastest here."""
+    hidden, inner = SIZES[size]["hidden_size"], SIZES[size]["intermediate_size"]
+    multiply, operations = max((product(*shape, dtype) for shape in PRODUCTS), key=_speed)
 
     def run(inputs: Features) -> object:
         rows, length = inputs["input_ids"].shape
-        product = 2 * rows * length * hidden * inner
         layer = 2 * rows * length * (4 * hidden**2 + 2 * hidden * inner) + 4 * rows * length**2 * hidden
-        left, right = tf.ones([rows * length, hidden], dtype), tf.ones([hidden, inner], dtype)
-        for _ in range(round(config["num_hidden_layers"] * layer / product)):
-            last = tf.matmul(left, right)
-        return last[0, 0].numpy()
+        for _ in range(max(1, round(SIZES[size]["num_hidden_layers"] * layer / operations))):
+            multiply()
+        return None
 
     return run
+
+
+def _speed(candidate: tuple[Callable[[], object], int]) -> float:
+    multiply, operations = candidate
+    return operations / min(seconds(multiply) for _ in range(5))
 
 
 def fixed_shapes(engines: Mapping[str, Engine], size: str, rounds: int) -> list[Row]:
     """Measure each shape; the largest also against the limit."""
     limits = {f"limit: {dtype.name} product": limit(size, dtype) for dtype in (tf.float32, tf.bfloat16)}
     found = []
-    for rows, length in SHAPES:
-        inputs = features(rows, length)
-        all_engines = {**engines, **(limits if rows > 1 else {})}
-        calls = {name: partial(run, inputs) for name, run in all_engines.items()}
-        first, seconds = seconds_in_turns(calls, rounds)
-        speeds = {name: [rows / second for second in taken] for name, taken in seconds.items()}
-        found += rows_of(f"[{rows}, {length}]", "seq/s", speeds, PEER)
-        once = {name: [first[name]] for name in engines}
-        found += rows_of(f"[{rows}, {length}] first", "s", once, PEER, less=True)
+    for shape in SHAPES:
+        rows, length, callers = shape
+        variants = {**engines, **(limits if shape == LARGEST else {})}
+        calls = calls_of(variants, partial(call_at_once, features(rows, length), callers))
+        first, taken = seconds_in_turns(calls, rounds)
+        sequences = rows if callers == 1 else 2 * callers * rows
+        speeds = {name: [sequences / second for second in each] for name, each in taken.items()}
+        case = f"[{rows}, {length}]" if callers == 1 else f"[{rows}, {length}] x {callers} callers"
+        found += rows_of(case, "seq/s", speeds, PEER)
+        found += rows_of(f"{case} first", "s", {name: [first[name]] for name in (*engines, MIXED)}, PEER, less=True)
+        if LIMIT in speeds:
+            found += rows_of(f"{case} of the limit", "seq/s", speeds, LIMIT)
     return found
 
 
+def call_at_once(inputs: Features, callers: int, run: Engine) -> None:
+    """Call an engine; several callers call it twice each, so that they meet."""
+    if callers == 1:
+        run(inputs)
+        return
+    with ThreadPoolExecutor(callers) as pool:
+        list(pool.map(run, [inputs] * 2 * callers))
+
+
 def natural_lengths(engines: Mapping[str, Engine], names: Mapping[int, str], rounds: int, sentences: int) -> list[Row]:
-    """Measure sentences: the peer's padded to 128, ours to the shortest length that holds them."""
+    """Measure sentences: TFBert's padded to 128, ours to the shortest length that holds them."""
     lengths, whose = sentence_lengths()
     lengths = lengths[:sentences]
-    fitting = [min(length for length in names if length >= tokens) for tokens in lengths]
-    padded = batches([MAX_LENGTH] * len(lengths))
-    short = batches(fitting)
-    calls = {name: partial(run_all, run, padded if name == PEER else short) for name, run in engines.items()}
-    _, seconds = seconds_in_turns(calls, rounds)
-    speeds = {name: [len(lengths) / second for second in taken] for name, taken in seconds.items()}
+    short = batches([min(length for length in names if length >= tokens) for tokens in lengths])
+    work = dict.fromkeys(engines.values(), short) | {engines[PEER]: batches([MAX_LENGTH] * len(lengths))}
+    calls = calls_of(engines, lambda run: [run(inputs) for inputs in work[run]])
+    _, taken = seconds_in_turns(calls, rounds)
+    speeds = {name: [len(lengths) / second for second in each] for name, each in taken.items()}
     return rows_of(f"natural lengths of {whose}", "seq/s", speeds, PEER)
 
 
@@ -136,24 +166,16 @@ def batches(lengths: Sequence[int]) -> list[Features]:
     ]
 
 
-def run_all(run: Engine, work: Sequence[Features]) -> None:
-    """Run an engine over batches."""
-    for inputs in work:
-        run(inputs)
-
-
 def main() -> None:
     """Run the benchmark."""
     arguments = parser(__doc__)
-    arguments.add_argument("--sentences", type=int, default=128, help="of natural length")
+    arguments.add_argument("--sentences", type=int, default=96, help="of natural length")
     options = arguments.parse_args()
     facts = machine()
-    with checkpoint(options.size) as source:
-        usual = peer(source)
-        engines, names = ours(source)
-        engines = {PEER: usual, **engines}
+    with opened(options) as models:
+        engines = {PEER: usual(models.get("usual")), **ours(models)}
         rows = fixed_shapes(engines, options.size, options.rounds)
-        rows += natural_lengths(engines, names, options.rounds, options.sentences)
+        rows += natural_lengths(engines, signatures(models.get("bfloat16")), options.rounds, options.sentences)
     finish("engine", options, facts, rows)
 
 

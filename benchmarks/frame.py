@@ -10,21 +10,29 @@ import json
 import os
 import platform
 import re
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 
 from bertbundle.processor import fast_bfloat16
 from bertbundle_serving.cores import available_cores
 
-RESULTS = Path(__file__).parent / "results"
+HERE = Path(__file__).resolve().parent
+# Benchmarks use these folders' modules as tests do. This module is the first of ours that each imports.
+sys.path += [str(HERE.parent / "examples"), str(HERE.parent / "tests/support")]
+RESULTS = HERE / "results"
 _PACKAGES = ("tensorflow", "transformers", "onnxruntime", "openvino", "tf2onnx", "numpy")
 
 # Threads of the engine before may still spin, waiting for more work (onnxruntime's do).
 _PAUSE = 0.05
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +46,7 @@ class Row:
         median, low, high: of the value over the rounds.
         ratio: how many times as good as the peer: the median of the rounds' ratios, for a round's values were taken
             one after the other.
+        at: how many of what the case names, if it is about growth.
     """
 
     case: str
@@ -47,37 +56,56 @@ class Row:
     low: float
     high: float
     ratio: float
+    at: float | None = None
+
+
+def in_turns(variants: Mapping[str, Callable[[], T]], rounds: int) -> tuple[dict[str, T], dict[str, list[T]]]:
+    """Call each variant once, then all in turns; return what the first calls gave, and what each round gave."""
+    first = {name: _paused(call) for name, call in variants.items()}
+    given: dict[str, list[T]] = {name: [] for name in variants}
+    names = list(variants)
+    for turn in range(rounds):
+        # Another one begins each round, so that nobody always comes after the same neighbour.
+        for name in names[turn % len(names) :] + names[: turn % len(names)]:
+            given[name].append(_paused(variants[name]))
+    return first, given
 
 
 def seconds_in_turns(
     variants: Mapping[str, Callable[[], object]], rounds: int
 ) -> tuple[dict[str, float], dict[str, list[float]]]:
-    """Call each variant once, then all in turns; return the seconds of the first calls, and of each round."""
-    first = {name: _seconds(call) for name, call in variants.items()}
-    taken: dict[str, list[float]] = {name: [] for name in variants}
-    names = list(variants)
-    for turn in range(rounds):
-        # Another one begins each round, so that nobody always comes after the same neighbour.
-        for name in names[turn % len(names) :] + names[: turn % len(names)]:
-            taken[name].append(_seconds(variants[name]))
-    return first, taken
+    """Return the seconds that calls take, see `in_turns`."""
+    return in_turns({name: partial(seconds, call) for name, call in variants.items()}, rounds)
 
 
-def _seconds(call: Callable[[], object]) -> float:
+def _paused(call: Callable[[], T]) -> T:
     time.sleep(_PAUSE)
+    return call()
+
+
+def seconds(call: Callable[[], object]) -> float:
+    """Return the seconds that a call takes."""
     begin = time.perf_counter()
     call()
     return time.perf_counter() - begin
 
 
-def rows_of(case: str, unit: str, values: Mapping[str, Sequence[float]], peer: str, *, less: bool = False) -> list[Row]:
+def rows_of(
+    case: str,
+    unit: str,
+    values: Mapping[str, Sequence[float]],
+    peer: str,
+    *,
+    less: bool = False,
+    at: float | None = None,
+) -> list[Row]:
     """Summarise the rounds' values of each variant; `less` says that less is better."""
     base = np.array(values[peer])
     rows = []
     for name, taken in values.items():
         ratios = base / np.array(taken) if less else np.array(taken) / base
         low, median, high = np.percentile(taken, [0, 50, 100])
-        rows.append(Row(case, name, unit, float(median), float(low), float(high), float(np.median(ratios))))
+        rows.append(Row(case, name, unit, float(median), float(low), float(high), float(np.median(ratios)), at))
     return rows
 
 
@@ -103,6 +131,7 @@ def parser(text: str | None) -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--size", choices=("tiny", "small", "base"), default="base", help="of the model (default: base)")
     made.add_argument("--rounds", type=int, default=7)
+    made.add_argument("--work", type=Path, metavar="DIR", help="keep the models there, and use those that are")
     made.add_argument("--results", type=Path, default=RESULTS, help="where JSON and plot go")
     return made
 
@@ -112,7 +141,8 @@ def finish(name: str, options: argparse.Namespace, facts: Mapping[str, object], 
     print("  ".join(f"{key} {value}" for key, value in facts.items()))
     for row in rows:
         spread = f"{row.low:.4g} to {row.high:.4g}"
-        print(f"{row.case:20} {row.variant:26} {row.median:10.4g} {row.unit:8} ({spread})  {row.ratio:.2f}x")
+        case = row.case if row.at is None else f"{row.at:g} {row.case}"
+        print(f"{case:38} {row.variant:26} {row.median:10.4g} {row.unit:8} ({spread})  {row.ratio:.2f}x")
     options.results.mkdir(parents=True, exist_ok=True)
     path = options.results / f"{name}-{options.size}.json"
     report = {"machine": dict(facts), "rows": [asdict(row) for row in rows]}
@@ -124,13 +154,32 @@ def finish(name: str, options: argparse.Namespace, facts: Mapping[str, object], 
 def _plot(path: Path, title: str, rows: Sequence[Row]) -> None:
     from matplotlib.figure import Figure
 
-    cases = list(dict.fromkeys(row.case for row in rows))
-    figure = Figure(figsize=(9, 1 + 0.28 * len(rows) + 0.5 * len(cases)), layout="constrained")
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(f"{row.case} ({row.unit})", []).append(row)
+    heights = [0.5 + (2.5 if group[0].at is not None else 0.28 * len(group)) for group in groups.values()]
+    figure = Figure(figsize=(9, 1 + sum(heights)), layout="constrained")
     figure.suptitle(title)
-    for axes, case in zip(figure.subplots(len(cases), squeeze=False)[:, 0], cases, strict=True):
-        shown = [row for row in rows if row.case == case][::-1]
+    panels = figure.subplots(len(groups), squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
+    for axes, (name, group) in zip(panels, groups.items(), strict=True):
+        axes.set_title(name, loc="left", fontsize=9)
+        (bars if group[0].at is None else lines)(axes, group)
+    figure.savefig(path, dpi=100)
+
+
+def bars(axes: Any, rows: Sequence[Row]) -> None:
+    """Draw a bar for each variant, with its spread, and with its ratio at the end."""
+    shown = rows[::-1]
+    spread = [[row.median - row.low for row in shown], [row.high - row.median for row in shown]]
+    drawn = axes.barh([row.variant for row in shown], [row.median for row in shown], xerr=spread)
+    axes.bar_label(drawn, [f" {row.ratio:.2f}x" for row in shown])
+
+
+def lines(axes: Any, rows: Sequence[Row]) -> None:
+    """Draw a line for each variant over what grows."""
+    for variant in dict.fromkeys(row.variant for row in rows):
+        shown = [row for row in rows if row.variant == variant]
         spread = [[row.median - row.low for row in shown], [row.high - row.median for row in shown]]
-        bars = axes.barh([row.variant for row in shown], [row.median for row in shown], xerr=spread)
-        axes.bar_label(bars, [f" {row.ratio:.2f}x" for row in shown])
-        axes.set_title(f"{case} ({shown[0].unit})", loc="left", fontsize=9)
-    figure.savefig(path, dpi=120)
+        axes.errorbar([row.at for row in shown], [row.median for row in shown], spread, marker="o", label=variant)
+    axes.set_ylim(bottom=0)
+    axes.legend(fontsize=8)

@@ -1,31 +1,31 @@
-"""The models of the benchmarks, with random weights: speed does not depend on them; and lengths of real sentences."""
+"""What is measured: a BERT with random weights, saved the usual way and as bundles; and lengths of real sentences."""
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-sys.path.append(str(Path(__file__).resolve().parents[1] / "examples"))
-sys.path.append(str(Path(__file__).resolve().parents[1] / "tests/support"))
-
 import numpy as np
 
-from bertbundle_export.texts import PARITY_TEXTS
-from local_server import serving as serving  # for whoever imports this module, which finds it
+from bertbundle.transport import GrpcTransport
+from frame import HERE
 from ner_data import read_sentences
-from tiny_checkpoints import write_checkpoint
 
-ROOT = Path(__file__).resolve().parents[1]
 VOCABULARY = 21128
 PEER = "TFBert as saved"
 MAX_LENGTH = 128
+LENGTHS = (16, 24, 32, 48, 80, MAX_LENGTH)
+SECONDS = 300.0
+# Speed does not depend on the weights.
 SIZES: dict[str, dict[str, int]] = {
     "tiny": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64},
     # all-MiniLM-L6-v2's
@@ -34,25 +34,72 @@ SIZES: dict[str, dict[str, int]] = {
 }
 """BERT configurations by the name of ``--size``."""
 
-# TFBert saved as one does it: the model, and one signature of any shape.
-_USUAL = """
-import sys
-from bertbundle_export.quiet import tf, transformers
-model = transformers.TFBertModel.from_pretrained(sys.argv[1])
-spec = {name: tf.TensorSpec([None, None], tf.int32, name=name)
-        for name in ("input_ids", "attention_mask", "token_type_ids")}
-call = tf.function(lambda features: dict(model(features, training=False)), input_signature=[spec])
-tf.saved_model.save(model, sys.argv[2], signatures=call.get_concrete_function())
-"""
+BUNDLES: dict[str, tuple[str, ...]] = {
+    "bfloat16": ("--precision=bfloat16",),
+    "float32": ("--formats=saved_model",),
+}
+"""The bundles by name, and the flags that they are exported with. The first has both formats."""
+
+SERVED = (
+    (PEER, "usual", "saved_model"),
+    ("saved_model float32", "float32", "saved_model"),
+    ("saved_model bfloat16", "bfloat16", "saved_model"),
+    ("auto", "bfloat16", "auto"),
+)
+"""What a server is given: name, which of the models, ``--runtime``."""
 
 Features = Mapping[str, Any]
 
 
-def save_usual(source: Path) -> Path:
-    """Save a checkpoint as one does it today, below a new base path beside it; return the version directory."""
-    saved = source.parent / "usual" / "1"
-    subprocess.run([sys.executable, "-c", _USUAL, str(source), str(saved)], check=True)
-    return saved
+def data_file(name: str) -> Path:
+    """Return where a file of the data directory (CONTRIBUTING.md) would be."""
+    return Path(os.environ.get("BERTBUNDLE_DATA") or HERE.parents[1] / "shared") / name
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """The models in a directory, each made when it is first asked for.
+
+    Attributes:
+        size: a key of `SIZES`.
+        directory: where they are, each under its name.
+    """
+
+    size: str
+    directory: Path
+
+    def path(self, name: str) -> Path:
+        """Return where a model is to be: the checkpoint, or version 1 of what is made of it."""
+        return self.directory / name if name == "checkpoint" else self.directory / name / "1"
+
+    def command(self, name: str) -> list[str]:
+        """Return the command that makes a model."""
+        checkpoint, target = str(self.path("checkpoint")), str(self.path(name))
+        if name == "checkpoint":
+            return [sys.executable, str(HERE / "random_checkpoint.py"), self.size, target]
+        if name == "usual":
+            return [sys.executable, str(HERE / "usual_route.py"), checkpoint, target]
+        lengths = ",".join(map(str, LENGTHS))
+        options = [f"--name={name}", f"--output={self.directory}", "--version=1", f"--lengths={lengths}"]
+        return [sys.executable, "-m", "bertbundle_export", checkpoint, *options, "--pooling=mean", *BUNDLES[name]]
+
+    def get(self, name: str) -> Path:
+        """Return a model, made if it is not there."""
+        if not self.path(name).is_dir():
+            if name != "checkpoint":
+                self.get("checkpoint")
+            subprocess.run(self.command(name), check=True, stdout=subprocess.DEVNULL)
+        return self.path(name)
+
+
+@contextmanager
+def opened(options: argparse.Namespace) -> Iterator[Models]:
+    """Give the models of ``--work``, or of a directory for the time being."""
+    if options.work:
+        yield Models(options.size, options.work / options.size)
+        return
+    with TemporaryDirectory() as scratch:
+        yield Models(options.size, Path(scratch))
 
 
 def features(rows: int, length: int) -> dict[str, Any]:
@@ -61,32 +108,40 @@ def features(rows: int, length: int) -> dict[str, Any]:
     return {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
 
 
-@contextmanager
-def checkpoint(size: str) -> Iterator[Path]:
-    """Give a Hugging Face directory with a BERT encoder, and beside it a place for what is made of it."""
-    with TemporaryDirectory() as scratch:
-        config: dict[str, Any] = {"vocab_size": VOCABULARY, "max_position_embeddings": 512, "initializer_range": 0.02}
-        config |= SIZES[size]
-        path = write_checkpoint(Path(scratch) / "checkpoint", "BertModel", **config)
-        words = (path / "vocab.txt").read_text(encoding="utf-8").splitlines()
-        words += [f"[unused{number}]" for number in range(VOCABULARY - len(words))]
-        (path / "vocab.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
-        yield path
-
-
 def sentence_lengths() -> tuple[list[int], str]:
     """Return how many tokens real sentences have, special tokens included, at most `MAX_LENGTH`; and whose they are.
 
     Those of ResumeNER's test set by characters, where BERTBUNDLE_DATA or ``../shared`` has it; else of our own texts.
     """
-    data = Path(os.environ.get("BERTBUNDLE_DATA") or ROOT.parent / "shared") / "data/resume-ner/test.char.bmes"
+    data = data_file("data/resume-ner/test.char.bmes")
     if not data.is_file():
+        from bertbundle_export.texts import PARITY_TEXTS
+
         return [min(len(text) + 2, MAX_LENGTH) for text in PARITY_TEXTS], "parity texts"
     sentences = read_sentences(data)
-    return [min(len(sentence.chars) + 2, MAX_LENGTH) for sentence in sentences], "ResumeNER's test set"
+    return [min(len(sentence.chars) + 2, MAX_LENGTH) for sentence in sentences], "ResumeNER"
 
 
 def signatures(version: Path) -> dict[int, str]:
-    """Return a bundle's length signatures by length, the shortest first."""
-    found: dict[str, int] = json.loads((version / "bundle.json").read_text(encoding="utf-8"))["signatures"]
+    """Return a model's signatures by length, the shortest first: a bundle's, or the one that is padded to 128."""
+    manifest = version / "bundle.json"
+    if not manifest.is_file():
+        return {MAX_LENGTH: "serving_default"}
+    found: dict[str, int] = json.loads(manifest.read_text(encoding="utf-8"))["signatures"]
     return {length: name for name, length in sorted(found.items(), key=lambda item: item[1])}
+
+
+def output(version: Path) -> str:
+    """Return the output that is asked for: a vector for each row."""
+    return "sentence_embedding" if (version / "bundle.json").is_file() else "pooler_output"
+
+
+def asker(address: str, name: str, version: Path) -> Callable[[int, int], object]:
+    """Return what asks a server for rows of so many tokens, padded to the shortest signature that holds them."""
+    transport, names, wanted = GrpcTransport(address), signatures(version), [output(version)]
+
+    def ask(rows: int, tokens: int) -> object:
+        length = min(length for length in names if length >= tokens)
+        return transport.predict(name, names[length], features(rows, length), outputs=wanted, timeout=SECONDS)
+
+    return ask

@@ -1,83 +1,175 @@
-"""How fast a server answers single sentences over gRPC: ours, and TFBert as saved with every sentence padded to 128.
+"""How a server answers over gRPC: bundles at their lengths, and TFBert as saved with every row padded to 128.
 
     python benchmarks/served.py --size base
 
-Both are on the embedded server with batching, both are up all the time and are asked in turns, by 1 to 32 callers.
+All servers are up all the time and asked in turns: sequences per second and latencies for sentences of natural length
+by 1 to 32 callers, for a short text, and as batch and length grow; and what a server with 16 callers reaches of what
+its own engine reaches in this process. If TENSORFLOW_MODEL_SERVER names a tensorflow_model_server, the SavedModels are
+measured on that, too, with its default flags.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+import os
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from bertbundle.transport import GrpcTransport
-from bertbundle_export import LoadOptions, export_bundle
-from frame import Row, finish, machine, parser, rows_of, seconds_in_turns
-from models import MAX_LENGTH, PEER, checkpoint, features, save_usual, sentence_lengths, serving, signatures
+import numpy as np
 
-CALLERS = (1, 8, 32)
-OURS = "bundle"
-SECONDS = 300.0
+from bertbundle_serving.runtimes import RuntimeOptions, loader
+from frame import Row, finish, in_turns, machine, parser, rows_of, seconds_in_turns
+from local_server import serving
+from model_server import BINARY, model_server
+from models import (
+    MAX_LENGTH,
+    PEER,
+    SERVED,
+    Models,
+    asker,
+    features,
+    opened,
+    output,
+    sentence_lengths,
+    signatures,
+)
 
-Ask = Callable[[int], object]
+SHORT = 20
+CALLERS = 16
+TOKENS = 1024
+"""Tokens that the engine alone computes at a time; as the server does."""
 
-
-def asker(address: str, names: dict[int, str], output: str) -> Ask:
-    """Return what asks a server for a sentence of so many tokens, padded to the shortest signature that holds it."""
-    transport = GrpcTransport(address)
-
-    def ask(tokens: int) -> object:
-        length = min(length for length in names if length >= tokens)
-        return transport.predict("bench", names[length], features(1, length), outputs=[output], timeout=SECONDS)
-
-    return ask
-
-
-def ask_all(ask: Ask, lengths: Sequence[int], callers: int) -> None:
-    """Ask for every sentence, by so many callers."""
-    with ThreadPoolExecutor(callers) as pool:
-        list(pool.map(ask, lengths))
+Ask = Callable[[int, int], object]
 
 
-def measure(asks: dict[str, Ask], rounds: int, sentences: int) -> list[Row]:
-    """Measure each number of callers."""
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Requests that so many callers make.
+
+    Attributes:
+        name: what it is about.
+        at: how many of what the name says.
+        callers: requests at a time.
+        work: rows and tokens of each request.
+    """
+
+    name: str
+    at: float | None
+    callers: int
+    work: Sequence[tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What callers saw: sequences per second, and latencies in ms."""
+
+    speed: float
+    p50: float
+    p99: float
+
+
+METRICS = {"seq/s": "speed", "ms p50": "p50", "ms p99": "p99"}
+
+
+def cases(sentences: int) -> list[Case]:
+    """Return what is asked."""
     lengths, whose = sentence_lengths()
-    lengths = lengths[:sentences]
+    natural = [(1, tokens) for tokens in lengths[:sentences]]
+    return [
+        *(Case(f"callers, {whose}", callers, callers, natural) for callers in (1, 2, 4, 8, 16, 32)),
+        Case(f"{SHORT} tokens, 1 caller", None, 1, [(1, SHORT)] * 16),
+        *(Case("rows of 32 tokens, 1 caller", rows, 1, [(rows, 32)] * 2) for rows in (1, 4, 16, 32)),
+        *(Case("tokens, 8 rows, 1 caller", tokens, 1, [(8, tokens)] * 2) for tokens in (16, 32, 80, MAX_LENGTH)),
+    ]
+
+
+def answer(ask: Ask, case: Case) -> Answered:
+    """Make all requests of a case."""
+
+    def timed(request: tuple[int, int]) -> float:
+        begin = time.perf_counter()
+        ask(*request)
+        return (time.perf_counter() - begin) * 1e3
+
+    begin = time.perf_counter()
+    with ThreadPoolExecutor(case.callers) as pool:
+        taken = list(pool.map(timed, case.work))
+    p50, p99 = np.percentile(taken, [50, 99])
+    return Answered(sum(rows for rows, _ in case.work) / (time.perf_counter() - begin), float(p50), float(p99))
+
+
+def measure(asks: dict[str, Ask], rounds: int, sentences: int, where: str = "") -> list[Row]:
+    """Measure every case."""
     found = []
-    for callers in CALLERS:
-        calls = {name: partial(ask_all, ask, lengths, callers) for name, ask in asks.items()}
-        _, seconds = seconds_in_turns(calls, rounds)
-        speeds = {name: [len(lengths) / second for second in taken] for name, taken in seconds.items()}
-        found += rows_of(f"{callers} callers, {whose}", "seq/s", speeds, PEER)
+    for case in cases(sentences):
+        _, given = in_turns({name: partial(answer, ask, case) for name, ask in asks.items()}, rounds)
+        for unit, metric in METRICS.items():
+            values = {name: [getattr(each, metric) for each in every] for name, every in given.items()}
+            found += rows_of(case.name + where, unit, values, PEER, less="ms" in unit, at=case.at)
     return found
 
 
-def export(source: Path) -> Path:
-    """Export a checkpoint; return the version directory."""
-    load = LoadOptions(pooling="mean")
-    return export_bundle(source, name="bench", output=source.parent, max_length=MAX_LENGTH, load=load).path
+def share(name: str, ask: Ask, version: Path, runtime: str, rounds: int) -> list[Row]:
+    """Compare a server with many callers with its engine alone, which gets the same rows in full batches."""
+    servable = loader(runtime, RuntimeOptions())(version)
+    lengths, draw = list(signatures(version)), random.Random(0)  # noqa: S311 - the same draw for everybody
+    work = [(draw.choice((1, 1, 1, 2, 4, 8)), draw.choice(lengths)) for _ in range(8 * CALLERS)]
+    rows = sum(rows for rows, _ in work)
+    calls: dict[str, Callable[[], object]] = {
+        "in process": partial(compute, servable, version, work),
+        "served": partial(answer, ask, Case("", None, CALLERS, work)),
+    }
+    _, taken = seconds_in_turns(calls, rounds)
+    speeds = {name: [rows / second for second in each] for name, each in taken.items()}
+    servable.close()
+    return rows_of(f"{CALLERS} callers, {name}", "seq/s", speeds, "in process")
+
+
+def compute(servable: Any, version: Path, work: Sequence[tuple[int, int]]) -> None:
+    """Compute the rows of each length in full batches."""
+    for length, signature in signatures(version).items():
+        left = sum(rows for rows, tokens in work if tokens == length)
+        while left > 0:
+            rows = min(left, TOKENS // length)
+            servable.run(signature, features(rows, length), [output(version)])
+            left -= rows
+
+
+@contextlib.contextmanager
+def started(models: Models, variants: Sequence[tuple[str, str, str]], *, real: bool) -> Iterator[dict[str, Ask]]:
+    """Serve variants, each by a server of its own; give what asks each."""
+    with contextlib.ExitStack() as stack:
+        asks = {}
+        for name, model, runtime in variants:
+            version = models.get(model)
+            flags: dict[str, Any] = {"model_name": model, "model_base_path": version.parent}
+            server = model_server(**flags) if real else serving(runtime=runtime, enable_batching="true", **flags)
+            asks[name] = asker(stack.enter_context(server), model, version)
+        yield asks
 
 
 def main() -> None:
     """Run the benchmark."""
     arguments = parser(__doc__)
-    arguments.add_argument("--sentences", type=int, default=64, help="of natural length")
+    arguments.add_argument("--sentences", type=int, default=48, help="of natural length")
     options = arguments.parse_args()
     facts = machine()
-    with checkpoint(options.size) as source:
-        usual, ours = save_usual(source), export(source)
-        common = {"model_name": "bench", "enable_batching": "true"}
-        with (
-            serving(model_base_path=usual.parent, runtime="saved_model", **common) as usual_address,
-            serving(model_base_path=ours.parent, **common) as our_address,
-        ):
-            asks = {
-                PEER: asker(usual_address, {MAX_LENGTH: "serving_default"}, "pooler_output"),
-                OURS: asker(our_address, signatures(ours), "sentence_embedding"),
-            }
+    with opened(options) as models:
+        with started(models, SERVED, real=False) as asks:
             rows = measure(asks, options.rounds, options.sentences)
+            for name, model, runtime in SERVED:
+                if name != PEER:
+                    rows += share(name, asks[name], models.get(model), runtime, options.rounds)
+        if os.environ.get(BINARY):
+            saved = [variant for variant in SERVED if variant[2] == "saved_model"]
+            with started(models, saved, real=True) as asks:
+                rows += measure(asks, options.rounds, options.sentences, ", tensorflow_model_server")
     finish("served", options, facts, rows)
 
 

@@ -32,10 +32,17 @@ def running(command: Sequence[str]) -> Iterator[str]:
     Raises:
         ServeError: the server ended before it listened; the message ends with what it said.
     """
+    with server_process(command) as (_, address):
+        yield address
+
+
+@contextlib.contextmanager
+def server_process(command: Sequence[str]) -> Iterator[tuple[int, str]]:
+    """Do as `running`; gives the process's id, too."""
     with tempfile.TemporaryFile("w+", encoding="utf-8") as log:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
         try:
-            yield _address(process, log)
+            yield process.pid, _address(process, log)
         finally:
             _stop(process)
 

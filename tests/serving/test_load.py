@@ -1,7 +1,7 @@
 """Many callers at once, on a server process: right answers, documented errors, bounded memory.
 
 BERTBUNDLE_LOAD_SECONDS says how long the load lasts. How fast the server is under load is a benchmark's business:
-benchmarks/serving_load.py.
+benchmarks/served.py.
 """
 
 from __future__ import annotations

@@ -1,0 +1,18 @@
+"""Write a SavedModel that computes nothing, to see what TensorFlow alone takes: ``empty_model.py DIRECTORY``."""
+
+from __future__ import annotations
+
+import sys
+
+from bertbundle_export.quiet import tf
+
+
+def main() -> None:
+    """Write it."""
+    call = tf.function(lambda x: {"y": x}, input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+    module = tf.Module()
+    tf.saved_model.save(module, sys.argv[1], signatures=call.get_concrete_function())
+
+
+if __name__ == "__main__":
+    main()

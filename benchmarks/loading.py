@@ -1,0 +1,146 @@
+"""How long a server takes to load a SavedModel, and the memory that it holds: by lengths that ran, and by models.
+
+    python benchmarks/loading.py --size base
+
+A server process with TensorFlow up and an empty model is told to serve one more, then a second and a third; each time
+the seconds until it is AVAILABLE are taken, and the resident memory then, and after rows of each length were asked for.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from operator import attrgetter
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from bertbundle import Client, ModelNotFound
+from frame import HERE, Row, finish, in_turns, machine, parser, rows_of
+from local_server import server_process
+from models import LENGTHS, PEER, SECONDS, SERVED, asker, opened
+
+MODELS = 3
+ROWS = 8
+CONFIG = 'config {{ name: "{}" base_path: "{}" model_platform: "tensorflow" }}'
+POLL = 0.02
+SETTLE = 1.0
+"""Seconds after which a server that listens watches its config, too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a server took.
+
+    Attributes:
+        seconds: until the first model was available.
+        empty: GB of memory before.
+        lengths: GB with the first model, after none, one, two, ... of the lengths ran.
+        models: GB with one, two, ... models, all of whose lengths ran.
+    """
+
+    seconds: float
+    empty: float
+    lengths: Sequence[float]
+    models: Sequence[float]
+
+
+def load(version: Path, empty: Path) -> Loaded:
+    """Start a server, and let it load a model several times over."""
+    with TemporaryDirectory() as scratch:
+        config = Path(scratch) / "models.config"
+        write(config, {"empty": empty})
+        flags = [f"--model_config_file={config}", f"--model_config_file_poll_wait_seconds={POLL}", "--port=0"]
+        command = [sys.executable, "-m", "bertbundle_serving", "--runtime=saved_model", *flags]
+        with server_process(command) as (process, address):
+            time.sleep(SETTLE)
+            before = resident(process)
+            seconds, memory = [], []
+            for number in range(1, MODELS + 1):
+                names = [f"model{index}" for index in range(number)]
+                seconds.append(add(config, {"empty": empty} | dict.fromkeys(names, version.parent), address))
+                memory.append(run_lengths(asker(address, names[-1], version), partial(resident, process)))
+    return Loaded(seconds[0], before, memory[0], [each[-1] for each in memory])
+
+
+def write(config: Path, models: dict[str, Path]) -> None:
+    """Write a server's model config, all at once."""
+    entries = " ".join(CONFIG.format(name, base) for name, base in models.items())
+    partial_file = config.with_suffix(".part")
+    partial_file.write_text(f"model_config_list {{ {entries} }}", encoding="utf-8")
+    partial_file.rename(config)
+
+
+def add(config: Path, models: dict[str, Path], address: str) -> float:
+    """Tell a server its models; return the seconds until the last is available."""
+    begin = time.perf_counter()
+    write(config, models)
+    with Client(address, list(models)[-1]) as client:
+        while not available(client):
+            time.sleep(POLL)
+            if time.perf_counter() - begin > SECONDS:
+                raise SystemExit(f"{list(models)[-1]} is not available after {SECONDS:g} s")
+    return time.perf_counter() - begin
+
+
+def available(client: Client) -> bool:
+    """Tell whether a server has a model."""
+    try:
+        return any(status.state == "AVAILABLE" for status in client.status())
+    except ModelNotFound:  # the config is not read yet
+        return False
+
+
+def run_lengths(ask: Callable[[int, int], object], memory: Callable[[], float]) -> list[float]:
+    """Ask for rows of one length after the other; return the memory before, and after each."""
+    found = [memory()]
+    for length in LENGTHS:
+        ask(ROWS, length)
+        found.append(memory())
+    return found
+
+
+def resident(process: int) -> float:
+    """Return the GB of a process that are in memory (proc(5), status)."""
+    status = Path(f"/proc/{process}/status").read_text(encoding="ascii")
+    found = re.search(r"^VmRSS:\s+(\d+) kB", status, re.MULTILINE)
+    if not found:
+        raise SystemExit(f"process {process} has ended")
+    return int(found[1]) * 1024 / 1e9
+
+
+def report(given: dict[str, list[Loaded]]) -> list[Row]:
+    """Summarise what the servers took."""
+
+    def rows(case: str, unit: str, value: Callable[[Loaded], float], at: float | None = None) -> list[Row]:
+        values = {name: [value(each) for each in every] for name, every in given.items()}
+        return rows_of(case, unit, values, PEER, less=True, at=at)
+
+    found = rows("load to AVAILABLE", "s", attrgetter("seconds"))
+    found += rows("empty TensorFlow process", "GB", attrgetter("empty"))
+    for count in range(len(LENGTHS) + 1):
+        found += rows("lengths that ran", "GB", lambda each: each.lengths[count], count)  # noqa: B023 - called at once
+    for count in range(MODELS):
+        found += rows("models, all lengths ran", "GB", lambda each: each.models[count], count + 1)  # noqa: B023
+    return found
+
+
+def main() -> None:
+    """Run the benchmark."""
+    options = parser(__doc__).parse_args()
+    facts = machine()
+    with opened(options) as models, TemporaryDirectory() as scratch:
+        empty = Path(scratch) / "empty"
+        subprocess.run([sys.executable, str(HERE / "empty_model.py"), str(empty / "1")], check=True)
+        saved = [(name, models.get(model)) for name, model, runtime in SERVED if runtime == "saved_model"]
+        first, more = in_turns({name: partial(load, version, empty) for name, version in saved}, options.rounds // 3)
+        rows = report({name: [first[name], *more[name]] for name in first})
+    finish("loading", options, facts, rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""Export a checkpoint as one writes it today: ``usual_route.py CHECKPOINT DIRECTORY [ONNX_FILE]``.
+
+The model is saved with one signature, which takes any shape; the ONNX file, if it is asked for, has one length.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from bertbundle_export.quiet import tf, transformers
+from models import MAX_LENGTH
+
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+
+
+def function(model: Any, length: int | None) -> tuple[Any, list[Any]]:
+    """Return the model as a function of a dict, and its signature."""
+    spec = [{name: tf.TensorSpec([None, length], tf.int32, name=name) for name in INPUTS}]
+    return tf.function(lambda features: dict(model(features, training=False)), input_signature=spec), spec
+
+
+def main() -> None:
+    """Export; a directory is there whole or not at all."""
+    source, target = Path(sys.argv[1]), Path(sys.argv[2])
+    model = transformers.TFBertModel.from_pretrained(str(source))
+    call, _ = function(model, None)
+    partial = target.with_suffix(".part")
+    tf.saved_model.save(model, str(partial), signatures=call.get_concrete_function())
+    partial.rename(target)
+    if len(sys.argv) > 3:
+        import tf2onnx
+
+        call, spec = function(model, MAX_LENGTH)
+        tf2onnx.convert.from_function(call, input_signature=spec, opset=17, output_path=sys.argv[3])
+
+
+if __name__ == "__main__":
+    main()
