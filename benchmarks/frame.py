@@ -173,6 +173,7 @@ def bars(axes: Any, rows: Sequence[Row]) -> None:
     spread = [[row.median - row.low for row in shown], [row.high - row.median for row in shown]]
     drawn = axes.barh([row.variant for row in shown], [row.median for row in shown], xerr=spread)
     axes.bar_label(drawn, [f" {row.ratio:.2f}x" for row in shown])
+    axes.margins(x=0.1)
 
 
 def lines(axes: Any, rows: Sequence[Row]) -> None:
@@ -181,5 +182,5 @@ def lines(axes: Any, rows: Sequence[Row]) -> None:
         shown = [row for row in rows if row.variant == variant]
         spread = [[row.median - row.low for row in shown], [row.high - row.median for row in shown]]
         axes.errorbar([row.at for row in shown], [row.median for row in shown], spread, marker="o", label=variant)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.1 * max(row.high for row in rows))
     axes.legend(fontsize=8)

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bertbundle import BertBundleError, Client
-from ner_data import Sentence, f1, read_sentences, spans, split_sentence
+from ner_data import Sentence, Span, f1, read_sentences, spans, split_sentence
 
-__all__ = ["main", "served_f1"]
+__all__ = ["main", "served_f1", "served_spans"]
 
 
 def served_f1(address: str, model: str, sentences: Sequence[Sentence]) -> float:
@@ -21,12 +21,17 @@ def served_f1(address: str, model: str, sentences: Sequence[Sentence]) -> float:
 
     Sentences that are longer than the model takes are cut, after a clause where possible.
     """
+    pieces, found = served_spans(address, model, sentences)
+    return f1([spans(piece.labels) for piece in pieces], found)
+
+
+def served_spans(address: str, model: str, sentences: Sequence[Sentence]) -> tuple[list[Sentence], list[set[Span]]]:
+    """Return the pieces that sentences are cut into, and the spans that a served model finds in each."""
     with Client(address, model, timeout=300) as client:
         size = client.manifest().max_length - 2  # [CLS] and [SEP] take two tokens
         pieces = [piece for sentence in sentences for piece in split_sentence(sentence, size)]
         answers = client.entities(["".join(piece.chars) for piece in pieces])
-    found = [{(entity.label, entity.start, entity.end) for entity in entities} for entities in answers]
-    return f1([spans(piece.labels) for piece in pieces], found)
+    return pieces, [{(entity.label, entity.start, entity.end) for entity in entities} for entities in answers]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

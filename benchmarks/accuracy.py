@@ -1,0 +1,86 @@
+"""What a precision does to real answers: a Chinese tagger on ResumeNER's test set, by what it is computed in.
+
+    python benchmarks/accuracy.py
+
+F1 of strict spans, and the share of characters whose label is float32's, as a client of a server sees them. Needs the
+tagger and the data, which the project may not hold (CONTRIBUTING.md); without them nothing is measured.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from frame import Row, finish, machine, parser, rows_of
+from local_server import serving
+from models import data_file
+from ner_data import Sentence, Span, f1, read_sentences, spans
+from score_chinese_ner import served_spans
+
+PLAIN = "onnx float32"
+# The best label of each character, for what is compared is scores: rules of what follows what would hide differences.
+OPTIONS = ("--characters", "--label-decoding=argmax")
+# Name, flags of the export, flags of the server.
+VARIANTS: tuple[tuple[str, tuple[str, ...], dict[str, str]], ...] = (
+    (PLAIN, (), {"runtime": "onnx", "precision": "float32"}),
+    ("saved_model bfloat16", ("--precision=bfloat16",), {"runtime": "saved_model"}),
+    ("openvino bfloat16", ("--precision=bfloat16",), {"runtime": "openvino", "precision": "bfloat16"}),
+)
+
+
+def answers(source: Path, sentences: Sequence[Sentence]) -> dict[str, tuple[list[Sentence], list[set[Span]]]]:
+    """Export and serve each variant; return the pieces of the sentences and the spans found in them."""
+    found = {}
+    for name, export, server in VARIANTS:
+        with TemporaryDirectory() as scratch:
+            command = [sys.executable, "-m", "bertbundle_export", str(source), "--name=ner", f"--output={scratch}"]
+            subprocess.run([*command, *OPTIONS, *export], check=True, stdout=subprocess.DEVNULL)
+            with serving(model_name="ner", model_base_path=f"{scratch}/ner", **server) as address:
+                found[name] = served_spans(address, "ner", sentences)
+    return found
+
+
+def labels(length: int, found: set[Span]) -> list[str]:
+    """Return the label of each of so many characters."""
+    given = ["O"] * length
+    for label, start, end in found:
+        given[start:end] = [f"B-{label}"] + [f"I-{label}"] * (end - start - 1)
+    return given
+
+
+def agreement(pieces: Sequence[Sentence], found: Sequence[set[Span]], plain: Sequence[set[Span]]) -> float:
+    """Return the share of characters that get the same label."""
+    same = total = 0
+    for piece, ours, theirs in zip(pieces, found, plain, strict=True):
+        pairs = list(zip(labels(len(piece.chars), ours), labels(len(piece.chars), theirs), strict=True))
+        same += sum(one == other for one, other in pairs)
+        total += len(pairs)
+    return same / total
+
+
+def report(found: dict[str, tuple[list[Sentence], list[set[Span]]]]) -> list[Row]:
+    """Compare each variant with the gold labels, and with float32."""
+    plain = found[PLAIN][1]
+    scores = {
+        name: [100 * f1([spans(piece.labels) for piece in pieces], given)] for name, (pieces, given) in found.items()
+    }
+    same = {name: [100 * agreement(pieces, given, plain)] for name, (pieces, given) in found.items()}
+    return rows_of("ResumeNER, F1", "points", scores, PLAIN) + rows_of("ResumeNER, labels", "% same", same, PLAIN)
+
+
+def main() -> None:
+    """Run the benchmark."""
+    options = parser(__doc__).parse_args()
+    facts = machine()
+    source, data = data_file("models/resume-ner-3x128"), data_file("data/resume-ner/test.char.bmes")
+    if not (source.exists() and data.exists()):
+        print(f"accuracy: not measured, {source} or {data} is not there; set BERTBUNDLE_DATA")
+        return
+    finish("accuracy", options, facts, report(answers(source, read_sentences(data))))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""What a user would pick instead for embeddings: sentence-transformers by backend, against ours through gRPC.
+
+    build/peers/bin/python benchmarks/peers.py --ours .venv/bin/python
+
+``make bench-peers`` makes both environments and runs this. The weights are all-MiniLM-L6-v2's on both sides, the texts
+the sentences of WNUT17's test set (where BERTBUNDLE_DATA or ``../shared`` has it; else our own texts). The peers run in
+this process; ONNX and OpenVINO files are those that optimum exports, int8 as sentence-transformers quantises it for
+AVX512-VNNI. Ours is exported and served by processes of the project's environment, and asked through the client, which
+tokenizes, too. Answers are compared with torch's before anything is timed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import shutil
+import subprocess
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from bertbundle import Client
+from frame import finish, machine, parser, rows_of, seconds_in_turns
+from local_server import running
+from models import data_file
+from real_weights import fetch
+
+MODEL = "all-MiniLM-L6-v2"
+LENGTHS = ",".join(map(str, range(8, 129, 8)))
+PEER = "openvino bfloat16"
+INT8 = "avx512_vnni"
+BATCH = 32
+SIMILAR = 0.97
+"""Cosine that all must reach with torch's float32; int8 and bfloat16 do with room to spare, another model does not."""
+
+# Name, and what SentenceTransformer takes for it; "bf16" as OpenVINO's users set it.
+PEERS: dict[str, dict[str, Any]] = {
+    "torch float32": {},
+    "torch bfloat16": {"model_kwargs": {"torch_dtype": "bfloat16"}},
+    "onnx float32": {"backend": "onnx", "model_kwargs": {"file_name": "model.onnx"}},
+    "onnx int8": {"backend": "onnx", "model_kwargs": {"file_name": f"model_qint8_{INT8}.onnx"}},
+    "openvino float32": {
+        "backend": "openvino",
+        "model_kwargs": {"ov_config": {"INFERENCE_PRECISION_HINT": "f32"}},
+    },
+    PEER: {"backend": "openvino", "model_kwargs": {"ov_config": {"INFERENCE_PRECISION_HINT": "bf16"}}},
+}
+# Name, and the server's flags.
+OURS = {
+    "bundle, gRPC, auto": (),
+    "bundle, gRPC, saved_model": ("--runtime=saved_model",),
+}
+
+Embed = Callable[[Sequence[str]], Any]
+
+
+def texts() -> tuple[list[str], str]:
+    """Return sentences, and whose they are."""
+    data = data_file("data/wnut17/test.conll")
+    if not data.is_file():
+        from bertbundle_export.texts import PARITY_TEXTS
+
+        return [*PARITY_TEXTS] * 40, "parity texts"
+    blocks = data.read_text(encoding="utf-8").split("\n\n")
+    return [" ".join(line.split("\t")[0] for line in block.splitlines()) for block in blocks if block.strip()], "WNUT17"
+
+
+def peers(source: Path, scratch: Path) -> dict[str, Embed]:
+    """Load sentence-transformers with every backend, after it has exported what they need."""
+    from sentence_transformers import SentenceTransformer, export_dynamic_quantized_onnx_model
+
+    target = str(shutil.copytree(source, scratch / "peers"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporters' tracing warns
+        exported = SentenceTransformer(target, backend="onnx")
+        exported.save_pretrained(target)
+        export_dynamic_quantized_onnx_model(exported, INT8, target)
+        loaded = {name: SentenceTransformer(target, device="cpu", **options) for name, options in PEERS.items()}
+    options = {"batch_size": BATCH, "show_progress_bar": False, "convert_to_numpy": True}
+    return {name: partial(model.encode, **options) for name, model in loaded.items()}
+
+
+@contextlib.contextmanager
+def ours(python: Path, source: Path, scratch: Path) -> Iterator[dict[str, Embed]]:
+    """Export and serve with our environment's Python; give what asks the servers."""
+    options = ["--name=minilm", f"--output={scratch}", f"--lengths={LENGTHS}", "--precision=auto"]
+    subprocess.run([python, "-m", "bertbundle_export", str(source), *options], check=True, stdout=subprocess.DEVNULL)
+    command = [str(python), "-m", "bertbundle_serving", "--port=0", "--model_name=minilm"]
+    with contextlib.ExitStack() as stack:
+        asks: dict[str, Embed] = {}
+        for name, flags in OURS.items():
+            address = stack.enter_context(running([*command, f"--model_base_path={scratch / 'minilm'}", *flags]))
+            client = stack.enter_context(Client(address, "minilm", timeout=300))
+            asks[name] = partial(client.embed)
+        yield asks
+
+
+def check(embeds: dict[str, Embed], sentences: Sequence[str]) -> None:
+    """Compare every variant's answers with the first's.
+
+    Raises:
+        SystemExit: one answers something else.
+    """
+    wanted = np.asarray(next(iter(embeds.values()))(sentences), np.float32)
+    for name, embed in embeds.items():
+        found = np.asarray(embed(sentences), np.float32)
+        norms = np.linalg.norm(found, axis=1) * np.linalg.norm(wanted, axis=1)
+        cosine = float(np.min(np.sum(found * wanted, axis=1) / norms))
+        print(f"{name}: least cosine with torch float32 {cosine:.4f}")
+        if cosine < SIMILAR:
+            raise SystemExit(f"{name} answers something else than torch: cosine {cosine:.3f}")
+
+
+def main() -> None:
+    """Run the benchmark."""
+    arguments: argparse.ArgumentParser = parser(__doc__)
+    arguments.add_argument("--ours", type=Path, required=True, metavar="PYTHON", help="the project's environment")
+    arguments.add_argument("--sentences", type=int, help="at most so many (default: all)")
+    options = arguments.parse_args()
+    facts = machine() | {name: version(name) for name in ("sentence-transformers", "torch", "optimum", "openvino")}
+    sentences, whose = texts()
+    sentences = sentences[: options.sentences]
+    source = fetch(MODEL)
+    # Not resolved: the interpreter of an environment is a link, and its folder says which.
+    with TemporaryDirectory() as scratch, ours(options.ours.absolute(), source, Path(scratch)) as asks:
+        embeds = peers(source, Path(scratch)) | asks
+        check(embeds, sentences[:BATCH])
+        _, taken = seconds_in_turns({name: partial(embed, sentences) for name, embed in embeds.items()}, options.rounds)
+        speeds = {name: [len(sentences) / second for second in each] for name, each in taken.items()}
+        rows = rows_of(f"embeddings of {whose}", "texts/s", speeds, PEER)
+        once = {name: partial(one_by_one, embed, sentences[:BATCH]) for name, embed in embeds.items()}
+        _, taken = seconds_in_turns(once, options.rounds)
+        milliseconds = {name: [second / BATCH * 1e3 for second in each] for name, each in taken.items()}
+        rows += rows_of(f"one text of {whose} at a time", "ms", milliseconds, PEER, less=True)
+    finish("peers", options, facts, rows)
+
+
+def one_by_one(embed: Embed, sentences: Sequence[str]) -> None:
+    """Embed one text after the other."""
+    for sentence in sentences:
+        embed([sentence])
+
+
+if __name__ == "__main__":
+    main()

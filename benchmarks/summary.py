@@ -1,0 +1,140 @@
+"""The targets, and what the benchmarks measured: as a table, and as a plot.
+
+    python benchmarks/summary.py --size base --readme
+
+Reads the results of the benchmarks, prints the table, and writes it beside them with a plot. ``--readme`` puts both
+into the project's README. A benchmark that was not run is "not measured"; a target that was not reached says why.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from frame import HERE, RESULTS, Row, bars, lines
+from targets import TARGETS, Goal, Target
+
+ROOT = HERE.parent
+README = ROOT / "README.md"
+PLOT = ROOT / "docs/benchmarks.png"
+MARK = "<!-- benchmarks -->"
+HEAD = ("| what | target | measured | reached | command |", "|---|---|---|---|---|")
+
+# Title, benchmark, what the case begins with, unit, and how it is drawn.
+PANELS: tuple[tuple[str, str, str, str, Callable[[Any, Sequence[Row]], None]], ...] = (
+    ("in process, 32 rows of 128 tokens: sequences/s", "engine", "[32, 128]", "seq/s", bars),
+    ("in process, sentences of natural length: sequences/s", "engine", "natural lengths", "seq/s", bars),
+    ("through gRPC, sentences of natural length: sequences/s by callers", "served", "callers, ", "seq/s", lines),
+    ("through gRPC, the slowest of a hundred: ms by callers", "served", "callers, ", "ms p99", lines),
+    ("a server's resident memory: GB by lengths that ran", "loading", "lengths that ran", "GB", lines),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a benchmark measured, and on what machine."""
+
+    machine: dict[str, Any]
+    rows: tuple[Row, ...]
+
+
+def read_reports(results: Path, size: str) -> dict[str, Report]:
+    """Read the results of the benchmarks that were run, by name."""
+    found = {}
+    for path in sorted(results.glob(f"*-{size}.json")):
+        report = json.loads(path.read_text(encoding="utf-8"))
+        rows = tuple(Row(**row) for row in report["rows"])
+        found[path.stem.removesuffix(f"-{size}")] = Report(report["machine"], rows)
+    return found
+
+
+def table(reports: dict[str, Report]) -> list[str]:
+    """Return the lines of the table, in Markdown."""
+    return [*HEAD, *(line(target, reports) for target in TARGETS)]
+
+
+def line(target: Target, reports: dict[str, Report]) -> str:
+    """Return the row of one target."""
+    values = [value_of(goal, reports) for goal in target.goals]
+    measured = [
+        "not measured" if value is None else goal.show.format(value)
+        for goal, value in zip(target.goals, values, strict=True)
+    ]
+    reached = all(value is not None and goal.holds(value) for goal, value in zip(target.goals, values, strict=True))
+    why = "yes" if reached else "not measured" if None in values else f"no: {target.why}" if target.why else "no"
+    commands = ", ".join(f"`python benchmarks/{name}.py`" for name in dict.fromkeys(g.benchmark for g in target.goals))
+    return f"| {target.what} | {target.target} | {' / '.join(measured)} | {why} | {commands} |"
+
+
+def value_of(goal: Goal, reports: dict[str, Report]) -> float | None:
+    """Return the figure that a goal is about; None if it was not measured."""
+    return goal.value(reports[goal.benchmark].rows) if goal.benchmark in reports else None
+
+
+def heading(reports: dict[str, Report], size: str) -> str:
+    """Return what the figures were measured on."""
+    facts = next(iter(reports.values())).machine
+    amx = "" if facts["bfloat16"] == "amx_bf16" else ", without the AMX that the targets are for"
+    return (
+        f"BERT-{size} with random weights, {facts['processor']} ({facts['bfloat16']}{amx}), {facts['cores']} cores, "
+        f"{facts['time'][:10]}; ratios are medians of rounds in which both took turns."
+    )
+
+
+def draw(reports: dict[str, Report], path: Path) -> None:
+    """Draw the panels whose benchmarks were run."""
+    from matplotlib.figure import Figure
+
+    shown = [
+        (title, [row for row in reports[name].rows if row.case.startswith(case) and row.unit == unit], how)
+        for title, name, case, unit, how in PANELS
+        if name in reports
+    ]
+    panels = [(title, first_case(rows), how) for title, rows, how in shown if rows]
+    figure = Figure(figsize=(9, 2.6 * len(panels)), layout="constrained")
+    for axes, (title, rows, how) in zip(figure.subplots(len(panels), squeeze=False)[:, 0], panels, strict=True):
+        axes.set_title(title, loc="left", fontsize=9)
+        how(axes, rows)
+    figure.savefig(path, dpi=100)
+
+
+def first_case(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows of the first case alone: others begin alike."""
+    return [row for row in rows if row.case == rows[0].case]
+
+
+def between_marks(text: str, lines_: Iterable[str]) -> str:
+    """Return a text with other lines between its two marks."""
+    before, _, after = text.split(MARK)
+    return "\n".join((f"{before}{MARK}", *lines_, f"{MARK}{after}"))
+
+
+def main() -> None:
+    """Print and write the summary."""
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--size", default="base", help="of the model (default: base)")
+    arguments.add_argument("--results", type=Path, default=RESULTS, help="where the benchmarks left theirs")
+    arguments.add_argument("--readme", action="store_true", help="put table and plot into the project's README")
+    options = arguments.parse_args()
+    reports = read_reports(options.results, options.size)
+    if not reports:
+        raise SystemExit(f"no results of size {options.size} in {options.results}. Run make bench first.")
+    text = [heading(reports, options.size), "", *table(reports)]
+    print(*text, sep="\n")
+    (options.results / f"summary-{options.size}.md").write_text("\n".join(text) + "\n", encoding="utf-8")
+    if importlib.util.find_spec("matplotlib") is None:
+        raise SystemExit("the plot needs matplotlib: pip install -e '.[bench]'.")
+    draw(reports, options.results / f"summary-{options.size}.png")
+    if options.readme:
+        picture = f"![sequences per second, latency and memory]({PLOT.relative_to(ROOT)})"
+        README.write_text(between_marks(README.read_text(encoding="utf-8"), [*text, "", picture]), encoding="utf-8")
+        draw(reports, PLOT)
+
+
+if __name__ == "__main__":
+    main()

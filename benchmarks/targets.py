@@ -1,0 +1,184 @@
+"""What the project wants to reach, and where in the results of the benchmarks the figure is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from frame import Row
+
+Value = Callable[[Sequence[Row]], float | None]
+
+OURS = ("saved_model", "onnx", "openvino", "auto", "bundle")
+"""What the names of our variants begin with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """A figure, and what it should be.
+
+    Attributes:
+        benchmark: which one has it.
+        value: finds it in the rows; None if it is not there.
+        bound: what it should at least be.
+        less: it should at most be that.
+        show: how it is shown.
+    """
+
+    benchmark: str
+    value: Value
+    bound: float
+    less: bool = False
+    show: str = "{:.1f}x"
+
+    def holds(self, value: float) -> bool:
+        """Tell whether a figure is good enough."""
+        return value <= self.bound if self.less else value >= self.bound
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A row of the table.
+
+    Attributes:
+        what: is measured.
+        target: the goals' bounds in words.
+        goals: all must hold.
+        why: they do not hold, if they do not: found by profiling.
+    """
+
+    what: str
+    target: str
+    goals: tuple[Goal, ...]
+    why: str = ""
+
+
+def rows_where(rows: Iterable[Row], case: str, unit: str, variants: Sequence[str], at: float | None) -> list[Row]:
+    """Return the rows of a case of one unit; ``*`` stands for the end of its name. Variants by what they begin with."""
+    return [
+        row
+        for row in rows
+        if (row.case == case or (case.endswith("*") and row.case.startswith(case[:-1])))
+        and row.unit == unit
+        and row.at == at
+        and row.variant.startswith(tuple(variants))
+        and not row.case.endswith("tensorflow_model_server")
+    ]
+
+
+def best(*cases: str, unit: str = "seq/s", variants: Sequence[str] = OURS, at: float | None = None) -> Value:
+    """Return what finds the best ratio to the peer among variants, and among cases."""
+
+    def find(rows: Sequence[Row]) -> float | None:
+        return max((row.ratio for case in cases for row in rows_where(rows, case, unit, variants, at)), default=None)
+
+    return find
+
+
+def median(case: str, unit: str, variant: str, at: float | None = None) -> Value:
+    """Return what finds the median of a variant."""
+
+    def find(rows: Sequence[Row]) -> float | None:
+        return next((row.median for row in rows_where(rows, case, unit, [variant], at)), None)
+
+    return find
+
+
+def fastest(rows: Sequence[Row], case: str, unit: str, precision: str) -> float | None:
+    """Return the largest median among our variants of a precision."""
+    shown = [row for row in rows_where(rows, case, unit, OURS, None) if row.variant.endswith(precision)]
+    return max((row.median for row in shown), default=None)
+
+
+def int8_over_bfloat16(rows: Sequence[Row]) -> float | None:
+    """Return how many times as fast the best int8 engine is as the best in bfloat16."""
+    speeds = [fastest(rows, "[32, 128]", "seq/s", name) for name in ("int8", "bfloat16")]
+    return speeds[0] / speeds[1] if speeds[0] and speeds[1] else None
+
+
+def int8_loss(rows: Sequence[Row]) -> float | None:
+    """Return the points of F1 that int8 loses against float32."""
+    scores = [fastest(rows, "ResumeNER, F1", "points", name) for name in ("float32", "int8")]
+    return scores[0] - scores[1] if scores[0] is not None and scores[1] is not None else None
+
+
+def int8_agreement(rows: Sequence[Row]) -> float | None:
+    """Return the share of labels that int8 leaves as they are, in percent."""
+    return fastest(rows, "ResumeNER, labels", "% same", "int8")
+
+
+def part(case: str, unit: str) -> Value:
+    """Return what finds which part of the usual route's cost ours is; None where that was not measured."""
+
+    def find(rows: Sequence[Row]) -> float | None:
+        usual, ours = median(case, unit, "usual route")(rows), median(case, unit, "bundle bfloat16")(rows)
+        return ours / usual if usual and ours else None
+
+    return find
+
+
+SAVED = ("saved_model",)
+TARGETS = (
+    Target(
+        "SavedModel on TensorFlow's runtime, better of [8, 128] x 2 callers and [32, 128], vs TFBert float32 as saved",
+        "at least 5x",
+        (Goal("engine", best("[8, 128] x 2 callers", "[32, 128]", variants=SAVED), 5),),
+    ),
+    Target(
+        "the same on texts of natural length, through a server, 16 callers",
+        "at least 15x",
+        (Goal("served", best("callers, *", variants=SAVED, at=16), 15),),
+    ),
+    Target(
+        "one text of 20 tokens, p50 through gRPC, vs today's route padded to 128",
+        "at least 10x",
+        (Goal("served", best("20 tokens, 1 caller", unit="ms p50"), 10),),
+    ),
+    Target(
+        "MiniLM embeddings of WNUT17's test sentences through gRPC, vs sentence-transformers with OpenVINO bfloat16",
+        "at least 2x",
+        (Goal("peers", best("embeddings*", unit="texts/s", variants=("bundle",)), 2),),
+    ),
+    Target(
+        "share of the best bfloat16 matrix product at [32, 128], best runtime",
+        "at least 60 %",
+        (Goal("engine", best("[32, 128] of the limit"), 0.6, show="{:.0%}"),),
+    ),
+    Target(
+        "int8 over bfloat16 at [32, 128], best runtime of each; loss of F1 and equal labels on ResumeNER",
+        "at least 1.5x / at most 0.5 points / at least 99 %",
+        (
+            Goal("engine", int8_over_bfloat16, 1.5),
+            Goal("accuracy", int8_loss, 0.5, less=True, show="{:.2f} points"),
+            Goal("accuracy", int8_agreement, 99, show="{:.2f} %"),
+        ),
+    ),
+    Target(
+        "served throughput over in-process throughput of the same engine, 16 callers",
+        "at least 95 %",
+        (Goal("served", best("16 callers, auto", variants=("served",)), 0.95, show="{:.0%}"),),
+    ),
+    Target(
+        "SavedModel in bfloat16 with six lengths: load to AVAILABLE / resident memory after all lengths ran",
+        "at most 5 s / 1.5 GB",
+        (
+            Goal("loading", median("load to AVAILABLE", "s", "saved_model bfloat16"), 5, True, "{:.1f} s"),
+            Goal(
+                "loading", median("lengths that ran", "GB", "saved_model bfloat16", 6), 1.5, less=True, show="{:.2f} GB"
+            ),
+        ),
+    ),
+    Target(
+        "export of six lengths, both formats, with parity, vs the usual route with one length: time / peak memory",
+        "at most 1/3 / 1/4",
+        (
+            Goal("exporting", part("time", "s"), 1 / 3, less=True, show="{:.2f}"),
+            Goal("exporting", part("peak memory", "GB"), 1 / 4, less=True, show="{:.2f}"),
+        ),
+    ),
+    Target(
+        "disk: bundle with both formats, bfloat16 and float32, over the source checkpoint",
+        "at most 1.6x",
+        (Goal("exporting", best("files", unit="MB", variants=("bundle bfloat16",)), 1.6, less=True, show="{:.2f}x"),),
+    ),
+)
