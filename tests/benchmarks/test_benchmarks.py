@@ -5,37 +5,78 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 pytestmark = pytest.mark.slow
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+PEER = "TFBert as saved"
+SAVED = {"saved_model float32", "saved_model bfloat16"}
+
+Cases = dict[str, dict[str, dict[str, Any]]]
 
 
-def test_engine(tmp_path: Path) -> None:
-    """Every engine is measured in every case, beside the peer, whose ratio is 1; the machine is named."""
-    options = ["--size=tiny", "--rounds=1", "--sentences=8", f"--results={tmp_path}"]
-    subprocess.run([sys.executable, "engine.py", *options], cwd=BENCHMARKS, check=True, capture_output=True)
-    report = json.loads((tmp_path / "engine-tiny.json").read_text(encoding="utf-8"))
-    assert report["machine"]["cores"] >= 1
-    cases: dict[str, dict[str, float]] = {}
-    for row in report["rows"]:
-        assert row["low"] <= row["median"] <= row["high"]
-        case = row["case"].partition(" of ")[0]
-        cases.setdefault(case, {})[row["variant"]] = row["ratio"]
-    assert set(cases) >= {"[1, 32]", "[1, 128]", "[32, 128]", "[32, 128] first", "natural lengths"}
-    for variants in cases.values():
-        assert variants["TFBert as saved"] == 1.0
-        assert {"saved_model float32", "saved_model bfloat16", "onnx float32"} <= variants.keys()
-    assert {"limit: float32 product", "limit: bfloat16 product"} <= cases["[32, 128]"].keys()
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Cases]:
+    """Give what runs a benchmark on models that all share; returns its rows by case and variant."""
+    work, results = tmp_path_factory.mktemp("work"), tmp_path_factory.mktemp("results")
+
+    def benchmark(name: str, *options: str) -> Cases:
+        command = [sys.executable, f"{name}.py", "--size=tiny", "--rounds=1", *options]
+        command += [f"--work={work}", f"--results={results}"]
+        subprocess.run(command, cwd=BENCHMARKS, check=True, capture_output=True)
+        report = json.loads((results / f"{name}-tiny.json").read_text(encoding="utf-8"))
+        assert report["machine"]["cores"] >= 1
+        cases: Cases = {}
+        for row in report["rows"]:
+            assert row["low"] <= row["median"] <= row["high"]
+            case = f"{row['case']} {row['unit']}" if row["at"] is None else f"{row['at']:g} {row['case']} {row['unit']}"
+            cases.setdefault(case, {})[row["variant"]] = row
+        return cases
+
+    return benchmark
 
 
-def test_served(tmp_path: Path) -> None:
-    """Both servers answer each number of callers."""
-    options = ["--size=tiny", "--rounds=1", "--sentences=4", f"--results={tmp_path}"]
-    subprocess.run([sys.executable, "served.py", *options], cwd=BENCHMARKS, check=True, capture_output=True)
-    report = json.loads((tmp_path / "served-tiny.json").read_text(encoding="utf-8"))
-    found = {(row["case"].partition(" ")[0], row["variant"]) for row in report["rows"]}
-    assert found == {(callers, name) for callers in ("1", "8", "32") for name in ("TFBert as saved", "bundle")}
+def test_exporting(run: Callable[..., Cases]) -> None:
+    """Each export's time, memory and files are measured; the usual route's ratio is 1, files' is to the source."""
+    cases = run("exporting")
+    for case in ("time s", "peak memory GB"):
+        assert cases[case]["usual route, 1 length"]["ratio"] == 1.0
+        assert {"bundle bfloat16, 6 lengths", "bundle float32, 6 lengths"} <= cases[case].keys()
+        assert min(row["median"] for row in cases[case].values()) > 0.1  # TensorFlow alone takes that much of both
+    assert cases["files MB"]["source checkpoint"]["ratio"] == 1.0
+
+
+def test_engine(run: Callable[..., Cases]) -> None:
+    """Every engine is measured in every case, beside the peer, whose ratio is 1, and against the limit."""
+    cases = run("engine", "--sentences=8")
+    natural = next(case for case in cases if case.startswith("natural lengths"))
+    for case in ("[1, 32] seq/s", "[1, 128] seq/s", "[32, 128] seq/s", "[8, 128] x 2 callers seq/s", natural):
+        assert cases[case][PEER]["ratio"] == 1.0
+        assert {"TFBert, mixed precision", *SAVED, "onnx float32"} <= cases[case].keys()
+    assert cases["[32, 128] of the limit seq/s"]["limit: bfloat16 product"]["ratio"] == 1.0
+
+
+def test_served(run: Callable[..., Cases]) -> None:
+    """All servers answer each number of callers, in speed and latency; each is compared with its own engine."""
+    cases = run("served", "--sentences=4")
+    for callers in (1, 2, 4, 8, 16, 32):
+        for unit in ("seq/s", "ms p50", "ms p99"):
+            case = next(case for case in cases if case.startswith(f"{callers} callers, ") and case.endswith(unit))
+            assert cases[case].keys() == {PEER, *SAVED, "auto"}
+    for name in (*SAVED, "auto"):
+        assert cases[f"16 callers, {name} seq/s"].keys() == {"in process", "served"}
+
+
+def test_loading(run: Callable[..., Cases]) -> None:
+    """Loading is measured, and memory by lengths and by models: more than TensorFlow alone takes."""
+    cases = run("loading")
+    assert cases["load to AVAILABLE s"].keys() == {PEER, *SAVED}
+    empty = cases["empty TensorFlow process GB"]
+    for case in ("0 lengths that ran GB", "6 lengths that ran GB", "3 models, all lengths ran GB"):
+        for name, row in cases[case].items():
+            assert row["median"] > empty[name]["median"]

@@ -1,0 +1,73 @@
+"""The table of the targets: in the README, and what it says of figures."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SUMMARY = ROOT / "benchmarks/summary.py"
+MARK = "<!-- benchmarks -->"
+
+
+def cells(text: str) -> list[list[str]]:
+    """Return the cells of a Markdown table, without its head."""
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def summary(results: Path) -> list[list[str]]:
+    """Run the summary over results, and return the cells of the table that it wrote."""
+    command = [sys.executable, str(SUMMARY), "--size=tiny", f"--results={results}"]
+    # Without matplotlib it ends with an error after the table.
+    subprocess.run(command, check=False, capture_output=True)
+    return cells((results / "summary-tiny.md").read_text(encoding="utf-8"))
+
+
+def write(results: Path, benchmark: str, *rows: dict[str, Any]) -> None:
+    """Write a report as a benchmark does."""
+    machine = {"processor": "one", "bfloat16": "amx_bf16", "cores": 2, "time": "2026-01-01T00:00:00"}
+    full = [{"low": row["median"], "high": row["median"], "at": None, **row} for row in rows]
+    (results / f"{benchmark}-tiny.json").write_text(json.dumps({"machine": machine, "rows": full}), encoding="utf-8")
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> list[list[str]]:
+    """Give the table of two benchmarks that were run."""
+    row = {"case": "[32, 128]", "unit": "seq/s", "variant": "saved_model bfloat16", "median": 50.0, "ratio": 6.25}
+    slow = {"case": "[32, 128] of the limit", "unit": "seq/s", "variant": "onnx float32", "median": 5.0, "ratio": 0.1}
+    write(tmp_path, "engine", row, slow)
+    load = {"case": "load to AVAILABLE", "unit": "s", "variant": "saved_model bfloat16", "median": 1.5, "ratio": 1.0}
+    write(tmp_path, "loading", load)
+    return summary(tmp_path)
+
+
+def test_readme_has_the_rows_of_the_summary(table: list[list[str]]) -> None:
+    """The README's table has the rows that the summary makes: same names, same targets."""
+    _, text, _ = (ROOT / "README.md").read_text(encoding="utf-8").split(MARK)
+    assert [row[:2] for row in cells(text)] == [row[:2] for row in table]
+    assert "docs/benchmarks.png" in text
+    assert (ROOT / "docs/benchmarks.png").is_file()
+
+
+def test_every_row_names_its_command(table: list[list[str]]) -> None:
+    """Every row says by which commands its figures are measured, and the files are there."""
+    for row in table:
+        commands = row[-1].split(", ")
+        assert all((ROOT / command.strip("`").removeprefix("python ")).is_file() for command in commands)
+
+
+def test_figures(table: list[list[str]]) -> None:
+    """A figure over its bound is reached, one below is not, and what was not run is not measured."""
+    by_command = {row[-1].strip("`").split("/")[-1]: row for row in table}
+    assert table[0][2:4] == ["6.2x", "yes"]
+    limit = next(row for row in table if row[0].startswith("share of the best"))
+    assert limit[2] == "10%"
+    assert limit[3].startswith("no")
+    assert by_command["loading.py"][2:4] == ["1.5 s / not measured", "not measured"]
+    assert by_command["served.py"][2:4] == ["not measured", "not measured"]
