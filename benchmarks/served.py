@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from bertbundle_serving.batching import BatchingParameters
 from bertbundle_serving.runtimes import RuntimeOptions, loader
 from frame import Row, finish, in_turns, machine, parser, rows_of, seconds_in_turns
 from local_server import serving
@@ -42,8 +43,6 @@ from models import (
 
 SHORT = 20
 CALLERS = 16
-TOKENS = 1024
-"""Tokens that the engine alone computes at a time; as the server does."""
 
 Ask = Callable[[int, int], object]
 
@@ -132,11 +131,11 @@ def share(name: str, ask: Ask, version: Path, runtime: str, rounds: int) -> list
 
 
 def compute(servable: Any, version: Path, work: Sequence[tuple[int, int]]) -> None:
-    """Compute the rows of each length in full batches."""
+    """Compute the rows of each length, as many at a time as the server would."""
     for length, signature in signatures(version).items():
         left = sum(rows for rows, tokens in work if tokens == length)
         while left > 0:
-            rows = min(left, TOKENS // length)
+            rows = min(left, BatchingParameters().room(length))
             servable.run(signature, features(rows, length), [output(version)])
             left -= rows
 
