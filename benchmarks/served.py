@@ -43,6 +43,8 @@ from models import (
 
 SHORT = 20
 CALLERS = 16
+SHARED = ("bfloat16",)
+"""The bundles whose server is compared with its engine."""
 
 Ask = Callable[[int, int], object]
 
@@ -163,7 +165,7 @@ def main() -> None:
         with started(models, SERVED, real=False) as asks:
             rows = measure(asks, options.rounds, options.sentences)
             for name, model, runtime in SERVED:
-                if name != PEER:
+                if model in SHARED:
                     rows += share(name, asks[name], models.get(model), runtime, options.rounds)
         if os.environ.get(BINARY):
             saved = [variant for variant in SERVED if variant[2] == "saved_model"]

@@ -68,7 +68,7 @@ def test_served(run: Callable[..., Cases]) -> None:
         for unit in ("seq/s", "ms p50", "ms p99"):
             case = next(case for case in cases if case.startswith(f"{callers} callers, ") and case.endswith(unit))
             assert cases[case].keys() == {PEER, *SAVED, "auto"}
-    for name in (*SAVED, "auto"):
+    for name in ("saved_model bfloat16", "auto"):
         assert cases[f"16 callers, {name} seq/s"].keys() == {"in process", "served"}
 
 
