@@ -25,7 +25,7 @@ PLAIN = "onnx float32"
 OPTIONS = ("--characters", "--label-decoding=argmax")
 # Name, flags of the export, flags of the server.
 VARIANTS: tuple[tuple[str, tuple[str, ...], dict[str, str]], ...] = (
-    (PLAIN, (), {"runtime": "onnx", "precision": "float32"}),
+    (PLAIN, ("--precision=float32",), {"runtime": "onnx", "precision": "float32"}),
     ("saved_model bfloat16", ("--precision=bfloat16",), {"runtime": "saved_model"}),
     ("openvino bfloat16", ("--precision=bfloat16",), {"runtime": "openvino", "precision": "bfloat16"}),
 )
@@ -34,13 +34,21 @@ VARIANTS: tuple[tuple[str, tuple[str, ...], dict[str, str]], ...] = (
 def answers(source: Path, sentences: Sequence[Sentence]) -> dict[str, tuple[list[Sentence], list[set[Span]]]]:
     """Export and serve each variant; return the pieces of the sentences and the spans found in them."""
     found = {}
-    for name, export, server in VARIANTS:
-        with TemporaryDirectory() as scratch:
-            command = [sys.executable, "-m", "bertbundle_export", str(source), "--name=ner", f"--output={scratch}"]
-            subprocess.run([*command, *OPTIONS, *export], check=True, stdout=subprocess.DEVNULL)
-            with serving(model_name="ner", model_base_path=f"{scratch}/ner", **server) as address:
+    with TemporaryDirectory() as scratch:
+        bundles = {flags: export(source, flags, Path(scratch)) for _, flags, _ in VARIANTS}
+        for name, flags, server in VARIANTS:
+            with serving(model_name="ner", model_base_path=bundles[flags], **server) as address:
                 found[name] = served_spans(address, "ner", sentences)
     return found
+
+
+def export(source: Path, flags: tuple[str, ...], scratch: Path) -> Path:
+    """Export the tagger, unless it is there already; return the directory of its versions."""
+    output = scratch / "".join(flags)
+    if not output.exists():
+        command = [sys.executable, "-m", "bertbundle_export", str(source), "--name=ner", f"--output={output}"]
+        subprocess.run([*command, *OPTIONS, *flags], check=True, stdout=subprocess.DEVNULL)
+    return output / "ner"
 
 
 def labels(length: int, found: set[Span]) -> list[str]:

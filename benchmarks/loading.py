@@ -2,8 +2,9 @@
 
     python benchmarks/loading.py --size base
 
-A server process with TensorFlow up and an empty model is told to serve one more, then a second and a third; each time
-the seconds until it is AVAILABLE are taken, and the resident memory then, and after rows of each length were asked for.
+A server process with TensorFlow up and an empty model is told to serve one more, and the seconds until that is
+AVAILABLE are taken; warm-up requests, which run every length of a bundle, are part of them. Then it is told to serve a
+second and a third, and rows of each length are asked for. A server without warm-up shows what each length takes.
 """
 
 from __future__ import annotations
@@ -38,33 +39,42 @@ class Loaded:
 
     Attributes:
         seconds: until the first model was available.
+        cold: the same without warm-up.
         empty: GB of memory before.
-        lengths: GB with the first model, after none, one, two, ... of the lengths ran.
+        lengths: GB with the first model, without warm-up, after none, one, two, ... of the lengths ran.
         models: GB with one, two, ... models, all of whose lengths ran.
     """
 
     seconds: float
+    cold: float
     empty: float
     lengths: Sequence[float]
     models: Sequence[float]
 
 
 def load(version: Path, empty: Path) -> Loaded:
-    """Start a server, and let it load a model several times over."""
+    """Start servers, and let them load a model: one several times over, and one without warm-up."""
+    _, cold, lengths = grow(version, empty, 1, "--enable_model_warmup=false")
+    before, seconds, memory = grow(version, empty, MODELS)
+    return Loaded(seconds[0], cold[0], before, lengths[0], [each[-1] for each in memory])
+
+
+def grow(version: Path, empty: Path, models: int, *flags: str) -> tuple[float, list[float], list[list[float]]]:
+    """Let a server load a model so many times; return its memory before, and seconds and memory of each time."""
+    seconds, memory = [], []
     with TemporaryDirectory() as scratch:
         config = Path(scratch) / "models.config"
         write(config, {"empty": empty})
-        flags = [f"--model_config_file={config}", f"--model_config_file_poll_wait_seconds={POLL}", "--port=0"]
-        command = [sys.executable, "-m", "bertbundle_serving", "--runtime=saved_model", *flags]
+        watch = [f"--model_config_file={config}", f"--model_config_file_poll_wait_seconds={POLL}", "--port=0"]
+        command = [sys.executable, "-m", "bertbundle_serving", "--runtime=saved_model", *watch, *flags]
         with server_process(command) as (process, address):
             time.sleep(SETTLE)
             before = resident(process)
-            seconds, memory = [], []
-            for number in range(1, MODELS + 1):
+            for number in range(1, models + 1):
                 names = [f"model{index}" for index in range(number)]
                 seconds.append(add(config, {"empty": empty} | dict.fromkeys(names, version.parent), address))
                 memory.append(run_lengths(asker(address, names[-1], version), partial(resident, process)))
-    return Loaded(seconds[0], before, memory[0], [each[-1] for each in memory])
+    return before, seconds, memory
 
 
 def write(config: Path, models: dict[str, Path]) -> None:
@@ -121,11 +131,12 @@ def report(given: dict[str, list[Loaded]]) -> list[Row]:
         return rows_of(case, unit, values, PEER, less=True, at=at)
 
     found = rows("load to AVAILABLE", "s", attrgetter("seconds"))
+    found += rows("load without warm-up", "s", attrgetter("cold"))
     found += rows("empty TensorFlow process", "GB", attrgetter("empty"))
     for count in range(len(LENGTHS) + 1):
         found += rows("lengths that ran", "GB", lambda each: each.lengths[count], count)  # noqa: B023 - called at once
     for count in range(MODELS):
-        found += rows("models, all lengths ran", "GB", lambda each: each.models[count], count + 1)  # noqa: B023
+        found += rows("models that ran", "GB", lambda each: each.models[count], count + 1)  # noqa: B023
     return found
 
 

@@ -31,7 +31,7 @@ PANELS: tuple[tuple[str, str, str, str, Callable[[Any, Sequence[Row]], None]], .
     ("in process, sentences of natural length: sequences/s", "engine", "natural lengths", "seq/s", bars),
     ("through gRPC, sentences of natural length: sequences/s by callers", "served", "callers, ", "seq/s", lines),
     ("through gRPC, the slowest of a hundred: ms by callers", "served", "callers, ", "ms p99", lines),
-    ("a server's resident memory: GB by lengths that ran", "loading", "lengths that ran", "GB", lines),
+    ("a server's resident memory: GB by lengths that ran, with no warm-up", "loading", "lengths that ran", "GB", lines),
 )
 
 
