@@ -45,6 +45,7 @@ Engine = Callable[[Features], object]
 
 def usual(version: Path) -> Engine:
     """Load TFBert saved the usual way."""
+    switch_mixed(on=False)  # said now, for a switch that nobody touched yet would be a third state to optimise for
     loaded = tf.saved_model.load(str(version))
     call = loaded.signatures["serving_default"]
 
@@ -63,12 +64,16 @@ def calls_of(engines: Mapping[str, Engine], call: Callable[[Engine], object]) ->
 
 def mixed(call: Callable[[], object]) -> None:
     """Call with TensorFlow's auto mixed precision: functions are optimised once with it and once without."""
-    switch = "auto_mixed_precision_onednn_bfloat16"
-    tf.config.optimizer.set_experimental_options({switch: True})
+    switch_mixed(on=True)
     try:
         call()
     finally:
-        tf.config.optimizer.set_experimental_options({switch: False})
+        switch_mixed(on=False)
+
+
+def switch_mixed(*, on: bool) -> None:
+    """Switch TensorFlow's auto mixed precision for what is called from now on."""
+    tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": on})
 
 
 def ours(models: Models) -> dict[str, Engine]:
