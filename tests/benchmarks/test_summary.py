@@ -31,7 +31,7 @@ def summary(results: Path) -> list[list[str]]:
 
 def write(results: Path, benchmark: str, *rows: dict[str, Any]) -> None:
     """Write a report as a benchmark does."""
-    machine = {"processor": "one", "bfloat16": "amx_bf16", "cores": 2, "time": "2026-01-01T00:00:00"}
+    machine = {"processor": "one", "bfloat16": "amx_bf16", "cores": 2, "load": 0.1, "time": "2026-01-01T00:00:00"}
     full = [{"low": row["median"], "high": row["median"], "at": None, **row} for row in rows]
     (results / f"{benchmark}-tiny.json").write_text(json.dumps({"machine": machine, "rows": full}), encoding="utf-8")
 
