@@ -83,8 +83,8 @@ def heading(reports: dict[str, Report], size: str) -> str:
     amx = "" if facts["bfloat16"] == "amx_bf16" else ", without the AMX that the targets are for"
     return (
         f"BERT-{size} with random weights, {facts['processor']} ({facts['bfloat16']}{amx}), {facts['cores']} cores, "
-        f"{facts['time'][:10]}, load up to {load:g} before a benchmark began; ratios are medians of rounds in which both "
-        "took turns."
+        f"{facts['time'][:10]}, load up to {load:g} before a benchmark began; ratios are medians of rounds in which "
+        "both took turns."
     )
 
 
