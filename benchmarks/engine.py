@@ -35,6 +35,8 @@ OURS = (
     ("onnx float32", "bfloat16", "onnx", "float32"),
     ("openvino float32", "bfloat16", "openvino", "float32"),
     ("openvino bfloat16", "bfloat16", "openvino", "bfloat16"),
+    ("onnx int8", "int8", "onnx", "bundle"),
+    ("openvino int8", "int8", "openvino", "bundle"),
 )
 # Rows, inner and columns of products that a BERT-base has, and of square ones: the best of them is the limit. None is
 # so large that a whole number of them is far from what an encoder does.

@@ -37,6 +37,7 @@ SIZES: dict[str, dict[str, int]] = {
 BUNDLES: dict[str, tuple[str, ...]] = {
     "bfloat16": ("--precision=bfloat16",),
     "float32": ("--formats=saved_model",),
+    "int8": ("--precision=int8", "--formats=onnx"),
 }
 """The bundles by name, and the flags that they are exported with. The first has both formats."""
 
@@ -45,6 +46,7 @@ SERVED = (
     ("saved_model float32", "float32", "saved_model"),
     ("saved_model bfloat16", "bfloat16", "saved_model"),
     ("auto", "bfloat16", "auto"),
+    ("auto int8", "int8", "auto"),
 )
 """What a server is given: name, which of the models, ``--runtime``."""
 
