@@ -17,7 +17,7 @@ from starlette.routing import BaseRoute
 
 from bertbundle.errors import ServeError
 from bertbundle_serving.batching import BatchingParameters, model_parameters
-from bertbundle_serving.config import read_model_configs
+from bertbundle_serving.config import ModelConfig, read_model_configs
 from bertbundle_serving.cores import available_cores
 from bertbundle_serving.engine import Engine
 from bertbundle_serving.front import Front
@@ -169,20 +169,25 @@ class Server:
 
     async def _watch_config(self, path: Path) -> None:
         """Read the model_config_file again and again; what is wrong with a new one is logged, the old one stays."""
-        loop, seen = asyncio.get_running_loop(), path.read_bytes()
+        loop, models = asyncio.get_running_loop(), self._options.models
+        seen = b""  # the file may have changed since the models were read from it
         while True:
             await asyncio.sleep(self._options.config_poll_seconds)
             try:
                 text = await loop.run_in_executor(None, path.read_bytes)
                 if text != seen:
                     seen = text
-                    await loop.run_in_executor(None, self._reconfigure, path)
+                    models = await loop.run_in_executor(None, self._reconfigure, path, models)
             except (ServeError, OSError) as error:
                 _logger.error("the models stay as they are: %s", error)
 
-    def _reconfigure(self, path: Path) -> None:
-        self.repository.reconfigure(read_model_configs(path))
-        _logger.info("serving the models of the changed %s", path)
+    def _reconfigure(self, path: Path, before: tuple[ModelConfig, ...]) -> tuple[ModelConfig, ...]:
+        """Serve the models of a file, unless they are those before; return them."""
+        models = read_model_configs(path)
+        if models != before:
+            self.repository.reconfigure(models)
+            _logger.info("serving the models of the changed %s", path)
+        return models
 
 
 def _slots(options: ServerOptions) -> int:

@@ -263,6 +263,20 @@ def test_config_file_is_polled(bundles: Bundles, serve: Serve, tmp_path: Path) -
     wait_until(lambda: _knows(address, "second"))
 
 
+def test_config_file_that_changes_while_the_server_starts(bundles: Bundles, serve: Serve, tmp_path: Path) -> None:
+    """What changes between the reading of the file and the first look at it is not missed."""
+    from bertbundle_serving.config import read_model_configs
+
+    bundles.write(1)
+    path = tmp_path / "models.config"
+    entry = f'config {{ name: "%s" base_path: "{bundles.base}" }}'
+    path.write_text(f"model_config_list {{ {entry % 'tiny'} }}")
+    models = read_model_configs(path)
+    path.write_text(f"model_config_list {{ {entry % 'tiny'} {entry % 'second'} }}")
+    address = serve(bundles.base, models=models, model_config_file=path, config_poll_seconds=0.05).address
+    wait_until(lambda: _knows(address, "second"))
+
+
 def _knows(address: Any, model: str) -> bool:
     try:
         return bool(address.statuses(model))
