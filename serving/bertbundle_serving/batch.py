@@ -29,6 +29,7 @@ class Task:
         rows: its rows; 1 for a call that is never put together with others.
         done: gets the outputs. Done early when its caller leaves.
         arrived: `time.perf_counter` of its arrival.
+        most_bytes: what its outputs may hold, strings included.
         taken: rows that a batch has taken.
         results: outputs by the first row they are for.
     """
@@ -37,9 +38,11 @@ class Task:
     rows: int
     done: asyncio.Future[Outputs]
     arrived: float
+    most_bytes: int
     taken: int = 0
     results: dict[int, Outputs] = field(default_factory=dict)
     computed: int = 0
+    size: int = 0
 
     def take(self, most: int) -> Part:
         """Return its next rows, at most so many."""
@@ -50,6 +53,11 @@ class Task:
     def deliver(self, part: Part, outputs: Outputs) -> None:
         """Keep the outputs of a part; the last one answers the caller."""
         if self.done.done():  # the caller has left, or another part failed
+            return
+        self.size += sum(_size(array) for array in outputs.values())
+        if self.size > self.most_bytes:
+            self.results.clear()
+            self.fail(_too_large(self.most_bytes))
             return
         self.results[part.start] = outputs
         self.computed += part.rows
@@ -134,6 +142,18 @@ def _attempt(servable: Servable, part: Part) -> Outputs | BaseException:
         return servable.run(call.signature, part.inputs(), call.outputs)
     except Exception as error:  # noqa: BLE001  # the caller gets it; the gRPC and REST layers know what to tell
         return error
+
+
+def _size(array: npt.NDArray[Any]) -> int:
+    """Return the bytes that an array holds; of strings their lengths."""
+    return sum(map(len, array.flat)) if array.dtype == object else array.nbytes
+
+
+def _too_large(limit: int) -> RequestError:
+    return RequestError(
+        "INVALID_ARGUMENT",
+        f"the answer is larger than max ({limit} bytes). Send fewer rows, or ask for fewer outputs (output_filter)",
+    )
 
 
 def _joined(many: Sequence[Arrays]) -> Outputs:

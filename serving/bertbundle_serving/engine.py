@@ -90,12 +90,26 @@ class _Queue:
 class Engine:
     """Computes batches, as many at a time as it has slots. All methods belong to one event loop.
 
+    Args:
+        slots: batches at a time.
+        observer: told what is done.
+        batching: whether calls are put together.
+        answer_bytes: what the outputs of one call may hold; a small request can ask for many gigabytes.
+
     A call runs at once while a slot is free. Else it waits, and all that wait for the same signature of the same
     version are computed together when a slot gets free; the signature whose first call has waited longest is next.
     """
 
-    def __init__(self, slots: int, observer: EngineObserver | None = None, *, batching: bool = True) -> None:
+    def __init__(
+        self,
+        slots: int,
+        observer: EngineObserver | None = None,
+        *,
+        batching: bool = True,
+        answer_bytes: int = 64 << 20,
+    ) -> None:
         self._slots = slots
+        self._answer_bytes = answer_bytes
         self._batching = batching
         self._observer = observer
         # One more thread than slots: it unloads a version, which can take a while.
@@ -107,7 +121,7 @@ class Engine:
     def start(self, version: Version, call: Call) -> asyncio.Future[Outputs]:
         """Compute a call's outputs. A caller who leaves (who cancels the future) while it waits is not computed for.
 
-        The result may be a RequestError: the servable refuses the inputs.
+        The result may be a RequestError: the servable refuses the inputs, or the outputs are too large.
 
         Raises:
             RequestError: INVALID_ARGUMENT, too many rows; UNAVAILABLE, too much waits already.
@@ -123,7 +137,7 @@ class Engine:
         done: asyncio.Future[Outputs] = asyncio.get_running_loop().create_future()
         if self._busy >= self._slots:
             queue.check_room()
-        queue.tasks.append(Task(call, rows, done, time.perf_counter()))
+        queue.tasks.append(Task(call, rows, done, time.perf_counter(), self._answer_bytes))
         if queue not in self._waiting:
             self._waiting.append(queue)
         self._dispatch()

@@ -171,7 +171,10 @@ def _add_network(group: argparse._ArgumentGroup) -> None:
         help="requests in flight; more are refused (default: %(default)s)",
     )
     group.add_argument(
-        "--max_message_bytes", type=_whole, default=64 << 20, help="size of a request (default: %(default)s)"
+        "--max_message_bytes",
+        type=_whole,
+        default=64 << 20,
+        help="size of a request, or of an answer (default: %(default)s)",
     )
     _add_switch(
         group, "--enable_grpc_healthcheck_service", default=True, text="answer the standard gRPC health service"
@@ -283,7 +286,7 @@ def _count(text: str) -> int:
 
 
 def _positive(text: str) -> int:
-    if _count(text) < 1:
+    if not (text.isascii() and text.isdigit()) or not 0 < int(text) <= _MOST:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {_MOST}")
     return int(text)
 

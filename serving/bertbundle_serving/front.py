@@ -29,8 +29,8 @@ class Limits:
 
     Attributes:
         calls: requests in flight.
-        message_bytes: size of one request.
-        total_bytes: size of all requests in flight.
+        message_bytes: size of one request; of the outputs of one answer, too.
+        total_bytes: size of all requests in flight; of all REST bodies that arrive, too.
     """
 
     calls: int = 1000
@@ -72,6 +72,7 @@ class Front:
         self._log_requests = log_requests
         self._calls = 0
         self._bytes = 0
+        self._arriving = 0
         self.answered = 0
 
     async def idle(self, seconds: float) -> None:
@@ -79,6 +80,22 @@ class Front:
         end = time.monotonic() + seconds
         while self._calls and time.monotonic() < end:
             await asyncio.sleep(_LOOK_SECONDS)
+
+    def arrive(self, size: int) -> None:
+        """Note that so many bytes of a REST body are here, before it is a request; `left` takes them back.
+
+        gRPC hands over whole messages. Bodies count apart: whoever stalls with one keeps no gRPC caller out.
+
+        Raises:
+            RequestError: RESOURCE_EXHAUSTED, too much arrives.
+        """
+        self._arriving += size
+        if self._arriving > self._limits.total_bytes:
+            raise self._too_much("bodies that arrive")
+
+    def left(self, size: int) -> None:
+        """Note that a body of so many bytes is a request now, or was given up."""
+        self._arriving -= size
 
     async def answer(self, request: Request, work: Coroutine[Any, Any, T], seconds: float | None) -> T:
         """Return what `work` returns, within so many seconds.
@@ -120,8 +137,11 @@ class Front:
         if self._calls > self._limits.calls:
             raise RequestError("RESOURCE_EXHAUSTED", "Server Threadpool Exhausted")
         if self._bytes > self._limits.total_bytes and self._calls > 1:
-            text = f"the requests in flight hold more than {self._limits.total_bytes} bytes; try again later"
-            raise RequestError("RESOURCE_EXHAUSTED", text)
+            raise self._too_much("requests in flight")
+
+    def _too_much(self, what: str) -> RequestError:
+        text = f"the {what} hold more than {self._limits.total_bytes} bytes; try again later"
+        return RequestError("RESOURCE_EXHAUSTED", text)
 
     def _tell(self, request: Request, code: str, seconds: float) -> None:
         # Names that nobody serves share one label: else a client could fill the memory with them.

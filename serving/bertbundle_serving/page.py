@@ -65,7 +65,10 @@ class _Page:
     async def state(self, http: HttpRequest) -> Response:
         """Return the models, and how many requests there were."""
         del http
-        models = [await self._describe(name, model) for name, model in self._predictor.repository.models.items()]
+        try:
+            models = [await self._describe(name, model) for name, model in self._predictor.repository.models.items()]
+        except RequestError as error:  # a version that went meanwhile, a full queue
+            return error_response(error)
         return json_response({"models": models, "requests": self._front.answered, "seconds": time.monotonic()})
 
     async def ask(self, http: HttpRequest) -> Response:
@@ -96,9 +99,7 @@ class _Page:
         model, text, other = (str(document.get(name, "")) for name in ("model", "text", "other"))
         try:
             manifest: Manifest = await self._run(model, self._session(model).manifest())
-            texts: list[Any] = (
-                [text, other] if manifest.task == "feature-extraction" else [(text, other) if other else text]
-            )
+            texts = _texts(manifest.task, text, other)
             results = await self._run(
                 model, self._session(model).many(DECODERS[manifest.task], texts, Options(truncation="error"))
             )
@@ -129,6 +130,16 @@ class _Page:
             ),
         )
         return Prediction(answer.outputs, answer.version)
+
+
+def _texts(task: str, text: str, other: str) -> list[Any]:
+    """Return what is asked of a model of that task; a second text goes only where one is taken."""
+    if task not in _SHOWN:
+        raise RequestError("UNIMPLEMENTED", f"the page shows {', '.join(_SHOWN)}; for {task} use the client")
+    if task == "feature-extraction":
+        return [text, other]
+    takes_pair = other and "pair" in DECODERS[task].takes
+    return [(text, other) if takes_pair else text]
 
 
 def _similarity(results: list[Any]) -> dict[str, Any]:

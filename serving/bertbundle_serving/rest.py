@@ -6,7 +6,6 @@ Source of paths, order and texts: tensorflow_serving/model_servers/{http_rest_ap
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import zlib
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -29,8 +28,9 @@ from bertbundle_serving.inference import CLASSIFY_METHOD, REGRESS_METHOD, classi
 from bertbundle_serving.metrics import CONTENT_TYPE, Metrics
 from bertbundle_serving.predictor import Predictor
 from bertbundle_serving.repository import ModelRef
+from bertbundle_serving.rest_answers import encode_json, encode_predictions
 from bertbundle_serving.rest_examples import examples_input, signature_name
-from bertbundle_serving.rest_json import column_inputs, row_inputs, to_plain
+from bertbundle_serving.rest_json import column_inputs, row_inputs
 from bertbundle_serving.rest_models import metadata_document, status_document
 from bertbundle_serving.rest_parse import json_text, parse_object
 from bertbundle_serving.runtimes.base import SignatureSpec
@@ -102,8 +102,7 @@ def rest_application(
 
 def json_response(document: Any, *, status: int = 200, cors: bool = False) -> Response:
     """Return a response that holds a JSON document."""
-    body = json.dumps(document, indent=4, ensure_ascii=False).encode(errors="replace")
-    return Response(body, status, headers=_CORS if cors else None, media_type="application/json")
+    return _response(encode_json(document), status, cors=cors)
 
 
 def error_response(error: RequestError, *, cors: bool = False) -> Response:
@@ -111,12 +110,16 @@ def error_response(error: RequestError, *, cors: bool = False) -> Response:
     return json_response({"error": error.message}, status=_STATUS.get(error.code, 500), cors=cors)
 
 
+def _response(body: bytes, status: int, *, cors: bool) -> Response:
+    return Response(body, status, headers=_CORS if cors else None, media_type="application/json")
+
+
 class _Rest:
     def __init__(self, predictor: Predictor, front: Front, options: RestOptions) -> None:
         self._predictor = predictor
         self._front = front
         self._options = options
-        self._methods: Mapping[str, Callable[[ModelRef, Mapping[str, Any]], Awaitable[Any]]] = {
+        self._methods: Mapping[str, Callable[[ModelRef, Mapping[str, Any]], Awaitable[bytes]]] = {
             "predict": self._predict,
             "classify": self._classify,
             "regress": self._regress,
@@ -128,7 +131,7 @@ class _Rest:
         if cors and http.method == "OPTIONS":
             return Response(b"", headers=_CORS)
         try:
-            return json_response(await _unless_gone(http, await self._work(http)), cors=cors)
+            return _response(await _unless_gone(http, await self._work(http)), 200, cors=cors)
         except RequestError as error:
             return error_response(error, cors=cors)
         except ClientDisconnect:
@@ -139,7 +142,7 @@ class _Rest:
         del error
         return json_response({"error": f"Malformed request: {http.method} {http.scope['path']}"}, status=400)
 
-    async def _work(self, http: HttpRequest) -> Coroutine[Any, Any, Any]:
+    async def _work(self, http: HttpRequest) -> Coroutine[Any, Any, bytes]:
         """Read a request, and return what will answer it."""
         path = http.scope.get("raw_path", b"").decode("latin-1").partition("?")[0]
         pattern = {"POST": _PREDICTION, "GET": _MODEL}.get(http.method)
@@ -165,50 +168,49 @@ class _Rest:
 
     async def _read(self, http: HttpRequest) -> bytes:
         body, limit = bytearray(), self._options.message_bytes
-        async for chunk in http.stream():
-            body += chunk
-            if len(body) > limit:
-                raise _too_large(limit)
+        try:
+            async for chunk in http.stream():
+                body += chunk
+                self._front.arrive(len(chunk))
+                if len(body) > limit:
+                    raise _too_large(limit)
+        finally:
+            self._front.left(len(body))
         if http.headers.get("content-encoding", "").lower() != "gzip":
             return bytes(body)
         return _unzip(bytes(body), limit)
 
-    async def _answer(self, method: str, ref: ModelRef, body: bytes) -> Any:
+    async def _answer(self, method: str, ref: ModelRef, body: bytes) -> bytes:
         return await self._methods[method](ref, parse_object(body))
 
-    async def _predict(self, ref: ModelRef, document: Mapping[str, Any]) -> Any:
+    async def _predict(self, ref: ModelRef, document: Mapping[str, Any]) -> bytes:
         name = signature_name(document)
         answer = await self._predictor.run(ref, lambda signatures: _predict_call(signatures, name, document))
-        plain = to_plain(dict(sorted(answer.outputs.items())))
-        if "instances" not in document:
-            return {"outputs": plain if len(plain) > 1 else next(iter(plain.values()))}
-        _check_rows(answer.outputs)
-        if len(plain) == 1:
-            return {"predictions": next(iter(plain.values()))}
-        return {"predictions": [dict(zip(plain, row, strict=True)) for row in zip(*plain.values(), strict=True)]}
+        return await encode_predictions(answer.outputs, by_row="instances" in document)
 
-    async def _classify(self, ref: ModelRef, document: Mapping[str, Any]) -> Any:
+    async def _classify(self, ref: ModelRef, document: Mapping[str, Any]) -> bytes:
         name, examples = signature_name(document), examples_input(document)
         answer = await self._predictor.run(ref, lambda s: example_call(s, name, CLASSIFY_METHOD, examples))
         result = classifications(answer.outputs, _rows(examples))
-        return {"results": [[[c.label, c.score] for c in row.classes] for row in result.classifications]}
+        return encode_json({"results": [[[c.label, c.score] for c in row.classes] for row in result.classifications]})
 
-    async def _regress(self, ref: ModelRef, document: Mapping[str, Any]) -> Any:
+    async def _regress(self, ref: ModelRef, document: Mapping[str, Any]) -> bytes:
         name, examples = signature_name(document), examples_input(document)
         answer = await self._predictor.run(ref, lambda s: example_call(s, name, REGRESS_METHOD, examples))
-        return {"results": [row.value for row in regressions(answer.outputs, _rows(examples)).regressions]}
+        result = regressions(answer.outputs, _rows(examples))
+        return encode_json({"results": [row.value for row in result.regressions]})
 
-    async def _about(self, ref: ModelRef, match: re.Match[str]) -> Any:
+    async def _about(self, ref: ModelRef, match: re.Match[str]) -> bytes:
         if not ref.name:
             raise _invalid("Missing model name in request.")
         repository = self._predictor.repository
         if not match["metadata"]:
-            return status_document(repository.statuses(ref))
+            return encode_json(status_document(repository.statuses(ref)))
         with repository.use(ref) as version:
-            return metadata_document(ref.name, version.number, version.servable.signatures)
+            return encode_json(metadata_document(ref.name, version.number, version.servable.signatures))
 
 
-async def _unless_gone(http: HttpRequest, work: Coroutine[Any, Any, Any]) -> Any:
+async def _unless_gone(http: HttpRequest, work: Coroutine[Any, Any, bytes]) -> bytes:
     """Return what `work` returns, but stop it when the caller leaves: nobody computes for one who has left."""
     answer, gone = asyncio.ensure_future(work), asyncio.ensure_future(_gone(http))
     try:
@@ -254,17 +256,6 @@ def _predict_call(signatures: Mapping[str, SignatureSpec], name: str, document: 
     else:
         raise _invalid("Missing 'inputs' or 'instances' key")
     return make_call(signature, {alias: inputs[alias] for alias in sorted(inputs)})
-
-
-def _check_rows(outputs: Mapping[str, Any]) -> None:
-    """Check that a row form can be made: every output has the same number of rows."""
-    size = -1
-    for name, array in sorted(outputs.items()):
-        if not array.ndim:
-            raise _invalid(f"Tensor name: {name} has no shape information ")
-        if size not in (-1, len(array)):
-            raise _invalid(f"Tensor name: {name} has inconsistent batch size: {len(array)} expecting: {size}")
-        size = len(array)
 
 
 def _rows(examples: api.Input) -> int:

@@ -232,6 +232,8 @@ def _plain(name: str, array: _Array) -> Any:
     if array.dtype == object:
         return _plain_strings(array.tolist(), as_bytes=name.endswith("_bytes"))
     if array.dtype in (np.float32, np.float16):
+        if array.ndim > 1:  # row by row: numpy spends 128 bytes on each number's text, and holds other threads up
+            return [_plain(name, row) for row in array]
         # The shortest digits that give the same number again; a float32 as a double has noise after them.
         return array.astype(np.str_).astype(np.float64).tolist()
     return array.tolist()

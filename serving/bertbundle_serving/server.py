@@ -51,7 +51,12 @@ class Server:
     def __init__(self, options: ServerOptions) -> None:
         self._options = options
         self.metrics = Metrics()
-        self._engine = Engine(_slots(options), self.metrics, batching=options.batching is not None)
+        self._engine = Engine(
+            _slots(options),
+            self.metrics,
+            batching=options.batching is not None,
+            answer_bytes=options.limits.message_bytes,
+        )
         self.repository = _repository(options)
         self.predictor = Predictor(self.repository, self._engine, self.metrics)
         self._front = Front(options.limits, self.metrics, self.repository, log_requests=options.log_requests)

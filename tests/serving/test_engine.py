@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,7 @@ class Gated:
         self.batches: list[np.ndarray[Any, Any]] = []
         self.outputs: list[tuple[str, ...]] = []
         self.closed = False
+        self.convert: Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]] = lambda array: array
 
     def run(self, signature: str, inputs: Mapping[str, Any], outputs: Sequence[str]) -> dict[str, Any]:
         """Double."""
@@ -42,7 +43,7 @@ class Gated:
         assert self.gate.wait(SECONDS)
         if (inputs["x"] < 0).any():
             raise RequestError("INVALID_ARGUMENT", "negative")
-        return dict.fromkeys(outputs, inputs["x"] * 2)
+        return dict.fromkeys(outputs, self.convert(inputs["x"] * 2))
 
     def close(self) -> None:
         """Remember."""
@@ -134,6 +135,24 @@ def test_large_call_is_split() -> None:
         assert not large.done()
         assert answers(await large) == [[0, 2, 4, 6, 8, 10]]
         assert rig.servable.rows() == [2, 2, 2, 1]
+
+    run(work())
+
+
+@pytest.mark.parametrize("dtype", [pytest.param(np.float32, id="numbers"), pytest.param(object, id="strings")])
+def test_too_large_answer_stops(dtype: Any) -> None:
+    """A call whose outputs pass the limit fails when they do: what is left of it is not computed."""
+
+    async def work() -> None:
+        rig = Rig(max_execution_batch_size=2)
+        rig.engine = Engine(1, answer_bytes=16)
+        rig.servable.convert = lambda array: np.full(array.shape, b"four", object) if dtype is object else array
+        rig.servable.gate.set()
+        assert len((await rig.start(*range(4)))["y"]) == 4
+        with pytest.raises(RequestError, match=r"the answer is larger than max \(16 bytes\)"):
+            await rig.start(*range(10))
+        await rig.start(1)
+        assert rig.servable.rows() == [2, 2, 2, 2, 2, 1]
 
     run(work())
 

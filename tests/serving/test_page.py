@@ -122,6 +122,12 @@ def test_refused_questions(url: str, asked: Any, status: int, text: str) -> None
     assert text in answer["error"]
 
 
+def test_second_text_of_a_tagger_is_left_out(url: str) -> None:
+    """A second text goes to a model that takes pairs, and nowhere else."""
+    status, answer = fetch_json(f"{url}/ui/ask", {"model": "rampart", "text": TEXT, "other": "left over"})
+    assert (status, answer["text"]) == (200, TEXT)
+
+
 def test_page_may_load_nothing_from_elsewhere(url: str) -> None:
     """The page's policy forbids every other source, and its text names none."""
     status, headers, body = fetch(url + "/")

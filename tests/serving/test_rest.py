@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import socket
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from bertbundle import _wire_pb2 as wire
+from bertbundle.tensors import encode_tensors
 from bertbundle_serving.errors import RequestError
 from bertbundle_serving.front import Limits
 from bertbundle_serving.rest_json import column_inputs, row_inputs, to_plain
@@ -169,6 +172,38 @@ def test_slow_body_is_given_up(bundles: Any, serve: Serve) -> None:
         assert fetch_json(asked, {"instances": instances()})[0] == 200
         slow.settimeout(20)
         assert slow.recv(100).startswith(b"HTTP/1.1 504 ")
+
+
+def test_stalled_bodies_are_bounded(bundles: Any, serve: Serve) -> None:
+    """Bodies that do not end hold so many bytes together, no more, and gRPC's callers are none the worse."""
+    bundles.write(1)
+    served = serve(bundles.base, rest_port=0, limits=Limits(total_bytes=5000))
+    port = served.server.rest_port or 0
+    with (
+        socket.create_connection(("127.0.0.1", port)) as first,
+        socket.create_connection(("127.0.0.1", port)) as second,
+    ):
+        answers = []
+        for stalled in (first, second):
+            head = b"POST /v1/models/tiny:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 4000\r\n\r\n"
+            stalled.sendall(head + b" " * 3000)
+            stalled.settimeout(1)
+            with contextlib.suppress(TimeoutError):
+                answers.append(stalled.recv(100)[:12])
+        assert answers == [b"HTTP/1.1 429"]
+        request = wire.PredictRequest(inputs=encode_tensors(bundles.features()))
+        request.model_spec.name = "tiny"
+        served.address.send("/tensorflow.serving.PredictionService/Predict", request.SerializeToString())
+    url = f"http://127.0.0.1:{port}/v1/models/tiny:predict"
+    wait_until(lambda: fetch_json(url, {"instances": instances(20)})[0] == 200)
+
+
+def test_large_answer_is_the_same(url: str) -> None:
+    """An answer that is made in a thread has what a small one has, row by row."""
+    rows = instances(700)
+    _, large = fetch_json(f"{url}/v1/models/tiny:predict", {"instances": rows})
+    _, small = fetch_json(f"{url}/v1/models/tiny:predict", {"instances": rows[-3:]})
+    assert (len(large["predictions"]), large["predictions"][-3:]) == (700, small["predictions"])
 
 
 def test_deadline(bundles: Any, serve: Serve, engine_gate: threading.Event) -> None:
