@@ -170,12 +170,8 @@ def _add_network(group: argparse._ArgumentGroup) -> None:
         default=1000,
         help="requests in flight; more are refused (default: %(default)s)",
     )
-    group.add_argument(
-        "--max_message_bytes",
-        type=_whole,
-        default=64 << 20,
-        help="size of a request, or of an answer (default: %(default)s)",
-    )
+    text = "size of a request, or of an answer (default: %(default)s)"
+    group.add_argument("--max_message_bytes", type=_whole, default=64 << 20, help=text)
     _add_switch(
         group, "--enable_grpc_healthcheck_service", default=True, text="answer the standard gRPC health service"
     )
@@ -278,17 +274,15 @@ def _whole(text: str) -> int:
     return int(text)
 
 
-def _count(text: str) -> int:
+def _count(text: str, least: int = 0) -> int:
     # A thread takes memory and time to end: what is mistyped must not take the machine with it.
-    if not (text.isascii() and text.isdigit()) or int(text) > _MOST:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to {_MOST}")
+    if not (text.isascii() and text.isdigit()) or not least <= int(text) <= _MOST:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from {least} to {_MOST}")
     return int(text)
 
 
 def _positive(text: str) -> int:
-    if not (text.isascii() and text.isdigit()) or not 0 < int(text) <= _MOST:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {_MOST}")
-    return int(text)
+    return _count(text, 1)
 
 
 def _port(text: str) -> int:

@@ -97,6 +97,7 @@ def test_two_servers_do_not_share_a_port(bundles: Bundles, launch: Launch) -> No
         pytest.param(["--model_config_file=absent"], "cannot read --model_config_file absent", id="no-config"),
         pytest.param(["--model_base_path=.", "--model_name="], "--model_name is empty", id="no-name"),
         pytest.param(["--rest_port=1"], "unrecognized arguments: --rest_port=1", id="unknown-flag"),
+        pytest.param(["--grpc_max_threads=-5"], "'-5' is not a number from 1 to 4096", id="no-threads"),
     ],
 )
 def test_misconfiguration(flags: list[str], message: str) -> None:
