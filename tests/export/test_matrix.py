@@ -213,10 +213,10 @@ def check_embedding(client: Client, path: Path) -> None:
 
 
 def check_answer(client: Client, path: Path) -> None:
-    """No span of the context has a higher product of probabilities than the one answered."""
+    """No span has a higher product of probabilities, over the context and [CLS], than the one answered."""
     encoding, raw = source_outputs(path, client, [(TEXT, OTHER)])
     context = [position for position, side in enumerate(encoding.sequence_ids) if side == 1]
-    starts, ends = softmax(raw["start_logits"][context]), softmax(raw["end_logits"][context])
+    starts, ends = (softmax(raw[name][[0, *context]])[1:] for name in ("start_logits", "end_logits"))
     best = max(starts[i] * ends[j] for i in range(len(context)) for j in range(i, min(i + 15, len(context))))
     answer = client.answer(TEXT, OTHER)
     assert answer.score == pytest.approx(best, abs=1e-4)
