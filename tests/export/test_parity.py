@@ -84,8 +84,31 @@ def test_bfloat16_is_held_to_the_largest_value() -> None:
         else:
             with pytest.raises(ToleranceError, match="differs"):
                 run(actual, "bfloat16")
-    with pytest.raises(ToleranceError, match="agree in"):
+    with pytest.raises(ToleranceError, match=r"labels agree with the source model's in 83\.33%"):
         run(changed("label_ids", (0, 1), 9), "bfloat16")
+
+
+def test_labels_agree_in_all_signatures_together() -> None:
+    """The share of equal labels is that of all signatures' tokens; if it is too low, the worst signature is named."""
+    sizes = {"length_4": 4, "length_200": 200}
+    cases = [
+        Case(InputFeatures(name, {"attention_mask": ones}), {"label_ids": ones})
+        for name, ones in ((name, np.ones((1, size), np.int32)) for name, size in sizes.items())
+    ]
+    options: dict[str, Any] = {"task": TASKS["token-classification"], "tolerance": TOLERANCES["bfloat16"]}
+    specs = [OutputSpec("label_ids", "int32", ("batch", "length"))]
+
+    def answer(wrong: int) -> list[ParityRow]:
+        def run(features: InputFeatures) -> Outputs:
+            values = features.inputs["attention_mask"].copy()
+            values[0, : wrong if features.signature == "length_4" else 0] = 2
+            return {"label_ids": values}
+
+        return compare("onnx", run, cases, outputs=specs, **options)
+
+    assert [row.agreement for row in answer(2)] == [0.5, 1.0]
+    with pytest.raises(ToleranceError, match=r"in 98\.53% \(at least 99\.0%\), worst in length_4 \(25\.00%\)"):
+        answer(3)
 
 
 def test_scores_of_other_labels_are_left_out() -> None:
@@ -137,7 +160,7 @@ def test_ranks_that_are_apart_must_agree() -> None:
         ),
         pytest.param(changed("logits", (0, 0, 0), 7.0), ToleranceError, "differs", id="value"),
         pytest.param(changed("logits", (0, 0, 0), np.nan), ToleranceError, "not finite", id="nan"),
-        pytest.param(changed("label_ids", (0, 1), 9), ToleranceError, "agree in", id="label"),
+        pytest.param(changed("label_ids", (0, 1), 9), ToleranceError, "labels agree", id="label"),
     ],
 )
 def test_what_does_not_pass(actual: Outputs, error: type[ExportError], message: str) -> None:
