@@ -67,16 +67,6 @@ def test_served(run: Callable[..., Cases]) -> None:
     for callers in (1, 2, 4, 8, 16, 32):
         for unit in ("seq/s", "ms p50", "ms p99"):
             case = next(case for case in cases if case.startswith(f"{callers} callers, ") and case.endswith(unit))
-            assert cases[case].keys() == {PEER, *SAVED, "auto"}
+            assert cases[case].keys() == {PEER, *SAVED, "auto", "auto int8"}
     for name in ("saved_model bfloat16", "auto"):
         assert cases[f"16 callers, {name} seq/s"].keys() == {"in process", "served"}
-
-
-def test_loading(run: Callable[..., Cases]) -> None:
-    """Loading is measured, and memory by lengths and by models: more than TensorFlow alone takes."""
-    cases = run("loading")
-    assert cases["load to AVAILABLE s"].keys() == cases["load without warm-up s"].keys() == {PEER, *SAVED}
-    empty = cases["empty TensorFlow process GB"]
-    for case in ("0 lengths that ran GB", "6 lengths that ran GB", "3 models that ran GB"):
-        for name, row in cases[case].items():
-            assert row["median"] > empty[name]["median"]
