@@ -88,7 +88,7 @@ bench-run: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	set -e; for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py --size $(SIZE) --rounds $(ROUNDS) --work build/bench; done
 
-# Their torch may be one of 3 GB, for GPUs: PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu has a smaller one.
+# Their torch may be one of 3 GB, for GPUs: PyTorch's own index, given as PIP_EXTRA_INDEX_URL, has a smaller one.
 $(PEERS)/.ready: pyproject.toml clients/pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e clients -e '.[bench,peers]'
