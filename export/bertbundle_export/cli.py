@@ -83,7 +83,7 @@ def _export_parser() -> argparse.ArgumentParser:
         "--lengths",
         type=_numbers,
         metavar="N,N,..",
-        help="lengths of the shorter signatures (default: 8,16,24,...,64,80,...)",
+        help="lengths of the shorter signatures (default: 8,16,24,...,64,80,...; of bfloat16: 16,32,64,...)",
     )
     add(
         "--precision",

@@ -274,11 +274,12 @@ def shorter(*lengths: int) -> dict[str, int]:
             {"length_20": 20, "length_50": 50, "serving_default": 100},
             id="given",
         ),
+        pytest.param({"precision": "bfloat16"}, 512, shorter(16, 32, 64) | {"serving_default": 128}, id="bfloat16"),
         pytest.param({"max_length": 36}, None, shorter(8, 16, 24, 32) | {"serving_default": 36}, id="no_limit_known"),
     ],
 )
 def test_lengths(options: dict[str, Any], limit: int | None, expected: dict[str, int]) -> None:
-    """Signatures are every 8 tokens, and further apart the longer they are, below max_length; or where asked for."""
+    """Signatures are every 8 tokens, further apart the longer they are, or as asked for; fewer if each costs much."""
     assert signature_lengths(ExportOptions(**options), limit) == expected
 
 
