@@ -59,14 +59,3 @@ def test_engine(run: Callable[..., Cases]) -> None:
         assert cases[case][PEER]["ratio"] == 1.0
         assert {"TFBert, mixed precision", *SAVED, "onnx float32"} <= cases[case].keys()
     assert cases["[32, 128] of the limit seq/s"]["limit: bfloat16 product"]["ratio"] == 1.0
-
-
-def test_served(run: Callable[..., Cases]) -> None:
-    """All servers answer each number of callers, in speed and latency; each is compared with its own engine."""
-    cases = run("served", "--sentences=4")
-    for callers in (1, 2, 4, 8, 16, 32):
-        for unit in ("seq/s", "ms p50", "ms p99"):
-            case = next(case for case in cases if case.startswith(f"{callers} callers, ") and case.endswith(unit))
-            assert cases[case].keys() == {PEER, *SAVED, "auto", "auto int8"}
-    for name in ("saved_model bfloat16", "auto"):
-        assert cases[f"16 callers, {name} seq/s"].keys() == {"in process", "served"}

@@ -52,7 +52,7 @@ def ner_int8(models: Path, shared: Callable[[str], Path], tensorflow: Any) -> Pa
     del tensorflow
     from bertbundle_export import export_bundle
 
-    options: dict[str, Any] = {"characters": True, "formats": ("onnx",), "precision": "int8"}
+    options: dict[str, Any] = {"characters": True, "formats": ("onnx",), "precision": "int8", "lengths": (16, 32, 64)}
     return export_bundle(shared("models/resume-ner-3x128"), name="ner_int8", output=models, **options).path
 
 
