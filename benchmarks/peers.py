@@ -89,7 +89,8 @@ def peers(source: Path, scratch: Path) -> dict[str, Embed]:
 @contextlib.contextmanager
 def ours(python: Path, source: Path, scratch: Path) -> Iterator[dict[str, Embed]]:
     """Export and serve with our environment's Python; give what asks the servers."""
-    options = ["--name=minilm", f"--output={scratch}", f"--lengths={LENGTHS}", "--precision=auto"]
+    # 256 tokens are where sentence-transformers cuts for this model.
+    options = ["--name=minilm", f"--output={scratch}", "--max-length=256", f"--lengths={LENGTHS}", "--precision=auto"]
     subprocess.run([python, "-m", "bertbundle_export", str(source), *options], check=True, stdout=subprocess.DEVNULL)
     command = [str(python), "-m", "bertbundle_serving", "--port=0", "--model_name=minilm"]
     with contextlib.ExitStack() as stack:

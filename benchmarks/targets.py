@@ -117,19 +117,23 @@ def part(case: str, unit: str) -> Value:
 
 
 SAVED = ("saved_model",)
+BFLOAT16 = ("saved_model bfloat16", "openvino bfloat16")
+NO_AMX = "without AMX the best bfloat16 product is about twice as fast as TFBert; ours is near it, see its share"
 TARGETS = (
     Target(
         "SavedModel on TensorFlow's runtime, better of [8, 128] x 2 callers and [32, 128], vs TFBert float32 as saved",
         "at least 5x",
         (Goal("engine", best("[8, 128] x 2 callers", "[32, 128]", variants=SAVED), 5),),
+        NO_AMX,
     ),
     Target(
         "the same on texts of natural length, through a server, 16 callers",
         "at least 15x",
         (Goal("served", best("callers, *", variants=SAVED, at=16), 15),),
+        "the same, times the padding that is left out",
     ),
     Target(
-        "one text of 20 tokens, p50 through gRPC, vs today's route padded to 128",
+        "one text of 20 tokens, p50 through gRPC, best precision, vs today's route padded to 128",
         "at least 10x",
         (Goal("served", best("20 tokens, 1 caller", unit="ms p50"), 10),),
     ),
@@ -141,7 +145,7 @@ TARGETS = (
     Target(
         "share of the best bfloat16 matrix product at [32, 128], best runtime",
         "at least 60 %",
-        (Goal("engine", best("[32, 128] of the limit"), 0.6, show="{:.0%}"),),
+        (Goal("engine", best("[32, 128] of the limit", variants=BFLOAT16), 0.6, show="{:.0%}"),),
     ),
     Target(
         "int8 over bfloat16 at [32, 128], best runtime of each; loss of F1 and equal labels on ResumeNER, the worse",
@@ -156,6 +160,7 @@ TARGETS = (
         "served throughput over in-process throughput of the same engine, 16 callers",
         "at least 95 %",
         (Goal("served", best("16 callers, auto", variants=("served",)), 0.95, show="{:.0%}"),),
+        "the callers have the same cores",
     ),
     Target(
         "SavedModel in bfloat16 with six lengths: load to AVAILABLE / resident memory after all lengths ran",
@@ -170,6 +175,7 @@ TARGETS = (
                 show="{:.2f} GB",
             ),
         ),
+        "TensorFlow keeps bfloat16 kernels rearranged for each length that ran",
     ),
     Target(
         "export of six lengths, both formats, with parity, vs the usual route with one length: time / peak memory",
