@@ -4,7 +4,7 @@
 
 Sequences per second at fixed shapes and on sentences of natural length (TFBert's are padded to 128, as its signature of
 old; ours takes the shortest length that holds them), the seconds of a first call, and the share of what the best
-product of two matrices reaches on the same cores in the same run.
+product of two matrices (limits.py) reaches on the same cores in the same run.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from bertbundle_export.quiet import tf
 from bertbundle_serving.runtimes import RUNTIMES, RuntimeOptions, loader
-from frame import Row, finish, machine, parser, rows_of, seconds, seconds_in_turns
+from frame import Row, finish, machine, parser, rows_of, seconds_in_turns
+from limits import multiply
 from models import MAX_LENGTH, PEER, SIZES, Features, Models, features, opened, output, sentence_lengths, signatures
 
 # Rows, length, callers at a time; each caller asks once, of several twice.
@@ -38,9 +38,6 @@ OURS = (
     ("onnx int8", "int8", "onnx", "bundle"),
     ("openvino int8", "int8", "openvino", "bundle"),
 )
-# Rows, inner and columns of products that a BERT-base has, and of square ones: the best of them is the limit. None is
-# so large that a whole number of them is far from what an encoder does.
-PRODUCTS = ((4096, 768, 768), (4096, 768, 3072), (4096, 3072, 768), (1024, 1024, 1024), (2048, 2048, 2048))
 
 Engine = Callable[[Features], object]
 
@@ -99,35 +96,24 @@ def engine(version: Path, runtime: str, precision: str = "bundle") -> Engine:
     return run
 
 
-def product(rows: int, inner: int, columns: int, dtype: Any) -> tuple[Callable[[], object], int]:
-    """Return what multiplies two matrices, and its number of operations."""
-    left, right = tf.ones([rows, inner], dtype), tf.ones([inner, columns], dtype)
-    return lambda: tf.matmul(left, right)[0, 0].numpy(), 2 * rows * inner * columns
-
-
-def limit(size: str, dtype: Any) -> Engine:
+def limit(size: str, dtype: str) -> Engine:
     """Return what does as many operations as the encoder, all in the kind of product that is the fastest here."""
     hidden, inner = SIZES[size]["hidden_size"], SIZES[size]["intermediate_size"]
-    multiply, operations = max((product(*shape, dtype) for shape in PRODUCTS), key=_speed)
+    multiplied, operations = multiply(dtype)
 
     def run(inputs: Features) -> object:
         rows, length = inputs["input_ids"].shape
         layer = 2 * rows * length * (4 * hidden**2 + 2 * hidden * inner) + 4 * rows * length**2 * hidden
         for _ in range(max(1, round(SIZES[size]["num_hidden_layers"] * layer / operations))):
-            multiply()
+            multiplied()
         return None
 
     return run
 
 
-def _speed(candidate: tuple[Callable[[], object], int]) -> float:
-    multiply, operations = candidate
-    return operations / min(seconds(multiply) for _ in range(5))
-
-
 def fixed_shapes(engines: Mapping[str, Engine], size: str, rounds: int) -> list[Row]:
     """Measure each shape; the largest also against the limit."""
-    limits = {f"limit: {dtype.name} product": limit(size, dtype) for dtype in (tf.float32, tf.bfloat16)}
+    limits = {f"limit: {dtype} product": limit(size, dtype) for dtype in ("float32", "bfloat16")}
     found = []
     for shape in SHAPES:
         rows, length, callers = shape
@@ -162,7 +148,9 @@ def natural_lengths(engines: Mapping[str, Engine], names: Mapping[int, str], rou
     calls = calls_of(engines, lambda run: [run(inputs) for inputs in work[run]])
     _, taken = seconds_in_turns(calls, rounds)
     speeds = {name: [len(lengths) / second for second in each] for name, each in taken.items()}
-    return rows_of(f"natural lengths of {whose}", "seq/s", speeds, PEER)
+    computed = {name: [sum(inputs["input_ids"].size for inputs in work[run])] for name, run in engines.items()}
+    tokens = rows_of(f"tokens computed of {whose}", "tokens", computed, PEER, less=True)
+    return rows_of(f"natural lengths of {whose}", "seq/s", speeds, PEER) + tokens
 
 
 def batches(lengths: Sequence[int]) -> list[Features]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from frame import HERE, RESULTS, Row, bars, lines
-from targets import TARGETS, Goal, Target
+from targets import TARGETS, Figure, Goal, Reason, Target
 
 ROOT = HERE.parent
 README = ROOT / "README.md"
@@ -66,13 +66,22 @@ def line(target: Target, reports: dict[str, Report]) -> str:
         for goal, value in zip(target.goals, values, strict=True)
     ]
     reached = all(value is not None and goal.holds(value) for goal, value in zip(target.goals, values, strict=True))
-    why = "yes" if reached else "not measured" if None in values else f"no: {target.why}" if target.why else "no"
+    why = "yes" if reached else "not measured" if None in values else "no" + because(target.why, reports)
     commands = ", ".join(f"`python benchmarks/{name}.py`" for name in dict.fromkeys(g.benchmark for g in target.goals))
     return f"| {target.what} | {target.target} | {' / '.join(measured)} | {why} | {commands} |"
 
 
-def value_of(goal: Goal, reports: dict[str, Report]) -> float | None:
-    """Return the figure that a goal is about; None if it was not measured."""
+def because(reason: Reason | None, reports: dict[str, Report]) -> str:
+    """Return a reason with its figures; nothing if there is none, or one of its figures was not measured."""
+    figures = () if reason is None else reason.figures
+    values = [value_of(figure, reports) for figure in figures]
+    if reason is None or None in values:
+        return ""
+    return ": " + reason.text.format(*(figure.show.format(v) for figure, v in zip(figures, values, strict=True)))
+
+
+def value_of(goal: Goal | Figure, reports: dict[str, Report]) -> float | None:
+    """Return the figure of a goal or a reason; None if it was not measured."""
     return goal.value(reports[goal.benchmark].rows) if goal.benchmark in reports else None
 
 

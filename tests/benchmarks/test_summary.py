@@ -74,6 +74,16 @@ def test_figures(table: list[list[str]]) -> None:
     assert table[0][2:4] == ["6.2x", "yes"]
     limit = next(row for row in table if row[0].startswith("share of the best"))
     assert limit[2] == "10%"
-    assert limit[3].startswith("no")
+    assert limit[3] == "no"
     assert by_command["loading.py"][2:4] == ["1.5 s / not measured", "not measured"]
     assert by_command["served.py"][2:4] == ["not measured", "not measured"]
+
+
+def test_a_reason_has_figures_of_the_same_run(tmp_path: Path) -> None:
+    """What was not reached says why, with figures that were measured beside it."""
+    slow = {"case": "[32, 128]", "unit": "seq/s", "variant": "saved_model bfloat16", "median": 20.0, "ratio": 2.5}
+    limit = {**slow, "variant": "limit: bfloat16 product", "ratio": 3.0}
+    write(tmp_path, "engine", slow, limit, {**slow, "case": "[32, 128] of the limit", "ratio": 0.83})
+    reason = summary(tmp_path)[0][3]
+    assert reason.startswith("no: 3.0x is what the best bfloat16 product of this processor")
+    assert reason.endswith("ours is at 83% of it")

@@ -1,0 +1,71 @@
+"""The limit of a processor: the fastest products of two matrices that TensorFlow or OpenVINO make on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+
+from bertbundle_export.quiet import tf
+from bertbundle_serving.cores import available_cores
+from frame import seconds
+
+__all__ = ["multiply"]
+
+# Rows, inner and columns of products that a BERT-base has, and of square ones. None is so large that a whole number of
+# them is far from what an encoder does.
+SHAPES = ((4096, 768, 768), (4096, 768, 3072), (4096, 3072, 768), (1024, 1024, 1024), (2048, 2048, 2048))
+# There and back again: products one after the other, in OpenVINO's own layout of memory.
+CHAINS = ((2048, 768, 3072, 2), (4096, 768, 3072, 1), (2048, 2048, 2048, 1))
+HINTS = {"float32": "f32", "bfloat16": "bf16"}
+
+Multiply = Callable[[], object]
+Candidate = tuple[Multiply, int]
+
+
+def multiply(dtype: str) -> Candidate:
+    """Return what multiplies as fast as this processor can, and its number of operations."""
+    return max(_candidates(dtype), key=_speed)
+
+
+def _candidates(dtype: str) -> Iterator[Candidate]:
+    for shape in SHAPES:
+        yield _product(*shape, dtype)
+    if find_spec("openvino"):
+        for rows, inner, columns, times in CHAINS:
+            yield _chain(rows, inner, columns, times, dtype)
+
+
+def _product(rows: int, inner: int, columns: int, dtype: str) -> Candidate:
+    left, right = tf.ones([rows, inner], dtype), tf.ones([inner, columns], dtype)
+    return lambda: tf.matmul(left, right)[0, 0].numpy(), 2 * rows * inner * columns
+
+
+def _chain(rows: int, inner: int, columns: int, times: int, dtype: str) -> Candidate:
+    import openvino
+    from openvino import opset13 as operators
+
+    def constant(*shape: int) -> Any:
+        return operators.constant(np.full(shape, 0.01, np.float32))
+
+    given = result = operators.parameter([rows, inner], np.float32)
+    for _ in range(times):
+        result = operators.matmul(result, constant(inner, columns), False, False)
+        result = operators.matmul(result, constant(columns, inner), False, False)
+    model = openvino.Model([operators.reduce_max(result, np.array([0, 1]))], [given])
+    settings = {
+        "INFERENCE_PRECISION_HINT": HINTS[dtype],
+        "INFERENCE_NUM_THREADS": available_cores(),
+        "NUM_STREAMS": 1,
+    }
+    request = openvino.Core().compile_model(model, "CPU", settings).create_infer_request()
+    left = np.ones((rows, inner), np.float32)
+    return partial(request.infer, [left]), 4 * times * rows * inner * columns
+
+
+def _speed(candidate: Candidate) -> float:
+    call, operations = candidate
+    return operations / min(seconds(call) for _ in range(5))
