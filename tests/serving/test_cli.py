@@ -63,8 +63,8 @@ def test_occupied_port() -> None:
         port = taken.getsockname()[1]
         error = fail(f"--port={port}", f"--model_base_path={Path(__file__).parent}")
     assert error == (
-        f"bertbundle-serve: cannot listen on 127.0.0.1:{port}: the port is taken or the address is not this "
-        "machine's. Stop what uses it, or give another --port (0 picks a free one) or --host.\n"
+        f"bertbundle-serve: cannot listen on 127.0.0.1:{port}: Address already in use. Stop what uses it, or give "
+        "another --port (0 picks a free one) or --host.\n"
     )
 
 
