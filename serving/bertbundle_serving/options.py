@@ -107,7 +107,7 @@ def check_base_path(model: ModelConfig) -> None:
     if not os.access(model.base_path, os.R_OK | os.X_OK):
         raise ServeError(
             f"model {model.name} has base path {model.base_path}, which this user may not read. "
-            f"Let user {os.getuid()} read it, or serve as another one."
+            "Let the user of the server read it."
         )
     if (model.base_path / "saved_model.pb").is_file() or (model.base_path / "model.onnx").is_file():
         raise ServeError(

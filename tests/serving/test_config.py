@@ -135,6 +135,14 @@ def test_malformed_flags_are_refused(flag: str, capsys: pytest.CaptureFixture[st
     assert value in error
 
 
+def test_help_fits_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """No line of --help is longer than a terminal of 80 columns is wide."""
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        parse_flags(["--help"])
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
+
+
 def test_generated_code_is_up_to_date() -> None:
     """_config_pb2.py holds exactly what _config.proto compiles to: run `make proto` after a change."""
     compiled, committed = descriptors(SERVING, "bertbundle_serving/_config.proto", proto)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from bertbundle.errors import ServeError
 from bertbundle_serving.listening import take_port, take_socket
+from bertbundle_serving.web import WebListener
 
 
 class Refuses:
@@ -46,6 +48,14 @@ def refused(host: str, port: int) -> str:
     with pytest.raises(ServeError) as caught:
         take_port(Refuses(), host, port, f"{host}:{port}", None)
     return str(caught.value)
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
+def test_every_address() -> None:
+    """REST on `::` is reached over IPv4, too, as gRPC is."""
+    listener = WebListener("::", 0)
+    socket.create_connection(("127.0.0.1", listener.port)).close()
+    asyncio.run(listener.stop(0))
 
 
 @pytest.mark.parametrize(
