@@ -337,6 +337,13 @@ def test_invalid_tls(fields: dict[str, bytes], message: str) -> None:
         Tls(**fields)  # type: ignore[arg-type]
 
 
+def test_addresses_are_readable() -> None:
+    """An IPv6 address that gRPC writes as in a URL is told as people write it."""
+    details = "last error: UNKNOWN: ipv6:%5B::1%5D:9: Connection refused; 5%5B stays"
+    error = error_from_status(grpc.StatusCode.UNAVAILABLE, details, "[::1]:9")
+    assert "last error: UNKNOWN: ipv6:[::1]:9: Connection refused; 5%5B stays" in str(error)
+
+
 def test_certificate_without_its_key(certificate: tuple[bytes, bytes]) -> None:
     """A client's certificates and a key that is not theirs are refused when given."""
     key, chain = certificate
