@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 import grpc
 
 from bertbundle.errors import ServerUnavailable
+from bertbundle.pem import check_authorities, load_identity
 from bertbundle.wire import METHODS, error_from_status
 
 __all__ = ["Line", "Lines", "Metadata", "Tls", "Token", "check"]
@@ -61,15 +62,9 @@ class Tls:
         if (self.private_key is None) != (self.certificate_chain is None):
             raise ValueError("private_key and certificate_chain go together")
         if self.root_certificates is not None:
-            _check_certificates(self.root_certificates)
-
-
-def _check_certificates(pem: bytes) -> None:
-    """Refuse what gRPC would only log, and then report as a server that is not there."""
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=pem.decode("ascii"))
-    except (ValueError, ssl.SSLError) as error:
-        raise ValueError(f"root_certificates hold no PEM certificate: {error}") from error
+            check_authorities(self.root_certificates, "root_certificates")
+        if self.private_key is not None and self.certificate_chain is not None:
+            load_identity(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), self.certificate_chain, self.private_key)
 
 
 class Metadata:

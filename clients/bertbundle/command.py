@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from bertbundle.errors import BertBundleError
 
-__all__ = ["INTERRUPTED", "USER_ERROR", "LineParser", "run_command"]
+__all__ = ["INTERRUPTED", "USER_ERROR", "LineParser", "drop_output", "run_command"]
 
 USER_ERROR = 2
 INTERRUPTED = 130
@@ -29,18 +29,25 @@ def run_command(name: str, action: Callable[[], None]) -> int:
     """Run a command's action and return the exit code: 0, 2 with one message on stderr, or 130 for Ctrl-C."""
     try:
         action()
-        sys.stdout.flush()
+        print(end="", flush=True)  # also where there is no stdout
     except BertBundleError as error:
         return _fail(name, str(error))
     except BrokenPipeError:  # the reader of our output has gone, `| head`
-        # Python flushes once more at its end: to nowhere. Source: the note on SIGPIPE in the docs of `signal`.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output()
     except OSError as error:  # no permission, disk full
         return _fail(name, f"{error.filename or 'the system'}: {error.strerror or error}.")
     except KeyboardInterrupt:
         print(f"{name}: stopped.", file=sys.stderr)
         return INTERRUPTED
     return 0
+
+
+def drop_output() -> None:
+    """Write what follows to nowhere: Python flushes stdout once more at its end, though its reader has gone.
+
+    Source: the note on SIGPIPE in the docs of the module `signal`.
+    """
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(name: str, message: str) -> int:

@@ -65,4 +65,5 @@ def _tls(options: argparse.Namespace, files: dict[str, bytes | None]) -> Tls | N
     try:
         return Tls(root_certificates=files["ca"], certificate_chain=files["cert"], private_key=files["key"])
     except ValueError as error:
-        raise InputError(f"--ca {options.ca} is not usable: {error}.") from error
+        given = " ".join(f"--{name} {getattr(options, name)}" for name in ("ca", "cert", "key") if files[name])
+        raise InputError(f"{given} is not usable: {error}.") from error

@@ -11,6 +11,7 @@ import numpy as np
 from bertbundle.errors import InputError, SignatureNotFound
 from bertbundle.manifest import BUNDLE_INFO, MANIFEST_FILE, TOKENIZER_FILE, Manifest
 from bertbundle.primitives import Arrays, Prediction, VersionStatus
+from bertbundle.runtime import import_onnxruntime
 
 __all__ = ["LocalTransport"]
 
@@ -76,7 +77,7 @@ def _version_directory(path: Path) -> Path:
 
 def _open(path: Path) -> Any:
     try:
-        import onnxruntime
+        onnxruntime = import_onnxruntime()
     except ImportError as error:
         raise InputError("a bundle in this process needs onnxruntime: pip install 'bertbundle[local]'.") from error
     if not path.exists():

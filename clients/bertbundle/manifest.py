@@ -211,7 +211,7 @@ class Manifest:
         """
         try:
             data = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ManifestError(f"{MANIFEST_FILE} is not JSON: {error}. Export the bundle again.") from error
         if not isinstance(data, dict):
             raise ManifestError(f"{MANIFEST_FILE} holds {type(data).__name__}, expected an object.")

@@ -11,10 +11,8 @@ import http.client
 import json
 import queue
 import ssl
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -24,6 +22,7 @@ import numpy.typing as npt
 
 from bertbundle.channels import Metadata, Tls, Token
 from bertbundle.errors import ModelNotFound, ServerError
+from bertbundle.pem import load_identity
 from bertbundle.primitives import Arrays, Prediction, VersionStatus
 from bertbundle.retries import Deadline
 from bertbundle.wire import error_from_status
@@ -216,10 +215,5 @@ def _context(tls: Tls | None) -> ssl.SSLContext:
     roots = tls.root_certificates.decode("ascii") if tls and tls.root_certificates else None
     context = ssl.create_default_context(cadata=roots)
     if tls and tls.certificate_chain and tls.private_key:
-        with tempfile.TemporaryDirectory() as folder:  # ssl reads these from files only
-            files = [Path(folder) / name for name in ("chain", "key")]
-            for file, data in zip(files, (tls.certificate_chain, tls.private_key), strict=True):
-                file.touch(mode=0o600)
-                file.write_bytes(data)
-            context.load_cert_chain(files[0], files[1])
+        load_identity(context, tls.certificate_chain, tls.private_key)
     return context

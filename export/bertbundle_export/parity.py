@@ -14,6 +14,7 @@ from bertbundle.errors import ExportError, OutputNamesError, OutputShapeError, T
 from bertbundle.manifest import InputSpec, OutputSpec, ParityRow
 from bertbundle.primitives import Encoding, InputFeatures
 from bertbundle.processor import EXACT_INT8
+from bertbundle.runtime import import_onnxruntime
 from bertbundle.tokenizer import Tokenizer, pack
 from bertbundle_export.agreement import agreement_rule
 from bertbundle_export.tasks import Task
@@ -100,7 +101,7 @@ def saved_model_runner(path: Path) -> Runner:
 
 def onnx_runner(path: Path) -> Runner:
     """Load an ONNX file from disk and return a function that runs it at any signature's length."""
-    import onnxruntime
+    onnxruntime = import_onnxruntime()
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors only

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from google.protobuf import text_format
-
 from bertbundle.errors import ServeError
 from bertbundle_serving import _config_pb2 as proto
+from bertbundle_serving.text_files import read_text_file
 
 __all__ = ["PARAMETERS_FILE", "BatchingParameters", "model_parameters", "read_batching_parameters"]
 
@@ -94,11 +93,11 @@ def read_batching_parameters(path: Path) -> BatchingParameters:
     Raises:
         ServeError: the file is missing or malformed, or its values contradict each other.
     """
+    message = read_text_file(path, proto.BatchingParameters(), "batching parameters")
     try:
-        message = text_format.Parse(path.read_text(encoding="utf-8"), proto.BatchingParameters())
         return _from_message(message)
-    except (OSError, UnicodeDecodeError, text_format.ParseError, ValueError) as error:
-        raise ServeError(f"cannot read batching parameters {path}: {error}. It holds BatchingParameters.") from error
+    except ValueError as error:
+        raise ServeError(f"cannot read batching parameters {path}: {error}.") from error
 
 
 def model_parameters(directory: Path, common: BatchingParameters) -> BatchingParameters:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 
 __all__ = ["main"]
 
@@ -12,15 +13,21 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the server until it is told to stop; return the exit code: 0, or 2 if it cannot start."""
     # gRPC logs a failed bind by itself; ours says it once. It reads this when it is imported, so all that follows is.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    from bertbundle.command import run_command
+    # Ctrl-C ends the start at once, as SIGTERM does, without a traceback from the middle of an import.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from bertbundle.command import drop_output, run_command
     from bertbundle_serving.flags import options_of, read_arguments
     from bertbundle_serving.logs import configure_logging
     from bertbundle_serving.server import run
 
     flags = read_arguments(arguments)
     configure_logging(flags.log_format)
-    return run_command("bertbundle-serve", lambda: asyncio.run(run(options_of(flags), _announce)))
 
+    def announce(line: str) -> None:
+        try:
+            print(f"bertbundle-serve: {line}", flush=True)
+        except BrokenPipeError:  # who read it has gone, and requests come all the same
+            drop_output()
 
-def _announce(line: str) -> None:
-    print(f"bertbundle-serve: {line}", flush=True)
+    return run_command("bertbundle-serve", lambda: asyncio.run(run(options_of(flags), announce)))

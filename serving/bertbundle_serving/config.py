@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from google.protobuf import text_format
-
 from bertbundle.errors import ServeError
 from bertbundle_serving import _config_pb2 as proto
 from bertbundle_serving.policy import All, Latest, Policy, Specific
+from bertbundle_serving.text_files import read_text_file
 
 __all__ = ["ModelConfig", "model_configs", "read_model_configs"]
 
@@ -46,10 +45,7 @@ def read_model_configs(path: Path) -> tuple[ModelConfig, ...]:
     Raises:
         ServeError: the file is missing or malformed, lists a model twice, or asks for what is not supported.
     """
-    try:
-        config = text_format.Parse(path.read_text(encoding="utf-8"), proto.ModelServerConfig())
-    except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
-        raise ServeError(f"cannot read --model_config_file {path}: {error}. It holds a ModelServerConfig.") from error
+    config = read_text_file(path, proto.ModelServerConfig(), "--model_config_file")
     try:
         return model_configs(config)
     except ValueError as error:

@@ -121,12 +121,14 @@ def _add_models(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--model_config_file", type=_path, help="several models: a ModelServerConfig in text form")
     group.add_argument(
         "--model_config_file_poll_wait_seconds",
+        metavar="SECONDS",
         type=_seconds,
         default=0.0,
         help="seconds between two looks whether that file changed; 0 never looks (default: %(default)g)",
     )
     group.add_argument(
         "--file_system_poll_wait_seconds",
+        metavar="SECONDS",
         type=_seconds,
         default=1.0,
         help="seconds between two looks for new versions; 0 looks once, negative never (default: %(default)g)",
@@ -150,6 +152,7 @@ def _add_loading(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--load_retry_interval_micros",
+        metavar="MICROS",
         type=_whole,
         default=60_000_000,
         help="microseconds between two tries (default: %(default)s)",
@@ -224,12 +227,14 @@ def _add_engine(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--tensorflow_intra_op_parallelism",
+        metavar="THREADS",
         type=_count,
         default=0,
         help="threads of one computation, ONNX too; 0 takes the cores the process may use (default: %(default)s)",
     )
     group.add_argument(
         "--tensorflow_inter_op_parallelism",
+        metavar="THREADS",
         type=_count,
         default=0,
         help="threads for independent operations, saved_model only; 0 leaves it to TensorFlow (default: %(default)s)",

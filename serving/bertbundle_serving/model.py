@@ -71,7 +71,7 @@ class Model:
         self._serving: dict[int, Version] = {}
         self._statuses: dict[int, VersionStatus] = {}
         self._broken: dict[int, _Broken] = {}
-        self._told_empty = False
+        self._told_wanted = ""
         self._told_unlisted = False
 
     def acquire(self, number: int | None = None) -> Version | None:
@@ -138,7 +138,7 @@ class Model:
             self._told_unlisted = True
             return
         self._told_unlisted = False
-        self._tell_empty(found)
+        self._tell_wanted(found)
         broken = {number for number in found if self._still_broken(number, found[number])}
         while (missing := self._choose(found, broken) - self._serving.keys()) and not self._stop.is_set():
             for number in missing:
@@ -219,10 +219,11 @@ class Model:
                 self._statuses[number] = VersionStatus(number, State.END)
         _logger.info("model %s version %d ended", self.config.name, number)
 
-    def _tell_empty(self, found: dict[int, Path]) -> None:
-        if not found and not self._told_empty:
-            _logger.warning("no version of model %s in %s yet", self.config.name, self.config.base_path)
-        self._told_empty = not found
+    def _tell_wanted(self, found: dict[int, Path]) -> None:
+        wanted = self.config.policy.wanted(found)
+        if wanted and wanted != self._told_wanted:
+            _logger.warning("model %s waits for %s in %s", self.config.name, wanted, self.config.base_path)
+        self._told_wanted = wanted
 
 
 def _reason(error: Exception) -> tuple[str, str]:

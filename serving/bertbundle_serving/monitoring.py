@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from google.protobuf import text_format
-
 from bertbundle.errors import ServeError
 from bertbundle_serving import _config_pb2 as proto
+from bertbundle_serving.text_files import read_text_file
 
 __all__ = ["read_metrics_path"]
 
@@ -20,11 +19,7 @@ def read_metrics_path(path: Path) -> str | None:
     Raises:
         ServeError: the file is missing or malformed.
     """
-    try:
-        config = text_format.Parse(path.read_text(encoding="utf-8"), proto.MonitoringConfig())
-    except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
-        message = f"cannot read --monitoring_config_file {path}: {error}. It holds a MonitoringConfig."
-        raise ServeError(message) from error
+    config = read_text_file(path, proto.MonitoringConfig(), "--monitoring_config_file")
     place = config.prometheus_config.path or _DEFAULT
     if not place.startswith("/"):
         raise ServeError(f"--monitoring_config_file {path}: the path {place!r} does not begin with a slash.")

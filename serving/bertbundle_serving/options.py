@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -102,6 +103,11 @@ def check_base_path(model: ModelConfig) -> None:
         raise ServeError(
             f"model {model.name} has base path {model.base_path}, which is not a directory. "
             "Give the directory that holds one directory per version."
+        )
+    if not os.access(model.base_path, os.R_OK | os.X_OK):
+        raise ServeError(
+            f"model {model.name} has base path {model.base_path}, which this user may not read. "
+            "Let the user of the server read it."
         )
     if (model.base_path / "saved_model.pb").is_file() or (model.base_path / "model.onnx").is_file():
         raise ServeError(

@@ -15,6 +15,9 @@ class Policy(Protocol):
     def choose(self, versions: Collection[int]) -> frozenset[int]:
         """Return those of the versions that are to be served."""
 
+    def wanted(self, versions: Collection[int]) -> str:
+        """Return what is to be served and is not among the versions, for people; empty for nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class Latest:
@@ -34,6 +37,10 @@ class Latest:
         """
         return frozenset(sorted(versions)[-self.count :])
 
+    def wanted(self, versions: Collection[int]) -> str:
+        """Return that there is none."""
+        return "" if versions else "a version"
+
 
 @dataclass(frozen=True, slots=True)
 class All:
@@ -42,6 +49,10 @@ class All:
     def choose(self, versions: Collection[int]) -> frozenset[int]:
         """Return all of them."""
         return frozenset(versions)
+
+    def wanted(self, versions: Collection[int]) -> str:
+        """Return that there is none."""
+        return "" if versions else "a version"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,3 +68,12 @@ class Specific:
     def choose(self, versions: Collection[int]) -> frozenset[int]:
         """Return the named ones."""
         return self.versions.intersection(versions)
+
+    def wanted(self, versions: Collection[int]) -> str:
+        """Return the named ones that are not there.
+
+        >>> Specific(frozenset({1, 7, 9})).wanted([1, 2])
+        'version 7, 9'
+        """
+        lacking = sorted(self.versions.difference(versions))
+        return f"version {', '.join(map(str, lacking))}" if lacking else ""

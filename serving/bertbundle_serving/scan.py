@@ -38,14 +38,19 @@ class Scanner:
         """
         directories = sorted(path for path in self._base_path.iterdir() if path.is_dir())
         numbered = {path: _number(path.name) for path in directories}
-        self._tell([path for path, number in numbered.items() if number is None])
-        return {number: path for path, number in numbered.items() if number is not None}
+        named = [path for path, number in numbered.items() if number is None]
+        self._tell(named, f"a version is a number up to {_MAX_VERSION}; rename it to one, for example 1")
+        found = {number: path for path, number in numbered.items() if number is not None}
+        # `7` and `007`: the last in order, and that is told, too.
+        twice = [path for path, number in numbered.items() if number is not None and found[number] != path]
+        self._tell(twice, "another directory has the same number; remove one")
+        return found
 
-    def _tell(self, ignored: list[Path]) -> None:
+    def _tell(self, ignored: list[Path], why: str) -> None:
         for path in ignored:
             # A leading dot marks what nobody should look at: temporary directories, mostly.
             if path.name not in self._told and not path.name.startswith("."):
-                _logger.warning("ignored %s: a version is a number; rename it to one, for example 1", path)
+                _logger.warning("ignored %s: %s", path, why)
                 self._told.add(path.name)
 
 

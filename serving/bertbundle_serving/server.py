@@ -21,6 +21,7 @@ from bertbundle_serving.config import ModelConfig, read_model_configs
 from bertbundle_serving.cores import available_cores
 from bertbundle_serving.engine import Engine
 from bertbundle_serving.front import Front
+from bertbundle_serving.listening import take_port, take_socket
 from bertbundle_serving.metrics import Metrics
 from bertbundle_serving.model import Loading, Model
 from bertbundle_serving.options import GRACE_SECONDS, ServerOptions, check_base_path
@@ -142,18 +143,9 @@ class Server:
     def _bind(self) -> int:
         options = self._options
         credentials = None if options.ssl_config_file is None else read_credentials(options.ssl_config_file)
-        address = options.address(options.port)
-        try:
-            if options.socket_path:
-                self._grpc.add_insecure_port(f"unix:{options.socket_path}")
-            if credentials is None:
-                return int(self._grpc.add_insecure_port(address))
-            return int(self._grpc.add_secure_port(address, credentials))
-        except RuntimeError as error:
-            raise ServeError(
-                f"cannot listen on {address}: the port is taken or the address is not this machine's. "
-                "Stop what uses it, or give another --port (0 picks a free one) or --host."
-            ) from error
+        if options.socket_path:
+            take_socket(self._grpc, options.socket_path)
+        return take_port(self._grpc, options.host, options.port, options.address(options.port), credentials)
 
     def _application(self) -> object:
         options = self._options
@@ -233,7 +225,9 @@ def _lines(model: Model) -> list[str]:
         if version is not None:
             lines.append(f"model {model.config.name} version {version.number} {version.servable.description}")
             version.release()
-    return lines or [f"model {model.config.name} waits for a version in {model.config.base_path}"]
+    return lines or [
+        f"model {model.config.name} waits for {model.config.policy.wanted(())} in {model.config.base_path}"
+    ]
 
 
 async def run(options: ServerOptions, announce: Callable[[str], None]) -> None:

@@ -32,7 +32,9 @@ class WebListener:
     def __init__(self, host: str, port: int) -> None:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
-            self._socket = socket.create_server((host, port), family=family, backlog=1024)
+            # As gRPC does: `::` is every address of either family.
+            both = host == "::" and socket.has_dualstack_ipv6()
+            self._socket = socket.create_server((host, port), family=family, backlog=1024, dualstack_ipv6=both)
         except OSError as error:
             raise ServeError(
                 f"cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}. Stop what uses the port, or give "

@@ -297,10 +297,10 @@ def test_mutual_tls(start: Start, fakes: Fakes, certificate: tuple[bytes, bytes]
 def test_tls_with_another_name(
     start: Start, fakes: Fakes, certificate: tuple[bytes, bytes], server_name: str | None
 ) -> None:
-    """A certificate for another name is not accepted."""
+    """A certificate for another name is not accepted, and the error says so."""
     server = start(fakes.answers_of(fakes.Model()), credentials=grpc.ssl_server_credentials([certificate]))
     with (
-        pytest.raises(ServerUnavailable, match="is TLS the same on both sides"),
+        pytest.raises(ServerUnavailable, match="certificate is for another name"),
         Client(server.address, "tiny", tls=Tls(certificate[1], server_name=server_name), timeout=5) as client,
     ):
         client.manifest()
@@ -335,3 +335,19 @@ def test_invalid_tls(fields: dict[str, bytes], message: str) -> None:
     """Credentials that cannot work are refused when given, not when the connection fails."""
     with pytest.raises(ValueError, match=message):
         Tls(**fields)  # type: ignore[arg-type]
+
+
+def test_addresses_are_readable() -> None:
+    """An IPv6 address that gRPC writes as in a URL is told as people write it."""
+    details = "last error: UNKNOWN: ipv6:%5B::1%5D:9: Connection refused; 5%5B stays"
+    error = error_from_status(grpc.StatusCode.UNAVAILABLE, details, "[::1]:9")
+    assert "last error: UNKNOWN: ipv6:[::1]:9: Connection refused; 5%5B stays" in str(error)
+
+
+def test_certificate_without_its_key(certificate: tuple[bytes, bytes]) -> None:
+    """A client's certificates and a key that is not theirs are refused when given."""
+    key, chain = certificate
+    with pytest.raises(ValueError, match="the private key is no PEM key"):
+        Tls(private_key=chain, certificate_chain=chain)
+    with pytest.raises(ValueError, match="the certificates hold no PEM certificate"):
+        Tls(private_key=key, certificate_chain=key)

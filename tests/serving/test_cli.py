@@ -11,9 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from waiting import wait_until
+from waiting import SECONDS, wait_until
 
 if TYPE_CHECKING:
     from tests.serving.conftest import Bundles, Launch
@@ -63,8 +65,8 @@ def test_occupied_port() -> None:
         port = taken.getsockname()[1]
         error = fail(f"--port={port}", f"--model_base_path={Path(__file__).parent}")
     assert error == (
-        f"bertbundle-serve: cannot listen on 127.0.0.1:{port}: the port is taken or the address is not this "
-        "machine's. Stop what uses it, or give another --port (0 picks a free one) or --host.\n"
+        f"bertbundle-serve: cannot listen on 127.0.0.1:{port}: Address already in use. Stop what uses it, or give "
+        "another --port (0 picks a free one) or --host.\n"
     )
 
 
@@ -161,3 +163,37 @@ def test_version() -> None:
     """--version prints the version and ends."""
     result = subprocess.run([*COMMAND, "--version"], capture_output=True, text=True, check=True)
     assert result.stdout.startswith("bertbundle-serve ")
+
+
+@pytest.mark.parametrize("closed", [pytest.param(True, id="closed"), pytest.param(False, id="reader-gone")])
+def test_nobody_reads_the_start_up_lines(bundles: Bundles, tmp_path: Path, closed: bool) -> None:
+    """Without a stdout, or after its reader has gone, the server serves, and ends with code 0 and no traceback."""
+    bundles.write(1)
+    path = tmp_path / "socket"
+    flags = ["--port=0", f"--grpc_socket_path={path}", "--model_name=tiny", f"--model_base_path={bundles.base}"]
+    reader, writer = os.pipe()
+    os.close(reader)
+    shell = ["sh", "-c", 'exec "$@" >&-', "sh"] if closed else []
+    with subprocess.Popen([*shell, *COMMAND, *flags], stdout=writer, stderr=subprocess.PIPE, text=True) as process:
+        os.close(writer)
+        with grpc.insecure_channel(f"unix:{path}") as channel:
+            request = health_pb2.HealthCheckRequest()
+            answer = health_pb2_grpc.HealthStub(channel).Check(request, wait_for_ready=True, timeout=SECONDS)
+        process.terminate()
+        stderr = process.communicate(timeout=SECONDS)[1]
+    assert answer.status == health_pb2.HealthCheckResponse.SERVING
+    assert (process.returncode, "Traceback" in stderr) == (0, False)
+
+
+def test_interrupt_before_the_start() -> None:
+    """Ctrl-C ends the command at once until the server answers: no traceback from the middle of an import."""
+    program = """
+import signal
+from bertbundle_serving.cli import main
+try:
+    main(["--version"])
+except SystemExit:
+    print(signal.getsignal(signal.SIGINT) is signal.SIG_DFL)
+"""
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines()[-1] == "True"

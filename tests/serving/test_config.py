@@ -56,7 +56,7 @@ ONE = 'config { name: "a" base_path: "/a" }'
     ("text", "message"),
     [
         pytest.param("model_config_list {", "models.config: ", id="syntax"),
-        pytest.param("models { }", 'no field named "models"', id="unknown-field"),
+        pytest.param("models { }", 'has no field named "models". It holds', id="unknown-field"),
         pytest.param("", "it lists no models", id="empty"),
         pytest.param(f"model_config_list {{ {ONE} {ONE} }}", "Illegal to list model a multiple times", id="twice"),
         pytest.param('model_config_list { config { base_path: "/a" } }', "a model needs a name", id="no-name"),
@@ -81,8 +81,14 @@ def test_malformed_config_is_explained(tmp_path: Path, text: str, message: str) 
 
 def test_missing_config_is_explained(tmp_path: Path) -> None:
     """A model_config_file that is not there is named."""
-    with pytest.raises(ServeError, match="absent"):
+    with pytest.raises(ServeError, match=r"absent: No such file or directory\. It holds ModelServerConfig in"):
         read_model_configs(tmp_path / "absent")
+
+
+def test_config_from_windows(tmp_path: Path) -> None:
+    """A file with a byte order mark and Windows' ends of lines is read."""
+    (tmp_path / "models.config").write_bytes(b"\xef\xbb\xbf" + f"model_config_list {{\r\n {ONE}\r\n}}".encode())
+    assert [model.name for model in read_model_configs(tmp_path / "models.config")] == ["a"]
 
 
 @pytest.mark.parametrize(
@@ -127,6 +133,14 @@ def test_malformed_flags_are_refused(flag: str, capsys: pytest.CaptureFixture[st
     error = capsys.readouterr().err
     assert name in error
     assert value in error
+
+
+def test_help_fits_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """No line of --help is longer than a terminal of 80 columns is wide."""
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        parse_flags(["--help"])
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
 
 
 def test_generated_code_is_up_to_date() -> None:

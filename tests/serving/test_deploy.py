@@ -45,6 +45,12 @@ def test_compose_is_pinned_and_local() -> None:
     assert published == [("${BERTBUNDLE_ADDRESS:-127.0.0.1}", "8500"), ("${BERTBUNDLE_ADDRESS:-127.0.0.1}", "8501")]
 
 
+def test_compose_gives_no_rights() -> None:
+    """Whoever takes over the server can write nothing, and gains no rights."""
+    for given in ("read_only: true", "cap_drop:\n      - ALL", "security_opt:\n      - no-new-privileges:true"):
+        assert f"\n    {given}\n" in compose_text()
+
+
 def test_health_check_asks_for_a_model_that_is_served() -> None:
     """The health check's default model is in models.config."""
     asked = re.search(r"MODEL_NAME: \$\{BERTBUNDLE_MODEL:-(\w+)\}", compose_text())

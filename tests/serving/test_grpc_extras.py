@@ -303,7 +303,9 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     (place / "names").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1")
     signed = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", "names", "-days", "2")
     openssl("x509", "-req", "-in", "csr.pem", "-out", "cert.pem", *signed)
-    return {name: (place / f"{name}.pem").read_text() for name in ("ca", "key", "cert")}
+    openssl("pkey", "-in", "key.pem", "-out", "encrypted.pem", "-aes256", "-passout", "pass:secret")
+    (place / "other.pem").write_bytes((place / "ca.key").read_bytes())
+    return {name: (place / f"{name}.pem").read_text() for name in ("ca", "key", "cert", "encrypted", "other")}
 
 
 def ssl_config(path: Path, certificates: dict[str, str], *, verify: bool) -> Path:
@@ -355,6 +357,33 @@ def test_malformed_ssl_config(tmp_path: Path, text: str, message: str) -> None:
     path.write_text(text)
     with pytest.raises(ServeError, match=message):
         read_credentials(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        pytest.param({"key": "other"}, "the private key is that of another certificate", id="key-of-another"),
+        pytest.param({"key": "encrypted"}, "the private key is encrypted; decrypt it", id="encrypted"),
+        pytest.param({"key": "cert"}, "the private key is no PEM key", id="key-is-a-certificate"),
+        pytest.param({"cert": "key"}, "the certificates hold no PEM certificate", id="certificate-is-a-key"),
+        pytest.param({"ca": "key"}, "the certificates of custom_ca hold no PEM certificate", id="authority-is-a-key"),
+    ],
+)
+def test_unusable_certificates(
+    tmp_path: Path, certificates: dict[str, str], changes: dict[str, str], message: str
+) -> None:
+    """A key and certificates that cannot serve are refused with the reason, which gRPC would not tell."""
+    wrong = certificates | {name: certificates[other] for name, other in changes.items()}
+    with pytest.raises(ServeError, match=message):
+        read_credentials(ssl_config(tmp_path / "ssl", wrong, verify=True))
+
+
+def test_error_does_not_quote_a_key(tmp_path: Path) -> None:
+    """What is wrong with an ssl_config_file is told by its place: the line may hold the private key."""
+    (tmp_path / "ssl").write_text('server_cert: "c"\nserver_key: "SECRET" }')
+    with pytest.raises(ServeError, match=r"cannot read --ssl_config_file .*ssl: 2:22 is malformed") as caught:
+        read_credentials(tmp_path / "ssl")
+    assert "SECRET" not in str(caught.value)
 
 
 def test_idle_connections_cost_little(bundles: Bundles, serve: Serve) -> None:

@@ -22,6 +22,7 @@ from bertbundle_serving.errors import RequestError
 from bertbundle_serving.model import Loading, Model
 from bertbundle_serving.policy import All, Latest, Policy, Specific
 from bertbundle_serving.repository import ModelRef, Repository, RepositoryOptions
+from bertbundle_serving.scan import Scanner
 from bertbundle_serving.version import State
 
 if TYPE_CHECKING:
@@ -209,7 +210,30 @@ def test_other_names_are_ignored_and_told_once(tmp_path: Path, caplog: pytest.Lo
     assert caplog.text.count("draft") == 1
     assert "rename it" in caplog.text
     assert ".2.part" not in caplog.text
-    assert caplog.text.count("no version of model m") == 1
+    assert caplog.text.count("model m waits for a version") == 1
+
+
+def test_one_number_twice_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Of two directories with one number one is served, and a warning names the other."""
+    for name in ("007", "7"):
+        (tmp_path / name).mkdir()
+    assert Scanner(tmp_path).versions() == {7: tmp_path / "7"}
+    assert f"ignored {tmp_path / '007'}: another directory has the same number" in caplog.text
+
+
+def test_specific_version_that_is_not_there_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A policy's version that is not on disk is named by one warning, and by another when it has come and gone."""
+    for name in ("1", "2"):
+        (tmp_path / name).mkdir()
+    model = Model(ModelConfig("m", tmp_path, Specific(frozenset({1, 7}))), Loading(load_fake))
+    for _ in range(2):
+        model.refresh()
+    assert caplog.messages == [f"model m waits for version 7 in {tmp_path}"]
+    (tmp_path / "7").mkdir()
+    model.refresh()
+    (tmp_path / "7").rmdir()
+    model.refresh()
+    assert len(caplog.messages) == 2
 
 
 def test_none_loads_stops_the_start(tmp_path: Path) -> None:

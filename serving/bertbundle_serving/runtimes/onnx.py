@@ -12,6 +12,7 @@ import numpy.typing as npt
 from bertbundle.errors import ServeError
 from bertbundle.primitives import Arrays
 from bertbundle.processor import EXACT_INT8, INT8_FLAGS, fast_int8
+from bertbundle.runtime import import_onnxruntime
 from bertbundle_serving.cores import available_cores
 from bertbundle_serving.runtimes.base import Runtime, RuntimeOptions, Servable, describe
 from bertbundle_serving.runtimes.bundle import Bundle, BundleServable, check_graph, read_bundle
@@ -44,7 +45,7 @@ class OnnxServable(BundleServable):
 
 def _load(directory: Path, options: RuntimeOptions) -> Servable:
     try:
-        import onnxruntime
+        onnxruntime = import_onnxruntime()
     except ImportError as error:
         raise ServeError("onnxruntime is not installed: pip install 'bertbundle-toolkit[serving]'.") from error
     threads = options.threads or available_cores()
