@@ -51,12 +51,13 @@ class Encoder:
     """Embeddings and layers.
 
     Attributes:
-        words, positions, types: embedding tables, ``[size, H]``.
-        gamma, beta: layer normalisation of their sum, ``[H]``.
+        words, positions, types: embedding tables, ``[size, E]``; E is H where nothing projects.
+        gamma, beta: layer normalisation of their sum, ``[E]``.
         layers: the layers.
         heads: attention heads.
         epsilon: of every layer normalisation.
         activation: "gelu", "gelu_new" or "relu".
+        project, project_bias: what makes hidden states of embeddings, ``[E, H]`` and ``[H]``; None if none is needed.
     """
 
     words: Weight
@@ -68,16 +69,27 @@ class Encoder:
     heads: int
     epsilon: float
     activation: str
+    project: Weight | None = None
+    project_bias: Weight | None = None
 
     @property
     def hidden_size(self) -> int:
         """Size of a token's vector."""
-        return int(self.words.shape[1])
+        return int(self.layers[0].gamma.shape[0])
+
+    @property
+    def tables(self) -> Mapping[str, Weight]:
+        """What comes before the layers, by name."""
+        found = {name: getattr(self, name) for name in _TABLES}
+        return {name: weight for name, weight in found.items() if weight is not None}
 
     @property
     def scale(self) -> float:
         """What attention scores are multiplied by."""
         return 1 / math.sqrt(self.hidden_size // self.heads)
+
+
+_TABLES = ("words", "positions", "types", "gamma", "beta", "project", "project_bias")
 
 
 def as_array(weight: Weight) -> npt.NDArray[np.float32]:
@@ -130,7 +142,10 @@ def _read_bert(layer: Any) -> Encoder | None:
 
 
 def _read_electra(layer: Any) -> Encoder | None:
-    return None if hasattr(layer, "embeddings_project") else _read_bert(layer)
+    encoder = _read_bert(layer)
+    if encoder is None or not hasattr(layer, "embeddings_project"):
+        return encoder
+    return replace(encoder, **_dense(layer.embeddings_project, "project"))
 
 
 def _read_roberta(layer: Any) -> Encoder | None:
