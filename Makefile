@@ -73,7 +73,7 @@ typecheck: $(READY) ## mypy --strict
 check: lint typecheck test ## what CI runs
 
 bench: SIZE := base
-bench: ROUNDS := 5
+bench: ROUNDS := 3
 bench: bench-run bench-peers ## benchmarks against their peers, on a BERT-base, in 25 minutes (ARGS=--readme keeps them)
 	$(BIN)/python benchmarks/summary.py --size $(SIZE) $(ARGS)
 

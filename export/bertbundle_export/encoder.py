@@ -1,10 +1,10 @@
-"""BERT's encoder as its weights: what the graphs made for inference are built from."""
+"""An encoder of BERT's kind as its weights: what the graphs made for inference are built from."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -51,12 +51,13 @@ class Encoder:
     """Embeddings and layers.
 
     Attributes:
-        words, positions, types: embedding tables, ``[size, H]``.
-        gamma, beta: layer normalisation of their sum, ``[H]``.
+        words, positions, types: embedding tables, ``[size, E]``; E is H where nothing projects.
+        gamma, beta: layer normalisation of their sum, ``[E]``.
         layers: the layers.
         heads: attention heads.
         epsilon: of every layer normalisation.
         activation: "gelu", "gelu_new" or "relu".
+        project, project_bias: what makes hidden states of embeddings, ``[E, H]`` and ``[H]``; None if none is needed.
     """
 
     words: Weight
@@ -68,16 +69,27 @@ class Encoder:
     heads: int
     epsilon: float
     activation: str
+    project: Weight | None = None
+    project_bias: Weight | None = None
 
     @property
     def hidden_size(self) -> int:
         """Size of a token's vector."""
-        return int(self.words.shape[1])
+        return int(self.layers[0].gamma.shape[0])
+
+    @property
+    def tables(self) -> Mapping[str, Weight]:
+        """What comes before the layers, by name."""
+        found = {name: getattr(self, name) for name in _TABLES}
+        return {name: weight for name, weight in found.items() if weight is not None}
 
     @property
     def scale(self) -> float:
         """What attention scores are multiplied by."""
         return 1 / math.sqrt(self.hidden_size // self.heads)
+
+
+_TABLES = ("words", "positions", "types", "gamma", "beta", "project", "project_bias")
 
 
 def as_array(weight: Weight) -> npt.NDArray[np.float32]:
@@ -88,61 +100,127 @@ def as_array(weight: Weight) -> npt.NDArray[np.float32]:
 
 # Keras activations by transformers' name that all the graphs know.
 _ACTIVATIONS = ("gelu", "gelu_new", "relu")
-# Where the parts of a layer that is what it seems to be are defined.
-_MODULES = ("transformers.models.bert.modeling_tf_bert", "tf_keras")
 
 
 def read_encoder(layer: Any) -> Encoder | None:
-    """Read a built TFBertMainLayer.
+    """Read a built main layer of transformers' BERT, RoBERTa, ELECTRA or DistilBERT.
 
     Returns:
-        Its weights; None if it is not exactly that: a decoder, another activation, parts of the user's own, or another
-        precision.
+        Its weights; None if it is not exactly that: another layer, a decoder, another activation, parts of the user's
+        own, or another precision.
     """
-    activation = _activation(layer)
-    if activation is None or not _is_plain(layer):
+    module, _, family = type(layer).__module__.rpartition(".")
+    read = _READERS.get(f"{family}.{type(layer).__qualname__}") if module.startswith("transformers.models.") else None
+    if read is None or not layer.built or not _is_plain(layer):
         return None
-    embeddings = layer.embeddings
+    return read(layer)
+
+
+def _is_plain(layer: Any) -> bool:
+    modules = (type(layer).__module__, "tf_keras")
+    foreign = [part for part in layer.submodules if not type(part).__module__.startswith(modules)]
+    dtypes = {variable.dtype.name for variable in layer.variables}
+    decoder = layer.config.is_decoder or layer.config.add_cross_attention
+    return not foreign and not decoder and dtypes == {"float32"} and layer.compute_dtype == "float32"
+
+
+def _read_bert(layer: Any) -> Encoder | None:
+    embeddings, items = layer.embeddings, layer.encoder.layer
+    activation = _activation(item.intermediate.intermediate_act_fn for item in items)
+    if activation is None:
+        return None
     return Encoder(
         words=embeddings.weight,
         positions=embeddings.position_embeddings,
         types=embeddings.token_type_embeddings,
         **_normalization(embeddings.LayerNorm, ""),
-        layers=tuple(_read_layer(item) for item in layer.encoder.layer),
+        layers=tuple(_bert_layer(item) for item in items),
         heads=layer.config.num_attention_heads,
         epsilon=layer.config.layer_norm_eps,
         activation=activation,
     )
 
 
-def _is_plain(layer: Any) -> bool:
-    parts = (layer, *layer.submodules)
-    foreign = [part for part in parts if not type(part).__module__.startswith(_MODULES)]
-    dtypes = {variable.dtype.name for variable in layer.variables}
-    decoder = layer.config.is_decoder or layer.config.add_cross_attention
-    return not foreign and not decoder and dtypes == {"float32"} and layer.compute_dtype == "float32"
+def _read_electra(layer: Any) -> Encoder | None:
+    encoder = _read_bert(layer)
+    if encoder is None or not hasattr(layer, "embeddings_project"):
+        return encoder
+    return replace(encoder, **_dense(layer.embeddings_project, "project"))
 
 
-def _activation(layer: Any) -> str | None:
+def _read_roberta(layer: Any) -> Encoder | None:
+    """Read a RoBERTa: BERT, but for positions, which are counted from the one after the padding's.
+
+    transformers' class counts tokens other than 1 only. As padding comes last, that is what BERT does with the rest of
+    the table, but at the padding itself.
+    """
+    padding = layer.embeddings.padding_idx
+    encoder = _read_bert(layer) if layer.config.pad_token_id == padding else None
+    return encoder and replace(encoder, positions=encoder.positions.numpy()[padding + 1 :])
+
+
+def _read_distilbert(layer: Any) -> Encoder | None:
+    embeddings, items = layer.embeddings, layer.transformer.layer
+    activation = _activation(item.ffn.activation for item in items)
+    if activation is None:
+        return None
+    return Encoder(
+        words=embeddings.weight,
+        positions=embeddings.position_embeddings,
+        types=np.zeros([1, layer.config.dim], np.float32),
+        **_normalization(embeddings.LayerNorm, ""),
+        layers=tuple(_distilbert_layer(item) for item in items),
+        heads=layer.config.n_heads,
+        epsilon=embeddings.LayerNorm.epsilon,
+        activation=activation,
+    )
+
+
+_READERS: Mapping[str, Callable[[Any], Encoder | None]] = {
+    "modeling_tf_bert.TFBertMainLayer": _read_bert,
+    "modeling_tf_roberta.TFRobertaMainLayer": _read_roberta,
+    "modeling_tf_electra.TFElectraMainLayer": _read_electra,
+    "modeling_tf_distilbert.TFDistilBertMainLayer": _read_distilbert,
+}
+
+
+def _activation(functions: Iterable[Any]) -> str | None:
     from transformers.activations_tf import get_tf_activation
 
-    used = {id(item.intermediate.intermediate_act_fn) for item in layer.encoder.layer}
+    used = {id(function) for function in functions}
     known = (name for name in _ACTIVATIONS if used == {id(get_tf_activation(name))})
     return next(known, None)
 
 
-def _read_layer(layer: Any) -> EncoderLayer:
+def _bert_layer(layer: Any) -> EncoderLayer:
     attention, output = layer.attention.self_attention, layer.attention.dense_output
-    projections = (attention.query, attention.key, attention.value)
     return EncoderLayer(
-        qkv=np.concatenate([dense.kernel.numpy() for dense in projections], axis=1),
-        qkv_bias=np.concatenate([dense.bias.numpy() for dense in projections]),
+        **_side_by_side(attention.query, attention.key, attention.value),
         **_dense(output.dense, "out"),
         **_normalization(output.LayerNorm, "attention_"),
         **_dense(layer.intermediate.dense, "up"),
         **_dense(layer.bert_output.dense, "down"),
         **_normalization(layer.bert_output.LayerNorm, ""),
     )
+
+
+def _distilbert_layer(layer: Any) -> EncoderLayer:
+    attention = layer.attention
+    return EncoderLayer(
+        **_side_by_side(attention.q_lin, attention.k_lin, attention.v_lin),
+        **_dense(attention.out_lin, "out"),
+        **_normalization(layer.sa_layer_norm, "attention_"),
+        **_dense(layer.ffn.lin1, "up"),
+        **_dense(layer.ffn.lin2, "down"),
+        **_normalization(layer.output_layer_norm, ""),
+    )
+
+
+def _side_by_side(*projections: Any) -> Mapping[str, Weight]:
+    return {
+        "qkv": np.concatenate([dense.kernel.numpy() for dense in projections], axis=1),
+        "qkv_bias": np.concatenate([dense.bias.numpy() for dense in projections]),
+    }
 
 
 def _dense(dense: Any, name: str) -> Mapping[str, Weight]:

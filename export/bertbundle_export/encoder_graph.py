@@ -37,7 +37,7 @@ class EncoderGraph:
 
         self.encoder = encoder
         self._kernels, self._dtype = kernels, tf.as_dtype(dtype)
-        self._tables = self._variables({name: getattr(encoder, name) for name in _TABLES})
+        self._tables = self._variables(encoder.tables)
         self._layers = [
             self._variables({field.name: getattr(layer, field.name) for field in fields(EncoderLayer)})
             for layer in encoder.layers
@@ -97,8 +97,9 @@ class EncoderGraph:
         # A gather and not a slice: a length beyond the table must be an error.
         positions = tf.gather(tables["positions"], tf.range(length))
         total = tf.gather(tables["words"], input_ids) + tf.gather(tables["types"], type_ids) + positions
-        rows = tf.reshape(total, [-1, self.encoder.hidden_size])
-        return self._kernels.normalize(rows, tables["gamma"], tables["beta"], self.encoder.epsilon)
+        rows = tf.reshape(total, [-1, total.shape[-1]])
+        normal = self._kernels.normalize(rows, tables["gamma"], tables["beta"], self.encoder.epsilon)
+        return self._kernels.dense(normal, tables["project"], tables["project_bias"]) if "project" in tables else normal
 
     def _layer(self, x: Any, layer: Variables, batch: Any, length: Any, added: Any) -> Any:
         kernels, epsilon = self._kernels, self.encoder.epsilon
@@ -119,6 +120,3 @@ class EncoderGraph:
         weights = tf.nn.softmax(self._kernels.scores(query, key, self.encoder.scale, added))
         context = tf.linalg.matmul(weights, value)
         return tf.reshape(tf.transpose(context, [0, 2, 1, 3]), [-1, size])
-
-
-_TABLES = ("words", "positions", "types", "gamma", "beta")

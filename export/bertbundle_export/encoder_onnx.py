@@ -19,7 +19,7 @@ https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md"""
 
 def encoder_weights(encoder: Encoder, prefix: str) -> dict[str, Weight]:
     """Return an encoder's weights by the names that its nodes use."""
-    weights = {name: getattr(encoder, name) for name in ("words", "positions", "types", "gamma", "beta")}
+    weights = dict(encoder.tables)
     for index, layer in enumerate(encoder.layers):
         weights |= {f"layer_{index}/{field.name}": getattr(layer, field.name) for field in fields(layer)}
     return {f"{prefix}/{name}": value for name, value in weights.items()}
@@ -71,6 +71,10 @@ class OnnxEncoder:
         return result
 
 
+def _projected(graph: OnnxEncoder, embedded: str) -> str:
+    return embedded if graph.encoder.project is None else graph.dense(embedded, "project")
+
+
 Inputs = tuple[str, str, str]
 Build = Callable[[OnnxEncoder, Inputs], list[str]]
 
@@ -84,6 +88,7 @@ def fused_encoder(graph: OnnxEncoder, inputs: Inputs) -> list[str]:
     weight, epsilon = graph.weight, graph.encoder.epsilon
     tables = [weight(name) for name in ("words", "positions", "types", "gamma", "beta")]
     x = graph.add("EmbedLayerNormalization", ids, types, *tables, domain=FUSED_DOMAIN, results=2, epsilon=epsilon)[0]
+    x = _projected(graph, x)
     states = [x]
     for index in range(len(graph.encoder.layers)):
         x = _fused_layer(graph, x, mask, f"layer_{index}")
@@ -128,6 +133,7 @@ def standard_encoder(graph: OnnxEncoder, inputs: Inputs) -> list[str]:
     tables = {"words": ids, "types": types, "positions": steps}
     words, kinds, positions = (graph.add("Gather", weight(name), index) for name, index in tables.items())
     x = _normalize(graph, graph.add("Add", graph.add("Add", words, kinds), positions), graph.weight(""))
+    x = _projected(graph, x)
     states = [x]
     added = _added_mask(graph, mask)
     shapes = _Shapes(graph)

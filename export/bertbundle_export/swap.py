@@ -12,7 +12,7 @@ from bertbundle_export.encoder_graph import EncoderGraph
 
 __all__ = ["swapped_encoders"]
 
-# Arguments of TFBertMainLayer.call that the encoder does not know: given one, the layer's own code runs.
+# Arguments of a main layer's call that the encoder does not know: given one, the layer's own code runs.
 _UNKNOWN = (
     "position_ids",
     "head_mask",
@@ -26,7 +26,7 @@ _UNKNOWN = (
 
 @contextmanager
 def swapped_encoders(model: Any, make: Callable[[Encoder], EncoderGraph]) -> Iterator[Sequence[EncoderGraph]]:
-    """Swap every TFBertMainLayer of a model that `read_encoder` understands, for as long as the context lasts.
+    """Swap every main layer of a model that `read_encoder` understands, for as long as the context lasts.
 
     Args:
         model: any Keras model; transformers' own, or a subclass of the user's.
@@ -35,11 +35,8 @@ def swapped_encoders(model: Any, make: Callable[[Encoder], EncoderGraph]) -> Ite
     Yields:
         The graphs that stand in.
     """
-    from bertbundle_export.quiet import transformers
-
-    main_layer = transformers.TFBertMainLayer
     parts = (model, *getattr(model, "submodules", ()))
-    read = [(part, read_encoder(part)) for part in parts if type(part) is main_layer and part.built]
+    read = [(part, read_encoder(part)) for part in parts]
     graphs = [(layer, make(encoder)) for layer, encoder in read if encoder is not None]
     try:
         for layer, graph in graphs:
@@ -80,7 +77,7 @@ def _option(given: Mapping[str, Any], config: Any, name: str) -> bool:
 
 
 def _answer(layer: Any, graph: EncoderGraph, given: Mapping[str, Any]) -> Any:
-    from transformers.modeling_tf_outputs import TFBaseModelOutputWithPoolingAndCrossAttentions
+    from transformers import modeling_tf_outputs as outputs
 
     from bertbundle_export.quiet import tf
 
@@ -89,9 +86,14 @@ def _answer(layer: Any, graph: EncoderGraph, given: Mapping[str, Any]) -> Any:
     mask = tf.ones_like(ids) if mask is None else mask
     types = tf.zeros_like(ids) if types is None else types
     states = graph(*(tf.cast(value, tf.int32) for value in (ids, mask, types)), every=every)
-    pooled = layer.pooler(hidden_states=states[-1]) if layer.pooler is not None else None
-    if not _option(given, layer.config, "return_dict"):
-        return (states[-1], pooled, states) if every else (states[-1], pooled)
-    return TFBaseModelOutputWithPoolingAndCrossAttentions(
-        last_hidden_state=states[-1], pooler_output=pooled, hidden_states=states if every else None
+    last, all_states = states[-1], states if every else None
+    as_dict = _option(given, layer.config, "return_dict")
+    if not hasattr(layer, "pooler"):
+        parted = outputs.TFBaseModelOutputWithPastAndCrossAttentions(last_hidden_state=last, hidden_states=all_states)
+        return parted if as_dict else parted.to_tuple()
+    pooled = layer.pooler(hidden_states=last) if layer.pooler is not None else None
+    if not as_dict:
+        return (last, pooled, states) if every else (last, pooled)
+    return outputs.TFBaseModelOutputWithPoolingAndCrossAttentions(
+        last_hidden_state=last, pooler_output=pooled, hidden_states=all_states
     )

@@ -106,6 +106,22 @@ def test_weights_are_on_disk_once(tensorflow: Any, save: Callable[[str], Path], 
     assert {stored[name].size for name in kernels} == {size}
 
 
+@pytest.mark.parametrize("kind", ["Roberta", "DistilBert", "Electra"])
+def test_encoders_of_berts_kind_are_made_for_inference(
+    checkpoint: Callable[..., Path], tmp_path: Path, tensorflow: Any, kind: str
+) -> None:
+    """They pass the gate in int8, for which the encoder must be ours; all products are, ELECTRA's projection, too."""
+    import onnx
+
+    del tensorflow
+    options: dict[str, Any] = {"precision": "int8", "formats": ("onnx",), "max_length": 16, "lengths": ()}
+    source = checkpoint(f"{kind}Model", initializer_range=0.05)
+    path = export_bundle(source, name="t", output=tmp_path / "m", **options).path
+    nodes = onnx.load(str(path / "model.onnx"), load_external_data=False).graph.node
+    count = sum(node.op_type == "DynamicQuantizeMatMul" for node in nodes)
+    assert count == 4 * LAYERS + (kind == "Electra")
+
+
 def test_bfloat16_answers_like_float32_on_real_weights(tmp_path: Path, tensorflow: Any) -> None:
     """A real tagger passes the gate in bfloat16: labels agree, and ONNX, which stays float32, is held to float32."""
     del tensorflow

@@ -17,6 +17,9 @@ pytestmark = pytest.mark.slow
 
 Build = Callable[..., Any]
 
+ELECTRA = {"embedding_size": 32}
+"""As large as the hidden states, which the small ELECTRAs' are not."""
+
 
 @pytest.fixture
 def build(tensorflow: Any) -> Build:
@@ -31,7 +34,8 @@ def build(tensorflow: Any) -> Build:
         tf_keras.utils.set_random_seed(0)
         sizes = {"vocab_size": 50, "hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 64}
         settings = {**sizes, "num_attention_heads": 4, "initializer_range": 0.5, "max_position_embeddings": 40}
-        model = getattr(transformers, kind)(transformers.BertConfig(**{**settings, **config}))
+        model_class = getattr(transformers, kind)
+        model = model_class(model_class.config_class(**{**settings, **config}))
         model.build_in_name_scope()
         return model
 
@@ -40,9 +44,10 @@ def build(tensorflow: Any) -> Build:
 
 def batch(tensorflow: Any, rows: int = 2) -> dict[str, Any]:
     """Return a batch of rows of 12 tokens, one of them padded."""
-    ids = np.random.default_rng(0).integers(0, 50, (rows, 12)).astype(np.int32)
+    ids = np.random.default_rng(0).integers(2, 50, (rows, 12)).astype(np.int32)
     mask, types = np.ones_like(ids), np.zeros_like(ids)
     mask[1, 7:] = 0
+    ids[1, 7:] = 1  # RoBERTa tells padding by its id
     types[:, 5:] = 1
     arrays = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
     return {name: tensorflow.constant(value) for name, value in arrays.items()}
@@ -84,6 +89,19 @@ def assert_same(found: Any, expected: Any, mask: Any) -> None:
         pytest.param("TFBertModel", {}, {"output_hidden_states": True}, id="hidden_states"),
         pytest.param("TFBertModel", {"output_hidden_states": True}, {}, id="hidden_states_configured"),
         pytest.param("TFBertModel", {}, {"return_dict": False}, id="tuple"),
+        pytest.param("TFRobertaModel", {}, {}, id="roberta"),
+        pytest.param("TFRobertaForTokenClassification", {"num_labels": 5}, {}, id="roberta_tagger"),
+        pytest.param("TFElectraModel", ELECTRA, {}, id="electra"),
+        pytest.param("TFElectraModel", {"embedding_size": 16}, {"output_hidden_states": True}, id="electra_projects"),
+        pytest.param(
+            "TFElectraForSequenceClassification", ELECTRA, {"output_hidden_states": True}, id="electra_classifier"
+        ),
+        pytest.param(
+            "TFElectraModel", ELECTRA, {"return_dict": False, "output_hidden_states": True}, id="electra_tuple"
+        ),
+        pytest.param("TFDistilBertModel", {"hidden_dim": 64}, {}, id="distilbert"),
+        pytest.param("TFDistilBertForTokenClassification", {"hidden_dim": 64}, {}, id="distilbert_tagger"),
+        pytest.param("TFDistilBertModel", {"activation": "relu"}, {"return_dict": False}, id="distilbert_tuple"),
     ],
 )
 @pytest.mark.parametrize("kernels", [PublicKernels(), OneDnnKernels()], ids=["public", "onednn"])
@@ -94,6 +112,8 @@ def test_swapped_model_answers_the_same(
     if isinstance(kernels, OneDnnKernels) and not have_onednn("float32"):
         pytest.skip("this TensorFlow has no oneDNN")
     model, inputs = build(kind, **config), batch(tensorflow)
+    if model.config.model_type == "distilbert":
+        del inputs["token_type_ids"]
     found, graphs = run_swapped(tensorflow, model, inputs, kernels, **options)
     assert [graph.calls for graph in graphs] == [1]
     assert_same(found, model(inputs, training=False, **options), inputs["attention_mask"])
@@ -177,13 +197,15 @@ def _own_activation(model: Any) -> None:
         pytest.param({"is_decoder": True}, None, id="decoder"),
         pytest.param({}, _own_attention, id="own_attention"),
         pytest.param({}, _own_activation, id="one_layer_differs"),
+        pytest.param({"kind": "TFRobertaModel", "pad_token_id": 0}, None, id="roberta_padded_with_a_token"),
+        pytest.param({"kind": "TFAlbertModel"}, None, id="albert"),
     ],
 )
 def test_other_encoders_are_not_read(
     build: Build, config: dict[str, Any], change: Callable[[Any], None] | None
 ) -> None:
-    """A main layer that is not BERT's encoder to the letter is left alone."""
+    """A main layer that is not an encoder of BERT's kind to the letter is left alone."""
     model = build(**config)
     if change:
         change(model)
-    assert read_encoder(model.bert) is None
+    assert read_encoder(getattr(model, model.base_model_prefix)) is None
