@@ -100,6 +100,7 @@ _Code = grpc.StatusCode
 # First match wins. The texts are TensorFlow Serving's; codes without a row become a plain ServerError.
 _RULES = (
     _Rule(_Code.UNAVAILABLE, Overloaded, "Retry later, or raise max_enqueued_batches.", "scheduling queue"),
+    _Rule(_Code.UNAVAILABLE, ServerUnavailable, "It speaks HTTP/1: give the gRPC port (8500), not REST's.", "http1.x"),
     _Rule(_Code.UNAVAILABLE, ServerUnavailable, "Is a server running there, and is TLS the same on both sides?"),
     _Rule(_Code.DEADLINE_EXCEEDED, DeadlineExceeded, "Raise the timeout, or send fewer texts at once."),
     _Rule(_Code.RESOURCE_EXHAUSTED, Overloaded, "Retry later, or raise --grpc_max_threads of the server."),
