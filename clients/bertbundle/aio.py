@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar, overload
@@ -262,4 +263,5 @@ class AsyncClient(Awaiting):
 
     async def status(self) -> list[VersionStatus]:
         """As `Client.status`."""
-        return await self._transport.status(self._session.model, timeout=self._timeout)
+        with self._lifetime.use(asyncio.get_running_loop()):
+            return await self._transport.status(self._session.model, timeout=self._timeout)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import functools
-import math
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import replace
+from numbers import Real
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from bertbundle.answers import best_answer
-from bertbundle.errors import InputError
+from bertbundle.errors import InputError, ManifestError
 from bertbundle.flows import Flow, Options, Session
 from bertbundle.held import Held, hold
+from bertbundle.lifetime import Lifetime
 from bertbundle.manifest import TOKENIZER_FILE, Manifest
 from bertbundle.retries import Budget, Deadline, Retries, Rules
+from bertbundle.settings import check_counts, check_seconds, expect
 from bertbundle.tasks import DECODERS, THRESHOLD, Decoder, classification, fills
 
 __all__ = ["Asking", "async_batches", "batches"]
@@ -40,15 +42,19 @@ class Asking(ABC):
         tokenizer: str | Path | None,
         names: Mapping[str, str] | None,
     ) -> None:
-        for name, value in (("timeout", timeout), ("call_timeout", call_timeout), ("hedge_after", hedge_after)):
-            if value is not None and not 0 < value < math.inf:
-                raise ValueError(f"{name} must be a positive number of seconds, got {value}")
-        if concurrency < 1 or rows_per_call < 1:
-            raise ValueError(f"concurrency and rows_per_call must be at least 1, got {concurrency}, {rows_per_call}")
+        expect("model", model, str, "the model's name")
+        expect("timeout", timeout, Real, "a number of seconds")
+        expect("retries", retries, Retries, "a Retries, Retries(attempts=1) for none")
+        check_seconds(timeout=timeout, call_timeout=call_timeout, hedge_after=hedge_after)
+        check_counts(concurrency=concurrency, rows_per_call=rows_per_call)
         self._session = Session(model, rows_per_call=rows_per_call, given=_given(manifest, tokenizer), names=names)
         self._timeout = timeout
         self._concurrency = concurrency
+        self._lifetime = Lifetime()
         self._rules = Rules(retries, Budget(retries.budget), call_timeout, hedge_after)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"{type(self).__name__} cannot be pickled: make one in each process")
 
     def _deadline(self) -> Deadline:
         return Deadline(self._timeout)
@@ -70,22 +76,21 @@ class Asking(ABC):
     def _classify(
         self, texts: Any, truncation: str | None, stride: int | None, top_k: int | None, threshold: float
     ) -> Any:
-        _check_top_k(top_k)
+        check_counts(top_k=top_k)
         decoder = DECODERS["text-classification"]
         if (top_k, threshold) != (None, THRESHOLD):
             decoder = replace(decoder, decode=functools.partial(classification, top_k=top_k, threshold=threshold))
         return self._ask(decoder, texts, Options(truncation, stride))
 
     def _fill_mask(self, texts: Any, truncation: str | None, stride: int | None, top_k: int | None) -> Any:
-        _check_top_k(top_k)
+        check_counts(top_k=top_k)
         decoder = replace(DECODERS["fill-mask"], decode=functools.partial(fills, top_k=top_k))
         return self._ask(decoder, texts, Options(truncation, stride))
 
     def _answer(
         self, question: Any, context: Any, truncation: str | None, stride: int | None, most: int, impossible: bool
     ) -> Any:
-        if most < 1:
-            raise ValueError(f"max_answer_len must be at least 1, got {most}")
+        check_counts(max_answer_len=most)
         decode = functools.partial(best_answer, max_answer_len=most, handle_impossible_answer=impossible)
         decoder, options = replace(DECODERS["question-answering"], decode=decode), Options(truncation, stride)
         if isinstance(question, str) and isinstance(context, str):
@@ -104,7 +109,7 @@ class Asking(ABC):
             return self._run(self._session.many(decoder, texts, options))
         if isinstance(texts, Iterator | AsyncIterable):
             return self._stream(decoder, texts, options)
-        raise TypeError(f"texts must be a str or a list of str, got {type(texts).__name__}")
+        raise TypeError(f"texts must be a str, a list or an iterator of str, got {type(texts).__name__}: {texts!r:.60}")
 
 
 def _is_one(texts: Any, options: Options) -> bool:
@@ -113,9 +118,7 @@ def _is_one(texts: Any, options: Options) -> bool:
     return isinstance(texts, str | tuple)
 
 
-def _check_top_k(top_k: int | None) -> None:
-    if top_k is not None and top_k < 1:
-        raise ValueError(f"top_k must be at least 1 or None for all, got {top_k}")
+_MAKE_ONE = "tokenizers.BertWordPieceTokenizer('vocab.txt').save('tokenizer.json') makes one of a vocab.txt."
 
 
 def _given(manifest: Manifest | None, tokenizer: str | Path | None) -> Held | None:
@@ -129,7 +132,9 @@ def _given(manifest: Manifest | None, tokenizer: str | Path | None) -> Held | No
     try:
         return hold(manifest, path.read_text(encoding="utf-8"), version=0)
     except OSError as error:
-        raise InputError(f"the tokenizer {path} cannot be read: {error.strerror}.") from error
+        raise InputError(f"the tokenizer {path} cannot be read: {error.strerror}. {_MAKE_ONE}") from error
+    except ManifestError as error:
+        raise InputError(f"{path}: {error} {_MAKE_ONE}") from error
 
 
 def batches(texts: Iterator[Any], size: int) -> Iterator[Sequence[Any]]:

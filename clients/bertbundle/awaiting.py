@@ -31,16 +31,18 @@ class Awaiting(Asking):
 
     async def close(self) -> None:
         """As `Client.close`; leaving the client's context does it, too."""
+        self._lifetime.closed = True
         await self._transport.close()
 
     async def _run(self, flow: Flow[Any]) -> Any:
         deadline = self._deadline()
-        try:
-            calls = next(flow)
-            while True:
-                calls = advance(flow, await self._round(calls, deadline))
-        except StopIteration as stop:
-            return stop.value
+        with self._lifetime.use(asyncio.get_running_loop()):
+            try:
+                calls = next(flow)
+                while True:
+                    calls = advance(flow, await self._round(calls, deadline))
+            except StopIteration as stop:
+                return stop.value
 
     async def _stream(self, decoder: Decoder, texts: Any, options: Options) -> AsyncIterator[Any]:
         async for batch in async_batches(texts, TEXTS_PER_ROUND):

@@ -40,18 +40,20 @@ class Blocking(Asking):
 
         >>> Client("localhost:8500", "ner").close()
         """
+        self._lifetime.closed = True
         if self._pool:
             self._pool.shutdown(wait=False, cancel_futures=True)
         self._transport.close()
 
     def _run(self, flow: Flow[Any]) -> Any:
         deadline = self._deadline()
-        try:
-            calls = next(flow)
-            while True:
-                calls = advance(flow, self._round(calls, deadline))
-        except StopIteration as stop:
-            return stop.value
+        with self._lifetime.use():
+            try:
+                calls = next(flow)
+                while True:
+                    calls = advance(flow, self._round(calls, deadline))
+            except StopIteration as stop:
+                return stop.value
 
     def _stream(self, decoder: Decoder, texts: Any, options: Options) -> Iterator[Any]:
         if not isinstance(texts, Iterator):

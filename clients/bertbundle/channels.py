@@ -10,12 +10,14 @@ import threading
 import time
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
+from types import NoneType
 from typing import Any, TypeAlias
 
 import grpc
 
 from bertbundle.errors import ServerUnavailable
 from bertbundle.pem import check_authorities, load_identity
+from bertbundle.settings import expect
 from bertbundle.wire import METHODS, error_from_status
 
 __all__ = ["Line", "Lines", "Metadata", "Tls", "Token", "check"]
@@ -72,9 +74,13 @@ class Metadata:
 
     def __init__(self, token: Token | None, metadata: Mapping[str, str] | None) -> None:
         """Check names and values once."""
+        expect("metadata", metadata, (Mapping, NoneType), "a mapping of names to values")
+        if not callable(token):
+            expect("token", token, (str, NoneType), "a str, or a function that returns one")
         self._token = token
         self._fixed = tuple((name.lower(), value) for name, value in (metadata or {}).items())
         for name, value in self._fixed:
+            expect(f"metadata {name!r}", value, str, "a str")
             if not re.fullmatch(r"[0-9a-z_.-]+", name) or not re.fullmatch(r"[ -~]*", value):
                 raise ValueError(f"metadata must be printable ASCII under names of a-z 0-9 _ . -, got {name!a}")
 
@@ -111,6 +117,7 @@ class Lines:
 
     def __init__(self, kind: Any, address: str, tls: Tls | None, compression: str) -> None:
         """Open channels of `kind`, ``grpc`` or ``grpc.aio``; nothing is sent."""
+        expect("tls", tls, (Tls, NoneType), "a Tls, Tls() for gRPC's own list of authorities")
         addresses = check(address, compression)
         own = len(set(addresses)) < len(addresses)
         self.lines = [_line(kind, each, tls, _COMPRESSIONS[compression], own) for each in addresses]
@@ -152,24 +159,37 @@ class Lines:
             line.waiting += change
 
 
-_ADDRESS = re.compile(r"(unix|unix-abstract|vsock|dns|xds):.+|(?!https?:).+:\d+")
+_ADDRESS = re.compile(
+    r"(unix|unix-abstract|vsock|dns|xds):.+"
+    r"|([^\s:/;\[\]]+|\[[0-9A-Fa-f:.]+(%[\w.-]+)?\]):(?P<port>\d{1,5})"
+)
+"""gRPC itself takes ::1:8500 for a host, and 99999 for the port 34463."""
 
 
 def check(address: str, compression: str) -> list[str]:
     """Return the addresses of a list.
 
     Raises:
+        TypeError: no str.
         ValueError: one that has no port, or a compression that there is not.
     """
+    expect("server", address, str, "a str, several addresses with commas")
     if compression not in _COMPRESSIONS:
         raise ValueError(f"compression must be one of {', '.join(_COMPRESSIONS)}, got {compression!r}")
     if address.startswith(("ipv4:", "ipv6:")):  # gRPC's own lists
         return [address]
     found = [each.strip() for each in address.split(",")]
-    wrong = [each for each in found if not _ADDRESS.fullmatch(each)]
+    wrong = [each for each in found if not _is_address(each)]
     if wrong:
-        raise ValueError(f"expected host:port of a gRPC server, got {wrong[0]!r}; over HTTP use RestTransport")
+        raise ValueError(
+            f"expected host:port of a gRPC server, got {wrong[0]!r}; IPv6 is [::1]:8500, over HTTP use RestTransport"
+        )
     return found
+
+
+def _is_address(text: str) -> bool:
+    found = _ADDRESS.fullmatch(text)
+    return found is not None and 0 < int(found["port"] or 1) < 2**16
 
 
 def _line(kind: Any, address: str, tls: Tls | None, compression: grpc.Compression, own: bool) -> Line:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import functools
 import io
 import json
-import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,17 +13,18 @@ from dataclasses import replace
 from typing import Any
 
 import bertbundle
+from bertbundle.answers import best_answer
 from bertbundle.bench import drawer, load
 from bertbundle.bulk import Bulk, Job
 from bertbundle.client import Client
 from bertbundle.command import LineParser, run_command
 from bertbundle.completion import SHELLS, completion_script
-from bertbundle.connection import add_flags, connect
+from bertbundle.connection import add_flags, connect, seconds
 from bertbundle.errors import InputError
 from bertbundle.flows import Options
 from bertbundle.rows import FORMATS, format_of
 from bertbundle.show import SHOWN, facts, parity_table, table
-from bertbundle.tasks import DECODERS
+from bertbundle.tasks import DECODERS, Decoder
 from bertbundle.tokenizer import TRUNCATIONS, Text
 
 __all__ = ["main"]
@@ -58,11 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     predict = _add(commands, "predict", _predict, "answer texts: entities, classes or embeddings, as the model does")
     predict.add_argument("texts", nargs="*", metavar="TEXT", help="a text; none: the lines of standard input")
     _add_pair(predict)
-    predict.add_argument(
-        "--truncation",
-        choices=TRUNCATIONS,
-        help="what becomes of a text that is too long (default: windows where they lose nothing, else an error)",
-    )
+    _add_reading(predict)
     _add_bench(_add(commands, "bench", _bench, "measure how fast a server answers, and show the latencies"))
     _add_bulk(_add(commands, "bulk", _bulk, "answer a file of any size, row by row: txt, JSONL, CSV or Parquet"))
     _add(commands, "info", _info, "show what the model says of itself")
@@ -77,10 +72,14 @@ def _add(commands: Any, name: str, run: Callable[..., Iterable[str]], text: str)
     parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text.capitalize() + ".")
     parser.set_defaults(run=run)
     parser.add_argument(
-        "--server", type=_name, default="localhost:8500", metavar="HOST:PORT", help="gRPC port (default: %(default)s)"
+        "--server",
+        type=_name,
+        default="localhost:8500",
+        metavar="HOST:PORT",
+        help="gRPC port, several with commas (default: %(default)s)",
     )
     parser.add_argument("--model", type=_name, required=True, metavar="NAME", help="model name")
-    parser.add_argument("--timeout", type=_seconds, default=30.0, metavar="SECONDS", help="default: %(default)s")
+    parser.add_argument("--timeout", type=seconds, default=30.0, metavar="SECONDS", help="default: %(default)s")
     add_flags(parser)
     parser.add_argument("--json", action="store_true", help="print JSON, one object per line")
     return parser
@@ -92,13 +91,26 @@ def _add_pair(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_reading(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--truncation",
+        choices=TRUNCATIONS,
+        help="what becomes of a text that is too long (default: windows where they lose nothing, else an error)",
+    )
+    parser.add_argument(
+        "--allow-no-answer", action="store_true", help='a question may have no answer: "" where that is likelier'
+    )
+
+
 def _add_bench(bench: argparse.ArgumentParser) -> None:
     bench.add_argument(
         "texts", nargs="*", metavar="TEXT", help="texts to ask in turn; none: the lines of standard input"
     )
-    bench.add_argument("--seconds", type=_seconds, default=10.0, help="how long (default: %(default)s)")
-    bench.add_argument("--concurrency", type=int, default=4, metavar="N", help="calls at a time (default: %(default)s)")
-    bench.add_argument("--batch", type=int, default=1, metavar="N", help="texts of a call (default: %(default)s)")
+    bench.add_argument("--seconds", type=seconds, default=10.0, help="how long (default: %(default)s)")
+    bench.add_argument(
+        "--concurrency", type=_count, default=4, metavar="N", help="calls at a time (default: %(default)s)"
+    )
+    bench.add_argument("--batch", type=_count, default=1, metavar="N", help="texts of a call (default: %(default)s)")
     _add_pair(bench)
     bench.add_argument("--png", metavar="FILE", help="draw the latencies; needs matplotlib (bertbundle[bench])")
 
@@ -111,9 +123,9 @@ def _add_bulk(bulk: argparse.ArgumentParser) -> None:
     bulk.add_argument("--text", default="text", metavar="COLUMN", help="column to answer (default: %(default)s)")
     bulk.add_argument("--pair", metavar="COLUMN", help="column of the second text of a pair")
     bulk.add_argument("--keep", type=_columns, metavar="COLUMN,...", help="columns of the output (default: all)")
-    bulk.add_argument("--truncation", choices=TRUNCATIONS, help="as for predict")
+    _add_reading(bulk)
     bulk.add_argument(
-        "--concurrency", type=int, default=4, metavar="N", help="requests at a time (default: %(default)s)"
+        "--concurrency", type=_count, default=4, metavar="N", help="requests at a time (default: %(default)s)"
     )
     again = bulk.add_mutually_exclusive_group()
     again.add_argument("--resume", action="store_true", help="go on with a run that was ended")
@@ -134,11 +146,10 @@ def _name(text: str) -> str:
     return text
 
 
-def _seconds(text: str) -> float:
-    with contextlib.suppress(ValueError):
-        if 0 < float(text) < math.inf:
-            return float(text)
-    raise argparse.ArgumentTypeError(f"expected a positive number of seconds, got {text!r}")
+def _count(text: str) -> int:
+    if text.isascii() and text.isdigit() and int(text) > 0:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
 
 
 # ---- predict
@@ -146,12 +157,10 @@ def _seconds(text: str) -> float:
 
 def _predict(client: Client, options: argparse.Namespace) -> Iterable[str]:
     texts = _texts(options)
-    task = client.manifest().task
-    if task not in SHOWN:
-        raise InputError(f"model {options.model!r} does {task}, which this command does not know. Upgrade bertbundle.")
-    _check_pair(DECODERS[task].takes, options, task)
-    shown = SHOWN[task]
-    results = _in_turns(lambda part: shown.ask(client, part, options.truncation), _paired(texts, options))
+    decoder = _decoder(client, options)
+    shown = SHOWN[decoder.task]
+    asked = Options(options.truncation)
+    results = _in_turns(lambda part: client._ask(decoder, part, asked), _paired(texts, options))  # noqa: SLF001 - of one house
     if options.json:
         return (_dumps({"text": text, **shown.fields(result)}) for text, result in zip(texts, results, strict=True))
     if shown.in_place and sys.stdout.isatty() and not os.environ.get("NO_COLOR"):
@@ -161,6 +170,24 @@ def _predict(client: Client, options: argparse.Namespace) -> Iterable[str]:
 
 def _paired(texts: Sequence[str], options: argparse.Namespace) -> list[Text]:
     return [(text, options.pair) for text in texts] if options.pair is not None else list(texts)
+
+
+def _decoder(client: Client, options: argparse.Namespace) -> Decoder:
+    """Return how the model's answers are read, as the flags say.
+
+    Raises:
+        InputError: a task that is not known here, or a flag that is not for it.
+    """
+    task = client.manifest().task
+    if task not in SHOWN:
+        raise InputError(f"model {options.model!r} does {task}, which this command does not know. Upgrade bertbundle.")
+    decoder = DECODERS[task]
+    _check_pair(decoder.takes, options, task)
+    if not getattr(options, "allow_no_answer", False):
+        return decoder
+    if task != "question-answering":
+        raise InputError(f"model {options.model!r} does {task}: leave --allow-no-answer out.")
+    return replace(decoder, decode=functools.partial(best_answer, handle_impossible_answer=True))
 
 
 def _check_pair(takes: str, options: argparse.Namespace, task: str) -> None:
@@ -207,17 +234,13 @@ def _dumps(value: Any) -> str:
 
 
 def _bench(client: Client, options: argparse.Namespace) -> Iterable[str]:
-    if options.concurrency < 1 or options.batch < 1:
-        raise InputError("--concurrency and --batch must be at least 1.")
     draw = drawer(options.png) if options.png else None
     texts = _texts(options)
-    task = client.manifest().task
-    _check_pair(DECODERS[task].takes, options, task)
+    decoder, asked = _decoder(client, options), Options("truncate")
     paired = _paired(texts, options)
     batches = [paired[start : start + options.batch] for start in range(0, len(paired), options.batch)]
-    found = load(
-        lambda batch: SHOWN[task].ask(client, batch, "truncate"), batches, options.seconds, options.concurrency
-    )
+    ask = functools.partial(client._ask, decoder, options=asked)  # noqa: SLF001 - of one house
+    found = load(ask, batches, options.seconds, options.concurrency)
     if draw:
         draw(found)
     return [_dumps(found.to_dict())] if options.json else found.lines()
@@ -232,19 +255,17 @@ def _bulk(client: Client, options: argparse.Namespace) -> Iterable[str]:
     rejects = options.rejects or (f"{options.output}.rejects" if options.output != "-" else None)
     kind = format_of(options.source, options.format)
     job = Job(options.source, kind, options.output, rejects, options.text, options.pair, options.keep)
-    task = client.manifest().task
-    _check_pair(DECODERS[task].takes, options, task)
-    answer = functools.partial(_answer_rows, client, task, options.truncation)
+    decoder = replace(_decoder(client, options), gather=list)
+    answer = functools.partial(_answer_rows, client, decoder, options.truncation)
     Bulk(job, answer, resume=options.resume, overwrite=options.overwrite, log=sys.stderr, as_json=options.json).run()
     return ()
 
 
 def _answer_rows(
-    client: Client, task: str, truncation: str | None, texts: Sequence[Any]
+    client: Client, decoder: Decoder, truncation: str | None, texts: Sequence[Any]
 ) -> list[dict[str, Any] | InputError]:
-    decoder = replace(DECODERS[task], gather=list)
     results = client._ask(decoder, list(texts), Options(truncation, keep_errors=True))  # noqa: SLF001 - of one house
-    return [each if isinstance(each, InputError) else dict(SHOWN[task].fields(each)) for each in results]
+    return [each if isinstance(each, InputError) else dict(SHOWN[decoder.task].fields(each)) for each in results]
 
 
 # ---- info and status

@@ -157,4 +157,5 @@ class Client(Questions):
         >>> client.status()[0].state
         'AVAILABLE'
         """
-        return self._transport.status(self._session.model, timeout=self._timeout)
+        with self._lifetime.use():
+            return self._transport.status(self._session.model, timeout=self._timeout)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import math
 from pathlib import Path
 
 from bertbundle.channels import Tls
 from bertbundle.client import Client
 from bertbundle.errors import InputError
 
-__all__ = ["add_flags", "connect"]
+__all__ = ["add_flags", "connect", "seconds"]
 
 _FILES = {
     "ca": "PEM file of the authorities to trust; implies --tls",
@@ -21,9 +23,20 @@ _FILES = {
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
+    parser.add_argument(
+        "--hedge-after", type=seconds, metavar="SECONDS", help="ask once more, at another address, after so long"
+    )
     parser.add_argument("--tls", action="store_true", help="connect with TLS")
     for name, text in _FILES.items():
         parser.add_argument("--" + name.replace("_", "-"), type=Path, metavar="FILE", help=text)
+
+
+def seconds(text: str) -> float:
+    """Read a flag's positive number of seconds."""
+    with contextlib.suppress(ValueError):
+        if 0 < float(text) < math.inf:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"expected a positive number of seconds, got {text!r}")
 
 
 def connect(options: argparse.Namespace) -> Client:
@@ -44,6 +57,7 @@ def _client(options: argparse.Namespace, files: dict[str, bytes | None]) -> Clie
         options.server,
         options.model,
         timeout=options.timeout,
+        hedge_after=options.hedge_after,
         tls=_tls(options, files),
         token=(lambda: options.token_file.read_text(encoding="ascii").strip()) if options.token_file else None,
         concurrency=getattr(options, "concurrency", 4),

@@ -15,6 +15,7 @@ from bertbundle.errors import InputError, ServerError
 from bertbundle.held import Held
 from bertbundle.primitives import Arrays, Encoding, Fill
 from bertbundle.scores import sigmoid, softmax
+from bertbundle.settings import check_counts
 from bertbundle.tasks import DECODERS, Decoder, by_token, classification
 
 __all__ = ["DECODER_OF"]
@@ -69,9 +70,7 @@ def _answers(
     handle_impossible_answer: bool = False,
     align_to_words: bool = True,
 ) -> Decoder:
-    for name, value in (("top_k", top_k), ("max_answer_len", max_answer_len)):
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
+    check_counts(max_answer_len=max_answer_len)
     decode = functools.partial(
         _best_answers,
         top_k=top_k,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bertbundle.flows import Options
 from bertbundle.pipeline_tasks import DECODER_OF
+from bertbundle.settings import check_counts
 from bertbundle.tasks import Decoder
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class Pipeline:
         """
         decoder, asked = self._read({**self._given, **options})
         if question is not None:
-            inputs = list(zip(question, context, strict=True)) if isinstance(question, list) else (question, context)
+            inputs = _pairs(question, context)
         if self.task == "text-classification" and isinstance(inputs, str) and "top_k" not in options:
             decoder = replace(decoder, decode=functools.partial(_listed, decoder.decode))
         return self._asking._ask(decoder, self._texts(inputs, asked), asked)  # noqa: SLF001 - its other half
@@ -88,6 +89,7 @@ class Pipeline:
         truncation = given.pop("truncation", None)
         asked = Options(_TRUNCATION.get(truncation, truncation), stride, bool(given.pop("is_split_into_words", False)))
         _check(given, self.task)
+        check_counts(top_k=given.get("top_k"))
         return DECODER_OF[self.task](**given), asked
 
     def _texts(self, inputs: Any, asked: Options) -> Any:
@@ -113,6 +115,16 @@ def _check(options: Mapping[str, Any], task: str) -> None:
         raise TypeError(f"the {task} pipeline has no option {name!r}, expected one of {', '.join(known)}")
 
 
+def _pairs(question: Any, context: Any) -> Any:
+    """Return a pair, or a list of them: of each question with its context, or with the only one."""
+    if not isinstance(question, list):
+        return question, context
+    contexts = context if isinstance(context, list) else [context] * len(question)
+    if len(contexts) != len(question):
+        raise ValueError(f"{len(question)} questions need as many contexts, or one, got {len(contexts)}")
+    return list(zip(question, contexts, strict=True))
+
+
 _PAIRS = (("text", "text_pair"), ("question", "context"))
 
 
@@ -122,6 +134,9 @@ def _text(inputs: Any) -> Any:
         return inputs
     names = next((names for names in _PAIRS if names[0] in inputs), _PAIRS[0])
     texts = tuple(inputs[name] for name in names if name in inputs)
+    if not texts:
+        given = ", ".join(map(str, inputs)) or "none"
+        raise TypeError(f"a dict needs text (and text_pair), or question and context, got {given}")
     return texts if len(texts) > 1 else texts[0]
 
 

@@ -9,26 +9,22 @@ from typing import Any
 
 import numpy as np
 
-from bertbundle.client import Client
 from bertbundle.manifest import Manifest, ParityRow
 from bertbundle.primitives import Answer, Classification, Entity, Fill
-from bertbundle.tokenizer import Text
 
 __all__ = ["SHOWN", "Shown", "facts", "mark", "parity_table", "table"]
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """How one task is asked and shown.
+    """How one task's answers are shown.
 
     Attributes:
-        ask: ask a client for a list of texts; takes the truncation, too, None for the task's own.
         fields: one result as what `json.dumps` takes, by name.
         table: the lines of a table of texts and results.
         in_place: one text with its result shown in it, for a terminal; None if it has no place there.
     """
 
-    ask: Callable[[Client, list[Any], str | None], Any]
     fields: Callable[[Any], Mapping[str, Any]]
     table: Callable[[Sequence[str], Sequence[Any]], Iterable[str]]
     in_place: Callable[[str, Any], str] | None = None
@@ -113,34 +109,23 @@ def _fill_table(texts: Sequence[str], results: Sequence[list[list[Fill]]]) -> It
     return table(("text", "start", "token", "score"), rows)
 
 
-def _ask_answer(client: Client, pairs: list[Text], truncation: str | None) -> list[Answer]:
-    questions, contexts = zip(*pairs, strict=True)
-    return client.answer(list(questions), list(contexts), truncation=truncation)
-
-
 SHOWN: Mapping[str, Shown] = {
     "token-classification": Shown(
-        lambda client, texts, cut: client.entities(texts, truncation=cut),
         lambda entities: {"entities": [entity.to_dict() for entity in entities]},
         _entity_table,
         mark,
     ),
     "text-classification": Shown(
-        lambda client, texts, cut: client.classify(texts, truncation=cut),
         lambda classification: classification.to_dict(),
         _class_table,
     ),
-    "regression": Shown(
-        lambda client, texts, cut: client.regress(texts, truncation=cut), lambda value: {"value": value}, _value_table
-    ),
+    "regression": Shown(lambda value: {"value": value}, _value_table),
     "feature-extraction": Shown(
-        lambda client, texts, cut: client.embed(texts, truncation=cut),
         lambda vector: {"embedding": [round(float(value), 7) for value in vector]},
         _similarity_table,
     ),
-    "question-answering": Shown(_ask_answer, lambda answer: {"answer": answer.to_dict()}, _answer_table),
+    "question-answering": Shown(lambda answer: {"answer": answer.to_dict()}, _answer_table),
     "fill-mask": Shown(
-        lambda client, texts, cut: client.fill_mask(texts, truncation=cut),
         lambda masks: {"masks": [[fill.to_dict() for fill in fills] for fills in masks]},
         _fill_table,
     ),

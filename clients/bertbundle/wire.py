@@ -119,6 +119,7 @@ _RULES = (
         "Is a server running there, is TLS the same on both sides, does it want a client's certificate (--cert)?",
         "Socket closed",
     ),
+    _Rule(_Code.UNAVAILABLE, ServerUnavailable, "It speaks HTTP/1: give the gRPC port (8500), not REST's.", "http1.x"),
     _Rule(_Code.UNAVAILABLE, ServerUnavailable, "Is a server running there, and is TLS the same on both sides?"),
     _Rule(_Code.DEADLINE_EXCEEDED, DeadlineExceeded, "Raise the timeout, or send fewer texts at once."),
     _Rule(_Code.RESOURCE_EXHAUSTED, Overloaded, "Retry later, or raise --grpc_max_threads of the server."),

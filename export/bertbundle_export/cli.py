@@ -127,7 +127,7 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
     add("--config", type=Path, metavar="PATH", help="config.json or bert_config.json of weights without")
     add("--tokenizer", type=Path, metavar="PATH", help="take the tokenizer from this directory or vocab.txt")
     add("--task", choices=list(TASKS), help="default: what the checkpoint's architecture says")
-    add("--labels", type=_words, metavar="L,L,..", help="label of each class index (default: the checkpoint's)")
+    add("--labels", type=_labels, metavar="L,L,..", help="label of each class index (default: the checkpoint's)")
     add("--allow-pickle", action="store_true", help="read PyTorch pickles, which may run code: only if you trust them")
     _flag(parser, "--lowercase", "--do-lower-case", text="lower-case texts (default: what the checkpoint says)")
 
@@ -153,6 +153,12 @@ def _value(text: str) -> Any:
 
 def _words(text: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def _labels(text: str) -> tuple[str, ...]:
+    if labels := _words(text):
+        return labels
+    raise argparse.ArgumentTypeError(f"expected labels like O,B-PER,I-PER, got {text!r}")
 
 
 def _numbers(text: str) -> tuple[int, ...]:

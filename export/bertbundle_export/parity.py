@@ -106,7 +106,13 @@ def onnx_runner(path: Path) -> Runner:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors only
     options.add_session_config_entry(*EXACT_INT8)
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own have no base of theirs
+        raise ExportError(
+            f"onnxruntime cannot load what the model became: {error}. A model that computes in another dtype than "
+            "float32 (mixed precision) is to be made anew under set_global_policy('float32'), with its weights."
+        ) from error
     names = [output.name for output in session.get_outputs()]
 
     def run(features: InputFeatures) -> Arrays:

@@ -147,7 +147,11 @@ def test_an_unknown_name_among_others(replica: Replica) -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["", "localhost", "http://localhost:8501", "a,b", "localhost:1,:", "localhost:1,x:y", "localhost:1,"]
+    "address",
+    [
+        *("", "localhost", "http://localhost:8501", "a,b", "localhost:1,:", "localhost:1,x:y", "localhost:1,"),
+        *("::1:8500", "localhost:99999", "localhost:0", "grpc://localhost:1", "a:1;b:1", "local host:1", "[::1]"),
+    ],
 )
 def test_addresses_must_have_ports(address: str) -> None:
     """Each address needs a port, and is none of a web page."""

@@ -92,6 +92,15 @@ def test_foreign_tagger(fakes: Any, tokenizer_file: Path) -> None:
     assert client.pipeline("ner")("Wang")[0]["entity"] == "B-PER"
 
 
+def test_foreign_vocabulary(fakes: Any, tmp_path: Path) -> None:
+    """A vocab.txt in the place of tokenizer.json, or nothing there, is an error that says how to make one of it."""
+    (tmp_path / "vocab.txt").write_text("\n".join(fakes.WORDS), encoding="utf-8")
+    manifest = foreign_manifest("text-classification", max_length=12, labels=["a", "b"])
+    for path in (tmp_path / "vocab.txt", tmp_path):
+        with pytest.raises(InputError, match=r"BertWordPieceTokenizer\('vocab.txt'\)\.save\('tokenizer.json'\)"):
+            Client("localhost:1", "theirs", manifest=manifest, tokenizer=path)
+
+
 @pytest.mark.parametrize("multi_label", [False, True])
 def test_foreign_classifier(fakes: Any, tokenizer_file: Path, multi_label: bool) -> None:
     """Scores are made of logits: softmax, or sigmoid for independent classes."""

@@ -401,6 +401,21 @@ def test_names_that_are_not_unicode(fail: Run, arguments: list[str]) -> None:
     assert "is not valid Unicode" in fail("status", *arguments)
 
 
+def test_no_answer_allowed(run: Run, fakes: Fakes, start: Callable[..., FakeServer]) -> None:
+    """--allow-no-answer takes [CLS], where that is likelier than all spans, for no answer."""
+    sure_of_none = {name: lambda inputs: 9.0 * (inputs["input_ids"] == 2) for name in ("start_logits", "end_logits")}
+    model = fakes.Model(fakes.make_manifest("question-answering"), change=sure_of_none)
+    server = start(fakes.answers_of(model)).address
+    pair = ["--server", server, "--model", "tiny", "--json", "--pair", "a b c", "--hedge-after", "9", "wang"]
+    found, none = (json.loads(run("predict", *pair, *flags))["answer"] for flags in ([], ["--allow-no-answer"]))
+    assert (found["text"], none["text"]) == ("a", "")
+
+
+def test_no_answer_of_another_task(fail: Run, ner: list[str]) -> None:
+    """--allow-no-answer is refused where there are no questions."""
+    assert "does token-classification: leave --allow-no-answer out" in fail("predict", *ner, "--allow-no-answer", "a")
+
+
 def test_an_address_that_is_none(fail: Run) -> None:
     """An address without a port is one line."""
     assert "expected host:port of a gRPC server, got 'localhost'" in fail(

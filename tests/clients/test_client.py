@@ -438,7 +438,9 @@ def test_text_without_content(transport: FakeTransport, text: str) -> None:
 )
 def test_texts_of_another_type(transport: FakeTransport, texts: Any) -> None:
     """What is neither a text nor a list is a TypeError."""
-    with pytest.raises(TypeError, match=f"texts must be a str or a list of str, got {type(texts).__name__}"):
+    with pytest.raises(
+        TypeError, match=f"texts must be a str, a list or an iterator of str, got {type(texts).__name__}"
+    ):
         connect(transport).entities(texts)
 
 

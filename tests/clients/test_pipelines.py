@@ -34,6 +34,7 @@ def client(fakes: Any, task: str) -> Client:
         pytest.param("question-answering", {"max_seq_len": 9}, "chosen when it was exported", id="max_seq_len"),
         pytest.param("question-answering", {"max_question_len": 9}, "never cut: shorten it", id="max_question_len"),
         pytest.param("question-answering", {"max_answer_len": 0}, "max_answer_len must be at least 1", id="answer_len"),
+        pytest.param("text-classification", {"top_k": 0}, "top_k must be at least 1", id="classes"),
         pytest.param("question-answering", {"top_k": 0}, "top_k must be at least 1", id="top_k"),
         pytest.param("fill-mask", {"targets": []}, "at least one token", id="targets"),
     ],
@@ -44,6 +45,27 @@ def test_refused_options(fakes: Any, task: str, options: dict[str, Any], message
         pipeline(fakes, task, **options)
     with pytest.raises(ValueError, match=message):
         pipeline(fakes, task)("wang", **options)
+
+
+@pytest.mark.parametrize(
+    ("question", "context", "message"),
+    [
+        pytest.param(["a", "b"], ["c"], "2 questions need as many contexts, or one, got 1", id="contexts"),
+        pytest.param({"query": "a"}, None, "a dict needs text .* or question and context, got query", id="dict"),
+    ],
+)
+def test_questions_that_do_not_fit(fakes: Any, question: Any, context: Any, message: str) -> None:
+    """Questions without contexts, and a dict without texts, are errors that say what is needed."""
+    pipe = pipeline(fakes, "question-answering")
+    with pytest.raises((TypeError, ValueError), match=message):
+        pipe(question) if context is None else pipe(question=question, context=context)
+
+
+def test_questions_of_one_context(fakes: Any) -> None:
+    """Questions share their context where only one is given, as in transformers' pipeline."""
+    pipe = pipeline(fakes, "question-answering")
+    one = pipe(question="wang", context="lives in Berlin")
+    assert pipe(question=["wang", "wang"], context="lives in Berlin") == [one, one]
 
 
 def test_unknown_options(fakes: Any) -> None:

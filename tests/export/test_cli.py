@@ -61,6 +61,7 @@ def test_inspect(checkpoint: Write) -> None:
             ["checkpoint", "--name", "x", "--texts", "none.txt"], "--texts none.txt cannot be read", id="texts"
         ),
         pytest.param(["checkpoint", "--name", "x", "--labels", "O,B-X"], "checkpoint", id="labels"),
+        pytest.param(["checkpoint", "--name", "x", "--labels", ""], "expected labels like O,B-PER", id="no_labels"),
         pytest.param(["checkpoint", "--name", "x", "--crf-transitions", "crf.t"], "no attribute crf.t:", id="crf"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from bertbundle.errors import ExportError, OutputNamesError, OutputShapeError, T
 from bertbundle.manifest import OutputSpec, ParityRow
 from bertbundle.primitives import InputFeatures
 from bertbundle_export.agreement import same_classes, same_ranks
-from bertbundle_export.parity import Case, compare
+from bertbundle_export.parity import Case, compare, onnx_runner
 from bertbundle_export.tasks import TASKS
 from bertbundle_export.tolerance import TOLERANCES
 
@@ -167,3 +168,10 @@ def test_what_does_not_pass(actual: Outputs, error: type[ExportError], message: 
     """Other names, shapes, dtypes, values, labels, or no numbers at all are refused."""
     with pytest.raises(error, match=message):
         run(actual)
+
+
+def test_onnx_that_cannot_be_loaded(tmp_path: Path) -> None:
+    """What onnxruntime cannot load, as of a model under mixed precision, is an ExportError that says what to do."""
+    (tmp_path / "model.onnx").write_bytes(b"no model")
+    with pytest.raises(ExportError, match=r"cannot load .*set_global_policy\('float32'\)"):
+        onnx_runner(tmp_path / "model.onnx")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bertbundle.errors import CheckpointError
+from bertbundle.manifest import MANIFEST_FILE
 from bertbundle_export.checkpoints.base import CheckpointFormat, Description, LoadOptions
 from bertbundle_export.checkpoints.formats import FORMATS
 
@@ -23,6 +24,8 @@ def find_format(path: Path, name: str | None = None) -> CheckpointFormat:
         if name not in FORMATS:
             raise CheckpointError(f"unknown format {name!r}, expected one of {', '.join(FORMATS)}.")
         return FORMATS[name]
+    if (path / MANIFEST_FILE).is_file():
+        raise CheckpointError(f"{path} is a bundle, which is served as it is. To export again, name its checkpoint.")
     for checkpoint_format in FORMATS.values():
         if checkpoint_format.detect(path):
             return checkpoint_format
