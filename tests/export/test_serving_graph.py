@@ -77,6 +77,10 @@ def test_float32_is_fused_by_tensorflow(tensorflow: Any, save: Callable[[str], P
     assert found["_MklSoftmax"] == LAYERS + 1  # one more for the labels' scores
     assert found["_MklMatMul"] == 1  # the head
     assert not found["Erf"] + found["Erfc"]
+    # Attention's heads are put in their places by copies of whole heads, to split and to join, and never transposed.
+    scores = 3  # what the tagger's head gathers its labels' scores with
+    assert found["GatherV2"] == 2 * LAYERS + scores
+    assert not found["Transpose"] + found["_MklTranspose"]
 
 
 def test_bfloat16_is_fused_in_the_file(tensorflow: Any, save: Callable[[str], Path]) -> None:
