@@ -108,7 +108,7 @@ def export(python: Path, source: Path, base: Path, precision: str) -> None:
     """Export MiniLM in a precision with our environment's Python."""
     # 256 tokens are where sentence-transformers cuts for this model.
     options = [f"--name={base.name}", f"--output={base.parent}", "--max-length=256", f"--lengths={LENGTHS}"]
-    command = [python, "-m", "bertbundle_export", str(source), *options, f"--precision={precision}"]
+    command = [str(python), "-m", "bertbundle_export", str(source), *options, f"--precision={precision}"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
