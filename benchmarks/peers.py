@@ -5,8 +5,9 @@
 ``make bench-peers`` makes both environments and runs this. The weights are all-MiniLM-L6-v2's on both sides, the texts
 the sentences of WNUT17's test set (where BERTBUNDLE_DATA or ``../shared`` has it; else our own texts). The peers run in
 this process; ONNX and OpenVINO files are those that optimum exports, int8 as sentence-transformers quantises it for
-AVX512-VNNI. Ours is exported and served by processes of the project's environment, and asked through the client, which
-tokenizes, too. Answers are compared with torch's before anything is timed.
+AVX512-VNNI. Ours are exported, in the precision that is fast on this processor and in int8, and served by processes of
+the project's environment, and asked through the client, which tokenizes, too. Answers are compared with torch's before
+anything is timed.
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ from typing import Any
 import numpy as np
 
 from bertbundle import Client
+from bertbundle.local import LocalTransport
+from bertbundle.manifest import BUNDLE_INFO
+from bertbundle.primitives import Arrays, Prediction
+from bertbundle_serving.runtimes import RuntimeOptions, loader
 from frame import finish, machine, parser, rows_of, seconds_in_turns
 from local_server import running
 from models import data_file
@@ -51,10 +56,11 @@ PEERS: dict[str, dict[str, Any]] = {
     },
     PEER: {"backend": "openvino", "model_kwargs": {"ov_config": {"INFERENCE_PRECISION_HINT": "bf16"}}},
 }
-# Name, and the server's flags.
-OURS = {
-    "bundle, gRPC, auto": (),
-    "bundle, gRPC, saved_model": ("--runtime=saved_model",),
+# Name, the bundle's precision, and the server's flags. "auto" is bfloat16 where that is fast.
+OURS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "bundle, gRPC, auto": ("auto", ()),
+    "bundle, gRPC, int8": ("int8", ()),
+    "bundle, gRPC, saved_model": ("auto", ("--runtime=saved_model",)),
 }
 
 Embed = Callable[[Sequence[str]], Any]
@@ -89,17 +95,40 @@ def peers(source: Path, scratch: Path) -> dict[str, Embed]:
 @contextlib.contextmanager
 def ours(python: Path, source: Path, scratch: Path) -> Iterator[dict[str, Embed]]:
     """Export and serve with our environment's Python; give what asks the servers."""
-    # 256 tokens are where sentence-transformers cuts for this model.
-    options = ["--name=minilm", f"--output={scratch}", "--max-length=256", f"--lengths={LENGTHS}", "--precision=auto"]
-    subprocess.run([python, "-m", "bertbundle_export", str(source), *options], check=True, stdout=subprocess.DEVNULL)
-    command = [str(python), "-m", "bertbundle_serving", "--port=0", "--model_name=minilm"]
     with contextlib.ExitStack() as stack:
         asks: dict[str, Embed] = {}
-        for name, flags in OURS.items():
-            address = stack.enter_context(running([*command, f"--model_base_path={scratch / 'minilm'}", *flags]))
+        for name, (precision, flags) in OURS.items():
+            base = scratch / precision / "minilm"
+            if not base.exists():
+                export(python, source, base, precision)
+            command = [str(python), "-m", "bertbundle_serving", "--port=0", "--model_name=minilm", *flags]
+            address = stack.enter_context(running([*command, f"--model_base_path={base}"]))
             client = stack.enter_context(Client(address, "minilm", timeout=300))
             asks[name] = partial(client.embed)
-        yield asks
+        alone = Client("", "minilm", transport=InProcess(scratch / "auto" / "minilm"), concurrency=1)
+        yield asks | {"bundle, in process, auto": partial(stack.enter_context(alone).embed)}
+
+
+class InProcess(LocalTransport):
+    """Answers from the engine that a server would take, in the thread that asks."""
+
+    def __init__(self, base: Path) -> None:
+        super().__init__(base)
+        self._servable = loader("auto", RuntimeOptions())(base / str(self.version))
+
+    def predict(self, model: str, signature: str, inputs: Arrays, **options: Any) -> Prediction:
+        """See `Transport.predict`."""
+        if signature == BUNDLE_INFO:
+            return super().predict(model, signature, inputs, **options)
+        return Prediction(self._servable.run(signature, inputs, options["outputs"]), self.version)
+
+
+def export(python: Path, source: Path, base: Path, precision: str) -> None:
+    """Export MiniLM in a precision with our environment's Python."""
+    # 256 tokens are where sentence-transformers cuts for this model.
+    options = [f"--name={base.name}", f"--output={base.parent}", "--max-length=256", f"--lengths={LENGTHS}"]
+    command = [str(python), "-m", "bertbundle_export", str(source), *options, f"--precision={precision}"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
 def check(embeds: dict[str, Embed], sentences: Sequence[str]) -> None:

@@ -149,9 +149,8 @@ class _Shapes:
     def __init__(self, graph: OnnxEncoder) -> None:
         encoder = graph.encoder
         heads, size = encoder.heads, encoder.hidden_size
-        self.split = graph.constant([0, 0, 3, heads, size // heads], np.int64)
+        self.by_head = graph.constant([0, 0, heads, size // heads], np.int64)
         self.joined = graph.constant([0, 0, size], np.int64)
-        self.third = graph.constant([2], np.int64)
         self.scale = graph.constant(encoder.scale, np.float32)
 
 
@@ -174,10 +173,11 @@ def _standard_layer(graph: OnnxEncoder, x: str, added: str, layer: str, shapes: 
 
 
 def _attend(graph: OnnxEncoder, qkv: str, added: str, shapes: _Shapes) -> str:
-    parts = graph.add("Split", graph.add("Reshape", qkv, shapes.split), axis=2, results=3)
-    query, key, value = (graph.add("Squeeze", part, shapes.third) for part in parts)
-    query, value = (graph.add("Transpose", item, perm=[0, 2, 1, 3]) for item in (query, value))
-    scores = graph.add("MatMul", query, graph.add("Transpose", key, perm=[0, 2, 3, 1]))
+    parts = graph.add("Split", qkv, axis=2, results=3)
+    heads = (graph.add("Reshape", part, shapes.by_head) for part in parts)
+    query, key, value = (graph.add("Transpose", item, perm=[0, 2, 1, 3]) for item in heads)
+    # By itself, the key's second transposition is part of the product for the runtimes, not a copy.
+    scores = graph.add("MatMul", query, graph.add("Transpose", key, perm=[0, 1, 3, 2]))
     scores = graph.add("Add", graph.add("Mul", scores, shapes.scale), added)
     context = graph.add("MatMul", graph.add("Softmax", scores, axis=-1), value)
     name: str = graph.add("Reshape", graph.add("Transpose", context, perm=[0, 2, 1, 3]), shapes.joined)

@@ -74,6 +74,25 @@ def test_unknown_runtime() -> None:
 
 
 @needs_openvino
+def test_openvino_computes_as_many_batches_at_a_time_as_the_engine(
+    bundles: Bundles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A computation of fewer threads than there are cores leaves the others to further ones: a stream each."""
+    import openvino
+
+    given, compile_model = dict[str, object](), openvino.Core.compile_model
+
+    def watched(core: openvino.Core, path: str, device: str, settings: dict[str, object]) -> object:
+        given.update(settings)
+        return compile_model(core, path, device, settings)
+
+    monkeypatch.setattr(openvino.Core, "compile_model", watched)
+    monkeypatch.setattr("bertbundle_serving.runtimes.openvino.available_cores", lambda: 5)
+    loader("openvino", RuntimeOptions(threads=2))(write(bundles))
+    assert given.items() >= {"NUM_STREAMS": 2, "INFERENCE_NUM_THREADS": 4}.items()
+
+
+@needs_openvino
 @pytest.mark.parametrize(
     ("precision", "flag", "expected"),
     [

@@ -71,10 +71,12 @@ def _load(directory: Path, options: RuntimeOptions) -> Servable:
         raise ServeError("OpenVINO is not installed: pip install 'bertbundle-toolkit[openvino]'.") from error
     bundle = read_bundle(directory)
     threads = options.threads or available_cores()
+    # A stream computes one batch at a time: as many as the cores have room for the threads of, like the engine's slots.
+    streams = max(1, available_cores() // threads)
     settings = {
         "INFERENCE_PRECISION_HINT": _HINTS[_rest(options.precision)],
-        "INFERENCE_NUM_THREADS": threads,
-        "NUM_STREAMS": 1,
+        "INFERENCE_NUM_THREADS": streams * threads,
+        "NUM_STREAMS": streams,
     }
     try:
         model = openvino.Core().compile_model(str(directory / _MARKER), "CPU", settings)
