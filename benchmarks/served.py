@@ -25,7 +25,8 @@ import numpy as np
 
 from bertbundle_serving.batching import BatchingParameters
 from bertbundle_serving.runtimes import RuntimeOptions, loader
-from frame import Row, finish, in_turns, machine, parser, rows_of, seconds_in_turns
+from frame import Row, finish, in_turns, machine, parser, rows_of
+from frame import seconds as seconds_of
 from local_server import serving
 from model_server import BINARY, model_server
 from models import (
@@ -120,16 +121,38 @@ def share(name: str, ask: Ask, version: Path, runtime: str, rounds: int) -> list
     """Compare a server with many callers with its engine alone, which gets the same rows in full batches."""
     servable = loader(runtime, RuntimeOptions())(version)
     lengths, draw = list(signatures(version)), random.Random(0)  # noqa: S311 - the same draw for everybody
-    work = [(draw.choice((1, 1, 1, 2, 4, 8)), draw.choice(lengths)) for _ in range(8 * CALLERS)]
-    rows = sum(rows for rows, _ in work)
-    calls: dict[str, Callable[[], object]] = {
-        "in process": partial(compute, servable, version, work),
-        "served": partial(answer, ask, Case("", None, CALLERS, work)),
-    }
-    _, taken = seconds_in_turns(calls, rounds)
-    speeds = {name: [rows / second for second in each] for name, each in taken.items()}
+    work = [(draw.choice((1, 1, 1, 2, 4, 8)), draw.choice(lengths)) for _ in range(12 * CALLERS)]
+    for length in lengths:  # a combination of rows and length costs something once, to the server too
+        for rows in range(1, BatchingParameters().room(length) + 1):
+            ask(rows, length)
+    answered: list[tuple[int, int]] = []
+
+    def served() -> float:
+        answered[:], seconds = steady(ask, work)
+        return sum(rows for rows, _ in answered) / seconds
+
+    def in_process() -> float:
+        return sum(rows for rows, _ in answered) / seconds_of(partial(compute, servable, version, answered))
+
+    _, speeds = in_turns({"served": served, "in process": in_process}, rounds)
     servable.close()
     return rows_of(f"{CALLERS} callers, {name}", "seq/s", speeds, "in process")
+
+
+def steady(ask: Ask, work: Sequence[tuple[int, int]]) -> tuple[list[tuple[int, int]], float]:
+    """Let callers share requests; return those answered while all callers were at work, and within how many seconds."""
+    waiting, answers = iter(work), list[tuple[float, tuple[int, int]]]()
+
+    def call() -> None:
+        for request in waiting:
+            ask(*request)
+            answers.append((time.perf_counter(), request))
+
+    with ThreadPoolExecutor(CALLERS) as pool:
+        for caller in [pool.submit(call) for _ in range(CALLERS)]:
+            caller.result()
+    window = answers[CALLERS - 1 : 1 - CALLERS]
+    return [request for _, request in window[1:]], window[-1][0] - window[0][0]
 
 
 def compute(servable: Any, version: Path, work: Sequence[tuple[int, int]]) -> None:

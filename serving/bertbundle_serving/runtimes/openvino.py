@@ -70,11 +70,13 @@ def _load(directory: Path, options: RuntimeOptions) -> Servable:
     except ImportError as error:
         raise ServeError("OpenVINO is not installed: pip install 'bertbundle-toolkit[openvino]'.") from error
     bundle = read_bundle(directory)
-    threads = options.threads or available_cores()
+    cores = available_cores()
+    threads = options.threads or cores
+    streams = max(1, cores // threads)  # as many computations at a time as the server begins
     settings = {
         "INFERENCE_PRECISION_HINT": _HINTS[_rest(options.precision)],
-        "INFERENCE_NUM_THREADS": threads,
-        "NUM_STREAMS": 1,
+        "INFERENCE_NUM_THREADS": threads * streams,
+        "NUM_STREAMS": streams,
     }
     try:
         model = openvino.Core().compile_model(str(directory / _MARKER), "CPU", settings)
