@@ -19,7 +19,7 @@ from bertbundle_serving import rest
 from bertbundle_serving.errors import RequestError
 from bertbundle_serving.front import Limits
 from bertbundle_serving.rest_json import column_inputs, row_inputs, to_plain
-from bertbundle_serving.rest_parse import YieldingDecoder, parse_object
+from bertbundle_serving.rest_parse import parse_object
 from bertbundle_serving.runtimes.base import TensorSpec
 from http_calls import fetch, fetch_json
 from waiting import wait_until
@@ -223,37 +223,6 @@ def _noting(function: Any, threads: list[tuple[str, int]]) -> Any:
         return function(*arguments)
 
     return noting
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        '{"a": [{"b": [1, 2.5, -0, 1e400, NaN], "c": "\\u00e9\\n"}, [[[]]], {}], "d": null, "a": true}',
-        '{"a": {"b": {"c": {"d": [[1]]}}}}',
-        "[]",
-        *(
-            '{"a": [{"b": [1',
-            '{"a": [1 2]}',
-            '{"a" 1}',
-            '{"a": {b: 1}}',
-            '{"a": [1,]}',
-            '{"a": "x',
-            '{"a": tru}',
-            "{} x",
-            "{",
-        ),
-    ],
-)
-def test_parser_of_large_bodies(text: str) -> None:
-    """The decoder that lets other threads in gives what the standard one gives, mistakes and their places too."""
-
-    def parsed(**options: Any) -> str:
-        try:
-            return repr(json.loads(text, **options))
-        except json.JSONDecodeError as error:
-            return str(error)
-
-    assert parsed(cls=YieldingDecoder) == parsed()
 
 
 def test_large_answer_is_the_same(url: str) -> None:

@@ -108,6 +108,15 @@ def test_auto_passes_over_what_is_missing(
 
 
 @needs_openvino
+def test_openvino_computes_as_many_batches_as_fit(bundles: Bundles) -> None:
+    """One thread for a computation means as many computations at a time as there are cores, not idle cores."""
+    path = write(bundles)
+    for threads, streams in ((1, available_cores()), (available_cores(), 1)):
+        servable: Any = loader("openvino", RuntimeOptions(threads=threads))(path)
+        assert servable._model.get_property("NUM_STREAMS") == streams
+
+
+@needs_openvino
 def test_auto_passes_over_what_cannot_compute(bundles: Bundles, caplog: pytest.LogCaptureFixture) -> None:
     """A graph that OpenVINO does not know is served by onnxruntime, and it is said why; asked for, it is an error."""
     path = write(bundles)
