@@ -25,7 +25,7 @@ import numpy as np
 
 from bertbundle_serving.batching import BatchingParameters
 from bertbundle_serving.runtimes import RuntimeOptions, loader
-from frame import Row, finish, in_turns, machine, parser, rows_of, seconds_in_turns
+from frame import Row, finish, in_turns, machine, parser, rows_of, seconds
 from local_server import serving
 from model_server import BINARY, model_server
 from models import (
@@ -45,6 +45,7 @@ SHORT = 20
 CALLERS = 16
 SHARED = ("bfloat16",)
 """The bundles whose server is compared with its engine."""
+SERVED_AS_IT_IS, ONE_THREAD = "served", "served, 1 thread a batch"
 
 Ask = Callable[[int, int], object]
 
@@ -116,20 +117,45 @@ def measure(asks: dict[str, Ask], rounds: int, sentences: int, where: str = "") 
     return found
 
 
-def share(name: str, ask: Ask, version: Path, runtime: str, rounds: int) -> list[Row]:
-    """Compare a server with many callers with its engine alone, which gets the same rows in full batches."""
+def share(name: str, asks: dict[str, Ask], version: Path, runtime: str, rounds: int) -> list[Row]:
+    """Compare servers with many callers with their engine alone, which gets the first one's rows in full batches."""
     servable = loader(runtime, RuntimeOptions())(version)
     lengths, draw = list(signatures(version)), random.Random(0)  # noqa: S311 - the same draw for everybody
-    work = [(draw.choice((1, 1, 1, 2, 4, 8)), draw.choice(lengths)) for _ in range(8 * CALLERS)]
-    rows = sum(rows for rows, _ in work)
-    calls: dict[str, Callable[[], object]] = {
-        "in process": partial(compute, servable, version, work),
-        "served": partial(answer, ask, Case("", None, CALLERS, work)),
-    }
-    _, taken = seconds_in_turns(calls, rounds)
-    speeds = {name: [rows / second for second in each] for name, each in taken.items()}
+    work = [(draw.choice((1, 1, 1, 2, 4, 8)), draw.choice(lengths)) for _ in range(12 * CALLERS)]
+    for length in lengths:  # an engine spends something on each combination of rows and length that is new to it
+        for rows in range(1, BatchingParameters().room(length) + 1):
+            for ask in asks.values():
+                ask(rows, length)
+    answered: dict[str, list[tuple[int, int]]] = {}
+
+    def served(variant: str) -> float:
+        answered[variant], taken = steady(asks[variant], work)
+        return sum(rows for rows, _ in answered[variant]) / taken
+
+    def in_process() -> float:
+        same = answered[SERVED_AS_IT_IS]
+        return sum(rows for rows, _ in same) / seconds(partial(compute, servable, version, same))
+
+    variants: dict[str, Callable[[], float]] = {each: partial(served, each) for each in asks}
+    _, speeds = in_turns({**variants, "in process": in_process}, rounds)
     servable.close()
     return rows_of(f"{CALLERS} callers, {name}", "seq/s", speeds, "in process")
+
+
+def steady(ask: Ask, work: Sequence[tuple[int, int]]) -> tuple[list[tuple[int, int]], float]:
+    """Let callers share requests; return those answered while all callers were at work, and within how many seconds."""
+    waiting, answers = iter(work), list[tuple[float, tuple[int, int]]]()
+
+    def call() -> None:
+        for request in waiting:
+            ask(*request)
+            answers.append((time.perf_counter(), request))
+
+    with ThreadPoolExecutor(CALLERS) as pool:
+        for caller in [pool.submit(call) for _ in range(CALLERS)]:
+            caller.result()
+    window = answers[CALLERS - 1 : 1 - CALLERS]
+    return [request for _, request in window[1:]], window[-1][0] - window[0][0]
 
 
 def compute(servable: Any, version: Path, work: Sequence[tuple[int, int]]) -> None:
@@ -166,7 +192,11 @@ def main() -> None:
             rows = measure(asks, options.rounds, options.sentences)
             for name, model, runtime in SERVED:
                 if model in SHARED:
-                    rows += share(name, asks[name], models.get(model), runtime, options.rounds)
+                    version = models.get(model)
+                    flags = {"model_name": model, "model_base_path": version.parent, "runtime": runtime}
+                    with serving(tensorflow_intra_op_parallelism=1, **flags) as address:
+                        both = {SERVED_AS_IT_IS: asks[name], ONE_THREAD: asker(address, model, version)}
+                        rows += share(name, both, version, runtime, options.rounds)
         if os.environ.get(BINARY):
             saved = [variant for variant in SERVED if variant[2] == "saved_model"]
             with started(models, saved, real=True) as asks:

@@ -98,6 +98,15 @@ def best(*cases: str, unit: str = "seq/s", variants: Sequence[str] = OURS, at: f
     return find
 
 
+def ratio(case: str, unit: str, variant: str) -> Value:
+    """Return what finds the ratio of a variant to the peer."""
+
+    def find(rows: Sequence[Row]) -> float | None:
+        return next((row.ratio for row in rows if (row.case, row.unit, row.variant) == (case, unit, variant)), None)
+
+    return find
+
+
 def median(case: str, unit: str, variant: str, at: float | None = None) -> Value:
     """Return what finds the median of a variant."""
 
@@ -225,8 +234,12 @@ TARGETS = (
     Target(
         "served throughput over in-process throughput of the same engine, 16 callers",
         "at least 95 %",
-        (Goal("served", best("16 callers, auto", variants=("served",)), 0.95, show="{:.0%}"),),
-        Reason("the callers and the server's Python run on the engine's cores"),
+        (Goal("served", ratio("16 callers, auto", "seq/s", "served"), 0.95, show="{:.0%}"),),
+        Reason(
+            "the callers and the server's Python run on the engine's cores, and its threads wait for each other; with "
+            "--tensorflow_intra_op_parallelism=1 it is {}, but a lone caller waits longer",
+            (Figure("served", ratio("16 callers, auto", "seq/s", "served, 1 thread a batch"), "{:.0%}"),),
+        ),
     ),
     Target(
         "SavedModel in float32 with six lengths: load to AVAILABLE / resident memory after all lengths ran",

@@ -22,7 +22,7 @@ Outputs = dict[str, npt.NDArray[Any]]
 
 @dataclass(eq=False, slots=True)
 class Task:
-    """A call that waits or runs.
+    """A call that waits or runs. What the engine's threads do with it they do under the engine's lock.
 
     Attributes:
         call: what to compute.
@@ -32,6 +32,7 @@ class Task:
         most_bytes: what its outputs may hold, strings included.
         taken: rows that a batch has taken.
         results: outputs by the first row they are for.
+        outcome: what its caller gets, once that is known.
     """
 
     call: Call
@@ -43,6 +44,7 @@ class Task:
     results: dict[int, Outputs] = field(default_factory=dict)
     computed: int = 0
     size: int = 0
+    outcome: Outputs | BaseException | None = None
 
     def take(self, most: int) -> Part:
         """Return its next rows, at most so many."""
@@ -50,24 +52,41 @@ class Task:
         self.taken = part.stop
         return part
 
-    def deliver(self, part: Part, outputs: Outputs) -> None:
-        """Keep the outputs of a part; the last one answers the caller."""
-        if self.done.done():  # the caller has left, or another part failed
+    @property
+    def waits(self) -> bool:
+        """Whether there is something to compute for it: no part of it has failed, and its caller has not left."""
+        return self.outcome is None and not self.done.done()
+
+    def keep(self, part: Part, result: Outputs | BaseException) -> None:
+        """Keep what came of a part; the last part, or an error, settles the outcome."""
+        if not self.waits:
             return
-        self.size += sum(_size(array) for array in outputs.values())
+        if isinstance(result, BaseException):
+            self.outcome = result
+            return
+        self.size += sum(_size(array) for array in result.values())
+        self.results[part.start] = result
+        self.computed += part.rows
         if self.size > self.most_bytes:
             self.results.clear()
-            self.fail(_too_large(self.most_bytes))
-            return
-        self.results[part.start] = outputs
-        self.computed += part.rows
-        if self.computed == self.rows:
-            self.done.set_result(_joined([self.results[start] for start in sorted(self.results)]))
+            self.outcome = _too_large(self.most_bytes)
+        elif self.computed == self.rows:
+            self.outcome = self._whole()
 
-    def fail(self, error: BaseException) -> None:
-        """Answer the caller with an error."""
-        if not self.done.done():
-            self.done.set_exception(error)
+    def answer(self) -> None:
+        """Give the caller the outcome, if there is one. Belongs to the caller's event loop."""
+        if self.outcome is None or self.done.done():
+            return
+        if isinstance(self.outcome, BaseException):
+            self.done.set_exception(self.outcome)
+        else:
+            self.done.set_result(self.outcome)
+
+    def _whole(self) -> Outputs | BaseException:
+        try:
+            return _joined([self.results[start] for start in sorted(self.results)])
+        except (ValueError, MemoryError) as error:  # outputs whose sizes depend on the inputs
+            return error
 
 
 @dataclass(frozen=True, slots=True)

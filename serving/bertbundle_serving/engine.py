@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import math
+import threading
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -52,7 +54,7 @@ class _Queue:
 
     def check_room(self) -> None:
         limit = self.parameters.max_enqueued_batches
-        rows = sum(task.rows - task.taken for task in self.tasks if not task.done.done())
+        rows = sum(task.rows - task.taken for task in self.tasks if task.waits)
         batches = -(-rows // self.parameters.max_execution_batch_size)
         if batches >= limit:
             raise RequestError(
@@ -63,7 +65,7 @@ class _Queue:
 
     def take(self) -> Batch | None:
         """Return the next batch, None if nobody waits any more. Calls whose caller has left are dropped."""
-        self.tasks = deque(task for task in self.tasks if not task.done.done())
+        self.tasks = deque(task for task in self.tasks if task.waits)
         if not self.tasks:
             return None
         parts, passed, shapes = list[Part](), list[Task](), self.tasks[0].call.row_shapes
@@ -87,8 +89,16 @@ class _Queue:
         return Batch(batch.signature, batch.parts, rows if shapes is None else self.parameters.padded(rows))
 
 
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """A batch that is computed, and the queue that it is from."""
+
+    queue: _Queue
+    batch: Batch
+
+
 class Engine:
-    """Computes batches, as many at a time as it has slots. All methods belong to one event loop.
+    """Computes batches, as many at a time as it has slots. Its methods belong to one event loop.
 
     Args:
         slots: batches at a time.
@@ -114,6 +124,8 @@ class Engine:
         self._observer = observer
         # One more thread than slots: it unloads a version, which can take a while.
         self._pool = ThreadPoolExecutor(slots + 1, thread_name_prefix="engine")
+        # The loop puts calls into the queues, the threads take batches out of them.
+        self._lock = threading.Lock()
         self._queues: dict[tuple[Version, str], _Queue] = {}
         self._waiting: list[_Queue] = []
         self._busy = 0
@@ -133,20 +145,25 @@ class Engine:
         if rows > limit:
             text = f"Task size {rows} is larger than maximum input batch size {limit}"
             raise RequestError("INVALID_ARGUMENT", text)
-        queue = self._queue(version, call.signature)
         done: asyncio.Future[Outputs] = asyncio.get_running_loop().create_future()
-        if self._busy >= self._slots:
-            queue.check_room()
-        queue.tasks.append(Task(call, rows, done, time.perf_counter(), self._answer_bytes))
-        if queue not in self._waiting:
-            self._waiting.append(queue)
-        self._dispatch()
+        with self._lock:
+            queue = self._queue(version, call.signature)
+            if self._busy >= self._slots:
+                queue.check_room()
+            queue.tasks.append(Task(call, rows, done, time.perf_counter(), self._answer_bytes))
+            if queue not in self._waiting:
+                self._waiting.append(queue)
+            if self._busy < self._slots and (work := self._next()) is not None:
+                self._busy += 1
+                self._pool.submit(self._compute, work, done.get_loop())
         self._tell(queue)
         return done
 
     def close(self) -> None:
         """Drop the calls that wait; those that run end by themselves."""
-        self._slots = 0
+        with self._lock:
+            self._slots = 0
+            self._waiting.clear()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _queue(self, version: Version, signature: str) -> _Queue:
@@ -161,51 +178,58 @@ class Engine:
             queue = self._queues[version, signature] = _Queue(key, version, version.batching)
         return queue
 
-    def _dispatch(self) -> None:
-        while self._busy < self._slots and self._waiting:
+    def _compute(self, work: _Work | None, loop: asyncio.AbstractEventLoop) -> None:
+        """Compute batches, in a thread, until nobody waits.
+
+        The thread takes the next batch itself: while the loop delivers the last one, this one is computed.
+        """
+        while work is not None:
+            started = time.perf_counter()
+            results = work.batch.run(work.queue.version.servable)
+            seconds, done = time.perf_counter() - started, work
+            with self._lock:
+                for part, result in zip(done.batch.parts, results, strict=True):
+                    part.task.keep(part, result)
+                work = self._next()
+                self._busy -= work is None
+            with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits any more
+                loop.call_soon_threadsafe(self._finish, done, seconds)
+
+    def _next(self) -> _Work | None:
+        """Take the next batch, under the lock."""
+        while self._waiting:
             # Not in turns: a signature of long rows, whose batches hold few, would always be behind.
             queue = min(self._waiting, key=lambda waiting: waiting.tasks[0].arrived)
-            self._waiting.remove(queue)
             batch = queue.take()
+            if not queue.tasks:
+                self._waiting.remove(queue)
             if batch is not None:
-                self._launch(queue, batch)
-            if queue.tasks:
-                self._waiting.append(queue)
+                queue.running += 1
+                return _Work(queue, batch)
             self._drop_if_idle(queue)
+        return None
 
-    def _launch(self, queue: _Queue, batch: Batch) -> None:
-        self._busy += 1
-        queue.running += 1
-        started = time.perf_counter()
-        loop = asyncio.get_running_loop()
-        future = self._pool.submit(batch.run, queue.version.servable)
-        running = asyncio.wrap_future(future, loop=loop)
-        running.add_done_callback(lambda done: self._finish(queue, batch, done, started))
-
-    def _finish(
-        self, queue: _Queue, batch: Batch, done: asyncio.Future[list[Outputs | BaseException]], started: float
-    ) -> None:
-        self._busy -= 1
-        queue.running -= 1
-        if done.cancelled():  # the engine was closed
-            return
+    def _finish(self, work: _Work, seconds: float) -> None:
+        queue = work.queue
         if self._observer is not None:  # first: whoever has an answer finds it counted
-            self._observer.computed(queue.key, batch, time.perf_counter() - started)
-        for part, result in zip(batch.parts, done.result(), strict=True):
-            if isinstance(result, BaseException):
-                part.task.fail(result)
-            else:
-                part.task.deliver(part, result)
-        self._dispatch()
-        self._drop_if_idle(queue)
+            self._observer.computed(queue.key, work.batch, seconds)
+        for part in work.batch.parts:
+            part.task.answer()
+        with self._lock:
+            queue.running -= 1
+            self._drop_if_idle(queue)
         self._tell(queue)
 
     def _drop_if_idle(self, queue: _Queue) -> None:
+        """Let go of the version that a queue is for, under the lock."""
         key = (queue.version, queue.key.signature)
         if queue.running or queue.tasks or self._queues.get(key) is not queue:
             return
         del self._queues[key]
-        self._pool.submit(queue.version.release)
+        if self._slots:
+            self._pool.submit(queue.version.release)
+        else:  # the engine was closed
+            queue.version.release()
 
     def _tell(self, queue: _Queue) -> None:
         if self._observer is not None:

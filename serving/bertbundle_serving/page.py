@@ -6,6 +6,7 @@ client's own flows, which know no transport: here they ask the predictor.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping
 from importlib.resources import files
@@ -73,15 +74,13 @@ class _Page:
 
     async def ask(self, http: HttpRequest) -> Response:
         """Answer a text: entities, scores of classes, or the similarity of two texts."""
-        body = bytearray()
-        async for chunk in http.stream():
-            body += chunk
-            if len(body) > _MOST_BYTES:
-                return json_response({"error": f"the text is too long, at most {_MOST_BYTES} bytes"}, status=413)
         try:
-            document = parse_object(bytes(body))
+            body = await asyncio.wait_for(_read(http), self._seconds)
+            document = parse_object(body)
             request = Request(str(document.get("model", "")), "Page", "REST", len(body))
             return json_response(await self._front.answer(request, self._answer(document), self._seconds))
+        except asyncio.TimeoutError:
+            return error_response(RequestError("DEADLINE_EXCEEDED", "Timed out waiting for notification"))
         except RequestError as error:
             return error_response(error)
 
@@ -130,6 +129,15 @@ class _Page:
             ),
         )
         return Prediction(answer.outputs, answer.version)
+
+
+async def _read(http: HttpRequest) -> bytes:
+    body = bytearray()
+    async for chunk in http.stream():
+        body += chunk
+        if len(body) > _MOST_BYTES:
+            raise RequestError("RESOURCE_EXHAUSTED", f"the text is too long, at most {_MOST_BYTES} bytes")
+    return bytes(body)
 
 
 def _texts(task: str, text: str, other: str) -> list[Any]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from bertbundle_serving.batch import Outputs
 from bertbundle_serving.calls import Call
@@ -13,7 +14,15 @@ from bertbundle_serving.metrics import Metrics
 from bertbundle_serving.repository import ModelRef, Repository
 from bertbundle_serving.runtimes.base import SignatureSpec
 
-__all__ = ["Answer", "Predictor"]
+__all__ = ["Answer", "Do", "Predictor", "here"]
+
+Do = Callable[..., Awaitable[Any]]
+"""What calls a function with its arguments: `here`, or `asyncio.to_thread`."""
+
+
+async def here(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function at once."""
+    return function(*arguments)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +56,15 @@ class Predictor:
         self._engine = engine
         self._metrics = metrics
 
-    async def run(self, ref: ModelRef, make: Callable[[Mapping[str, SignatureSpec]], Call]) -> Answer:
-        """Compute the call that `make` makes for the signatures of the model.
+    async def run(self, ref: ModelRef, make: Callable[[Mapping[str, SignatureSpec]], Call], do: Do = here) -> Answer:
+        """Compute the call that `make` makes for the signatures of the model; `do` calls it.
 
         Raises:
             RequestError: no such model, the call does not fit, or the engine refuses it.
         """
         started = time.perf_counter()
         with self.repository.use(ref) as version:
-            call = make(version.servable.signatures)
+            call = await do(make, version.servable.signatures)
             running = self._engine.start(version, call)
         outputs = await running
         self._metrics.answered(ref.name, call, time.perf_counter() - started)

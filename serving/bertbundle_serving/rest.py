@@ -26,7 +26,7 @@ from bertbundle_serving.errors import RequestError
 from bertbundle_serving.front import Front, Request
 from bertbundle_serving.inference import CLASSIFY_METHOD, REGRESS_METHOD, classifications, example_call, regressions
 from bertbundle_serving.metrics import CONTENT_TYPE, Metrics
-from bertbundle_serving.predictor import Predictor
+from bertbundle_serving.predictor import Do, Predictor, here
 from bertbundle_serving.repository import ModelRef
 from bertbundle_serving.rest_answers import encode_json, encode_predictions
 from bertbundle_serving.rest_examples import examples_input, signature_name
@@ -61,6 +61,8 @@ _CORS = {
     "Access-Control-Allow-Headers": "Content-Type",
 }
 _MOST_VERSION = 2**63 - 1
+# Bytes of a body that are read in the event loop, a few ms; nobody is answered meanwhile.
+_MOST_AT_ONCE = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,7 @@ class _Rest:
         self._predictor = predictor
         self._front = front
         self._options = options
-        self._methods: Mapping[str, Callable[[ModelRef, Mapping[str, Any]], Awaitable[bytes]]] = {
+        self._methods: Mapping[str, Callable[[Do, ModelRef, Mapping[str, Any]], Awaitable[bytes]]] = {
             "predict": self._predict,
             "classify": self._classify,
             "regress": self._regress,
@@ -178,24 +180,25 @@ class _Rest:
             self._front.left(len(body))
         if http.headers.get("content-encoding", "").lower() != "gzip":
             return bytes(body)
-        return _unzip(bytes(body), limit)
+        return await asyncio.to_thread(_unzip, bytes(body), limit)
 
     async def _answer(self, method: str, ref: ModelRef, body: bytes) -> bytes:
-        return await self._methods[method](ref, parse_object(body))
+        do = here if len(body) <= _MOST_AT_ONCE else asyncio.to_thread
+        return await self._methods[method](do, ref, await do(parse_object, body))
 
-    async def _predict(self, ref: ModelRef, document: Mapping[str, Any]) -> bytes:
+    async def _predict(self, do: Do, ref: ModelRef, document: Mapping[str, Any]) -> bytes:
         name = signature_name(document)
-        answer = await self._predictor.run(ref, lambda signatures: _predict_call(signatures, name, document))
+        answer = await self._predictor.run(ref, lambda signatures: _predict_call(signatures, name, document), do)
         return await encode_predictions(answer.outputs, by_row="instances" in document)
 
-    async def _classify(self, ref: ModelRef, document: Mapping[str, Any]) -> bytes:
-        name, examples = signature_name(document), examples_input(document)
+    async def _classify(self, do: Do, ref: ModelRef, document: Mapping[str, Any]) -> bytes:
+        name, examples = signature_name(document), await do(examples_input, document)
         answer = await self._predictor.run(ref, lambda s: example_call(s, name, CLASSIFY_METHOD, examples))
         result = classifications(answer.outputs, _rows(examples))
         return encode_json({"results": [[[c.label, c.score] for c in row.classes] for row in result.classifications]})
 
-    async def _regress(self, ref: ModelRef, document: Mapping[str, Any]) -> bytes:
-        name, examples = signature_name(document), examples_input(document)
+    async def _regress(self, do: Do, ref: ModelRef, document: Mapping[str, Any]) -> bytes:
+        name, examples = signature_name(document), await do(examples_input, document)
         answer = await self._predictor.run(ref, lambda s: example_call(s, name, REGRESS_METHOD, examples))
         result = regressions(answer.outputs, _rows(examples))
         return encode_json({"results": [row.value for row in result.regressions]})

@@ -146,8 +146,18 @@ def _fill(flat: list[Any], value: Any, level: int, shape: Sequence[int], dtype: 
         raise _invalid(
             f"Encountered list at unexpected size: {len(value)} at level: {level} expected size: {shape[level]}"
         )
+    if level == len(shape) - 1 and _are_integers(value, dtype):
+        flat.extend(value)
+        return
     for item in value:
         _fill(flat, item, level + 1, shape, dtype)
+
+
+def _are_integers(values: list[Any], dtype: np.dtype[Any]) -> bool:
+    """Tell whether a list is integers of the dtype and nothing else, without a call for each of millions."""
+    if dtype.kind not in "iu" or set(map(type, values)) != {int}:
+        return False
+    return bool(np.iinfo(dtype).min <= min(values) and max(values) <= np.iinfo(dtype).max)
 
 
 def _to_value(value: Any, dtype: np.dtype[Any]) -> Any:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import json.decoder
 import re
+from collections.abc import Callable
 from typing import Any
 
 from bertbundle_serving.errors import RequestError
 
-__all__ = ["json_text", "parse_object"]
+__all__ = ["YieldingDecoder", "json_text", "parse_object"]
 
 # Python's message and RapidJSON's (rapidjson/error/en.h) of the same mistake.
 _PARSE_ERRORS = (
@@ -29,6 +31,37 @@ _MISSING_COMMA = {
 }
 
 
+# Values this deep are parsed in C: rows, where a request has many.
+_LEVELS = 3
+_Scan = Callable[[str, int], Any]
+
+
+class YieldingDecoder(json.JSONDecoder):
+    """A decoder that lets other threads have Python's lock; the usual one keeps it until everything is parsed.
+
+    The outer levels are parsed by the Python forms that the standard library has of what it does in C.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        in_c: _Scan = self.scan_once  # type: ignore[has-type]
+        scan = in_c
+        for _ in range(_LEVELS):
+            scan = self._level(scan, in_c)
+        self.scan_once = scan
+
+    def _level(self, scan_inner: _Scan, scan_c: _Scan) -> _Scan:
+        def scan(text: str, start: int) -> Any:
+            first = text[start : start + 1]
+            if first == "{":
+                return json.decoder.JSONObject((text, start + 1), self.strict, scan_inner, None, None)  # type: ignore[attr-defined]
+            if first == "[":
+                return json.decoder.JSONArray((text, start + 1), scan_inner)  # type: ignore[attr-defined]
+            return scan_c(text, start)
+
+        return scan
+
+
 def parse_object(data: bytes) -> dict[str, Any]:
     """Parse a request's body.
 
@@ -39,7 +72,7 @@ def parse_object(data: bytes) -> dict[str, Any]:
         raise _invalid("JSON Parse error: The document is empty")
     try:
         text = data.decode("utf-8-sig")
-        document = json.loads(text)
+        document = json.loads(text, cls=YieldingDecoder)
     except UnicodeDecodeError as error:
         raise _invalid(f"JSON Parse error: Invalid encoding in string. at offset: {error.start}") from error
     except json.JSONDecodeError as error:

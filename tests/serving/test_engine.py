@@ -130,10 +130,12 @@ def test_large_call_is_split() -> None:
         rig = Rig(max_execution_batch_size=2)
         large = rig.start(*range(6))
         small = rig.start(10)
+        order: list[object] = []
+        for future in (large, small):
+            future.add_done_callback(order.append)
         rig.servable.gate.set()
-        assert answers(await small) == [[20]]
-        assert not large.done()
-        assert answers(await large) == [[0, 2, 4, 6, 8, 10]]
+        assert answers(await large, await small) == [[0, 2, 4, 6, 8, 10], [20]]
+        assert order == [small, large]
         assert rig.servable.rows() == [2, 2, 2, 1]
 
     run(work())

@@ -111,7 +111,7 @@ def test_traffic_is_live(page: Page) -> None:
     ("asked", "status", "text"),
     [
         pytest.param({"model": "nope", "text": "a"}, 404, "Servable not found for request: Latest(nope)", id="model"),
-        pytest.param({"model": "rampart", "text": "x" * 200_000}, 413, "the text is too long", id="long"),
+        pytest.param({"model": "rampart", "text": "x" * 200_000}, 429, "the text is too long", id="long"),
         pytest.param([], 400, "Is not object", id="list"),
     ],
 )

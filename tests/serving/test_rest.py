@@ -15,6 +15,7 @@ import pytest
 
 from bertbundle import _wire_pb2 as wire
 from bertbundle.tensors import encode_tensors
+from bertbundle_serving import rest
 from bertbundle_serving.errors import RequestError
 from bertbundle_serving.front import Limits
 from bertbundle_serving.rest_json import column_inputs, row_inputs, to_plain
@@ -162,12 +163,13 @@ def test_large_body_is_refused(bundles: Any, serve: Serve) -> None:
         assert (status, json.loads(answer)["error"]) == (429, "Received message larger than max (10000 bytes)")
 
 
-def test_slow_body_is_given_up(bundles: Any, serve: Serve) -> None:
+@pytest.mark.parametrize("path", ["/v1/models/tiny:predict", "/ui/ask"])
+def test_slow_body_is_given_up(path: str, bundles: Any, serve: Serve) -> None:
     """A client that sends half a body gets an answer at the deadline, and others are served meanwhile."""
     bundles.write(1)
-    server = serve(bundles.base, rest_port=0, rest_seconds=0.3).server
+    server = serve(bundles.base, rest_port=0, rest_seconds=0.3, page=True).server
     with socket.create_connection(("127.0.0.1", server.rest_port or 0)) as slow:
-        slow.sendall(b"POST /v1/models/tiny:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+        slow.sendall(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{{".encode())
         asked = f"http://127.0.0.1:{server.rest_port}/v1/models/tiny:predict"
         assert fetch_json(asked, {"instances": instances()})[0] == 200
         slow.settimeout(20)
@@ -196,6 +198,31 @@ def test_stalled_bodies_are_bounded(bundles: Any, serve: Serve) -> None:
         served.address.send("/tensorflow.serving.PredictionService/Predict", request.SerializeToString())
     url = f"http://127.0.0.1:{port}/v1/models/tiny:predict"
     wait_until(lambda: fetch_json(url, {"instances": instances(20)})[0] == 200)
+
+
+@pytest.mark.parametrize("form", ["instances", "inputs"])
+def test_large_body_holds_nobody_up(url: str, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large body is parsed, and made arrays of, in another thread than a small one, with the same answer."""
+    threads: list[tuple[str, int]] = []
+    for name in ("parse_object", "row_inputs", "column_inputs"):
+        monkeypatch.setattr(rest, name, _noting(getattr(rest, name), threads))
+    make = instances if form == "instances" else columns
+    key = "predictions" if form == "instances" else "outputs"
+    _, small = fetch_json(f"{url}/v1/models/tiny:predict", {form: make(3)})
+    _, large = fetch_json(f"{url}/v1/models/tiny:predict", {form: make(2003)})
+    if form == "inputs":
+        small, large = ({key: list(zip(*answer[key].values(), strict=True))} for answer in (small, large))
+    assert large[key][:3] == small[key]
+    loop = threads[0][1]
+    assert [thread == loop for _, thread in threads] == [True, True, False, False]
+
+
+def _noting(function: Any, threads: list[tuple[str, int]]) -> Any:
+    def noting(*arguments: Any) -> Any:
+        threads.append((function.__name__, threading.get_ident()))
+        return function(*arguments)
+
+    return noting
 
 
 def test_large_answer_is_the_same(url: str) -> None:

@@ -70,12 +70,12 @@ def _load(directory: Path, options: RuntimeOptions) -> Servable:
     except ImportError as error:
         raise ServeError("OpenVINO is not installed: pip install 'bertbundle-toolkit[openvino]'.") from error
     bundle = read_bundle(directory)
-    threads = options.threads or available_cores()
-    # A stream computes one batch at a time: as many as the cores have room for the threads of, like the engine's slots.
-    streams = max(1, available_cores() // threads)
+    cores = available_cores()
+    threads = options.threads or cores
+    streams = max(1, cores // threads)  # as many computations at a time as the server begins
     settings = {
         "INFERENCE_PRECISION_HINT": _HINTS[_rest(options.precision)],
-        "INFERENCE_NUM_THREADS": streams * threads,
+        "INFERENCE_NUM_THREADS": threads * streams,
         "NUM_STREAMS": streams,
     }
     try:
