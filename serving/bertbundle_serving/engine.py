@@ -16,6 +16,7 @@ from typing import Protocol
 from bertbundle_serving.batch import Batch, Outputs, Part, Task
 from bertbundle_serving.batching import BatchingParameters
 from bertbundle_serving.calls import Call
+from bertbundle_serving.cores import available_cores
 from bertbundle_serving.errors import RequestError
 from bertbundle_serving.version import Version
 
@@ -91,17 +92,18 @@ class _Queue:
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """A batch that is computed, and the queue that it is from."""
+    """A batch that is computed, the queue that it is from, and the slots that it takes."""
 
     queue: _Queue
     batch: Batch
+    slots: int
 
 
 class Engine:
     """Computes batches, as many at a time as it has slots. Its methods belong to one event loop.
 
     Args:
-        slots: batches at a time.
+        slots: batches at a time; None for as many as `Servable.parallel` says.
         observer: told what is done.
         batching: whether calls are put together.
         answer_bytes: what the outputs of one call may hold; a small request can ask for many gigabytes.
@@ -112,23 +114,24 @@ class Engine:
 
     def __init__(
         self,
-        slots: int,
+        slots: int | None = None,
         observer: EngineObserver | None = None,
         *,
         batching: bool = True,
         answer_bytes: int = 64 << 20,
     ) -> None:
-        self._slots = slots
+        self._slots = slots or available_cores()
+        self._by_cores = slots is None
         self._answer_bytes = answer_bytes
         self._batching = batching
         self._observer = observer
         # One more thread than slots: it unloads a version, which can take a while.
-        self._pool = ThreadPoolExecutor(slots + 1, thread_name_prefix="engine")
+        self._pool = ThreadPoolExecutor(self._slots + 1, thread_name_prefix="engine")
         # The loop puts calls into the queues, the threads take batches out of them.
         self._lock = threading.Lock()
         self._queues: dict[tuple[Version, str], _Queue] = {}
         self._waiting: list[_Queue] = []
-        self._busy = 0
+        self._taken = 0
 
     def start(self, version: Version, call: Call) -> asyncio.Future[Outputs]:
         """Compute a call's outputs. A caller who leaves (who cancels the future) while it waits is not computed for.
@@ -148,14 +151,12 @@ class Engine:
         done: asyncio.Future[Outputs] = asyncio.get_running_loop().create_future()
         with self._lock:
             queue = self._queue(version, call.signature)
-            if self._busy >= self._slots:
+            if not self._fits(queue):
                 queue.check_room()
             queue.tasks.append(Task(call, rows, done, time.perf_counter(), self._answer_bytes))
             if queue not in self._waiting:
                 self._waiting.append(queue)
-            if self._busy < self._slots and (work := self._next()) is not None:
-                self._busy += 1
-                self._pool.submit(self._compute, work, done.get_loop())
+            self._begin(done.get_loop())
         self._tell(queue)
         return done
 
@@ -190,22 +191,38 @@ class Engine:
             with self._lock:
                 for part, result in zip(done.batch.parts, results, strict=True):
                     part.task.keep(part, result)
+                self._taken -= done.slots
                 work = self._next()
-                self._busy -= work is None
+                self._begin(loop)
             with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits any more
                 loop.call_soon_threadsafe(self._finish, done, seconds)
 
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin all batches that there are slots for, each in a thread, under the lock."""
+        while (work := self._next()) is not None:
+            self._pool.submit(self._compute, work, loop)
+
+    def _slots_of(self, queue: _Queue) -> int:
+        """Return how many slots a batch takes: all of them, where a second would only take cores from the first."""
+        return max(1, self._slots // queue.version.servable.parallel) if self._by_cores else 1
+
+    def _fits(self, queue: _Queue) -> bool:
+        return self._taken + self._slots_of(queue) <= self._slots
+
     def _next(self) -> _Work | None:
-        """Take the next batch, under the lock."""
+        """Take the next batch if there are slots for it, under the lock."""
         while self._waiting:
             # Not in turns: a signature of long rows, whose batches hold few, would always be behind.
             queue = min(self._waiting, key=lambda waiting: waiting.tasks[0].arrived)
+            if not self._fits(queue):
+                return None
             batch = queue.take()
             if not queue.tasks:
                 self._waiting.remove(queue)
             if batch is not None:
                 queue.running += 1
-                return _Work(queue, batch)
+                self._taken += self._slots_of(queue)
+                return _Work(queue, batch, self._slots_of(queue))
             self._drop_if_idle(queue)
         return None
 

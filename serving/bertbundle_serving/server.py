@@ -187,12 +187,8 @@ class Server:
         return models
 
 
-def _slots(options: ServerOptions) -> int:
-    if options.batching is None:
-        return 4 * available_cores()
-    # A second computation at the same time would only take its cores from the first (docs/why.md has figures).
-    cores = available_cores()
-    return options.batching.num_batch_threads or max(1, cores // (options.threads or cores))
+def _slots(options: ServerOptions) -> int | None:
+    return 4 * available_cores() if options.batching is None else options.batching.num_batch_threads
 
 
 def _repository(options: ServerOptions) -> Repository:

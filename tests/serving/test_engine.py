@@ -15,6 +15,7 @@ from bertbundle_serving.calls import Call
 from bertbundle_serving.engine import Engine
 from bertbundle_serving.errors import RequestError
 from bertbundle_serving.version import Version
+from waiting import wait_until
 
 SECONDS = 20
 
@@ -26,6 +27,7 @@ class Gated:
     """
 
     description = "runtime gated threads 1"
+    parallel = 1
     signatures: Mapping[str, Any] = {}  # the protocol wants it, nobody asks
 
     def __init__(self) -> None:
@@ -130,13 +132,10 @@ def test_large_call_is_split() -> None:
         rig = Rig(max_execution_batch_size=2)
         large = rig.start(*range(6))
         small = rig.start(10)
-        order: list[object] = []
-        for future in (large, small):
-            future.add_done_callback(order.append)
         rig.servable.gate.set()
         assert answers(await large, await small) == [[0, 2, 4, 6, 8, 10], [20]]
-        assert order == [small, large]
         assert rig.servable.rows() == [2, 2, 2, 1]
+        assert 10 in rig.servable.batches[2]
 
     run(work())
 
@@ -317,6 +316,45 @@ def test_version_stays_for_what_runs() -> None:
         rig.servable.gate.set()
         await asyncio.get_running_loop().run_in_executor(None, rig.ended.wait, SECONDS)
         assert rig.servable.closed
+
+    run(work())
+
+
+@pytest.mark.parametrize(("parallel", "begun"), [(1, 1), (2, 2), (4, 4)], ids=["one", "two", "four"])
+def test_as_many_at_a_time_as_a_servable_gains_from(monkeypatch: pytest.MonkeyPatch, parallel: int, begun: int) -> None:
+    """Left to itself the engine computes as many batches at a time as the servable is the fastest with."""
+    monkeypatch.setattr("bertbundle_serving.engine.available_cores", lambda: 4)
+
+    async def work() -> None:
+        rig = Rig()
+        rig.engine, rig.servable.parallel = Engine(), parallel
+        calls = [rig.start(index, signature=f"s{index}") for index in range(4)]
+        await asyncio.to_thread(wait_until, lambda: len(rig.servable.batches) >= begun)
+        await asyncio.sleep(0.05)
+        assert len(rig.servable.batches) == begun
+        rig.servable.gate.set()
+        assert answers(*await asyncio.gather(*calls)) == [[0], [2], [4], [6]]
+
+    run(work())
+
+
+def test_who_needs_all_cores_gets_them_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch that needs every core waits for those that run, and later ones that need few do not pass it."""
+    monkeypatch.setattr("bertbundle_serving.engine.available_cores", lambda: 2)
+
+    async def work() -> None:
+        few, all_of_them = Rig(), Rig()
+        few.engine = all_of_them.engine = Engine()
+        few.servable.parallel = 2
+        calls = [few.start(0), all_of_them.start(1), few.start(2, signature="other")]
+        await asyncio.to_thread(wait_until, lambda: len(few.servable.batches) == 1)
+        await asyncio.sleep(0.05)
+        assert not all_of_them.servable.batches
+        few.servable.gate.set()
+        await asyncio.to_thread(wait_until, lambda: len(all_of_them.servable.batches) == 1)
+        assert len(few.servable.batches) == 1
+        all_of_them.servable.gate.set()
+        assert answers(*await asyncio.gather(*calls)) == [[0], [2], [4]]
 
     run(work())
 

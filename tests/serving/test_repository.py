@@ -33,6 +33,7 @@ class FakeServable:
     """A servable that only remembers that it was closed."""
 
     description = "fake"
+    parallel = 1
 
     def __init__(self) -> None:
         self.signatures: dict[str, Any] = {}

@@ -78,6 +78,10 @@ class Servable(Protocol):
     def description(self) -> str:
         """Runtime, threads and what else the start-up line tells."""
 
+    @property
+    def parallel(self) -> int:
+        """How many computations at a time it is the fastest with."""
+
     def run(self, signature: str, inputs: Arrays, outputs: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
         """Compute the named outputs from inputs that were checked against the signature.
 

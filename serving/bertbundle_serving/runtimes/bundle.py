@@ -14,6 +14,7 @@ import numpy.typing as npt
 from bertbundle.errors import ServeError
 from bertbundle.manifest import BUNDLE_INFO, MANIFEST_FILE, TOKENIZER_FILE, Manifest, OutputSpec
 from bertbundle.primitives import Arrays
+from bertbundle_serving.cores import available_cores
 from bertbundle_serving.runtimes.base import SignatureSpec, TensorSpec
 
 __all__ = ["Bundle", "BundleServable", "check_graph", "read_bundle"]
@@ -80,10 +81,17 @@ def read_bundle(directory: Path) -> Bundle:
 
 
 class BundleServable(ABC):
-    """A bundle computed by a graph of any length, which serves every length signature."""
+    """A bundle computed by a graph of any length, which serves every length signature.
 
-    def __init__(self, bundle: Bundle, description: str) -> None:
+    Args:
+        bundle: what it holds besides its weights.
+        description: see `Servable`.
+        threads: of one computation. More at a time than there are cores for would only take them from each other.
+    """
+
+    def __init__(self, bundle: Bundle, description: str, threads: int) -> None:
         self._bundle = bundle
+        self.parallel = max(1, available_cores() // threads)
         self.signatures: Mapping[str, SignatureSpec] = bundle.signatures()
         self.description = description
 

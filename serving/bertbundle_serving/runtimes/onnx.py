@@ -28,8 +28,8 @@ _logger = logging.getLogger(__name__)
 class OnnxServable(BundleServable):
     """A bundle computed by onnxruntime."""
 
-    def __init__(self, session: Any, bundle: Bundle, description: str) -> None:
-        super().__init__(bundle, description)
+    def __init__(self, session: Any, bundle: Bundle, description: str, threads: int) -> None:
+        super().__init__(bundle, description, threads)
         self._session = session
         self._feeds = tuple(node.name for node in session.get_inputs())
         check_graph(_MARKER, bundle, self._feeds, [node.name for node in session.get_outputs()])
@@ -60,7 +60,7 @@ def _load(directory: Path, options: RuntimeOptions) -> Servable:
     precision = options.precision if options.precision in _PRECISIONS else "float32"
     if precision == "int8" and fast_int8() is None:
         _logger.warning("int8 is slow on this processor: it has none of %s", ", ".join(INT8_FLAGS))
-    return OnnxServable(session, read_bundle(directory), describe("onnx", precision, threads, options.why))
+    return OnnxServable(session, read_bundle(directory), describe("onnx", precision, threads, options.why), threads)
 
 
 RUNTIME = Runtime(

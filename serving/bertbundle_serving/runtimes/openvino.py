@@ -30,8 +30,8 @@ _HINTS = {"float32": "f32", "bfloat16": "bf16"}
 class OpenVinoServable(BundleServable):
     """A bundle computed by OpenVINO."""
 
-    def __init__(self, model: Any, bundle: Bundle, description: str) -> None:
-        super().__init__(bundle, description)
+    def __init__(self, model: Any, bundle: Bundle, description: str, threads: int) -> None:
+        super().__init__(bundle, description, threads)
         self._model = model
         self._feeds = tuple(port.any_name for port in model.inputs)
         check_graph(_MARKER, bundle, self._feeds, [name for port in model.outputs for name in port.names])
@@ -85,7 +85,7 @@ def _load(directory: Path, options: RuntimeOptions) -> Servable:
         lines = str(error).strip().splitlines()
         reason = next((line for line in reversed(lines) if line.startswith("-- ")), lines[-1]).removeprefix("-- ")
         raise GraphNotSupported(f"OpenVINO does not load {_MARKER} of {directory}: {reason}") from error
-    return OpenVinoServable(model, bundle, describe("openvino", options.precision, threads, options.why))
+    return OpenVinoServable(model, bundle, describe("openvino", options.precision, threads, options.why), threads)
 
 
 def _rest(precision: str) -> str:

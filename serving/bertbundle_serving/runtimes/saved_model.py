@@ -32,8 +32,12 @@ _logger = logging.getLogger(__name__)
 class SavedModelServable:
     """The signatures of a SavedModel, each a TensorFlow function."""
 
-    def __init__(self, tf: Any, loaded: Any, signatures: Mapping[str, SignatureSpec], description: str) -> None:
+    def __init__(
+        self, tf: Any, loaded: Any, signatures: Mapping[str, SignatureSpec], description: str, threads: int
+    ) -> None:
         self._tf = tf
+        # All computations share TensorFlow's threads: the second works where the first's wait for each other.
+        self.parallel = max(2, available_cores() // threads)
         # The functions hold their variables weakly: the loaded object must live as long as they do.
         self._loaded = loaded
         self._functions: dict[str, Any] = dict(loaded.signatures)
@@ -132,7 +136,7 @@ def _load(directory: Path, options: RuntimeOptions) -> Servable:
         raise ServeError(f"the SavedModel in {directory} has no signatures. Save it with signatures=....")
     signatures = _signatures(tf, loaded, directory, batch_any=options.batch_any)
     description = describe("saved_model", _precision(directory), threads, options.why)
-    return SavedModelServable(tf, loaded, signatures, description)
+    return SavedModelServable(tf, loaded, signatures, description, threads)
 
 
 def _precision(directory: Path) -> str:
