@@ -74,11 +74,11 @@ check: lint typecheck test ## what CI runs
 
 bench: SIZE := base
 bench: ROUNDS := 3
-bench: bench-run bench-peers ## benchmarks against their peers, on a BERT-base, in 25 minutes (ARGS=--readme keeps them)
+bench: bench-run bench-peers ## benchmarks against their peers, on a BERT-base, in half an hour (ARGS=--readme keeps them)
 	$(BIN)/python benchmarks/summary.py --size $(SIZE) $(ARGS)
 
 bench-quick: SIZE := small
-bench-quick: ROUNDS := 3
+bench-quick: ROUNDS := 2
 bench-quick: BENCHMARKS := exporting engine served loading
 bench-quick: bench-run ## the same on a model of MiniLM's size, in 5 minutes
 	$(BIN)/python benchmarks/summary.py --size $(SIZE)

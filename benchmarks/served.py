@@ -85,7 +85,7 @@ def cases(sentences: int) -> list[Case]:
     natural = [(1, tokens) for tokens in lengths[:sentences]]
     return [
         *(Case(f"callers, {whose}", callers, callers, natural) for callers in (1, 2, 4, 8, 16, 32)),
-        Case(f"{SHORT} tokens, 1 caller", None, 1, [(1, SHORT)] * 16),
+        Case(f"{SHORT} tokens, 1 caller", None, 1, [(1, SHORT)] * 64),
         *(Case("rows of 32 tokens, 1 caller", rows, 1, [(rows, 32)] * 2) for rows in (1, 4, 16, 32)),
         *(Case("tokens, 8 rows, 1 caller", tokens, 1, [(8, tokens)] * 2) for tokens in (16, 32, 80, MAX_LENGTH)),
     ]
