@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -125,18 +125,30 @@ def _is_plain(layer: Any) -> bool:
 
 
 def _read_bert(layer: Any) -> Encoder | None:
-    embeddings, items = layer.embeddings, layer.encoder.layer
-    activation = _activation(item.intermediate.intermediate_act_fn for item in items)
+    items = [(item, item.intermediate.intermediate_act_fn) for item in layer.encoder.layer]
+    return _read(layer, items, _bert_layer, layer.embeddings.token_type_embeddings)
+
+
+def _read_distilbert(layer: Any) -> Encoder | None:
+    items = [(item, item.ffn.activation) for item in layer.transformer.layer]
+    return _read(layer, items, _distilbert_layer, np.zeros([1, layer.config.dim], np.float32))
+
+
+def _read(
+    layer: Any, items: Sequence[tuple[Any, Any]], read_layer: Callable[[Any], EncoderLayer], types: Weight
+) -> Encoder | None:
+    """Read a main layer whose layers, and their activations, are `items`."""
+    activation, embeddings = _activation(function for _, function in items), layer.embeddings
     if activation is None:
         return None
     return Encoder(
         words=embeddings.weight,
         positions=embeddings.position_embeddings,
-        types=embeddings.token_type_embeddings,
+        types=types,
         **_normalization(embeddings.LayerNorm, ""),
-        layers=tuple(_bert_layer(item) for item in items),
+        layers=tuple(read_layer(item) for item, _ in items),
         heads=layer.config.num_attention_heads,
-        epsilon=layer.config.layer_norm_eps,
+        epsilon=embeddings.LayerNorm.epsilon,
         activation=activation,
     )
 
@@ -157,23 +169,6 @@ def _read_roberta(layer: Any) -> Encoder | None:
     padding = layer.embeddings.padding_idx
     encoder = _read_bert(layer) if layer.config.pad_token_id == padding else None
     return encoder and replace(encoder, positions=encoder.positions.numpy()[padding + 1 :])
-
-
-def _read_distilbert(layer: Any) -> Encoder | None:
-    embeddings, items = layer.embeddings, layer.transformer.layer
-    activation = _activation(item.ffn.activation for item in items)
-    if activation is None:
-        return None
-    return Encoder(
-        words=embeddings.weight,
-        positions=embeddings.position_embeddings,
-        types=np.zeros([1, layer.config.dim], np.float32),
-        **_normalization(embeddings.LayerNorm, ""),
-        layers=tuple(_distilbert_layer(item) for item in items),
-        heads=layer.config.n_heads,
-        epsilon=embeddings.LayerNorm.epsilon,
-        activation=activation,
-    )
 
 
 _READERS: Mapping[str, Callable[[Any], Encoder | None]] = {
