@@ -101,9 +101,9 @@ bench-peers: $(READY) $(PEERS)/.ready ## sentence-transformers and optimum, inst
 
 proto: $(READY) ## regenerate the protobuf code (a test compares it with the .proto files)
 	$(PYTHON) -m venv build/protoc && build/protoc/bin/python -m pip install --quiet grpcio-tools==$(PROTOC)
-	cd clients && ../build/protoc/bin/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. bertbundle/_wire.proto
-	cd serving && ../build/protoc/bin/python -m grpc_tools.protoc -I. -I../clients --python_out=. --pyi_out=. bertbundle_serving/_config.proto bertbundle_serving/_api.proto
-	cd export && ../build/protoc/bin/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. bertbundle_export/checkpoints/_tensorflow.proto
+	cd clients && ../build/protoc/bin/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. bertbundle/wire/_wire.proto
+	cd serving && ../build/protoc/bin/python -m grpc_tools.protoc -I. -I../clients --python_out=. --pyi_out=. bertbundle_serving/protos/_config.proto bertbundle_serving/protos/_api.proto
+	cd export && ../build/protoc/bin/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. bertbundle_export/checkpoints/readers/_tensorflow.proto
 
 clean: ## remove the environment and caches; models stay
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

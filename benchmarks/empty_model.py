@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from bertbundle_export.quiet import tf
+from bertbundle_export.tensorflow_import import tf
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
-from bertbundle_export.quiet import tf
+from bertbundle_export.tensorflow_import import tf
 from bertbundle_serving.runtimes import RUNTIMES, RuntimeOptions, loader
 from frame import Row, finish, machine, parser, rows_of, seconds_in_turns
 from limits import multiply

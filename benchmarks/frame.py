@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from bertbundle.processor import fast_bfloat16
+from bertbundle._shared.cpu_features import fast_bfloat16
 from bertbundle_serving.cores import available_cores
 
 HERE = Path(__file__).resolve().parent

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bertbundle_export.quiet import tf
+from bertbundle_export.tensorflow_import import tf
 from bertbundle_serving.cores import available_cores
 from frame import seconds
 

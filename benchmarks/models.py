@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from bertbundle.transport import GrpcTransport
+from bertbundle.transports.grpc import GrpcTransport
 from frame import HERE
 from ner_data import read_sentences
 
@@ -117,7 +117,7 @@ def sentence_lengths() -> tuple[list[int], str]:
     """
     data = data_file("data/resume-ner/test.char.bmes")
     if not data.is_file():
-        from bertbundle_export.texts import PARITY_TEXTS
+        from bertbundle_export.job.texts import PARITY_TEXTS
 
         return [min(len(text) + 2, MAX_LENGTH) for text in PARITY_TEXTS], "parity texts"
     sentences = read_sentences(data)

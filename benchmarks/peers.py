@@ -27,9 +27,9 @@ from typing import Any
 import numpy as np
 
 from bertbundle import Client
-from bertbundle.local import LocalTransport
-from bertbundle.manifest import BUNDLE_INFO
-from bertbundle.primitives import Arrays, Prediction
+from bertbundle.contract.manifest import BUNDLE_INFO
+from bertbundle.contract.types import Arrays, Prediction
+from bertbundle.transports.local import LocalTransport
 from bertbundle_serving.runtimes import RuntimeOptions, loader
 from frame import finish, machine, parser, rows_of, seconds_in_turns
 from local_server import running
@@ -70,7 +70,7 @@ def texts() -> tuple[list[str], str]:
     """Return sentences, and whose they are."""
     data = data_file("data/wnut17/test.conll")
     if not data.is_file():
-        from bertbundle_export.texts import PARITY_TEXTS
+        from bertbundle_export.job.texts import PARITY_TEXTS
 
         return [*PARITY_TEXTS] * 40, "parity texts"
     blocks = data.read_text(encoding="utf-8").split("\n\n")

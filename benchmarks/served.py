@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from bertbundle_serving.batching import BatchingParameters
+from bertbundle_serving.config.batching_parameters import BatchingParameters
 from bertbundle_serving.runtimes import RuntimeOptions, loader
 from frame import Row, finish, in_turns, machine, parser, rows_of, seconds
 from local_server import serving

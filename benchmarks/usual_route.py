@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bertbundle_export.quiet import tf, transformers
+from bertbundle_export.tensorflow_import import tf, transformers
 from models import MAX_LENGTH
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")

@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
-from bertbundle_export.viterbi import constraint_tables
+from bertbundle_export.tasks.viterbi import constraint_tables
 
 __all__ = ["Crf", "crf_loss"]
 

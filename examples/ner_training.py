@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-import bertbundle_export.quiet  # noqa: F401 - first: TensorFlow on Keras 2, without its start-up chatter
+import bertbundle_export.tensorflow_import  # noqa: F401 - first: TensorFlow on Keras 2, without its start-up chatter
 
 # isort: split
 import numpy as np
@@ -17,7 +17,7 @@ import tf_keras as keras
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from bertbundle_export.viterbi import constraint_tables, viterbi_reference
+from bertbundle_export.tasks.viterbi import constraint_tables, viterbi_reference
 from ner_crf import crf_loss
 from ner_data import IGNORED, Encoder, Ints, Row, Sentence, batches, f1, mask_characters, pad, spans
 from ner_model import BertNerModel, NerOutput

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import bertbundle_export.quiet  # noqa: F401 - first: TensorFlow on Keras 2, without its start-up chatter
+import bertbundle_export.tensorflow_import  # noqa: F401 - first: TensorFlow on Keras 2, without its start-up chatter
 
 # isort: split
 import numpy as np
@@ -25,7 +25,7 @@ from rich.console import Console
 from bertbundle import BertBundleError, CheckpointError
 from bertbundle_export import export_bundle
 from bertbundle_export.report import ConsoleReporter
-from bertbundle_export.tokenization import character_tokenizer, check_tokenizer
+from bertbundle_export.source.tokenization import character_tokenizer, check_tokenizer
 from ner_data import DataError, Encoder, Sentence, bio_labels, read_sentences
 from ner_model import HEADS, BertNerModel, pretrained_model, small_model
 from ner_training import Evaluator, Schedule, Trainer, f1s

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-# Tests that import onnxruntime by themselves must report to nobody either: see bertbundle.runtime.
+# Tests that import onnxruntime by themselves must report to nobody either: see bertbundle._shared.onnxruntime_loader.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -38,7 +38,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tensorflow() -> Any:
     """Import TensorFlow, without the warnings that its own imports make."""
-    from bertbundle_export.quiet import tf
+    from bertbundle_export.tensorflow_import import tf
 
     return tf
 

@@ -10,8 +10,8 @@ import os
 import numpy as np
 from common import in_turns, parser, report
 
-from bertbundle import _wire_pb2 as wire
-from bertbundle.tensors import decode_tensors, encode_tensors
+from bertbundle.wire import _wire_pb2 as wire
+from bertbundle.wire.tensors import decode_tensors, encode_tensors
 
 SHAPE = (32, 128, 768)
 """Hidden states of a BERT-base batch."""

@@ -13,9 +13,9 @@ from common import parser, report, seconds, shared_file
 from vocabulary import write_tokenizer
 
 from bertbundle import Client, Prediction, foreign_manifest
-from bertbundle import _wire_pb2 as wire
-from bertbundle.tensors import decode_tensors, encode_tensors
-from bertbundle.wire import predict_request
+from bertbundle.wire import _wire_pb2 as wire
+from bertbundle.wire.messages import predict_request
+from bertbundle.wire.tensors import decode_tensors, encode_tensors
 
 LABELS = ["O", *(f"{role}-{kind}" for kind in ("PER", "LOC", "ORG") for role in "BI")]
 SENTENCE = "张三于2019年在北京大学获得博士学位，现任某某科技有限公司首席技术官。"

@@ -4,9 +4,11 @@
 >>> client = Client("localhost:8500", "ner")  # nothing is sent until the first question
 """
 
-from bertbundle.aio import AsyncClient
-from bertbundle.channels import Tls
-from bertbundle.client import Client
+from bertbundle.client.async_client import AsyncClient
+from bertbundle.client.external_model import foreign_manifest
+from bertbundle.client.sync_client import Client
+from bertbundle.contract.manifest import Manifest
+from bertbundle.contract.types import Answer, Classification, Entity, Fill, Prediction, VersionStatus
 from bertbundle.errors import (
     BertBundleError,
     CheckpointError,
@@ -26,12 +28,10 @@ from bertbundle.errors import (
     TextTooLong,
     ToleranceError,
 )
-from bertbundle.foreign import foreign_manifest
-from bertbundle.manifest import Manifest
-from bertbundle.pipelines import Pipeline
-from bertbundle.primitives import Answer, Classification, Entity, Fill, Prediction, VersionStatus
-from bertbundle.retries import Retries
-from bertbundle.transport import AsyncGrpcTransport, AsyncTransport, GrpcTransport, Transport
+from bertbundle.pipelines.pipeline import Pipeline
+from bertbundle.session.retries import Retries
+from bertbundle.transports.channels import Tls
+from bertbundle.transports.grpc import AsyncGrpcTransport, AsyncTransport, GrpcTransport, Transport
 
 __all__ = [
     "Answer",

@@ -2,6 +2,6 @@
 
 import sys
 
-from bertbundle.cli import main
+from bertbundle.cli.main import main
 
 sys.exit(main())

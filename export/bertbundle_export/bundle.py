@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bertbundle.contract.manifest import MANIFEST_FILE, FileInfo
 from bertbundle.errors import ExportError
-from bertbundle.manifest import MANIFEST_FILE, FileInfo
 
 __all__ = ["check_target", "digest_files", "publish", "staging_directory"]
 

@@ -15,13 +15,13 @@ from typing import Any, NoReturn
 from rich.console import Console
 from rich.table import Table
 
-from bertbundle.command import LineParser, run_command
+from bertbundle._shared.commands import LineParser, run_command
+from bertbundle.contract.manifest import Manifest
 from bertbundle.errors import InputError
-from bertbundle.manifest import Manifest
 from bertbundle_export.checkpoints import FORMATS as CHECKPOINT_FORMATS
 from bertbundle_export.checkpoints import LoadOptions
-from bertbundle_export.checkpoints.hub import open_source
 from bertbundle_export.checkpoints.inspect import inspect_checkpoint
+from bertbundle_export.checkpoints.sources.hub import open_source
 from bertbundle_export.checkpoints.to_huggingface import write_huggingface
 from bertbundle_export.exporter import Exported, export_bundle
 from bertbundle_export.options import DECODINGS, FORMATS, WORD_LABELS

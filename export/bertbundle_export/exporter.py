@@ -10,17 +10,18 @@ from typing import Any
 
 import tokenizers
 
+from bertbundle.contract.manifest import Manifest
 from bertbundle.errors import ExportError
-from bertbundle.manifest import Manifest
-from bertbundle_export import bundle, crf_tables
+from bertbundle_export import bundle
 from bertbundle_export.checkpoints import LoadOptions, load_checkpoint
-from bertbundle_export.checkpoints.hub import open_source
-from bertbundle_export.job import Job
-from bertbundle_export.live import live_model
-from bertbundle_export.model import SourceModel, fixed_length
+from bertbundle_export.checkpoints.live import live_model
+from bertbundle_export.checkpoints.sources.hub import open_source
+from bertbundle_export.job import crf_tables
+from bertbundle_export.job.plan import Job
 from bertbundle_export.options import ExportOptions, check_use
 from bertbundle_export.report import Reporter, SilentReporter
-from bertbundle_export.tokenization import by_character
+from bertbundle_export.source.model import SourceModel, fixed_length
+from bertbundle_export.source.tokenization import by_character
 
 __all__ = ["Exported", "export_bundle"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bertbundle._shared.cpu_features import BFLOAT16_FLAGS, fast_bfloat16
 from bertbundle.errors import ExportError
-from bertbundle.processor import BFLOAT16_FLAGS, fast_bfloat16
 
 __all__ = ["PRECISIONS", "choose_precision"]
 

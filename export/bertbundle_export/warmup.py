@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from bertbundle import _wire_pb2 as wire
-from bertbundle.primitives import InputFeatures
-from bertbundle.tensors import encode_tensors
+from bertbundle.contract.types import InputFeatures
+from bertbundle.wire import _wire_pb2 as wire
+from bertbundle.wire.tensors import encode_tensors
 
 __all__ = ["WARMUP_FILE", "write_warmup"]
 
@@ -23,7 +23,7 @@ def write_warmup(bundle: Path, name: str, batches: Sequence[InputFeatures]) -> N
         name: model name.
         batches: one per signature.
     """
-    from bertbundle_export.quiet import tf
+    from bertbundle_export.tensorflow_import import tf
 
     path = bundle / WARMUP_FILE
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bertbundle.errors import ServeError
-from bertbundle_serving.batching import BatchingParameters
-from bertbundle_serving.config import ModelConfig
-from bertbundle_serving.front import Limits
+from bertbundle_serving.config.batching_parameters import BatchingParameters
+from bertbundle_serving.config.models import ModelConfig
+from bertbundle_serving.dataplane.admission import Limits
 
 __all__ = ["GRACE_SECONDS", "ServerOptions", "check_base_path"]
 

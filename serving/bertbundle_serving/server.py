@@ -16,26 +16,26 @@ from grpc_reflection.v1alpha import reflection
 from starlette.routing import BaseRoute
 
 from bertbundle.errors import ServeError
-from bertbundle_serving.batching import BatchingParameters, model_parameters
-from bertbundle_serving.config import ModelConfig, read_model_configs
+from bertbundle_serving.config.batching_parameters import BatchingParameters, model_parameters
+from bertbundle_serving.config.models import ModelConfig, read_model_configs
+from bertbundle_serving.config.tls import read_credentials
 from bertbundle_serving.cores import available_cores
-from bertbundle_serving.engine import Engine
-from bertbundle_serving.front import Front
-from bertbundle_serving.listening import take_port, take_socket
-from bertbundle_serving.metrics import Metrics
-from bertbundle_serving.model import Loading, Model
+from bertbundle_serving.dataplane.admission import Front
+from bertbundle_serving.dataplane.metrics import Metrics
+from bertbundle_serving.dataplane.predictor import Predictor
+from bertbundle_serving.engine.engine import Engine
+from bertbundle_serving.grpc_api.handlers import MODEL_SERVICE, PREDICTION_SERVICE, generic_handlers
+from bertbundle_serving.grpc_api.listener import take_port, take_socket
+from bertbundle_serving.grpc_api.reflection import descriptor_pool
+from bertbundle_serving.grpc_api.servicer import Servicer
 from bertbundle_serving.options import GRACE_SECONDS, ServerOptions, check_base_path
-from bertbundle_serving.predictor import Predictor
-from bertbundle_serving.reflection import descriptor_pool
-from bertbundle_serving.repository import Repository, RepositoryOptions
-from bertbundle_serving.rest import RestOptions, rest_application
+from bertbundle_serving.repository.model import Loading, Model
+from bertbundle_serving.repository.repository import Repository, RepositoryOptions
+from bertbundle_serving.repository.version import State
+from bertbundle_serving.repository.warmup import warm_up
+from bertbundle_serving.rest_api.app import RestOptions, rest_application
+from bertbundle_serving.rest_api.listener import WebListener
 from bertbundle_serving.runtimes import RuntimeOptions, Servable, loader
-from bertbundle_serving.servicer import Servicer
-from bertbundle_serving.services import MODEL_SERVICE, PREDICTION_SERVICE, generic_handlers
-from bertbundle_serving.tls import read_credentials
-from bertbundle_serving.version import State
-from bertbundle_serving.warmup import warm_up
-from bertbundle_serving.web import WebListener
 
 __all__ = ["GRACE_SECONDS", "Server", "ServerOptions", "run"]
 
@@ -156,7 +156,7 @@ class Server:
         if not self._options.page:
             return ()
         # Not earlier: only the page needs the tokenizer.
-        from bertbundle_serving.page import page_routes
+        from bertbundle_serving.ui.page import page_routes
 
         return tuple(page_routes(self.predictor, self._front, self._options.rest_seconds))
 

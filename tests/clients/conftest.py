@@ -22,11 +22,11 @@ import tokenizers
 from hypothesis import HealthCheck, settings
 from tokenizers import models, normalizers, pre_tokenizers, processors
 
-from bertbundle import _wire_pb2 as wire
+from bertbundle.contract.manifest import BUNDLE_INFO, InputSpec, Manifest, OutputSpec, Source
+from bertbundle.contract.types import Arrays, Prediction, VersionStatus
 from bertbundle.errors import SignatureNotFound
-from bertbundle.manifest import BUNDLE_INFO, InputSpec, Manifest, OutputSpec, Source
-from bertbundle.primitives import Arrays, Prediction, VersionStatus
-from bertbundle.tensors import decode_tensors, encode_tensors
+from bertbundle.wire import _wire_pb2 as wire
+from bertbundle.wire.tensors import decode_tensors, encode_tensors
 
 # A busy machine is not a failure: no limit on the time of an example.
 settings.register_profile("bertbundle", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -23,8 +23,8 @@ from bertbundle import (
     Overloaded,
     ServerUnavailable,
     Tls,
-    channels,
 )
+from bertbundle.transports import channels
 from fake_dns import FakeDns
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bertbundle import AsyncClient, Client, DeadlineExceeded, InputError, ModelNotFound, ServerUnavailable
-from bertbundle.questions import Questions
+from bertbundle.client.questions import Questions
 
 if TYPE_CHECKING:
     from tests.clients.conftest import FakeServer

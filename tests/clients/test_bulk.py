@@ -19,10 +19,11 @@ from typing import Any
 
 import pytest
 
-from bertbundle import ServerUnavailable, cli
-from bertbundle import bulk as bulks
-from bertbundle.bulk import Job
-from bertbundle.cli import main
+from bertbundle import ServerUnavailable
+from bertbundle.cli import bulk as bulks
+from bertbundle.cli import main as cli
+from bertbundle.cli.bulk import Job
+from bertbundle.cli.main import main
 from chaos import ChaosProxy
 
 Run = Callable[..., tuple[int, str, str]]

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bertbundle import show
-from bertbundle.bench import Load, drawer
-from bertbundle.cli import main
-from bertbundle.manifest import ParityRow
-from bertbundle.primitives import Classification, Entity
+from bertbundle.cli import formatting as show
+from bertbundle.cli.bench import Load, drawer
+from bertbundle.cli.main import main
+from bertbundle.contract.manifest import ParityRow
+from bertbundle.contract.types import Classification, Entity
 
 if TYPE_CHECKING:
     from tests.clients.conftest import FakeServer

@@ -23,7 +23,7 @@ from bertbundle import (
     SignatureNotFound,
     VersionStatus,
 )
-from bertbundle.manifest import BUNDLE_INFO, InputSpec
+from bertbundle.contract.manifest import BUNDLE_INFO, InputSpec
 
 if TYPE_CHECKING:
     from tests.clients.conftest import FakeTransport

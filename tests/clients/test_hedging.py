@@ -12,7 +12,7 @@ import grpc
 import pytest
 
 from bertbundle import AsyncClient, Client, DeadlineExceeded, InvalidRequest, Overloaded, Retries, ServerUnavailable
-from bertbundle.retries import Begin, Budget, Deadline, Rules, Send, Wait, persist
+from bertbundle.session.retries import Begin, Budget, Deadline, Rules, Send, Wait, persist
 
 if TYPE_CHECKING:
     from tests.clients.conftest import FakeServer

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bertbundle.labels import SCHEMES, Tag, decode_entities, detect_scheme, parse_labels
-from bertbundle.primitives import Encoding
+from bertbundle.contract.labels import SCHEMES, Tag, decode_entities, detect_scheme, parse_labels
+from bertbundle.contract.types import Encoding
 
 
 def encoding_of(words: list[list[str]]) -> tuple[str, Encoding]:

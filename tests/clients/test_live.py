@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from bertbundle import AsyncClient, Client, ModelNotFound, Retries, ServerError, TextTooLong
-from bertbundle.cli import main
-from bertbundle.rest import RestTransport
+from bertbundle.cli.main import main
+from bertbundle.transports.rest import RestTransport
 from chaos import ChaosProxy
 
 pytestmark = pytest.mark.slow

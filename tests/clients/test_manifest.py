@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bertbundle import Manifest, ManifestError
-from bertbundle.manifest import MANIFEST_FILE, SCHEMA_VERSION, FileInfo, ParityRow
+from bertbundle.contract.manifest import MANIFEST_FILE, SCHEMA_VERSION, FileInfo, ParityRow
 
 if TYPE_CHECKING:
     Fakes = Any

@@ -26,7 +26,7 @@ from bertbundle import (
     SignatureNotFound,
     Tls,
 )
-from bertbundle.rest import RestTransport
+from bertbundle.transports.rest import RestTransport
 
 Answer = Callable[[str, Any], "tuple[int, Any]"]
 
@@ -146,7 +146,7 @@ def test_client_over_rest(fakes: Any, start_rest: Any) -> None:
 
 def test_another_version_over_rest(fakes: Any, start_rest: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A new version is found out although answers over REST do not say theirs."""
-    monkeypatch.setattr("bertbundle.rest._VERSION_SECONDS", 0.0)
+    monkeypatch.setattr("bertbundle.transports.rest._VERSION_SECONDS", 0.0)
     served = {1: fakes.Model()}
     server = start_rest(serve(served))
     client = Client("", "tiny", transport=connect(server.url))

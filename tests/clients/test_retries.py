@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from bertbundle import Client, DeadlineExceeded, InvalidRequest, Overloaded, Retries, ServerError, ServerUnavailable
-from bertbundle.retries import Budget, Deadline, Pause, Rules, Send, persist
+from bertbundle.session.retries import Budget, Deadline, Pause, Rules, Send, persist
 
 FAST = Retries(first_pause=0.001, longest_pause=0.002)
 

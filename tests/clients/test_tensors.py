@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from bertbundle import _wire_pb2 as wire
-from bertbundle.tensors import (
+from bertbundle.wire import _wire_pb2 as wire
+from bertbundle.wire.tensors import (
     DATA_TYPES,
     TensorError,
     decode_tensor,

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bertbundle import InputError, ManifestError
-from bertbundle.labels import Tag, decode_entities
-from bertbundle.manifest import InputSpec
-from bertbundle.primitives import Encoding
-from bertbundle.tokenizer import Tokenizer, choose_signature, pack
+from bertbundle.contract.labels import Tag, decode_entities
+from bertbundle.contract.manifest import InputSpec
+from bertbundle.contract.types import Encoding
+from bertbundle.text.tokenizer import Tokenizer, choose_signature, pack
 
 if TYPE_CHECKING:
     Fakes = Any

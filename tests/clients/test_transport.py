@@ -25,9 +25,9 @@ from bertbundle import (
     Tls,
     VersionStatus,
 )
-from bertbundle import _wire_pb2 as wire
-from bertbundle.tensors import encode_tensor
-from bertbundle.wire import error_from_status
+from bertbundle.wire import _wire_pb2 as wire
+from bertbundle.wire.messages import error_from_status
+from bertbundle.wire.tensors import encode_tensor
 
 if TYPE_CHECKING:
     from tests.clients.conftest import FakeServer

@@ -56,7 +56,7 @@ def test_content(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert wheel.name == "bertbundle-0.1.0-py3-none-any.whl"
     assert {name.split("/")[0] for name in names} == {"bertbundle", "bertbundle-0.1.0.dist-info"}
-    assert {"bertbundle/__init__.py", "bertbundle/py.typed", "bertbundle/_wire_pb2.py"} <= set(names)
+    assert {"bertbundle/__init__.py", "bertbundle/py.typed", "bertbundle/wire/_wire_pb2.py"} <= set(names)
     assert "bertbundle-0.1.0.dist-info/licenses/LICENSE" in names
     assert not [name for name in names if "test" in name or name.endswith(".pyc")]
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bertbundle import Client, InputError, ServerError, TextTooLong
-from bertbundle.primitives import Encoding
-from bertbundle.windows import mean, split, stitch, truncate
+from bertbundle.contract.types import Encoding
+from bertbundle.text.windows import mean, split, stitch, truncate
 
 
 def encoding_of(words: list[int], question: int = 0) -> Encoding:

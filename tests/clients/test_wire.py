@@ -20,8 +20,8 @@ from google.protobuf import any_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 import bertbundle
-from bertbundle import _wire_pb2 as wire
-from bertbundle.tensors import DATA_TYPES, decode_tensor, encode_tensor, encode_tensors, tensor_shape
+from bertbundle.wire import _wire_pb2 as wire
+from bertbundle.wire.tensors import DATA_TYPES, decode_tensor, encode_tensor, encode_tensors, tensor_shape
 from generated_code import descriptors
 
 slow = pytest.mark.slow  # the official messages import tensorflow
@@ -342,13 +342,13 @@ def test_metadata_unpacks(official: Callable[[str], Any]) -> None:
 
 def test_generated_code_is_that_of_the_proto() -> None:
     """_wire_pb2.py holds exactly what _wire.proto compiles to: run `make proto` after a change."""
-    compiled, committed = descriptors(CLIENTS, "bertbundle/_wire.proto", wire)
+    compiled, committed = descriptors(CLIENTS, "bertbundle/wire/_wire.proto", wire)
     assert committed == compiled
 
 
 def test_stub_names_every_message() -> None:
     """The .pyi beside the generated code knows each message and each field."""
-    stub = (CLIENTS / "bertbundle" / "_wire_pb2.pyi").read_text(encoding="utf-8")
+    stub = (CLIENTS / "bertbundle" / "wire" / "_wire_pb2.pyi").read_text(encoding="utf-8")
     for name in OFFICIAL:
         assert f"class {name.split('.')[-1]}(" in stub
         for field in ours(name).DESCRIPTOR.fields:
@@ -359,8 +359,8 @@ def test_stub_names_every_message() -> None:
 @pytest.mark.parametrize(
     "order",
     [
-        pytest.param(["bertbundle._wire_pb2", "tensorflow_serving.apis.predict_pb2"], id="ours-first"),
-        pytest.param(["tensorflow_serving.apis.predict_pb2", "bertbundle._wire_pb2"], id="theirs-first"),
+        pytest.param(["bertbundle.wire._wire_pb2", "tensorflow_serving.apis.predict_pb2"], id="ours-first"),
+        pytest.param(["tensorflow_serving.apis.predict_pb2", "bertbundle.wire._wire_pb2"], id="theirs-first"),
     ],
 )
 def test_one_process_holds_both(order: list[str]) -> None:

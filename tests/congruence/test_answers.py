@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bertbundle import Client, GrpcTransport, Manifest
-from bertbundle.tokenizer import Tokenizer, pack
+from bertbundle.text.tokenizer import Tokenizer, pack
 from ner_data import Sentence, f1, read_sentences, spans, split_sentence
 from score_chinese_ner import served_f1
 
@@ -35,8 +35,8 @@ def sentences(shared: Callable[[str], Path]) -> list[Sentence]:
 def keras_f1(shared: Callable[[str], Path], sentences: list[Sentence]) -> Callable[[str], float]:
     """Give the F1 of the Keras model itself, decoded in numpy: no bundle, server or client takes part."""
     from bertbundle_export.checkpoints import LoadOptions, load_checkpoint
-    from bertbundle_export.model import run_source
-    from bertbundle_export.viterbi import constraint_tables, viterbi_reference
+    from bertbundle_export.source.model import run_source
+    from bertbundle_export.tasks.viterbi import constraint_tables, viterbi_reference
 
     source = load_checkpoint(shared("models/resume-ner-3x128"), "ner", LoadOptions())
     vocabulary = source.tokenizer.get_vocab()

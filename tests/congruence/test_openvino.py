@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from bertbundle.manifest import Manifest
-from bertbundle.primitives import InputFeatures
-from bertbundle.tokenizer import Tokenizer
-from bertbundle_export import parity
+from bertbundle.contract.manifest import Manifest
+from bertbundle.contract.types import InputFeatures
+from bertbundle.text.tokenizer import Tokenizer
+from bertbundle_export.job.texts import PARITY_TEXTS
+from bertbundle_export.parity import compare as parity
 from bertbundle_export.tasks import TASKS
-from bertbundle_export.texts import PARITY_TEXTS
 from bertbundle_export.tolerance import TOLERANCES
 from bertbundle_serving.runtimes import RuntimeOptions, loader
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bertbundle import Client
-from bertbundle_export.texts import PARITY_TEXTS
+from bertbundle_export.job.texts import PARITY_TEXTS
 from tiny_checkpoints import LABELS, vocabulary, write_checkpoint
 
 pytestmark = pytest.mark.slow
@@ -32,7 +32,7 @@ def pipelines(tmp_path_factory: pytest.TempPathFactory, tensorflow: Any) -> Call
         if task not in made:
             made[task] = _make(folder / task, task)
         model, tokenizer, client = made[task]
-        from bertbundle_export.quiet import transformers
+        from bertbundle_export.tensorflow_import import transformers
 
         theirs = transformers.pipeline(task, model=model, tokenizer=tokenizer, framework="tf", **options)
         return theirs, client.pipeline(task, **options)
@@ -54,7 +54,7 @@ SPECIAL = {f"{name}_token": f"[{name.upper()}]" for name in ("unk", "sep", "pad"
 
 def _make(path: Path, task: str) -> tuple[Any, Any, Client]:
     from bertbundle_export import export_bundle
-    from bertbundle_export.quiet import transformers
+    from bertbundle_export.tensorflow_import import transformers
 
     labels = LABELS_OF.get(task, ("no", "perhaps", "yes"))
     source = write_checkpoint(path / "source", ARCHITECTURES[task], labels=labels)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bertbundle import Client
-from bertbundle.aggregation import STRATEGIES
+from bertbundle.pipelines.aggregation import STRATEGIES
 from local_server import serving
 from ner_data import read_sentences
 
@@ -54,7 +54,7 @@ def english(rampart: Path, shared: Callable[[str], Path]) -> Iterator[tuple[Any,
 def reference(bundle: Path, source: Path) -> Any:
     """Return transformers' own pipeline over a checkpoint, with the tokenizer of the bundle made of it."""
     from bertbundle_export.checkpoints import LoadOptions, load_checkpoint
-    from bertbundle_export.quiet import transformers
+    from bertbundle_export.tensorflow_import import transformers
 
     model = load_checkpoint(source, "reference", LoadOptions()).keras
     labels = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))["labels"]

@@ -369,7 +369,7 @@ def test_outputs_equal_the_source_model(
 ) -> None:
     """Every server computes what the Keras model computes eagerly, to 1e-4."""
     from bertbundle_export.checkpoints import LoadOptions, load_checkpoint
-    from bertbundle_export.model import run_source
+    from bertbundle_export.source.model import run_source
     from real_weights import fetch
 
     source = load_checkpoint(fetch("all-MiniLM-L6-v2"), "minilm", LoadOptions())

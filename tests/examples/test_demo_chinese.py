@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import demo_chinese
-from bertbundle.manifest import Manifest
+from bertbundle.contract.manifest import Manifest
 from ner_data import Sentence
 
 

@@ -18,9 +18,9 @@ import pytest
 from bertbundle.errors import CheckpointError
 from bertbundle_export.checkpoints import LoadOptions, load_checkpoint
 from bertbundle_export.checkpoints.inspect import inspect_checkpoint
-from bertbundle_export.checkpoints.weights import read_pytorch
-from bertbundle_export.encoders import check_config
-from bertbundle_export.model import SourceModel, run_source
+from bertbundle_export.checkpoints.readers.weight_files import read_pytorch
+from bertbundle_export.source.architectures import check_config
+from bertbundle_export.source.model import SourceModel, run_source
 from tiny_checkpoints import LABELS, change_config, pytorch_weights, to_pytorch, to_safetensors
 
 pytestmark = pytest.mark.slow
@@ -267,7 +267,7 @@ def test_regression(checkpoint: Write, problem: str | None) -> None:
 @pytest.mark.parametrize("given", [None, False, True])
 def test_multi_label(checkpoint: Write, given: bool | None) -> None:
     """A live model and its checkpoint are multi-label alike: as problem_type says, unless the user says otherwise."""
-    from bertbundle_export.live import live_model
+    from bertbundle_export.checkpoints.live import live_model
 
     path = checkpoint("BertForSequenceClassification")
     change_config(path, problem_type="multi_label_classification")
@@ -291,7 +291,7 @@ def test_pickle_without_torch(checkpoint: Write) -> None:
     code = (
         "import sys; sys.modules['torch'] = None\n"
         "from pathlib import Path\n"
-        "from bertbundle_export.checkpoints.weights import read_pytorch\n"
+        "from bertbundle_export.checkpoints.readers.weight_files import read_pytorch\n"
         f"read_pytorch((Path({str(path / 'pytorch_model.bin')!r}),))\n"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

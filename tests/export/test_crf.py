@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from bertbundle.errors import ExportError
 from bertbundle_export import export_bundle
-from bertbundle_export.crf import crf_graph, crf_reference
+from bertbundle_export.tasks.crf import crf_graph, crf_reference
 from tiny_checkpoints import LABELS
 
 SEEDS = st.integers(0, 2**32 - 1)

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bertbundle.contract.manifest import Manifest
+from bertbundle.contract.types import Arrays
 from bertbundle.errors import CheckpointError, ExportError, ToleranceError
-from bertbundle.manifest import Manifest
-from bertbundle.primitives import Arrays
 from bertbundle_export import Exported, LoadOptions, export_bundle
 from bertbundle_export.options import ExportOptions, signature_lengths
 from tiny_checkpoints import LABELS, write_checkpoint
@@ -351,7 +351,7 @@ def test_limits_inside_a_tokenizer_are_dropped(checkpoint: Callable[..., Path], 
     import tokenizers
 
     source = checkpoint()
-    from bertbundle_export.tokenization import load_tokenizer
+    from bertbundle_export.source.tokenization import load_tokenizer
 
     tokenizer = load_tokenizer(source)
     tokenizer.enable_truncation(5)
@@ -368,7 +368,7 @@ def test_limits_inside_a_tokenizer_are_dropped(checkpoint: Callable[..., Path], 
 def test_live_model(checkpoint: Callable[..., Path], tmp_path: Path, tensorflow: Any) -> None:
     """A subclass of TFBertPreTrainedModel in a training script exports by one call."""
     del tensorflow
-    from bertbundle_export.tokenization import load_tokenizer
+    from bertbundle_export.source.tokenization import load_tokenizer
     from ner_model import small_model  # the field's BertNerModel, of the example
 
     tokenizer = load_tokenizer(checkpoint())

@@ -13,8 +13,8 @@ from bertbundle.errors import BertBundleError, CheckpointError, ExportError
 from bertbundle_export import ExportOptions, LoadOptions, export_bundle
 from bertbundle_export.checkpoints import load_checkpoint
 from bertbundle_export.options import check_use
+from bertbundle_export.source.tokenization import load_tokenizer
 from bertbundle_export.tasks import TASKS, check_outputs
-from bertbundle_export.tokenization import load_tokenizer
 from tiny_checkpoints import LABELS, change_config
 
 pytestmark = pytest.mark.slow

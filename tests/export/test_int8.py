@@ -77,7 +77,7 @@ def test_what_is_not_a_kernel_is_float32(exported: Path) -> None:
 
 def test_saved_model_beside_it_is_float32(exported: Path) -> None:
     """The manifest says int8 and holds each format's figures; the SavedModel is held to float32, and it is said."""
-    from bertbundle.manifest import Manifest
+    from bertbundle.contract.manifest import Manifest
 
     manifest = Manifest.read(exported)
     assert manifest.precision == "int8"

@@ -154,9 +154,9 @@ def matrix(tmp_path_factory: pytest.TempPathFactory, tensorflow: Any) -> Iterato
 
 def source_outputs(path: Path, client: Client, texts: list[Any]) -> tuple[Any, dict[str, Any]]:
     """Return encodings, and what transformers itself answers to them, loaded by its own means."""
-    from bertbundle.tokenizer import Tokenizer
-    from bertbundle_export.quiet import tf, transformers
-    from bertbundle_export.tokenization import load_tokenizer
+    from bertbundle.text.tokenizer import Tokenizer
+    from bertbundle_export.source.tokenization import load_tokenizer
+    from bertbundle_export.tensorflow_import import tf, transformers
 
     architecture = transformers.AutoConfig.from_pretrained(str(path)).architectures[0]
     model = getattr(transformers, f"TF{architecture}").from_pretrained(str(path))

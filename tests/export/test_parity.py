@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bertbundle.contract.manifest import OutputSpec, ParityRow
+from bertbundle.contract.types import InputFeatures
 from bertbundle.errors import ExportError, OutputNamesError, OutputShapeError, ToleranceError
-from bertbundle.manifest import OutputSpec, ParityRow
-from bertbundle.primitives import InputFeatures
-from bertbundle_export.agreement import same_classes, same_ranks
-from bertbundle_export.parity import Case, compare, onnx_runner
+from bertbundle_export.parity.agreement import same_classes, same_ranks
+from bertbundle_export.parity.compare import Case, compare, onnx_runner
 from bertbundle_export.tasks import TASKS
 from bertbundle_export.tolerance import TOLERANCES
 

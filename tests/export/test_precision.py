@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bertbundle._shared.cpu_features import fast_int8
 from bertbundle.errors import ExportError
-from bertbundle.processor import fast_int8
 from bertbundle_export import ExportOptions
-from bertbundle_export.encoder_int8 import quantize
+from bertbundle_export.onnx_files.int8 import quantize
 from bertbundle_export.precision import choose_precision
 
 

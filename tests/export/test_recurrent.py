@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from bertbundle_export import export_bundle
-from bertbundle_export.recurrent import convertible_loops
-from bertbundle_export.weightless import detach_weights
+from bertbundle_export.onnx_files.weight_detachment import detach_weights
+from bertbundle_export.saved_model.recurrent import convertible_loops
 from tiny_checkpoints import LABELS
 
 pytestmark = pytest.mark.slow

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bertbundle_export.encoder import read_encoder
-from bertbundle_export.encoder_graph import EncoderGraph
-from bertbundle_export.kernels import Kernels, OneDnnKernels, PublicKernels, have_onednn
-from bertbundle_export.swap import swapped_encoders
+from bertbundle_export.encoder.kernels import Kernels, OneDnnKernels, PublicKernels, have_onednn
+from bertbundle_export.encoder.patching import swapped_encoders
+from bertbundle_export.encoder.tf_graph import EncoderGraph
+from bertbundle_export.encoder.weights import read_encoder
 
 pytestmark = pytest.mark.slow
 
@@ -29,7 +29,7 @@ def build(tensorflow: Any) -> Build:
     def make(kind: str = "TFBertModel", **config: Any) -> Any:
         import tf_keras
 
-        from bertbundle_export.quiet import transformers
+        from bertbundle_export.tensorflow_import import transformers
 
         tf_keras.utils.set_random_seed(0)
         sizes = {"vocab_size": 50, "hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 64}

@@ -10,8 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bertbundle.labels import parse_labels
-from bertbundle_export.viterbi import FORBIDDEN, constraint_tables, outside_index, viterbi_graph, viterbi_reference
+from bertbundle.contract.labels import parse_labels
+from bertbundle_export.tasks.viterbi import (
+    FORBIDDEN,
+    constraint_tables,
+    outside_index,
+    viterbi_graph,
+    viterbi_reference,
+)
 
 BIO = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
 BIOES = ("O", "B-X", "I-X", "E-X", "S-X")

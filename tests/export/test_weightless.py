@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bertbundle_export.weightless import detach_weights, freeze_and_detach
+from bertbundle_export.onnx_files.weight_detachment import detach_weights, freeze_and_detach
 
 pytestmark = pytest.mark.slow
 

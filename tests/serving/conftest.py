@@ -24,14 +24,14 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from bertbundle import _wire_pb2 as wire
-from bertbundle.manifest import FileInfo, InputSpec, Manifest, OutputSpec, Source
-from bertbundle.tensors import encode_tensors
-from bertbundle_serving.config import ModelConfig
+from bertbundle.contract.manifest import FileInfo, InputSpec, Manifest, OutputSpec, Source
+from bertbundle.wire import _wire_pb2 as wire
+from bertbundle.wire.tensors import encode_tensors
+from bertbundle_serving.config.models import ModelConfig
+from bertbundle_serving.repository.tfrecord import masked_crc32c
+from bertbundle_serving.repository.warmup import WARMUP_FILE
 from bertbundle_serving.runtimes.onnx import OnnxServable
 from bertbundle_serving.server import Server, ServerOptions
-from bertbundle_serving.tfrecord import masked_crc32c
-from bertbundle_serving.warmup import WARMUP_FILE
 from waiting import SECONDS
 
 VOCABULARY = 100

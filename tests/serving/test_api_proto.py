@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from google.protobuf.descriptor import FieldDescriptor
 
-from bertbundle_serving import _api_pb2 as api
+from bertbundle_serving.protos import _api_pb2 as api
 from generated_code import descriptors
 
 ROOT = Path(__file__).parents[2]
@@ -55,7 +55,7 @@ def test_generated_code_is_up_to_date(tmp_path: Path) -> None:
     """_api_pb2.py holds exactly what _api.proto compiles to: run `make proto` after a change."""
     for package, folder in (("bertbundle", "clients"), ("bertbundle_serving", "serving")):
         (tmp_path / package).symlink_to(ROOT / folder / package)
-    compiled, committed = descriptors(tmp_path, "bertbundle_serving/_api.proto", api)
+    compiled, committed = descriptors(tmp_path, "bertbundle_serving/protos/_api.proto", api)
     assert compiled == committed
 
 

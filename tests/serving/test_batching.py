@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 
-from bertbundle import _wire_pb2 as wire
 from bertbundle.errors import ServeError
-from bertbundle.tensors import decode_tensor, encode_tensors
-from bertbundle_serving.batching import PARAMETERS_FILE, BatchingParameters, read_batching_parameters
+from bertbundle.wire import _wire_pb2 as wire
+from bertbundle.wire.tensors import decode_tensor, encode_tensors
+from bertbundle_serving.config.batching_parameters import PARAMETERS_FILE, BatchingParameters, read_batching_parameters
 
 if TYPE_CHECKING:
     from tests.serving.conftest import Bundles, Serve

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from bertbundle.errors import ServeError
-from bertbundle_serving import _config_pb2 as proto
-from bertbundle_serving.config import read_model_configs
+from bertbundle_serving.config.models import read_model_configs
+from bertbundle_serving.config.version_policy import All, Latest, Policy, Specific
 from bertbundle_serving.flags import parse_flags
-from bertbundle_serving.policy import All, Latest, Policy, Specific
+from bertbundle_serving.protos import _config_pb2 as proto
 from generated_code import descriptors
 
 SERVING = Path(__file__).parents[2] / "serving"
@@ -145,7 +145,7 @@ def test_help_fits_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
 
 def test_generated_code_is_up_to_date() -> None:
     """_config_pb2.py holds exactly what _config.proto compiles to: run `make proto` after a change."""
-    compiled, committed = descriptors(SERVING, "bertbundle_serving/_config.proto", proto)
+    compiled, committed = descriptors(SERVING, "bertbundle_serving/protos/_config.proto", proto)
     assert committed == compiled
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from google.protobuf import text_format
 
-from bertbundle_serving import _config_pb2 as proto
-from bertbundle_serving.config import read_model_configs
+from bertbundle_serving.config.models import read_model_configs
+from bertbundle_serving.protos import _config_pb2 as proto
 
 DEPLOY = Path(__file__).parents[2] / "serving" / "deploy"
 

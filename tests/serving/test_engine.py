@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bertbundle_serving.batching import BatchingParameters
-from bertbundle_serving.calls import Call
-from bertbundle_serving.engine import Engine
+from bertbundle_serving.config.batching_parameters import BatchingParameters
+from bertbundle_serving.engine.engine import Engine
 from bertbundle_serving.errors import RequestError
-from bertbundle_serving.version import Version
+from bertbundle_serving.repository.version import Version
+from bertbundle_serving.requests.call import Call
 from waiting import wait_until
 
 SECONDS = 20
@@ -342,7 +342,7 @@ def test_version_stays_for_what_runs() -> None:
 @pytest.mark.parametrize(("parallel", "begun"), [(1, 1), (2, 2), (4, 4)], ids=["one", "two", "four"])
 def test_as_many_at_a_time_as_a_servable_gains_from(monkeypatch: pytest.MonkeyPatch, parallel: int, begun: int) -> None:
     """Left to itself the engine computes as many batches at a time as the servable is the fastest with."""
-    monkeypatch.setattr("bertbundle_serving.engine.available_cores", lambda: 4)
+    monkeypatch.setattr("bertbundle_serving.engine.engine.available_cores", lambda: 4)
 
     async def work() -> None:
         rig = Rig()
@@ -359,7 +359,7 @@ def test_as_many_at_a_time_as_a_servable_gains_from(monkeypatch: pytest.MonkeyPa
 
 def test_who_needs_all_cores_gets_them_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     """A batch that needs every core waits for those that run, and later ones that need few do not pass it."""
-    monkeypatch.setattr("bertbundle_serving.engine.available_cores", lambda: 2)
+    monkeypatch.setattr("bertbundle_serving.engine.engine.available_cores", lambda: 2)
 
     async def work() -> None:
         few, all_of_them = Rig(), Rig()

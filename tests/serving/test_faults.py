@@ -13,15 +13,15 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from bertbundle import _wire_pb2 as wire
+from bertbundle.contract.manifest import FileInfo
 from bertbundle.errors import ServeError
-from bertbundle.manifest import FileInfo
-from bertbundle.tensors import decode_tensor, encode_tensors
-from bertbundle_serving.config import ModelConfig
-from bertbundle_serving.digests import check_digests, check_sizes
-from bertbundle_serving.model import Loading, Model
+from bertbundle.wire import _wire_pb2 as wire
+from bertbundle.wire.tensors import decode_tensor, encode_tensors
+from bertbundle_serving.config.models import ModelConfig
+from bertbundle_serving.repository.model import Loading, Model
+from bertbundle_serving.repository.version import State
 from bertbundle_serving.runtimes import onnx
-from bertbundle_serving.version import State
+from bertbundle_serving.runtimes.integrity import check_digests, check_sizes
 from waiting import SECONDS, wait_until
 
 if TYPE_CHECKING:

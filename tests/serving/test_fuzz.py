@@ -18,12 +18,12 @@ import grpc
 import numpy as np
 import pytest
 
-from bertbundle import _wire_pb2 as wire
-from bertbundle.tensors import encode_tensors
-from bertbundle_serving import _api_pb2 as api
+from bertbundle.wire import _wire_pb2 as wire
+from bertbundle.wire.tensors import encode_tensors
+from bertbundle_serving.grpc_api.handlers import generic_handlers
+from bertbundle_serving.grpc_api.servicer import Servicer
+from bertbundle_serving.protos import _api_pb2 as api
 from bertbundle_serving.server import Server
-from bertbundle_serving.servicer import Servicer
-from bertbundle_serving.services import generic_handlers
 
 if TYPE_CHECKING:
     from tests.serving.conftest import Bundles
@@ -131,7 +131,7 @@ TOKENS = [
 
 def run(bundles: Bundles, work: Callable[[Server], Awaitable[None]]) -> None:
     """Run `work` with a server of the tiny bundle that listens nowhere."""
-    from bertbundle_serving.config import ModelConfig
+    from bertbundle_serving.config.models import ModelConfig
     from bertbundle_serving.options import ServerOptions
 
     bundles.write(1)

@@ -16,13 +16,13 @@ from google.protobuf.wrappers_pb2 import Int64Value
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
-from bertbundle import _wire_pb2 as wire
 from bertbundle.errors import ServeError
-from bertbundle.tensors import decode_tensor, encode_tensors
-from bertbundle_serving import _api_pb2 as api
-from bertbundle_serving import _config_pb2 as config
-from bertbundle_serving.front import Limits
-from bertbundle_serving.tls import read_credentials
+from bertbundle.wire import _wire_pb2 as wire
+from bertbundle.wire.tensors import decode_tensor, encode_tensors
+from bertbundle_serving.config.tls import read_credentials
+from bertbundle_serving.dataplane.admission import Limits
+from bertbundle_serving.protos import _api_pb2 as api
+from bertbundle_serving.protos import _config_pb2 as config
 from waiting import SECONDS, wait_until
 
 if TYPE_CHECKING:
@@ -248,7 +248,7 @@ def test_refused_reload_changes_nothing(bundles: Bundles, serve: Serve, data: by
 
 def test_config_file_is_polled(bundles: Bundles, serve: Serve, tmp_path: Path) -> None:
     """A changed model_config_file is followed; a broken one is not."""
-    from bertbundle_serving.config import read_model_configs
+    from bertbundle_serving.config.models import read_model_configs
 
     bundles.write(1)
     path = tmp_path / "models.config"
@@ -265,7 +265,7 @@ def test_config_file_is_polled(bundles: Bundles, serve: Serve, tmp_path: Path) -
 
 def test_config_file_that_changes_while_the_server_starts(bundles: Bundles, serve: Serve, tmp_path: Path) -> None:
     """What changes between the reading of the file and the first look at it is not missed."""
-    from bertbundle_serving.config import read_model_configs
+    from bertbundle_serving.config.models import read_model_configs
 
     bundles.write(1)
     path = tmp_path / "models.config"

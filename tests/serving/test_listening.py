@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from bertbundle.errors import ServeError
-from bertbundle_serving.listening import take_port, take_socket
-from bertbundle_serving.web import WebListener
+from bertbundle_serving.grpc_api.listener import take_port, take_socket
+from bertbundle_serving.rest_api.listener import WebListener
 
 
 class Refuses:

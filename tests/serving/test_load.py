@@ -19,8 +19,8 @@ import grpc
 import numpy as np
 import pytest
 
-from bertbundle import _wire_pb2 as wire
-from bertbundle.tensors import decode_tensor, encode_tensors
+from bertbundle.wire import _wire_pb2 as wire
+from bertbundle.wire.tensors import decode_tensor, encode_tensors
 
 if TYPE_CHECKING:
     from tests.serving.conftest import Bundles, Launch

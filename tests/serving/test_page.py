@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bertbundle_serving.config import ModelConfig
+from bertbundle_serving.config.models import ModelConfig
 from browser import Page, find_browser, open_page
 from http_calls import fetch, fetch_json
 from tiny_checkpoints import write_checkpoint

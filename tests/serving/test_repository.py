@@ -16,14 +16,14 @@ import numpy as np
 import pytest
 
 from bertbundle.errors import ServeError
-from bertbundle.tensors import decode_tensor
-from bertbundle_serving.config import ModelConfig
+from bertbundle.wire.tensors import decode_tensor
+from bertbundle_serving.config.models import ModelConfig
+from bertbundle_serving.config.version_policy import All, Latest, Policy, Specific
 from bertbundle_serving.errors import RequestError
-from bertbundle_serving.model import Loading, Model
-from bertbundle_serving.policy import All, Latest, Policy, Specific
-from bertbundle_serving.repository import ModelRef, Repository, RepositoryOptions
-from bertbundle_serving.scan import Scanner
-from bertbundle_serving.version import State
+from bertbundle_serving.repository.model import Loading, Model
+from bertbundle_serving.repository.repository import ModelRef, Repository, RepositoryOptions
+from bertbundle_serving.repository.scanner import Scanner
+from bertbundle_serving.repository.version import State
 
 if TYPE_CHECKING:
     from tests.serving.conftest import Address, Bundles, Serve

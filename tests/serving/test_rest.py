@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from bertbundle import _wire_pb2 as wire
-from bertbundle.tensors import encode_tensors
-from bertbundle_serving import rest
+from bertbundle.wire import _wire_pb2 as wire
+from bertbundle.wire.tensors import encode_tensors
+from bertbundle_serving.dataplane.admission import Limits
 from bertbundle_serving.errors import RequestError
-from bertbundle_serving.front import Limits
-from bertbundle_serving.rest_json import column_inputs, row_inputs, to_plain
-from bertbundle_serving.rest_parse import parse_object
+from bertbundle_serving.rest_api import app as rest
+from bertbundle_serving.rest_api.json_parser import parse_object
+from bertbundle_serving.rest_api.tensors import column_inputs, row_inputs, to_plain
 from bertbundle_serving.runtimes.base import TensorSpec
 from http_calls import fetch, fetch_json
 from waiting import wait_until

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bertbundle_serving.rest_parse import YieldingDecoder
+from bertbundle_serving.rest_api.json_parser import YieldingDecoder
 
 
 @pytest.mark.parametrize(

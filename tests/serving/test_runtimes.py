@@ -17,8 +17,8 @@ import numpy as np
 import onnx
 import pytest
 
+from bertbundle.contract.manifest import Manifest
 from bertbundle.errors import ManifestError, ServeError
-from bertbundle.manifest import Manifest
 from bertbundle_serving.cores import available_cores
 from bertbundle_serving.runtimes import RuntimeOptions, Servable, loader, runtime_names
 
@@ -282,7 +282,7 @@ def test_onnx_server_never_imports_tensorflow(bundles: Bundles) -> None:
     program = f"""
 import asyncio, sys
 from pathlib import Path
-from bertbundle_serving.config import ModelConfig
+from bertbundle_serving.config.models import ModelConfig
 from bertbundle_serving.server import Server, ServerOptions
 
 async def main():

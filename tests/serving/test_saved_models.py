@@ -49,7 +49,7 @@ def server(
 
 @contextlib.contextmanager
 def _serve_embedded(base: Path, in_process: Serve) -> Iterator[Served]:
-    from bertbundle_serving.config import ModelConfig
+    from bertbundle_serving.config.models import ModelConfig
 
     models = tuple(ModelConfig(name, base / name) for name in SAVERS)
     started = in_process(base, models=models, rest_port=0, poll_seconds=0, batch_any=True)

@@ -10,12 +10,12 @@ import grpc
 import numpy as np
 import pytest
 
-from bertbundle import _wire_pb2 as wire
-from bertbundle.tensors import decode_tensor, encode_tensors
-from bertbundle_serving.config import ModelConfig
+from bertbundle.wire import _wire_pb2 as wire
+from bertbundle.wire.tensors import decode_tensor, encode_tensors
+from bertbundle_serving.config.models import ModelConfig
 from bertbundle_serving.errors import CODES, INTERNAL_TEXT, RequestError
+from bertbundle_serving.grpc_api.handlers import MAX_MESSAGE, shorten
 from bertbundle_serving.runtimes import onnx
-from bertbundle_serving.services import MAX_MESSAGE, shorten
 from waiting import wait_until
 
 if TYPE_CHECKING:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bertbundle import _wire_pb2 as wire
+from bertbundle.wire import _wire_pb2 as wire
 from bertbundle_serving.errors import RequestError
+from bertbundle_serving.repository.tfrecord import TFRecordError, crc32c, read_records
+from bertbundle_serving.repository.warmup import MAX_RECORDS, warm_up
 from bertbundle_serving.runtimes import RuntimeOptions, loader
-from bertbundle_serving.tfrecord import TFRecordError, crc32c, read_records
-from bertbundle_serving.warmup import MAX_RECORDS, warm_up
 
 if TYPE_CHECKING:
     from tests.serving.conftest import Bundles

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import grpc
 import pytest
 
-from bertbundle import _wire_pb2 as wire
+from bertbundle.wire import _wire_pb2 as wire
 
 if TYPE_CHECKING:
     from tests.serving.conftest import Bundles

@@ -93,7 +93,7 @@ def write_tf1(
 
     With more than one shard each is of about the same number of tensors.
     """
-    from bertbundle_export.quiet import tf
+    from bertbundle_export.tensorflow_import import tf
 
     path.mkdir(parents=True)
     (path / "bert_config.json").write_text(json.dumps(config), encoding="utf-8")
@@ -129,7 +129,7 @@ def encode(
     weight: Callable[[str], Any], ids: Any, mask: Any, types: Any, *, config: Mapping[str, Any], approximate: bool
 ) -> tuple[Any, list[Any]]:
     """Compute BERT in TensorFlow as Google's modeling.py does; gives the pooled output and every layer's."""
-    from bertbundle_export.quiet import tf
+    from bertbundle_export.tensorflow_import import tf
 
     heads, act = config["num_attention_heads"], config.get("hidden_act", "gelu")
     activate = {"gelu": lambda x: tf.nn.gelu(x, approximate=approximate), "relu": tf.nn.relu}[act]
@@ -213,7 +213,7 @@ def _write_keras(
 ) -> None:
     import tf_keras
 
-    from bertbundle_export.quiet import tf
+    from bertbundle_export.tensorflow_import import tf
 
     class Encoder(tf_keras.layers.Layer):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -246,7 +246,7 @@ def _write_keras(
 
 def _write_module(path: Path, weights: Weights, config: Mapping[str, Any], asset: Path, approximate: bool) -> None:
     """Write a TF1 Hub module: two graphs tagged {} and {train}, no `serve`, with the signature `tokens`."""
-    from bertbundle_export.quiet import tf
+    from bertbundle_export.tensorflow_import import tf
 
     v1 = tf.compat.v1
     builder = v1.saved_model.Builder(str(path))

@@ -7,7 +7,7 @@ from typing import Any
 import tf_keras as keras
 from transformers.models.bert.modeling_tf_bert import TFBertMainLayer
 
-from bertbundle_export.quiet import tf, transformers
+from bertbundle_export.tensorflow_import import tf, transformers
 
 __all__ = ["Tagger", "build_no_segments", "build_other_names", "build_tagger"]
 

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from bertbundle_export.texts import PARITY_TEXTS
+from bertbundle_export.job.texts import PARITY_TEXTS
 
 LABELS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
 Weights: TypeAlias = dict[str, np.ndarray[Any, Any]]
@@ -31,7 +31,7 @@ def write_checkpoint(
     """Write a two-layer model with random weights as a Hugging Face directory with tf_model.h5; return its path."""
     import tf_keras
 
-    from bertbundle_export.quiet import transformers
+    from bertbundle_export.tensorflow_import import transformers
 
     tf_keras.utils.set_random_seed(0)
     path.mkdir(parents=True, exist_ok=True)

@@ -1,9 +1,9 @@
 """Checkpoints: find out the format, describe it, load it as a Keras model."""
 
-from bertbundle_export.checkpoints.assemble import load_checkpoint
 from bertbundle_export.checkpoints.base import CheckpointFormat, Description, LoadOptions, StateDict
-from bertbundle_export.checkpoints.detect import describe_checkpoint, find_format
 from bertbundle_export.checkpoints.formats import FORMATS
+from bertbundle_export.checkpoints.loader import load_checkpoint
+from bertbundle_export.checkpoints.registry import describe_checkpoint, find_format
 
 __all__ = [
     "FORMATS",

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from bertbundle.errors import CheckpointError
 from bertbundle_export.checkpoints.base import StateDict
-from bertbundle_export.checkpoints.renumber import renumber
+from bertbundle_export.checkpoints.layer_names import renumber
 from bertbundle_export.tasks import Task
 
 __all__ = ["assign_weights"]

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from bertbundle.errors import CheckpointError
-from bertbundle_export import tokenization
-from bertbundle_export.checkpoints.assemble import architecture, find_task, load_tokenizer, stored_labels
 from bertbundle_export.checkpoints.base import Description, LoadOptions
-from bertbundle_export.checkpoints.detect import describe_checkpoint
-from bertbundle_export.encoders import find_encoder
+from bertbundle_export.checkpoints.loader import architecture, find_task, load_tokenizer, stored_labels
+from bertbundle_export.checkpoints.registry import describe_checkpoint
+from bertbundle_export.source import tokenization
+from bertbundle_export.source.architectures import find_encoder
 
 __all__ = ["inspect_checkpoint"]
 

@@ -30,7 +30,7 @@ class Pooling:
 
 
 def _mean_graph(raw: Tensors, features: Any, mask: Any) -> Any:
-    from bertbundle_export.quiet import tf
+    from bertbundle_export.tensorflow_import import tf
 
     del raw
     return tf.reduce_sum(features * mask, 1) / tf.maximum(tf.reduce_sum(mask, 1), _MIN_TOKENS)
@@ -42,7 +42,7 @@ def _mean_reference(raw: Arrays, features: Any, mask: Any) -> Any:
 
 
 def _max_graph(raw: Tensors, features: Any, mask: Any) -> Any:
-    from bertbundle_export.quiet import tf
+    from bertbundle_export.tensorflow_import import tf
 
     del raw
     return tf.reduce_max(tf.where(mask > 0, features, _LOWEST), 1)
@@ -73,7 +73,7 @@ POOLINGS: Mapping[str, Pooling] = {
 
 
 def _graph(raw: Tensors, inputs: Tensors, head: Head) -> dict[str, Any]:
-    from bertbundle_export.quiet import tf
+    from bertbundle_export.tensorflow_import import tf
 
     mask = tf.cast(inputs["attention_mask"], tf.float32)[:, :, None]
     sentence = POOLINGS[head.pooling].graph(raw, tf.cast(_features(raw, head), tf.float32), mask)

@@ -16,7 +16,7 @@ _EVERY = 5
 
 
 def _graph(raw: Tensors, inputs: Tensors, head: Head) -> dict[str, Any]:
-    from bertbundle_export.quiet import tf
+    from bertbundle_export.tensorflow_import import tf
 
     ids = inputs["input_ids"]
     masked = tf.where(tf.equal(ids, head.mask_id))

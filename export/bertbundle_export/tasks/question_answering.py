@@ -15,7 +15,7 @@ _NEEDS = ("start_logits", "end_logits")
 
 
 def _graph(raw: Tensors, inputs: Tensors, head: Head) -> dict[str, Any]:
-    from bertbundle_export.quiet import tf
+    from bertbundle_export.tensorflow_import import tf
 
     del inputs, head
     return {name: tf.cast(raw[name], tf.float32) for name in _NEEDS}

@@ -13,7 +13,7 @@ __all__ = ["TASK"]
 
 
 def _class_graph(raw: Tensors, inputs: Tensors, head: Head) -> dict[str, Any]:
-    from bertbundle_export.quiet import tf
+    from bertbundle_export.tensorflow_import import tf
 
     del inputs
     logits = tf.cast(raw["logits"], tf.float32)

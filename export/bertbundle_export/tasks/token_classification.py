@@ -8,15 +8,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bertbundle_export.crf import TABLES, crf_graph, crf_reference
 from bertbundle_export.tasks.base import Arrays, Head, Task, Tensors, softmax
-from bertbundle_export.viterbi import FORBIDDEN, constraint_tables, outside_index, viterbi_graph, viterbi_reference
+from bertbundle_export.tasks.crf import TABLES, crf_graph, crf_reference
+from bertbundle_export.tasks.viterbi import (
+    FORBIDDEN,
+    constraint_tables,
+    outside_index,
+    viterbi_graph,
+    viterbi_reference,
+)
 
 __all__ = ["TASK"]
 
 
 def _label_graph(raw: Tensors, inputs: Tensors, head: Head) -> dict[str, Any]:
-    from bertbundle_export.quiet import tf
+    from bertbundle_export.tensorflow_import import tf
 
     logits = tf.cast(raw["logits"], tf.float32)
     if head.label_decoding == "crf":
@@ -34,7 +40,7 @@ def _label_graph(raw: Tensors, inputs: Tensors, head: Head) -> dict[str, Any]:
 
 def _outside_at_special_graph(emissions: Any, input_ids: Any, head: Head) -> Any:
     """Let special tokens and padding be outside only: entities begin and end within the text."""
-    from bertbundle_export.quiet import tf
+    from bertbundle_export.tensorflow_import import tf
 
     row = _outside_row(head)
     if row is None:

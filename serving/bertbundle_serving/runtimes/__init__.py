@@ -9,10 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 
+from bertbundle._shared.cpu_features import BFLOAT16_FLAGS, fast_bfloat16
+from bertbundle.contract.manifest import MANIFEST_FILE, Manifest
 from bertbundle.errors import ServeError
-from bertbundle.manifest import MANIFEST_FILE, Manifest
-from bertbundle.processor import BFLOAT16_FLAGS, fast_bfloat16
-from bertbundle_serving.digests import check_digests, check_sizes
 from bertbundle_serving.runtimes import onnx, openvino, saved_model
 from bertbundle_serving.runtimes.base import (
     GraphNotSupported,
@@ -22,6 +21,7 @@ from bertbundle_serving.runtimes.base import (
     SignatureSpec,
     TensorSpec,
 )
+from bertbundle_serving.runtimes.integrity import check_digests, check_sizes
 
 __all__ = [
     "PRECISIONS",

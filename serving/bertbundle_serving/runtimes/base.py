@@ -10,8 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from bertbundle.contract.types import Arrays
 from bertbundle.errors import ServeError
-from bertbundle.primitives import Arrays
 
 __all__ = [
     "PREDICT_METHOD",

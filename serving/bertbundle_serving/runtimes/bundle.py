@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from bertbundle.contract.manifest import BUNDLE_INFO, MANIFEST_FILE, TOKENIZER_FILE, Manifest, OutputSpec
+from bertbundle.contract.types import Arrays
 from bertbundle.errors import ServeError
-from bertbundle.manifest import BUNDLE_INFO, MANIFEST_FILE, TOKENIZER_FILE, Manifest, OutputSpec
-from bertbundle.primitives import Arrays
 from bertbundle_serving.cores import available_cores
 from bertbundle_serving.runtimes.base import SignatureSpec, TensorSpec
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from bertbundle.errors import CheckpointError
-from bertbundle_export.checkpoints.archive import unpacked
-from bertbundle_export.checkpoints.detect import find_format
-from bertbundle_export.checkpoints.hub import open_source
+from bertbundle_export.checkpoints.registry import find_format
+from bertbundle_export.checkpoints.sources.archive import unpacked
+from bertbundle_export.checkpoints.sources.hub import open_source
 
 FORMATS = {".zip": "zip", ".tar.gz": "gztar", ".tar": "tar"}
 

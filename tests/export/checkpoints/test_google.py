@@ -13,9 +13,9 @@ import pytest
 
 from bertbundle.errors import CheckpointError
 from bertbundle_export.checkpoints import LoadOptions
-from bertbundle_export.checkpoints.assemble import load_checkpoint
-from bertbundle_export.checkpoints.detect import describe_checkpoint, find_format
-from bertbundle_export.model import SourceModel
+from bertbundle_export.checkpoints.loader import load_checkpoint
+from bertbundle_export.checkpoints.registry import describe_checkpoint, find_format
+from bertbundle_export.source.model import SourceModel
 from tiny_checkpoints import LABELS, Weights, pytorch_weights
 
 pytestmark = pytest.mark.slow
@@ -133,7 +133,7 @@ def test_fine_tuned_checkpoint_without_its_config(tf1: Write, tmp_path: Path) ->
 )
 def test_casing(tf1: Write, token: str, option: bool | None, lowercase: bool) -> None:
     """The vocabulary says whether texts are lower-cased, unless the user does."""
-    from bertbundle_export.tokenization import is_lowercase
+    from bertbundle_export.source.tokenization import is_lowercase
 
     path = tf1()
     vocab = (path / "vocab.txt").read_text(encoding="utf-8").splitlines()

@@ -15,10 +15,10 @@ import pytest
 
 from bertbundle.errors import CheckpointError
 from bertbundle_export.checkpoints import LoadOptions, load_checkpoint
-from bertbundle_export.checkpoints.detect import describe_checkpoint, find_format
 from bertbundle_export.checkpoints.inspect import inspect_checkpoint
-from bertbundle_export.checkpoints.keras_file import read_h5
-from bertbundle_export.model import run_source
+from bertbundle_export.checkpoints.readers.keras_file import read_h5
+from bertbundle_export.checkpoints.registry import describe_checkpoint, find_format
+from bertbundle_export.source.model import run_source
 from keras_files import (
     CONFIG,
     Naming,
@@ -116,7 +116,7 @@ def test_inspect_says_what_is_there(write: Write, name: str) -> None:
     code = (
         "import sys, pathlib\n"
         "from bertbundle_export.checkpoints.base import LoadOptions\n"
-        "from bertbundle_export.checkpoints.detect import describe_checkpoint\n"
+        "from bertbundle_export.checkpoints.registry import describe_checkpoint\n"
         f"print(describe_checkpoint(pathlib.Path({str(path)!r}), LoadOptions()).config['architectures'])\n"
         "assert 'tensorflow' not in sys.modules\n"
     )
@@ -136,7 +136,7 @@ def _functional(reads: str, dense: dict[str, Any]) -> Any:
     import tf_keras as keras
     from transformers.models.bert.modeling_tf_bert import TFBertMainLayer
 
-    from bertbundle_export.quiet import transformers
+    from bertbundle_export.tensorflow_import import transformers
 
     config = transformers.BertConfig(**CONFIG, initializer_range=0.5)
     names = ("input_ids", "attention_mask", "token_type_ids")
@@ -202,7 +202,7 @@ def test_activation_of_the_head(
 
 def test_class_of_transformers(write: Write, tensorflow: Any, tmp_path: Path) -> None:
     """The weights of a class of transformers say its name: no task has to be given."""
-    from bertbundle_export.quiet import transformers
+    from bertbundle_export.tensorflow_import import transformers
 
     model = transformers.TFBertForSequenceClassification(transformers.BertConfig(**CONFIG, num_labels=5))
     expected = model({name: tensorflow.constant(value) for name, value in example_inputs().items()}, training=False)

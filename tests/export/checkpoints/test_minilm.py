@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from bertbundle import Client
-from bertbundle.manifest import MANIFEST_FILE, TOKENIZER_FILE, Manifest
-from bertbundle.tokenizer import Tokenizer
+from bertbundle.contract.manifest import MANIFEST_FILE, TOKENIZER_FILE, Manifest
+from bertbundle.text.tokenizer import Tokenizer
 from bertbundle_export import LoadOptions, export_bundle
-from bertbundle_export.parity import make_features, onnx_runner
-from bertbundle_export.texts import PARITY_TEXTS
+from bertbundle_export.job.texts import PARITY_TEXTS
+from bertbundle_export.parity.compare import make_features, onnx_runner
 from google_checkpoints import tf1_weights, write_hub, write_tf1
 from local_server import serving
 from real_weights import fetch

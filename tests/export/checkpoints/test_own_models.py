@@ -12,8 +12,8 @@ import pytest
 from bertbundle import CheckpointError, Client, ExportError
 from bertbundle_export import export_bundle
 from bertbundle_export.checkpoints import LoadOptions, load_checkpoint
-from bertbundle_export.checkpoints.assemble import import_name
-from bertbundle_export.model import run_source
+from bertbundle_export.checkpoints.loader import import_name
+from bertbundle_export.source.model import run_source
 from keras_files import CONFIG, example_inputs, write_beside
 from local_server import serving
 from tiny_checkpoints import LABELS
@@ -25,7 +25,7 @@ SETTINGS = {**CONFIG, "initializer_range": 0.5, "id2label": dict(enumerate(LABEL
 
 def config(**changes: Any) -> Any:
     """Return the configuration of the models here."""
-    from bertbundle_export.quiet import transformers
+    from bertbundle_export.tensorflow_import import transformers
 
     label2id = {label: index for index, label in enumerate(LABELS)}
     return transformers.BertConfig(**SETTINGS, label2id=label2id, **changes)
@@ -33,7 +33,7 @@ def config(**changes: Any) -> Any:
 
 def logits(model: Any, names: tuple[str, ...] = ("input_ids", "attention_mask", "token_type_ids")) -> Any:
     """Return what a Keras model answers to the example."""
-    from bertbundle_export.quiet import tf
+    from bertbundle_export.tensorflow_import import tf
 
     inputs = example_inputs()
     return np.asarray(model({name: tf.constant(inputs[name]) for name in names}, training=False))

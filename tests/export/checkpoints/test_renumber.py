@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bertbundle_export.checkpoints.renumber import renumber
+from bertbundle_export.checkpoints.layer_names import renumber
 
 
 def test_numbers_count_from_the_first_of_each_scope() -> None:

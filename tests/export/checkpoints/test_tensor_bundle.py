@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from bertbundle.errors import CheckpointError
-from bertbundle_export.checkpoints import _tensorflow_pb2 as ours
-from bertbundle_export.checkpoints.tensor_bundle import read_index, read_tensors
+from bertbundle_export.checkpoints.readers import _tensorflow_pb2 as ours
+from bertbundle_export.checkpoints.readers.tensor_bundle import read_index, read_tensors
 from generated_code import descriptors
 
 EXPORT = Path(__file__).parents[3] / "export"
@@ -75,7 +75,7 @@ def test_describing_imports_no_tensorflow(tf1: Write, tf_hub: Write) -> None:
         "import sys\n"
         "from pathlib import Path\n"
         "from bertbundle_export.checkpoints.base import LoadOptions\n"
-        "from bertbundle_export.checkpoints.detect import describe_checkpoint\n"
+        "from bertbundle_export.checkpoints.registry import describe_checkpoint\n"
         f"formats = [describe_checkpoint(Path(path), LoadOptions()).format for path in {[str(tf1()), str(tf_hub())]}]\n"
         "print(*formats, 'tensorflow' in sys.modules)\n"
     )
@@ -132,7 +132,7 @@ def test_flipped_bits_in_the_index(tensorflow: Any, tmp_path: Path) -> None:
 
 def test_generated_code_is_that_of_the_proto() -> None:
     """_tensorflow_pb2.py holds exactly what _tensorflow.proto compiles to: run `make proto` after a change."""
-    compiled, committed = descriptors(EXPORT, "bertbundle_export/checkpoints/_tensorflow.proto", ours)
+    compiled, committed = descriptors(EXPORT, "bertbundle_export/checkpoints/readers/_tensorflow.proto", ours)
     assert committed == compiled
 
 

@@ -12,10 +12,10 @@ import pytest
 
 from bertbundle.errors import CheckpointError
 from bertbundle_export.checkpoints import LoadOptions
-from bertbundle_export.checkpoints.assemble import load_checkpoint
-from bertbundle_export.checkpoints.detect import describe_checkpoint, find_format
 from bertbundle_export.checkpoints.formats.tf_hub import _original_name
-from bertbundle_export.model import SourceModel
+from bertbundle_export.checkpoints.loader import load_checkpoint
+from bertbundle_export.checkpoints.registry import describe_checkpoint, find_format
+from bertbundle_export.source.model import SourceModel
 from tiny_checkpoints import pytorch_weights, vocabulary
 
 pytestmark = pytest.mark.slow
@@ -68,7 +68,7 @@ def test_sizes_are_those_of_the_weights(
 @pytest.mark.parametrize("lowercase", [True, False], ids=["uncased", "cased"])
 def test_casing(tf_hub: Write, style: str, lowercase: bool) -> None:
     """The model's `do_lower_case` decides, whatever the vocabulary looks like."""
-    from bertbundle_export.tokenization import is_lowercase
+    from bertbundle_export.source.tokenization import is_lowercase
 
     path = tf_hub(style=style, lowercase=lowercase)
     assert describe_checkpoint(path, HEADS).lowercase is lowercase

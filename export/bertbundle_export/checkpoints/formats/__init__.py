@@ -1,4 +1,4 @@
-"""The checkpoint formats: every module here with a `FORMAT` is one."""
+"""The checkpoint formats: every module here has a `FORMAT`; those with a leading underscore are shared by several."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["FORMATS"]
 
 
 def _find() -> Mapping[str, CheckpointFormat]:
-    names = sorted(module.name for module in pkgutil.iter_modules(__path__))
+    names = sorted(each.name for each in pkgutil.iter_modules(__path__) if not each.name.startswith("_"))
     found = [importlib.import_module(f"{__name__}.{name}").FORMAT for name in names]
     return {item.name: item for item in found}
 

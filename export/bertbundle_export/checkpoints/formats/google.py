@@ -10,8 +10,8 @@ from typing import Any
 from bertbundle.errors import CheckpointError
 from bertbundle_export.checkpoints.base import Description, LoadOptions, StateDict
 from bertbundle_export.checkpoints.formats.huggingface import read_config
-from bertbundle_export.checkpoints.tensor_bundle import TensorBundle, read_index, read_tensors
-from bertbundle_export.checkpoints.tf1_names import (
+from bertbundle_export.checkpoints.readers.tensor_bundle import TensorBundle, read_index, read_tensors
+from bertbundle_export.checkpoints.readers.tf1_names import (
     LAYER,
     architecture,
     check_bert,
@@ -19,7 +19,7 @@ from bertbundle_export.checkpoints.tf1_names import (
     is_weight,
     to_pytorch,
 )
-from bertbundle_export.checkpoints.weights import find_weights
+from bertbundle_export.checkpoints.readers.weight_files import find_weights
 
 __all__ = ["FORMAT"]
 

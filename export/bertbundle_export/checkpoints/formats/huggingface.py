@@ -9,7 +9,7 @@ from typing import Any
 
 from bertbundle.errors import CheckpointError
 from bertbundle_export.checkpoints.base import Description, LoadOptions, StateDict
-from bertbundle_export.checkpoints.weights import (
+from bertbundle_export.checkpoints.readers.weight_files import (
     WeightFiles,
     find_weights,
     read_keras_h5,
@@ -17,7 +17,7 @@ from bertbundle_export.checkpoints.weights import (
     read_safetensors,
     safetensors_header,
 )
-from bertbundle_export.encoders import check_config
+from bertbundle_export.source.architectures import check_config
 
 __all__ = ["FORMAT", "POOLING_MODES", "read_config"]
 

@@ -17,10 +17,10 @@ import numpy.typing as npt
 
 from bertbundle.errors import CheckpointError
 from bertbundle_export.checkpoints.base import Description, LoadOptions, StateDict
-from bertbundle_export.checkpoints.configs import find_tokenizer
-from bertbundle_export.checkpoints.dense_head import problem_of
-from bertbundle_export.checkpoints.keras_bert_family import rename_by
-from bertbundle_export.checkpoints.keras_file import read_datasets
+from bertbundle_export.checkpoints.formats._dense_head import problem_of
+from bertbundle_export.checkpoints.formats._keras_bert_family import rename_by
+from bertbundle_export.checkpoints.readers.keras_file import read_datasets
+from bertbundle_export.checkpoints.sources.config_files import find_tokenizer
 
 __all__ = ["FORMAT"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bertbundle_export.checkpoints.keras_bert_family import KerasBert
-from bertbundle_export.checkpoints.keras_file import KerasFile
+from bertbundle_export.checkpoints.formats._keras_bert_family import KerasBert
+from bertbundle_export.checkpoints.readers.keras_file import KerasFile
 
 __all__ = ["FORMAT"]
 

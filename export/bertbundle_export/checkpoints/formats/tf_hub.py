@@ -16,9 +16,9 @@ import numpy.typing as npt
 from google.protobuf.message import DecodeError
 
 from bertbundle.errors import CheckpointError
-from bertbundle_export.checkpoints._tensorflow_pb2 import MetaGraph, SavedModel
 from bertbundle_export.checkpoints.base import Description, LoadOptions, StateDict
-from bertbundle_export.checkpoints.tensor_bundle import (
+from bertbundle_export.checkpoints.readers._tensorflow_pb2 import MetaGraph, SavedModel
+from bertbundle_export.checkpoints.readers.tensor_bundle import (
     OBJECT_GRAPH,
     TensorBundle,
     checkpoint_keys,
@@ -26,8 +26,8 @@ from bertbundle_export.checkpoints.tensor_bundle import (
     read_raw,
     read_tensors,
 )
-from bertbundle_export.checkpoints.tf1_names import LAYER, WORD_EMBEDDINGS, check_bert, is_weight, to_pytorch
-from bertbundle_export.encoders import check_config
+from bertbundle_export.checkpoints.readers.tf1_names import LAYER, WORD_EMBEDDINGS, check_bert, is_weight, to_pytorch
+from bertbundle_export.source.architectures import check_config
 
 __all__ = ["FORMAT"]
 
@@ -189,7 +189,7 @@ def _flat(name: str, value: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 def _run(path: Path, tags: list[list[str]], inputs: Mapping[str, Any]) -> dict[str, npt.NDArray[Any]]:
     """Call the SavedModel, which is what the rebuilt model is compared with."""
-    from bertbundle_export.quiet import tf
+    from bertbundle_export.tensorflow_import import tf
 
     try:
         # Of a TF1 module's graphs the one for inference is tagged with nothing.

@@ -1,0 +1,1 @@
+"""The `bertbundle` command."""

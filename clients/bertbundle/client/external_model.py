@@ -1,0 +1,59 @@
+"""Models that are no bundles: somebody's BERT behind a server that speaks the same API."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bertbundle.contract.labels import detect_scheme
+from bertbundle.contract.manifest import InputSpec, Manifest, OutputSpec, Source
+
+__all__ = ["foreign_manifest"]
+
+
+def foreign_manifest(
+    task: str,
+    *,
+    max_length: int,
+    labels: Sequence[str] = (),
+    inputs: Sequence[str] = ("input_ids", "attention_mask", "token_type_ids"),
+    outputs: Sequence[str] = ("logits",),
+    dtype: str = "int32",
+    pad_id: int = 0,
+    multi_label: bool = False,
+    normalized: bool = False,
+    word_labels: str = "token",
+) -> Manifest:
+    """Describe a model that cannot describe itself, for ``Client(..., manifest=..., tokenizer=..., names=...)``.
+
+    Args:
+        task: one of the tasks of `Manifest.task`.
+        max_length: tokens that each row has; shorter texts are padded to it.
+        labels: label of each class index.
+        inputs: which of the three inputs it takes; `names` says what it calls them.
+        outputs: which outputs it has: those of the task (docs/protocol.md), or ``logits`` of labels or classes.
+        dtype: of the inputs, "int32" or "int64".
+        pad_id: token that fills a row up.
+        multi_label: whether classes are independent.
+        normalized: whether embeddings have length 1.
+        word_labels: see `Manifest.word_labels`.
+
+    >>> foreign_manifest("token-classification", max_length=64, labels=["O", "B-PER", "I-PER"]).label_scheme
+    'BIO'
+    """
+    scheme = detect_scheme(labels) if task == "token-classification" else "none"
+    pads = {"input_ids": pad_id}
+    return Manifest(
+        name="foreign",
+        task=task,
+        max_length=max_length,
+        signatures={"serving_default": max_length},
+        inputs=tuple(InputSpec(name, dtype, pads.get(name, 0), 0) for name in inputs),
+        outputs=tuple(OutputSpec(name, "float32", ("batch",)) for name in outputs),
+        source=Source("foreign", "", "", 0, 0, 0, 0),
+        labels=tuple(labels),
+        label_scheme=scheme,
+        label_decoding="argmax" if scheme != "none" else "none",
+        multi_label=multi_label,
+        normalized=normalized,
+        word_labels=word_labels,
+    )

@@ -1,0 +1,1 @@
+"""`client.pipeline()`: answers in the shape of the transformers pipelines."""

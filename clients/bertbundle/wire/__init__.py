@@ -1,0 +1,1 @@
+"""TensorFlow Serving's messages: tensors, requests, responses and status codes."""

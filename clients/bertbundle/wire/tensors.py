@@ -1,0 +1,287 @@
+"""Convert between numpy arrays and TensorFlow Serving's tensors.
+
+Servers answer with the ``*_val`` fields unless they were started with ``--enable_serialization_as_tensor_content``;
+both are decoded without a Python object per number. Requests are always encoded as ``tensor_content``.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from google.protobuf.message import DecodeError
+
+from bertbundle.contract.types import Arrays
+from bertbundle.wire import _wire_pb2 as wire
+
+__all__ = [
+    "DATA_TYPES",
+    "TensorError",
+    "decode_tensor",
+    "decode_tensors",
+    "dtype_name",
+    "encode_tensor",
+    "encode_tensors",
+    "tensor_shape",
+]
+
+_Array = npt.NDArray[Any]
+
+
+class TensorError(ValueError):
+    """A tensor that does not hold together: unknown dtype, bad shape, or too many or malformed values."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataType:
+    """One row of tensorflow/core/framework/types.proto."""
+
+    number: int
+    name: str
+    numpy: np.dtype[Any]
+    field: str
+
+
+# Source: tensorflow/core/framework/types.proto and the comments at the fields of tensor.proto.
+DATA_TYPES: tuple[DataType, ...] = (
+    DataType(1, "float", np.dtype("<f4"), "float_val"),
+    DataType(2, "double", np.dtype("<f8"), "double_val"),
+    DataType(3, "int32", np.dtype("<i4"), "int_val"),
+    DataType(4, "uint8", np.dtype("u1"), "int_val"),
+    DataType(5, "int16", np.dtype("<i2"), "int_val"),
+    DataType(6, "int8", np.dtype("i1"), "int_val"),
+    DataType(7, "string", np.dtype("O"), "string_val"),
+    DataType(9, "int64", np.dtype("<i8"), "int64_val"),
+    DataType(10, "bool", np.dtype("?"), "bool_val"),
+    DataType(17, "uint16", np.dtype("<u2"), "int_val"),
+    DataType(19, "half", np.dtype("<f2"), "half_val"),
+    DataType(22, "uint32", np.dtype("<u4"), "uint32_val"),
+    DataType(23, "uint64", np.dtype("<u8"), "uint64_val"),
+)
+_BY_NUMBER = {row.number: row for row in DATA_TYPES}
+_BY_DTYPE = {row.numpy: row for row in DATA_TYPES}
+_FIXED_WIDTH: dict[str, np.dtype[Any]] = {"float_val": np.dtype("<f4"), "double_val": np.dtype("<f8")}
+_MAX_ELEMENTS = 2**31
+# A few bytes can claim any shape when the last value stands for the rest: such a tensor may be [32, 512, 1024].
+_MAX_FILLED = 2**24
+
+
+def dtype_name(number: int) -> str:
+    """Return TensorFlow's name of a dtype number, as its error messages print it: ``dtype_name(3) == "int32"``."""
+    row = _BY_NUMBER.get(number)
+    return row.name if row else f"unknown dtype enum ({number})"
+
+
+def tensor_shape(shape: Sequence[int]) -> wire.TensorShape:
+    """Return the wire form of a shape; -1 stands for an unknown dimension."""
+    return wire.TensorShape(dim=[wire.TensorShape.Dim(size=size) for size in shape])
+
+
+def _row_of(array: _Array) -> DataType:
+    if array.dtype.kind in "OSU":
+        return _BY_NUMBER[7]
+    row = _BY_DTYPE.get(array.dtype.newbyteorder("<"))
+    if row is None:
+        raise TypeError(f"no tensor dtype for numpy dtype {array.dtype}")
+    return row
+
+
+def _to_bytes(value: object) -> bytes:
+    if not isinstance(value, str | bytes):
+        raise TypeError(f"no tensor dtype for {type(value).__name__}, expected str or bytes")
+    return value if isinstance(value, bytes) else value.encode()
+
+
+def encode_tensor(array: _Array, *, as_content: bool = True) -> wire.Tensor:
+    """Encode an array; numbers as ``tensor_content``, or with ``as_content=False`` in their ``*_val`` field.
+
+    Raises:
+        TypeError: the array's dtype has no counterpart on the wire, or an object in it is not str or bytes.
+
+    >>> encode_tensor(np.array([[1, 2]], np.int32)).tensor_content.hex()
+    '0100000002000000'
+    """
+    row = _row_of(array)
+    tensor = wire.Tensor(dtype=row.number, tensor_shape=tensor_shape(array.shape))
+    if row.name == "string":
+        tensor.string_val.extend(_to_bytes(value) for value in array.reshape(-1).tolist())
+        return tensor
+    values = np.ascontiguousarray(array, dtype=row.numpy)
+    if as_content:
+        tensor.tensor_content = values.tobytes()
+    elif values.size:
+        getattr(tensor, row.field).append(_pack(values, row))
+    return tensor
+
+
+def encode_tensors(arrays: Arrays, *, as_content: bool = True) -> dict[str, wire.Tensor]:
+    """Encode arrays by name, each as `encode_tensor` does."""
+    return {name: encode_tensor(array, as_content=as_content) for name, array in arrays.items()}
+
+
+def decode_tensors(tensors: Any) -> dict[str, _Array]:
+    """Decode a map of tensors by name, each as `decode_tensor` does."""
+    return {name: decode_tensor(tensor) for name, tensor in tensors.items()}
+
+
+def decode_tensor(tensor: wire.Tensor) -> _Array:
+    """Decode a tensor sent in any of the legal ways: ``tensor_content``, packed (in one record or several), unpacked,
+    or shortened (a last value that stands for all that follow, as TensorFlow compresses constants).
+
+    The array may be read-only: it is a view of the message's bytes where it can be.
+
+    Raises:
+        TensorError: the tensor does not hold together.
+
+    >>> decode_tensor(encode_tensor(np.array([1.5, 2.5], np.float32), as_content=False)).tolist()
+    [1.5, 2.5]
+    """
+    row = _BY_NUMBER.get(tensor.dtype)
+    if row is None:
+        raise TensorError(f"cannot decode a tensor of {dtype_name(tensor.dtype)}")
+    shape, size = _checked_shape(tensor)
+    if row.name == "string":
+        values = _from_strings(tensor, size)
+    elif tensor.tensor_content:
+        values = _from_content(tensor.tensor_content, row, size)
+    else:
+        values = _from_field(tensor, row, size)
+    values = _fill(values, size, row)
+    try:
+        return values.reshape(shape)
+    except ValueError as error:  # more dimensions than numpy has, or [0, 2**62, 2**62]
+        raise TensorError(f"a tensor's shape is not possible here: {error}") from error
+
+
+def _checked_shape(tensor: wire.Tensor) -> tuple[tuple[int, ...], int]:
+    shape = tuple(dim.size for dim in tensor.tensor_shape.dim)
+    if tensor.tensor_shape.unknown_rank or any(size < 0 for size in shape):
+        raise TensorError(f"a tensor's shape must be known, got {list(shape)}")
+    size = 1
+    for dim in shape:
+        size *= dim
+    if size > _MAX_ELEMENTS:
+        raise TensorError(f"a tensor of shape {list(shape)} has too many elements")
+    return shape, size
+
+
+def _from_content(content: bytes, row: DataType, size: int) -> _Array:
+    if len(content) != size * row.numpy.itemsize:
+        raise TensorError(f"tensor_content has {len(content)} bytes, expected {size * row.numpy.itemsize}")
+    return np.frombuffer(content, row.numpy)
+
+
+def _from_strings(tensor: wire.Tensor, size: int) -> _Array:
+    content = tensor.tensor_content
+    strings = _split_strings(content, size) if content else list(tensor.string_val)
+    values: _Array = np.empty(len(strings), dtype=object)
+    values[:] = strings
+    return values
+
+
+def _split_strings(content: bytes, size: int) -> list[bytes]:
+    """Split ``tensor_content`` of strings: all lengths as varints, then all bytes.
+
+    Source: EncodeStringList in tensorflow/core/platform/tensor_coding.cc.
+    """
+    ends = np.flatnonzero(np.frombuffer(content, np.uint8) < 0x80)[:size]
+    if len(ends) < size or size == 0:
+        raise TensorError(f"tensor_content has the lengths of {len(ends)} strings, the shape holds {size}")
+    try:
+        lengths = _unpack_varints(content[: ends[-1] + 1]).tolist()
+    except ValueError as error:
+        raise TensorError(f"malformed tensor_content: {error}") from error
+    start = int(ends[-1]) + 1
+    if min(lengths) < 0 or start + sum(lengths) != len(content):
+        raise TensorError(f"tensor_content has {len(content)} bytes, its strings need {start + sum(lengths)}")
+    bounds = list(itertools.accumulate(lengths, initial=start))
+    return [content[begin:end] for begin, end in itertools.pairwise(bounds)]
+
+
+def _from_field(tensor: wire.Tensor, row: DataType, size: int) -> _Array:
+    records: Sequence[bytes] = getattr(tensor, row.field)
+    data = records[0] if len(records) == 1 else b"".join(records)
+    try:
+        values = _unpack(data, row.field)
+        if values.size < size:  # shortened, or unpacked
+            unpacked = _unpacked_values(tensor, row)
+            if data and unpacked.size > values.size:  # their order is lost
+                raise ValueError("some of its values are packed, some are not")
+            values = unpacked
+    except (ValueError, DecodeError) as error:
+        raise TensorError(f"malformed {row.field}: {error}") from error
+    if row.field == "half_val":
+        return values.astype(np.uint16).view(row.numpy)
+    return values.astype(row.numpy, copy=False)
+
+
+def _unpacked_values(tensor: wire.Tensor, row: DataType) -> _Array:
+    """Read a field whose values came as one record each: they are in the message's unknown fields."""
+    slow = wire.TensorUnpacked.FromString(tensor.SerializeToString())
+    dtype = _FIXED_WIDTH.get(row.field, np.dtype(np.uint64 if row.name == "uint64" else np.int64))
+    values: _Array = np.array(getattr(slow, row.field), dtype)
+    return values
+
+
+def _unpack(data: bytes, field: str) -> _Array:
+    fixed = _FIXED_WIDTH.get(field)
+    return np.frombuffer(data, fixed) if fixed else _unpack_varints(data)
+
+
+def _unpack_varints(data: bytes) -> npt.NDArray[np.int64]:
+    """Decode packed varints (https://protobuf.dev/programming-guides/encoding/#varints) into int64."""
+    octets = np.frombuffer(data, np.uint8)
+    last = octets < 0x80
+    if not data:
+        return octets.astype(np.int64)
+    if not last[-1]:
+        raise ValueError("the last varint is cut off")
+    if last.all():
+        return octets.astype(np.int64)
+    ends = np.flatnonzero(last)
+    starts = np.concatenate(([0], ends[:-1] + 1))
+    lengths = ends - starts + 1
+    if lengths.max() > 10:
+        raise ValueError("a varint is longer than 10 bytes")
+    position = np.arange(octets.size) - np.repeat(starts, lengths)
+    # The tenth byte holds bit 63 only; numpy's shift by 63 drops what is above it, as protobuf does.
+    parts = (octets & 0x7F).astype(np.uint64) << (7 * position).astype(np.uint64)
+    return np.add.reduceat(parts, starts).view(np.int64)
+
+
+def _pack(values: _Array, row: DataType) -> bytes:
+    if row.field in _FIXED_WIDTH:
+        return values.tobytes()
+    if row.field == "half_val":
+        values = values.view(np.uint16)
+    return _pack_varints(values.reshape(-1).astype(np.uint64 if row.name == "uint64" else np.int64).view(np.uint64))
+
+
+def _pack_varints(values: npt.NDArray[np.uint64]) -> bytes:
+    groups = np.empty((values.size, 10), np.uint8)
+    for index in range(10):
+        groups[:, index] = (values >> np.uint64(7 * index)).astype(np.uint8) & 0x7F
+    length = np.maximum(10 - np.argmax(groups[:, ::-1] != 0, axis=1), 1)
+    length[~groups.any(axis=1)] = 1
+    columns = np.arange(10)
+    groups[columns < (length - 1)[:, None]] |= 0x80
+    packed: bytes = groups[columns < length[:, None]].tobytes()
+    return packed
+
+
+def _fill(values: _Array, size: int, row: DataType) -> _Array:
+    if values.size == size:
+        return values
+    if values.size > size:
+        raise TensorError(f"{row.field} has {values.size} values, the shape holds {size}")
+    if size > _MAX_FILLED:
+        raise TensorError(f"{row.field} has {values.size} values, too few to fill {size} elements")
+    filled = np.full(size, b"" if row.name == "string" else 0, row.numpy)
+    filled[: values.size] = values
+    if values.size:
+        filled[values.size :] = values[-1]
+    return filled

@@ -1,0 +1,30 @@
+"""A text classifier that transformers has no class for: a Dense layer over the first token, or over a pooling."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bertbundle_export.tasks import POOLINGS
+
+__all__ = ["pooled_classifier"]
+
+_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+
+
+def pooled_classifier(config: Any, *, pooling: str) -> Any:
+    """Return a functional model: BERT called ``bert``, and a Dense layer called ``classifier``.
+
+    Args:
+        config: a BertConfig; its `num_labels` is the number of classes.
+        pooling: a key of `tasks.POOLINGS`.
+    """
+    import tf_keras as keras
+    from transformers.models.bert.modeling_tf_bert import TFBertMainLayer
+
+    from bertbundle_export.tensorflow_import import tf
+
+    inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in _INPUTS}
+    raw = TFBertMainLayer(config, add_pooling_layer=pooling == "pooler", name="bert")(inputs)
+    mask = tf.cast(inputs["attention_mask"], tf.float32)[:, :, None]
+    vector = POOLINGS[pooling].graph(raw, raw["last_hidden_state"], mask)
+    return keras.Model(inputs, keras.layers.Dense(config.num_labels, name="classifier")(vector))

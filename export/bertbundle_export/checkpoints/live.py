@@ -1,0 +1,121 @@
+"""Take a Keras model out of a training script as it stands."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+
+from bertbundle.contract.manifest import InputSpec, Source
+from bertbundle.errors import CheckpointError
+from bertbundle_export.checkpoints import LoadOptions
+from bertbundle_export.source import tokenization
+from bertbundle_export.source.architectures import ENCODERS, Encoder, bert_inputs
+from bertbundle_export.source.model import SourceModel, choose_labels, count_parameters, multi_label, taken_inputs
+from bertbundle_export.tasks import TASKS, check_pooling, check_task
+
+__all__ = ["live_model"]
+
+
+def live_model(model: Any, load: LoadOptions, tokenizer: tokenizers.Tokenizer | str | Path | None) -> SourceModel:
+    """Describe a live model.
+
+    Args:
+        model: callable with the inputs by name in a dict and ``training=False``; has `variables`. A transformers
+            `config`, if it has one, says vocabulary size and longest sequence.
+        load: its task, and labels where the task has them.
+        tokenizer: its tokenizer.
+
+    Raises:
+        CheckpointError: what is needed was not given, or does not fit together.
+    """
+    if not callable(model) or not hasattr(model, "variables"):
+        raise CheckpointError(f"a {type(model).__name__} is not a source: give a path, a hub name, or a Keras model.")
+    _check_backend(model)
+    _check_built(model)
+    if load.task is None:
+        raise CheckpointError(f"a live model does not say its task. Pass task=, one of {', '.join(TASKS)}.")
+    config = getattr(model, "config", None)
+    task = check_task(load.task)
+    independent = multi_label(getattr(config, "problem_type", None), load.multi_label)
+    stored = load.labels or _stored_labels(config)
+    labels = choose_labels(stored, task, independent=independent) if task.has_labels else ()
+    encoder = ENCODERS.get(getattr(config, "model_type", "bert"), ENCODERS["bert"])
+    loaded = _tokenizer(tokenizer, load)
+    vocab_size = getattr(config, "vocab_size", None) or loaded.get_vocab_size(with_added_tokens=True)
+    tokenization.check_tokenizer(loaded, vocab_size)
+    return SourceModel(
+        keras=model,
+        task=load.task,
+        tokenizer=loaded,
+        source=Source(
+            format="live",
+            name=str(getattr(model, "name", type(model).__name__)),
+            architecture=type(model).__name__,
+            layers=getattr(config, "num_hidden_layers", 0),
+            hidden_size=getattr(config, "hidden_size", 0),
+            vocab_size=vocab_size,
+            parameters=count_parameters(model),
+        ),
+        inputs=taken_inputs(model, _inputs(encoder, config, vocab_size)),
+        max_positions=_positions(encoder, config),
+        labels=labels,
+        multi_label=independent,
+        pooling=check_pooling(load.pooling or "mean") if load.task == "feature-extraction" else "none",
+        normalized=bool(load.normalize),
+        last_layers=load.last_layers,
+    )
+
+
+def _check_built(model: Any) -> None:
+    """Refuse a model without weights yet."""
+    try:
+        count_parameters(model)
+    except ValueError as error:
+        raise CheckpointError(
+            "the model has no weights yet: it was made, but never called. Load its weights, or train it."
+        ) from error
+
+
+def _inputs(encoder: Encoder, config: Any, vocab_size: int) -> tuple[InputSpec, ...]:
+    types = getattr(config, "type_vocab_size", 2) if encoder.token_types else 0
+    return bert_inputs(vocab_size=vocab_size, type_vocab_size=types, pad_id=getattr(config, "pad_token_id", None) or 0)
+
+
+def _positions(encoder: Encoder, config: Any) -> int | None:
+    positions = getattr(config, "max_position_embeddings", None)
+    return positions - encoder.reserved_positions if positions else None
+
+
+def _check_backend(model: Any) -> None:
+    """Refuse a Keras 3 model that does not run on TensorFlow."""
+    keras = sys.modules.get("keras")
+    if keras is not None and isinstance(model, keras.Model) and keras.backend.backend() != "tensorflow":
+        raise CheckpointError(
+            f"the model runs on Keras' {keras.backend.backend()} backend, only TensorFlow's can be exported. Set "
+            "KERAS_BACKEND=tensorflow before Keras is imported."
+        )
+
+
+def _stored_labels(config: Any) -> tuple[str, ...]:
+    stored = getattr(config, "id2label", None) or {}
+    return tuple(str(stored[index]) for index in sorted(stored))
+
+
+def _tokenizer(tokenizer: tokenizers.Tokenizer | str | Path | None, load: LoadOptions) -> tokenizers.Tokenizer:
+    tokenizer = getattr(tokenizer, "backend_tokenizer", tokenizer)  # of transformers' fast tokenizers
+    if isinstance(tokenizer, tokenizers.Tokenizer):
+        copy = tokenizers.Tokenizer.from_str(tokenizer.to_str())
+        copy.no_truncation()
+        copy.no_padding()
+        return copy
+    if tokenizer is None:
+        raise CheckpointError("a live model needs its tokenizer. Pass tokenizer=, a directory or a vocab.txt.")
+    if not isinstance(tokenizer, str | Path):
+        raise CheckpointError(
+            f"tokenizer= is a {type(tokenizer).__name__}. Pass a fast tokenizer of transformers, a "
+            "tokenizers.Tokenizer, a directory or a vocab.txt."
+        )
+    return tokenization.load_tokenizer(Path(tokenizer), lowercase=load.lowercase)

@@ -1,0 +1,202 @@
+"""Read what a TensorFlow checkpoint holds from its index, without TensorFlow, and then its tensors, with it.
+
+The index is a sorted table, tensorflow/core/lib/io/table_format.txt: blocks of prefix-compressed keys and values, then
+a footer of 48 bytes. Its values are messages of tensorflow/core/protobuf/tensor_bundle.proto. TensorFlow verifies the
+checksums, of the index and of each tensor, when the tensors are read.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from google.protobuf.message import DecodeError
+
+from bertbundle.errors import CheckpointError
+from bertbundle_export.checkpoints.readers._tensorflow_pb2 import BundleEntry, BundleHeader, TrackableObjectGraph
+
+__all__ = ["OBJECT_GRAPH", "Entry", "TensorBundle", "checkpoint_keys", "read_index", "read_raw", "read_tensors"]
+
+OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
+"""Name of the entry that makes a checkpoint an object-based one, as Keras and SavedModels of TensorFlow 2 write."""
+
+_FOOTER = 48  # bytes: two block handles of at most 20, and the magic number
+_MAGIC = bytes.fromhex("57fb808b247547db")
+# tensorflow/core/framework/types.proto: DT_FLOAT, DT_DOUBLE, DT_BFLOAT16, DT_HALF.
+_FLOATS = frozenset({1, 2, 14, 19})
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A tensor of a checkpoint: its shape, and where its bytes are.
+
+    Attributes:
+        is_float: whether it holds numbers of a floating point type.
+        shape: empty for a scalar.
+        shard: number of the data file.
+        offset, size: in bytes.
+    """
+
+    is_float: bool
+    shape: tuple[int, ...]
+    shard: int
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class TensorBundle:
+    """A checkpoint as its index describes it.
+
+    Attributes:
+        prefix: what the names of its files begin with.
+        shards: the data files.
+        entries: the tensors by name.
+    """
+
+    prefix: Path
+    shards: tuple[Path, ...]
+    entries: Mapping[str, Entry]
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The index and the data files."""
+        return (Path(f"{self.prefix}.index"), *self.shards)
+
+
+def read_index(prefix: Path) -> TensorBundle:
+    """Read the index of the checkpoint with a prefix, and check that its data files are there, and whole.
+
+    Raises:
+        CheckpointError: the index or a data file is missing, cut off or malformed.
+    """
+    path = Path(f"{prefix}.index")
+    if not path.is_file():
+        raise CheckpointError(f"no file {path}: a TensorFlow checkpoint needs its .index beside its .data files.")
+    try:
+        items = dict(_items(path.read_bytes()))
+        header = BundleHeader.FromString(items.pop(b""))
+        # Keys that begin with a zero byte are slices of partitioned variables, each listed whole as well.
+        entries = {key.decode(): _entry(value) for key, value in items.items() if not key.startswith(b"\0")}
+    except (IndexError, KeyError, ValueError, struct.error, DecodeError) as error:
+        raise CheckpointError(
+            f"{path} ({path.stat().st_size} bytes) is not the index of a TensorFlow checkpoint, or is cut off or "
+            f"damaged: {error}. Fetch it again."
+        ) from error
+    if header.endianness:
+        raise CheckpointError(f"{path} was written on a big-endian machine, which is not supported.")
+    shards = tuple(Path(f"{prefix}.data-{i:05}-of-{header.num_shards:05}") for i in range(header.num_shards))
+    _check_shards(path, shards, entries.values())
+    return TensorBundle(prefix, shards, entries)
+
+
+def _check_shards(path: Path, shards: tuple[Path, ...], entries: Iterable[Entry]) -> None:
+    ends = dict.fromkeys(range(len(shards)), 0)
+    for entry in entries:
+        ends[entry.shard] = max(ends.get(entry.shard, 0), entry.offset + entry.size)
+    missing = [shard.name for shard in shards if not shard.is_file()]
+    if missing:
+        raise CheckpointError(f"{path} has no {', '.join(missing)} beside it, expected {len(shards)} data files.")
+    for number, end in ends.items():
+        if number >= len(shards):
+            raise CheckpointError(f"{path} is damaged: it names data file {number} of {len(shards)}. Fetch it again.")
+        found = shards[number].stat().st_size
+        if found < end:
+            raise CheckpointError(f"{shards[number]} has {found} bytes, its index says {end}. Fetch it again.")
+
+
+def read_raw(bundle: TensorBundle, name: str) -> bytes:
+    """Return the bytes of a tensor as they are stored, unverified: for a small one that a description needs."""
+    entry = bundle.entries[name]
+    with bundle.shards[entry.shard].open("rb") as file:
+        file.seek(entry.offset)
+        return file.read(entry.size)
+
+
+def checkpoint_keys(bundle: TensorBundle) -> dict[str, str]:
+    """Return the key of each variable of an object-based checkpoint, by the variable's name.
+
+    Raises:
+        CheckpointError: the list of its objects is damaged.
+    """
+    raw = read_raw(bundle, OBJECT_GRAPH)
+    try:
+        # A string tensor is its length, four bytes of checksum, and the text (tensor_bundle.cc, WriteStringTensor).
+        _, start = _varint(raw, 0)
+        graph = TrackableObjectGraph.FromString(raw[start + 4 :])
+    except (IndexError, DecodeError) as error:
+        raise CheckpointError(f"{bundle.shards[0]} is damaged in {OBJECT_GRAPH}: {error}. Fetch it again.") from error
+    attributes = (attribute for node in graph.nodes for attribute in node.attributes)
+    return {item.full_name: item.checkpoint_key for item in attributes if item.checkpoint_key in bundle.entries}
+
+
+def read_tensors(bundle: TensorBundle, names: Iterable[str]) -> dict[str, npt.NDArray[Any]]:
+    """Read tensors, checksums verified; floats become float32.
+
+    Raises:
+        CheckpointError: a tensor, or the index, does not match its checksum.
+    """
+    from bertbundle_export.tensorflow_import import tf
+
+    name, found = f"{bundle.prefix}.index", {}
+    try:
+        reader = tf.train.load_checkpoint(str(bundle.prefix))
+        for name in names:
+            value = reader.get_tensor(name)
+            found[name] = value.astype(np.float32) if bundle.entries[name].is_float else value
+    except (tf.errors.OpError, RuntimeError, ValueError) as error:
+        raise CheckpointError(f"{bundle.prefix} is damaged at {name}: {error}. Fetch it again.") from error
+    return found
+
+
+# ---- the table
+
+
+def _items(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    if len(data) < _FOOTER or not data.endswith(_MAGIC):
+        raise ValueError("no magic number at its end")
+    _, at = _handle(data, len(data) - _FOOTER)
+    index, _ = _handle(data, at)
+    for _, value in _block(data, *index):
+        handle, _ = _handle(value, 0)
+        yield from _block(data, *handle)
+
+
+def _block(data: bytes, at: int, size: int) -> Iterator[tuple[bytes, bytes]]:
+    if data[at + size]:
+        raise ValueError("compressed, which TensorFlow does not write")
+    (restarts,) = struct.unpack_from("<I", data, at + size - 4)
+    end = at + size - 4 - 4 * restarts
+    key = b""
+    while at < end:
+        shared, at = _varint(data, at)
+        added, at = _varint(data, at)
+        length, at = _varint(data, at)
+        key = key[:shared] + data[at : at + added]
+        at += added + length
+        yield key, data[at - length : at]
+
+
+def _handle(data: bytes, at: int) -> tuple[tuple[int, int], int]:
+    offset, at = _varint(data, at)
+    size, at = _varint(data, at)
+    return (offset, size), at
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while data[at] & 0x80:
+        value |= (data[at] & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+    return value | data[at] << shift, at + 1
+
+
+def _entry(value: bytes) -> Entry:
+    found = BundleEntry.FromString(value)
+    shape = tuple(dim.size for dim in found.shape.dim)
+    return Entry(found.dtype in _FLOATS, shape, found.shard_id, found.offset, found.size)

@@ -1,0 +1,128 @@
+"""Google's original names of BERT's weights, and what transformers' PyTorch classes call them.
+
+Source: google-research/bert, modeling.py (the encoder, MLM and NSP), run_classifier.py and run_squad.py (the heads);
+transformers' own conversion is `load_tf_weights_in_bert`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bertbundle.errors import CheckpointError
+from bertbundle_export.checkpoints.readers.tensor_bundle import OBJECT_GRAPH, Entry
+
+__all__ = ["LAYER", "WORD_EMBEDDINGS", "architecture", "check_bert", "expected_shapes", "is_weight", "to_pytorch"]
+
+WORD_EMBEDDINGS = "bert/embeddings/word_embeddings"
+LAYER = re.compile(r"bert/encoder/layer_(\d+)/")
+
+# Stored as [out, in] already, unlike dense kernels. A tagger's head has the names of a classifier's.
+_HEADS = {
+    "output_weights": "classifier.weight",
+    "output_bias": "classifier.bias",
+    "cls/squad/output_weights": "qa_outputs.weight",
+    "cls/squad/output_bias": "qa_outputs.bias",
+    "cls/predictions/output_bias": "cls.predictions.bias",
+    "cls/seq_relationship/output_weights": "cls.seq_relationship.weight",
+    "cls/seq_relationship/output_bias": "cls.seq_relationship.bias",
+}
+_ENDINGS = {"kernel": ".weight", "gamma": ".weight", "beta": ".bias", "bias": ".bias"}
+_OURS = re.compile(r"bert/.+|cls/predictions/transform/.+")
+# Adam and LAMB in Google's code, and TensorFlow's own optimizers.
+_SLOT = re.compile(r"/(adam_[mv]|lamb_[mv]|Adam(_1)?|LAMB(_1)?|Momentum|ExponentialMovingAverage)$")
+# Part of a weight's name, and whose it is.
+_FOREIGN = {
+    OBJECT_GRAPH: (
+        "is a TensorFlow 2 checkpoint of objects (if it is the variables/ of a SavedModel, name the directory above; "
+        "if save_weights() of a Keras model wrote it, load it there and call export_bundle(model), or save it as .h5)"
+    ),
+    "/group_0/": "is an ALBERT checkpoint",
+    "albert": "is an ALBERT checkpoint",
+    "electra/": "is an ELECTRA checkpoint",
+    "model/transformer/": "is an XLNet checkpoint",
+}
+# The most special first: a tagger that was trained on from pre-training keeps the MLM head.
+_ARCHITECTURES = {
+    "output_weights": "BertForSequenceClassification",
+    "cls/squad/output_weights": "BertForQuestionAnswering",
+    "cls/predictions/output_bias": "BertForMaskedLM",
+}
+
+
+def is_weight(name: str, entry: Entry) -> bool:
+    """Return whether a variable is the model's: not an optimizer's, and nothing that is counted."""
+    return entry.is_float and bool(entry.shape) and not _SLOT.search(name)
+
+
+def check_bert(names: Iterable[str], where: object) -> None:
+    """Check that some weights are BERT's.
+
+    Raises:
+        CheckpointError: they are not: says what is there, and whose it is where that is known.
+    """
+    names = sorted(names)
+    if WORD_EMBEDDINGS in names and any(LAYER.match(name) for name in names):
+        return
+    kinds = [text for part, text in _FOREIGN.items() if any(part in name for name in names)]
+    raise CheckpointError(
+        f"{where} {(kinds or ['is not a BERT checkpoint'])[0]}: expected {WORD_EMBEDDINGS}, bert/encoder/layer_0/... "
+        f"(or TF Hub's names of them), found {', '.join(names[:3]) or 'nothing'}, .... Other models export from a "
+        "Hugging Face directory."
+    )
+
+
+def architecture(names: Iterable[str]) -> str:
+    """Return the transformers class that the heads among some names belong to."""
+    found = set(names)
+    return next((value for key, value in _ARCHITECTURES.items() if key in found), "BertModel")
+
+
+def to_pytorch(name: str, value: npt.NDArray[Any]) -> tuple[str, npt.NDArray[Any]]:
+    """Rename a weight, and transpose it if it is a dense kernel; names that are not BERT's stay as they are."""
+    if name in _HEADS:
+        return _HEADS[name], value
+    if not _OURS.fullmatch(name):
+        return name, value
+    scope, _, last = name.rpartition("/")
+    path = re.sub(r"\blayer_(\d+)", r"layer.\1", scope).replace("/", ".")
+    if last.endswith("_embeddings"):
+        return f"{path}.{last}.weight", value
+    return path + _ENDINGS.get(last, f".{last}"), np.ascontiguousarray(value.T) if last == "kernel" else value
+
+
+def expected_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every weight of an encoder with its pooler, by Google's names.
+
+    Args:
+        config: sizes under the names of bert_config.json.
+    """
+    hidden, inner = config["hidden_size"], config["intermediate_size"]
+    shapes: dict[str, tuple[int, ...]] = {
+        WORD_EMBEDDINGS: (config["vocab_size"], hidden),
+        "bert/embeddings/position_embeddings": (config["max_position_embeddings"], hidden),
+        "bert/embeddings/token_type_embeddings": (config["type_vocab_size"], hidden),
+        **_norm("bert/embeddings/LayerNorm", hidden),
+        **_dense("bert/pooler/dense", hidden, hidden),
+    }
+    for number in range(config["num_hidden_layers"]):
+        layer = f"bert/encoder/layer_{number}"
+        for part in ("self/query", "self/key", "self/value", "output/dense"):
+            shapes |= _dense(f"{layer}/attention/{part}", hidden, hidden)
+        shapes |= _norm(f"{layer}/attention/output/LayerNorm", hidden)
+        shapes |= _dense(f"{layer}/intermediate/dense", hidden, inner)
+        shapes |= _dense(f"{layer}/output/dense", inner, hidden)
+        shapes |= _norm(f"{layer}/output/LayerNorm", hidden)
+    return shapes
+
+
+def _dense(scope: str, inputs: int, outputs: int) -> dict[str, tuple[int, ...]]:
+    return {f"{scope}/kernel": (inputs, outputs), f"{scope}/bias": (outputs,)}
+
+
+def _norm(scope: str, size: int) -> dict[str, tuple[int, ...]]:
+    return {f"{scope}/gamma": (size,), f"{scope}/beta": (size,)}

@@ -1,0 +1,1 @@
+"""Where a checkpoint comes from: a hub, an archive, a cache, the files beside it."""

@@ -1,0 +1,1 @@
+"""BERT's encoder rebuilt for inference, for TensorFlow and for ONNX."""

@@ -1,0 +1,1 @@
+"""Proving that an exported format answers like the source model."""

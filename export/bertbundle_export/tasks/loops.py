@@ -1,0 +1,41 @@
+"""Loops over the tokens of a sequence, in the one form that tf2onnx converts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+__all__ = ["scan"]
+
+
+def scan(
+    length: Any,
+    body: Callable[..., tuple[Sequence[Any], Sequence[Any]]],
+    state: Sequence[Any],
+    written: Sequence[Any],
+) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """Run a body for each step from 0 to length, as one functional While.
+
+    It counts from 0 and writes at its counter: tf2onnx converts no other loop. A body best reads a step by `tf.gather`,
+    one operation in ONNX where an index becomes a dozen.
+
+    Args:
+        length: int32 scalar.
+        body: called with the step and the state; returns the new state, of the same shapes, and what it writes.
+        state: tensors to begin with.
+        written: a TensorSpec for each tensor that one step writes.
+
+    Returns:
+        The last state, and for each of `written` a tensor with the steps as its first axis.
+    """
+    from bertbundle_export.tensorflow_import import tf
+
+    arrays = [tf.TensorArray(spec.dtype, size=length, element_shape=spec.shape) for spec in written]
+
+    def one(step: Any, state: tuple[Any, ...], arrays: tuple[Any, ...]) -> Any:
+        after, values = body(step, *state)
+        return step + 1, tuple(after), tuple(a.write(step, v) for a, v in zip(arrays, values, strict=True))
+
+    begin = (tf.constant(0), tuple(state), tuple(arrays))
+    _, last, filled = tf.while_loop(lambda step, *_: step < length, one, begin)
+    return last, tuple(array.stack() for array in filled)

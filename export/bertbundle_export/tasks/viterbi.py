@@ -1,0 +1,126 @@
+"""The best label sequence that a label scheme allows, in the graph and as a numpy reference.
+
+A model that labels each token for itself may answer O I-PER, which no BIO text contains. Viterbi decoding picks the
+sequence with the highest sum of log-probabilities among those the scheme allows (Viterbi 1967; for tagging see
+Collobert et al., "Natural Language Processing (almost) from Scratch", JMLR 2011, section 3.3.2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bertbundle.contract.labels import Tag, detect_scheme, parse_labels
+from bertbundle_export.tasks.loops import scan
+
+__all__ = ["FORBIDDEN", "constraint_tables", "outside_index", "viterbi_graph", "viterbi_reference"]
+
+Floats = npt.NDArray[np.float32]
+
+FORBIDDEN = -1e9
+"""Score of a forbidden step. Log-probabilities of 512 tokens sum to more than -1e5, so one such step loses always;
+512 of them stay far from float32's limit."""
+
+
+def constraint_tables(labels: Sequence[str], scheme: str | None = None) -> tuple[Floats, Floats]:
+    """Return what a label scheme allows as scores: 0 for an allowed step, `FORBIDDEN` for another.
+
+    Args:
+        labels: label of each class index.
+        scheme: name of the scheme; None detects it.
+
+    Returns:
+        ``(start, transitions)``, float32 of shapes ``[labels]`` and ``[labels, labels]``; ``transitions[i, j]`` is
+        for label j after label i.
+    """
+    tags = parse_labels(labels, scheme or detect_scheme(labels))
+    rules = _Rules(
+        has_end=any(tag.role == "E" for tag in tags),
+        begun=frozenset(tag.type for tag in tags if tag.role == "B"),
+    )
+    start = [rules.score(Tag("O", ""), after) for after in tags]
+    transitions = [[rules.score(before, after) for after in tags] for before in tags]
+    return np.array(start, np.float32), np.array(transitions, np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """What a set of labels allows.
+
+    Attributes:
+        has_end: whether entities end with a label of their own: one that has begun must then end.
+        begun: the types that have a B label. One without, and every type of IO, may begin with I.
+    """
+
+    has_end: bool
+    begun: frozenset[str]
+
+    def score(self, before: Tag, after: Tag) -> float:
+        inside = before.role in "BI" and before.type in self.begun
+        if after.role in "IE" and after.type in self.begun:
+            return 0.0 if inside and before.type == after.type else FORBIDDEN
+        return FORBIDDEN if inside and self.has_end else 0.0
+
+
+def outside_index(labels: Sequence[str], scheme: str) -> int | None:
+    """Return the index of the outside label, ``O`` before any other without a type; None if there is none."""
+    outside = [index for index, tag in enumerate(parse_labels(labels, scheme)) if tag.role == "O"]
+    return min(outside, key=lambda index: labels[index] != "O", default=None)
+
+
+def viterbi_reference(emissions: npt.NDArray[Any], start: Floats, transitions: Floats) -> npt.NDArray[np.int32]:
+    """Decode one sequence in plain numpy; ties go to the lower index, as in `viterbi_graph`.
+
+    Args:
+        emissions: log-probabilities (or logits: the best sequence is the same) of shape ``[length, labels]``.
+        start: scores of the first label, ``[labels]``.
+        transitions: scores of a label after another, ``[labels, labels]``.
+
+    Returns:
+        Int32 label ids of shape ``[length]``.
+    """
+    best = start + emissions[0]
+    pointers = []
+    for emission in emissions[1:]:
+        scores = best[:, None] + transitions
+        pointers.append(scores.argmax(axis=0))
+        best = scores.max(axis=0) + emission
+    path = [int(best.argmax())]
+    for pointer in reversed(pointers):
+        path.append(int(pointer[path[-1]]))
+    return np.array(path[::-1], np.int32)
+
+
+def viterbi_graph(emissions: Any, start: Floats, transitions: Floats) -> Any:
+    """Decode a batch of sequences with TensorFlow operations.
+
+    Args:
+        emissions: float32 tensor of log-probabilities, ``[batch, length, labels]``; length at least 1.
+        start: as for `viterbi_reference`.
+        transitions: as for `viterbi_reference`.
+
+    Returns:
+        Int32 tensor of label ids, ``[batch, length]``.
+    """
+    from bertbundle_export.tensorflow_import import tf
+
+    steps = tf.transpose(emissions, [1, 0, 2])
+    length = tf.shape(steps)[0]
+    row = tf.TensorSpec([None], tf.int32)
+
+    def forward(step: Any, best: Any) -> Any:
+        scores = best[:, :, None] + transitions
+        before = tf.where(tf.equal(step, 0), start + tf.zeros_like(best), tf.reduce_max(scores, axis=1))
+        return [before + tf.gather(steps, step)], [tf.argmax(scores, axis=1, output_type=tf.int32)]
+
+    (best,), (pointers,) = scan(length, forward, [tf.zeros_like(steps[0])], [tf.TensorSpec(steps.shape[1:], tf.int32)])
+
+    def backward(step: Any, label: Any) -> Any:
+        return [tf.gather(tf.gather(pointers, length - 1 - step), label, axis=1, batch_dims=1)], [label]
+
+    _, (path,) = scan(length, backward, [tf.argmax(best, axis=-1, output_type=tf.int32)], [row])
+    return tf.transpose(tf.reverse(path, [0]))

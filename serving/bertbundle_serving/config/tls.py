@@ -1,0 +1,45 @@
+"""TLS from an --ssl_config_file, in TensorFlow Serving's format."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from bertbundle._shared.pem import check_authorities, load_identity
+from bertbundle.errors import ServeError
+from bertbundle_serving.config.text_format import read_text_file
+from bertbundle_serving.protos import _config_pb2 as proto
+
+__all__ = ["read_credentials"]
+
+_FLAG = "--ssl_config_file"
+
+
+def read_credentials(path: Path) -> Any:
+    """Return the server credentials of an SSLConfig in text form, whose values are PEM texts.
+
+    With `client_verify` a client must show a certificate that `custom_ca` signed.
+
+    Raises:
+        ServeError: the file is missing or malformed, lacks the key or the certificate, or they do not go together.
+    """
+    config = read_text_file(path, proto.SSLConfig(), _FLAG, secret=True)
+    if not config.server_key or not config.server_cert:
+        raise ServeError(f"{_FLAG} {path} lacks server_key or server_cert: both hold PEM texts, not paths.")
+    if config.client_verify and not config.custom_ca:
+        raise ServeError(f"{_FLAG} {path} asks for client_verify without a custom_ca to verify with.")
+    key, chain, authorities = (text.encode() for text in (config.server_key, config.server_cert, config.custom_ca))
+    _check(path, key, chain, authorities)
+    return grpc.ssl_server_credentials([(key, chain)], authorities or None, config.client_verify)
+
+
+def _check(path: Path, key: bytes, chain: bytes, authorities: bytes) -> None:
+    try:
+        load_identity(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), chain, key)
+        if authorities:
+            check_authorities(authorities, "the certificates of custom_ca")
+    except ValueError as error:
+        raise ServeError(f"{_FLAG} {path} is not usable: {error}. It holds PEM texts, not paths.") from error

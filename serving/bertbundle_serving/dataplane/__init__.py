@@ -1,0 +1,1 @@
+"""What every request passes, whichever API it came by: admission, prediction, metrics."""

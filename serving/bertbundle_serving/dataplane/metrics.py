@@ -1,0 +1,102 @@
+"""Metrics for Prometheus: under TensorFlow Serving's names where it has them, else under ``bertbundle_``."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import prometheus_client
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from bertbundle_serving.engine.batch import Batch
+from bertbundle_serving.engine.engine import QueueKey
+from bertbundle_serving.requests.call import Call
+
+__all__ = ["CONTENT_TYPE", "Metrics"]
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+# Microseconds. Source: tensorflow_serving/servables/tensorflow/util.cc, monitoring::Buckets::Exponential(10, 1.8, 33).
+_MICROSECONDS = tuple(10 * 1.8**power for power in range(33))
+_SECONDS = tuple(0.001 * 2**power for power in range(15))
+_ROWS = tuple(2**power for power in range(11))
+# The library ends a counter's name in _total, TensorFlow Serving does not.
+_TOTAL = re.compile(rb"^((?:# (?:HELP|TYPE) )?:tensorflow:[\w:]+)_total\b", re.MULTILINE)
+_ATTENTION_MASK = "attention_mask"
+
+prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
+
+
+class Metrics:
+    """What the server counts. The engine tells it as an `EngineObserver`."""
+
+    def __init__(self) -> None:
+        self._registry = registry = CollectorRegistry()
+        self._requests = Counter(
+            ":tensorflow:serving:request_count",
+            "The total number of requests.",
+            ("model_name", "status"),
+            registry=registry,
+        )
+        self._request_latency = Histogram(
+            ":tensorflow:serving:request_latency",
+            "Distribution of wall time (in microseconds) for a request.",
+            ("model_name", "API", "entrypoint", "status"),
+            buckets=_MICROSECONDS,
+            registry=registry,
+        )
+        self._runtime_latency = Histogram(
+            ":tensorflow:serving:runtime_latency",
+            "Distribution of wall time (in microseconds) for the runtime.",
+            ("model_name", "API", "runtime"),
+            buckets=_MICROSECONDS,
+            registry=registry,
+        )
+        names = ("model", "signature")
+        self._queue = Gauge(
+            "bertbundle_queue_depth", "Requests that wait for the engine.", (*names, "version"), registry=registry
+        )
+        self._batch_rows = Histogram(
+            "bertbundle_batch_rows", "Rows computed together.", names, buckets=_ROWS, registry=registry
+        )
+        self._batch_padding = Counter(
+            "bertbundle_batch_padding_rows", "Rows added to reach an allowed batch size.", names, registry=registry
+        )
+        self._tokens = Counter("bertbundle_tokens", "Tokens computed, padding included.", names, registry=registry)
+        self._padding = Counter("bertbundle_padding_tokens", "Tokens that were padding.", names, registry=registry)
+        self._latency = Histogram(
+            "bertbundle_request_seconds",
+            "Time from a request's arrival to its outputs.",
+            names,
+            buckets=_SECONDS,
+            registry=registry,
+        )
+
+    def requested(self, model: str, api: str, entrypoint: str, code: str, seconds: float) -> None:
+        """Count a request that was answered, with a result or an error."""
+        self._requests.labels(model, code).inc()
+        self._request_latency.labels(model, api, entrypoint, code).observe(seconds * 1e6)
+
+    def answered(self, model: str, call: Call, seconds: float) -> None:
+        """Count the outputs given to a call."""
+        names = (model, call.signature)
+        self._latency.labels(*names).observe(seconds)
+        mask = call.inputs.get(_ATTENTION_MASK)
+        if mask is not None:
+            self._tokens.labels(*names).inc(mask.size)
+            self._padding.labels(*names).inc(mask.size - int(np.count_nonzero(mask)))
+
+    def queued(self, key: QueueKey, tasks: int) -> None:
+        """Note how many calls wait for a signature of a version."""
+        self._queue.labels(key.model, key.signature, key.version).set(tasks)
+
+    def computed(self, key: QueueKey, batch: Batch, seconds: float) -> None:
+        """Count a batch that was computed."""
+        names = (key.model, key.signature)
+        self._runtime_latency.labels(key.model, "Predict", key.runtime).observe(seconds * 1e6)
+        self._batch_rows.labels(*names).observe(batch.rows)
+        self._batch_padding.labels(*names).inc(batch.padded - batch.rows)
+
+    def exposition(self) -> bytes:
+        """Return the metrics in Prometheus' text format."""
+        return _TOTAL.sub(rb"\1", prometheus_client.generate_latest(self._registry))

@@ -1,0 +1,1 @@
+"""Message definitions of the server, and the code generated from them."""

@@ -1,0 +1,1 @@
+"""A request as the server understands it: checked inputs, tf.Examples, encoded outputs."""

@@ -1,0 +1,265 @@
+"""JSON to arrays and back, with TensorFlow Serving's rules and texts (tensorflow_serving/util/json_tensor.cc)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bertbundle.contract.types import Arrays
+from bertbundle_serving.errors import RequestError
+from bertbundle_serving.requests.signature_checks import dtype_text
+from bertbundle_serving.rest_api.json_parser import json_text
+from bertbundle_serving.runtimes.base import TensorSpec
+
+__all__ = ["column_inputs", "decode_base64", "is_base64", "row_inputs", "to_plain"]
+
+_Array = npt.NDArray[Any]
+
+_TYPES = {type(None): "Null", dict: "Object", list: "Array", str: "String", int: "Number", float: "Number"}
+
+
+def row_inputs(instances: Any, inputs: Mapping[str, TensorSpec], document: Mapping[str, Any]) -> dict[str, _Array]:
+    """Return the inputs of the row form: a list with one element per row, an object if there are several inputs.
+
+    Raises:
+        RequestError: INVALID_ARGUMENT, something in it does not fit.
+    """
+    if not isinstance(instances, list):
+        raise _invalid(f"JSON Value: {json_text(document)} Excepting 'instances' to be an list/array")
+    if not instances:
+        raise _invalid(f"JSON Value: {json_text(document)} No values in 'instances' array")
+    named = _is_named(instances[0])
+    if not isinstance(instances[0], dict) and len(inputs) > 1:
+        raise _invalid(
+            "instances is a plain list, but expecting list of objects as multiple input tensors required as per "
+            "tensorinfo_map"
+        )
+    rows: dict[str, list[_Array]] = {}
+    for index, element in enumerate(instances):
+        if _is_named(element) != named:
+            wanted = "object but got list" if named else "value/list but got object"
+            raise _invalid(f"Expecting {wanted} at item {index} of input list")
+        _add_row(rows, index, element if named else {next(iter(inputs)): element}, inputs, named=named)
+    return {name: _stack(inputs[name], arrays) for name, arrays in rows.items()}
+
+
+def _is_named(element: Any) -> bool:
+    return isinstance(element, dict) and not is_base64(element)
+
+
+def _add_row(
+    rows: dict[str, list[_Array]],
+    index: int,
+    element: Mapping[str, Any],
+    inputs: Mapping[str, TensorSpec],
+    *,
+    named: bool,
+) -> None:
+    for name, value in element.items():
+        try:
+            if name not in inputs:
+                raise _invalid(f"JSON object: does not have named input: {name}")
+            array = _to_array(value, inputs[name])
+            _check_like(rows.setdefault(name, [array])[0], array)
+        except RequestError as error:
+            key = f" key: {name}" if named else ""
+            text = f"Failed to process element: {index}{key} of 'instances' list. Error: {error.code}: {error.message}"
+            raise _invalid(text) from error
+        if index:
+            rows[name].append(array)
+    if element.keys() != inputs.keys():
+        raise _invalid(
+            f"Failed to process element: {index} of 'instances' list. JSON object: {json_text(element)} keys must be "
+            f"equal to: {','.join(sorted(inputs))}"
+        )
+
+
+def _check_like(first: _Array, array: _Array) -> None:
+    if first.size != array.size:
+        raise _invalid(f"Expecting tensor size: {first.size} but got: {array.size}")
+    if first.shape != array.shape:
+        raise _invalid(f"Expecting shape {_shape(first)} but got: {_shape(array)}")
+
+
+def _shape(array: _Array) -> str:
+    return f"[{','.join(map(str, array.shape))}]"
+
+
+def _stack(spec: TensorSpec, arrays: Sequence[_Array]) -> _Array:
+    stacked: _Array = np.empty((len(arrays), *arrays[0].shape), spec.dtype)
+    for index, array in enumerate(arrays):
+        stacked[index] = array[()]  # a string itself, not an array around it
+    return stacked
+
+
+def column_inputs(value: Any, inputs: Mapping[str, TensorSpec]) -> dict[str, _Array]:
+    """Return the inputs of the column form: an object with a value per input, or the value if there is one input.
+
+    Raises:
+        RequestError: INVALID_ARGUMENT, something in it does not fit.
+    """
+    if not isinstance(value, dict) or is_base64(value):
+        if len(inputs) > 1:
+            raise _invalid(
+                "inputs is a plain value/list, but expecting an object as multiple input tensors required as per "
+                "tensorinfo_map"
+            )
+        return {name: _to_array(value, spec) for name, spec in inputs.items()}
+    missing = sorted(inputs.keys() - value.keys())
+    if missing:
+        raise _invalid(f"Missing named input: {missing[0]} in 'inputs' object.")
+    return {name: _to_array(value[name], spec) for name, spec in inputs.items()}
+
+
+def _to_array(value: Any, spec: TensorSpec) -> _Array:
+    shape: list[int] = []
+    first = value
+    while isinstance(first, list):
+        shape.append(len(first))
+        first = first[0] if first else None
+    flat: list[Any] = []
+    _fill(flat, value, 0, shape, spec.dtype)
+    if spec.dtype == object:
+        array: _Array = np.empty(len(flat), object)
+        array[:] = flat
+        return array.reshape(shape)
+    return np.array(flat, spec.dtype).reshape(shape)
+
+
+def _fill(flat: list[Any], value: Any, level: int, shape: Sequence[int], dtype: np.dtype[Any]) -> None:
+    if not isinstance(value, list):
+        if level != len(shape):
+            raise _invalid(
+                f"JSON Value: {json_text(value)} found at incorrect level: {level + 1} in the JSON DOM. "
+                f"Expected at level: {len(shape)}"
+            )
+        flat.append(_to_value(value, dtype))
+        return
+    if level >= len(shape):
+        raise _invalid(f"Encountered list at unexpected level: {level} expected < {len(shape)}")
+    if len(value) != shape[level]:
+        raise _invalid(
+            f"Encountered list at unexpected size: {len(value)} at level: {level} expected size: {shape[level]}"
+        )
+    if level == len(shape) - 1 and _are_integers(value, dtype):
+        flat.extend(value)
+        return
+    for item in value:
+        _fill(flat, item, level + 1, shape, dtype)
+
+
+def _are_integers(values: list[Any], dtype: np.dtype[Any]) -> bool:
+    """Tell whether a list is integers of the dtype and nothing else, without a call for each of millions."""
+    if dtype.kind not in "iu" or set(map(type, values)) != {int}:
+        return False
+    return bool(np.iinfo(dtype).min <= min(values) and max(values) <= np.iinfo(dtype).max)
+
+
+def _to_value(value: Any, dtype: np.dtype[Any]) -> Any:
+    """Return a JSON value as one of the dtype."""
+    if isinstance(value, dict) and dtype.kind != "O":
+        raise _type_error(value, dtype)
+    convert = _CONVERT.get(dtype.kind)
+    if convert is None or dtype == np.float16:
+        raise RequestError(
+            "UNIMPLEMENTED", f"Conversion of JSON Value: {json_text(value)} to type: {dtype_text(dtype)}"
+        )
+    return convert(value, dtype)
+
+
+def _to_integer(value: Any, dtype: np.dtype[Any]) -> int:
+    if type(value) is not int or not np.iinfo(dtype).min <= value <= np.iinfo(dtype).max:
+        raise _type_error(value, dtype)
+    return value
+
+
+def _to_float(value: Any, dtype: np.dtype[Any]) -> float:
+    if type(value) not in (int, float):
+        raise _type_error(value, dtype)
+    if type(value) is int:
+        lossless = abs(value) <= 2 ** (np.finfo(dtype).nmant + 1) - 1
+    else:
+        lossless = not np.isfinite(value) or abs(value) <= float(np.finfo(dtype).max)
+    if not lossless:
+        target = "float" if dtype == np.float32 else "double"
+        raise _invalid(f"Cannot convert JSON value: {json_text(value)} to {target} without loss of precision.")
+    return float(value)
+
+
+def _to_bool(value: Any, dtype: np.dtype[Any]) -> bool:
+    if type(value) is not bool:
+        raise _type_error(value, dtype)
+    return value
+
+
+def _to_bytes(value: Any, dtype: np.dtype[Any]) -> bytes:
+    if isinstance(value, dict):
+        return decode_base64(value)
+    if not isinstance(value, str):
+        raise _type_error(value, dtype)
+    return value.encode(errors="surrogatepass")
+
+
+_CONVERT: Mapping[str, Callable[[Any, np.dtype[Any]], Any]] = {
+    "i": _to_integer,
+    "u": _to_integer,
+    "f": _to_float,
+    "b": _to_bool,
+    "O": _to_bytes,
+}
+
+
+def is_base64(value: Any) -> bool:
+    """Tell whether a value is ``{"b64": "..."}``."""
+    return isinstance(value, dict) and value.keys() == {"b64"} and isinstance(value["b64"], str)
+
+
+def decode_base64(value: Mapping[str, Any]) -> bytes:
+    """Return the bytes that ``{"b64": "..."}`` stands for.
+
+    Raises:
+        RequestError: INVALID_ARGUMENT, it does not.
+    """
+    if not is_base64(value):
+        raise _invalid(f"JSON Value: {json_text(value)} not formatted correctly for base64 data")
+    try:
+        return base64.b64decode(value["b64"].encode(), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise _invalid("Unable to base64 decode") from error
+
+
+def to_plain(outputs: Arrays) -> dict[str, Any]:
+    """Return outputs as lists that json takes; strings of an output named ``..._bytes`` as ``{"b64": ...}``."""
+    return {name: _plain(name, array) for name, array in outputs.items()}
+
+
+def _plain(name: str, array: _Array) -> Any:
+    if array.dtype == object:
+        return _plain_strings(array.tolist(), as_bytes=name.endswith("_bytes"))
+    if array.dtype in (np.float32, np.float16):
+        if array.ndim > 1:  # row by row: numpy spends 128 bytes on each number's text, and holds other threads up
+            return [_plain(name, row) for row in array]
+        # The shortest digits that give the same number again; a float32 as a double has noise after them.
+        return array.astype(np.str_).astype(np.float64).tolist()
+    return array.tolist()
+
+
+def _plain_strings(value: Any, *, as_bytes: bool) -> Any:
+    if isinstance(value, list):
+        return [_plain_strings(item, as_bytes=as_bytes) for item in value]
+    data = value if isinstance(value, bytes) else str(value).encode()
+    return {"b64": base64.b64encode(data).decode()} if as_bytes else data.decode(errors="replace")
+
+
+def _type_error(value: Any, dtype: np.dtype[Any]) -> RequestError:
+    kind = str(value) if isinstance(value, bool) else _TYPES[type(value)]
+    return _invalid(f"JSON Value: {json_text(value)} Type: {kind} is not of expected type: {dtype_text(dtype)}")
+
+
+def _invalid(message: str) -> RequestError:
+    return RequestError("INVALID_ARGUMENT", message)

@@ -1,0 +1,60 @@
+"""Check a bundle's files against the manifest before it is served."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from bertbundle.contract.manifest import FileInfo
+from bertbundle.errors import ServeError
+
+__all__ = ["check_digests", "check_sizes"]
+
+_CHUNK = 1 << 20
+
+
+def check_sizes(directory: Path, files: Mapping[str, FileInfo]) -> None:
+    """Check that every file is there and of its size.
+
+    Raises:
+        ServeError: one is missing or has another size, as while a version is being copied.
+    """
+    for name, info in sorted(files.items()):
+        path = _inside(directory, name)
+        if not path.is_file():
+            raise ServeError(f"{name} is in bundle.json but not in {directory}. Copy the bundle again.")
+        size = path.stat().st_size
+        if size != info.size:
+            raise ServeError(f"{name} has {size} bytes, bundle.json says {info.size}. Copy the bundle again.")
+
+
+def check_digests(directory: Path, files: Mapping[str, FileInfo]) -> None:
+    """Check the SHA-256 of every file.
+
+    Raises:
+        ServeError: one does not match: it was damaged or changed after the export.
+    """
+    for name, info in sorted(files.items()):
+        found = _sha256(_inside(directory, name))
+        if found != info.sha256:
+            raise ServeError(
+                f"{name} has SHA-256 {found[:12]}..., bundle.json says {info.sha256[:12]}...: changed or damaged "
+                "after the export. Export or copy the bundle again."
+            )
+
+
+def _inside(directory: Path, name: str) -> Path:
+    """Return the path of a file the manifest names; a manifest may not lead out of its bundle."""
+    path = directory / name
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise ServeError(f"bundle.json names {name!r}, a path outside the bundle. Export again.")
+    return path
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
