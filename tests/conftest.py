@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
+from paths import ROOT
+
 # Tests that import onnxruntime by themselves must report to nobody either: see bertbundle._shared.onnxruntime_loader.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("BERTBUNDLE_DATA") or ROOT.parent / "shared")
 """Data sets and a model that the project does not hold: see CONTRIBUTING.md."""
 

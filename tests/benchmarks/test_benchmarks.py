@@ -6,14 +6,15 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from paths import ROOT
+
 pytestmark = pytest.mark.slow
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+BENCHMARKS = ROOT / "benchmarks"
 PEER = "TFBert as saved"
 SAVED = {"saved_model float32", "saved_model bfloat16"}
 

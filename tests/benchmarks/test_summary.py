@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from paths import ROOT
+
 SUMMARY = ROOT / "benchmarks/summary.py"
 MARK = "<!-- benchmarks -->"
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bertbundle import Client
+from paths import ROOT
 
-TEXT = (Path(__file__).resolve().parents[2] / "docs" / "clients.md").read_text(encoding="utf-8")
+TEXT = (ROOT / "docs" / "clients.md").read_text(encoding="utf-8")
 BLOCKS = [
     block for block in re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL) if "\nwith Client(" in "\n" + block
 ]

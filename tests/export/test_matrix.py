@@ -18,6 +18,7 @@ from bertbundle_export import LoadOptions, export_bundle
 from google_checkpoints import tf1_weights, with_pooler, write_hub, write_tf1
 from keras_files import as_archive, as_bert_for_tf2, as_keras_bert, as_keras_h5
 from local_server import serving
+from paths import ROOT
 from tiny_checkpoints import pytorch_weights, vocabulary, write_checkpoint
 
 pytestmark = pytest.mark.slow
@@ -259,7 +260,7 @@ def test_answer_through_the_client(matrix: tuple[Matrix, tuple[str, ...]], row: 
 
 def test_readme_ticks_what_is_tested() -> None:
     """README.md's table of formats and tasks ticks exactly the cases above."""
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
     (head, _, *rows) = [line for line in readme.split("<!-- matrix -->")[1].strip().splitlines() if line]
     tasks = [cell.strip().replace(" ", "-") for cell in head.strip("|").split("|")[1:]]
     ticked = {

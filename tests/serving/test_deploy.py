@@ -6,15 +6,15 @@ import json
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from google.protobuf import text_format
 
 from bertbundle_serving.config.models import read_model_configs
 from bertbundle_serving.protos import _config_pb2 as proto
+from paths import ROOT
 
-DEPLOY = Path(__file__).parents[2] / "serving" / "deploy"
+DEPLOY = ROOT / "serving" / "deploy"
 
 
 def compose_text() -> str:

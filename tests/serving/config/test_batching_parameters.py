@@ -13,11 +13,12 @@ from bertbundle.errors import ServeError
 from bertbundle.wire import _wire_pb2 as wire
 from bertbundle.wire.tensors import decode_tensor, encode_tensors
 from bertbundle_serving.config.batching_parameters import PARAMETERS_FILE, BatchingParameters, read_batching_parameters
+from paths import ROOT
 
 if TYPE_CHECKING:
     from tests.serving.conftest import Bundles, Serve
 
-DEPLOY = Path(__file__).parents[2] / "serving" / "deploy"
+DEPLOY = ROOT / "serving" / "deploy"
 
 
 def read(tmp_path: Path, text: str) -> BatchingParameters:

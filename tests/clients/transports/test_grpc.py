@@ -71,7 +71,7 @@ def test_status_codes(code: grpc.StatusCode) -> None:
     assert (error.code, error.details) == (code.name, "these details")
 
 
-# Source of the texts: TensorFlow Serving's own; see the error table of docs and tests/serving/test_api.py.
+# Source of the texts: TensorFlow Serving's own; see docs/protocol.md and tests/serving/grpc_api/test_servicer.py.
 @pytest.mark.parametrize(
     ("code", "details", "kind"),
     [

@@ -12,8 +12,8 @@ from google.protobuf.descriptor import FieldDescriptor
 
 from bertbundle_serving.protos import _api_pb2 as api
 from generated_code import descriptors
+from paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 _APIS = "tensorflow_serving.apis"
 # Module of the official message of the same name.
 OFFICIAL = {

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from paths import ROOT
+
 pytestmark = pytest.mark.slow
 
-BENCHMARK = Path(__file__).resolve().parents[2] / "benchmarks" / "clients" / "padding.py"
+BENCHMARK = ROOT / "benchmarks" / "clients" / "padding.py"
 
 
 def test_padding_of_natural_text(shared: Callable[[str], Path], tmp_path: Path) -> None:

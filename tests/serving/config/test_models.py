@@ -14,8 +14,9 @@ from bertbundle_serving.config.version_policy import All, Latest, Policy, Specif
 from bertbundle_serving.flags import parse_flags
 from bertbundle_serving.protos import _config_pb2 as proto
 from generated_code import descriptors
+from paths import ROOT
 
-SERVING = Path(__file__).parents[2] / "serving"
+SERVING = ROOT / "serving"
 
 
 def read(tmp_path: Path, text: str) -> object:

@@ -15,8 +15,9 @@ from bertbundle.errors import CheckpointError
 from bertbundle_export.checkpoints.readers import _tensorflow_pb2 as ours
 from bertbundle_export.checkpoints.readers.tensor_bundle import read_index, read_tensors
 from generated_code import descriptors
+from paths import ROOT
 
-EXPORT = Path(__file__).parents[3] / "export"
+EXPORT = ROOT / "export"
 Write = Callable[..., Path]
 
 
