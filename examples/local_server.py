@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from typing import IO
 
-from bertbundle import ServeError
+from bertbundle_serving.errors import ServeError
 
 _LISTENING = "bertbundle-serve: listening on "
 _STOP_SECONDS = 30

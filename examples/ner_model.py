@@ -25,7 +25,7 @@ from transformers.modeling_tf_pytorch_utils import load_pytorch_state_dict_in_tf
 from transformers.models.bert.modeling_tf_bert import TFBertMainLayer
 from transformers.utils import ModelOutput
 
-from bertbundle import CheckpointError
+from bertbundle_export.errors import CheckpointError
 from ner_crf import Crf
 
 __all__ = ["HEADS", "BertNerModel", "NerOutput", "pretrained_model", "sinusoids", "small_model"]

@@ -22,8 +22,9 @@ import numpy as np
 import tf_keras as keras
 from rich.console import Console
 
-from bertbundle import BertBundleError, CheckpointError
+from bertbundle import BertBundleError
 from bertbundle_export import export_bundle
+from bertbundle_export.errors import CheckpointError
 from bertbundle_export.report import ConsoleReporter
 from bertbundle_export.source.tokenization import character_tokenizer, check_tokenizer
 from ner_data import DataError, Encoder, Sentence, bio_labels, read_sentences

@@ -11,27 +11,22 @@ from bertbundle.contract.manifest import Manifest
 from bertbundle.contract.types import Answer, Classification, Entity, Fill, Prediction, VersionStatus
 from bertbundle.errors import (
     BertBundleError,
-    CheckpointError,
     DeadlineExceeded,
-    ExportError,
     InputError,
     InvalidRequest,
     ManifestError,
     ModelNotFound,
-    OutputNamesError,
-    OutputShapeError,
     Overloaded,
-    ServeError,
     ServerError,
     ServerUnavailable,
     SignatureNotFound,
     TextTooLong,
-    ToleranceError,
 )
 from bertbundle.pipelines.pipeline import Pipeline
 from bertbundle.session.retries import Retries
 from bertbundle.transports.channels import Tls
 from bertbundle.transports.grpc import AsyncGrpcTransport, AsyncTransport, GrpcTransport, Transport
+from bertbundle.transports.rest import RestTransport
 
 __all__ = [
     "Answer",
@@ -39,12 +34,10 @@ __all__ = [
     "AsyncGrpcTransport",
     "AsyncTransport",
     "BertBundleError",
-    "CheckpointError",
     "Classification",
     "Client",
     "DeadlineExceeded",
     "Entity",
-    "ExportError",
     "Fill",
     "GrpcTransport",
     "InputError",
@@ -52,19 +45,16 @@ __all__ = [
     "Manifest",
     "ManifestError",
     "ModelNotFound",
-    "OutputNamesError",
-    "OutputShapeError",
     "Overloaded",
     "Pipeline",
     "Prediction",
+    "RestTransport",
     "Retries",
-    "ServeError",
     "ServerError",
     "ServerUnavailable",
     "SignatureNotFound",
     "TextTooLong",
     "Tls",
-    "ToleranceError",
     "Transport",
     "VersionStatus",
     "foreign_manifest",

@@ -1,19 +1,14 @@
 """The exceptions of bertbundle.
 
 Everything raised for something that was given or that went wrong outside is a `BertBundleError`; misuse of a
-function (a wrong argument type, an unknown option) raises the builtins.
+function (a wrong argument type, an unknown option) raises the builtins. The export and the server have errors of their
+own under the same base: `bertbundle_export.errors` and `bertbundle_serving.errors`.
 
 ```
 BertBundleError
 ├── ManifestError            bundle.json missing, malformed, from a newer schema
-├── CheckpointError          not a checkpoint we can read
-├── ExportError              an export that cannot be finished
-│   ├── OutputNamesError     an exported format has other outputs than the source model
-│   ├── OutputShapeError     an output has another shape or dtype
-│   └── ToleranceError       an output differs by more than the stated tolerance
 ├── InputError               empty text or batch, wrong task, a file that cannot be read
 │   └── TextTooLong          more tokens than the model takes
-├── ServeError               the embedded server cannot start
 └── ServerError              what a server answered; carries `code` and `details`
     ├── ServerUnavailable    nobody answers at the address
     ├── DeadlineExceeded     no answer within the timeout
@@ -28,22 +23,16 @@ from __future__ import annotations
 
 __all__ = [
     "BertBundleError",
-    "CheckpointError",
     "DeadlineExceeded",
-    "ExportError",
     "InputError",
     "InvalidRequest",
     "ManifestError",
     "ModelNotFound",
-    "OutputNamesError",
-    "OutputShapeError",
     "Overloaded",
-    "ServeError",
     "ServerError",
     "ServerUnavailable",
     "SignatureNotFound",
     "TextTooLong",
-    "ToleranceError",
 ]
 
 
@@ -69,46 +58,6 @@ class ManifestError(BertBundleError):
     """
 
 
-class CheckpointError(BertBundleError):
-    """A source that is not a checkpoint we can read: says what was found and what would do.
-
-    >>> issubclass(CheckpointError, BertBundleError)
-    True
-    """
-
-
-class ExportError(BertBundleError):
-    """An export that cannot be finished. Nothing is left behind.
-
-    >>> [kind.__name__ for kind in ExportError.__subclasses__()]
-    ['OutputNamesError', 'OutputShapeError', 'ToleranceError']
-    """
-
-
-class OutputNamesError(ExportError):
-    """An exported format has other outputs than the source model.
-
-    >>> issubclass(OutputNamesError, ExportError)
-    True
-    """
-
-
-class OutputShapeError(ExportError):
-    """An output of an exported format has another shape or dtype than the source model's.
-
-    >>> issubclass(OutputShapeError, ExportError)
-    True
-    """
-
-
-class ToleranceError(ExportError):
-    """An output of an exported format differs from the source model's by more than the stated tolerance.
-
-    >>> issubclass(ToleranceError, ExportError)
-    True
-    """
-
-
 class InputError(BertBundleError):
     """Text that cannot be answered as given: too long, empty, or meant for another task.
 
@@ -128,14 +77,6 @@ class TextTooLong(InputError):
     ... except TextTooLong:
     ...     print(len(client.entities("wang " * 99, truncation="window")))
     99
-    """
-
-
-class ServeError(BertBundleError):
-    """The embedded server cannot start: an occupied port, no model directory, a malformed config file.
-
-    >>> issubclass(ServeError, BertBundleError)
-    True
     """
 
 

@@ -1,7 +1,18 @@
 """Export a Keras BERT to a bundle: a SavedModel and an ONNX model with everything a client needs to know."""
 
 from bertbundle_export.checkpoints import LoadOptions
+from bertbundle_export.errors import CheckpointError, ExportError, OutputNamesError, OutputShapeError, ToleranceError
 from bertbundle_export.exporter import Exported, export_bundle
 from bertbundle_export.options import ExportOptions
 
-__all__ = ["ExportOptions", "Exported", "LoadOptions", "export_bundle"]
+__all__ = [
+    "CheckpointError",
+    "ExportError",
+    "ExportOptions",
+    "Exported",
+    "LoadOptions",
+    "OutputNamesError",
+    "OutputShapeError",
+    "ToleranceError",
+    "export_bundle",
+]

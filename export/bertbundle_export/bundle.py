@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bertbundle.contract.manifest import MANIFEST_FILE, FileInfo
-from bertbundle.errors import ExportError
+from bertbundle_export.errors import ExportError
 
 __all__ = ["check_target", "digest_files", "publish", "staging_directory"]
 

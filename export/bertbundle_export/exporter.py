@@ -11,11 +11,11 @@ from typing import Any
 import tokenizers
 
 from bertbundle.contract.manifest import Manifest
-from bertbundle.errors import ExportError
 from bertbundle_export import bundle
 from bertbundle_export.checkpoints import LoadOptions, load_checkpoint
 from bertbundle_export.checkpoints.live import live_model
 from bertbundle_export.checkpoints.sources.hub import open_source
+from bertbundle_export.errors import ExportError
 from bertbundle_export.job import crf_tables
 from bertbundle_export.job.plan import Job
 from bertbundle_export.options import ExportOptions, check_use

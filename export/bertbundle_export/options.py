@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bertbundle.contract.labels import SCHEMES
-from bertbundle.errors import ExportError
+from bertbundle_export.errors import ExportError
 from bertbundle_export.precision import choose_precision
 
 __all__ = ["DECODINGS", "FORMATS", "WORD_LABELS", "ExportOptions", "check_use", "signature_lengths"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bertbundle._shared.cpu_features import BFLOAT16_FLAGS, fast_bfloat16
-from bertbundle.errors import ExportError
+from bertbundle_export.errors import ExportError
 
 __all__ = ["PRECISIONS", "choose_precision"]
 

@@ -1,8 +1,10 @@
-"""The one error of the domain: a request that is answered with a status instead of a result."""
+"""The exceptions of the server: one for a server that cannot start, one for a request that gets no result."""
 
 from __future__ import annotations
 
-__all__ = ["CODES", "INTERNAL_TEXT", "RequestError"]
+from bertbundle.errors import BertBundleError
+
+__all__ = ["CODES", "INTERNAL_TEXT", "RequestError", "ServeError"]
 
 # Names of the status codes by number (https://grpc.github.io/grpc/core/md_doc_statuscodes.html); TensorFlow's are
 # the same (tensorflow/core/protobuf/error_codes.proto).
@@ -28,6 +30,14 @@ CODES: tuple[str, ...] = (
 
 INTERNAL_TEXT = "Internal error. The server's log has the details."
 """What a caller reads of an error that is ours: paths and stack traces are not for them."""
+
+
+class ServeError(BertBundleError):
+    """The embedded server cannot start: an occupied port, no model directory, a malformed config file.
+
+    >>> issubclass(ServeError, BertBundleError)
+    True
+    """
 
 
 class RequestError(Exception):

@@ -6,10 +6,10 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bertbundle.errors import ServeError
 from bertbundle_serving.config.batching_parameters import BatchingParameters
 from bertbundle_serving.config.models import ModelConfig
 from bertbundle_serving.dataplane.admission import Limits
+from bertbundle_serving.errors import ServeError
 
 __all__ = ["GRACE_SECONDS", "ServerOptions", "check_base_path"]
 

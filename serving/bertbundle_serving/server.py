@@ -15,7 +15,6 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from starlette.routing import BaseRoute
 
-from bertbundle.errors import ServeError
 from bertbundle_serving.config.batching_parameters import BatchingParameters, model_parameters
 from bertbundle_serving.config.models import ModelConfig, read_model_configs
 from bertbundle_serving.config.tls import read_credentials
@@ -24,6 +23,7 @@ from bertbundle_serving.dataplane.admission import Front
 from bertbundle_serving.dataplane.metrics import Metrics
 from bertbundle_serving.dataplane.predictor import Predictor
 from bertbundle_serving.engine.engine import Engine
+from bertbundle_serving.errors import ServeError
 from bertbundle_serving.grpc_api.handlers import MODEL_SERVICE, PREDICTION_SERVICE, generic_handlers
 from bertbundle_serving.grpc_api.listener import take_port, take_socket
 from bertbundle_serving.grpc_api.reflection import descriptor_pool

@@ -23,7 +23,7 @@ import pytest
 
 import bertbundle
 from bertbundle.errors import BertBundleError
-from bertbundle.wire.messages import error_from_status
+from bertbundle.wire.status_errors import error_from_status
 
 HEAVY = ("tensorflow", "keras", "tf_keras", "transformers", "onnxruntime", "onnx", "torch", "bertbundle_serving")
 MODULES = sorted(

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from bertbundle import Client, GrpcTransport, Manifest
-from bertbundle.text.tokenizer import Tokenizer, pack
+from bertbundle.text.features import pack
+from bertbundle.text.tokenizer import Tokenizer
 from ner_data import Sentence, f1, read_sentences, spans, split_sentence
 from score_chinese_ner import served_f1
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from bertbundle import ServeError
+from bertbundle_serving.errors import ServeError
 from local_server import running
 
 

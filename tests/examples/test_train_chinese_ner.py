@@ -202,7 +202,7 @@ def pytorch_weights(model: Any) -> dict[str, Any]:
 
 def test_a_directory_without_a_bert_is_refused(ner: ModuleType, tmp_path: Path) -> None:
     """The error is ours and names the directory."""
-    from bertbundle import CheckpointError
+    from bertbundle_export.errors import CheckpointError
 
     with pytest.raises(CheckpointError, match="cannot read a BERT from"):
         ner.pretrained_model(tmp_path, LABELS)

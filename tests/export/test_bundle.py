@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bertbundle.errors import ExportError
 from bertbundle_export import bundle
+from bertbundle_export.errors import ExportError
 
 
 def staged(tmp_path: Path) -> Path:

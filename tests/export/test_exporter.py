@@ -15,8 +15,8 @@ import pytest
 
 from bertbundle.contract.manifest import Manifest
 from bertbundle.contract.types import Arrays
-from bertbundle.errors import CheckpointError, ExportError, ToleranceError
 from bertbundle_export import Exported, LoadOptions, export_bundle
+from bertbundle_export.errors import CheckpointError, ExportError, ToleranceError
 from bertbundle_export.options import ExportOptions, signature_lengths
 from tiny_checkpoints import LABELS, write_checkpoint
 

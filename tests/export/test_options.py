@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bertbundle.errors import BertBundleError, CheckpointError, ExportError
+from bertbundle.errors import BertBundleError
 from bertbundle_export import ExportOptions, LoadOptions, export_bundle
 from bertbundle_export.checkpoints import load_checkpoint
+from bertbundle_export.errors import CheckpointError, ExportError
 from bertbundle_export.options import check_use
 from bertbundle_export.source.tokenization import load_tokenizer
 from bertbundle_export.tasks import TASKS, check_outputs

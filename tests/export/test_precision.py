@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from bertbundle._shared.cpu_features import fast_int8
-from bertbundle.errors import ExportError
 from bertbundle_export import ExportOptions
+from bertbundle_export.errors import ExportError
 from bertbundle_export.onnx_files.int8 import quantize
 from bertbundle_export.precision import choose_precision
 

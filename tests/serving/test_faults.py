@@ -14,10 +14,10 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from bertbundle.contract.manifest import FileInfo
-from bertbundle.errors import ServeError
 from bertbundle.wire import _wire_pb2 as wire
 from bertbundle.wire.tensors import decode_tensor, encode_tensors
 from bertbundle_serving.config.models import ModelConfig
+from bertbundle_serving.errors import ServeError
 from bertbundle_serving.repository.model import Loading, Model
 from bertbundle_serving.repository.version import State
 from bertbundle_serving.runtimes import onnx

@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bertbundle import Client, ServeError, ServerError
+from bertbundle import Client, ServerError
+from bertbundle_serving.errors import ServeError
 
 __all__ = ["BINARY", "free_port", "model_server"]
 

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bertbundle.contract.labels import OUTSIDE, decode_entities
+from bertbundle.contract.labels import OUTSIDE
 from bertbundle.contract.manifest import Manifest
 from bertbundle.contract.types import Arrays, Classification, Encoding, Entity, Fill
 from bertbundle.decoding.activations import sigmoid, softmax
+from bertbundle.decoding.entities import decode_entities
 from bertbundle.decoding.loaded_model import Held
 from bertbundle.decoding.question_answering import best_answer, with_null
 from bertbundle.errors import InputError, ServerError

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bertbundle.contract.labels import after_marks
 from bertbundle.contract.types import Answer, Arrays, Encoding
 from bertbundle.decoding.activations import softmax
 from bertbundle.decoding.loaded_model import Held
 from bertbundle.errors import ServerError
+from bertbundle.text.combining_marks import after_marks
 from bertbundle.text.tokenizer import Text
 from bertbundle.text.windows import Window, check_tokens, stitch
 

@@ -24,7 +24,7 @@ from bertbundle.errors import (
     SignatureNotFound,
     TextTooLong,
 )
-from bertbundle.text.tokenizer import choose_signature, pack
+from bertbundle.text.features import choose_signature, pack
 from bertbundle.text.windows import Window, split
 
 __all__ = ["TEXTS_PER_ROUND", "Call", "Flow", "Options", "Session", "advance"]

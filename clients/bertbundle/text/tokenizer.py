@@ -1,22 +1,21 @@
-"""Turn text into the fixed-length tensors that a bundle's signatures take."""
+"""Turn text into tokens with character offsets."""
 
 from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypeAlias, TypeVar
 
-import numpy as np
 import tokenizers
 
-from bertbundle.contract.manifest import TOKENIZER_FILE, InputSpec
-from bertbundle.contract.types import Encoding, InputFeatures
+from bertbundle.contract.manifest import TOKENIZER_FILE
+from bertbundle.contract.types import Encoding
 from bertbundle.errors import InputError, ManifestError, TextTooLong
 from bertbundle.text.windows import truncate
 
-__all__ = ["TRUNCATIONS", "AnyText", "Text", "Tokenizer", "choose_signature", "pack"]
+__all__ = ["TRUNCATIONS", "AnyText", "Text", "Tokenizer"]
 
 Text: TypeAlias = "str | tuple[str, str]"
 """A text, or a pair of texts."""
@@ -237,44 +236,3 @@ def _encoding(encoding: tokenizers.Encoding) -> Encoding:
         word_ids=tuple(encoding.word_ids),
         sequence_ids=tuple(encoding.sequence_ids),
     )
-
-
-def choose_signature(length: int, signatures: Mapping[str, int]) -> str:
-    """Return the name of the shortest signature that holds `length` tokens.
-
-    Raises:
-        InputError: none does.
-
-    >>> choose_signature(20, {"serving_default": 128, "length_16": 16, "length_32": 32})
-    'length_32'
-    """
-    holding = [name for name, size in signatures.items() if size >= length]
-    if not holding:
-        raise InputError(f"no signature holds {length} tokens, the longest takes {max(signatures.values())}.")
-    return min(holding, key=lambda name: (signatures[name], name))
-
-
-_VALUES: Mapping[str, Callable[[Encoding], Sequence[int] | int]] = {
-    "input_ids": lambda encoding: encoding.ids,
-    "attention_mask": lambda encoding: 1,  # noqa: ARG005 - one shape for all rows
-    "token_type_ids": lambda encoding: encoding.type_ids,
-}
-
-
-def pack(encodings: Sequence[Encoding], signature: str, *, length: int, inputs: Sequence[InputSpec]) -> InputFeatures:
-    """Pad encodings to one length with the model's own pad values.
-
-    Returns:
-        Features with an array of the input's dtype and shape ``[len(encodings), length]`` for each input.
-
-    Raises:
-        ManifestError: the model takes an input that is not one of `input_ids`, `attention_mask`, `token_type_ids`.
-    """
-    unknown = [spec.name for spec in inputs if spec.name not in _VALUES]
-    if unknown:
-        raise ManifestError(f"the model takes an input {unknown[0]!r} that is not known here. Upgrade bertbundle.")
-    arrays = {spec.name: np.full((len(encodings), length), spec.pad_value, spec.dtype) for spec in inputs}
-    for row, encoding in enumerate(encodings):
-        for name, array in arrays.items():
-            array[row, : len(encoding)] = _VALUES[name](encoding)
-    return InputFeatures(signature, arrays)

@@ -18,7 +18,8 @@ import grpc
 from bertbundle._shared.pem import check_authorities, load_identity
 from bertbundle._shared.validation import expect
 from bertbundle.errors import ServerUnavailable
-from bertbundle.wire.messages import METHODS, error_from_status
+from bertbundle.wire.messages import METHODS
+from bertbundle.wire.status_errors import error_from_status
 
 __all__ = ["Line", "Lines", "Metadata", "Tls", "Token", "check"]
 

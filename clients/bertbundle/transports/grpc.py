@@ -12,7 +12,8 @@ import grpc
 from bertbundle.contract.types import Arrays, Prediction, VersionStatus
 from bertbundle.transports.cancellation import Cancel
 from bertbundle.transports.channels import Line, Lines, Metadata, Tls, Token, check
-from bertbundle.wire.messages import error_from_status, predict_request, read_prediction, read_status, status_request
+from bertbundle.wire.messages import predict_request, read_prediction, read_status, status_request
+from bertbundle.wire.status_errors import error_from_status
 
 __all__ = ["AsyncGrpcTransport", "AsyncTransport", "GrpcTransport", "Transport"]
 

@@ -25,7 +25,7 @@ from bertbundle.contract.types import Arrays, Prediction, VersionStatus
 from bertbundle.errors import ModelNotFound, ServerError
 from bertbundle.session.retries import Deadline
 from bertbundle.transports.channels import Metadata, Tls, Token
-from bertbundle.wire.messages import error_from_status
+from bertbundle.wire.status_errors import error_from_status
 
 __all__ = ["RestTransport"]
 

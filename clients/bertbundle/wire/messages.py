@@ -1,27 +1,17 @@
-"""TensorFlow Serving's gRPC: what is sent, and what its answers and errors become."""
+"""TensorFlow Serving's gRPC messages: requests to send, and responses as arrays."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import grpc
 
 from bertbundle.contract.types import Arrays, Prediction, VersionStatus
-from bertbundle.errors import (
-    DeadlineExceeded,
-    InvalidRequest,
-    ModelNotFound,
-    Overloaded,
-    ServerError,
-    ServerUnavailable,
-    SignatureNotFound,
-)
+from bertbundle.errors import ServerError
 from bertbundle.wire import _wire_pb2 as wire
 from bertbundle.wire.tensors import TensorError, decode_tensors, encode_tensors
 
-__all__ = ["METHODS", "error_from_status", "predict_request", "read_prediction", "read_status", "status_request"]
+__all__ = ["METHODS", "predict_request", "read_prediction", "read_status", "status_request"]
 
 METHODS = {
     "predict": (
@@ -36,9 +26,6 @@ METHODS = {
     ),
 }
 """Path, and what turns messages into bytes and back, of each method."""
-
-
-# ---- what is sent and answered
 
 
 def predict_request(
@@ -85,61 +72,3 @@ def _version_status(item: wire.ModelVersionStatus) -> VersionStatus:
         error_code=_CODE_NAMES.get(item.status.error_code, "UNKNOWN"),
         error_message=item.status.error_message,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Rule:
-    """An error class for a status code; `marker` narrows it to details that contain it."""
-
-    code: grpc.StatusCode
-    error: type[ServerError]
-    advice: str
-    marker: str = ""
-
-
-_Code = grpc.StatusCode
-# First match wins. The texts are TensorFlow Serving's; codes without a row become a plain ServerError.
-_RULES = (
-    _Rule(_Code.UNAVAILABLE, Overloaded, "Retry later, or raise max_enqueued_batches.", "scheduling queue"),
-    _Rule(
-        _Code.UNAVAILABLE,
-        ServerUnavailable,
-        "Name the authority that signed the server's certificate (--ca, root_certificates); renew one that expired.",
-        "CERTIFICATE_VERIFY_FAILED",
-    ),
-    _Rule(
-        _Code.UNAVAILABLE,
-        ServerUnavailable,
-        "The server's certificate is for another name: connect by that one, or give Tls(server_name=...).",
-        "Hostname Verification Check failed",
-    ),
-    _Rule(
-        _Code.UNAVAILABLE,
-        ServerUnavailable,
-        "Is a server running there, is TLS the same on both sides, does it want a client's certificate (--cert)?",
-        "Socket closed",
-    ),
-    _Rule(_Code.UNAVAILABLE, ServerUnavailable, "It speaks HTTP/1: give the gRPC port (8500), not REST's.", "http1.x"),
-    _Rule(_Code.UNAVAILABLE, ServerUnavailable, "Is a server running there, and is TLS the same on both sides?"),
-    _Rule(_Code.DEADLINE_EXCEEDED, DeadlineExceeded, "Raise the timeout, or send fewer texts at once."),
-    _Rule(_Code.RESOURCE_EXHAUSTED, Overloaded, "Retry later, or raise --grpc_max_threads of the server."),
-    _Rule(_Code.NOT_FOUND, ModelNotFound, "Check the model name against --model_name or models.config."),
-    _Rule(_Code.FAILED_PRECONDITION, SignatureNotFound, "Is the model a bundle?", "Serving signature key"),
-    _Rule(_Code.FAILED_PRECONDITION, InvalidRequest, ""),
-    _Rule(_Code.INVALID_ARGUMENT, InvalidRequest, ""),
-    _Rule(_Code.OUT_OF_RANGE, InvalidRequest, ""),
-    _Rule(_Code.UNIMPLEMENTED, ServerError, "Is it a TensorFlow Serving gRPC port (8500, not the REST port 8501)?"),
-)
-
-
-_IPV6 = re.compile(r"ipv6:%5B([0-9a-f:.]+)%5D")
-
-
-def error_from_status(code: grpc.StatusCode, details: str, address: str) -> ServerError:
-    """Return the error for what a server answered: the one place where a gRPC status becomes an exception."""
-    matching = (rule for rule in _RULES if rule.code is code and rule.marker in details)
-    rule = next(matching, _Rule(code, ServerError, ""))
-    # gRPC writes an IPv6 address as in a URL.
-    text = _IPV6.sub(r"ipv6:[\1]", details)
-    message = f"{address} answered {code.name}: {text}"
-    return rule.error(f"{message}. {rule.advice}" if rule.advice else message, code=code.name, details=details)

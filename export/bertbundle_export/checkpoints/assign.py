@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bertbundle.errors import CheckpointError
 from bertbundle_export.checkpoints.base import StateDict
 from bertbundle_export.checkpoints.layer_names import renumber
+from bertbundle_export.errors import CheckpointError
 from bertbundle_export.tasks import Task
 
 __all__ = ["assign_weights"]

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy.typing as npt
 
-from bertbundle.errors import CheckpointError
+from bertbundle_export.errors import CheckpointError
 
 __all__ = ["CheckpointFormat", "Description", "LoadOptions", "StateDict"]
 

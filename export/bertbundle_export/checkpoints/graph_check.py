@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bertbundle.errors import CheckpointError
 from bertbundle_export.checkpoints.base import Description
+from bertbundle_export.errors import CheckpointError
 
 __all__ = ["check_against_original"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from bertbundle.errors import CheckpointError
 from bertbundle_export.checkpoints.base import Description, LoadOptions
 from bertbundle_export.checkpoints.loader import architecture, find_task, load_tokenizer, stored_labels
 from bertbundle_export.checkpoints.registry import describe_checkpoint
+from bertbundle_export.errors import CheckpointError
 from bertbundle_export.source import tokenization
 from bertbundle_export.source.architectures import find_encoder
 

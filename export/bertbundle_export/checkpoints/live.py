@@ -9,8 +9,8 @@ from typing import Any
 import tokenizers
 
 from bertbundle.contract.manifest import InputSpec, Source
-from bertbundle.errors import CheckpointError
 from bertbundle_export.checkpoints import LoadOptions
+from bertbundle_export.errors import CheckpointError
 from bertbundle_export.source import tokenization
 from bertbundle_export.source.architectures import ENCODERS, Encoder, bert_inputs
 from bertbundle_export.source.model import SourceModel, choose_labels, count_parameters, multi_label, taken_inputs

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from bertbundle.contract.manifest import Source
-from bertbundle.errors import CheckpointError
 from bertbundle_export.checkpoints.assign import assign_weights
 from bertbundle_export.checkpoints.base import Description, LoadOptions
 from bertbundle_export.checkpoints.graph_check import check_against_original
 from bertbundle_export.checkpoints.registry import describe_checkpoint, find_format
+from bertbundle_export.errors import CheckpointError
 from bertbundle_export.source import tokenization
 from bertbundle_export.source.architectures import find_encoder, split_architecture
 from bertbundle_export.source.model import (

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from bertbundle.contract.manifest import MANIFEST_FILE
-from bertbundle.errors import CheckpointError
 from bertbundle_export.checkpoints.base import CheckpointFormat, Description, LoadOptions
 from bertbundle_export.checkpoints.formats import FORMATS
+from bertbundle_export.errors import CheckpointError
 
 __all__ = ["describe_checkpoint", "find_format"]
 

@@ -12,13 +12,13 @@ import numpy as np
 import tokenizers
 from tokenizers.models import WordPiece
 
-from bertbundle.errors import CheckpointError, ExportError
 from bertbundle_export.bundle import staging_directory
 from bertbundle_export.checkpoints.base import Description, LoadOptions
 from bertbundle_export.checkpoints.formats.huggingface import POOLING_MODES
 from bertbundle_export.checkpoints.loader import architecture, load_checkpoint
 from bertbundle_export.checkpoints.registry import describe_checkpoint, find_format
 from bertbundle_export.checkpoints.sources.hub import open_source
+from bertbundle_export.errors import CheckpointError, ExportError
 from bertbundle_export.source.architectures import find_encoder
 from bertbundle_export.source.tokenization import is_lowercase
 from bertbundle_export.tasks import TASKS

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bertbundle.errors import ExportError
+from bertbundle_export.errors import ExportError
 from bertbundle_export.source.model import SourceModel
 from bertbundle_export.tasks.crf import TABLES
 

@@ -13,9 +13,9 @@ from typing import Any
 
 from bertbundle.contract.manifest import MANIFEST_FILE, TOKENIZER_FILE, Manifest, ParityRow
 from bertbundle.contract.types import InputFeatures
-from bertbundle.errors import ExportError, ToleranceError
 from bertbundle.text.tokenizer import Tokenizer
 from bertbundle_export import bundle, warmup
+from bertbundle_export.errors import ExportError, ToleranceError
 from bertbundle_export.job import crf_tables
 from bertbundle_export.job.label_decoding import choose_decoding
 from bertbundle_export.job.padding import depends_on_padding

@@ -17,7 +17,7 @@ import numpy as np
 
 from bertbundle.contract.manifest import InputSpec, OutputSpec
 from bertbundle.contract.types import InputFeatures
-from bertbundle.errors import ExportError, OutputNamesError
+from bertbundle_export.errors import ExportError, OutputNamesError
 from bertbundle_export.onnx_files.graph import rename
 from bertbundle_export.onnx_files.variants import Parts, write_float32, write_int8
 from bertbundle_export.onnx_files.weight_detachment import Detached, detach_weights, freeze_and_detach

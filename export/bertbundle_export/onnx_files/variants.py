@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from bertbundle.contract.types import InputFeatures
-from bertbundle.errors import ExportError
 from bertbundle_export.encoder import onnx_nodes as encoder_onnx
 from bertbundle_export.encoder.extraction import Cut
 from bertbundle_export.encoder.onnx_nodes import FUSED_DOMAIN, OnnxEncoder, encoder_weights
 from bertbundle_export.encoder.weights import Encoder, Weight
+from bertbundle_export.errors import ExportError
 from bertbundle_export.onnx_files.graph import insert_nodes, keep_only, write_weights
 from bertbundle_export.onnx_files.int8 import DynamicEncoder, ObservedEncoder, StaticEncoder, observe, quantize
 from bertbundle_export.parity.compare import onnx_runner

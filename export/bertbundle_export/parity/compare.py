@@ -14,8 +14,9 @@ from bertbundle._shared.cpu_features import EXACT_INT8
 from bertbundle._shared.onnxruntime_loader import import_onnxruntime
 from bertbundle.contract.manifest import InputSpec, OutputSpec, ParityRow
 from bertbundle.contract.types import Encoding, InputFeatures
-from bertbundle.errors import ExportError, OutputNamesError, OutputShapeError, ToleranceError
-from bertbundle.text.tokenizer import Tokenizer, pack
+from bertbundle.text.features import pack
+from bertbundle.text.tokenizer import Tokenizer
+from bertbundle_export.errors import ExportError, OutputNamesError, OutputShapeError, ToleranceError
 from bertbundle_export.parity.agreement import agreement_rule
 from bertbundle_export.tasks import Task
 from bertbundle_export.tolerance import TOLERANCES, Tolerance

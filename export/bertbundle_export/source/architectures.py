@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bertbundle.contract.manifest import InputSpec
-from bertbundle.errors import CheckpointError
+from bertbundle_export.errors import CheckpointError
 
 __all__ = ["ENCODERS", "Encoder", "bert_inputs", "check_config", "find_encoder", "split_architecture"]
 

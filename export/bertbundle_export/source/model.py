@@ -12,7 +12,7 @@ import numpy.typing as npt
 import tokenizers
 
 from bertbundle.contract.manifest import InputSpec, Source
-from bertbundle.errors import CheckpointError, ExportError
+from bertbundle_export.errors import CheckpointError, ExportError
 
 if TYPE_CHECKING:
     from bertbundle_export.tasks import Task

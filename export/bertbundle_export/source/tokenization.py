@@ -9,7 +9,7 @@ from typing import Any
 import tokenizers
 from tokenizers import Regex, normalizers, pre_tokenizers
 
-from bertbundle.errors import CheckpointError
+from bertbundle_export.errors import CheckpointError
 
 __all__ = [
     "by_character",

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bertbundle.errors import ExportError
+from bertbundle_export.errors import ExportError
 from bertbundle_export.tasks.base import Arrays, Head, Task
 from bertbundle_export.tasks.feature_extraction import POOLINGS
 

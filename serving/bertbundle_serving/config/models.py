@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bertbundle.errors import ServeError
 from bertbundle_serving.config.text_format import read_text_file
 from bertbundle_serving.config.version_policy import All, Latest, Policy, Specific
+from bertbundle_serving.errors import ServeError
 from bertbundle_serving.protos import _config_pb2 as proto
 
 __all__ = ["ModelConfig", "model_configs", "read_model_configs"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bertbundle.errors import ServeError
 from bertbundle_serving.config.text_format import read_text_file
+from bertbundle_serving.errors import ServeError
 from bertbundle_serving.protos import _config_pb2 as proto
 
 __all__ = ["read_metrics_path"]

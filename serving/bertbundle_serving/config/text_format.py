@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from google.protobuf import text_format
 from google.protobuf.message import Message
 
-from bertbundle.errors import ServeError
+from bertbundle_serving.errors import ServeError
 
 __all__ = ["read_text_file"]
 

@@ -9,8 +9,8 @@ from typing import Any
 import grpc
 
 from bertbundle._shared.pem import check_authorities, load_identity
-from bertbundle.errors import ServeError
 from bertbundle_serving.config.text_format import read_text_file
+from bertbundle_serving.errors import ServeError
 from bertbundle_serving.protos import _config_pb2 as proto
 
 __all__ = ["read_credentials"]

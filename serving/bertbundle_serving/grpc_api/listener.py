@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from bertbundle.errors import ServeError
+from bertbundle_serving.errors import ServeError
 
 __all__ = ["take_port", "take_socket"]
 

@@ -9,12 +9,11 @@ from typing import Any
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.wrappers_pb2 import Int64Value
 
-from bertbundle.errors import ServeError
 from bertbundle.wire import _wire_pb2 as wire
 from bertbundle.wire.tensors import DATA_TYPES, tensor_shape
 from bertbundle_serving.config.models import model_configs
 from bertbundle_serving.dataplane.predictor import Answer, Predictor
-from bertbundle_serving.errors import CODES, RequestError
+from bertbundle_serving.errors import CODES, RequestError, ServeError
 from bertbundle_serving.protos import _api_pb2 as api
 from bertbundle_serving.repository.repository import ModelRef
 from bertbundle_serving.repository.version import VersionStatus

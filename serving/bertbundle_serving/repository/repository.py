@@ -9,9 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from bertbundle.errors import ServeError
 from bertbundle_serving.config.models import ModelConfig
-from bertbundle_serving.errors import RequestError
+from bertbundle_serving.errors import RequestError, ServeError
 from bertbundle_serving.repository.model import Loading, Model
 from bertbundle_serving.repository.version import State, Version, VersionStatus
 

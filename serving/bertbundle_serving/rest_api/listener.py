@@ -11,7 +11,7 @@ from typing import Any
 
 import uvicorn
 
-from bertbundle.errors import ServeError
+from bertbundle_serving.errors import ServeError
 
 __all__ = ["WebListener"]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bertbundle._shared.cpu_features import BFLOAT16_FLAGS, fast_bfloat16
 from bertbundle.contract.manifest import MANIFEST_FILE, Manifest
-from bertbundle.errors import ServeError
+from bertbundle_serving.errors import ServeError
 from bertbundle_serving.runtimes import onnx, openvino, saved_model
 from bertbundle_serving.runtimes.base import (
     GraphNotSupported,

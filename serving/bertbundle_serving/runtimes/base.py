@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bertbundle.contract.types import Arrays
-from bertbundle.errors import ServeError
+from bertbundle_serving.errors import ServeError
 
 __all__ = [
     "PREDICT_METHOD",

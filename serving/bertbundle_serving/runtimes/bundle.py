@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from bertbundle.contract.manifest import BUNDLE_INFO, MANIFEST_FILE, TOKENIZER_FILE, Manifest, OutputSpec
 from bertbundle.contract.types import Arrays
-from bertbundle.errors import ServeError
 from bertbundle_serving.cores import available_cores
+from bertbundle_serving.errors import ServeError
 from bertbundle_serving.runtimes.base import SignatureSpec, TensorSpec
 
 __all__ = ["Bundle", "BundleServable", "check_graph", "read_bundle"]

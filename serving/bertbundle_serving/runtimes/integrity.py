@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bertbundle.contract.manifest import FileInfo
-from bertbundle.errors import ServeError
+from bertbundle_serving.errors import ServeError
 
 __all__ = ["check_digests", "check_sizes"]
 

@@ -12,8 +12,8 @@ import numpy.typing as npt
 from bertbundle._shared.cpu_features import EXACT_INT8, INT8_FLAGS, fast_int8
 from bertbundle._shared.onnxruntime_loader import import_onnxruntime
 from bertbundle.contract.types import Arrays
-from bertbundle.errors import ServeError
 from bertbundle_serving.cores import available_cores
+from bertbundle_serving.errors import ServeError
 from bertbundle_serving.runtimes.base import Runtime, RuntimeOptions, Servable, describe
 from bertbundle_serving.runtimes.bundle import Bundle, BundleServable, check_graph, read_bundle
 

@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from bertbundle._shared.cpu_features import INT8_FLAGS, fast_bfloat16, fast_int8
 from bertbundle.contract.types import Arrays
-from bertbundle.errors import ServeError
 from bertbundle_serving.cores import available_cores
+from bertbundle_serving.errors import ServeError
 from bertbundle_serving.runtimes.base import GraphNotSupported, Runtime, RuntimeOptions, Servable, describe
 from bertbundle_serving.runtimes.bundle import Bundle, BundleServable, check_graph, read_bundle
 

@@ -16,9 +16,8 @@ import numpy.typing as npt
 from bertbundle._shared.cpu_features import BFLOAT16_FLAGS, fast_bfloat16
 from bertbundle.contract.manifest import MANIFEST_FILE, Manifest
 from bertbundle.contract.types import Arrays
-from bertbundle.errors import ServeError
 from bertbundle_serving.cores import available_cores
-from bertbundle_serving.errors import CODES, RequestError
+from bertbundle_serving.errors import CODES, RequestError, ServeError
 from bertbundle_serving.runtimes.base import Runtime, RuntimeOptions, Servable, SignatureSpec, TensorSpec, describe
 
 __all__ = ["RUNTIME", "SavedModelServable"]

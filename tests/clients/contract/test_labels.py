@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bertbundle.contract.labels import SCHEMES, Tag, decode_entities, detect_scheme, parse_labels
+from bertbundle.contract.labels import SCHEMES, Tag, detect_scheme, parse_labels
 from bertbundle.contract.types import Encoding
+from bertbundle.decoding.entities import decode_entities
 
 
 def encoding_of(words: list[list[str]]) -> tuple[str, Encoding]:

@@ -10,10 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bertbundle import InputError, ManifestError
-from bertbundle.contract.labels import Tag, decode_entities
+from bertbundle.contract.labels import Tag
 from bertbundle.contract.manifest import InputSpec
 from bertbundle.contract.types import Encoding
-from bertbundle.text.tokenizer import Tokenizer, choose_signature, pack
+from bertbundle.decoding.entities import decode_entities
+from bertbundle.text.features import choose_signature, pack
+from bertbundle.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     Fakes = Any

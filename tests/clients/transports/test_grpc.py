@@ -26,7 +26,7 @@ from bertbundle import (
     VersionStatus,
 )
 from bertbundle.wire import _wire_pb2 as wire
-from bertbundle.wire.messages import error_from_status
+from bertbundle.wire.status_errors import error_from_status
 from bertbundle.wire.tensors import encode_tensor
 
 if TYPE_CHECKING:

@@ -15,10 +15,10 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from bertbundle.errors import CheckpointError
 from bertbundle_export.checkpoints import LoadOptions, load_checkpoint
 from bertbundle_export.checkpoints.inspect import inspect_checkpoint
 from bertbundle_export.checkpoints.readers.weight_files import read_pytorch
+from bertbundle_export.errors import CheckpointError
 from bertbundle_export.source.architectures import check_config
 from bertbundle_export.source.model import SourceModel, run_source
 from tiny_checkpoints import LABELS, change_config, pytorch_weights, to_pytorch, to_safetensors

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bertbundle import CheckpointError, Client, ExportError
+from bertbundle import Client
 from bertbundle_export import export_bundle
 from bertbundle_export.checkpoints import LoadOptions, load_checkpoint
 from bertbundle_export.checkpoints.loader import import_name
+from bertbundle_export.errors import CheckpointError, ExportError
 from bertbundle_export.source.model import run_source
 from keras_files import CONFIG, example_inputs, write_beside
 from local_server import serving

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bertbundle.errors import CheckpointError, ExportError
 from bertbundle_export.checkpoints import LoadOptions
 from bertbundle_export.checkpoints.inspect import inspect_checkpoint
 from bertbundle_export.checkpoints.loader import load_checkpoint
 from bertbundle_export.checkpoints.registry import describe_checkpoint
 from bertbundle_export.checkpoints.to_huggingface import write_huggingface
+from bertbundle_export.errors import CheckpointError, ExportError
 from bertbundle_export.job.texts import PARITY_TEXTS
 from bertbundle_export.source.model import run_source
 from keras_files import CONFIG, head_weights, main_layer, random_weights, write_beside, write_h5

@@ -10,9 +10,9 @@ from typing import Any
 import onnx
 import pytest
 
-from bertbundle.errors import ExportError, ToleranceError
 from bertbundle_export import export_bundle
 from bertbundle_export.cli import main
+from bertbundle_export.errors import ExportError, ToleranceError
 
 pytestmark = pytest.mark.slow
 

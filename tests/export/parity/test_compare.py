@@ -11,7 +11,7 @@ import pytest
 
 from bertbundle.contract.manifest import OutputSpec, ParityRow
 from bertbundle.contract.types import InputFeatures
-from bertbundle.errors import ExportError, OutputNamesError, OutputShapeError, ToleranceError
+from bertbundle_export.errors import ExportError, OutputNamesError, OutputShapeError, ToleranceError
 from bertbundle_export.parity.agreement import same_classes, same_ranks
 from bertbundle_export.parity.compare import Case, compare, onnx_runner
 from bertbundle_export.tasks import TASKS

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bertbundle.errors import ExportError
 from bertbundle_export import LoadOptions, export_bundle
 from bertbundle_export.checkpoints import load_checkpoint
 from bertbundle_export.encoder.kernels import have_onednn
+from bertbundle_export.errors import ExportError
 from bertbundle_export.saved_model.writer import save_model, trace
 from bertbundle_export.tasks import Head
 from tiny_checkpoints import LABELS

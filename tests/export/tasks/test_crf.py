@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bertbundle.errors import ExportError
 from bertbundle_export import export_bundle
+from bertbundle_export.errors import ExportError
 from bertbundle_export.tasks.crf import crf_graph, crf_reference
 from tiny_checkpoints import LABELS
 

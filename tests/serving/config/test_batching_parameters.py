@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 
-from bertbundle.errors import ServeError
 from bertbundle.wire import _wire_pb2 as wire
 from bertbundle.wire.tensors import decode_tensor, encode_tensors
 from bertbundle_serving.config.batching_parameters import PARAMETERS_FILE, BatchingParameters, read_batching_parameters
+from bertbundle_serving.errors import ServeError
 from paths import ROOT
 
 if TYPE_CHECKING:

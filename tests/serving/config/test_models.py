@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from bertbundle.errors import ServeError
 from bertbundle_serving.config.models import read_model_configs
 from bertbundle_serving.config.version_policy import All, Latest, Policy, Specific
+from bertbundle_serving.errors import ServeError
 from bertbundle_serving.flags import parse_flags
 from bertbundle_serving.protos import _config_pb2 as proto
 from generated_code import descriptors

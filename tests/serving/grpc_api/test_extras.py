@@ -16,11 +16,11 @@ from google.protobuf.wrappers_pb2 import Int64Value
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
-from bertbundle.errors import ServeError
 from bertbundle.wire import _wire_pb2 as wire
 from bertbundle.wire.tensors import decode_tensor, encode_tensors
 from bertbundle_serving.config.tls import read_credentials
 from bertbundle_serving.dataplane.admission import Limits
+from bertbundle_serving.errors import ServeError
 from bertbundle_serving.protos import _api_pb2 as api
 from bertbundle_serving.protos import _config_pb2 as config
 from waiting import SECONDS, wait_until

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bertbundle.errors import ServeError
+from bertbundle_serving.errors import ServeError
 from bertbundle_serving.grpc_api.listener import take_port, take_socket
 from bertbundle_serving.rest_api.listener import WebListener
 

@@ -15,11 +15,10 @@ import grpc
 import numpy as np
 import pytest
 
-from bertbundle.errors import ServeError
 from bertbundle.wire.tensors import decode_tensor
 from bertbundle_serving.config.models import ModelConfig
 from bertbundle_serving.config.version_policy import All, Latest, Policy, Specific
-from bertbundle_serving.errors import RequestError
+from bertbundle_serving.errors import RequestError, ServeError
 from bertbundle_serving.repository.model import Loading, Model
 from bertbundle_serving.repository.repository import ModelRef, Repository, RepositoryOptions
 from bertbundle_serving.repository.scanner import Scanner

@@ -18,8 +18,9 @@ import onnx
 import pytest
 
 from bertbundle.contract.manifest import Manifest
-from bertbundle.errors import ManifestError, ServeError
+from bertbundle.errors import ManifestError
 from bertbundle_serving.cores import available_cores
+from bertbundle_serving.errors import ServeError
 from bertbundle_serving.runtimes import RuntimeOptions, Servable, loader, runtime_names
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bertbundle.errors import CheckpointError
 from bertbundle_export.checkpoints.readers.keras_file import Layer, Shapes
+from bertbundle_export.errors import CheckpointError
 
 __all__ = ["DenseHead", "activations_of", "find_dense", "problem_of", "reads_of"]
 

@@ -11,7 +11,6 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from bertbundle.errors import CheckpointError
 from bertbundle_export.checkpoints.base import Description, LoadOptions, StateDict
 from bertbundle_export.checkpoints.formats._dense_head import (
     DenseHead,
@@ -22,6 +21,7 @@ from bertbundle_export.checkpoints.formats._dense_head import (
 )
 from bertbundle_export.checkpoints.readers.keras_file import KerasFile, Shapes, describe_h5, is_h5, read_h5
 from bertbundle_export.checkpoints.sources.config_files import find_config, find_tokenizer
+from bertbundle_export.errors import CheckpointError
 from bertbundle_export.source.architectures import ENCODERS, check_config, split_architecture
 from bertbundle_export.tasks import POOLINGS, TASKS
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bertbundle.errors import CheckpointError
 from bertbundle_export.checkpoints.formats._keras_bert_family import KerasBert, dense_rows, norm_rows, rename_by
 from bertbundle_export.checkpoints.readers.keras_file import KerasFile
+from bertbundle_export.errors import CheckpointError
 
 __all__ = ["FORMAT"]
 

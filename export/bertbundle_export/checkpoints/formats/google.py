@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bertbundle.errors import CheckpointError
 from bertbundle_export.checkpoints.base import Description, LoadOptions, StateDict
 from bertbundle_export.checkpoints.formats.huggingface import read_config
 from bertbundle_export.checkpoints.readers.tensor_bundle import TensorBundle, read_index, read_tensors
@@ -20,6 +19,7 @@ from bertbundle_export.checkpoints.readers.tf1_names import (
     to_pytorch,
 )
 from bertbundle_export.checkpoints.readers.weight_files import find_weights
+from bertbundle_export.errors import CheckpointError
 
 __all__ = ["FORMAT"]
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from bertbundle.errors import CheckpointError
 from bertbundle_export.checkpoints.base import Description, LoadOptions, StateDict
 from bertbundle_export.checkpoints.readers.weight_files import (
     WeightFiles,
@@ -17,6 +16,7 @@ from bertbundle_export.checkpoints.readers.weight_files import (
     read_safetensors,
     safetensors_header,
 )
+from bertbundle_export.errors import CheckpointError
 from bertbundle_export.source.architectures import check_config
 
 __all__ = ["FORMAT", "POOLING_MODES", "read_config"]

@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy.typing as npt
 
-from bertbundle.errors import CheckpointError
 from bertbundle_export.checkpoints.base import Description, LoadOptions, StateDict
 from bertbundle_export.checkpoints.formats._dense_head import problem_of
 from bertbundle_export.checkpoints.formats._keras_bert_family import rename_by
 from bertbundle_export.checkpoints.readers.keras_file import read_datasets
 from bertbundle_export.checkpoints.sources.config_files import find_tokenizer
+from bertbundle_export.errors import CheckpointError
 
 __all__ = ["FORMAT"]
 

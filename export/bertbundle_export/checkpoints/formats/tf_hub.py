@@ -15,7 +15,6 @@ from typing import Any
 import numpy.typing as npt
 from google.protobuf.message import DecodeError
 
-from bertbundle.errors import CheckpointError
 from bertbundle_export.checkpoints.base import Description, LoadOptions, StateDict
 from bertbundle_export.checkpoints.readers._tensorflow_pb2 import MetaGraph, SavedModel
 from bertbundle_export.checkpoints.readers.tensor_bundle import (
@@ -27,6 +26,7 @@ from bertbundle_export.checkpoints.readers.tensor_bundle import (
     read_tensors,
 )
 from bertbundle_export.checkpoints.readers.tf1_names import LAYER, WORD_EMBEDDINGS, check_bert, is_weight, to_pytorch
+from bertbundle_export.errors import CheckpointError
 from bertbundle_export.source.architectures import check_config
 
 __all__ = ["FORMAT"]

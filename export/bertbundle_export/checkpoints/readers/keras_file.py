@@ -11,8 +11,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from bertbundle.errors import CheckpointError
 from bertbundle_export.checkpoints.base import StateDict
+from bertbundle_export.errors import CheckpointError
 
 __all__ = ["KerasFile", "Layer", "Shapes", "describe_h5", "is_h5", "parse_layers", "read_datasets", "read_h5"]
 

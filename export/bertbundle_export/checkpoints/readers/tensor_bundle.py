@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 from google.protobuf.message import DecodeError
 
-from bertbundle.errors import CheckpointError
 from bertbundle_export.checkpoints.readers._tensorflow_pb2 import BundleEntry, BundleHeader, TrackableObjectGraph
+from bertbundle_export.errors import CheckpointError
 
 __all__ = ["OBJECT_GRAPH", "Entry", "TensorBundle", "checkpoint_keys", "read_index", "read_raw", "read_tensors"]
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bertbundle.errors import CheckpointError
 from bertbundle_export.checkpoints.readers.tensor_bundle import OBJECT_GRAPH, Entry
+from bertbundle_export.errors import CheckpointError
 
 __all__ = ["LAYER", "WORD_EMBEDDINGS", "architecture", "check_bert", "expected_shapes", "is_weight", "to_pytorch"]
 

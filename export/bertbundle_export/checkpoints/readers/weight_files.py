@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bertbundle.errors import CheckpointError
 from bertbundle_export.checkpoints.base import StateDict
+from bertbundle_export.errors import CheckpointError
 
 __all__ = [
     "WeightFiles",

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from bertbundle.errors import CheckpointError
+from bertbundle_export.errors import CheckpointError
 
 __all__ = ["unpacked"]
 

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from bertbundle.errors import CheckpointError
 from bertbundle_export.checkpoints.base import LoadOptions
+from bertbundle_export.errors import CheckpointError
 
 __all__ = ["find_config", "find_tokenizer"]
 

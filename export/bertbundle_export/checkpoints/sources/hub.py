@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bertbundle.errors import CheckpointError
 from bertbundle_export.checkpoints.sources.archive import unpacked
 from bertbundle_export.checkpoints.sources.tf_hub_cache import cached_handle, is_handle
+from bertbundle_export.errors import CheckpointError
 
 __all__ = ["open_source"]
 

@@ -8,7 +8,7 @@ import re
 import tempfile
 from pathlib import Path
 
-from bertbundle.errors import CheckpointError
+from bertbundle_export.errors import CheckpointError
 
 __all__ = ["cached_handle", "is_handle"]
 

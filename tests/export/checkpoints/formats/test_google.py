@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bertbundle.errors import CheckpointError
 from bertbundle_export.checkpoints import LoadOptions
 from bertbundle_export.checkpoints.loader import load_checkpoint
 from bertbundle_export.checkpoints.registry import describe_checkpoint, find_format
+from bertbundle_export.errors import CheckpointError
 from bertbundle_export.source.model import SourceModel
 from tiny_checkpoints import LABELS, Weights, pytorch_weights
 

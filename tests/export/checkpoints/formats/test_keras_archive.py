@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bertbundle.errors import CheckpointError
 from bertbundle_export.checkpoints import LoadOptions, load_checkpoint
 from bertbundle_export.checkpoints.registry import describe_checkpoint, find_format
+from bertbundle_export.errors import CheckpointError
 from bertbundle_export.source.model import run_source
 from keras_files import CONFIG, example_inputs, head_weights, random_weights, write_archive, write_beside
 

@@ -13,11 +13,11 @@ import h5py
 import numpy as np
 import pytest
 
-from bertbundle.errors import CheckpointError
 from bertbundle_export.checkpoints import LoadOptions, load_checkpoint
 from bertbundle_export.checkpoints.inspect import inspect_checkpoint
 from bertbundle_export.checkpoints.readers.keras_file import read_h5
 from bertbundle_export.checkpoints.registry import describe_checkpoint, find_format
+from bertbundle_export.errors import CheckpointError
 from bertbundle_export.source.model import run_source
 from keras_files import (
     CONFIG,

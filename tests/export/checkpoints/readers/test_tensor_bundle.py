@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bertbundle.errors import CheckpointError
 from bertbundle_export.checkpoints.readers import _tensorflow_pb2 as ours
 from bertbundle_export.checkpoints.readers.tensor_bundle import read_index, read_tensors
+from bertbundle_export.errors import CheckpointError
 from generated_code import descriptors
 from paths import ROOT
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from bertbundle.errors import CheckpointError
 from bertbundle_export.checkpoints.registry import find_format
 from bertbundle_export.checkpoints.sources.archive import unpacked
 from bertbundle_export.checkpoints.sources.hub import open_source
+from bertbundle_export.errors import CheckpointError
 
 FORMATS = {".zip": "zip", ".tar.gz": "gztar", ".tar": "tar"}
 

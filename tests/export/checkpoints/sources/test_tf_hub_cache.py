@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bertbundle.errors import CheckpointError
 from bertbundle_export.checkpoints.sources.hub import open_source
+from bertbundle_export.errors import CheckpointError
 
 HANDLE = "https://tfhub.dev/tensorflow/bert_zh_L-12_H-768_A-12/4"
 # hashlib.sha1(HANDLE.encode()).hexdigest(), which tensorflow-hub 0.16.1 names the directory by.
