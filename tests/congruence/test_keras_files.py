@@ -13,7 +13,8 @@ import pytest
 from bertbundle import Client
 from bertbundle_export import export_bundle
 from bertbundle_export.checkpoints import LoadOptions
-from keras_files import as_archive, as_bert_for_tf2, as_keras_bert, as_keras_h5
+from keras_archives import as_archive
+from keras_files import as_bert_for_tf2, as_keras_bert, as_keras_h5
 from local_server import serving
 from tiny_checkpoints import change_config
 

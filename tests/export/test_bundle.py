@@ -50,11 +50,11 @@ def test_published_directory_is_readable_by_others(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "version", "message"),
     [
-        pytest.param("../ner", None, "cannot be a model name", id="escape"),
-        pytest.param("", None, "cannot be a model name", id="empty"),
-        pytest.param(".hidden", None, "cannot be a model name", id="hidden"),
+        pytest.param("../ner", None, "is not a valid model name", id="escape"),
+        pytest.param("", None, "is not a valid model name", id="empty"),
+        pytest.param(".hidden", None, "is not a valid model name", id="hidden"),
         pytest.param("ner", 0, "versions are numbers from 1", id="zero"),
-        pytest.param("ner", 7, "is there already", id="taken"),
+        pytest.param("ner", 7, "exists already", id="taken"),
         pytest.param("file", None, "is a file", id="file"),
     ],
 )

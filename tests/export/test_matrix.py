@@ -16,7 +16,8 @@ import pytest
 from bertbundle import Client
 from bertbundle_export import LoadOptions, export_bundle
 from google_checkpoints import tf1_weights, with_pooler, write_hub, write_tf1
-from keras_files import as_archive, as_bert_for_tf2, as_keras_bert, as_keras_h5
+from keras_archives import as_archive
+from keras_files import as_bert_for_tf2, as_keras_bert, as_keras_h5
 from local_server import serving
 from paths import ROOT
 from tiny_checkpoints import pytorch_weights, vocabulary, write_checkpoint

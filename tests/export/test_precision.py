@@ -1,16 +1,13 @@
-"""Which precision a processor gets."""
+"""The precision that a CPU gets."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from bertbundle._shared.cpu_features import fast_int8
-from bertbundle_export import ExportOptions
 from bertbundle_export.errors import ExportError
-from bertbundle_export.onnx_files.int8 import quantize
 from bertbundle_export.precision import choose_precision
 
 
@@ -40,12 +37,6 @@ def test_what_is_asked_for_is_taken() -> None:
         choose_precision("fp16")
 
 
-def test_int8_is_of_the_onnx_files() -> None:
-    """int8 without the files that would be int8 is refused before any work."""
-    with pytest.raises(ExportError, match=r"precision int8 is of the ONNX files.*Add onnx to --formats"):
-        ExportOptions(precision="int8", formats=("saved_model",))
-
-
 @pytest.mark.parametrize(
     ("flags", "expected"),
     [
@@ -59,30 +50,3 @@ def test_processors_that_multiply_int8(tmp_path: Path, flags: str, expected: str
     cpuinfo = tmp_path / "cpuinfo"
     cpuinfo.write_text(f"flags\t\t: {flags}\n", encoding="ascii")
     assert fast_int8(cpuinfo) == expected
-
-
-def test_int8_kernels_keep_the_product() -> None:
-    """A product of divided channels and their int8 kernel is the product, to a step of each column and range."""
-    random = np.random.default_rng(0)
-    kernel = random.normal(size=(64, 8)).astype(np.float32)
-    channels = random.normal(size=(200, 64)).astype(np.float32)
-    channels[:, 3] *= 40  # as some of a trained BERT's are
-    seen = {"kernel": (channels.min(axis=0), channels.max(axis=0))}
-    weights, ranges = quantize({"kernel": kernel, "bias": kernel[0]}, seen)
-    assert {name: value.dtype.name for name, value in weights.items()} == {
-        "bias": "float32",
-        "kernel": "int8",
-        "kernel_scale": "float32",
-        "kernel_factors": "float32",
-    }
-    factors = weights["kernel_factors"]
-    # None is made larger, half of them stay as they are, and the large one gets nearer to the others.
-    assert factors.max() == 1
-    assert (factors == 1).sum() >= 32
-    assert factors[3] < 0.3
-    low, high = ranges["kernel"]
-    step = (high - low) / 255
-    rounded = np.clip(np.rint(channels * factors / step), np.rint(low / step), np.rint(high / step)) * step
-    restored = rounded @ (weights["kernel"] * weights["kernel_scale"])
-    error = np.abs(restored - channels @ kernel).max() / np.abs(channels @ kernel).max()
-    assert error < 0.01

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from google_checkpoints import tf1_weights, write_hub, write_tf1
+from keras_files import CONFIG, Naming, write_beside, write_h5
 from tiny_checkpoints import Weights, pytorch_weights, vocabulary
 
 Write = Callable[..., Path]
@@ -45,3 +46,15 @@ def sizes(path: Path) -> dict[str, Any]:
     """Return what a Hugging Face directory's config.json says that bert_config.json says as well."""
     config = json.loads((path / "config.json").read_text(encoding="utf-8"))
     return {key: value for key, value in config.items() if key not in ("architectures", "id2label", "label2id")}
+
+
+@pytest.fixture
+def write_keras_h5(tmp_path: Path, tensorflow: Any) -> Write:
+    """Write weights as model.h5, with a bert_config.json and a vocab.txt beside it; return its path."""
+    del tensorflow
+
+    def write(weights: Weights, naming: Naming) -> Path:
+        write_beside(tmp_path / "model.h5", CONFIG)
+        return write_h5(tmp_path / "model.h5", weights, naming)
+
+    return write

@@ -133,7 +133,7 @@ def test_head_over_another_vector(tmp_path: Path, tensorflow: Any, pooling: str)
     del tensorflow
     write_beside(tmp_path / "model.h5", CONFIG)
     path = write_h5(tmp_path / "model.h5", {**random_weights(), **head_weights("dense", 5)}, main_layer())
-    with pytest.raises(CheckpointError, match=r"no class of transformers reads .*--task feature-extraction writes"):
+    with pytest.raises(CheckpointError, match=r"no class of transformers can load .*--task feature-extraction writes"):
         write_huggingface(path, tmp_path / "made", LoadOptions(task="text-classification", pooling=pooling))
     assert write_huggingface(path, tmp_path / "made", LoadOptions(task="feature-extraction")).is_dir()
 
@@ -157,7 +157,7 @@ def test_nothing_is_written_of_what_is_damaged(tf1: Write, tmp_path: Path) -> No
     assert set(tmp_path.rglob("*")) == before
     data.write_bytes(whole)
     (target / "mine").mkdir(parents=True)
-    with pytest.raises(ExportError, match="is there already, and not an empty directory"):
+    with pytest.raises(ExportError, match="exists already and is not an empty directory"):
         write_huggingface(path, target, LoadOptions())
 
 

@@ -1,4 +1,4 @@
-"""The encoder made for inference: in the model's place while it is traced, and the same answers."""
+"""The patched encoder: called instead of the model's while it is traced, with equal outputs."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bertbundle_export.encoder.kernels import Kernels, OneDnnKernels, PublicKernels, have_onednn
-from bertbundle_export.encoder.patching import swapped_encoders
+from bertbundle_export.encoder.kernels import Kernels, OneDnnKernels, PublicKernels, has_onednn
+from bertbundle_export.encoder.patching import patched_encoders
 from bertbundle_export.encoder.tf_graph import EncoderGraph
-from bertbundle_export.encoder.weights import read_encoder
 
 pytestmark = pytest.mark.slow
 
+
 Build = Callable[..., Any]
+
 
 ELECTRA = {"embedding_size": 32}
 """As large as the hidden states, which the small ELECTRAs' are not."""
@@ -57,7 +58,7 @@ def run_swapped(
     tensorflow: Any, model: Any, inputs: dict[str, Any], kernels: Kernels | None = None, **options: Any
 ) -> tuple[Any, list[EncoderGraph]]:
     """Trace a call of a model with its encoders swapped, and run it."""
-    with swapped_encoders(model, lambda found: EncoderGraph(found, kernels or PublicKernels(), "float32")) as graphs:
+    with patched_encoders(model, lambda found: EncoderGraph(found, kernels or PublicKernels(), "float32")) as graphs:
         function = tensorflow.function(lambda values: model(values, training=False, **options), autograph=False)
         return function(inputs), list(graphs)
 
@@ -109,7 +110,7 @@ def test_swapped_model_answers_the_same(
     tensorflow: Any, build: Build, kernels: Kernels, kind: str, config: dict[str, Any], options: dict[str, Any]
 ) -> None:
     """With its encoder swapped a model gives every output it gives by itself."""
-    if isinstance(kernels, OneDnnKernels) and not have_onednn("float32"):
+    if isinstance(kernels, OneDnnKernels) and not has_onednn("float32"):
         pytest.skip("this TensorFlow has no oneDNN")
     model, inputs = build(kind, **config), batch(tensorflow)
     if model.config.model_type == "distilbert":
@@ -122,7 +123,7 @@ def test_swapped_model_answers_the_same(
 @pytest.mark.parametrize("rows", [0, 1, 15, 16, 40])
 def test_onednn_answers_the_same_in_batches_of_any_size(tensorflow: Any, build: Build, rows: int) -> None:
     """Few tokens are normalised by other operations than many; the answers do not tell."""
-    if not have_onednn("float32"):
+    if not has_onednn("float32"):
         pytest.skip("this TensorFlow has no oneDNN")
     model, inputs = build(), batch(tensorflow, max(rows, 2))
     inputs = {name: value[:rows] for name, value in inputs.items()}
@@ -160,7 +161,7 @@ def test_model_is_left_as_it_was(build: Build) -> None:
     attributes, variables = set(vars(model.bert)), [variable.ref() for variable in model.variables]
 
     def interrupted() -> None:
-        with swapped_encoders(model, lambda found: EncoderGraph(found, PublicKernels(), "float32")):
+        with patched_encoders(model, lambda found: EncoderGraph(found, PublicKernels(), "float32")):
             assert "call" in vars(model.bert)
             raise KeyError
 
@@ -179,33 +180,3 @@ def test_subclass_of_a_user_is_swapped(tensorflow: Any) -> None:
     found, graphs = run_swapped(tensorflow, model, inputs)
     assert [graph.calls for graph in graphs] == [1]
     assert_same(found, expected, inputs["attention_mask"])
-
-
-def _own_attention(model: Any) -> None:
-    layer = model.bert.encoder.layer[1].attention
-    layer.self_attention.__class__ = type("OwnAttention", (type(layer.self_attention),), {"__module__": __name__})
-
-
-def _own_activation(model: Any) -> None:
-    model.bert.encoder.layer[1].intermediate.intermediate_act_fn = np.tanh
-
-
-@pytest.mark.parametrize(
-    ("config", "change"),
-    [
-        pytest.param({"hidden_act": "swish"}, None, id="activation"),
-        pytest.param({"is_decoder": True}, None, id="decoder"),
-        pytest.param({}, _own_attention, id="own_attention"),
-        pytest.param({}, _own_activation, id="one_layer_differs"),
-        pytest.param({"kind": "TFRobertaModel", "pad_token_id": 0}, None, id="roberta_padded_with_a_token"),
-        pytest.param({"kind": "TFAlbertModel"}, None, id="albert"),
-    ],
-)
-def test_other_encoders_are_not_read(
-    build: Build, config: dict[str, Any], change: Callable[[Any], None] | None
-) -> None:
-    """A main layer that is not an encoder of BERT's kind to the letter is left alone."""
-    model = build(**config)
-    if change:
-        change(model)
-    assert read_encoder(getattr(model, model.base_model_prefix)) is None

@@ -1,4 +1,4 @@
-"""What --precision int8 writes: which products are int8, and that their weights are there once."""
+"""Bundles in int8: which products are quantized, and that the weights are stored once."""
 
 from __future__ import annotations
 
@@ -7,16 +7,48 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 
 from bertbundle_export import export_bundle
 from bertbundle_export.cli import main
 from bertbundle_export.errors import ExportError, ToleranceError
+from bertbundle_export.onnx_files.int8 import quantize
 
 pytestmark = pytest.mark.slow
 
+
+def test_int8_kernels_keep_the_product() -> None:
+    """A product of divided channels and their int8 kernel is the product, to a step of each column and range."""
+    random = np.random.default_rng(0)
+    kernel = random.normal(size=(64, 8)).astype(np.float32)
+    channels = random.normal(size=(200, 64)).astype(np.float32)
+    channels[:, 3] *= 40  # as some of a trained BERT's are
+    seen = {"kernel": (channels.min(axis=0), channels.max(axis=0))}
+    weights, ranges = quantize({"kernel": kernel, "bias": kernel[0]}, seen)
+    assert {name: value.dtype.name for name, value in weights.items()} == {
+        "bias": "float32",
+        "kernel": "int8",
+        "kernel_scale": "float32",
+        "kernel_factors": "float32",
+    }
+    factors = weights["kernel_factors"]
+    # None is made larger, half of them stay as they are, and the large one gets nearer to the others.
+    assert factors.max() == 1
+    assert (factors == 1).sum() >= 32
+    assert factors[3] < 0.3
+    low, high = ranges["kernel"]
+    step = (high - low) / 255
+    rounded = np.clip(np.rint(channels * factors / step), np.rint(low / step), np.rint(high / step)) * step
+    restored = rounded @ (weights["kernel"] * weights["kernel_scale"])
+    error = np.abs(restored - channels @ kernel).max() / np.abs(channels @ kernel).max()
+    assert error < 0.01
+
+
 LAYERS, HIDDEN = 2, 32
+
+
 FLOAT32, INT8 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT8
 
 
@@ -92,14 +124,14 @@ def test_a_model_that_int8_harms_is_refused(checkpoint: Callable[..., Path], tmp
     """What loses more than the tolerance is not written, and the message says what to do."""
     # Untrained and with weights ten times as large as trained ones: every rounding grows.
     options: dict[str, Any] = {"max_length": 16, "lengths": (), "formats": ("onnx",)}
-    with pytest.raises(ToleranceError, match=r"int8 loses too much of this model .*--precision float32"):
+    with pytest.raises(ToleranceError, match=r"int8 is too imprecise for this model .*--precision float32"):
         export_bundle(checkpoint("BertModel"), name="t", output=tmp_path / "m", precision="int8", **options)
     assert list((tmp_path / "m").rglob("*")) == []
 
 
 def test_int8_needs_an_encoder_that_can_be_swapped(checkpoint: Callable[..., Path], tmp_path: Path) -> None:
     """A model whose own encoder runs cannot be int8: an error, which says what to do."""
-    with pytest.raises(ExportError, match=r"precision int8 cannot be: .*Export with --precision float32"):
+    with pytest.raises(ExportError, match=r"precision int8 is not possible: .*Export with --precision float32"):
         export_bundle(checkpoint(hidden_act="swish"), name="t", output=tmp_path / "m", precision="int8")
     assert list((tmp_path / "m").rglob("*")) == []
 

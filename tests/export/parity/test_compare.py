@@ -1,9 +1,8 @@
-"""The gate that a format passes before it is kept."""
+"""The comparison of an exported format with the source model."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +11,7 @@ import pytest
 from bertbundle.contract.manifest import OutputSpec, ParityRow
 from bertbundle.contract.types import InputFeatures
 from bertbundle_export.errors import ExportError, OutputNamesError, OutputShapeError, ToleranceError
-from bertbundle_export.parity.agreement import same_classes, same_ranks
-from bertbundle_export.parity.compare import Case, compare, onnx_runner
+from bertbundle_export.parity.compare import Case, compare
 from bertbundle_export.tasks import TASKS
 from bertbundle_export.tolerance import TOLERANCES
 
@@ -22,7 +20,11 @@ SPECS = (
     OutputSpec("label_ids", "int32", ("batch", "length")),
     OutputSpec("pooler_output", "float32", ("batch", "4")),
 )
+
+
 SCORED = {"label_ids": "int32", "label_scores": "float32"}
+
+
 Outputs = dict[str, np.ndarray[Any, Any]]
 
 
@@ -85,7 +87,7 @@ def test_bfloat16_is_held_to_the_largest_value() -> None:
         else:
             with pytest.raises(ToleranceError, match="differs"):
                 run(actual, "bfloat16")
-    with pytest.raises(ToleranceError, match=r"labels agree with the source model's in 83\.33%"):
+    with pytest.raises(ToleranceError, match=r"83\.33% of labels agree with the source model's"):
         run(changed("label_ids", (0, 1), 9), "bfloat16")
 
 
@@ -108,7 +110,10 @@ def test_labels_agree_in_all_signatures_together() -> None:
         return compare("onnx", run, cases, outputs=specs, **options)
 
     assert [row.agreement for row in answer(2)] == [0.5, 1.0]
-    with pytest.raises(ToleranceError, match=r"in 98\.53% \(at least 99\.0%\), worst in length_4 \(25\.00%\)"):
+    with pytest.raises(
+        ToleranceError,
+        match=r"98\.53% of labels agree .* at least 99\.0% must\. The worst signature is length_4 \(25\.00%\)",
+    ):
         answer(3)
 
 
@@ -131,24 +136,6 @@ def test_scores_of_other_labels_are_left_out() -> None:
     ]
 
 
-def test_near_ties_may_change_places() -> None:
-    """Classes that the source scores alike, to the tolerance, may be either's best; others may not."""
-    for gap, agreement in ((5e-5, 1.0), (5e-2, 0.875)):
-        source = expected()["logits"]
-        source[0, 0] = [1.0, 1.0 + gap, 0.0]
-        swapped = source.copy()
-        swapped[0, 0] = [1.0 + gap, 1.0, 0.0]
-        assert same_classes(swapped, source) == agreement
-
-
-def test_ranks_that_are_apart_must_agree() -> None:
-    """Of ranked ids only those that score nearly alike may change places; what is beyond the last rank is not known."""
-    scores = np.array([[0.5, 0.3, 0.29999, 0.1]], np.float32)
-    ids = np.array([[7, 8, 9, 4]])
-    assert same_ranks(np.array([[7, 9, 8, 5]]), ids, scores) == 1.0
-    assert same_ranks(np.array([[8, 7, 9, 4]]), ids, scores) == 0.0
-
-
 @pytest.mark.parametrize(
     ("actual", "error", "message"),
     [
@@ -161,17 +148,10 @@ def test_ranks_that_are_apart_must_agree() -> None:
         ),
         pytest.param(changed("logits", (0, 0, 0), 7.0), ToleranceError, "differs", id="value"),
         pytest.param(changed("logits", (0, 0, 0), np.nan), ToleranceError, "not finite", id="nan"),
-        pytest.param(changed("label_ids", (0, 1), 9), ToleranceError, "labels agree", id="label"),
+        pytest.param(changed("label_ids", (0, 1), 9), ToleranceError, "of labels agree", id="label"),
     ],
 )
 def test_what_does_not_pass(actual: Outputs, error: type[ExportError], message: str) -> None:
     """Other names, shapes, dtypes, values, labels, or no numbers at all are refused."""
     with pytest.raises(error, match=message):
         run(actual)
-
-
-def test_onnx_that_cannot_be_loaded(tmp_path: Path) -> None:
-    """What onnxruntime cannot load, as of a model under mixed precision, is an ExportError that says what to do."""
-    (tmp_path / "model.onnx").write_bytes(b"no model")
-    with pytest.raises(ExportError, match=r"cannot load .*set_global_policy\('float32'\)"):
-        onnx_runner(tmp_path / "model.onnx")

@@ -13,10 +13,11 @@ import pytest
 
 from bertbundle_export import LoadOptions, export_bundle
 from bertbundle_export.checkpoints import load_checkpoint
-from bertbundle_export.encoder.kernels import have_onednn
+from bertbundle_export.encoder.kernels import has_onednn
 from bertbundle_export.errors import ExportError
-from bertbundle_export.saved_model.writer import save_model, trace
-from bertbundle_export.tasks import Head
+from bertbundle_export.saved_model.tracing import trace
+from bertbundle_export.saved_model.writer import save_model
+from bertbundle_export.tasks import HeadConfig
 from tiny_checkpoints import LABELS
 
 pytestmark = pytest.mark.slow
@@ -30,11 +31,11 @@ def save(checkpoint: Callable[..., Path], tmp_path: Path) -> Callable[[str], Pat
 
     def write(precision: str) -> Path:
         source = load_checkpoint(checkpoint(), "x", LoadOptions())
-        traced = trace(source, Head(labels=LABELS), precision=precision)
+        traced = trace(source, HeadConfig(labels=LABELS), precision=precision)
         for name in ("bundle.json", "tokenizer.json"):
             (tmp_path / name).write_text("{}", encoding="utf-8")
         path = tmp_path / "saved"
-        save_model(path, traced, source.inputs, signatures={"length_16": 16, "length_32": 32}, asset_directory=tmp_path)
+        save_model(path, traced, source.inputs, signatures={"length_16": 16, "length_32": 32}, assets=tmp_path)
         return path
 
     return write
@@ -88,7 +89,7 @@ def test_bfloat16_is_fused_in_the_file(tensorflow: Any, save: Callable[[str], Pa
     from tensorflow.core.protobuf import saved_model_pb2
 
     del tensorflow
-    if not have_onednn("bfloat16"):
+    if not has_onednn("bfloat16"):
         pytest.skip("this TensorFlow has no oneDNN")
     saved = saved_model_pb2.SavedModel.FromString((save("bfloat16") / "saved_model.pb").read_bytes())
     functions = saved.meta_graphs[0].graph_def.library.function
@@ -129,7 +130,7 @@ def test_encoders_of_berts_kind_are_made_for_inference(
 def test_bfloat16_answers_like_float32_on_real_weights(tmp_path: Path, tensorflow: Any) -> None:
     """A real tagger passes the gate in bfloat16: labels agree, and ONNX, which stays float32, is held to float32."""
     del tensorflow
-    if not have_onednn("bfloat16"):
+    if not has_onednn("bfloat16"):
         pytest.skip("this TensorFlow has no oneDNN")
     from real_weights import fetch
 
@@ -151,6 +152,6 @@ def test_bfloat16_needs_an_encoder_that_can_be_swapped(
     """A model whose own encoder runs is float32: asked for bfloat16 that is an error, which says what to do."""
     del tensorflow
     source = checkpoint(hidden_act="swish")
-    with pytest.raises(ExportError, match=r"precision bfloat16 cannot be: .*Export with --precision float32"):
+    with pytest.raises(ExportError, match=r"precision bfloat16 is not possible: .*Export with --precision float32"):
         export_bundle(source, name="t", output=tmp_path / "m", precision="bfloat16")
     assert list((tmp_path / "m").rglob("*")) == []

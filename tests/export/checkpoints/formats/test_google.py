@@ -1,4 +1,4 @@
-"""Google's TensorFlow 1 checkpoints: what is found in them, and what is refused."""
+"""Google's TensorFlow 1 checkpoints."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ import numpy as np
 import pytest
 
 from bertbundle_export.checkpoints import LoadOptions
-from bertbundle_export.checkpoints.loader import load_checkpoint
 from bertbundle_export.checkpoints.registry import describe_checkpoint, find_format
 from bertbundle_export.errors import CheckpointError
-from bertbundle_export.source.model import SourceModel
 from optional import needs_torch
+from source_models import load
 from tiny_checkpoints import LABELS, Weights, pytorch_weights
 
 pytestmark = pytest.mark.slow
 
+
 Write = Callable[..., Path]
+
+
 LAYER = "bert/encoder/layer_0/attention/self/query/kernel"
 
 
@@ -29,11 +31,6 @@ def read(path: Path) -> Weights:
     """Return the weights of a checkpoint."""
     options = LoadOptions()
     return dict(find_format(path).read(describe_checkpoint(path, options), options))
-
-
-def load(path: Path, **options: Any) -> SourceModel:
-    """Load a checkpoint."""
-    return load_checkpoint(path, str(path), LoadOptions(**options))
 
 
 @pytest.mark.parametrize(
@@ -103,7 +100,7 @@ def test_of_several_checkpoints(tf1: Write) -> None:
     path = tf1(prefix="model.ckpt-1")
     for file in list(path.glob("model.ckpt-1.*")):
         shutil.copyfile(file, path / file.name.replace("-1.", "-2."))
-    with pytest.raises(CheckpointError, match=r"found model.ckpt-1, model.ckpt-2. Name one: .*/PREFIX"):
+    with pytest.raises(CheckpointError, match=r"found model.ckpt-1, model.ckpt-2. Give one of them: .*/PREFIX"):
         describe_checkpoint(path, LoadOptions())
     (path / "checkpoint").write_text('model_checkpoint_path: "/elsewhere/model.ckpt-2"\n', encoding="utf-8")
     assert describe_checkpoint(path, LoadOptions()).files[0].name == "model.ckpt-2.index"
@@ -142,25 +139,6 @@ def test_casing(tf1: Write, token: str, option: bool | None, lowercase: bool) ->
     assert is_lowercase(load(path, lowercase=option).tokenizer) is lowercase
 
 
-def test_format_that_it_is_not(checkpoint: Write) -> None:
-    """A format that was asked for and does not fit is an error that says what the files look like."""
-    for name in ("keras-bert", "tf1"):
-        with pytest.raises(CheckpointError, match=f"looks like huggingface, not {name}: "):
-            describe_checkpoint(checkpoint(), LoadOptions(format=name))
-
-
-def test_beside_hugging_face_weights(tf1: Write, checkpoint: Write) -> None:
-    """A directory that has both is read as Hugging Face's, which says more; --format chooses the other."""
-    path, source = tf1(), checkpoint()
-    for name in ("config.json", "tf_model.h5"):
-        shutil.copyfile(source / name, path / name)
-    assert describe_checkpoint(path, LoadOptions()).format == "huggingface"
-    assert describe_checkpoint(path, LoadOptions(format="tf1")).format == "tf1"
-
-
-# ---- what is refused
-
-
 def change(**settings: Any) -> Callable[[Path], object]:
     """Make what changes bert_config.json; None removes a setting."""
 
@@ -181,7 +159,7 @@ def flip(path: Path) -> None:
 
 
 def cut(path: Path) -> None:
-    """Cut the weights off."""
+    """Truncate the weights."""
     (file,) = path.glob("*.data-*")
     file.write_bytes(file.read_bytes()[:-4])
 
@@ -203,9 +181,7 @@ def cut(path: Path) -> None:
         pytest.param(change(type_vocab_size=3), "token_type_embeddings of shape", id="types"),
         pytest.param(change(vocab_size=None), "no number for vocab_size", id="no_size"),
         pytest.param(lambda path: (path / "bert_config.json").write_text("{"), "is not JSON", id="no_json"),
-        pytest.param(
-            lambda path: (path / "vocab.txt").write_text("[PAD]\n[UNK]\n"), "not belong together|tok", id="vocab"
-        ),
+        pytest.param(lambda path: (path / "vocab.txt").write_text("[PAD]\n[UNK]\n"), "do not match|tok", id="vocab"),
         pytest.param(lambda path: (path / "vocab.txt").unlink(), "no tokenizer. Pass --tokenizer", id="no_vocab"),
     ],
 )
@@ -248,7 +224,7 @@ def test_other_checkpoints(tensorflow: Any, tmp_path: Path, name: str, message: 
 def test_head_that_is_not_known(tf1: Write) -> None:
     """Weights of a layer that transformers' classes do not have are named as they are in the file, and refused."""
     path = tf1("BertForTokenClassification", more={"crf_loss/transitions": np.zeros((5, 5), np.float32)})
-    with pytest.raises(CheckpointError, match="no place for: crf_loss/transitions"):
+    with pytest.raises(CheckpointError, match="does not have: crf_loss/transitions"):
         load(path, task="token-classification", labels=LABELS)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bertbundle_export.checkpoints import LoadOptions
-from bertbundle_export.checkpoints.formats.tf_hub import _original_name
+from bertbundle_export.checkpoints.formats.tf_hub import _google_name
 from bertbundle_export.checkpoints.loader import load_checkpoint
 from bertbundle_export.checkpoints.registry import describe_checkpoint, find_format
 from bertbundle_export.errors import CheckpointError
@@ -84,7 +84,7 @@ def test_casing_of_a_module(tf_hub: Write) -> None:
 def test_another_head(tf_hub: Write) -> None:
     """A SavedModel whose heads are not of the usual size is refused until the user says how many there are."""
     path = tf_hub(style="module")
-    with pytest.raises(CheckpointError, match=r"its own last_hidden_state differs by .* --init-args"):
+    with pytest.raises(CheckpointError, match=r"last_hidden_state of its own graph differs by .* --init-args"):
         load(path, LoadOptions())
     assert load(path).task == "feature-extraction"
 
@@ -107,7 +107,7 @@ def test_another_head(tf_hub: Write) -> None:
 )
 def test_names(variable: str, name: str) -> None:
     """Names that Keras made unique, of exports between the two generations, and of the MLM head are known."""
-    assert _original_name(variable) == name
+    assert _google_name(variable) == name
 
 
 def test_saved_model_without_serve(tf_hub: Write) -> None:
@@ -147,14 +147,12 @@ DATA = "variables/variables.data-00000-of-00001"
         pytest.param(replace(DATA, flip), "variables is damaged at", id="bit_flipped"),
         pytest.param(replace("variables/variables.index", lambda data: data[:90]), "is not the index", id="index_cut"),
         pytest.param(
-            replace("saved_model.pb", lambda data: data[:999]), "is not a SavedModel, or is cut", id="graph_cut"
+            replace("saved_model.pb", lambda data: data[:999]), "is not a SavedModel, or is truncated", id="graph_cut"
         ),
         pytest.param(replace("saved_model.pb", lambda _: b""), "is a SavedModel without a graph", id="graph_empty"),
         pytest.param(lambda path: shutil.rmtree(path / "variables"), "no file .*variables.index", id="no_variables"),
         pytest.param(lambda path: shutil.rmtree(path / "assets"), "no tokenizer. Pass --tokenizer", id="no_assets"),
-        pytest.param(
-            replace("assets/vocab.txt", lambda _: b"[PAD]\n[UNK]\n"), "not belong together|tokenizer", id="vocab"
-        ),
+        pytest.param(replace("assets/vocab.txt", lambda _: b"[PAD]\n[UNK]\n"), "do not match|tokenizer", id="vocab"),
     ],
 )
 def test_damage(tf_hub: Write, damage: Callable[[Path], object], message: str) -> None:
@@ -177,14 +175,14 @@ def test_saved_model_that_is_no_bert(tensorflow: Any, tmp_path: Path) -> None:
 def test_saved_model_that_computes_something_else(tf_hub: Write) -> None:
     """BERT's weights in a SavedModel of another computation are refused, with the difference."""
     path = tf_hub(layer_norm_eps=0.1)
-    with pytest.raises(CheckpointError, match=r"its own last_hidden_state differs by [\d.e+-]+ from that of a BERT"):
+    with pytest.raises(CheckpointError, match=r"its own graph differs by [\d.e+-]+ from that of a BERT"):
         load(path)
 
 
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        pytest.param("erf", "expected a call, or a signature 'tokens', found signatures", id="no_call"),
+        pytest.param("erf", "expected __call__ or a signature 'tokens', found signatures", id="no_call"),
         pytest.param("cos", "its graph has none of the operations Erf, ", id="no_activation"),
     ],
 )

@@ -14,8 +14,8 @@ from bertbundle import Client
 from bertbundle.contract.manifest import MANIFEST_FILE, TOKENIZER_FILE, Manifest
 from bertbundle.text.tokenizer import Tokenizer
 from bertbundle_export import LoadOptions, export_bundle
-from bertbundle_export.job.texts import PARITY_TEXTS
-from bertbundle_export.parity.compare import make_features, onnx_runner
+from bertbundle_export.job.texts import PARITY_TEXTS, make_features
+from bertbundle_export.runners import onnx_runner
 from google_checkpoints import tf1_weights, write_hub, write_tf1
 from local_server import serving
 from real_weights import fetch

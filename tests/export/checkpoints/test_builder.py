@@ -1,4 +1,4 @@
-"""Models of the user's own code: `--model-class` and `--init-args`."""
+"""Custom models: `--model-class` and `--init-args`."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ import pytest
 from bertbundle import Client
 from bertbundle_export import export_bundle
 from bertbundle_export.checkpoints import LoadOptions, load_checkpoint
-from bertbundle_export.checkpoints.loader import import_name
+from bertbundle_export.checkpoints.builder import import_model_class
 from bertbundle_export.errors import CheckpointError, ExportError
 from bertbundle_export.source.model import run_source
-from keras_files import CONFIG, example_inputs, write_beside
+from keras_files import CONFIG, write_beside
 from local_server import serving
+from source_models import example_inputs
 from tiny_checkpoints import LABELS
 
 pytestmark = pytest.mark.slow
+
 
 SETTINGS = {**CONFIG, "initializer_range": 0.5, "id2label": dict(enumerate(LABELS))}
 
@@ -101,9 +103,11 @@ def test_answers_as_it_was_saved(saved: Any, name: str, model_class: str, init_a
             id="hidden_states_off",
         ),
         pytest.param("build_tagger", options("build_tagger"), r"dense_\d*.*\[32, 5\], expected \[32, 6\]", id="width"),
-        pytest.param("build_tagger", options("build_no_segments"), "no place for: conv1d", id="layer_too_few"),
+        pytest.param("build_tagger", options("build_no_segments"), "does not have: conv1d", id="layer_too_few"),
         pytest.param("build_no_segments", options("build_tagger"), "no weights for conv1d", id="layer_too_many"),
-        pytest.param("build_tagger", options("build_other_names"), "takes words, mask; it must", id="other_inputs"),
+        pytest.param(
+            "build_tagger", options("build_other_names"), "Inputs named words, mask; it must", id="other_inputs"
+        ),
         pytest.param("build_tagger", options("build_tagger", wide=5), "unexpected keyword", id="unknown_argument"),
         pytest.param("build_tagger", options("no_such"), "has no attribute", id="no_such_name"),
         pytest.param(
@@ -130,7 +134,7 @@ def test_module_that_fails(
     (tmp_path / f"{module}.py").write_text(code + "\n", encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(CheckpointError, match=f"--model-class {module}:Tagger: {module} fails: "):
-        import_name(f"{module}:Tagger")
+        import_model_class(f"{module}:Tagger")
 
 
 def test_fixed_length(saved: Any, tmp_path: Path) -> None:
@@ -140,7 +144,7 @@ def test_fixed_length(saved: Any, tmp_path: Path) -> None:
     given: dict[str, Any] = {"name": "own", "output": tmp_path, "load": load, "formats": ["onnx"]}
     made = export_bundle(path, **given)
     assert made.manifest.signatures == {"serving_default": 9}
-    with pytest.raises(ExportError, match="Inputs are of length 9: a signature of that length alone"):
+    with pytest.raises(ExportError, match="Inputs have the fixed length 9: only a signature of that length"):
         export_bundle(path, lengths=[4], **given)
 
 
