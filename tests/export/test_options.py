@@ -23,7 +23,7 @@ from bertbundle_export.options import ExportOptions, check_options_apply, signat
     ],
 )
 def test_no_option_is_ignored(task: str, name: str, value: Any) -> None:
-    """An option that the task has no use for is an error; the tasks it is for take it."""
+    """An option that does not apply to the task is an error."""
     of = ExportOptions if name in ExportOptions.__dataclass_fields__ else LoadOptions
     given = (of(**{name: value}), ExportOptions(), LoadOptions())
     with pytest.raises(ExportError, match=f"{name}= in Python"):
@@ -59,7 +59,7 @@ def shorter(*lengths: int) -> dict[str, int]:
     ],
 )
 def test_lengths(options: dict[str, Any], limit: int | None, expected: dict[str, int]) -> None:
-    """Signatures are every 8 tokens, further apart the longer they are, or as asked for; fewer if each costs much."""
+    """Default lengths are every 8 tokens, with larger steps for longer ones; fewer in bfloat16, to save memory."""
     assert signature_lengths(ExportOptions(**options), limit) == expected
 
 
@@ -74,8 +74,8 @@ def test_lengths(options: dict[str, Any], limit: int | None, expected: dict[str,
         pytest.param({"max_length": 2}, "length 2 is not valid", id="no_room"),
     ],
 )
-def test_lengths_that_cannot_be(options: dict[str, Any], message: str) -> None:
-    """A length the model cannot take is refused."""
+def test_invalid_lengths(options: dict[str, Any], message: str) -> None:
+    """A length that the model does not support is refused."""
     with pytest.raises(ExportError, match=message):
         signature_lengths(ExportOptions(**options), 512)
 
@@ -90,13 +90,13 @@ def test_lengths_that_cannot_be(options: dict[str, Any], message: str) -> None:
         pytest.param({"formats": ("tflite",)}, id="format"),
     ],
 )
-def test_options_that_cannot_be(options: dict[str, Any]) -> None:
-    """An unknown choice is refused with the choices there are."""
+def test_invalid_options(options: dict[str, Any]) -> None:
+    """An unknown value is refused with the valid ones."""
     with pytest.raises(ExportError, match="must be"):
         ExportOptions(**options)
 
 
-def test_int8_is_of_the_onnx_files() -> None:
-    """int8 without the files that would be int8 is refused before any work."""
+def test_int8_needs_onnx() -> None:
+    """int8 without ONNX files is refused before any work."""
     with pytest.raises(ExportError, match=r"precision int8 applies to the ONNX files.*Add onnx to --formats"):
         ExportOptions(precision="int8", formats=("saved_model",))

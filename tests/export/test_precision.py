@@ -20,8 +20,8 @@ from bertbundle_export.precision import choose_precision
         pytest.param(None, "float32", "has none of", id="unknown"),
     ],
 )
-def test_auto_takes_what_the_processor_favours(tmp_path: Path, flags: str | None, expected: str, note: str) -> None:
-    """`auto` is bfloat16 where the processor multiplies it in hardware, and says which and why."""
+def test_auto_precision(tmp_path: Path, flags: str | None, expected: str, note: str) -> None:
+    """`auto` is bfloat16 if the CPU supports it in hardware; the note names the CPU flag."""
     cpuinfo = tmp_path / "cpuinfo"
     if flags is not None:
         cpuinfo.write_text(f"processor\t: 0\nflags\t\t: {flags}\nbugs\t\t:\n", encoding="ascii")
@@ -30,8 +30,8 @@ def test_auto_takes_what_the_processor_favours(tmp_path: Path, flags: str | None
     assert note in said
 
 
-def test_what_is_asked_for_is_taken() -> None:
-    """A precision by name is taken without a word; one that is none is refused with the choices."""
+def test_explicit_precision() -> None:
+    """A valid precision is used without a note; an invalid one is refused with the choices."""
     assert choose_precision("bfloat16") == ("bfloat16", "")
     with pytest.raises(ExportError, match="must be one of float32, bfloat16, int8, auto, got 'fp16'"):
         choose_precision("fp16")
@@ -45,8 +45,8 @@ def test_what_is_asked_for_is_taken() -> None:
         pytest.param("fpu avx2 avx512f", None, id="neither"),
     ],
 )
-def test_processors_that_multiply_int8(tmp_path: Path, flags: str, expected: str | None) -> None:
-    """int8 is fast, and free of overflows, on processors with VNNI or AMX."""
+def test_cpus_with_fast_int8(tmp_path: Path, flags: str, expected: str | None) -> None:
+    """int8 is fast, and cannot overflow, on CPUs with VNNI or AMX."""
     cpuinfo = tmp_path / "cpuinfo"
     cpuinfo.write_text(f"flags\t\t: {flags}\n", encoding="ascii")
     assert fast_int8(cpuinfo) == expected

@@ -135,8 +135,8 @@ def _pooling(description: Description, task: Task, options: LoadOptions) -> tupl
     pooling = options.pooling or description.pooling or "mean"
     if pooling not in POOLINGS:
         raise CheckpointError(
-            f"{description.path} computes its sentence embedding by {pooling}, which is not supported. To replace it, "
-            f"pass --pooling, one of {', '.join(POOLINGS)}."
+            f"{description.path} computes its sentence embedding by {pooling}, which is not supported. Pass "
+            f"--pooling, one of {', '.join(POOLINGS)}, to replace it."
         )
     return pooling, description.normalize if options.normalize is None else options.normalize
 

@@ -18,7 +18,7 @@ Write = Callable[..., Path]
 
 @pytest.fixture
 def tf1(checkpoint: Write, tmp_path: Path) -> Write:
-    """Write a tiny checkpoint of Google's, with `more` weights by its names, see `write_tf1`; gives its directory."""
+    """Write a tiny checkpoint of Google's with `more` weights, see `write_tf1`; return its directory."""
 
     def write(architecture: str = "BertModel", *, more: Weights | None = None, **options: Any) -> Path:
         source = checkpoint(architecture)
@@ -30,7 +30,7 @@ def tf1(checkpoint: Write, tmp_path: Path) -> Write:
 
 @pytest.fixture
 def tf_hub(checkpoint: Write, tmp_path: Path) -> Write:
-    """Write a tiny SavedModel of TF Hub's, see `write_hub`; gives its directory."""
+    """Write a tiny SavedModel of TF Hub, see `write_hub`; return its directory."""
 
     def write(style: str = "dict", *, approximate: bool = False, lowercase: bool = True, **config: Any) -> Path:
         source = checkpoint("BertModel")
@@ -43,7 +43,7 @@ def tf_hub(checkpoint: Write, tmp_path: Path) -> Write:
 
 
 def sizes(path: Path) -> dict[str, Any]:
-    """Return what a Hugging Face directory's config.json says that bert_config.json says as well."""
+    """Return the settings of a Hugging Face directory's config.json that bert_config.json has as well."""
     config = json.loads((path / "config.json").read_text(encoding="utf-8"))
     return {key: value for key, value in config.items() if key not in ("architectures", "id2label", "label2id")}
 

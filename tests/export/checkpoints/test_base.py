@@ -17,7 +17,7 @@ from bertbundle_export.errors import CheckpointError
         pytest.param({"last_layers": 2, "pooling": "pooler"}, "the pooler reads the last layer only", id="pooler"),
     ],
 )
-def test_layers_that_cannot_be(options: dict[str, Any], message: str) -> None:
-    """Layers are counted from 1, and BERT's pooler is of one."""
+def test_invalid_last_layers(options: dict[str, Any], message: str) -> None:
+    """Layers are counted from 1, and BERT's pooler reads only one."""
     with pytest.raises(CheckpointError, match=message):
         LoadOptions(**options)

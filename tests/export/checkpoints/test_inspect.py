@@ -70,7 +70,7 @@ def _write(name: str, content: Any) -> Callable[[Path], object]:
     ],
 )
 def test_inspect_refuses_malformed_files(checkpoint: Write, change: Callable[[Path], object], message: str) -> None:
-    """`inspect` says what is wrong with a file that is cut off, or not what its name says."""
+    """`inspect` reports a truncated or malformed file."""
     path = checkpoint()
     change(path)
     with pytest.raises(CheckpointError, match=message):
@@ -78,7 +78,7 @@ def test_inspect_refuses_malformed_files(checkpoint: Write, change: Callable[[Pa
 
 
 @pytest.mark.parametrize("name", NAMINGS)
-def test_inspect_says_what_is_there(write_keras_h5: Write, name: str) -> None:
+def test_inspect_describes_h5_files(write_keras_h5: Write, name: str) -> None:
     """A file is described by its names, shapes and configuration, without TensorFlow."""
     path = write_keras_h5({**random_weights(pooler=False), **head_weights("output", 5)}, NAMINGS[name])
     code = (

@@ -24,7 +24,7 @@ Write = Callable[..., Path]
 
 @pytest.mark.parametrize("stem", ["DistilBert", "Roberta"])
 def test_live_model_of_another_encoder(checkpoint: Write, tmp_path: Path, stem: str) -> None:
-    """A live model has the inputs and the limit of its encoder; transformers' own tokenizer object will do."""
+    """A live model has the inputs and limit of its encoder; a tokenizer object of transformers is accepted."""
     import transformers
 
     path = checkpoint(f"{stem}ForTokenClassification")
@@ -37,7 +37,7 @@ def test_live_model_of_another_encoder(checkpoint: Write, tmp_path: Path, stem: 
 
 
 def test_live_model(checkpoint: Callable[..., Path], tmp_path: Path, tensorflow: Any) -> None:
-    """A subclass of TFBertPreTrainedModel in a training script exports by one call."""
+    """A subclass of TFBertPreTrainedModel exports with one call from a training script."""
     del tensorflow
     from ner_model import small_model  # the field's BertNerModel, of the example
 
@@ -58,10 +58,10 @@ def test_live_model(checkpoint: Callable[..., Path], tmp_path: Path, tensorflow:
         pytest.param({"task": "feature-extraction"}, "needs its tokenizer. Pass tokenizer=", id="tokenizer"),
     ],
 )
-def test_live_model_without(
+def test_live_model_without_an_argument(
     checkpoint: Callable[..., Path], tmp_path: Path, options: dict[str, Any], message: str
 ) -> None:
-    """What a live model does not say itself is asked for."""
+    """What a live model does not state must be passed."""
     from bertbundle_export.checkpoints import load_checkpoint
 
     model = load_checkpoint(checkpoint("BertModel"), "x", LoadOptions()).keras
@@ -70,7 +70,7 @@ def test_live_model_without(
         export_bundle(model, name="live", output=tmp_path / "m", **options)
 
 
-def test_source_that_is_nothing(tmp_path: Path) -> None:
+def test_invalid_source(tmp_path: Path) -> None:
     """A source that is neither a path nor a model is one clear error."""
     with pytest.raises(CheckpointError, match="a int is not a source"):
         export_bundle(3, name="x", output=tmp_path / "m", task="feature-extraction")
@@ -78,7 +78,7 @@ def test_source_that_is_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("given", [None, False, True])
 def test_multi_label(checkpoint: Write, given: bool | None) -> None:
-    """A live model and its checkpoint are multi-label alike: as problem_type says, unless the user says otherwise."""
+    """A live model and its checkpoint are multi-label as problem_type says, unless the user says otherwise."""
     from bertbundle_export.checkpoints.live import live_model
 
     path = checkpoint("BertForSequenceClassification")
@@ -89,7 +89,7 @@ def test_multi_label(checkpoint: Write, given: bool | None) -> None:
 
 
 def test_live_keras_3_model(tmp_path: Path, tensorflow: Any) -> None:
-    """A functional model of Keras 3 on TensorFlow exports from a script, beside the Keras 2 of transformers."""
+    """A functional model of Keras 3 on TensorFlow exports beside the Keras 2 of transformers."""
     del tensorflow
     import keras
 

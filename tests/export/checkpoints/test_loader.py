@@ -126,10 +126,10 @@ def _missing_shard(path: Path) -> None:
         ),
     ],
 )
-def test_what_is_no_checkpoint(
+def test_invalid_checkpoints(
     checkpoint: Write, change: Callable[[Path], object], options: dict[str, Any], message: str
 ) -> None:
-    """A checkpoint that does not hold together is one clear error; nothing is half loaded."""
+    """An invalid or inconsistent checkpoint is one clear error; nothing is loaded in part."""
     path = checkpoint()
     change(path)
     with pytest.raises(CheckpointError, match=message):
@@ -138,21 +138,21 @@ def test_what_is_no_checkpoint(
 
 @pytest.mark.parametrize("problem", [None, "regression"])
 def test_regression(checkpoint: Write, problem: str | None) -> None:
-    """One class is a regression, stated or not: as a classification it would answer 1.0 to everything."""
+    """A single class is a regression, stated or not: its softmax would always be 1."""
     path = checkpoint("BertForSequenceClassification", labels=("LABEL_0",))
     change_config(path, problem_type=problem)
     assert load(path).task == "regression"
 
 
-def test_features_leave_the_head_behind(checkpoint: Write) -> None:
-    """A tagger's encoder exports as features when asked for; its head may stay behind."""
+def test_features_ignore_the_head(checkpoint: Write) -> None:
+    """A tagger's encoder exports as features on request; its head is ignored."""
     path = checkpoint()
     to_safetensors(path)
     assert load(path, task="feature-extraction").task == "feature-extraction"
 
 
 def test_masked_language_model_gives_features(checkpoint: Write) -> None:
-    """A masked language model fills masks; its encoder, without a pooler, is there when asked for."""
+    """A masked language model fills masks; on request its encoder, without a pooler, gives features."""
     path = checkpoint("BertForMaskedLM")
     assert load(path).task == "fill-mask"
     model = load(path, task="feature-extraction")
@@ -162,7 +162,7 @@ def test_masked_language_model_gives_features(checkpoint: Write) -> None:
 
 
 def test_weights_that_are_not_finite(checkpoint: Write) -> None:
-    """A weight that is no number is refused, also where no parity text would touch it."""
+    """A NaN in any weight is refused, even if no parity text would use it."""
     from safetensors.numpy import load_file, save_file
 
     from tiny_checkpoints import to_safetensors
@@ -178,7 +178,7 @@ def test_weights_that_are_not_finite(checkpoint: Write) -> None:
 
 
 def test_one_label_by_sigmoid(checkpoint: Write, tmp_path: Path) -> None:
-    """A yes-or-no classifier of one column is multi-label with one label."""
+    """A yes-or-no classifier with one column is multi-label with one label."""
     path = checkpoint("BertForSequenceClassification", labels=("spam",))
     manifest = export_bundle(path, name="spam", output=tmp_path, load=LoadOptions(multi_label=True), **OPTIONS).manifest
     assert (manifest.task, manifest.labels, manifest.multi_label) == ("text-classification", ("spam",), True)

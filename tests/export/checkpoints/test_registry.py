@@ -18,15 +18,15 @@ pytestmark = pytest.mark.slow
 Write = Callable[..., Path]
 
 
-def test_format_that_it_is_not(checkpoint: Write) -> None:
-    """A format that was asked for and does not fit is an error that says what the files look like."""
+def test_wrong_format(checkpoint: Write) -> None:
+    """A given format that does not match is an error that names the detected one."""
     for name in ("keras-bert", "tf1"):
         with pytest.raises(CheckpointError, match=f"looks like huggingface, not {name}: "):
             describe_checkpoint(checkpoint(), LoadOptions(format=name))
 
 
 def test_beside_hugging_face_weights(tf1: Write, checkpoint: Write) -> None:
-    """A directory that has both is read as Hugging Face's, which says more; --format chooses the other."""
+    """A directory with both is read as Hugging Face's, which states more; --format selects the other."""
     path, source = tf1(), checkpoint()
     for name in ("config.json", "tf_model.h5"):
         shutil.copyfile(source / name, path / name)
@@ -36,7 +36,7 @@ def test_beside_hugging_face_weights(tf1: Write, checkpoint: Write) -> None:
 
 @pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
 def test_file_of_a_directory(tmp_path: Path, name: str) -> None:
-    """A file that is read with its directory is refused, with the directory to name."""
+    """A single weight file of a Hugging Face directory is refused, with the directory to give."""
     (tmp_path / name).write_bytes(b"any")
     with pytest.raises(CheckpointError, match="Give its directory, "):
         find_format(tmp_path / name)

@@ -22,7 +22,7 @@ ELECTRA = {"embedding_size": 32}
 
 @pytest.fixture
 def build(tensorflow: Any) -> Build:
-    """Make a model with random weights of one of transformers' classes."""
+    """Build a model of one of transformers' classes with random weights."""
     del tensorflow
 
     def make(kind: str = "TFBertModel", **config: Any) -> Any:
@@ -64,7 +64,7 @@ def _own_activation(model: Any) -> None:
 def test_other_encoders_are_not_read(
     build: Build, config: dict[str, Any], change: Callable[[Any], None] | None
 ) -> None:
-    """A main layer that is not an encoder of BERT's kind to the letter is left alone."""
+    """A main layer that is not exactly a BERT-like encoder is not read."""
     model = build(**config)
     if change:
         change(model)

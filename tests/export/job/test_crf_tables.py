@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 
 class Tagger:
-    """A model of an embedding, whose CRF's scores are attributes; `shown` are those among its outputs."""
+    """A model of an embedding, with a CRF's scores as attributes; `returned` are those among its outputs."""
 
     def __init__(self, tensorflow: Any, shown: Sequence[str] = (), *, boundaries: bool = False) -> None:
         random = np.random.default_rng(5)
@@ -36,7 +36,7 @@ class Tagger:
         self.variables = self.trainable_variables = [self.embedding, *vars(self.crf).values()]
 
     def __call__(self, inputs: dict[str, Any], *, training: bool) -> dict[str, Any]:
-        """Return logits, and the CRF's scores that are shown."""
+        """Return logits, and the CRF's scores that are returned."""
         del training
         import tensorflow as tf
 
@@ -73,7 +73,7 @@ def export(checkpoint: Callable[..., Path], tmp_path: Path) -> Callable[..., Any
 def test_crf_exports(
     export: Callable[..., Any], tensorflow: Any, shown: list[str], boundaries: bool, options: dict[str, Any]
 ) -> None:
-    """A CRF that the model returns, or whose attributes are named, decodes in both formats as the reference does."""
+    """A CRF that the model returns, or whose attributes are named, decodes in all formats as the reference does."""
     model = Tagger(tensorflow, shown, boundaries=boundaries)
     exported = export(model, **options)
     assert exported.manifest.label_decoding == "crf"
@@ -108,7 +108,7 @@ def test_crf_exports(
         pytest.param([], False, {"crf_transitions": "embedding"}, r"shape \[400, 5\], .* need \[5, 5\]", id="shape"),
     ],
 )
-def test_crf_that_cannot_be(
+def test_invalid_crf_tables(
     export: Callable[..., Any],
     tensorflow: Any,
     tmp_path: Path,
@@ -117,7 +117,7 @@ def test_crf_that_cannot_be(
     options: dict[str, Any],
     message: str,
 ) -> None:
-    """A CRF that would be left out, is not there or does not fit is refused with what to do, and leaves nothing."""
+    """A CRF that would be ignored, is missing or does not fit is refused with the next step, and leaves no files."""
     with pytest.raises(ExportError, match=message):
         export(Tagger(tensorflow, shown, boundaries=boundaries), **options)
     assert list((tmp_path / "m").rglob("*")) == []
@@ -125,7 +125,7 @@ def test_crf_that_cannot_be(
 
 @pytest.mark.slow
 def test_transitions_that_were_not_loaded(export: Callable[..., Any], tensorflow: Any) -> None:
-    """Transitions that are all alike are no CRF's: whoever loads weights by name may have missed them."""
+    """Constant transitions are refused: loading weights by name may have missed them."""
     model = Tagger(tensorflow, ["transitions"])
     model.crf.transitions.assign(tensorflow.zeros_like(model.crf.transitions))
     with pytest.raises(ExportError, match="transitions are all 0: were its CRF's weights trained and loaded"):
@@ -134,6 +134,6 @@ def test_transitions_that_were_not_loaded(export: Callable[..., Any], tensorflow
 
 @pytest.mark.slow
 def test_crf_may_be_left_out(export: Callable[..., Any], tensorflow: Any) -> None:
-    """Whoever says how to decode may decode without the transitions."""
+    """With an explicit decoding the model may be decoded without its transitions."""
     exported = export(Tagger(tensorflow), label_decoding="viterbi", formats=("onnx",))
     assert exported.manifest.label_decoding == "viterbi"

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 def test_label_scheme_decides_the_decoding(
     checkpoint: Callable[..., Path], tmp_path: Path, labels: tuple[str, ...], expected: tuple[str, str]
 ) -> None:
-    """Labels with a beginning are decoded by Viterbi, others by argmax."""
+    """Labels with B- are decoded by Viterbi, others by argmax."""
     source = checkpoint(labels=labels)
     manifest = export_bundle(source, name="t", output=tmp_path / "m", lengths=(), formats=("onnx",)).manifest
     assert (manifest.label_scheme, manifest.label_decoding) == expected

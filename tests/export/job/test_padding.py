@@ -23,8 +23,8 @@ OPTIONS: dict[str, Any] = {"max_length": 32, "formats": ["onnx"]}
 
 
 @pytest.mark.parametrize("masked", [True, False])
-def test_answers_that_depend_on_the_padding(checkpoint: Write, tmp_path: Path, tensorflow: Any, masked: bool) -> None:
-    """A head that ignores the mask has one signature, and no others may be asked for; one that follows it has all."""
+def test_outputs_that_depend_on_padding(checkpoint: Write, tmp_path: Path, tensorflow: Any, masked: bool) -> None:
+    """A head that ignores the mask has one signature, and others are refused; one that respects it has all."""
     source = load_checkpoint(checkpoint("BertModel"), "x", LoadOptions())
 
     class Largest(tensorflow.Module):  # type: ignore[misc]

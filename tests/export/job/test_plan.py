@@ -30,10 +30,10 @@ OPTIONS: dict[str, Any] = {"max_length": 32, "formats": ["onnx"]}
         pytest.param("BertForMaskedLM", {}, {"top_k": 99_999}, "more than the vocabulary's", id="top_k_large"),
     ],
 )
-def test_choices_that_cannot_be(
+def test_unsuitable_options(
     checkpoint: Write, tmp_path: Path, architecture: str, change: Any, options: Any, message: str
 ) -> None:
-    """A choice that the model cannot follow is one clear error."""
+    """An option that does not suit the model is one clear error."""
     path = checkpoint(architecture)
     change_config(path, **change)
     with pytest.raises(BertBundleError, match=message):

@@ -23,15 +23,15 @@ Outputs = dict[str, np.ndarray[Any, Any]]
 
 
 def expected() -> Outputs:
-    """Return what the source answers: two rows of length 4, the second one padded by two."""
+    """Return the source model's outputs: two rows of length 4, the second one padded by two."""
     random = np.random.default_rng(0)
     logits = random.normal(size=(2, 4, 3)).astype(np.float32)
     pooled = random.normal(size=(2, 4)).astype(np.float32)
     return {"logits": logits, "label_ids": logits.argmax(-1).astype(np.int32), "pooler_output": pooled}
 
 
-def test_near_ties_may_change_places() -> None:
-    """Classes that the source scores alike, to the tolerance, may be either's best; others may not."""
+def test_near_ties_may_swap() -> None:
+    """Classes that the source scores equally within the tolerance may swap; others may not."""
     for gap, agreement in ((5e-5, 1.0), (5e-2, 0.875)):
         source = expected()["logits"]
         source[0, 0] = [1.0, 1.0 + gap, 0.0]
@@ -40,8 +40,8 @@ def test_near_ties_may_change_places() -> None:
         assert same_classes(swapped, source) == agreement
 
 
-def test_ranks_that_are_apart_must_agree() -> None:
-    """Of ranked ids only those that score nearly alike may change places; what is beyond the last rank is not known."""
+def test_distinct_ranks_must_agree() -> None:
+    """Only ranked ids with nearly equal scores may swap; those beyond the last rank are unknown."""
     scores = np.array([[0.5, 0.3, 0.29999, 0.1]], np.float32)
     ids = np.array([[7, 8, 9, 4]])
     assert same_ranks(np.array([[7, 9, 8, 5]]), ids, scores) == 1.0

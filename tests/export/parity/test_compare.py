@@ -29,7 +29,7 @@ Outputs = dict[str, np.ndarray[Any, Any]]
 
 
 def expected() -> Outputs:
-    """Return what the source answers: two rows of length 4, the second one padded by two."""
+    """Return the source model's outputs: two rows of length 4, the second one padded by two."""
     random = np.random.default_rng(0)
     logits = random.normal(size=(2, 4, 3)).astype(np.float32)
     pooled = random.normal(size=(2, 4)).astype(np.float32)
@@ -63,21 +63,21 @@ def test_equal_outputs_pass() -> None:
 
 
 def test_padding_is_left_out_of_outputs_per_token() -> None:
-    """What stands at padding is nobody's answer; another output with the same sizes is compared whole."""
+    """Padding is left out of outputs per token; another output of the same shape is compared as a whole."""
     assert all(row.max_abs == 0 for row in run(changed("logits", (1, 3, 0), 100.0)))
     with pytest.raises(ToleranceError):
         run(changed("pooler_output", (1, 3), 100.0))
 
 
 def test_difference_is_measured() -> None:
-    """A difference within the tolerance passes, and is stated."""
+    """A difference within the tolerance passes and is reported."""
     value = float(expected()["logits"][0, 0, 0])
     row = run(changed("logits", (0, 0, 0), value + 5e-5))[1]
     assert row.max_abs == pytest.approx(5e-5, rel=0.01)
 
 
-def test_bfloat16_is_held_to_the_largest_value() -> None:
-    """In bfloat16 an output may be off by a share of its largest value, no more, and labels must agree all the same."""
+def test_bfloat16_tolerance_is_relative_to_the_largest_value() -> None:
+    """In bfloat16 an output may differ by a share of its largest value, and labels must still agree."""
     peak = float(np.abs(expected()["pooler_output"]).max())
     for share, passes in ((0.04, True), (0.06, False)):
         actual = changed("pooler_output", (0, 0), float(expected()["pooler_output"][0, 0]) + share * peak)
@@ -91,8 +91,8 @@ def test_bfloat16_is_held_to_the_largest_value() -> None:
         run(changed("label_ids", (0, 1), 9), "bfloat16")
 
 
-def test_labels_agree_in_all_signatures_together() -> None:
-    """The share of equal labels is that of all signatures' tokens; if it is too low, the worst signature is named."""
+def test_label_agreement_over_all_signatures() -> None:
+    """The share of equal labels is computed over all signatures; if it is too low, the worst one is named."""
     sizes = {"length_4": 4, "length_200": 200}
     cases = [
         Case(InputFeatures(name, {"attention_mask": ones}), {"label_ids": ones})
@@ -118,7 +118,7 @@ def test_labels_agree_in_all_signatures_together() -> None:
 
 
 def test_scores_of_other_labels_are_left_out() -> None:
-    """A label's score is compared where the labels agree: another label has a score of its own."""
+    """A label's score is compared only where the labels agree: another label has another score."""
     tokens = np.ones((1, 200), np.int32)
     specs = [OutputSpec(name, dtype, ("batch", "length")) for name, dtype in SCORED.items()]
     source = {"label_ids": tokens, "label_scores": tokens.astype(np.float32)}
@@ -151,7 +151,7 @@ def test_scores_of_other_labels_are_left_out() -> None:
         pytest.param(changed("label_ids", (0, 1), 9), ToleranceError, "of labels agree", id="label"),
     ],
 )
-def test_what_does_not_pass(actual: Outputs, error: type[ExportError], message: str) -> None:
-    """Other names, shapes, dtypes, values, labels, or no numbers at all are refused."""
+def test_differences_are_refused(actual: Outputs, error: type[ExportError], message: str) -> None:
+    """Other names, shapes, dtypes, values or labels, and NaN are refused."""
     with pytest.raises(error, match=message):
         run(actual)

@@ -19,7 +19,7 @@ Write = Callable[..., Path]
 
 
 def test_tokenizer_of_another_kind(checkpoint: Write, tmp_path: Path) -> None:
-    """A tokenizer that transformers has in Python only is refused; a tokenizer.json may be named in its place."""
+    """A tokenizer implemented only in Python is refused; a tokenizer.json can replace it."""
     path = checkpoint()
     whole = tmp_path / "tokenizer.json"
     load_tokenizer(path).save(str(whole))
@@ -30,7 +30,7 @@ def test_tokenizer_of_another_kind(checkpoint: Write, tmp_path: Path) -> None:
 
 
 def test_characters(checkpoint: Callable[..., Path], tmp_path: Path) -> None:
-    """With `characters` each character is a token, with its offset."""
+    """With `characters` each character is a token with its offset."""
     import tokenizers
 
     exported = export_bundle(
@@ -43,7 +43,7 @@ def test_characters(checkpoint: Callable[..., Path], tmp_path: Path) -> None:
 
 
 def test_limits_inside_a_tokenizer_are_dropped(checkpoint: Callable[..., Path], tmp_path: Path) -> None:
-    """A tokenizer.json that truncates silently, as sentence-transformers' do, does not in a bundle."""
+    """The truncation and padding of a tokenizer.json, as in sentence-transformers' files, are removed."""
     import tokenizers
 
     source = checkpoint()

@@ -20,13 +20,13 @@ from tiny_checkpoints import LABELS
     ],
 )
 def test_rank_of_the_logits(task: str, shape: tuple[int, ...], message: str) -> None:
-    """A head for tokens is no head for texts, nor the other way round."""
+    """A head for tokens is refused for texts, and the reverse."""
     with pytest.raises(ExportError, match=message):
         check_outputs({"logits": np.ones(shape, np.float32)}, TASKS[task], LABELS)
 
 
 def test_probabilities_are_no_logits() -> None:
-    """A head that ends in softmax is refused: the bundle's softmax of it would be other scores."""
+    """A head that ends in softmax is refused: the bundle would apply softmax twice."""
     logits = np.random.default_rng(0).normal(size=(3, 5)).astype(np.float32)
     check_outputs({"logits": logits}, TASKS["text-classification"], LABELS)
     probabilities = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)

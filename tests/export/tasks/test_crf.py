@@ -45,7 +45,7 @@ def enumerate_paths(case: dict[str, Any], row: int) -> dict[tuple[int, ...], flo
 @given(seed=SEEDS, length=st.integers(1, 5), labels=st.integers(2, 4))
 @settings(deadline=None, max_examples=50)
 def test_reference_by_brute_force(seed: int, length: int, labels: int) -> None:
-    """The labels are those of the best of all sequences, their scores the share of the sequences that have them."""
+    """The labels are the best of all sequences, and each score is the share of the sequences with that label."""
     case = draw(seed, 2, length, labels)
     label_ids, scores = crf_reference(**case)
     for row in range(2):
@@ -64,7 +64,7 @@ def test_reference_by_brute_force(seed: int, length: int, labels: int) -> None:
 
 @pytest.fixture(scope="module")
 def decode(tensorflow: Any) -> Callable[..., Any]:
-    """Give the graph as it is exported: traced once for any batch and length, of 5 labels."""
+    """Return the graph as it is exported: traced once for any batch and length, with 5 labels."""
     specs = [
         tensorflow.TensorSpec([None, None, 5]),
         tensorflow.TensorSpec([None, None], tensorflow.int32),
@@ -84,7 +84,7 @@ def decode(tensorflow: Any) -> Callable[..., Any]:
 @given(seed=SEEDS, batch=st.integers(1, 4), length=st.integers(1, 40))
 @settings(deadline=None, max_examples=60)
 def test_graph_equals_reference(decode: Callable[..., Any], seed: int, batch: int, length: int) -> None:
-    """The graph finds the reference's labels and scores, for rows of any length."""
+    """The graph gives the reference's labels and scores for rows of any length."""
     case = draw(seed, batch, length, 5)
     for found, expected in zip(decode(**case), crf_reference(**case), strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-5)
@@ -108,7 +108,7 @@ def test_padding_does_not_matter(decode: Callable[..., Any], seed: int, length: 
 @pytest.mark.slow
 @pytest.mark.parametrize("forbidden", [pytest.param(-np.inf, id="infinity"), pytest.param(-1e4, id="1e4")])
 def test_long_sequences_and_forbidden_steps(decode: Callable[..., Any], forbidden: float) -> None:
-    """512 tokens with large logits lose no precision, and forbidden transitions, also by infinity, are not taken."""
+    """512 tokens with large logits lose no precision, and forbidden transitions are never chosen."""
     case = draw(3, 3, 512, 5, scale=8)
     case["transitions"][1, 2] = case["transitions"][4, 0] = case["start"][3] = case["end"][1] = forbidden
     found, expected = decode(**case), crf_reference(**case)

@@ -47,7 +47,7 @@ Write = Callable[..., Path]
     ],
 )
 def test_pooling(checkpoint: Write, files: dict[str, Any], options: dict[str, Any], expected: tuple[str, bool]) -> None:
-    """Pooling and normalisation are what sentence-transformers stored, unless the user says otherwise."""
+    """Pooling and normalization are those that sentence-transformers stored, unless the user says otherwise."""
     path = checkpoint("BertModel")
     for name, content in files.items():
         (path / name).parent.mkdir(exist_ok=True)
@@ -64,7 +64,7 @@ def test_pooling(checkpoint: Write, files: dict[str, Any], options: dict[str, An
     ],
 )
 def test_unknown_pooling(checkpoint: Write, files: dict[str, Any]) -> None:
-    """A sentence embedding that would come out wrong is refused."""
+    """An unsupported pooling is refused: the sentence embedding would be wrong."""
     path = checkpoint("BertModel")
     for name, content in files.items():
         (path / name).parent.mkdir(exist_ok=True)

@@ -33,7 +33,7 @@ LOGITS = [1.6614926, 1.8864951, -2.4628484, 5.086863, 2.1141334, 1.6814642]
 
 @pytest.fixture
 def archive(tmp_path: Path, tensorflow: Any) -> Callable[[int], Path]:
-    """Write a BertBackbone, or a BertTextClassifier with a number of classes, and a vocab.txt; gives its path."""
+    """Write a BertBackbone, or a BertTextClassifier with a number of classes, and a vocab.txt; return its path."""
     del tensorflow
     write_beside(tmp_path / "model.keras")
 
@@ -44,15 +44,15 @@ def archive(tmp_path: Path, tensorflow: Any) -> Callable[[int], Path]:
     return write
 
 
-def test_backbone_answers_as_keras_hub(archive: Callable[..., Path]) -> None:
-    """A BertBackbone gives the features that keras-hub gives."""
+def test_backbone_equals_keras_hub(archive: Callable[..., Path]) -> None:
+    """A BertBackbone gives keras-hub's features."""
     found = run(load(archive()))
     np.testing.assert_allclose(found["last_hidden_state"].reshape(-1)[:6], FEATURES, atol=1e-5)
     np.testing.assert_allclose(found["pooler_output"].reshape(-1)[:6], POOLED, atol=1e-5)
 
 
-def test_classifier_answers_as_keras_hub(archive: Callable[..., Path]) -> None:
-    """A BertTextClassifier gives the logits that keras-hub gives, and says its task itself."""
+def test_classifier_equals_keras_hub(archive: Callable[..., Path]) -> None:
+    """A BertTextClassifier gives keras-hub's logits, and states its task."""
     np.testing.assert_allclose(run(load(archive(5)))["logits"].reshape(-1)[:6], LOGITS, atol=1e-5)
 
 
@@ -69,7 +69,7 @@ def _rewrite(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
 
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid", "relu"])
 def test_classifier_activation(archive: Callable[..., Path], activation: str) -> None:
-    """A classifier's own activation is what the bundle applies, sigmoid to independent classes, or is refused."""
+    """The bundle applies a classifier's activation itself, sigmoid for independent classes; others are refused."""
     path = archive(5)
     _rewrite(path, lambda it: it["config"].update(activation=activation))
     if activation == "relu":
@@ -111,7 +111,7 @@ BROKEN: dict[str, tuple[Callable[[Path], Any], str]] = {
 
 @pytest.mark.parametrize("broken", BROKEN)
 def test_broken_archives(archive: Callable[..., Path], broken: str) -> None:
-    """An archive that is damaged, of something else, or does not hold together is one error that names it."""
+    """An archive that is damaged, of another model, or inconsistent is one error that names it."""
     change, message = BROKEN[broken]
     path = archive()
     change(path)

@@ -25,8 +25,8 @@ pytestmark = pytest.mark.slow
 Write = Callable[..., Path]
 
 
-def test_keras_bert_positions_are_cut(write_keras_h5: Write) -> None:
-    """keras-bert cuts the position embeddings to seq_len: the file is right, and not the configuration."""
+def test_keras_bert_positions_are_truncated(write_keras_h5: Write) -> None:
+    """keras-bert truncates the position embeddings to seq_len: the file overrides the configuration."""
     weights = random_weights(pooler=False)
     weights["bert.embeddings.position_embeddings.weight"] = weights["bert.embeddings.position_embeddings.weight"][:20]
     model = load(write_keras_h5(weights, keras_bert))
@@ -34,7 +34,7 @@ def test_keras_bert_positions_are_cut(write_keras_h5: Write) -> None:
 
 
 def test_flipped_bits(write_keras_h5: Write) -> None:
-    """Flipped bits are an error that names the file, or change values: they never end in another exception."""
+    """Flipped bits are an error that names the file, or change values: they never raise another exception."""
     path = write_keras_h5({**random_weights(pooler=False), **head_weights("output", 5)}, keras_bert)
     data, generator = path.read_bytes(), random.Random(0)  # noqa: S311 - no secret
     refused = 0

@@ -49,10 +49,10 @@ POOLER = [1.6614931, 1.8864949, -2.462849, 5.0868626, 2.1141346, 1.6814643]
         pytest.param("keras-bert", True, {"task": "text-classification", "pooling": "pooler"}, POOLER, id="pooler"),
     ],
 )
-def test_answers_as_its_package(
+def test_logits_equal_those_of_the_package(
     write_keras_h5: Write, name: str, pooler: bool, options: dict[str, Any], expected: list[float]
 ) -> None:
-    """A model of keras-bert or bert-for-tf2 answers as that package's own code does."""
+    """A model of keras-bert or bert-for-tf2 gives the logits of that package's own code."""
     path = write_keras_h5({**random_weights(pooler=pooler), **head_weights("dense_3", 5)}, NAMINGS[name])
     assert find_format(path).name == name
     np.testing.assert_allclose(predict(path, **options).reshape(-1)[:6], expected, atol=1e-5)
@@ -125,7 +125,7 @@ BROKEN = {
 @pytest.mark.parametrize("broken", BROKEN)
 @pytest.mark.parametrize("name", NAMINGS)
 def test_broken_files(write_keras_h5: Write, name: str, broken: str) -> None:
-    """A file that is damaged, or does not fit its configuration or vocabulary, is one error that names it."""
+    """A file that is damaged, or does not match its configuration or vocabulary, is one error that names it."""
     change, message = BROKEN[broken]
     path = write_keras_h5({**random_weights(pooler=False), **head_weights("output", 5)}, NAMINGS[name])
     change(path)

@@ -40,10 +40,10 @@ def load(path: Path, options: LoadOptions = HEADS) -> SourceModel:
         pytest.param("list", {"hidden_act": "relu"}, "relu", id="relu"),
     ],
 )
-def test_sizes_are_those_of_the_weights(
+def test_sizes_and_weights(
     tf_hub: Write, checkpoint: Write, style: str, options: dict[str, Any], activation: str
 ) -> None:
-    """Sizes and activation are found, the weights come back, and the model agrees with the SavedModel's own call."""
+    """Sizes, activation and weights are read, and the model agrees with the SavedModel's own call."""
     path = tf_hub(style=style, **options)
     config = describe_checkpoint(path, HEADS).config
     assert {
@@ -67,7 +67,7 @@ def test_sizes_are_those_of_the_weights(
 @pytest.mark.parametrize("style", ["list", "dict"])
 @pytest.mark.parametrize("lowercase", [True, False], ids=["uncased", "cased"])
 def test_casing(tf_hub: Write, style: str, lowercase: bool) -> None:
-    """The model's `do_lower_case` decides, whatever the vocabulary looks like."""
+    """The model's `do_lower_case` overrides the vocabulary."""
     from bertbundle_export.source.tokenization import is_lowercase
 
     path = tf_hub(style=style, lowercase=lowercase)
@@ -76,13 +76,13 @@ def test_casing(tf_hub: Write, style: str, lowercase: bool) -> None:
 
 
 def test_casing_of_a_module(tf_hub: Write) -> None:
-    """A TF1 module keeps its casing inside its graph: the vocabulary decides."""
+    """A TF1 module does not state its casing: the vocabulary decides."""
     path = tf_hub(style="module")
     assert describe_checkpoint(path, HEADS).lowercase is None
 
 
-def test_another_head(tf_hub: Write) -> None:
-    """A SavedModel whose heads are not of the usual size is refused until the user says how many there are."""
+def test_other_head_sizes(tf_hub: Write) -> None:
+    """A SavedModel with an unusual size of heads is refused until the user gives their number."""
     path = tf_hub(style="module")
     with pytest.raises(CheckpointError, match=r"last_hidden_state of its own graph differs by .* --init-args"):
         load(path, LoadOptions())
@@ -106,12 +106,12 @@ def test_another_head(tf_hub: Write) -> None:
     ],
 )
 def test_names(variable: str, name: str) -> None:
-    """Names that Keras made unique, of exports between the two generations, and of the MLM head are known."""
+    """Names with numbers by Keras, of exports between the two generations, and of the MLM head are translated."""
     assert _google_name(variable) == name
 
 
-def test_saved_model_without_serve(tf_hub: Write) -> None:
-    """A SavedModel of TensorFlow 2 without any tag is read."""
+def test_saved_model_without_tags(tf_hub: Write) -> None:
+    """A SavedModel of TensorFlow 2 without tags is read."""
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
     path = tf_hub()
@@ -125,7 +125,7 @@ def test_saved_model_without_serve(tf_hub: Write) -> None:
 
 
 def replace(name: str, change: Callable[[bytes], bytes]) -> Callable[[Path], object]:
-    """Make what changes a file."""
+    """Return a function that changes a file."""
     return lambda path: (path / name).write_bytes(change((path / name).read_bytes()))
 
 
@@ -156,15 +156,15 @@ DATA = "variables/variables.data-00000-of-00001"
     ],
 )
 def test_damage(tf_hub: Write, damage: Callable[[Path], object], message: str) -> None:
-    """A SavedModel that does not hold together is one error that names the file or tensor, expected and found."""
+    """A damaged or inconsistent SavedModel is one error with file or tensor, expected and found."""
     path = tf_hub()
     damage(path)
     with pytest.raises(CheckpointError, match=message):
         load(path)
 
 
-def test_saved_model_that_is_no_bert(tensorflow: Any, tmp_path: Path) -> None:
-    """A SavedModel of something else says what was expected and what is there."""
+def test_saved_model_of_another_model(tensorflow: Any, tmp_path: Path) -> None:
+    """A SavedModel of another model is an error with what was expected and found."""
     module = tensorflow.Module()
     module.kernel = tensorflow.Variable([1.0], name="dense/kernel")
     tensorflow.saved_model.save(module, str(tmp_path / "other"))
@@ -187,7 +187,7 @@ def test_saved_model_that_computes_something_else(tf_hub: Write) -> None:
     ],
 )
 def test_saved_model_that_cannot_be_called(tensorflow: Any, tf_hub: Write, function: str, message: str) -> None:
-    """BERT's weights in a SavedModel without a call of TF Hub's are refused: nothing would prove them."""
+    """BERT's weights in a SavedModel without TF Hub's call are refused: nothing could verify the model."""
     path = tf_hub()
     module, vocab = tensorflow.Module(), (path / "assets" / "vocab.txt").read_bytes()
     module.weights = [

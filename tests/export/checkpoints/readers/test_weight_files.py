@@ -27,7 +27,7 @@ Write = Callable[..., Path]
 
 
 def logits(path: Path) -> np.ndarray[Any, Any]:
-    """Return what a checkpoint's model answers to a fixed batch."""
+    """Return the logits of a checkpoint for a fixed batch."""
     ids = np.arange(3 * 7, dtype=np.int32).reshape(3, 7) + 5
     inputs = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
     return run_source(load(path, allow_pickle=True), inputs)["logits"]
@@ -44,8 +44,8 @@ FORMS: dict[str, Callable[[Path], None]] = {
 @pytest.mark.parametrize(
     "form", [pytest.param(form, marks=TORCH_MARKS if form.startswith("pytorch") else ()) for form in FORMS]
 )
-def test_every_form_of_weights_is_the_same_model(checkpoint: Write, form: str) -> None:
-    """A checkpoint answers the same from whichever files it is read."""
+def test_every_kind_of_weight_files(checkpoint: Write, form: str) -> None:
+    """A checkpoint gives equal logits from every kind of weight files."""
     path = checkpoint()
     expected = logits(path)
     FORMS[form](path)
@@ -55,7 +55,7 @@ def test_every_form_of_weights_is_the_same_model(checkpoint: Write, form: str) -
 
 @pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16], ids=["float16", "bfloat16"])
 def test_half_precision_weights(checkpoint: Write, dtype: Any) -> None:
-    """Weights stored in half precision are the same model as those numbers stored in float32."""
+    """Weights stored in half precision give the logits of the same numbers stored in float32."""
     half, rounded = checkpoint(name="half"), checkpoint(name="rounded")
     to_safetensors(half, dtype=dtype)
     to_safetensors(rounded, rounded_to=dtype)
@@ -75,7 +75,7 @@ def test_sharded_h5(checkpoint: Write) -> None:
 @needs_torch
 @pytest.mark.parametrize("content", [{"model": {}, "epoch": 3}, [1, 2]], ids=["training_state", "list"])
 def test_pickle_that_is_no_state_dict(tmp_path: Path, content: Any) -> None:
-    """A pickle of something else than tensors by name is refused, with what it is and what to save."""
+    """A pickle without tensors by name is refused, with what it contains and what to save."""
     import torch
 
     torch.save(content, tmp_path / "pytorch_model.bin")
@@ -84,7 +84,7 @@ def test_pickle_that_is_no_state_dict(tmp_path: Path, content: Any) -> None:
 
 
 def test_pickle_without_torch(checkpoint: Write) -> None:
-    """Without torch a PyTorch pickle is an error that says what to install; nothing else needs torch."""
+    """Without torch a PyTorch pickle is an error that says what to install."""
     path = checkpoint()
     (path / "tf_model.h5").unlink()
     (path / "pytorch_model.bin").write_bytes(b"not looked at")

@@ -22,7 +22,7 @@ FORMATS = {".zip": "zip", ".tar.gz": "gztar", ".tar": "tar"}
 
 @pytest.fixture
 def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give the directory that temporary ones are made in."""
+    """Return the directory that temporary directories are created in."""
     directory = tmp_path / "scratch"
     directory.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(directory))
@@ -30,7 +30,7 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def content(root: Path) -> Path:
-    """Write a directory with another one in it; return it."""
+    """Write a directory with a nested one; return it."""
     (root / "outer/model/1_Pooling").mkdir(parents=True)
     (root / "outer/model/vocab.txt").write_text("a\n", encoding="utf-8")
     (root / "outer/model/1_Pooling/config.json").write_text("{}", encoding="utf-8")
@@ -70,8 +70,8 @@ def zip_of(path: Path, name: str, data: bytes = b"x") -> Path:
 
 
 @pytest.mark.parametrize("suffix", [*FORMATS, ".tgz"])
-def test_archive_is_the_directory_it_holds(tmp_path: Path, scratch: Path, suffix: str) -> None:
-    """An archive of one directory is that directory, as long as it is read; nothing of it stays."""
+def test_archive_is_read_as_its_directory(tmp_path: Path, scratch: Path, suffix: str) -> None:
+    """An archive of one directory is read as that directory, and removed afterwards."""
     made = shutil.make_archive(str(tmp_path / "made"), FORMATS.get(suffix, "gztar"), content(tmp_path))
     path = Path(made).rename(tmp_path / f"model-1.0{suffix}")
     with open_source(path) as directory:
@@ -85,15 +85,15 @@ def test_archive_is_the_directory_it_holds(tmp_path: Path, scratch: Path, suffix
 
 
 def test_nothing_stays_after_an_error(tmp_path: Path, scratch: Path) -> None:
-    """What was unpacked is gone also when reading it fails."""
+    """The unpacked files are removed when reading them fails, too."""
     path = zip_of(tmp_path / "x.zip", "a.txt")
     with pytest.raises(KeyError), unpacked(path):
         raise KeyError
     assert not any(scratch.iterdir())
 
 
-def test_other_paths_are_as_they_are(tmp_path: Path) -> None:
-    """A directory, whatever its name, and a file that is no archive are given as they are."""
+def test_other_paths_are_unchanged(tmp_path: Path) -> None:
+    """A directory of any name, and a file that is not an archive, are not changed."""
     directory, file = tmp_path / "model.zip", tmp_path / "model.h5"
     directory.mkdir()
     file.write_bytes(b"x")
@@ -159,7 +159,7 @@ def _flip(path: Path) -> Path:
     ],
 )
 def test_refused(tmp_path: Path, scratch: Path, make: Callable[[Path], Path], message: str) -> None:
-    """What leads out of the archive, is no plain file, is damaged or absurdly large is refused; nothing stays of it."""
+    """Paths out of the archive, special files, damage and absurd sizes are refused, and no files are left behind."""
     path = make(tmp_path)
     before = set(tmp_path.rglob("*"))
     with pytest.raises(CheckpointError, match=f"{path.name}.*{message}"), open_source(path):
@@ -169,7 +169,7 @@ def test_refused(tmp_path: Path, scratch: Path, make: Callable[[Path], Path], me
 
 
 def test_empty_archive(tmp_path: Path, scratch: Path) -> None:
-    """An archive without files is refused by its own name, not by that of a temporary directory."""
+    """An archive without files is refused by its own name, not that of a temporary directory."""
     path = add_tar(tmp_path / "x.tgz")
     with pytest.raises(CheckpointError, match=r"x\.tgz is an empty archive") as refused, unpacked(path):
         pass
@@ -178,7 +178,7 @@ def test_empty_archive(tmp_path: Path, scratch: Path) -> None:
 
 @pytest.mark.parametrize("name", ["x.tar.bz2", "x.7z"])
 def test_other_archives(tmp_path: Path, name: str) -> None:
-    """An archive of another kind is refused, with the kinds that are read."""
+    """An archive of another kind is refused, with the supported kinds."""
     (tmp_path / name).write_bytes(b"any")
     with pytest.raises(CheckpointError, match=r"unsupported kind\. Give \.zip, \.tar\.gz"), unpacked(tmp_path / name):
         pass

@@ -19,7 +19,7 @@ Write = Callable[..., Path]
 
 
 def hub(path: Path, root: Path) -> dict[str, str]:
-    """Put a checkpoint into a hub cache as `acme/tiny`; gives the environment that uses it without a network."""
+    """Write a checkpoint to a hub cache as `acme/tiny`; return the environment variables that use it offline."""
     snapshot = root / "hub/models--acme--tiny/snapshots/0123456789abcdef0123456789abcdef01234567"
     shutil.copytree(path, snapshot)
     refs = root / "hub/models--acme--tiny/refs"
@@ -29,7 +29,7 @@ def hub(path: Path, root: Path) -> dict[str, str]:
 
 
 def test_hub_name(checkpoint: Write, tmp_path: Path) -> None:
-    """A hub name is found in a cache of the hub's format."""
+    """A hub name is found in the hub's local cache."""
     environment = hub(checkpoint(), tmp_path / "home")
     command = [sys.executable, "-m", "bertbundle_export", "inspect", "acme/tiny", "--json"]
     run = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
@@ -41,8 +41,8 @@ def test_hub_name(checkpoint: Write, tmp_path: Path) -> None:
     )
 
 
-def test_hub_name_that_cannot_be_had(checkpoint: Write, tmp_path: Path) -> None:
-    """A hub name that is neither a directory nor to be had is one clear error."""
+def test_hub_name_that_cannot_be_downloaded(checkpoint: Write, tmp_path: Path) -> None:
+    """A hub name that cannot be downloaded is one clear error."""
     environment = hub(checkpoint(), tmp_path / "home")
     command = [sys.executable, "-m", "bertbundle_export", "inspect", "acme/other"]
     run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
