@@ -74,7 +74,7 @@ check: lint typecheck test ## what CI runs
 
 bench: SIZE := base
 bench: ROUNDS := 3
-bench: bench-run bench-peers ## benchmarks against their peers, on a BERT-base, in half an hour (ARGS=--readme keeps them)
+bench: bench-run bench-peers ## benchmarks against their peers, on a BERT-base, in half an hour (ARGS=--docs keeps them)
 	$(BIN)/python benchmarks/summary.py --size $(SIZE) $(ARGS)
 
 bench-quick: SIZE := small
