@@ -66,7 +66,7 @@ def as_hub(style: str, path: Path, directory: Path) -> tuple[Path, dict[str, Any
     return archived(directory, "gztar"), {"task": task, "load": LoadOptions(init_args={"num_attention_heads": 2})}
 
 
-# Row of docs/support-matrix.md: stem of the transformers class, what makes the source of a Hugging Face directory, tasks.
+# Row of docs/support-matrix.md: stem of the transformers class, what writes the source, tasks.
 ROWS: Mapping[str, tuple[str, Source, tuple[str, ...]]] = {
     "Hugging Face: BERT": ("Bert", as_it_is, tuple(HEADS)),
     "Hugging Face: DistilBERT": ("DistilBert", as_it_is, tuple(HEADS)),
