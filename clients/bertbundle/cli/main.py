@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 import bertbundle
-from bertbundle._shared.commands import LineParser, run_command
+from bertbundle._shared.commands import CommandParser, run_command
 from bertbundle.cli.bench import drawer, load
 from bertbundle.cli.bulk import Bulk, Job
 from bertbundle.cli.completion import SHELLS, completion_script
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = LineParser(prog="bertbundle", description="Ask a served BERT bundle.")
+    parser = CommandParser(prog="bertbundle", description="Ask a served BERT bundle.")
     parser.add_argument("--version", action="version", version=f"bertbundle {bertbundle.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     predict = _add(commands, "predict", _predict, "answer texts: entities, classes or embeddings, as the model does")

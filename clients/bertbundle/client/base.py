@@ -10,7 +10,7 @@ from numbers import Real
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from bertbundle._shared.validation import check_counts, check_seconds, expect
+from bertbundle._shared.validation import check_counts, check_seconds, check_type
 from bertbundle.contract.manifest import TOKENIZER_FILE, Manifest
 from bertbundle.decoding.decoders import DECODERS, THRESHOLD, Decoder, classification, fills
 from bertbundle.decoding.loaded_model import Held, hold
@@ -42,9 +42,9 @@ class Asking(ABC):
         tokenizer: str | Path | None,
         names: Mapping[str, str] | None,
     ) -> None:
-        expect("model", model, str, "the model's name")
-        expect("timeout", timeout, Real, "a number of seconds")
-        expect("retries", retries, Retries, "a Retries, Retries(attempts=1) for none")
+        check_type("model", model, str, "the model's name")
+        check_type("timeout", timeout, Real, "a number of seconds")
+        check_type("retries", retries, Retries, "a Retries, Retries(attempts=1) for none")
         check_seconds(timeout=timeout, call_timeout=call_timeout, hedge_after=hedge_after)
         check_counts(concurrency=concurrency, rows_per_call=rows_per_call)
         self._session = Session(model, rows_per_call=rows_per_call, given=_given(manifest, tokenizer), names=names)

@@ -15,8 +15,8 @@ from typing import Any, TypeAlias
 
 import grpc
 
-from bertbundle._shared.pem import check_authorities, load_identity
-from bertbundle._shared.validation import expect
+from bertbundle._shared.pem import check_certificates, load_cert_chain
+from bertbundle._shared.validation import check_type
 from bertbundle.errors import ServerUnavailable
 from bertbundle.wire.messages import METHODS
 from bertbundle.wire.status_errors import error_from_status
@@ -65,9 +65,9 @@ class Tls:
         if (self.private_key is None) != (self.certificate_chain is None):
             raise ValueError("private_key and certificate_chain go together")
         if self.root_certificates is not None:
-            check_authorities(self.root_certificates, "root_certificates")
+            check_certificates(self.root_certificates, "root_certificates")
         if self.private_key is not None and self.certificate_chain is not None:
-            load_identity(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), self.certificate_chain, self.private_key)
+            load_cert_chain(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), self.certificate_chain, self.private_key)
 
 
 class Metadata:
@@ -75,13 +75,13 @@ class Metadata:
 
     def __init__(self, token: Token | None, metadata: Mapping[str, str] | None) -> None:
         """Check names and values once."""
-        expect("metadata", metadata, (Mapping, NoneType), "a mapping of names to values")
+        check_type("metadata", metadata, (Mapping, NoneType), "a mapping of names to values")
         if not callable(token):
-            expect("token", token, (str, NoneType), "a str, or a function that returns one")
+            check_type("token", token, (str, NoneType), "a str, or a function that returns one")
         self._token = token
         self._fixed = tuple((name.lower(), value) for name, value in (metadata or {}).items())
         for name, value in self._fixed:
-            expect(f"metadata {name!r}", value, str, "a str")
+            check_type(f"metadata {name!r}", value, str, "a str")
             if not re.fullmatch(r"[0-9a-z_.-]+", name) or not re.fullmatch(r"[ -~]*", value):
                 raise ValueError(f"metadata must be printable ASCII under names of a-z 0-9 _ . -, got {name!a}")
 
@@ -118,7 +118,7 @@ class Lines:
 
     def __init__(self, kind: Any, address: str, tls: Tls | None, compression: str) -> None:
         """Open channels of `kind`, ``grpc`` or ``grpc.aio``; nothing is sent."""
-        expect("tls", tls, (Tls, NoneType), "a Tls, Tls() for gRPC's own list of authorities")
+        check_type("tls", tls, (Tls, NoneType), "a Tls, Tls() for gRPC's own list of authorities")
         addresses = check(address, compression)
         own = len(set(addresses)) < len(addresses)
         self.lines = [_line(kind, each, tls, _COMPRESSIONS[compression], own) for each in addresses]
@@ -174,7 +174,7 @@ def check(address: str, compression: str) -> list[str]:
         TypeError: no str.
         ValueError: one that has no port, or a compression that there is not.
     """
-    expect("server", address, str, "a str, several addresses with commas")
+    check_type("server", address, str, "a str, several addresses with commas")
     if compression not in _COMPRESSIONS:
         raise ValueError(f"compression must be one of {', '.join(_COMPRESSIONS)}, got {compression!r}")
     if address.startswith(("ipv4:", "ipv6:")):  # gRPC's own lists

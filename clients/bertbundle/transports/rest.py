@@ -20,7 +20,7 @@ import grpc
 import numpy as np
 import numpy.typing as npt
 
-from bertbundle._shared.pem import load_identity
+from bertbundle._shared.pem import load_cert_chain
 from bertbundle.contract.types import Arrays, Prediction, VersionStatus
 from bertbundle.errors import ModelNotFound, ServerError
 from bertbundle.session.retries import Deadline
@@ -215,5 +215,5 @@ def _context(tls: Tls | None) -> ssl.SSLContext:
     roots = tls.root_certificates.decode("ascii") if tls and tls.root_certificates else None
     context = ssl.create_default_context(cadata=roots)
     if tls and tls.certificate_chain and tls.private_key:
-        load_identity(context, tls.certificate_chain, tls.private_key)
+        load_cert_chain(context, tls.certificate_chain, tls.private_key)
     return context

@@ -355,7 +355,7 @@ def test_wrong_model(fail: Run, serve: Callable[..., str]) -> None:
         pytest.param(["wang", "--pair", "in"], "which takes single texts: leave --pair out", id="pair"),
         pytest.param(["wang", "--ca", "none.pem"], "--ca none.pem cannot be read: No such file", id="ca-missing"),
         pytest.param(["wang", "--ca", "."], "--ca . cannot be read: Is a directory", id="ca-directory"),
-        pytest.param(["wang", "--ca", __file__], "is not usable: root_certificates hold no PEM", id="ca-not-pem"),
+        pytest.param(["wang", "--ca", __file__], "is not usable: root_certificates contain no PEM", id="ca-not-pem"),
         pytest.param(["wang", "--cert", __file__], "--cert and --key go together", id="cert-without-key"),
         pytest.param(["wang", "--token-file", "none"], "--token-file none cannot be read: No such", id="token"),
         pytest.param(["wang", "--timeout", "soon"], "expected a positive number of seconds, got 'soon'", id="timeout"),

@@ -328,12 +328,12 @@ def test_plain_text_to_tls(start: Start, fakes: Fakes, certificate: tuple[bytes,
     [
         pytest.param({"private_key": b"x"}, "private_key and certificate_chain go together", id="key-alone"),
         pytest.param({"certificate_chain": b"x"}, "private_key and certificate_chain go together", id="chain-alone"),
-        pytest.param({"root_certificates": b""}, "root_certificates hold no PEM certificate", id="empty"),
-        pytest.param({"root_certificates": b"no PEM"}, "root_certificates hold no PEM certificate", id="text"),
-        pytest.param({"root_certificates": b"\xff\x00"}, "root_certificates hold no PEM certificate", id="binary"),
+        pytest.param({"root_certificates": b""}, "root_certificates contain no PEM certificate", id="empty"),
+        pytest.param({"root_certificates": b"no PEM"}, "root_certificates contain no PEM certificate", id="text"),
+        pytest.param({"root_certificates": b"\xff\x00"}, "root_certificates contain no PEM certificate", id="binary"),
         pytest.param(
             {"root_certificates": b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"},
-            "root_certificates hold no PEM certificate",
+            "root_certificates contain no PEM certificate",
             id="not-a-certificate",
         ),
     ],
@@ -354,7 +354,7 @@ def test_addresses_are_readable() -> None:
 def test_certificate_without_its_key(certificate: tuple[bytes, bytes]) -> None:
     """A client's certificates and a key that is not theirs are refused when given."""
     key, chain = certificate
-    with pytest.raises(ValueError, match="the private key is no PEM key"):
+    with pytest.raises(ValueError, match="the private key is not a PEM key"):
         Tls(private_key=chain, certificate_chain=chain)
-    with pytest.raises(ValueError, match="the certificates hold no PEM certificate"):
+    with pytest.raises(ValueError, match="the certificates contain no PEM certificate"):
         Tls(private_key=key, certificate_chain=key)
