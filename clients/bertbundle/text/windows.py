@@ -69,7 +69,7 @@ def split(encoding: Encoding, max_length: int, *, stride: int | None = None, sid
             f"stride is {stride} tokens, expected 0 to {room - 1}: a window holds {room} tokens of the text."
         )
     return [
-        Window(start, stop, first, encoding.part((0, first), (start, stop), (last, len(encoding))))
+        Window(start, stop, first, encoding.select((0, first), (start, stop), (last, len(encoding))))
         for start, stop in _steps(encoding.word_ids, first, last, room, stride)
     ]
 
@@ -114,7 +114,7 @@ def truncate(encoding: Encoding, max_length: int, *, side: int | None = None) ->
     starts = [sides.index(each) if each in sides else len(sides) for each in (0, 1)]
     ends = [len(sides) - sides[::-1].index(each) if each in sides else len(sides) for each in (0, 1)]
     spans = [(0, starts[0] + counts[0]), (ends[0], starts[1] + counts[1]), (ends[1], len(sides))]
-    return encoding.part(*spans)
+    return encoding.select(*spans)
 
 
 def _longest_first(counts: list[int], room: int) -> list[int]:

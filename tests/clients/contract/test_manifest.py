@@ -81,8 +81,8 @@ def test_no_file(kind: str, tmp_path: Path) -> None:
         pytest.param("{", "bundle.json is not JSON: .*Export the bundle again", id="cut"),
         pytest.param("[" * 100_000, "bundle.json is not JSON: .*Export the bundle again", id="deep"),
         pytest.param(b"\xff\xfe{", "bundle.json is not JSON: .*Export the bundle again", id="not-utf8"),
-        pytest.param("[]", "bundle.json holds list, expected an object", id="list"),
-        pytest.param("null", "bundle.json holds NoneType, expected an object", id="null"),
+        pytest.param("[]", "bundle.json contains list, expected an object", id="list"),
+        pytest.param("null", "bundle.json contains NoneType, expected an object", id="null"),
         pytest.param("{}", "bundle.json has no name, task, max_length, signatures, inputs, outputs", id="no-fields"),
     ],
 )
