@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bertbundle import Client, GrpcTransport, Manifest
-from bertbundle.text.features import pack
+from bertbundle.text.features import pad_encodings
 from bertbundle.text.tokenizer import Tokenizer
 from ner_data import Sentence, f1, read_sentences, spans, split_sentence
 from score_chinese_ner import served_f1
@@ -149,7 +149,7 @@ def test_length_does_not_matter(serve: Serve, rampart: Path) -> None:
     transport = GrpcTransport(serve(rampart))
     answers = {}
     for signature, length in manifest.signatures.items():
-        features = pack(encodings, signature, length=length, inputs=manifest.inputs)
+        features = pad_encodings(encodings, signature, length=length, inputs=manifest.inputs)
         answer = transport.predict("rampart", signature, features.inputs, timeout=60)
         answers[length] = {name: value[0, : len(encodings[0])] for name, value in answer.outputs.items()}
     transport.close()

@@ -18,7 +18,7 @@ from bertbundle.decoding.loaded_model import Held
 from bertbundle.decoding.question_answering import best_answer, with_null
 from bertbundle.errors import InputError, ServerError
 from bertbundle.text.tokenizer import Text
-from bertbundle.text.windows import Window, check_tokens, mean, stitch
+from bertbundle.text.windows import Window, average_outputs, merge_token_outputs
 
 __all__ = [
     "DECODERS",
@@ -78,16 +78,15 @@ class Decoder:
 
 
 def by_token(held: Held, windows: Sequence[Window], rows: Sequence[Arrays]) -> Arrays:
-    """Merge values per token; see `stitch`."""
-    check_tokens(windows, rows)
+    """Merge values per token; see `merge_token_outputs`."""
     labelled = "label_ids" in rows[0]
-    return stitch(windows, rows, quiet=(lambda row: _outside(held, row)) if labelled else None)
+    return merge_token_outputs(windows, rows, outside=(lambda row: _outside(held, row)) if labelled else None)
 
 
 def by_text(held: Held, windows: Sequence[Window], rows: Sequence[Arrays]) -> Arrays:
-    """Merge values per text; see `mean`."""
+    """Merge values per text; see `average_outputs`."""
     del held
-    return mean(windows, rows)
+    return average_outputs(windows, rows)
 
 
 # ---- token classification
@@ -155,8 +154,8 @@ def _embedding(held: Held, text: Text, encoding: Encoding, row: Arrays) -> npt.N
 
 
 def _mean_embedding(held: Held, windows: Sequence[Window], rows: Sequence[Arrays]) -> Arrays:
-    """Merge vectors as `mean` does; a vector of length 1 stays one."""
-    row = mean(windows, rows)
+    """Merge vectors as `average_outputs` does; a vector of length 1 stays one."""
+    row = average_outputs(windows, rows)
     if len(windows) == 1 or not held.manifest.normalized:
         return row
     return {name: vector / max(float(np.linalg.norm(vector)), 1e-12) for name, vector in row.items()}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bertbundle.contract.labels import OUTSIDE, Tag
 from bertbundle.contract.types import Encoding, Entity
-from bertbundle.text.combining_marks import after_marks
+from bertbundle.text.combining_marks import end_with_combining_marks
 
 __all__ = ["decode_entities"]
 
@@ -59,7 +59,7 @@ def _tokens(
     for word, (start, end), label, score in rows:
         # A character may be several tokens (the letters of a Hangul syllable, an accent): the first one labels it.
         if word is not None and end > max(start, reached):
-            begin, reached = max(start, reached), after_marks(text, end)
+            begin, reached = max(start, reached), end_with_combining_marks(text, end)
             units.append((word, _Unit(tags[label], float(score), begin, reached)))
     return units
 

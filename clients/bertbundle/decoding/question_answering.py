@@ -12,9 +12,9 @@ from bertbundle.contract.types import Answer, Arrays, Encoding
 from bertbundle.decoding.activations import softmax
 from bertbundle.decoding.loaded_model import Held
 from bertbundle.errors import ServerError
-from bertbundle.text.combining_marks import after_marks
+from bertbundle.text.combining_marks import end_with_combining_marks
 from bertbundle.text.tokenizer import Text
-from bertbundle.text.windows import Window, check_tokens, stitch
+from bertbundle.text.windows import Window, merge_token_outputs
 
 __all__ = ["MOST_TOKENS", "Span", "Spans", "best_answer", "with_null"]
 
@@ -62,7 +62,7 @@ class Spans:
     def _span(self, first: int, last: int, whole_words: bool) -> Span:
         tokens = self._context[first], self._context[last]
         start, end = (_whole_words if whole_words else _as_they_are)(self._encoding, *tokens)
-        return Span(start, after_marks(self._text, end), float(self._starts[first] * self._ends[last]))
+        return Span(start, end_with_combining_marks(self._text, end), float(self._starts[first] * self._ends[last]))
 
 
 def _probabilities(logits: npt.NDArray[np.float32], encoding: Encoding, places: list[int]) -> npt.NDArray[np.float64]:
@@ -120,14 +120,13 @@ def best_answer(
 
 
 def with_null(held: Held, windows: Sequence[Window], rows: Sequence[Arrays]) -> Arrays:
-    """Merge logits per token as `stitch` does; those of [CLS] are from the window that is surest of an answer.
+    """Merge logits like `merge_token_outputs`; those of [CLS] are from the window that is surest of an answer.
 
     A text has no answer if none of its windows has one; source: `min_null_feature_index` of run_squad.py in
     google-research/bert.
     """
     del held
-    check_tokens(windows, rows)
-    row = stitch(windows, rows)
+    row = merge_token_outputs(windows, rows)
     if len(windows) == 1:
         return row
     surest = min(rows, key=lambda each: float(sum(each[name][0] for name in _LOGITS)))

@@ -24,8 +24,8 @@ from bertbundle.errors import (
     SignatureNotFound,
     TextTooLong,
 )
-from bertbundle.text.features import choose_signature, pack
-from bertbundle.text.windows import Window, split
+from bertbundle.text.features import choose_signature, pad_encodings
+from bertbundle.text.windows import Window, split_into_windows
 
 __all__ = ["TEXTS_PER_ROUND", "Call", "Flow", "Options", "Session", "advance"]
 
@@ -218,7 +218,7 @@ class Session:
     def _call(self, held: Held, decoder: Decoder, signature: str, pieces: Sequence[_Piece]) -> Call:
         encodings = [piece.window.encoding for piece in pieces]
         length = held.manifest.signatures[signature]
-        features = pack(encodings, signature, length=length, inputs=held.manifest.inputs)
+        features = pad_encodings(encodings, signature, length=length, inputs=held.manifest.inputs)
         inputs = {self._name(name): array for name, array in features.inputs.items()}
         return Call(self._name(signature), inputs, tuple(map(self._name, decoder.asked(held.manifest))))
 
@@ -256,8 +256,8 @@ def _windows(
 ) -> list[tuple[Any, list[Window] | InputError]]:
     """Tokenize texts: each one's encoding and windows, or the error that refuses it if errors are kept."""
     truncation = options.truncation or decoder.truncation
-    encodings = held.tokenizer.encode_each(
-        texts, truncation=truncation, side=decoder.side, split_words=options.split_words
+    encodings = held.tokenizer.try_encode(
+        texts, truncation=truncation, sequence_id=decoder.side, is_split_into_words=options.split_words
     )
     found = [(encoding, _split(encoding, held, decoder, options)) for encoding in encodings]
     refused = next((windows for _, windows in found if isinstance(windows, InputError)), None)
@@ -272,7 +272,7 @@ def _split(
     try:
         if isinstance(encoding, InputError):
             return encoding
-        return split(encoding, held.tokenizer.max_length, stride=options.stride, side=decoder.side)
+        return split_into_windows(encoding, held.tokenizer.max_length, stride=options.stride, sequence_id=decoder.side)
     except InputError as error:
         return error
 

@@ -246,7 +246,7 @@ BAD = [
     pytest.param("jsonl", b'{"text": "\\ud800"}', "the text is not valid Unicode", id="surrogate"),
     pytest.param("txt", b"", "the text is empty", id="empty"),
     pytest.param("txt", b"a\xff", "not UTF-8: invalid start byte at byte 1", id="not-utf8"),
-    pytest.param("txt", b"\xe2\x80\x8b", "holds nothing the tokenizer keeps", id="nothing"),
+    pytest.param("txt", b"\xe2\x80\x8b", "the text has no tokens", id="nothing"),
     pytest.param("csv", b"a,b", "2 cells, the header has 1", id="cells"),
 ]
 

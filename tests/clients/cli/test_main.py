@@ -351,7 +351,7 @@ def test_wrong_model(fail: Run, serve: Callable[..., str]) -> None:
         pytest.param(["wang", " "], "text 1 is empty", id="blank"),
         pytest.param(["a " * 11, "--truncation", "error"], "text 0 has 13 tokens", id="too-long"),
         pytest.param(["a\nb\udcff"], "text 0 is not valid Unicode", id="not-unicode"),
-        pytest.param(["\u200b"], "text 0 holds nothing the tokenizer keeps: '\\u200b'", id="nothing-left"),
+        pytest.param(["\u200b"], "text 0 has no tokens: '\\u200b'", id="nothing-left"),
         pytest.param(["wang", "--pair", "in"], "which takes single texts: leave --pair out", id="pair"),
         pytest.param(["wang", "--ca", "none.pem"], "--ca none.pem cannot be read: No such file", id="ca-missing"),
         pytest.param(["wang", "--ca", "."], "--ca . cannot be read: Is a directory", id="ca-directory"),

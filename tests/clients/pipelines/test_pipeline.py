@@ -92,7 +92,7 @@ def test_options_that_change_no_answer(fakes: Any) -> None:
     [
         pytest.param({"top_k": 3}, r"top_k is 3, and the bundle offers its best 2 .* --top-k", id="top_k"),
         pytest.param({"targets": ["wang", "berlin"]}, "targets has 'berlin', and the bundle offers", id="not-offered"),
-        pytest.param({"targets": ["\u200b"]}, "no token spells", id="no-token"),
+        pytest.param({"targets": ["\u200b"]}, "has no tokens", id="no-token"),
     ],
 )
 def test_tokens_that_are_not_offered(fakes: Any, options: dict[str, Any], message: str) -> None:

@@ -14,7 +14,7 @@ from bertbundle.contract.labels import Tag
 from bertbundle.contract.manifest import InputSpec
 from bertbundle.contract.types import Encoding
 from bertbundle.decoding.entities import decode_entities
-from bertbundle.text.features import choose_signature, pack
+from bertbundle.text.features import choose_signature, pad_encodings
 from bertbundle.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def test_text_of_which_nothing_is_left(tokenizer: Tokenizer, text: str) -> None:
     """A text of which the tokenizer keeps nothing is an error that shows it."""
     with pytest.raises(InputError) as caught:
         tokenizer.encode([text])
-    assert str(caught.value) == f"text 0 holds nothing the tokenizer keeps: {text!r}. Leave it out."
+    assert str(caught.value) == f"text 0 has no tokens: {text!r}. Leave it out."
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,7 @@ def test_choose_signature(length: int, signature: str) -> None:
 
 def test_no_signature_holds_it() -> None:
     """If none holds the tokens, the error has both numbers."""
-    with pytest.raises(InputError, match="no signature holds 65 tokens, the longest takes 64"):
+    with pytest.raises(InputError, match="no signature fits 65 tokens, the longest takes 64"):
         choose_signature(65, {"serving_default": 64, "length_16": 16})
 
 
@@ -250,7 +250,7 @@ def test_pack() -> None:
         Encoding((2, 5, 3), (0, 0, 0), ("", "", ""), ((0, 0),) * 3, (None, 0, None), (None, 0, None)),
         Encoding((2, 3), (0, 1), ("", ""), ((0, 0),) * 2, (None, None), (None, None)),
     ]
-    features = pack(encodings, "length_4", length=4, inputs=INPUTS)
+    features = pad_encodings(encodings, "length_4", length=4, inputs=INPUTS)
     assert features.signature == "length_4"
     assert {name: array.tolist() for name, array in features.inputs.items()} == {
         "input_ids": [[2, 5, 3, 9], [2, 3, 9, 9]],
@@ -263,13 +263,13 @@ def test_pack() -> None:
 def test_pack_only_what_the_model_takes(tokenizer: Tokenizer) -> None:
     """A model without token types gets none, and an input that is not known is an error."""
     encodings = tokenizer.encode(["a"])
-    assert list(pack(encodings, "s", length=4, inputs=INPUTS[:2]).inputs) == ["input_ids", "attention_mask"]
-    with pytest.raises(ManifestError, match="takes an input 'position_ids' that is not known here"):
-        pack(encodings, "s", length=4, inputs=(InputSpec("position_ids", "int32", 0, 4),))
+    assert list(pad_encodings(encodings, "s", length=4, inputs=INPUTS[:2]).inputs) == ["input_ids", "attention_mask"]
+    with pytest.raises(ManifestError, match="has an unknown input 'position_ids'"):
+        pad_encodings(encodings, "s", length=4, inputs=(InputSpec("position_ids", "int32", 0, 4),))
 
 
 @pytest.mark.parametrize("pair", [("\u200b", "wang"), ("wang", "\u200b")], ids=["first", "second"])
 def test_pair_of_which_a_side_is_not_left(tokenizer: Tokenizer, pair: tuple[str, str]) -> None:
     """Each side of a pair must hold something, as a single text must."""
-    with pytest.raises(InputError, match="holds nothing the tokenizer keeps"):
+    with pytest.raises(InputError, match="has no tokens"):
         tokenizer.encode([pair])

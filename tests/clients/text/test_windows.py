@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bertbundle import Client, InputError, ServerError, TextTooLong
 from bertbundle.contract.types import Encoding
-from bertbundle.text.windows import mean, split, stitch, truncate
+from bertbundle.text.windows import average_outputs, merge_token_outputs, split_into_windows, truncate
 
 
 def encoding_of(words: list[int], question: int = 0) -> Encoding:
@@ -34,16 +34,16 @@ texts = st.builds(encoding_of, st.lists(st.integers(1, 7), min_size=1, max_size=
 @given(encoding=texts, max_length=st.integers(12, 40), stride=st.none() | st.integers(0, 3))
 def test_every_token_is_answered_once(encoding: Encoding, max_length: int, stride: int | None) -> None:
     """Whatever is split, windows fit, hold all special tokens, and stitched together give each token's own value."""
-    windows = split(encoding, max_length, stride=stride, side=1)
+    windows = split_into_windows(encoding, max_length, stride=stride, sequence_id=1)
     assert all(len(window.encoding) <= max_length for window in windows)
     rows = [{"ids": np.array([*window.encoding.ids, *[-1] * 50])} for window in windows]
-    assert stitch(windows, rows)["ids"][: len(encoding)].tolist() == list(encoding.ids)
+    assert merge_token_outputs(windows, rows)["ids"][: len(encoding)].tolist() == list(encoding.ids)
 
 
 @given(encoding=texts, max_length=st.integers(12, 40))
 def test_neighbours_share_tokens(encoding: Encoding, max_length: int) -> None:
     """Each window begins before the one before ends, by a quarter of the room; none begins inside a word that fits."""
-    windows = split(encoding, max_length, side=1)
+    windows = split_into_windows(encoding, max_length, sequence_id=1)
     for before, after in itertools.pairwise(windows):
         assert before.start < after.start < before.stop < after.stop
         assert before.stop - after.start >= (max_length - len(encoding) + windows[-1].stop - windows[0].start) // 4
@@ -52,7 +52,7 @@ def test_neighbours_share_tokens(encoding: Encoding, max_length: int) -> None:
 def test_words_stay_whole() -> None:
     """A window ends and begins between words where it can."""
     encoding = encoding_of([3] * 10)
-    for window in split(encoding, 12, stride=3):
+    for window in split_into_windows(encoding, 12, stride=3):
         assert window.encoding.word_ids.count(window.encoding.word_ids[1]) == 3
 
 
@@ -60,49 +60,49 @@ def test_words_stay_whole() -> None:
 def test_stride_must_leave_a_step(stride: int) -> None:
     """A stride that would never get on is an error that states the limits."""
     with pytest.raises(InputError, match=f"stride is {stride} tokens, expected 0 to 9"):
-        split(encoding_of([1] * 30), 12, stride=stride)
+        split_into_windows(encoding_of([1] * 30), 12, stride=stride)
 
 
 def test_a_question_that_leaves_no_room() -> None:
     """A question as long as a window is an error, whatever is asked for."""
     with pytest.raises(InputError, match="leaves room for 1 tokens of 12"):
-        split(encoding_of([1] * 30, question=8), 12, side=1)
+        split_into_windows(encoding_of([1] * 30, question=8), 12, sequence_id=1)
     with pytest.raises(InputError, match="leaves no room in 10 tokens"):
-        truncate(encoding_of([1] * 30, question=8), 10, side=1)
+        truncate(encoding_of([1] * 30, question=8), 10, sequence_id=1)
 
 
 def test_windows_hand_over_in_the_middle() -> None:
     """A token that two windows hold is taken from the one with more context for it."""
-    windows = split(encoding_of([1] * 16), 12, stride=4)
+    windows = split_into_windows(encoding_of([1] * 16), 12, stride=4)
     rows = [{"row": np.full(12, index)} for index in range(2)]
     assert [window.start for window in windows] == [1, 7]
-    assert stitch(windows, rows)["row"].tolist() == [0, *[0] * 8, *[1] * 8, 1]
+    assert merge_token_outputs(windows, rows)["row"].tolist() == [0, *[0] * 8, *[1] * 8, 1]
 
 
 def test_windows_hand_over_where_it_is_quiet() -> None:
     """No entity is cut: windows hand over at the nearest token that both of them find outside."""
-    windows = split(encoding_of([1] * 16), 12, stride=4)
+    windows = split_into_windows(encoding_of([1] * 16), 12, stride=4)
     rows = [{"row": np.full(12, index)} for index in range(2)]
     quiet = np.ones(12, bool)
     quiet[[1, 3, 9]] = False  # token 9 of the text is busy in both, so is 8 + 1
-    seam = stitch(windows, rows, quiet=lambda _: quiet)["row"].tolist().index(1)
+    seam = merge_token_outputs(windows, rows, outside=lambda _: quiet)["row"].tolist().index(1)
     assert seam in (8, 10)
 
 
 def test_mean_is_weighted() -> None:
     """The mean of windows counts each token once, however often it was read."""
-    windows = split(encoding_of([1] * 12), 12, stride=4)
+    windows = split_into_windows(encoding_of([1] * 12), 12, stride=4)
     assert [(window.start, window.stop) for window in windows] == [(1, 11), (7, 13)]
-    (value,) = [mean(windows, [{"v": np.array([0.0])}, {"v": np.array([12.0])}])["v"].tolist()]
+    (value,) = [average_outputs(windows, [{"v": np.array([0.0])}, {"v": np.array([12.0])}])["v"].tolist()]
     assert value == [4.0]  # 8 tokens of the first, 4 of the second
 
 
-@given(encoding=texts, length=st.integers(12, 30), side=st.none() | st.just(1))
-def test_truncate(encoding: Encoding, length: int, side: int | None) -> None:
+@given(encoding=texts, length=st.integers(12, 30), sequence_id=st.none() | st.just(1))
+def test_truncate(encoding: Encoding, length: int, sequence_id: int | None) -> None:
     """What is cut has exactly the length, all special tokens, and the beginning of each text."""
     if len(encoding) <= length:
         return
-    cut = truncate(encoding, length, side=side)
+    cut = truncate(encoding, length, sequence_id=sequence_id)
     assert len(cut) == length
     assert cut.word_ids.count(None) == encoding.word_ids.count(None)
     for each in (0, 1):
@@ -187,5 +187,5 @@ def test_masks_of_long_texts(fakes: Any) -> None:
 def test_short_rows_of_long_texts(fakes: Any) -> None:
     """An answer with too few values for a window is the server's error."""
     client = ask(fakes, label_ids=lambda inputs: np.zeros((len(inputs["input_ids"]), 2), np.int32))
-    with pytest.raises(ServerError, match="for 'label_ids' of long texts"):
+    with pytest.raises(ServerError, match="for 'label_ids', expected a value for each of 12 tokens"):
         client.entities("wang " * 40)
