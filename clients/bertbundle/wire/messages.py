@@ -1,4 +1,4 @@
-"""TensorFlow Serving's gRPC messages: requests to send, and responses as arrays."""
+"""Create TensorFlow Serving's gRPC requests and parse its responses."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ METHODS = {
         wire.GetModelStatusResponse.FromString,
     ),
 }
-"""Path, and what turns messages into bytes and back, of each method."""
+"""Path, request serializer and response deserializer of each gRPC method."""
 
 
 def predict_request(
     model: str, signature: str, inputs: Arrays, outputs: Sequence[str], version: int | None
 ) -> wire.PredictRequest:
-    """Return the message of a Predict call."""
+    """Create a Predict request."""
     spec = wire.ModelSpec(name=model, signature_name=signature)
     if version is not None:
         spec.version.value = version
@@ -39,10 +39,10 @@ def predict_request(
 
 
 def read_prediction(response: wire.PredictResponse, address: str) -> Prediction:
-    """Return what a server answered to it.
+    """Parse a Predict response.
 
     Raises:
-        ServerError: a tensor that does not hold together.
+        ServerError: the response contains a malformed tensor.
     """
     try:
         arrays = decode_tensors(response.outputs)
@@ -52,12 +52,12 @@ def read_prediction(response: wire.PredictResponse, address: str) -> Prediction:
 
 
 def status_request(model: str) -> wire.GetModelStatusRequest:
-    """Return the message of a GetModelStatus call."""
+    """Create a GetModelStatus request."""
     return wire.GetModelStatusRequest(model_spec=wire.ModelSpec(name=model))
 
 
 def read_status(response: wire.GetModelStatusResponse) -> list[VersionStatus]:
-    """Return what a server answered to it."""
+    """Parse a GetModelStatus response."""
     return [_version_status(item) for item in response.model_version_status]
 
 

@@ -109,7 +109,7 @@ def test_an_http_port() -> None:
     """A port that speaks HTTP/1, as the REST one does, is called that; source of the text: grpcio 1.85 against one."""
     details = "Failed parsing HTTP/2 (Expected SETTINGS frame as the first frame) (Trying to connect an http1.x server)"
     error = error_from_status(CODES.UNAVAILABLE, details, "host:8501")
-    assert "It speaks HTTP/1: give the gRPC port (8500)" in str(error)
+    assert "It speaks HTTP/1: use the gRPC port (8500)" in str(error)
 
 
 @pytest.mark.parametrize("code", [pytest.param(code, id=code.name) for code in grpc.StatusCode if code.value[0]])
