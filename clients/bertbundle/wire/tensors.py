@@ -132,7 +132,7 @@ def decode_tensors(tensors: Any) -> dict[str, _Array]:
 
 def decode_tensor(tensor: wire.Tensor) -> _Array:
     """Decode a tensor in any valid encoding: ``tensor_content``, packed values (in one or several records), unpacked
-    values, or shortened values (the last value is repeated up to the size of the shape, as TensorFlow encodes constants).
+    values, or shortened values (the last one is repeated up to the size of the shape, as TensorFlow encodes constants).
 
     The array may be read-only: it is a view of the message's bytes where possible.
 
