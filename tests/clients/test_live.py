@@ -103,7 +103,7 @@ def test_a_network_that_breaks(proxy: ChaosProxy) -> None:
     answered = 0
     with Client(proxy.address, "tiny", timeout=5, retries=Retries(6, 0.01, 0.2, budget=1000)) as client:
         client.manifest()
-        proxy.fates = ("pass",) * 12 + ("reset", "truncate", "delay")
+        proxy.faults = ("pass",) * 12 + ("reset", "truncate", "delay")
         for _ in range(20):
             try:
                 assert texts_of(client.entities(TEXTS)) == EXPECTED

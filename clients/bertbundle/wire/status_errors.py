@@ -38,7 +38,7 @@ _RULES = (
     _Rule(
         _Code.UNAVAILABLE,
         ServerUnavailable,
-        "Pass the authority that signed the server's certificate (--ca, root_certificates), or renew an expired one.",
+        "Pass the authority that signed the server's certificate (--ca, root_certificates), or renew it if it expired.",
         "CERTIFICATE_VERIFY_FAILED",
     ),
     _Rule(

@@ -303,9 +303,9 @@ MALFORMED = {
     "unknown-rank": (wire.Tensor(dtype=3, tensor_shape=wire.TensorShape(unknown_rank=True)), "shape must be known"),
     "too-many-dimensions": (
         _tensor("int32", (1,) * 70, int_val=[b"\x01"]),
-        "numpy cannot represent",
+        "cannot represent the tensor's shape",
     ),
-    "empty-but-huge": (_tensor("int32", (0, 2**62, 2**62)), "numpy cannot represent"),
+    "empty-but-huge": (_tensor("int32", (0, 2**62, 2**62)), "cannot represent the tensor's shape"),
     "huge": (_tensor("float", (2**40, 2**40)), "has too many elements"),
     "overflowing": (_tensor("float", (2**32, 2**32)), "has too many elements"),
     "huge-of-none": (_tensor("double", (2**31,)), "0 values, too few to fill 2147483648 elements"),
