@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import bertbundle
 from bertbundle.cli.main import main
 
 if TYPE_CHECKING:
@@ -224,7 +225,7 @@ def test_argument_that_is_not_utf8(ner: list[str]) -> None:
 
 def test_version() -> None:
     """--version prints name and version."""
-    assert run_process("--version").stdout == "bertbundle 0.1.0\n"
+    assert run_process("--version").stdout == f"bertbundle {bertbundle.__version__}\n"
 
 
 @pytest.fixture(scope="module")
