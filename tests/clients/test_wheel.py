@@ -99,7 +99,8 @@ def test_command(python: Path, command: list[str], embedded: Callable[..., str])
 
 
 SUBSET = (
-    "client",
+    "client/test_async_client.py",
+    "client/test_sync_client.py",
     "contract",
     "decoding",
     "session/test_retries.py",
@@ -107,6 +108,7 @@ SUBSET = (
     "transports/test_grpc.py",
     "transports/test_rest.py",
 )
+"""Tests of the client that need nothing but its own dependencies, below tests/clients."""
 
 
 def test_own_tests(python: Path) -> None:
