@@ -104,7 +104,7 @@ def _ask_in_batches(ask: Callable[[list[Text]], Any], texts: list[Text]) -> Iter
         try:
             results = ask(texts[start : start + _TEXTS_PER_CALL])
         except InputError as error:
-            raise InputError(f"in the texts from number {start} on, {error}" if start else str(error)) from error
+            raise InputError(f"in the batch starting at text {start}, {error}" if start else str(error)) from error
         yield from results
 
 

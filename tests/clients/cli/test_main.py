@@ -65,11 +65,11 @@ def test_many_texts_from_standard_input(run: Run, ner: list[str], monkeypatch: p
     assert texts == ["wang", "北京 today"] * 150
 
 
-def test_invalid_text_after_the_first_call(fail: Run, ner: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The message for an invalid text says where its call starts, since its index is counted from there."""
+def test_invalid_text_after_the_first_batch(fail: Run, ner: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message for an invalid text says where its batch starts, because its index is counted from there."""
     monkeypatch.setattr(sys, "stdin", io.StringIO("wang\n" * 70 + "wang " * 50))
     message = fail("predict", *ner, "--truncation", "error")
-    assert "in the texts from number 64 on, text 6 has 52 tokens" in message
+    assert "in the batch starting at text 64, text 6 has 52 tokens" in message
 
 
 def test_truncation(run: Run, fail: Run, ner: list[str]) -> None:
