@@ -145,7 +145,7 @@ class SignatureNotFound(ServerError):
     """The model has no such signature (FAILED_PRECONDITION).
 
     >>> try:
-    ...     transport.predict("tiny", "length_99", {}, timeout=5)
+    ...     transport.predict(PredictCall("tiny", "length_99", {}), timeout=5)
     ... except SignatureNotFound as error:
     ...     print(error.details)
     Serving signature key "length_99" not found.

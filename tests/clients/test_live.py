@@ -87,7 +87,7 @@ def test_rest(embedded: Callable[..., str]) -> None:
         assert client.entities(TEXTS) == grpc_client.entities(TEXTS)
         assert client.status() == grpc_client.status()
         with pytest.raises(ModelNotFound):
-            Client("", "other", transport=client._transport).entities("a")
+            Client("", "other", transport=client._runner._transport).entities("a")
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ A resumed run truncates the output to what the progress file counts, so no row i
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -18,7 +19,6 @@ from typing import IO, Any, TypeAlias
 
 from bertbundle.cli.progress import Progress, ProgressReport
 from bertbundle.cli.row_files import Row, RowReader
-from bertbundle.client.base import batches
 from bertbundle.errors import InputError, ServerError
 
 __all__ = ["BulkJob", "BulkRun"]
@@ -86,7 +86,7 @@ class BulkRun:
             for _ in zip(range(self._progress.rows), rows, strict=False):
                 pass
             self._report.start(self._progress.rows, self._reader.fraction_read() or 0.0)
-            for chunk in batches(rows, ROWS_PER_CHUNK):
+            while chunk := list(itertools.islice(rows, ROWS_PER_CHUNK)):
                 self._process(chunk, files)
                 self._flush(files)
                 self._report.update(self._progress, self._reader.fraction_read())

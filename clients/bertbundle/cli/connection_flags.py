@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bertbundle.client.sync_client import Client
 from bertbundle.errors import InputError
-from bertbundle.transports.channels import Tls
+from bertbundle.transports.credentials import Tls
 
 __all__ = ["add_connection_flags", "make_client", "positive_seconds"]
 

@@ -21,10 +21,10 @@ from bertbundle.cli.connection_flags import make_client
 from bertbundle.cli.formatting import RESULT_FORMATS, describe_manifest, format_table, parity_table
 from bertbundle.cli.row_files import detect_format
 from bertbundle.client.sync_client import Client
-from bertbundle.decoding.decoders import DECODERS, Decoder
-from bertbundle.decoding.question_answering import best_answer
+from bertbundle.decoding.base import Decoder
+from bertbundle.decoding.decoders import DECODERS, answer_decoder
 from bertbundle.errors import InputError
-from bertbundle.session.session import Options
+from bertbundle.session.batches import AskOptions
 from bertbundle.text.tokenizer import Text
 
 __all__ = ["main"]
@@ -57,8 +57,8 @@ def _predict(client: Client, options: argparse.Namespace) -> Iterable[str]:
     texts = _texts(options)
     decoder = _decoder(client, options)
     result_format = RESULT_FORMATS[decoder.task]
-    ask_options = Options(options.truncation)
-    results = _ask_in_batches(lambda batch: client._ask(decoder, batch, ask_options), _pairs(texts, options))  # noqa: SLF001 - the same package
+    ask_options = AskOptions(options.truncation)
+    results = _ask_in_batches(lambda batch: client.ask(decoder, batch, ask_options), _pairs(texts, options))
     if options.json:
         return (
             _to_json({"text": text, **result_format.to_dict(result)})
@@ -89,7 +89,7 @@ def _decoder(client: Client, options: argparse.Namespace) -> Decoder:
         return decoder
     if task != "question-answering":
         raise InputError(f"model {options.model!r} does {task}: leave --allow-no-answer out.")
-    return replace(decoder, decode=functools.partial(best_answer, handle_impossible_answer=True))
+    return answer_decoder(handle_impossible_answer=True)
 
 
 def _check_pair(takes: str, options: argparse.Namespace, task: str) -> None:
@@ -137,9 +137,9 @@ def _to_json(value: Any) -> str:
 def _bench(client: Client, options: argparse.Namespace) -> Iterable[str]:
     plot = make_plotter(options.png) if options.png else None
     texts = _pairs(_texts(options), options)
-    decoder, ask_options = _decoder(client, options), Options("truncate")
+    decoder, ask_options = _decoder(client, options), AskOptions("truncate")
     batches = [texts[start : start + options.batch] for start in range(0, len(texts), options.batch)]
-    ask = functools.partial(client._ask, decoder, options=ask_options)  # noqa: SLF001 - the same package
+    ask = functools.partial(client.ask, decoder, options=ask_options)
     result = run_load_test(ask, batches, options.seconds, options.concurrency)
     if plot:
         plot(result)
@@ -164,7 +164,7 @@ def _bulk(client: Client, options: argparse.Namespace) -> Iterable[str]:
 def _answer_rows(
     client: Client, decoder: Decoder, truncation: str | None, texts: Sequence[Any]
 ) -> list[dict[str, Any] | InputError]:
-    results = client._ask(decoder, list(texts), Options(truncation, keep_errors=True))  # noqa: SLF001 - the same package
+    results = client.ask(decoder, list(texts), AskOptions(truncation, keep_errors=True))
     to_dict = RESULT_FORMATS[decoder.task].to_dict
     return [result if isinstance(result, InputError) else dict(to_dict(result)) for result in results]
 

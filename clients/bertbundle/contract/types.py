@@ -16,6 +16,7 @@ __all__ = [
     "Entity",
     "Fill",
     "InputFeatures",
+    "PredictCall",
     "Prediction",
     "VersionStatus",
 ]
@@ -70,6 +71,28 @@ class InputFeatures:
 
     signature: str
     inputs: Arrays
+
+
+@dataclass(frozen=True, slots=True)
+class PredictCall:
+    """One Predict request.
+
+    Attributes:
+        model: model name.
+        signature: signature name.
+        inputs: arrays by input name.
+        outputs: names of the outputs to return; empty for all.
+        version: version number; None for the newest one.
+
+    >>> PredictCall("ner", "length_32", {}, outputs=("label_ids",)).version is None
+    True
+    """
+
+    model: str
+    signature: str
+    inputs: Arrays
+    outputs: tuple[str, ...] = ()
+    version: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

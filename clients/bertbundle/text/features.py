@@ -52,5 +52,5 @@ def pad_encodings(
     arrays = {spec.name: np.full((len(encodings), length), spec.pad_value, spec.dtype) for spec in inputs}
     for row, encoding in enumerate(encodings):
         for name, array in arrays.items():
-            array[row, : len(encoding)] = _INPUT_VALUES[name](encoding)
+            array[row, : len(encoding.ids)] = _INPUT_VALUES[name](encoding)
     return InputFeatures(signature, arrays)

@@ -113,7 +113,7 @@ class Tokenizer:
         nonempty = set(encoding.sequence_ids) - {None}
         if len(nonempty) < (2 if isinstance(text, tuple) else 1):
             return InputError(f"text {index} has no tokens: {_excerpt(text)}. Leave it out.")
-        if len(encoding) <= self.max_length or truncation == "window":
+        if len(encoding.ids) <= self.max_length or truncation == "window":
             return encoding
         if truncation == "truncate":
             return truncate(encoding, self.max_length, sequence_id=sequence_id)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import grpc
 
-from bertbundle.contract.types import Arrays, Prediction, VersionStatus
+from bertbundle.contract.types import PredictCall, Prediction, VersionStatus
 from bertbundle.errors import ServerError
 from bertbundle.wire import _wire_pb2 as wire
 from bertbundle.wire.tensors import TensorError, decode_tensors, encode_tensors
@@ -28,14 +26,12 @@ METHODS = {
 """Path, request serializer and response deserializer of each gRPC method."""
 
 
-def predict_request(
-    model: str, signature: str, inputs: Arrays, outputs: Sequence[str], version: int | None
-) -> wire.PredictRequest:
+def predict_request(call: PredictCall) -> wire.PredictRequest:
     """Create a Predict request."""
-    spec = wire.ModelSpec(name=model, signature_name=signature)
-    if version is not None:
-        spec.version.value = version
-    return wire.PredictRequest(model_spec=spec, inputs=encode_tensors(inputs), output_filter=outputs)
+    spec = wire.ModelSpec(name=call.model, signature_name=call.signature)
+    if call.version is not None:
+        spec.version.value = call.version
+    return wire.PredictRequest(model_spec=spec, inputs=encode_tensors(call.inputs), output_filter=call.outputs)
 
 
 def read_prediction(response: wire.PredictResponse, address: str) -> Prediction:

@@ -11,7 +11,7 @@ import pytest
 from bertbundle.cli.main import main
 
 if TYPE_CHECKING:
-    from tests.clients.conftest import FakeServer
+    from fakes import FakeServer
 
     Fakes = Any
 

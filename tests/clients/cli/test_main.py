@@ -17,7 +17,7 @@ import bertbundle
 from bertbundle.cli.main import main
 
 if TYPE_CHECKING:
-    from tests.clients.conftest import FakeServer
+    from fakes import FakeServer
 
     Fakes = Any
     Run = Callable[..., str]

@@ -32,7 +32,9 @@ def client(fakes: Any, task: str) -> Client:
         pytest.param("token-classification", {"aggregation_strategy": "best"}, "none, simple, first", id="strategy"),
         pytest.param("token-classification", {"delimiter": "-"}, "joined by single spaces", id="delimiter"),
         pytest.param("question-answering", {"max_seq_len": 9}, "chosen when it was exported", id="max_seq_len"),
-        pytest.param("question-answering", {"max_question_len": 9}, "never cut: shorten it", id="max_question_len"),
+        pytest.param(
+            "question-answering", {"max_question_len": 9}, "never truncated: shorten it", id="question"
+        ),
         pytest.param("question-answering", {"max_answer_len": 0}, "max_answer_len must be at least 1", id="answer_len"),
         pytest.param("text-classification", {"top_k": 0}, "top_k must be at least 1", id="classes"),
         pytest.param("question-answering", {"top_k": 0}, "top_k must be at least 1", id="top_k"),
@@ -122,3 +124,9 @@ def test_awaited(fakes: Any) -> None:
             return await client.pipeline("fill-mask", targets="lives")("[MASK] in")
 
     assert asyncio.run(ask())[0]["token"] == fakes.VOCABULARY["lives"]
+
+
+def test_long_texts_are_answered_whole(fakes: Any) -> None:
+    """A text of several windows has the entities of all of them, also from logits."""
+    answer = client(fakes, "token-classification").pipeline("ner", aggregation_strategy="simple")
+    assert [entity["word"] for entity in answer("Wang lives in Berlin " * 8)] == ["wang", "berlin"] * 8

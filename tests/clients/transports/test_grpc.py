@@ -19,6 +19,7 @@ from bertbundle import (
     InvalidRequest,
     ModelNotFound,
     Overloaded,
+    PredictCall,
     ServerError,
     ServerUnavailable,
     SignatureNotFound,
@@ -30,7 +31,7 @@ from bertbundle.wire.status_errors import error_from_status
 from bertbundle.wire.tensors import encode_tensor
 
 if TYPE_CHECKING:
-    from tests.clients.conftest import FakeServer
+    from fakes import FakeServer
 
     Fakes = Any
     Start = Callable[..., FakeServer]
@@ -123,7 +124,10 @@ def test_status_codes_over_the_wire(start: Start, code: grpc.StatusCode) -> None
 
     server = start(refuse, refuse)
     transport = GrpcTransport(server.address)
-    for call in (lambda: transport.predict("tiny", "s", {}, timeout=9), lambda: transport.status("tiny", timeout=9)):
+    for call in (
+        lambda: transport.predict(PredictCall("tiny", "s", {}), timeout=9),
+        lambda: transport.status("tiny", timeout=9),
+    ):
         with pytest.raises(ServerError) as caught:
             call()
         assert type(caught.value) is ERRORS[code]
@@ -147,7 +151,9 @@ def test_predict(start: Start) -> None:
         return response.SerializeToString()
 
     transport = GrpcTransport(start(answer).address)
-    prediction = transport.predict("tiny", "length_4", {"x": np.array([[1, 2]], np.int32)}, outputs=["y"], timeout=9)
+    prediction = transport.predict(
+        PredictCall("tiny", "length_4", {"x": np.array([[1, 2]], np.int32)}, outputs=("y",)), timeout=9
+    )
     assert prediction.version == 2**40
     assert prediction.outputs["y"].tolist() == [[0.5]]
     (request,) = seen
@@ -155,7 +161,7 @@ def test_predict(start: Start) -> None:
     assert not request.model_spec.HasField("version")
     assert request.output_filter == ["y"]
     assert request.inputs["x"] == encode_tensor(np.array([[1, 2]], np.int32))
-    transport.predict("tiny", "length_4", {}, version=0, timeout=9)
+    transport.predict(PredictCall("tiny", "length_4", {}, version=0), timeout=9)
     assert seen[-1].model_spec.HasField("version")
     assert seen[-1].model_spec.version.value == 0
     transport.close()
@@ -198,7 +204,7 @@ def test_answers_of_more_than_4_mb(start: Start) -> None:
     tensor = encode_tensor(np.ones(2**21, np.float32))
     response = wire.PredictResponse(outputs={"y": tensor}).SerializeToString()
     transport = GrpcTransport(start(lambda *_: response).address)
-    assert transport.predict("tiny", "s", {}, timeout=30).outputs["y"].nbytes == 2**23
+    assert transport.predict(PredictCall("tiny", "s", {}), timeout=30).outputs["y"].nbytes == 2**23
     transport.close()
 
 
@@ -216,7 +222,7 @@ def test_malformed_tensor(start: Start, tensor: wire.Tensor) -> None:
     server = start(lambda *_: response)
     transport = GrpcTransport(server.address)
     with pytest.raises(ServerError, match=f"{server.address} sent a malformed tensor: ") as caught:
-        transport.predict("tiny", "s", {}, timeout=9)
+        transport.predict(PredictCall("tiny", "s", {}), timeout=9)
     assert caught.value.code == "INTERNAL"
     transport.close()
 
@@ -225,7 +231,7 @@ def test_malformed_response(start: Start) -> None:
     """An answer that is no message at all is a ServerError too."""
     transport = GrpcTransport(start(lambda *_: b"\xff\xff").address)
     with pytest.raises(ServerError, match="answered INTERNAL: "):
-        transport.predict("tiny", "s", {}, timeout=9)
+        transport.predict(PredictCall("tiny", "s", {}), timeout=9)
     transport.close()
 
 
