@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bertbundle.contract.labels import SCHEMES, Tag, parse_labels
 from bertbundle.contract.types import Encoding
-from bertbundle.decoding.entities import decode_entities
+from bertbundle.decoding.entities import decode_entities, end_with_combining_marks
 from bertbundle.text.tokenizer import Tokenizer
 
 
@@ -182,3 +182,20 @@ def test_outside_tokens_are_in_no_entity(rule: str, case: tuple[str, Encoding, s
             assert covered.isdisjoint(range(start, end))
         elif rule == "token":
             assert covered.issuperset(range(start, end))
+
+
+@pytest.mark.parametrize(
+    ("text", "end", "expected"),
+    [
+        pytest.param("e\u0301 a", 1, 2, id="accent"),
+        pytest.param("e\u0301\u0323", 1, 3, id="two-accents"),
+        pytest.param("☺\ufe0f!", 1, 2, id="variation-selector"),
+        pytest.param("👍\U0001f3fd", 1, 2, id="skin-tone"),
+        pytest.param("王\u200b", 1, 1, id="zero-width-space"),
+        pytest.param("ab", 1, 1, id="letter"),
+        pytest.param("ab", 2, 2, id="end-of-text"),
+    ],
+)
+def test_end_with_combining_marks(text: str, end: int, expected: int) -> None:
+    """A span is extended by the combining marks after it, and by nothing else."""
+    assert end_with_combining_marks(text, end) == expected

@@ -32,9 +32,7 @@ def client(fakes: Any, task: str) -> Client:
         pytest.param("token-classification", {"aggregation_strategy": "best"}, "none, simple, first", id="strategy"),
         pytest.param("token-classification", {"delimiter": "-"}, "joined by single spaces", id="delimiter"),
         pytest.param("question-answering", {"max_seq_len": 9}, "chosen when it was exported", id="max_seq_len"),
-        pytest.param(
-            "question-answering", {"max_question_len": 9}, "never truncated: shorten it", id="question"
-        ),
+        pytest.param("question-answering", {"max_question_len": 9}, "never truncated: shorten it", id="question"),
         pytest.param("question-answering", {"max_answer_len": 0}, "max_answer_len must be at least 1", id="answer_len"),
         pytest.param("text-classification", {"top_k": 0}, "top_k must be at least 1", id="classes"),
         pytest.param("question-answering", {"top_k": 0}, "top_k must be at least 1", id="top_k"),
