@@ -63,9 +63,10 @@ test-fast: $(READY) ## the tests that export and serve nothing, under a minute
 test-thin: $(READY) ## the client's wheel alone, in an environment of its own
 	$(PYTEST) tests/clients/test_wheel.py
 
-lint: $(READY) ## ruff
+lint: $(READY) ## check the style (ruff) and the imports between packages (import-linter)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
 
 typecheck: $(READY) ## mypy --strict
 	$(BIN)/mypy
@@ -106,5 +107,5 @@ proto: $(READY) ## regenerate the protobuf code (a test compares it with the .pr
 	cd export && ../build/protoc/bin/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. bertbundle_export/checkpoints/readers/_tensorflow.proto
 
 clean: ## remove the environment and caches; models stay
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
