@@ -24,7 +24,7 @@ PROTOC := 1.76.0 # grpcio-tools with protoc 31.1: its code runs on protobuf 6.31
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
-$(READY): pyproject.toml clients/pyproject.toml constraints.txt
+$(READY): pyproject.toml hatch_build.py clients/pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "Python 3.10 or newer is needed, $(PYTHON) is older. Try: make PYTHON=python3.12 ..."; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "python3 -m venv failed: install the venv package (Debian: apt install python3-venv)"; exit 2; }
 	@echo "installing into $(VENV) (TensorFlow and friends: about 2.5 GB, once)"
@@ -90,7 +90,7 @@ bench-run: $(READY)
 	set -e; for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py --size $(SIZE) --rounds $(ROUNDS) --work build/bench; done
 
 # Their torch may be one of 3 GB, for GPUs: PyTorch's own index, given as PIP_EXTRA_INDEX_URL, has a smaller one.
-$(PEERS)/.ready: pyproject.toml clients/pyproject.toml constraints.txt
+$(PEERS)/.ready: pyproject.toml hatch_build.py clients/pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e clients -e '.[bench,peers]'
 	@touch $@

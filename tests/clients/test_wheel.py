@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import bertbundle
 from paths import ROOT
 
 pytestmark = pytest.mark.slow  # builds a wheel and makes an environment
@@ -55,10 +56,11 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_content(wheel: Path) -> None:
     """The wheel holds the package with its type marker, and the licence; no tests, nothing of the toolkit."""
     names = zipfile.ZipFile(wheel).namelist()
-    assert wheel.name == "bertbundle-0.1.0-py3-none-any.whl"
-    assert {name.split("/")[0] for name in names} == {"bertbundle", "bertbundle-0.1.0.dist-info"}
+    information = f"bertbundle-{bertbundle.__version__}.dist-info"
+    assert wheel.name == f"bertbundle-{bertbundle.__version__}-py3-none-any.whl"
+    assert {name.split("/")[0] for name in names} == {"bertbundle", information}
     assert {"bertbundle/__init__.py", "bertbundle/py.typed", "bertbundle/wire/_wire_pb2.py"} <= set(names)
-    assert "bertbundle-0.1.0.dist-info/licenses/LICENSE" in names
+    assert f"{information}/licenses/LICENSE" in names
     assert not [name for name in names if "test" in name or name.endswith(".pyc")]
 
 
@@ -90,7 +92,7 @@ def test_import(python: Path) -> None:
 def test_command(python: Path, command: list[str], embedded: Callable[..., str]) -> None:
     """The command answers from a server of another environment."""
     program = [python, *command] if command else [python.with_name("bertbundle")]
-    assert run(*program, "--version", cwd=python.parent) == "bertbundle 0.1.0\n"
+    assert run(*program, "--version", cwd=python.parent) == f"bertbundle {bertbundle.__version__}\n"
     ask = ["predict", "--server", embedded(), "--model", "tiny", "--json", "Wang lives in 北京"]
     entities = json.loads(run(*program, *ask, cwd=python.parent))["entities"]
     assert [(entity["label"], entity["text"]) for entity in entities] == [("PER", "Wang"), ("LOC", "北京")]

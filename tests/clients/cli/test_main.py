@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import bertbundle
 from bertbundle.cli import formatting as show
 from bertbundle.cli.bench import Load, drawer
 from bertbundle.cli.main import main
@@ -504,7 +505,7 @@ def test_bytes_that_are_not_text(ner: list[str]) -> None:
 
 def test_version() -> None:
     """--version prints name and version."""
-    assert ask("--version").stdout == "bertbundle 0.1.0\n"
+    assert ask("--version").stdout == f"bertbundle {bertbundle.__version__}\n"
 
 
 @pytest.fixture(scope="module")
