@@ -27,6 +27,7 @@ from bertbundle.contract.types import Arrays, Prediction, VersionStatus
 from bertbundle.errors import SignatureNotFound
 from bertbundle.wire import _wire_pb2 as wire
 from bertbundle.wire.tensors import decode_tensors, encode_tensors
+from optional import skip_without
 
 # A busy machine is not a failure: no limit on the time of an example.
 settings.register_profile("bertbundle", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -372,7 +373,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, bytes]
     try:
         subprocess.run([*command.split(), "-keyout", key, "-out", cert], check=True, capture_output=True, timeout=60)
     except FileNotFoundError:
-        pytest.skip("makes its certificate with the openssl command, which is not installed")
+        skip_without("openssl")
     return key.read_bytes(), cert.read_bytes()
 
 

@@ -25,6 +25,7 @@ from bertbundle.cli import main as cli
 from bertbundle.cli.bulk import Job
 from bertbundle.cli.main import main
 from chaos import ChaosProxy
+from optional import require_package
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -81,7 +82,7 @@ def write(path: Path, texts: list[str]) -> Path:
     """Write texts with their numbers as a file of the format that its suffix says; of txt there are no numbers."""
     rows = [{"id": index, "text": text} for index, text in enumerate(texts)]
     if path.suffix == ".parquet":
-        pyarrow = pytest.importorskip("pyarrow", reason="Parquet needs pyarrow")
+        pyarrow = require_package("pyarrow")
         from pyarrow import parquet
 
         parquet.write_table(pyarrow.Table.from_pylist(rows), path, row_group_size=10)
@@ -212,7 +213,7 @@ def test_progress_of_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_parquet_from_a_pipe(bulk: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Parquet, whose index is at its end, is not read from a pipe."""
-    pytest.importorskip("pyarrow", reason="Parquet needs pyarrow")
+    require_package("pyarrow")
     reader, writer = os.pipe()
     os.close(writer)
     with os.fdopen(reader) as pipe:

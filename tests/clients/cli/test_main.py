@@ -21,6 +21,7 @@ from bertbundle.cli.bench import Load, drawer
 from bertbundle.cli.main import main
 from bertbundle.contract.manifest import ParityRow
 from bertbundle.contract.types import Classification, Entity
+from optional import require_package
 
 if TYPE_CHECKING:
     from tests.clients.conftest import FakeServer
@@ -284,7 +285,7 @@ def test_bench_picture_needs_matplotlib(fail: Run, ner: list[str], monkeypatch: 
 @pytest.mark.parametrize("seconds", [(0.1, 0.2, 0.2, 5.0), (0.1,), ()], ids=["four", "one", "none"])
 def test_bench_picture(tmp_path: Path, seconds: tuple[float, ...]) -> None:
     """The distribution is drawn as a PNG, also of one call or of none."""
-    pytest.importorskip("matplotlib", reason="a picture needs matplotlib: the extra `bench` of bertbundle")
+    require_package("matplotlib")
     drawer(str(tmp_path / "x.png"))(Load(2.0, seconds, len(seconds), {}))
     data = (tmp_path / "x.png").read_bytes()
     assert data.startswith(b"\x89PNG\r\n\x1a\n")  # source: RFC 2083, section 3.1
@@ -293,7 +294,7 @@ def test_bench_picture(tmp_path: Path, seconds: tuple[float, ...]) -> None:
 
 def test_bench_draws(run: Run, fail: Run, ner: list[str], tmp_path: Path) -> None:
     """The command draws what it measured; a suffix of no picture is refused before the load."""
-    pytest.importorskip("matplotlib", reason="a picture needs matplotlib: the extra `bench` of bertbundle")
+    require_package("matplotlib")
     assert "errors: none" in run("bench", *ner, "--seconds", "0.1", "--png", str(tmp_path / "x.png"), "a")
     assert (tmp_path / "x.png").stat().st_size > 1000
     assert "x.foo has no suffix of " in fail("bench", *ner, "--seconds", "60", "--png", "x.foo", "a")
