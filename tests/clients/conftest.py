@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, settings
 
 import fakes as fake_module
 from fakes import FakeServer, write_bundle
+from optional import skip_without
 
 # A busy machine is not a failure: no limit on the time of an example.
 settings.register_profile("bertbundle", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -52,7 +53,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, bytes]
     try:
         subprocess.run([*command.split(), "-keyout", key, "-out", cert], check=True, capture_output=True, timeout=60)
     except FileNotFoundError:
-        pytest.skip("makes its certificate with the openssl command, which is not installed")
+        skip_without("openssl")
     return key.read_bytes(), cert.read_bytes()
 
 

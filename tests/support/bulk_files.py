@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
+from optional import require_package
 
 __all__ = ["entity_texts", "read_json_lines", "write_rows"]
 
@@ -26,7 +26,7 @@ def write_rows(path: Path, texts: list[str]) -> Path:
     """Write rows with the columns `id` and `text` in the format of the suffix; a txt file has no ids."""
     rows = [{"id": index, "text": text} for index, text in enumerate(texts)]
     if path.suffix == ".parquet":
-        pyarrow = pytest.importorskip("pyarrow", reason="Parquet needs pyarrow")
+        pyarrow = require_package("pyarrow")
         from pyarrow import parquet
 
         parquet.write_table(pyarrow.Table.from_pylist(rows), path, row_group_size=10)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bertbundle.cli.bench import LoadTestResult, make_plotter
+from optional import require_package
 
 Run = Callable[..., str]
 
@@ -47,7 +48,7 @@ def test_plot_needs_matplotlib(fail: Run, ner: list[str], monkeypatch: pytest.Mo
 @pytest.mark.parametrize("seconds", [(0.1, 0.2, 0.2, 5.0), (0.1,), ()], ids=["four", "one", "none"])
 def test_plot(tmp_path: Path, seconds: tuple[float, ...]) -> None:
     """The latency distribution is plotted as a PNG, also of one call or of none."""
-    pytest.importorskip("matplotlib", reason="the plot needs matplotlib: the extra `bench` of bertbundle")
+    require_package("matplotlib")
     make_plotter(str(tmp_path / "x.png"))(LoadTestResult(2.0, seconds, len(seconds), {}))
     data = (tmp_path / "x.png").read_bytes()
     assert data.startswith(b"\x89PNG\r\n\x1a\n")  # source: RFC 2083, section 3.1
@@ -56,7 +57,7 @@ def test_plot(tmp_path: Path, seconds: tuple[float, ...]) -> None:
 
 def test_png_flag(run: Run, fail: Run, ner: list[str], tmp_path: Path) -> None:
     """--png saves a plot of the load test; an unknown suffix is refused before the test."""
-    pytest.importorskip("matplotlib", reason="the plot needs matplotlib: the extra `bench` of bertbundle")
+    require_package("matplotlib")
     assert "errors: none" in run("bench", *ner, "--seconds", "0.1", "--png", str(tmp_path / "x.png"), "a")
     assert (tmp_path / "x.png").stat().st_size > 1000
     assert "x.foo does not have one of the suffixes " in fail("bench", *ner, "--seconds", "60", "--png", "x.foo", "a")

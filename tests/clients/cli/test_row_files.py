@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bulk_files import entity_texts, read_json_lines, write_rows
+from optional import require_package
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -56,7 +57,7 @@ def test_truncated_parquet(bulk: Run, tmp_path: Path, size: int) -> None:
 
 def test_parquet_from_a_pipe(bulk: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Parquet, whose index is at the end, is not read from a pipe."""
-    pytest.importorskip("pyarrow", reason="Parquet needs pyarrow")
+    require_package("pyarrow")
     reader, writer = os.pipe()
     os.close(writer)
     with os.fdopen(reader) as pipe:

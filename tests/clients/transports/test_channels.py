@@ -27,6 +27,7 @@ from bertbundle import (
 )
 from bertbundle.transports import channels
 from fake_dns import FakeDns
+from optional import skip_without
 
 if TYPE_CHECKING:
     from fakes import FakeServer
@@ -173,8 +174,8 @@ def loopback6() -> str:
     try:
         with socket.socket(socket.AF_INET6) as probe:
             probe.bind(("::1", 0))
-    except OSError as error:
-        pytest.skip(f"this machine has no IPv6 loopback: {error}")
+    except OSError:
+        skip_without("the IPv6 loopback address")
     return "[::1]"
 
 

@@ -23,6 +23,7 @@ from bertbundle_serving.dataplane.admission import Limits
 from bertbundle_serving.errors import ServeError
 from bertbundle_serving.protos import _api_pb2 as api
 from bertbundle_serving.protos import _config_pb2 as config
+from optional import skip_without
 from waiting import SECONDS, wait_until
 
 if TYPE_CHECKING:
@@ -291,7 +292,7 @@ def _knows(address: Any, model: str) -> bool:
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """A CA, and a key and certificate for localhost that it signed, as PEM texts."""
     if shutil.which("openssl") is None:
-        pytest.skip("needs the openssl command to make certificates")
+        skip_without("openssl")
     place = tmp_path_factory.mktemp("tls")
 
     def openssl(*arguments: str) -> None:
