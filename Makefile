@@ -78,7 +78,7 @@ check: lint typecheck test ## run lint, typecheck and test
 
 bench: SIZE := base
 bench: ROUNDS := 3
-bench: bench-run bench-peers ## run all benchmarks on a BERT-base, in half an hour (ARGS=--readme updates the README)
+bench: bench-run bench-peers ## run all benchmarks on a BERT-base, in half an hour (ARGS=--docs updates docs/benchmarks.md)
 	$(BIN)/python benchmarks/summary.py --size $(SIZE) $(ARGS)
 
 bench-quick: SIZE := small
