@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from optional import skip_without
 from paths import ROOT
+from skip_summary import pytest_terminal_summary as pytest_terminal_summary  # pytest looks for it here
 
 # Tests that import onnxruntime by themselves must report to nobody either: see bertbundle._shared.onnxruntime_loader.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -24,7 +26,7 @@ def shared() -> Callable[[str], Path]:
 
     def find(name: str) -> Path:
         if not (DATA / name).exists():
-            pytest.skip(f"needs {name} in {DATA}; set BERTBUNDLE_DATA to the directory that has it")
+            skip_without(name, "set BERTBUNDLE_DATA to the directory that holds it")
         return DATA / name
 
     return find

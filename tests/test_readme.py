@@ -14,6 +14,7 @@ import pytest
 
 from documents import read_blocks
 from local_server import serving
+from optional import skip_without
 from paths import ROOT
 from tiny_checkpoints import write_checkpoint
 
@@ -131,6 +132,6 @@ def test_make_serve_container() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     assert "docker compose -f serving/deploy/compose.yaml up" in makefile
     if shutil.which("docker") is None or run("docker info", ROOT).returncode:
-        pytest.skip("needs a Docker engine; tests/serving/test_deploy.py parses the files with their schemas")
+        skip_without("a running Docker engine")  # tests/serving/test_deploy.py parses the files with their schemas
     done = run("docker compose -f serving/deploy/compose.yaml config --quiet", ROOT)
     assert done.returncode == 0, done.stderr

@@ -18,7 +18,7 @@ from types import ModuleType
 import bertbundle.errors
 import bertbundle_export.errors
 import bertbundle_serving.errors
-from bertbundle.cli.main import _parser as client_parser
+from bertbundle.cli.arguments import make_parser as client_parser
 from bertbundle_export.cli import _export_parser as export_parser
 from bertbundle_export.cli import _inspect_parser as inspect_parser
 from bertbundle_serving.flags import _parser as serve_parser

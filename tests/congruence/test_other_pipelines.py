@@ -11,9 +11,10 @@ import pytest
 
 from bertbundle import Client
 from bertbundle_export.job.texts import PARITY_TEXTS
+from optional import TORCH_MARKS
 from tiny_checkpoints import LABELS, vocabulary, write_checkpoint
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, *TORCH_MARKS]  # without torch, transformers.pipeline fails with a NameError
 
 TEXTS = [text for text in PARITY_TEXTS if 0 < len(text) < 25]
 """Short enough for 48 tokens of single characters, special tokens included."""

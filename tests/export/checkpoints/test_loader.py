@@ -21,6 +21,7 @@ from bertbundle_export.checkpoints.readers.weight_files import read_pytorch
 from bertbundle_export.errors import CheckpointError
 from bertbundle_export.source.architectures import check_config
 from bertbundle_export.source.model import SourceModel, run_source
+from optional import TORCH_MARKS, needs_torch
 from tiny_checkpoints import LABELS, change_config, pytorch_weights, to_pytorch, to_safetensors
 
 pytestmark = pytest.mark.slow
@@ -48,11 +49,11 @@ FORMS: dict[str, Callable[[Path], None]] = {
 }
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    "form", [pytest.param(form, marks=TORCH_MARKS if form.startswith("pytorch") else ()) for form in FORMS]
+)
 def test_every_form_of_weights_is_the_same_model(checkpoint: Write, form: str) -> None:
     """A checkpoint answers the same from whichever files it is read."""
-    if form.startswith("pytorch"):
-        pytest.importorskip("torch", reason="needs torch: make setup-torch")
     path = checkpoint()
     expected = logits(path)
     FORMS[form](path)
@@ -247,10 +248,12 @@ def test_settings_have_types(key: str, value: Any, expected: str) -> None:
         check_config(config | {key: value}, "config.json")
 
 
+@needs_torch
 @pytest.mark.parametrize("content", [{"model": {}, "epoch": 3}, [1, 2]], ids=["training_state", "list"])
 def test_pickle_that_is_no_state_dict(tmp_path: Path, content: Any) -> None:
     """A pickle of something else than tensors by name is refused, with what it is and what to save."""
-    torch = pytest.importorskip("torch", reason="needs torch: make setup-torch")
+    import torch
+
     torch.save(content, tmp_path / "pytorch_model.bin")
     with pytest.raises(CheckpointError, match=r"is not a state dict, .*Save the state dict alone"):
         read_pytorch((tmp_path / "pytorch_model.bin",))
@@ -298,9 +301,11 @@ def test_pickle_without_torch(checkpoint: Write) -> None:
     assert "CheckpointError: pytorch_model.bin is a PyTorch pickle and needs torch: pip install" in run.stderr
 
 
+@needs_torch
 def test_pickle_that_is_code(checkpoint: Write) -> None:
     """A pickle that would run code is refused."""
-    torch = pytest.importorskip("torch", reason="needs torch: make setup-torch")
+    import torch
+
     path = checkpoint()
     (path / "tf_model.h5").unlink()
     torch.save({"weight": os.system}, path / "pytorch_model.bin")

@@ -21,6 +21,7 @@ from bertbundle_export.errors import CheckpointError, ExportError
 from bertbundle_export.job.texts import PARITY_TEXTS
 from bertbundle_export.source.model import run_source
 from keras_files import CONFIG, head_weights, main_layer, random_weights, write_beside, write_h5
+from optional import needs_torch
 from tiny_checkpoints import LABELS
 
 pytestmark = pytest.mark.slow
@@ -63,10 +64,10 @@ CASES: dict[str, tuple[str, dict[str, Any], LoadOptions]] = {
 }
 
 
+@needs_torch
 @pytest.mark.parametrize("case", CASES)
 def test_directory_answers_as_its_source(request: pytest.FixtureRequest, tmp_path: Path, case: str) -> None:
     """PyTorch and TensorFlow classes read the directory and answer as the source; its tokenizer gives the same ids."""
-    pytest.importorskip("torch", reason="needs torch: make setup-torch")
     from transformers import AutoTokenizer
 
     fixture, arguments, options = CASES[case]

@@ -12,6 +12,7 @@ from bertbundle_export.encoder.kernels import Kernels, OneDnnKernels, PublicKern
 from bertbundle_export.encoder.patching import swapped_encoders
 from bertbundle_export.encoder.tf_graph import EncoderGraph
 from bertbundle_export.encoder.weights import read_encoder
+from optional import skip_without
 
 pytestmark = pytest.mark.slow
 
@@ -110,7 +111,7 @@ def test_swapped_model_answers_the_same(
 ) -> None:
     """With its encoder swapped a model gives every output it gives by itself."""
     if isinstance(kernels, OneDnnKernels) and not have_onednn("float32"):
-        pytest.skip("this TensorFlow has no oneDNN")
+        skip_without("a TensorFlow with oneDNN")
     model, inputs = build(kind, **config), batch(tensorflow)
     if model.config.model_type == "distilbert":
         del inputs["token_type_ids"]
@@ -123,7 +124,7 @@ def test_swapped_model_answers_the_same(
 def test_onednn_answers_the_same_in_batches_of_any_size(tensorflow: Any, build: Build, rows: int) -> None:
     """Few tokens are normalised by other operations than many; the answers do not tell."""
     if not have_onednn("float32"):
-        pytest.skip("this TensorFlow has no oneDNN")
+        skip_without("a TensorFlow with oneDNN")
     model, inputs = build(), batch(tensorflow, max(rows, 2))
     inputs = {name: value[:rows] for name, value in inputs.items()}
     found, _ = run_swapped(tensorflow, model, inputs, OneDnnKernels())

@@ -17,6 +17,7 @@ from bertbundle_export.encoder.kernels import have_onednn
 from bertbundle_export.errors import ExportError
 from bertbundle_export.saved_model.writer import save_model, trace
 from bertbundle_export.tasks import Head
+from optional import skip_without
 from tiny_checkpoints import LABELS
 
 pytestmark = pytest.mark.slow
@@ -68,7 +69,7 @@ def test_float32_is_fused_by_tensorflow(tensorflow: Any, save: Callable[[str], P
     """TensorFlow makes one operation of each product with its bias, its gelu and its residual."""
     path = save("float32")
     if not uses_onednn():
-        pytest.skip("this processor gets no oneDNN by default")
+        skip_without("oneDNN in TensorFlow's graph optimizer")
     found = optimized_operations(tensorflow, path)
     product = "_MklNativeFusedMatMul+BiasAdd"
     # Query, key and value as one; the head is an operation of its own.
@@ -89,7 +90,7 @@ def test_bfloat16_is_fused_in_the_file(tensorflow: Any, save: Callable[[str], Pa
 
     del tensorflow
     if not have_onednn("bfloat16"):
-        pytest.skip("this TensorFlow has no oneDNN")
+        skip_without("a TensorFlow with oneDNN")
     saved = saved_model_pb2.SavedModel.FromString((save("bfloat16") / "saved_model.pb").read_bytes())
     functions = saved.meta_graphs[0].graph_def.library.function
     nodes = [node for function in functions for node in function.node_def if node.op.startswith("_Mkl")]
@@ -130,7 +131,7 @@ def test_bfloat16_answers_like_float32_on_real_weights(tmp_path: Path, tensorflo
     """A real tagger passes the gate in bfloat16: labels agree, and ONNX, which stays float32, is held to float32."""
     del tensorflow
     if not have_onednn("bfloat16"):
-        pytest.skip("this TensorFlow has no oneDNN")
+        skip_without("a TensorFlow with oneDNN")
     from real_weights import fetch
 
     options: dict[str, Any] = {"precision": "bfloat16", "word_labels": "first-labelled", "label_scheme": "IO"}

@@ -16,6 +16,7 @@ from bertbundle_export.checkpoints.loader import load_checkpoint
 from bertbundle_export.checkpoints.registry import describe_checkpoint, find_format
 from bertbundle_export.errors import CheckpointError
 from bertbundle_export.source.model import SourceModel
+from optional import needs_torch
 from tiny_checkpoints import LABELS, Weights, pytorch_weights
 
 pytestmark = pytest.mark.slow
@@ -56,9 +57,9 @@ def test_heads(tf1: Write, checkpoint: Write, architecture: str, described: str)
         np.testing.assert_array_equal(found[name], value)
 
 
+@needs_torch
 def test_parity_with_the_converter_of_transformers(tf1: Write) -> None:
     """On the same file, transformers' own converter fills a PyTorch model with the same weights."""
-    pytest.importorskip("torch", reason="needs torch: make setup-torch")
     from transformers import BertConfig, BertForPreTraining
     from transformers.models.bert.modeling_bert import load_tf_weights_in_bert
 
