@@ -20,7 +20,9 @@ from tiny_checkpoints import pytorch_weights, vocabulary, write_checkpoint
 
 pytestmark = pytest.mark.slow
 
-COMMANDS = [command for block in read_blocks("docs/checkpoints.md") if block.language == "sh" for command in block.commands]
+COMMANDS = [
+    command for block in read_blocks("docs/checkpoints.md") if block.language == "sh" for command in block.commands
+]
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
@@ -50,7 +52,7 @@ def test_every_command_is_run() -> None:
 
 
 def test_fine_tuned_google_checkpoint(tensorflow: Any, tmp_path: Path) -> None:
-    """A fine-tuned TF1 checkpoint is exported with the configuration and vocabulary of the model it was trained from."""
+    """A fine-tuned TF1 checkpoint is exported with configuration and vocabulary of the model it was trained from."""
     del tensorflow
     source = write_checkpoint(tmp_path / "source", labels=("O", "B-PER", "I-PER"))
     config = json.loads((source / "config.json").read_text(encoding="utf-8"))
@@ -78,8 +80,9 @@ def test_keras_weights(tensorflow: Any, tmp_path: Path) -> None:
 
 def test_model_of_the_users_own(tensorflow: Any, tmp_path: Path) -> None:
     """A directory of `save_pretrained` is exported with the class of the model."""
-    from own_models import Tagger
     from transformers import BertConfig
+
+    from own_models import Tagger
 
     source = write_checkpoint(tmp_path / "path/to/saved")
     config = BertConfig.from_pretrained(source, output_hidden_states=True)

@@ -12,7 +12,9 @@ import bertbundle_export
 from paths import ROOT
 
 PAGE = (ROOT / "docs/migration.md").read_text(encoding="utf-8")
-MODULES = re.findall(r"^\| `(bertbundle\w*)\.([\w.]+)` \| `(bertbundle\w*\.[\w.]+)` \|$", PAGE.split("\n## Modules\n")[1], re.MULTILINE)
+MODULES = re.findall(
+    r"^\| `(bertbundle\w*)\.([\w.]+)` \| `(bertbundle\w*\.[\w.]+)` \|$", PAGE.split("\n## Modules\n")[1], re.MULTILINE
+)
 
 
 def file_of(module: str) -> str:
@@ -33,7 +35,9 @@ def test_old_modules_are_gone() -> None:
     assert [name for name in old if (ROOT / file_of(name)).is_file()] == []
 
 
-@pytest.mark.parametrize("name", ["CheckpointError", "ExportError", "OutputNamesError", "OutputShapeError", "ToleranceError"])
+@pytest.mark.parametrize(
+    "name", ["CheckpointError", "ExportError", "OutputNamesError", "OutputShapeError", "ToleranceError"]
+)
 def test_public_names_that_moved(name: str) -> None:
     """A public name of the table is where the table says, and no longer where it was."""
     assert f"| `bertbundle.{name}` | `bertbundle_export.{name}` |" in PAGE
@@ -43,7 +47,11 @@ def test_public_names_that_moved(name: str) -> None:
 
 def test_new_names_exist() -> None:
     """Each name in the new column of the tables of classes and functions exists in its module."""
-    for package, section in (("bertbundle", "Client"), ("bertbundle_export", "Export"), ("bertbundle_serving", "Server")):
+    for package, section in (
+        ("bertbundle", "Client"),
+        ("bertbundle_export", "Export"),
+        ("bertbundle_serving", "Server"),
+    ):
         text = PAGE.split(f"\n### {section}\n")[1].split("\n#")[0]
         for new in re.findall(r"^\| `.+` \| (`.+`) \|$", text, re.MULTILINE):
             path, *others = re.findall(r"`([\w.]+)`", new)

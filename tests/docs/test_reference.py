@@ -27,5 +27,7 @@ def test_tables_are_up_to_date(page: str) -> None:
 )
 def test_every_public_name_is_documented(package: ModuleType, page: str) -> None:
     """Each name of the package's `__all__` has one directive on its page, and no other name has."""
-    named = re.findall(rf"^::: {package.__name__}\.(\w+)$", (REFERENCE / page).read_text(encoding="utf-8"), re.MULTILINE)
+    named = re.findall(
+        rf"^::: {package.__name__}\.(\w+)$", (REFERENCE / page).read_text(encoding="utf-8"), re.MULTILINE
+    )
     assert sorted(named) == sorted(package.__all__)

@@ -6,12 +6,15 @@ import os
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from optional import skip_without
 from paths import ROOT
+
+pytestmark = pytest.mark.slow
 
 LOADS = re.compile(
     r"""<(?:script|img|iframe|source|video|audio)\b[^>]*\bsrc=["']?((?:https?:)?//[^"'\s>]+)"""
@@ -25,8 +28,8 @@ LOADS = re.compile(
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the site strictly; give its directory."""
-    if not _has_mkdocs():
-        skip_without("mkdocs")
+    if find_spec("mkdocs") is None:
+        skip_without("mkdocs", "make setup")
     directory = tmp_path_factory.mktemp("site")
     done = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(directory)],
@@ -40,22 +43,20 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def _has_mkdocs() -> bool:
-    import importlib.util
-
-    return importlib.util.find_spec("mkdocs") is not None
-
-
-@pytest.mark.slow
 def test_site_builds(site: Path) -> None:
     """README.md, the guides, the decisions and the API reference are pages of the site."""
-    for page in ("index", "getting-started", "changelog", "contributing", "decisions/0001-one-traced-function-with-fixed-lengths"):
+    for page in (
+        "index",
+        "getting-started",
+        "changelog",
+        "contributing",
+        "decisions/0001-one-traced-function-with-fixed-lengths",
+    ):
         assert (site / f"{page}.html").is_file()
-    assert "id=\"bertbundle.Client.entities\"" in (site / "reference/client.html").read_text(encoding="utf-8")
+    assert 'id="bertbundle.Client.entities"' in (site / "reference/client.html").read_text(encoding="utf-8")
     assert not (site / "scripts").exists()
 
 
-@pytest.mark.slow
 def test_site_sends_no_request_to_other_hosts(site: Path) -> None:
     """No page, style sheet or script of the site loads anything from another host."""
     files = [path for path in site.rglob("*") if path.suffix in (".html", ".css")]
@@ -64,7 +65,6 @@ def test_site_sends_no_request_to_other_hosts(site: Path) -> None:
     assert {name: urls for name, urls in found.items() if urls} == {}
 
 
-@pytest.mark.slow
 def test_links_of_the_readme(site: Path) -> None:
     """The README's links to files under docs/ are links between pages of the site."""
     text = (site / "index.html").read_text(encoding="utf-8")
