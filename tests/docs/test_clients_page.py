@@ -70,7 +70,6 @@ def test_pipeline() -> None:
 
 def test_other_transports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client over REST, and one of a bundle in this process, are created as shown."""
-    pytest.importorskip("onnx")
     write_bundle(tmp_path / "models/ner")
     monkeypatch.chdir(tmp_path)
     run(block_with("RestTransport("), Client=Client)
