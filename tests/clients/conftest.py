@@ -27,7 +27,7 @@ from bertbundle.contract.types import Arrays, Prediction, VersionStatus
 from bertbundle.errors import SignatureNotFound
 from bertbundle.wire import _wire_pb2 as wire
 from bertbundle.wire.tensors import decode_tensors, encode_tensors
-from optional import skip_without
+from optional import require_package, skip_without
 
 # A busy machine is not a failure: no limit on the time of an example.
 settings.register_profile("bertbundle", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -392,7 +392,7 @@ SECONDS = 60.0
 
 def write_bundle(base: Path) -> None:
     """Write version 1 of the small model as a bundle of an ONNX graph: two table look-ups and a sum."""
-    import onnx
+    onnx = require_package("onnx")
     from onnx import TensorProto, helper, numpy_helper
 
     scores = (0.5 + STEP * np.arange(len(WORDS))).astype(np.float32)

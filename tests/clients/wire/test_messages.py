@@ -366,7 +366,7 @@ def test_stub_names_every_message() -> None:
 def test_one_process_holds_both(order: list[str]) -> None:
     """Our messages and TensorFlow's live in one process, whichever comes first."""
     code = "\n".join(f"import {module}" for module in order) + (
-        "\nfrom bertbundle import _wire_pb2 as ours"
+        "\nfrom bertbundle.wire import _wire_pb2 as ours"
         "\nfrom tensorflow_serving.apis.predict_pb2 import PredictRequest"
         "\nprint(PredictRequest.FromString(ours.PredictRequest(output_filter=['y']).SerializeToString()).output_filter)"
     )
