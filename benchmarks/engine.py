@@ -165,9 +165,7 @@ def batches(lengths: Sequence[int]) -> list[Features]:
 def main() -> None:
     """Run the benchmark."""
     arguments = parser(__doc__)
-    arguments.add_argument(
-        "--sentences", type=int, default=96, help="number of sentences of natural length (default: %(default)s)"
-    )
+    arguments.add_argument("--sentences", type=int, default=96, help="number of sentences (default: %(default)s)")
     options = arguments.parse_args()
     facts = machine()
     with opened(options) as models:

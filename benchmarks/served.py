@@ -184,7 +184,7 @@ def started(models: Models, variants: Sequence[tuple[str, str, str]], *, real: b
 def main() -> None:
     """Run the benchmark."""
     arguments = parser(__doc__)
-    arguments.add_argument("--sentences", type=int, default=48, help="of natural length")
+    arguments.add_argument("--sentences", type=int, default=48, help="number of sentences (default: %(default)s)")
     options = arguments.parse_args()
     facts = machine()
     with opened(options) as models:
