@@ -38,7 +38,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, tensorflow: object) -> Path:
 
 
 def run(command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Run a shell command with the project's commands on the path."""
+    """Run a shell command with the project's commands on PATH."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path}
     return subprocess.run(command, shell=True, cwd=cwd, env=environment, capture_output=True, text=True, check=False)  # noqa: S602
@@ -56,7 +56,7 @@ def test_every_command_has_a_test() -> None:
 
 
 def test_make_targets_exist() -> None:
-    """Every make target that the README names is there."""
+    """Every make target that the README names exists."""
     targets = set(re.findall(r"make ([a-z-]+)", README))
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     assert {name for name in targets if not re.search(rf"^{name}:", makefile, flags=re.MULTILINE)} == set()
@@ -113,7 +113,7 @@ def test_python_blocks(address: str, exported: Path) -> None:
 
 
 def test_make_demo(tmp_path: Path) -> None:
-    """`make demo` shows parity, entities with offsets, similarities and the bundles' path, and leaves no process."""
+    """`make demo` prints parity, entities with offsets, similarities and the bundles' path, and leaves no process."""
     done = run(f"make --no-print-directory demo MODELS={tmp_path}/models VENV={Path(sys.prefix)}", ROOT)
     assert done.returncode == 0, done.stderr
     for shown in ("compared with the source model", "CC BY 4.0", "AVAILABLE", "GIVEN_NAME", "Springfield", "cosine"):
@@ -135,7 +135,7 @@ def command_lines() -> str:
 
 
 def test_make_serve_container() -> None:
-    """`make serve-container` starts the compose file; without a Docker engine it is checked as far as that goes."""
+    """`make serve-container` starts the services of the compose file, which Docker accepts."""
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     assert "docker compose -f serving/deploy/compose.yaml up" in makefile
     if shutil.which("docker") is None or run("docker info", ROOT).returncode:
