@@ -78,13 +78,13 @@ check: lint typecheck test ## run lint, typecheck and test
 
 bench: SIZE := base
 bench: ROUNDS := 3
-bench: bench-run bench-peers ## benchmarks against their peers, on a BERT-base, in half an hour (ARGS=--readme keeps them)
+bench: bench-run bench-peers ## run all benchmarks on a BERT-base, in half an hour (ARGS=--docs updates docs/benchmarks.md)
 	$(BIN)/python benchmarks/summary.py --size $(SIZE) $(ARGS)
 
 bench-quick: SIZE := small
 bench-quick: ROUNDS := 2
 bench-quick: BENCHMARKS := exporting engine served loading
-bench-quick: bench-run ## the same on a model of MiniLM's size, in 5 minutes
+bench-quick: bench-run ## run them on a model of MiniLM's size, in 5 minutes
 	$(BIN)/python benchmarks/summary.py --size $(SIZE)
 
 # exporting.py comes first: the other benchmarks measure the models that it exports.

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from bertbundle import PredictCall
 from bertbundle.transports.grpc import GrpcTransport
 from frame import HERE
 from ner_data import read_sentences
@@ -141,10 +142,12 @@ def output(version: Path) -> str:
 
 def asker(address: str, name: str, version: Path) -> Callable[[int, int], object]:
     """Return a function that requests a number of rows and tokens, padded to the shortest signature that fits."""
-    transport, names, wanted = GrpcTransport(address), signatures(version), [output(version)]
+    transport, names, wanted = GrpcTransport(address), signatures(version), (output(version),)
 
     def ask(rows: int, tokens: int) -> object:
         length = min(length for length in names if length >= tokens)
-        return transport.predict(name, names[length], features(rows, length), outputs=wanted, timeout=SECONDS)
+        return transport.predict(
+            PredictCall(name, names[length], features(rows, length), outputs=wanted), timeout=SECONDS
+        )
 
     return ask

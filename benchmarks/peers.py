@@ -26,9 +26,9 @@ from typing import Any
 
 import numpy as np
 
-from bertbundle import Client
+from bertbundle import Client, PredictCall
 from bertbundle.contract.manifest import BUNDLE_INFO
-from bertbundle.contract.types import Arrays, Prediction
+from bertbundle.contract.types import Prediction
 from bertbundle.transports.local import LocalTransport
 from bertbundle_serving.runtimes import RuntimeOptions, loader
 from frame import finish, machine, parser, rows_of, seconds_in_turns
@@ -116,11 +116,11 @@ class InProcess(LocalTransport):
         super().__init__(base)
         self._servable = loader("auto", RuntimeOptions())(base / str(self.version))
 
-    def predict(self, model: str, signature: str, inputs: Arrays, **options: Any) -> Prediction:
+    def predict(self, call: PredictCall, **options: Any) -> Prediction:
         """See `Transport.predict`."""
-        if signature == BUNDLE_INFO:
-            return super().predict(model, signature, inputs, **options)
-        return Prediction(self._servable.run(signature, inputs, options["outputs"]), self.version)
+        if call.signature == BUNDLE_INFO:
+            return super().predict(call, **options)
+        return Prediction(self._servable.run(call.signature, call.inputs, call.outputs), self.version)
 
 
 def export(python: Path, source: Path, base: Path, precision: str) -> None:

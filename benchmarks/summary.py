@@ -1,9 +1,9 @@
 """The targets, and what the benchmarks measured: as a table, and as a plot.
 
-    python benchmarks/summary.py --size base --readme
+    python benchmarks/summary.py --size base --docs
 
-Reads the results of the benchmarks, prints the table, and writes it beside them with a plot. ``--readme`` puts both
-into the project's README. A benchmark that was not run is "not measured"; a target that was not reached says why.
+Reads the results of the benchmarks, prints the table, and writes it beside them with a plot. ``--docs`` puts both
+into docs/benchmarks.md. A benchmark that was not run is "not measured"; a target that was not reached says why.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from frame import HERE, RESULTS, Row, bars, lines
 from targets import TARGETS, Figure, Goal, Reason, Target
 
 ROOT = HERE.parent
-README = ROOT / "README.md"
+PAGE = ROOT / "docs/benchmarks.md"
 PLOT = ROOT / "docs/benchmarks.png"
 MARK = "<!-- benchmarks -->"
 HEAD = ("| what | target | measured | reached | command |", "|---|---|---|---|---|")
@@ -130,7 +130,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--size", default="base", help="size of the model (default: %(default)s)")
     arguments.add_argument("--results", type=Path, default=RESULTS, help="directory with the results of the benchmarks")
-    arguments.add_argument("--readme", action="store_true", help="put table and plot into the project's README")
+    arguments.add_argument("--docs", action="store_true", help="put table and plot into docs/benchmarks.md")
     options = arguments.parse_args()
     reports = read_reports(options.results, options.size)
     if not reports:
@@ -141,9 +141,9 @@ def main() -> None:
     if importlib.util.find_spec("matplotlib") is None:
         raise SystemExit("the plot needs matplotlib: pip install -e '.[bench]'.")
     draw(reports, options.results / f"summary-{options.size}.png")
-    if options.readme:
-        picture = f"![sequences per second, latency and memory]({PLOT.relative_to(ROOT)})"
-        README.write_text(between_marks(README.read_text(encoding="utf-8"), [*text, "", picture]), encoding="utf-8")
+    if options.docs:
+        picture = f"![sequences per second, latency and memory]({PLOT.name})"
+        PAGE.write_text(between_marks(PAGE.read_text(encoding="utf-8"), [*text, "", picture]), encoding="utf-8")
         draw(reports, PLOT)
 
 

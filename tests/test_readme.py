@@ -1,4 +1,4 @@
-"""Every command of the README does what it says."""
+"""Every command of README.md and of the pages that guide a new user does what it says."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from documents import read_blocks
 from local_server import serving
 from optional import skip_without
 from paths import ROOT
@@ -21,15 +22,18 @@ from tiny_checkpoints import write_checkpoint
 pytestmark = pytest.mark.slow
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, flags=re.DOTALL)
-COMMANDS = [line for language, text in BLOCKS if language == "sh" for line in text.splitlines() if line]
+PAGES = ("README.md", "docs/getting-started.md", "docs/exporting.md", "docs/serving.md")
+BLOCKS = read_blocks(*PAGES)
+# What several pages repeat is run once.
+COMMANDS = list(dict.fromkeys(line for block in BLOCKS if block.language == "sh" for line in block.commands))
+PYTHON = list(dict.fromkeys(block.text for block in BLOCKS if block.language == "python"))
 # Run by something else than this file: make test by CI, the wheel alone by tests/clients/test_wheel.py.
 ELSEWHERE = {"make test", "pip install ./clients"}
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory, tensorflow: object) -> Path:
-    """Give a directory with a tagger at the README's path."""
+    """Give a directory with a tagger at the pages' path."""
     del tensorflow
     directory = tmp_path_factory.mktemp("readme")
     write_checkpoint(directory / "path/to/checkpoint")
@@ -45,12 +49,12 @@ def run(command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 def commands(start: str) -> list[str]:
-    """Return the README's commands that begin so."""
+    """Return the pages' commands that begin so."""
     return [command for command in COMMANDS if command.startswith(start)]
 
 
 def test_every_command_has_a_test() -> None:
-    """No command is in the README that no test runs."""
+    """No command is in the pages that no test runs."""
     known = ("make demo", "make serve-container", "bertbundle-export ", "bertbundle-serve ", "bertbundle ")
     assert [command for command in COMMANDS if command not in ELSEWHERE and not command.startswith(known)] == []
 
@@ -64,7 +68,7 @@ def test_make_targets_exist() -> None:
 
 @pytest.fixture(scope="module")
 def exported(place: Path) -> Path:
-    """Run the README's export commands, in order."""
+    """Run the pages' export commands, in order."""
     for command in commands("bertbundle-export "):
         done = run(command, place)
         assert done.returncode == 0, done.stderr
@@ -74,7 +78,7 @@ def exported(place: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def address(exported: Path) -> Iterator[str]:
-    """Run the README's server with its flags, on a free port."""
+    """Run the pages' server with its flags, on a free port."""
     (command,) = commands("bertbundle-serve ")
     flags = dict(re.findall(r"--(\w+) (\S+)", command))
     assert flags.pop("port") == "8500"
@@ -85,17 +89,17 @@ def address(exported: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize("command", commands("bertbundle "))
 def test_ask(address: str, exported: Path, command: str) -> None:
-    """The README's questions are answered."""
+    """The pages' questions are answered."""
     done = run(command.replace("localhost:8500", address), exported)
     assert done.returncode == 0, done.stderr
     assert done.stdout
 
 
 def test_python_blocks(address: str, exported: Path) -> None:
-    """The README's Python runs: the export of a live model, and the client."""
+    """The pages' Python runs: the export of a live model, and the client."""
     from bertbundle_export.checkpoints import LoadOptions, load_checkpoint
 
-    export, client = (text for language, text in BLOCKS if language == "python")
+    client, export = PYTHON
     labels = 'labels=["O", "B-PER", "I-PER"]'
     assert labels in export
     export = export.replace(labels, 'labels=["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]')

@@ -12,7 +12,7 @@ import numpy as np
 from common import parser, report, seconds, shared_file
 from vocabulary import write_tokenizer
 
-from bertbundle import Client, Prediction, foreign_manifest
+from bertbundle import Client, PredictCall, Prediction, foreign_manifest
 from bertbundle.wire import _wire_pb2 as wire
 from bertbundle.wire.messages import predict_request
 from bertbundle.wire.tensors import decode_tensors, encode_tensors
@@ -27,11 +27,10 @@ class Recorded:
     def __init__(self, labels: int) -> None:
         self.labels = labels
 
-    def predict(self, model: str, signature: str, inputs: Any, *, outputs: Any, timeout: float, **_: Any) -> Prediction:
+    def predict(self, call: PredictCall, **_: Any) -> Prediction:
         """See `Transport.predict`."""
-        del timeout
-        predict_request(model, signature, inputs, outputs, None).SerializeToString()
-        ids = (inputs["input_ids"] % self.labels).astype(np.int32)
+        predict_request(call).SerializeToString()
+        ids = (call.inputs["input_ids"] % self.labels).astype(np.int32)
         arrays = {"label_ids": ids, "label_scores": np.full(ids.shape, 0.9, np.float32)}
         data = wire.PredictResponse(outputs=encode_tensors(arrays, as_content=False)).SerializeToString()
         return Prediction(decode_tensors(wire.PredictResponse.FromString(data).outputs), 1)

@@ -11,7 +11,7 @@ import numpy as np
 from common import chinese_sentences, parser, report, shared_file
 from vocabulary import write_tokenizer
 
-from bertbundle import Client, Manifest, Prediction, foreign_manifest
+from bertbundle import Client, Manifest, PredictCall, Prediction, foreign_manifest
 
 LENGTHS = {
     "one": (128,),
@@ -28,10 +28,9 @@ class Counting:
     def __init__(self) -> None:
         self.sent = self.used = 0
 
-    def predict(self, model: str, signature: str, inputs: Any, *, outputs: Any, timeout: float, **_: Any) -> Prediction:
+    def predict(self, call: PredictCall, **_: Any) -> Prediction:
         """See `Transport.predict`."""
-        del model, signature, outputs, timeout
-        mask = inputs["attention_mask"]
+        mask = call.inputs["attention_mask"]
         self.sent += mask.size
         self.used += int(mask.sum())
         return Prediction({"sentence_embedding": np.zeros((len(mask), 1), np.float32)}, 1)

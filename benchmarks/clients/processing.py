@@ -14,7 +14,7 @@ import numpy as np
 from common import chinese_sentences, in_turns, parser, report, shared_file
 from vocabulary import write_tokenizer
 
-from bertbundle import Client, Prediction, foreign_manifest
+from bertbundle import Client, PredictCall, Prediction, foreign_manifest
 
 LABELS = ["O", *(f"{role}-{kind}" for kind in ("PER", "LOC", "ORG") for role in "BI")]
 TABLE = np.random.default_rng(0).standard_normal((21128, len(LABELS))).astype(np.float32) + 4.0 * (
@@ -26,12 +26,11 @@ TABLE = np.random.default_rng(0).standard_normal((21128, len(LABELS))).astype(np
 class Lookup:
     """A transport that looks up the logits of each token in a table."""
 
-    def predict(self, model: str, signature: str, inputs: Any, *, outputs: Any, timeout: float, **_: Any) -> Prediction:
+    def predict(self, call: PredictCall, **_: Any) -> Prediction:
         """See `Transport.predict`."""
-        del model, signature, timeout
-        logits = TABLE[inputs["input_ids"]]
+        logits = TABLE[call.inputs["input_ids"]]
         answers = {"logits": logits, "label_ids": logits.argmax(-1), "label_scores": logits.max(-1)}
-        return Prediction({name: answers[name] for name in outputs}, 1)
+        return Prediction({name: answers[name] for name in call.outputs}, 1)
 
     def close(self) -> None:
         """See `Transport.close`."""

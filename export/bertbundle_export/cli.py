@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 from rich.console import Console
 from rich.table import Table
 
-from bertbundle._shared.commands import LineParser, run_command
+from bertbundle._shared.commands import CommandParser, run_command
 from bertbundle.contract.manifest import Manifest
 from bertbundle.errors import InputError
 from bertbundle_export.checkpoints import FORMATS as CHECKPOINT_FORMATS
@@ -57,7 +57,7 @@ def _stop(number: int, frame: object) -> NoReturn:
 
 
 def _inspect_parser() -> argparse.ArgumentParser:
-    parser = LineParser(
+    parser = CommandParser(
         prog="bertbundle-export inspect", description="Say what a checkpoint is, without loading its weights."
     )
     _add_source(parser)
@@ -66,7 +66,7 @@ def _inspect_parser() -> argparse.ArgumentParser:
 
 
 def _export_parser() -> argparse.ArgumentParser:
-    parser = LineParser(
+    parser = CommandParser(
         prog="bertbundle-export",
         description="Export a BERT checkpoint to a bundle that TensorFlow Serving and bertbundle-serve host. "
         "`bertbundle-export inspect SOURCE` says what a checkpoint is.",

@@ -1,4 +1,4 @@
-"""Models that are no bundles: somebody's BERT behind a server that speaks the same API."""
+"""Describing a model that is not a bundle, on a server with TensorFlow Serving's API."""
 
 from __future__ import annotations
 

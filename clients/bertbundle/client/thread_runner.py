@@ -1,9 +1,8 @@
-"""How a client waits: in its own thread, with a few more where requests travel at the same time."""
+"""Runs flows in the calling thread, with a few more threads for concurrent requests."""
 
 from __future__ import annotations
 
 import functools
-import inspect
 import itertools
 import threading
 import time
@@ -11,68 +10,89 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any, TypeAlias
 
-from bertbundle.client.base import Asking, batches
-from bertbundle.contract.types import Prediction
-from bertbundle.decoding.decoders import Decoder
+from bertbundle.contract.types import PredictCall, Prediction, VersionStatus
 from bertbundle.errors import ServerError
-from bertbundle.session.retries import Action, Begin, Deadline, Send, Wait, failed, persist
-from bertbundle.session.session import TEXTS_PER_ROUND, Call, Flow, Options, advance
-from bertbundle.transports.cancellation import Cancel
-from bertbundle.transports.grpc import Transport
+from bertbundle.session.lifecycle import Lifecycle
+from bertbundle.session.retries import (
+    Action,
+    CallPolicy,
+    Deadline,
+    Send,
+    Start,
+    WaitForFirst,
+    call_with_retries,
+    is_error,
+    resume,
+)
+from bertbundle.session.session import Flow
+from bertbundle.transports.base import Transport
+from bertbundle.transports.cancellation import Cancellation
 
-__all__ = ["Background", "Blocking"]
+__all__ = ["BackgroundCalls", "ThreadRunner"]
 
-Predict: TypeAlias = "Callable[..., Prediction | ServerError]"
-"""Makes a call within some seconds; takes a `Cancel`, too."""
+Outcome: TypeAlias = "Prediction | ServerError"
+MakeCall: TypeAlias = "Callable[..., Outcome]"
+"""Makes a call with a timeout in seconds and, optionally, a `Cancellation`."""
 
 
-class Blocking(Asking):
-    """Runs flows over a transport that blocks."""
+class ThreadRunner:
+    """Makes the calls of flows through a blocking transport."""
 
-    def __init__(self, model: str, transport: Transport, **settings: Any) -> None:
-        super().__init__(model, **settings)
+    def __init__(self, transport: Transport, policy: CallPolicy, *, timeout: float, concurrency: int) -> None:
+        """Set the limits.
+
+        Args:
+            transport: the connection.
+            policy: timeouts and retries of each call.
+            timeout: seconds for all calls of one flow.
+            concurrency: maximum number of calls in flight.
+        """
         self._transport = transport
-        self._cancels = "cancel" in inspect.signature(transport.predict).parameters
-        self._pool = ThreadPoolExecutor(self._concurrency, "bertbundle") if self._concurrency > 1 else None
+        self._policy = policy
+        self._timeout = timeout
+        self._lifecycle = Lifecycle()
+        self._pool = ThreadPoolExecutor(concurrency, "bertbundle") if concurrency > 1 else None
+
+    def run(self, flow: Flow[Any]) -> Any:
+        """Make the calls of a flow, all within one timeout, and return its result."""
+        deadline = Deadline(self._timeout)
+        with self._lifecycle.use():
+            try:
+                calls = next(flow)
+                while True:
+                    calls = resume(flow, self._call_all(calls, deadline))
+            except StopIteration as stop:
+                return stop.value
+
+    def stream(self, texts: Any, size: int, make_flow: Callable[[Sequence[Any]], Flow[Any]]) -> Iterator[Any]:
+        """Run a flow for each `size` texts of an iterator, and yield the results of each text."""
+        if not isinstance(texts, Iterator):
+            raise TypeError(f"texts must be a str, a list or an iterator, got {type(texts).__name__}; use AsyncClient")
+        return itertools.chain.from_iterable(self.run(make_flow(chunk)) for chunk in take(texts, size))
+
+    def status(self, model: str) -> list[VersionStatus]:
+        """Return the state of each version of a model."""
+        with self._lifecycle.use():
+            return self._transport.status(model, timeout=self._timeout)
 
     def close(self) -> None:
-        """Close the connection; leaving the client's context does it, too.
-
-        >>> Client("localhost:8500", "ner").close()
-        """
-        self._lifetime.closed = True
+        """Close the connection."""
+        self._lifecycle.closed = True
         if self._pool:
             self._pool.shutdown(wait=False, cancel_futures=True)
         self._transport.close()
 
-    def _run(self, flow: Flow[Any]) -> Any:
-        deadline = self._deadline()
-        with self._lifetime.use():
-            try:
-                calls = next(flow)
-                while True:
-                    calls = advance(flow, self._round(calls, deadline))
-            except StopIteration as stop:
-                return stop.value
-
-    def _stream(self, decoder: Decoder, texts: Any, options: Options) -> Iterator[Any]:
-        if not isinstance(texts, Iterator):
-            raise TypeError(f"texts must be a str, a list or an iterator, got {type(texts).__name__}; use AsyncClient")
-        return itertools.chain.from_iterable(
-            self._run(self._session.many(decoder, batch, options)) for batch in batches(texts, TEXTS_PER_ROUND)
-        )
-
-    def _round(self, calls: Sequence[Call], deadline: Deadline) -> list[Prediction] | ServerError:
-        """Make calls, a bounded number at a time; return their answers or the first error."""
+    def _call_all(self, calls: Sequence[PredictCall], deadline: Deadline) -> list[Prediction] | ServerError:
+        """Make calls concurrently, and return their answers or the first error."""
         if self._pool is None or len(calls) == 1:
-            return _all_or_error(self._persist(call, deadline) for call in calls)
+            return _all_or_error(self._call(call, deadline) for call in calls)
         errors: list[ServerError] = []
 
-        def make(call: Call) -> Prediction:
-            if errors:  # one failed for good: what is not sent yet is not sent
+        def make(call: PredictCall) -> Prediction:
+            if errors:  # one call failed for good: do not send those that wait
                 raise errors[0]
             try:
-                return self._persist(call, deadline)
+                return self._call(call, deadline)
             except ServerError as error:
                 errors.append(error)
                 raise
@@ -84,75 +104,73 @@ class Blocking(Asking):
             for future in futures:
                 future.cancel()
 
-    def _persist(self, call: Call, deadline: Deadline) -> Prediction:
-        steps = persist(deadline, self._rules)
-        predict = functools.partial(self._predict, call)
-        background = Background(predict)
+    def _call(self, call: PredictCall, deadline: Deadline) -> Prediction:
+        steps = call_with_retries(deadline, self._policy)
+        make_call = functools.partial(self._call_once, call)
+        background = BackgroundCalls(make_call)
         try:
             action = next(steps)
             while True:
-                action = advance(steps, _act(action, predict, background))
+                action = resume(steps, _perform(action, make_call, background))
         except StopIteration as stop:
             prediction: Prediction = stop.value
             return prediction
         finally:
-            background.end()
+            background.cancel()
 
-    def _predict(self, call: Call, timeout: float, cancel: Cancel | None = None) -> Prediction | ServerError:
-        extra: dict[str, Any] = {"cancel": cancel} if cancel and self._cancels else {}
+    def _call_once(self, call: PredictCall, timeout: float, cancel: Cancellation | None = None) -> Outcome:
         try:
-            return self._transport.predict(
-                self._session.model, call.signature, call.inputs, outputs=call.outputs, timeout=timeout, **extra
-            )
+            return self._transport.predict(call, timeout=timeout, cancel=cancel)
         except ServerError as error:
             return error
 
 
-def _act(action: Action, predict: Predict, background: Background) -> Prediction | ServerError | None:
+def _perform(action: Action, make_call: MakeCall, background: BackgroundCalls) -> Outcome | None:
+    """Carry out an action of `call_with_retries`, and return its outcome."""
     if isinstance(action, Send):
-        return predict(action.timeout)
-    if isinstance(action, Wait):
-        return background.first(action.seconds)
-    if isinstance(action, Begin):
-        background.begin(action.timeout)
+        return make_call(action.timeout)
+    if isinstance(action, WaitForFirst):
+        return background.wait_for_first(action.seconds)
+    if isinstance(action, Start):
+        background.start(action.timeout)
     else:
         time.sleep(action.seconds)
     return None
 
 
-class Background:
+class BackgroundCalls:
     """Calls in threads of their own."""
 
-    def __init__(self, predict: Predict) -> None:
-        """Begin none yet."""
-        self._predict = predict
-        self._running: dict[Future[Prediction | ServerError], Cancel] = {}
+    def __init__(self, make_call: MakeCall) -> None:
+        """Start none yet."""
+        self._make_call = make_call
+        self._running: dict[Future[Outcome], Cancellation] = {}
 
-    def begin(self, timeout: float) -> None:
-        """Begin a call."""
-        future: Future[Prediction | ServerError] = Future()
-        self._running[future] = cancel = Cancel()
-        threading.Thread(target=_fulfil, args=(future, self._predict, timeout, cancel), daemon=True).start()
+    def start(self, timeout: float) -> None:
+        """Start a call."""
+        future: Future[Outcome] = Future()
+        self._running[future] = cancel = Cancellation()
+        threading.Thread(target=_fulfil, args=(future, self._make_call, timeout, cancel), daemon=True).start()
 
-    def first(self, seconds: float | None) -> Prediction | ServerError | None:
-        """Wait for what comes first, and return it; None if nothing comes in time."""
+    def wait_for_first(self, seconds: float | None) -> Outcome | None:
+        """Return the first outcome; None if there is none within `seconds`."""
         done, _ = wait(self._running, seconds, FIRST_COMPLETED)
         if not done:
             return None
-        future = min(done, key=failed)
+        future = min(done, key=is_error)
         del self._running[future]
         return future.result()
 
-    def end(self) -> None:
-        """End those that still run."""
+    def cancel(self) -> None:
+        """Cancel the calls that are still running."""
         for cancel in self._running.values():
             cancel()
 
 
-def _fulfil(future: Future[Any], predict: Predict, *arguments: Any) -> None:
+def _fulfil(future: Future[Any], make_call: MakeCall, *arguments: Any) -> None:
     try:
-        future.set_result(predict(*arguments))
-    except BaseException as error:  # noqa: BLE001 - raised where the result is asked for
+        future.set_result(make_call(*arguments))
+    except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits for it
         future.set_exception(error)
 
 
@@ -161,3 +179,9 @@ def _all_or_error(answers: Iterable[Prediction]) -> list[Prediction] | ServerErr
         return list(answers)
     except ServerError as error:
         return error
+
+
+def take(texts: Iterator[Any], size: int) -> Iterator[list[Any]]:
+    """Yield the next `size` texts at a time."""
+    while chunk := list(itertools.islice(texts, size)):
+        yield chunk

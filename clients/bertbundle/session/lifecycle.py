@@ -1,4 +1,4 @@
-"""Where and how long a client may be used: in one process, in one event loop if it has one, until it is closed."""
+"""Where a client may be used: in one process and, with asyncio, in one event loop, until it is closed."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ import contextlib
 import os
 from collections.abc import Iterator
 
-__all__ = ["Lifetime"]
+__all__ = ["Lifecycle"]
 
 
-class Lifetime:
-    """Says what is wrong when a client is used elsewhere or too late: gRPC itself would hang there, or fail in riddles.
+class Lifecycle:
+    """Refuses a use that cannot work: gRPC itself would hang or fail with an obscure error.
 
     Attributes:
         closed: whether the client is closed.
     """
 
     def __init__(self) -> None:
-        """Begin in this process; the loop is that of the first use."""
+        """Start in this process; the event loop is that of the first use."""
         self.closed = False
         self._process = os.getpid()
         self._loop: object = None
 
     @contextlib.contextmanager
     def use(self, loop: object = None) -> Iterator[None]:
-        """Refuse a use that cannot work; one that a `close` in another thread ended says so.
+        """Check that the client can be used, and explain an error that comes from closing it in the meantime.
 
         Args:
-            loop: the event loop in which the client is used, None without.
+            loop: the running event loop; None without asyncio.
 
         Raises:
             RuntimeError: the client is closed, or used in another process or event loop than before.

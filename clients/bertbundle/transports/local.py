@@ -1,8 +1,7 @@
-"""A bundle directory opened in this process: for tests and notebooks, without a server."""
+"""A bundle directory that is opened in this process, for tests and notebooks."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +9,15 @@ import numpy as np
 
 from bertbundle._shared.onnxruntime_loader import import_onnxruntime
 from bertbundle.contract.manifest import BUNDLE_INFO, MANIFEST_FILE, TOKENIZER_FILE, Manifest
-from bertbundle.contract.types import Arrays, Prediction, VersionStatus
+from bertbundle.contract.types import PredictCall, Prediction, VersionStatus
 from bertbundle.errors import InputError, SignatureNotFound
+from bertbundle.transports.cancellation import Cancellation
 
 __all__ = ["LocalTransport"]
 
 
 class LocalTransport:
-    """Answers from a bundle's model.onnx, in the thread that asks.
+    """Computes answers with a bundle's model.onnx, in the calling thread.
 
     >>> LocalTransport("models/ner")  # doctest: +SKIP
     """
@@ -36,30 +36,25 @@ class LocalTransport:
 
     def predict(
         self,
-        model: str,
-        signature: str,
-        inputs: Arrays,
+        call: PredictCall,
         *,
-        outputs: Sequence[str] = (),
-        version: int | None = None,
-        timeout: float,
+        timeout: float,  # noqa: ARG002 - a computation in this process cannot be interrupted
+        cancel: Cancellation | None = None,  # noqa: ARG002 - likewise
     ) -> Prediction:
-        """See `Transport.predict`; a computation cannot be interrupted, so `timeout` is not looked at."""
-        del model, version, timeout
-        if signature == BUNDLE_INFO:
-            return Prediction(self._info(len(inputs["row"])), self.version)
-        if signature not in self.manifest.signatures:
-            raise SignatureNotFound(f"{self._path} has no signature {signature!r}.", code="FAILED_PRECONDITION")
-        names = list(outputs) or [spec.name for spec in self.manifest.outputs]
-        return Prediction(dict(zip(names, self._session.run(names, dict(inputs)), strict=True)), self.version)
+        """See `Transport.predict`; neither `timeout` nor `cancel` interrupts a computation in this process."""
+        if call.signature == BUNDLE_INFO:
+            return Prediction(self._info(len(call.inputs["row"])), self.version)
+        if call.signature not in self.manifest.signatures:
+            raise SignatureNotFound(f"{self._path} has no signature {call.signature!r}.", code="FAILED_PRECONDITION")
+        names = list(call.outputs) or [spec.name for spec in self.manifest.outputs]
+        return Prediction(dict(zip(names, self._session.run(names, dict(call.inputs)), strict=True)), self.version)
 
     def _info(self, rows: int) -> dict[str, Any]:
         files = {"manifest": MANIFEST_FILE, "tokenizer": TOKENIZER_FILE}
         return {name: np.array([(self._path / file).read_bytes()] * rows, object) for name, file in files.items()}
 
-    def status(self, model: str, *, timeout: float) -> list[VersionStatus]:
+    def status(self, model: str, *, timeout: float) -> list[VersionStatus]:  # noqa: ARG002 - one model, at hand
         """See `Transport.status`."""
-        del model, timeout
         return [VersionStatus(self.version, "AVAILABLE", "OK", "")]
 
     def close(self) -> None:
@@ -69,10 +64,10 @@ class LocalTransport:
 def _version_directory(path: Path) -> Path:
     if (path / MANIFEST_FILE).exists():
         return path
-    versions = [each.parent for each in path.glob(f"[0-9]*/{MANIFEST_FILE}") if each.parent.name.isdecimal()]
+    versions = [file.parent for file in path.glob(f"[0-9]*/{MANIFEST_FILE}") if file.parent.name.isdecimal()]
     if not versions:
         raise InputError(f"no {MANIFEST_FILE} in {path} or in a version directory of it. Name a bundle's directory.")
-    return max(versions, key=lambda each: int(each.name))
+    return max(versions, key=lambda version: int(version.name))
 
 
 def _open(path: Path) -> Any:
@@ -81,5 +76,5 @@ def _open(path: Path) -> Any:
     except ImportError as error:
         raise InputError("a bundle in this process needs onnxruntime: pip install 'bertbundle[local]'.") from error
     if not path.exists():
-        raise InputError(f"{path} is not there: the bundle was exported without ONNX.")
+        raise InputError(f"{path} does not exist: the bundle was exported without ONNX.")
     return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])

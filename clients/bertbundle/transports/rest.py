@@ -1,6 +1,6 @@
-"""The way to a server over TensorFlow Serving's REST API, where a network lets nothing but HTTP through.
+"""TensorFlow Serving's REST API, for networks that let only HTTP through.
 
-Slower than gRPC: numbers travel as text, and a server answers with all outputs of a signature, asked for or not.
+It is slower than gRPC: numbers are sent as text, and a server returns all outputs of a signature, requested or not.
 """
 
 from __future__ import annotations
@@ -20,17 +20,18 @@ import grpc
 import numpy as np
 import numpy.typing as npt
 
-from bertbundle._shared.pem import load_identity
-from bertbundle.contract.types import Arrays, Prediction, VersionStatus
+from bertbundle._shared.pem import load_cert_chain
+from bertbundle.contract.types import PredictCall, Prediction, VersionStatus
 from bertbundle.errors import ModelNotFound, ServerError
 from bertbundle.session.retries import Deadline
-from bertbundle.transports.channels import Metadata, Tls, Token
+from bertbundle.transports.cancellation import Cancellation
+from bertbundle.transports.credentials import Tls, Token, call_metadata
 from bertbundle.wire.status_errors import error_from_status
 
 __all__ = ["RestTransport"]
 
 _Code = grpc.StatusCode
-# Source: how TensorFlow Serving turns its codes into HTTP's; back, INVALID_ARGUMENT stands for both of 400's.
+# Source: how TensorFlow Serving maps its codes to HTTP's. It maps two codes to 400; here 400 is INVALID_ARGUMENT.
 _CODES = {
     400: _Code.INVALID_ARGUMENT,
     401: _Code.UNAUTHENTICATED,
@@ -43,7 +44,7 @@ _CODES = {
     503: _Code.UNAVAILABLE,
     504: _Code.DEADLINE_EXCEEDED,
 }
-_VERSION_SECONDS = 1.0  # an answer over REST does not say its version, so it is asked for by number
+_VERSION_SECONDS = 1.0  # an answer over REST does not have its version, so requests name the version
 _READ_BYTES = 1 << 16
 
 
@@ -61,8 +62,8 @@ class RestTransport:
 
         Args:
             url: where to connect.
-            tls: what to trust and who to be with ``https``; None for the system's authorities.
-            token: bearer token, or a function that returns the one of the moment.
+            tls: how to secure ``https``; None for the system's authorities.
+            token: bearer token, or a callable that returns the current token.
             metadata: headers of each request.
         """
         parts = urlsplit(url)
@@ -70,7 +71,7 @@ class RestTransport:
             raise ValueError(f"expected http://host:port or https://host:port, got {url!r}")
         self.address = parts.netloc
         self._path = parts.path.rstrip("/")
-        self._metadata = Metadata(token, metadata)
+        self._metadata = call_metadata(token, metadata)
         self._idle: queue.LifoQueue[http.client.HTTPConnection] = queue.LifoQueue()
         self._connect: Callable[[], http.client.HTTPConnection] = functools.partial(
             http.client.HTTPConnection, parts.hostname, parts.port
@@ -82,27 +83,27 @@ class RestTransport:
 
     def predict(
         self,
-        model: str,
-        signature: str,
-        inputs: Arrays,
+        call: PredictCall,
         *,
-        outputs: Sequence[str] = (),
-        version: int | None = None,
         timeout: float,
+        cancel: Cancellation | None = None,  # noqa: ARG002 - a request over HTTP/1.1 ends with its answer
     ) -> Prediction:
-        """See `Transport.predict`."""
+        """See `Transport.predict`; `cancel` is ignored."""
         deadline = Deadline(timeout)
-        asked = self._version(model, deadline) if version is None else version
-        body = {"signature_name": signature, "inputs": {name: array.tolist() for name, array in inputs.items()}}
-        path = f"/v1/models/{quote(model, safe='')}/versions/{asked}:predict"
+        version = self._version(call.model, deadline) if call.version is None else call.version
+        body = {
+            "signature_name": call.signature,
+            "inputs": {name: array.tolist() for name, array in call.inputs.items()},
+        }
+        path = f"/v1/models/{quote(call.model, safe='')}/versions/{version}:predict"
         try:
             answer = self._request("POST", path, body, deadline)
-        except ModelNotFound:  # a newer one took its place
-            self._newest.pop(model, None)
-            if version is not None or self._version(model, deadline) == asked:
+        except ModelNotFound:  # a newer version may have replaced it
+            self._newest.pop(call.model, None)
+            if call.version is not None or self._version(call.model, deadline) == version:
                 raise
-            return self.predict(model, signature, inputs, outputs=outputs, timeout=deadline.left())
-        return Prediction(self._arrays(answer, outputs), asked)
+            return self.predict(call, timeout=deadline.remaining())
+        return Prediction(self._arrays(answer, call.outputs), version)
 
     def status(self, model: str, *, timeout: float) -> list[VersionStatus]:
         """See `Transport.status`."""
@@ -121,18 +122,19 @@ class RestTransport:
                 self._idle.get_nowait().close()
 
     def _version(self, model: str, deadline: Deadline) -> int:
-        """Return the newest version that is served, as of a second ago."""
+        """Return the newest available version, at most a second old."""
         until, version = self._newest.get(model, (0.0, 0))
         if time.monotonic() >= until:
-            served = [each.version for each in self.status(model, timeout=deadline.left()) if each.state == "AVAILABLE"]
-            if not served:
+            statuses = self.status(model, timeout=deadline.remaining())
+            available = [status.version for status in statuses if status.state == "AVAILABLE"]
+            if not available:
                 raise error_from_status(_Code.NOT_FOUND, f"no version of model {model} is available", self.address)
-            version = max(served)
+            version = max(available)
             self._newest[model] = (time.monotonic() + _VERSION_SECONDS, version)
         return version
 
     def _request(self, method: str, path: str, body: Any, deadline: Deadline) -> Any:
-        """Make one request and return its JSON; raise what its status or a broken connection means."""
+        """Make one request and return its JSON; raise the error for its status or a broken connection."""
         try:
             connection = self._idle.get_nowait()
         except queue.Empty:
@@ -151,19 +153,20 @@ class RestTransport:
     def _exchange(
         self, connection: http.client.HTTPConnection, method: str, path: str, body: Any, deadline: Deadline
     ) -> tuple[int, bytes]:
-        connection.timeout = deadline.left()
+        connection.timeout = deadline.remaining()
         if connection.sock is None:
             connection.connect()
-        connection.sock.settimeout(deadline.left())
+        connection.sock.settimeout(deadline.remaining())
         data = None if body is None else json.dumps(body).encode()
-        headers = {"content-type": "application/json", **dict(self._metadata())}
+        metadata = self._metadata() if callable(self._metadata) else self._metadata
+        headers = {"content-type": "application/json", **dict(metadata)}
         connection.request(method, self._path + path, data, headers)
         response = connection.getresponse()
         parts = []
         while part := response.read(_READ_BYTES):
             parts.append(part)
-            if connection.sock is not None:  # gone when the server closes after its answer
-                connection.sock.settimeout(deadline.left())
+            if connection.sock is not None:  # None when the server closes the connection after its answer
+                connection.sock.settimeout(deadline.remaining())
         return response.status, b"".join(parts)
 
     def _read(self, status: int, data: bytes) -> Any:
@@ -179,7 +182,7 @@ class RestTransport:
         raise error_from_status(code, details, self.address)
 
     def _arrays(self, answer: Any, outputs: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
-        """Return the outputs by name; a server that has one only sends it without its name."""
+        """Return the outputs by name; a server sends the output of a signature that has only one without its name."""
         try:
             found = answer["outputs"]
             named = found if isinstance(found, dict) and "b64" not in found else {(*outputs, "output")[0]: found}
@@ -191,7 +194,7 @@ class RestTransport:
 
 
 def _array(value: Any) -> npt.NDArray[Any]:
-    """Return numbers as float32 or int32, which is what bundles answer with, and strings as bytes."""
+    """Return numbers as float32 or int32, the dtypes of a bundle's outputs, and strings as bytes."""
     array = np.array(value)
     if array.dtype.kind in "fiu":
         return array.astype(np.float32 if array.dtype.kind == "f" else np.int32)
@@ -215,5 +218,5 @@ def _context(tls: Tls | None) -> ssl.SSLContext:
     roots = tls.root_certificates.decode("ascii") if tls and tls.root_certificates else None
     context = ssl.create_default_context(cadata=roots)
     if tls and tls.certificate_chain and tls.private_key:
-        load_identity(context, tls.certificate_chain, tls.private_key)
+        load_cert_chain(context, tls.certificate_chain, tls.private_key)
     return context

@@ -3,7 +3,7 @@
 In float32 public operations are as fast as any: TensorFlow's optimiser fuses MatMul, BiasAdd and what follows.
 
 In bfloat16 a product's kernel must be rearranged for the processor. TensorFlow does that once only if the kernel is a
-constant in the graph, which costs seconds and gigabytes to load (docs/why.md has the figures); else at every call. So
+constant in the graph, which costs seconds and gigabytes to load (figures: docs/decisions/0029); else at every call. So
 the fused node is written into the graph as the optimiser would write it, with a variable for the kernel and
 `is_filter_const` set all the same: variables of a served model do not change. It is no public operation: a TensorFlow
 without it, as it is built for some processors, gets public ones.

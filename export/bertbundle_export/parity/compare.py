@@ -14,7 +14,7 @@ from bertbundle._shared.cpu_features import EXACT_INT8
 from bertbundle._shared.onnxruntime_loader import import_onnxruntime
 from bertbundle.contract.manifest import InputSpec, OutputSpec, ParityRow
 from bertbundle.contract.types import Encoding, InputFeatures
-from bertbundle.text.features import pack
+from bertbundle.text.features import pad_encodings
 from bertbundle.text.tokenizer import Tokenizer
 from bertbundle_export.errors import ExportError, OutputNamesError, OutputShapeError, ToleranceError
 from bertbundle_export.parity.agreement import agreement_rule
@@ -64,7 +64,7 @@ def make_features(
         held, whole = (0, length) if every else (shorter, whole)
         chosen = [encoding for encoding in singles if encoding is longest or len(encoding) > held]
         rows = [_cut(encoding, length) for encoding in (*chosen, *joined)]
-        features.append(pack(rows, signature, length=length, inputs=inputs))
+        features.append(pad_encodings(rows, signature, length=length, inputs=inputs))
         shorter = length
     return features
 

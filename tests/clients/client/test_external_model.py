@@ -11,10 +11,10 @@ import grpc
 import numpy as np
 import pytest
 
-from bertbundle import Client, GrpcTransport, InputError, Prediction, foreign_manifest
+from bertbundle import Client, GrpcTransport, InputError, PredictCall, Prediction, foreign_manifest
 
 if TYPE_CHECKING:
-    from tests.clients.conftest import FakeServer
+    from fakes import FakeServer
 
 
 @pytest.fixture(scope="module")
@@ -50,14 +50,14 @@ class Foreign:
     def __init__(self, fakes: Any) -> None:
         self.fakes = fakes
 
-    def predict(self, model: str, signature: str, inputs: Any, *, outputs: Any, **_: Any) -> Prediction:
+    def predict(self, call: PredictCall, **_: Any) -> Prediction:
         """Answer the only signature."""
-        assert (model, signature, tuple(outputs)) == ("theirs", "score", ("dense",))
-        assert {name: array.dtype for name, array in inputs.items()} == {
+        assert (call.model, call.signature, call.outputs) == ("theirs", "score", ("dense",))
+        assert {name: array.dtype for name, array in call.inputs.items()} == {
             "input_word_ids": np.dtype(np.int64),
             "input_mask": np.dtype(np.int64),
         }
-        labels = self.fakes.TABLE[inputs["input_word_ids"]]
+        labels = self.fakes.TABLE[call.inputs["input_word_ids"]]
         return Prediction({"dense": 10.0 * np.eye(len(self.fakes.LABELS))[labels]}, 7)
 
 

@@ -135,5 +135,5 @@ def test_questions_and_contexts_belong_together(fakes: Any) -> None:
 def test_answers_that_do_not_fit(fakes: Any, task: str, change: Any, question: tuple[str, ...]) -> None:
     """An answer of another shape, or with tokens that do not exist, is an error, not a result."""
     method, *texts = question
-    with pytest.raises((ServerError, InputError), match=r"answered|no token 99"):
+    with pytest.raises((ServerError, InputError), match=r"answered|no token with id 99"):
         getattr(ask(fakes, task, **change), method)(*texts)

@@ -32,7 +32,7 @@ def client(fakes: Any, task: str) -> Client:
         pytest.param("token-classification", {"aggregation_strategy": "best"}, "none, simple, first", id="strategy"),
         pytest.param("token-classification", {"delimiter": "-"}, "joined by single spaces", id="delimiter"),
         pytest.param("question-answering", {"max_seq_len": 9}, "chosen when it was exported", id="max_seq_len"),
-        pytest.param("question-answering", {"max_question_len": 9}, "never cut: shorten it", id="max_question_len"),
+        pytest.param("question-answering", {"max_question_len": 9}, "never truncated: shorten it", id="question"),
         pytest.param("question-answering", {"max_answer_len": 0}, "max_answer_len must be at least 1", id="answer_len"),
         pytest.param("text-classification", {"top_k": 0}, "top_k must be at least 1", id="classes"),
         pytest.param("question-answering", {"top_k": 0}, "top_k must be at least 1", id="top_k"),
@@ -92,7 +92,7 @@ def test_options_that_change_no_answer(fakes: Any) -> None:
     [
         pytest.param({"top_k": 3}, r"top_k is 3, and the bundle offers its best 2 .* --top-k", id="top_k"),
         pytest.param({"targets": ["wang", "berlin"]}, "targets has 'berlin', and the bundle offers", id="not-offered"),
-        pytest.param({"targets": ["\u200b"]}, "no token spells", id="no-token"),
+        pytest.param({"targets": ["\u200b"]}, "has no tokens", id="no-token"),
     ],
 )
 def test_tokens_that_are_not_offered(fakes: Any, options: dict[str, Any], message: str) -> None:
@@ -122,3 +122,9 @@ def test_awaited(fakes: Any) -> None:
             return await client.pipeline("fill-mask", targets="lives")("[MASK] in")
 
     assert asyncio.run(ask())[0]["token"] == fakes.VOCABULARY["lives"]
+
+
+def test_long_texts_are_answered_whole(fakes: Any) -> None:
+    """A text of several windows has the entities of all of them, also from logits."""
+    answer = client(fakes, "token-classification").pipeline("ner", aggregation_strategy="simple")
+    assert [entity["word"] for entity in answer("Wang lives in Berlin " * 8)] == ["wang", "berlin"] * 8

@@ -16,7 +16,7 @@ import pytest
 from bertbundle import AsyncClient, Client
 
 if TYPE_CHECKING:
-    from tests.clients.conftest import FakeServer
+    from fakes import FakeServer
 
 TEXTS = [f"wang {number}" for number in range(9)]
 

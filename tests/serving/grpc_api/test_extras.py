@@ -363,11 +363,13 @@ def test_malformed_ssl_config(tmp_path: Path, text: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        pytest.param({"key": "other"}, "the private key is that of another certificate", id="key-of-another"),
+        pytest.param({"key": "other"}, "the private key does not match the certificate", id="key-of-another"),
         pytest.param({"key": "encrypted"}, "the private key is encrypted; decrypt it", id="encrypted"),
-        pytest.param({"key": "cert"}, "the private key is no PEM key", id="key-is-a-certificate"),
-        pytest.param({"cert": "key"}, "the certificates hold no PEM certificate", id="certificate-is-a-key"),
-        pytest.param({"ca": "key"}, "the certificates of custom_ca hold no PEM certificate", id="authority-is-a-key"),
+        pytest.param({"key": "cert"}, "the private key is not a PEM key", id="key-is-a-certificate"),
+        pytest.param({"cert": "key"}, "the certificates contain no PEM certificate", id="certificate-is-a-key"),
+        pytest.param(
+            {"ca": "key"}, "the certificates of custom_ca contain no PEM certificate", id="authority-is-a-key"
+        ),
     ],
 )
 def test_unusable_certificates(
