@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from bertbundle._shared.commands import LineParser
+from bertbundle._shared.commands import CommandParser
 from bertbundle_export.checkpoints import CHECKPOINT_FORMATS
 from bertbundle_export.options import BUNDLE_FORMATS, DECODINGS, WORD_LABELS
 from bertbundle_export.precision import PRECISIONS
@@ -25,7 +25,7 @@ _CRF_TABLES = {
 
 def inspect_parser() -> argparse.ArgumentParser:
     """Return the parser of `bertbundle-export inspect`."""
-    parser = LineParser(
+    parser = CommandParser(
         prog="bertbundle-export inspect", description="Print what a checkpoint is, without loading its weights."
     )
     _add_source(parser)
@@ -35,7 +35,7 @@ def inspect_parser() -> argparse.ArgumentParser:
 
 def export_parser() -> argparse.ArgumentParser:
     """Return the parser of `bertbundle-export`."""
-    parser = LineParser(
+    parser = CommandParser(
         prog="bertbundle-export",
         description="Export a BERT checkpoint to a bundle that TensorFlow Serving and bertbundle-serve can serve. "
         "`bertbundle-export inspect SOURCE` prints what a checkpoint is.",

@@ -16,7 +16,7 @@ def main(arguments: list[str] | None = None) -> int:
     # Ctrl-C ends the start at once, as SIGTERM does, without a traceback from the middle of an import.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from bertbundle._shared.commands import drop_output, run_command
+    from bertbundle._shared.commands import discard_stdout, run_command
     from bertbundle_serving.flags import options_of, read_arguments
     from bertbundle_serving.logs import configure_logging
     from bertbundle_serving.server import run
@@ -28,6 +28,6 @@ def main(arguments: list[str] | None = None) -> int:
         try:
             print(f"bertbundle-serve: {line}", flush=True)
         except BrokenPipeError:  # who read it has gone, and requests come all the same
-            drop_output()
+            discard_stdout()
 
     return run_command("bertbundle-serve", lambda: asyncio.run(run(options_of(flags), announce)))

@@ -7,7 +7,7 @@ import math
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from bertbundle._shared.commands import LineParser
+from bertbundle._shared.commands import CommandParser
 from bertbundle_serving.config.batching_parameters import BatchingParameters, read_batching_parameters
 from bertbundle_serving.config.models import ModelConfig, read_model_configs
 from bertbundle_serving.config.monitoring import read_metrics_path
@@ -99,7 +99,7 @@ def _batching(flags: argparse.Namespace) -> BatchingParameters | None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = LineParser(
+    parser = CommandParser(
         prog="bertbundle-serve",
         description="Serve bundles with TensorFlow Serving's gRPC and REST API. Takes --flag=value and --flag value.",
         allow_abbrev=False,

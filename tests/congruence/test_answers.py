@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bertbundle import Client, GrpcTransport, Manifest
-from bertbundle.text.features import pack
+from bertbundle import Client, GrpcTransport, Manifest, PredictCall
+from bertbundle.text.features import pad_encodings
 from bertbundle.text.tokenizer import Tokenizer
 from ner_data import Sentence, f1, read_sentences, spans, split_sentence
 from score_chinese_ner import served_f1
@@ -134,7 +134,7 @@ def test_rampart_entities(serve: Serve, rampart: Path) -> None:
 def test_bundle_describes_itself(serve: Serve, rampart: Path) -> None:
     """The server returns the exact bytes of the manifest and the tokenizer file."""
     transport = GrpcTransport(serve(rampart))
-    answer = transport.predict("rampart", "bundle_info", {"row": np.zeros(2, np.int32)}, timeout=60)
+    answer = transport.predict(PredictCall("rampart", "bundle_info", {"row": np.zeros(2, np.int32)}), timeout=60)
     transport.close()
     for name, file in (("manifest", "bundle.json"), ("tokenizer", "tokenizer.json")):
         assert list(answer.outputs[name]) == [(rampart / file).read_bytes()] * 2
@@ -149,8 +149,8 @@ def test_length_does_not_matter(serve: Serve, rampart: Path) -> None:
     transport = GrpcTransport(serve(rampart))
     answers = {}
     for signature, length in manifest.signatures.items():
-        features = pack(encodings, signature, length=length, inputs=manifest.inputs)
-        answer = transport.predict("rampart", signature, features.inputs, timeout=60)
+        features = pad_encodings(encodings, signature, length=length, inputs=manifest.inputs)
+        answer = transport.predict(PredictCall("rampart", signature, features.inputs), timeout=60)
         answers[length] = {name: value[0, : len(encodings[0])] for name, value in answer.outputs.items()}
     transport.close()
     shortest = answers[min(answers)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +12,14 @@ import pytest
 from bertbundle import Client, Entity
 from local_server import serving
 from ner_data import Sentence, f1, read_sentences, spans, split_sentence
+from optional import needs_openvino
 
 pytestmark = pytest.mark.slow
 
 SENTENCES = ("A man is playing a guitar.", "Someone plays a musical instrument.", "The stock market fell today.")
 
 
-@pytest.fixture(
-    params=[
-        "onnx",
-        pytest.param(
-            "openvino", marks=pytest.mark.skipif(find_spec("openvino") is None, reason="openvino is an extra")
-        ),
-    ]
-)
+@pytest.fixture(params=["onnx", pytest.param("openvino", marks=needs_openvino)])
 def runtime(request: pytest.FixtureRequest) -> str:
     """Return the name of a runtime that computes in int8."""
     name: str = request.param

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,9 @@ from bertbundle_export.runners import Runner
 from bertbundle_export.tasks import TASKS
 from bertbundle_export.tolerance import TOLERANCES
 from bertbundle_serving.runtimes import RuntimeOptions, loader
+from optional import needs_openvino
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(find_spec("openvino") is None, reason="openvino is an extra, and not installed"),
-]
+pytestmark = [pytest.mark.slow, needs_openvino]
 
 
 def runner(version: Path, runtime: str, precision: str) -> Runner:

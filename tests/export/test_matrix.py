@@ -1,4 +1,4 @@
-"""Every format and encoder with every task that README.md ticks: exported, served, and asked through the client."""
+"""Every format and task that docs/support-matrix.md ticks is exported, served, and asked through the client."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def as_hub(style: str, path: Path, directory: Path) -> tuple[Path, dict[str, Any
     return archived(directory, "gztar"), {"task": task, "load": LoadOptions(init_args={"num_attention_heads": 2})}
 
 
-# Row of README.md's table: stem of the transformers class, what makes the source of a Hugging Face directory, tasks.
+# Row of docs/support-matrix.md: stem of the transformers class, what writes the source, tasks.
 ROWS: Mapping[str, tuple[str, Source, tuple[str, ...]]] = {
     "Hugging Face: BERT": ("Bert", unchanged, tuple(HEADS)),
     "Hugging Face: DistilBERT": ("DistilBert", unchanged, tuple(HEADS)),
@@ -259,10 +259,10 @@ def test_result_through_the_client(matrix: tuple[Matrix, tuple[str, ...]], row: 
             CHECKS[task](client, made.checkpoint(row, task))
 
 
-def test_readme_ticks_what_is_tested() -> None:
-    """README.md's table of formats and tasks has a tick for exactly the cases above."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    (head, _, *rows) = [line for line in readme.split("<!-- matrix -->")[1].strip().splitlines() if line]
+def test_page_ticks_what_is_tested() -> None:
+    """The table of formats and tasks in docs/support-matrix.md ticks exactly the cases above."""
+    page = (ROOT / "docs/support-matrix.md").read_text(encoding="utf-8")
+    (head, _, *rows) = [line for line in page.split("<!-- matrix -->")[1].strip().splitlines() if line]
     tasks = [cell.strip().replace(" ", "-") for cell in head.strip("|").split("|")[1:]]
     ticked = {
         (cells[0].strip(), task)

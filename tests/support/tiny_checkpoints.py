@@ -64,7 +64,7 @@ def _write_wordpiece(path: Path) -> tuple[int, dict[str, int]]:
 
 
 def _write_bpe(path: Path) -> tuple[int, dict[str, int]]:
-    """Write a tokenizer of RoBERTa's kind, trained on the parity texts; return its size and the ids of special tokens."""
+    """Write a tokenizer of RoBERTa's kind, trained on the parity texts; return its size and special ids."""
     from tokenizers import ByteLevelBPETokenizer
 
     special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]

@@ -3,10 +3,10 @@
 In float32 the public operations are fastest: TensorFlow's optimizer fuses MatMul, BiasAdd and the activation.
 
 In bfloat16 the weight matrix of a product must be rearranged for the CPU. TensorFlow does that once only if the matrix
-is a constant in the graph, which costs seconds and gigabytes to load (figures in docs/why.md); otherwise it does so at
-every call. So the fused node is written into the graph as the optimizer would write it, with a variable as the matrix
-and with `is_filter_const` set: the variables of a served model never change. The fused nodes are not public operations;
-builds of TensorFlow without them, as for some CPUs, get public ones.
+is a constant in the graph, which costs seconds and gigabytes to load (figures: docs/decisions/0029); otherwise it does
+so at every call. So the fused node is written into the graph as the optimizer would write it, with a variable as the
+matrix and with `is_filter_const` set: the variables of a served model never change. The fused nodes are not public
+operations; builds of TensorFlow without them, as for some CPUs, get public ones.
 """
 
 from __future__ import annotations

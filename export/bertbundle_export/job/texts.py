@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from bertbundle.contract.manifest import InputSpec
 from bertbundle.contract.types import Encoding, InputFeatures
-from bertbundle.text.features import pack
+from bertbundle.text.features import pad_encodings
 from bertbundle.text.tokenizer import Tokenizer
 from bertbundle_export.errors import ExportError
 
@@ -62,7 +62,7 @@ def make_features(
             min_tokens, last_full_length = 0, length
         chosen = [encoding for encoding in singles if encoding is longest or len(encoding) >= min_tokens]
         rows = [_truncate(encoding, length) for encoding in (*chosen, *joined)]
-        features.append(pack(rows, signature, length=length, inputs=inputs))
+        features.append(pad_encodings(rows, signature, length=length, inputs=inputs))
         shorter_length = length
     return features
 
@@ -71,4 +71,4 @@ def _truncate(encoding: Encoding, length: int) -> Encoding:
     """Keep the first tokens of an encoding and its last one, [SEP]."""
     if len(encoding) <= length:
         return encoding
-    return encoding.part((0, length - 1), (len(encoding) - 1, len(encoding)))
+    return encoding.select((0, length - 1), (len(encoding) - 1, len(encoding)))

@@ -18,10 +18,12 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from bertbundle.contract.manifest import BUNDLE_INFO, Manifest
-from bertbundle.contract.types import Prediction
+from bertbundle.contract.types import PredictCall, Prediction
 from bertbundle.decoding.decoders import DECODERS
 from bertbundle.errors import BertBundleError, ServerError
-from bertbundle.session.session import Call, Flow, Options, Session
+from bertbundle.session.batches import AskOptions, CallSettings
+from bertbundle.session.session import Flow, Session
+from bertbundle.session.version_agreement import answer_many
 from bertbundle_serving.dataplane.admission import Front, Request
 from bertbundle_serving.dataplane.predictor import Predictor
 from bertbundle_serving.errors import RequestError
@@ -100,7 +102,8 @@ class _Page:
             manifest: Manifest = await self._run(model, self._session(model).manifest())
             texts = _texts(manifest.task, text, other)
             results = await self._run(
-                model, self._session(model).many(DECODERS[manifest.task], texts, Options(truncation="error"))
+                model,
+                answer_many(self._session(model), DECODERS[manifest.task], texts, AskOptions(truncation="error")),
             )
         except BertBundleError as error:
             raise RequestError("INVALID_ARGUMENT", str(error)) from error
@@ -109,7 +112,7 @@ class _Page:
     def _session(self, model: str) -> Session:
         if model not in self._predictor.repository.models:
             raise RequestError("NOT_FOUND", f"Servable not found for request: Latest({model})")
-        return self._sessions.setdefault(model, Session(model))
+        return self._sessions.setdefault(model, Session(CallSettings(model)))
 
     async def _run(self, model: str, flow: Flow[T]) -> T:
         """Make the calls a flow wants made until it returns."""
@@ -121,7 +124,7 @@ class _Page:
             result: T = stop.value
             return result
 
-    async def _call(self, model: str, call: Call) -> Prediction:
+    async def _call(self, model: str, call: PredictCall) -> Prediction:
         answer = await self._predictor.run(
             ModelRef(model),
             lambda signatures: make_call(

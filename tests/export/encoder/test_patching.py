@@ -11,6 +11,7 @@ import pytest
 from bertbundle_export.encoder.kernels import Kernels, OneDnnKernels, PublicKernels, has_onednn
 from bertbundle_export.encoder.patching import patched_encoders
 from bertbundle_export.encoder.tf_graph import EncoderGraph
+from optional import skip_without
 
 pytestmark = pytest.mark.slow
 
@@ -111,7 +112,7 @@ def test_patched_model_equals_the_model(
 ) -> None:
     """A model with its encoder patched gives every output of the model itself."""
     if isinstance(kernels, OneDnnKernels) and not has_onednn("float32"):
-        pytest.skip("this TensorFlow has no oneDNN")
+        skip_without("a TensorFlow with oneDNN")
     model, inputs = build(kind, **config), batch(tensorflow)
     if model.config.model_type == "distilbert":
         del inputs["token_type_ids"]
@@ -124,7 +125,7 @@ def test_patched_model_equals_the_model(
 def test_onednn_batches_of_any_size(tensorflow: Any, build: Build, rows: int) -> None:
     """Few rows are normalized by other operations than many, with equal outputs."""
     if not has_onednn("float32"):
-        pytest.skip("this TensorFlow has no oneDNN")
+        skip_without("a TensorFlow with oneDNN")
     model, inputs = build(), batch(tensorflow, max(rows, 2))
     inputs = {name: value[:rows] for name, value in inputs.items()}
     found, _ = run_patched(tensorflow, model, inputs, OneDnnKernels())

@@ -11,6 +11,7 @@ import pytest
 from bertbundle_export import export_bundle
 from bertbundle_export.encoder.kernels import has_onednn
 from bertbundle_export.errors import ExportError
+from optional import skip_without
 
 pytestmark = pytest.mark.slow
 
@@ -22,7 +23,7 @@ def test_bfloat16_on_real_weights(tmp_path: Path, tensorflow: Any) -> None:
     """A real tagger passes in bfloat16: labels agree, and ONNX stays float32 with float32's tolerance."""
     del tensorflow
     if not has_onednn("bfloat16"):
-        pytest.skip("this TensorFlow has no oneDNN")
+        skip_without("a TensorFlow with oneDNN")
     from real_weights import fetch
 
     options: dict[str, Any] = {"precision": "bfloat16", "word_labels": "first-labelled", "label_scheme": "IO"}

@@ -20,6 +20,7 @@ from bertbundle_export.encoder.kernels import has_onednn
 from bertbundle_export.saved_model.tracing import trace
 from bertbundle_export.saved_model.writer import save_model
 from bertbundle_export.tasks import HeadConfig
+from optional import skip_without
 from tiny_checkpoints import LABELS
 
 pytestmark = pytest.mark.slow
@@ -72,7 +73,7 @@ def test_float32_is_fused_by_tensorflow(tensorflow: Any, save: Callable[[str], P
     """TensorFlow fuses each product with its bias, gelu and residual to one operation."""
     path = save("float32")
     if not uses_onednn():
-        pytest.skip("this processor gets no oneDNN by default")
+        skip_without("oneDNN in TensorFlow's graph optimizer")
     found = optimized_operations(tensorflow, path)
     product = "_MklNativeFusedMatMul+BiasAdd"
     # Query, key and value as one; the head is an operation of its own.
@@ -93,7 +94,7 @@ def test_bfloat16_is_fused_in_the_file(tensorflow: Any, save: Callable[[str], Pa
 
     del tensorflow
     if not has_onednn("bfloat16"):
-        pytest.skip("this TensorFlow has no oneDNN")
+        skip_without("a TensorFlow with oneDNN")
     saved = saved_model_pb2.SavedModel.FromString((save("bfloat16") / "saved_model.pb").read_bytes())
     functions = saved.meta_graphs[0].graph_def.library.function
     nodes = [node for function in functions for node in function.node_def if node.op.startswith("_Mkl")]

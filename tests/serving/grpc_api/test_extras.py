@@ -23,6 +23,7 @@ from bertbundle_serving.dataplane.admission import Limits
 from bertbundle_serving.errors import ServeError
 from bertbundle_serving.protos import _api_pb2 as api
 from bertbundle_serving.protos import _config_pb2 as config
+from optional import skip_without
 from waiting import SECONDS, wait_until
 
 if TYPE_CHECKING:
@@ -291,7 +292,7 @@ def _knows(address: Any, model: str) -> bool:
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """A CA, and a key and certificate for localhost that it signed, as PEM texts."""
     if shutil.which("openssl") is None:
-        pytest.skip("needs the openssl command to make certificates")
+        skip_without("openssl")
     place = tmp_path_factory.mktemp("tls")
 
     def openssl(*arguments: str) -> None:
@@ -362,11 +363,13 @@ def test_malformed_ssl_config(tmp_path: Path, text: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        pytest.param({"key": "other"}, "the private key is that of another certificate", id="key-of-another"),
+        pytest.param({"key": "other"}, "the private key does not match the certificate", id="key-of-another"),
         pytest.param({"key": "encrypted"}, "the private key is encrypted; decrypt it", id="encrypted"),
-        pytest.param({"key": "cert"}, "the private key is no PEM key", id="key-is-a-certificate"),
-        pytest.param({"cert": "key"}, "the certificates hold no PEM certificate", id="certificate-is-a-key"),
-        pytest.param({"ca": "key"}, "the certificates of custom_ca hold no PEM certificate", id="authority-is-a-key"),
+        pytest.param({"key": "cert"}, "the private key is not a PEM key", id="key-is-a-certificate"),
+        pytest.param({"cert": "key"}, "the certificates contain no PEM certificate", id="certificate-is-a-key"),
+        pytest.param(
+            {"ca": "key"}, "the certificates of custom_ca contain no PEM certificate", id="authority-is-a-key"
+        ),
     ],
 )
 def test_unusable_certificates(

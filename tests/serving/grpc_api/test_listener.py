@@ -12,6 +12,7 @@ import pytest
 from bertbundle_serving.errors import ServeError
 from bertbundle_serving.grpc_api.listener import take_port, take_socket
 from bertbundle_serving.rest_api.listener import WebListener
+from optional import skip_without
 
 
 class Refuses:
@@ -50,9 +51,10 @@ def refused(host: str, port: int) -> str:
     return str(caught.value)
 
 
-@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
 def test_every_address() -> None:
     """REST on `::` is reached over IPv4, too, as gRPC is."""
+    if not socket.has_dualstack_ipv6():
+        skip_without("the IPv6 loopback address")
     listener = WebListener("::", 0)
     socket.create_connection(("127.0.0.1", listener.port)).close()
     asyncio.run(listener.stop(0))

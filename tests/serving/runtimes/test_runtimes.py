@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ from bertbundle.errors import ManifestError
 from bertbundle_serving.cores import available_cores
 from bertbundle_serving.errors import ServeError
 from bertbundle_serving.runtimes import RuntimeOptions, Servable, loader, runtime_names
+from optional import needs_openvino
 
 if TYPE_CHECKING:
     from tests.serving.conftest import Bundles
@@ -32,7 +32,6 @@ def load(directory: Path, name: str = "onnx") -> Servable:
     return loader(name, RuntimeOptions(threads=1))(directory)
 
 
-needs_openvino = pytest.mark.skipif(find_spec("openvino") is None, reason="openvino is an extra, and not installed")
 GRAPHS = {"onnx": "model.onnx", "openvino": "model_standard.onnx"}
 
 

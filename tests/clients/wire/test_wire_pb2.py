@@ -1,7 +1,7 @@
-"""The messages of _wire.proto against TensorFlow Serving's own.
+"""The messages of _wire.proto, compared with TensorFlow Serving's official messages.
 
-What is not the same, on purpose: the numeric fields of a tensor are bytes here and packed numbers there (one record
-of bytes on the wire either way), and enums are int32 here (one varint on the wire either way).
+Two differences are intended, and invisible on the wire: numeric fields of a tensor are declared as bytes instead of
+packed numbers (both are one record of bytes), and enums are declared as int32 (both are one varint).
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from typing import Any
 import numpy as np
 import pytest
 from google.protobuf import any_pb2
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import FieldDescriptor
 
 import bertbundle
 from bertbundle.wire import _wire_pb2 as wire
 from bertbundle.wire.tensors import DATA_TYPES, decode_tensor, encode_tensor, encode_tensors, tensor_shape
 from generated_code import descriptors
 
-slow = pytest.mark.slow  # the official messages import tensorflow
+slow = pytest.mark.slow  # importing the official messages imports TensorFlow
 CLIENTS = Path(bertbundle.__file__).parent.parent
 
-# Our message: module and message of the official one.
+# Module and name of the official message, by the name of ours.
 OFFICIAL = {
     "TensorShape": ("tensorflow.core.framework.tensor_shape_pb2", "TensorShapeProto"),
     "TensorShape.Dim": ("tensorflow.core.framework.tensor_shape_pb2", "TensorShapeProto.Dim"),
@@ -54,8 +54,8 @@ INT32_FOR_ENUM = {"Tensor.dtype", "TensorInfo.dtype", "Status.error_code"}
 EVERY_MESSAGE = pytest.mark.parametrize("name", [pytest.param(name, id=name) for name in OFFICIAL])
 
 
-def ours(name: str) -> Any:
-    """Return one of our message classes."""
+def message_class(name: str) -> Any:
+    """Return a message class of _wire.proto."""
     found: Any = wire
     for part in name.split("."):
         found = getattr(found, part)
@@ -64,7 +64,7 @@ def ours(name: str) -> Any:
 
 @pytest.fixture(scope="module")
 def official(tensorflow: Any) -> Callable[[str], Any]:
-    """Return the official message class of one of ours."""
+    """Return a function that returns the official message class by the name of ours."""
     del tensorflow
 
     def find(name: str) -> Any:
@@ -91,12 +91,12 @@ def _messages(descriptors: Any, prefix: str = "") -> set[str]:
 
 
 def test_every_message_has_a_counterpart() -> None:
-    """No message of _wire.proto is left out of the comparison."""
+    """Every message of _wire.proto is compared with an official one."""
     assert _messages(wire.DESCRIPTOR.message_types_by_name) == set(OFFICIAL)
 
 
 def _kind(field: Any) -> tuple[object, ...]:
-    """What decides how a field looks on the wire, and in what it is gathered."""
+    """Return what determines the encoding of a field: its type, and whether it is repeated or a map."""
     nested = field.message_type
     if nested is not None and nested.GetOptions().map_entry:
         return ("map", *(_kind(nested.fields_by_name[part]) for part in ("key", "value")))
@@ -106,50 +106,50 @@ def _kind(field: Any) -> tuple[object, ...]:
 @slow
 @EVERY_MESSAGE
 def test_fields(name: str, official: Callable[[str], Any]) -> None:
-    """Each field has the official one's name, number, type and label, apart from what the top of this file lists."""
-    theirs: Descriptor = official(name).DESCRIPTOR
-    for field in ours(name).DESCRIPTOR.fields:
-        twin = theirs.fields_by_name[field.name]
-        place = f"{name}.{field.name}"
-        assert field.number == twin.number, place
-        if place in BYTES_FOR_PACKED:
-            assert _kind(field) == (FieldDescriptor.TYPE_BYTES, True), place
-            assert twin.is_repeated, place
-            assert twin.is_packed, place
-            assert _kind(twin) == _kind(wire.TensorUnpacked.DESCRIPTOR.fields_by_name[field.name]), place
-        elif place in INT32_FOR_ENUM:
-            assert _kind(field) == (FieldDescriptor.TYPE_INT32, False), place
-            assert _kind(twin) == (FieldDescriptor.TYPE_ENUM, False), place
+    """Each field has the name, number, type and label of the official field, except for the two intended differences."""
+    official_fields = official(name).DESCRIPTOR.fields_by_name
+    for field in message_class(name).DESCRIPTOR.fields:
+        counterpart = official_fields[field.name]
+        path = f"{name}.{field.name}"
+        assert field.number == counterpart.number, path
+        if path in BYTES_FOR_PACKED:
+            assert _kind(field) == (FieldDescriptor.TYPE_BYTES, True), path
+            assert counterpart.is_repeated, path
+            assert counterpart.is_packed, path
+            assert _kind(counterpart) == _kind(wire.TensorUnpacked.DESCRIPTOR.fields_by_name[field.name]), path
+        elif path in INT32_FOR_ENUM:
+            assert _kind(field) == (FieldDescriptor.TYPE_INT32, False), path
+            assert _kind(counterpart) == (FieldDescriptor.TYPE_ENUM, False), path
         else:
-            assert _kind(field) == _kind(twin), place
+            assert _kind(field) == _kind(counterpart), path
 
 
 @slow
 @EVERY_MESSAGE
 def test_message_fields_are_counterparts(name: str, official: Callable[[str], Any]) -> None:
-    """A field that is a message is the official counterpart of ours, or the same message of protobuf's own."""
-    for field in ours(name).DESCRIPTOR.fields:
-        twin = official(name).DESCRIPTOR.fields_by_name[field.name]
-        mine, theirs = field.message_type, twin.message_type
-        if mine is None:
+    """The message type of a field corresponds to the official one, or is the same well-known type of protobuf."""
+    for field in message_class(name).DESCRIPTOR.fields:
+        counterpart = official(name).DESCRIPTOR.fields_by_name[field.name]
+        message_type, official_type = field.message_type, counterpart.message_type
+        if message_type is None:
             continue
-        if mine.GetOptions().map_entry:
-            mine, theirs = mine.fields_by_name["value"].message_type, theirs.fields_by_name["value"].message_type
-        if mine.full_name.startswith("google."):
-            assert mine.full_name == theirs.full_name
+        if message_type.GetOptions().map_entry:
+            message_type, official_type = message_type.fields_by_name["value"].message_type, official_type.fields_by_name["value"].message_type
+        if message_type.full_name.startswith("google."):
+            assert message_type.full_name == official_type.full_name
         else:
-            assert official(mine.full_name.removeprefix("bertbundle.wire.")).DESCRIPTOR.full_name == theirs.full_name
+            assert official(message_type.full_name.removeprefix("bertbundle.wire.")).DESCRIPTOR.full_name == official_type.full_name
 
 
 @slow
 def test_states(official: Callable[[str], Any]) -> None:
-    """The states of a version have the official names and numbers."""
+    """The states of a model version have the official names and numbers."""
     assert wire.ModelVersionStatus.State.items() == official("ModelVersionStatus").State.items()
 
 
 @slow
 def test_dtypes(tensorflow: Any) -> None:
-    """Each row of the table of dtypes has TensorFlow's number, name and numpy dtype."""
+    """Each dtype has the number, name and numpy dtype that it has in TensorFlow."""
     for row in DATA_TYPES:
         dtype = tensorflow.dtypes.as_dtype(row.number)
         assert dtype.name == {"float": "float32", "double": "float64", "half": "float16"}.get(row.name, row.name)
@@ -237,40 +237,40 @@ EVERY_CASE = pytest.mark.parametrize(
 
 
 def test_every_message_has_bytes_to_compare() -> None:
-    """No message is compared by its descriptor only."""
+    """Every message is also compared by serialized bytes."""
     assert {name for name, _ in MESSAGES.values()} == set(OFFICIAL)
 
 
-def _known(message: Any) -> str:
-    """Return the official message's text; fails if it has fields it does not know."""
+def _text_of_known_fields(message: Any) -> str:
+    """Return the official message as text, and check that it has no unknown fields."""
     text = str(message)
-    theirs = type(message).FromString(message.SerializeToString())
-    theirs.DiscardUnknownFields()
-    assert theirs == message, "our bytes hold fields the official message does not know"
+    known = type(message).FromString(message.SerializeToString())
+    known.DiscardUnknownFields()
+    assert known == message, "our bytes contain fields that the official message does not have"
     return text
 
 
 @slow
 @EVERY_CASE
-def test_the_official_message_reads_ours(name: str, message: Any, official: Callable[[str], Any]) -> None:
-    """Our bytes are a whole official message, and its bytes are ours again."""
+def test_official_message_parses_ours(name: str, message: Any, official: Callable[[str], Any]) -> None:
+    """The official message parses our bytes completely, and serializes to the same bytes."""
     data = message.SerializeToString(deterministic=True)
-    theirs = official(name).FromString(data)
-    assert _known(theirs)
-    assert theirs.SerializeToString(deterministic=True) == data
+    parsed = official(name).FromString(data)
+    assert _text_of_known_fields(parsed)
+    assert parsed.SerializeToString(deterministic=True) == data
 
 
 @slow
 @EVERY_CASE
-def test_ours_reads_the_official_message(name: str, message: Any, official: Callable[[str], Any]) -> None:
-    """The official message with the same content, set field by field, is read as ours."""
-    theirs = official(name)()
-    _copy(message, theirs)
-    assert type(message).FromString(theirs.SerializeToString()) == message
+def test_our_message_parses_the_official_one(name: str, message: Any, official: Callable[[str], Any]) -> None:
+    """Our message parses the bytes of an official message that was set field by field to the same content."""
+    copied = official(name)()
+    _copy(message, copied)
+    assert type(message).FromString(copied.SerializeToString()) == message
 
 
 def _copy(source: Any, target: Any) -> None:
-    """Set the fields of another message class by name, the numbers of a tensor as numbers."""
+    """Set the fields of a message of another class by name; packed numbers of a tensor are set as numbers."""
     if source.DESCRIPTOR.full_name == "bertbundle.wire.Tensor":
         packed = type(source)()
         packed.CopyFrom(source)
@@ -285,73 +285,73 @@ def _copy(source: Any, target: Any) -> None:
 
 
 def _copy_field(field: FieldDescriptor, value: Any, target: Any) -> None:
-    there = getattr(target, field.name)
+    target_value = getattr(target, field.name)
     nested = field.message_type
     if nested is not None and nested.GetOptions().map_entry:
         for key in value:
-            _copy(value[key], there[key])
+            _copy(value[key], target_value[key])
     elif field.is_repeated and nested is not None:
         for item in value:
-            _copy(item, there.add())
+            _copy(item, target_value.add())
     elif field.is_repeated:
-        there.extend(value)
+        target_value.extend(value)
     elif nested is not None:
-        there.SetInParent()
-        _copy(value, there)
+        target_value.SetInParent()
+        _copy(value, target_value)
     else:
         setattr(target, field.name, value)
 
 
 @slow
-def test_requests_mean_the_same_to_tensorflow(tensorflow: Any, official: Callable[[str], Any]) -> None:
-    """The official request holds the arrays, spec and filter that went into ours."""
-    theirs = official("PredictRequest").FromString(REQUEST.SerializeToString())
-    assert theirs.model_spec.version.value == 2**40
-    assert (theirs.model_spec.name, theirs.model_spec.signature_name) == ("ner", "length_32")
-    assert list(theirs.output_filter) == ["label_ids", "label_scores"]
-    arrays = {name: tensorflow.make_ndarray(tensor).tolist() for name, tensor in theirs.inputs.items()}
+def test_requests_in_tensorflow(tensorflow: Any, official: Callable[[str], Any]) -> None:
+    """The official request has the arrays, model spec and output filter of our request."""
+    message = official("PredictRequest").FromString(REQUEST.SerializeToString())
+    assert message.model_spec.version.value == 2**40
+    assert (message.model_spec.name, message.model_spec.signature_name) == ("ner", "length_32")
+    assert list(message.output_filter) == ["label_ids", "label_scores"]
+    arrays = {name: tensorflow.make_ndarray(tensor).tolist() for name, tensor in message.inputs.items()}
     assert arrays == {name: array.tolist() for name, array in _arrays().items()}
 
 
 @slow
-def test_responses_of_tensorflow_mean_the_same(tensorflow: Any, official: Callable[[str], Any]) -> None:
-    """An official response, of tensors that TensorFlow encoded as content and as values, decodes to its arrays."""
-    theirs = official("PredictResponse")()
+def test_responses_of_tensorflow(tensorflow: Any, official: Callable[[str], Any]) -> None:
+    """An official response, with tensors encoded by TensorFlow as content and as values, is decoded to its arrays."""
+    message = official("PredictResponse")()
     array = np.array([[0.5, -1.5]], np.float32)
-    theirs.outputs["content"].CopyFrom(tensorflow.make_tensor_proto(array))
-    theirs.outputs["values"].dtype = 1
-    theirs.outputs["values"].tensor_shape.CopyFrom(theirs.outputs["content"].tensor_shape)
-    theirs.outputs["values"].float_val.extend([0.5, -1.5])
-    assert theirs.outputs["content"].tensor_content
-    response = wire.PredictResponse.FromString(theirs.SerializeToString())
+    message.outputs["content"].CopyFrom(tensorflow.make_tensor_proto(array))
+    message.outputs["values"].dtype = 1
+    message.outputs["values"].tensor_shape.CopyFrom(message.outputs["content"].tensor_shape)
+    message.outputs["values"].float_val.extend([0.5, -1.5])
+    assert message.outputs["content"].tensor_content
+    response = wire.PredictResponse.FromString(message.SerializeToString())
     assert all(decode_tensor(tensor).tolist() == array.tolist() for tensor in response.outputs.values())
     assert len(response.outputs) == 2
 
 
 @slow
 def test_metadata_unpacks(official: Callable[[str], Any]) -> None:
-    """The Any of our metadata is one that the official client unpacks."""
-    theirs = official("GetModelMetadataResponse").FromString(_metadata().SerializeToString())
+    """The official client unpacks the Any of our metadata."""
+    message = official("GetModelMetadataResponse").FromString(_metadata().SerializeToString())
     unpacked = official("SignatureDefMap")()
-    assert theirs.metadata["signature_def"].Unpack(unpacked)
+    assert message.metadata["signature_def"].Unpack(unpacked)
     assert unpacked.signature_def["serving_default"].inputs["ids"].tensor_shape.dim[1].size == 32
 
 
 # ---- the generated code
 
 
-def test_generated_code_is_that_of_the_proto() -> None:
-    """_wire_pb2.py holds exactly what _wire.proto compiles to: run `make proto` after a change."""
+def test_generated_code_is_up_to_date() -> None:
+    """_wire_pb2.py is what _wire.proto compiles to; run `make proto` after a change."""
     compiled, committed = descriptors(CLIENTS, "bertbundle/wire/_wire.proto", wire)
     assert committed == compiled
 
 
 def test_stub_names_every_message() -> None:
-    """The .pyi beside the generated code knows each message and each field."""
+    """The stub of the generated code has each message and each field."""
     stub = (CLIENTS / "bertbundle" / "wire" / "_wire_pb2.pyi").read_text(encoding="utf-8")
     for name in OFFICIAL:
         assert f"class {name.split('.')[-1]}(" in stub
-        for field in ours(name).DESCRIPTOR.fields:
+        for field in message_class(name).DESCRIPTOR.fields:
             assert f"{field.name.upper()}_FIELD_NUMBER" in stub
 
 
@@ -360,13 +360,13 @@ def test_stub_names_every_message() -> None:
     "order",
     [
         pytest.param(["bertbundle.wire._wire_pb2", "tensorflow_serving.apis.predict_pb2"], id="ours-first"),
-        pytest.param(["tensorflow_serving.apis.predict_pb2", "bertbundle.wire._wire_pb2"], id="theirs-first"),
+        pytest.param(["tensorflow_serving.apis.predict_pb2", "bertbundle.wire._wire_pb2"], id="official-first"),
     ],
 )
-def test_one_process_holds_both(order: list[str]) -> None:
-    """Our messages and TensorFlow's live in one process, whichever comes first."""
+def test_both_in_one_process(order: list[str]) -> None:
+    """Our messages and TensorFlow's can be imported in one process, in either order."""
     code = "\n".join(f"import {module}" for module in order) + (
-        "\nfrom bertbundle import _wire_pb2 as ours"
+        "\nfrom bertbundle.wire import _wire_pb2 as ours"
         "\nfrom tensorflow_serving.apis.predict_pb2 import PredictRequest"
         "\nprint(PredictRequest.FromString(ours.PredictRequest(output_filter=['y']).SerializeToString()).output_filter)"
     )
@@ -375,8 +375,8 @@ def test_one_process_holds_both(order: list[str]) -> None:
     assert result.stdout == "['y']\n"
 
 
-def test_a_scalar_has_a_shape() -> None:
-    """A 0-d tensor says so: its shape is there and has no dimensions."""
+def test_scalar_has_a_shape() -> None:
+    """The tensor of a 0-d array has a shape message without dimensions."""
     tensor = encode_tensor(np.array(1, np.float32))
     assert tensor.HasField("tensor_shape")
     assert not tensor.tensor_shape.dim
