@@ -224,7 +224,7 @@ def data(tmp_path: Path) -> Path:
         pytest.param(["--train", "o.bmes", "--vocab", "vocab.txt"], "has no labelled entity", id="no entity"),
         pytest.param(["--train", "train.bmes", "--vocab", "none.txt"], "no vocabulary at", id="no vocabulary"),
         pytest.param(["--train", "train.bmes", "--vocab", "bad.bmes"], "has no [CLS]", id="not a vocabulary"),
-        pytest.param(["--train", "train.bmes"], "name --vocab FILE, or --bert DIR", id="neither vocab nor bert"),
+        pytest.param(["--train", "train.bmes"], "give --vocab FILE, or --bert DIR", id="neither vocab nor bert"),
         pytest.param(
             ["--train", "train.bmes", "--vocab", "v", "--freeze-bert"], "needs --bert", id="nothing to freeze"
         ),
