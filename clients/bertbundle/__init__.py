@@ -1,7 +1,7 @@
-"""Thin client of BERT bundles on a TensorFlow Serving compatible server.
+"""A thin client for BERT bundles on a TensorFlow Serving compatible server.
 
 >>> from bertbundle import Client
->>> client = Client("localhost:8500", "ner")  # nothing is sent until the first question
+>>> client = Client("localhost:8500", "ner")  # connects on the first request
 """
 
 from bertbundle.client.async_client import AsyncClient

@@ -1,7 +1,8 @@
-"""The arguments of both clients' methods: their types, and questions with their contexts."""
+"""The arguments of the methods of both clients: types and conversions."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncIterable, Coroutine, Iterator
 from typing import Any, Literal, TypeAlias, TypedDict, TypeVar
 
@@ -10,24 +11,26 @@ import numpy.typing as npt
 
 __all__ = [
     "AnswerOptions",
-    "ClassifyOptions",
     "Coro",
+    "LabelOptions",
     "MaskOptions",
     "TextOptions",
     "Texts",
     "Vector",
     "WordOptions",
+    "chunked",
     "pair_up",
 ]
 
 T = TypeVar("T")
 Coro: TypeAlias = Coroutine[Any, Any, T]
 Texts: TypeAlias = Iterator[T] | AsyncIterable[T]
+"""An iterator of texts, as `AsyncClient` takes it."""
 Vector: TypeAlias = npt.NDArray[np.float32]
 
 
 class TextOptions(TypedDict, total=False):
-    """Options of every task."""
+    """Options of all tasks."""
 
     truncation: str | None
     stride: int | None
@@ -41,7 +44,7 @@ class WordOptions(TextOptions, _SplitIntoWords):
     """Options of `BaseClient.entities` for lists of words."""
 
 
-class ClassifyOptions(TextOptions, total=False):
+class LabelOptions(TextOptions, total=False):
     """Options of `BaseClient.classify`."""
 
     top_k: int | None
@@ -61,8 +64,18 @@ class MaskOptions(TextOptions, total=False):
     top_k: int | None
 
 
+def chunked(texts: Iterator[T], size: int) -> Iterator[list[T]]:
+    """Yield the texts of an iterator in lists of at most `size`."""
+    while chunk := list(itertools.islice(texts, size)):
+        yield chunk
+
+
 def pair_up(question: Any, context: Any) -> Any:
-    """Return questions with their contexts: a pair, a list of pairs, or an iterator of pairs."""
+    """Return questions with their contexts: a pair, a list of pairs, or an iterator of pairs.
+
+    Raises:
+        TypeError: question and context are of different kinds or lengths.
+    """
     if isinstance(question, str) and isinstance(context, str):
         return question, context
     if isinstance(question, list) and isinstance(context, list) and len(question) == len(context):

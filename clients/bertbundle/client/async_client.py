@@ -1,4 +1,4 @@
-"""The client for asyncio."""
+"""The async client."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["AsyncClient"]
 
 
 class AsyncClient(ConnectedClient[AsyncTransport]):
-    """A client for asyncio: the methods of `Client`, as coroutines. It belongs to one event loop.
+    """A client for asyncio, with the methods of `Client` as coroutines. It belongs to one event loop.
 
     >>> async def ask():
     ...     async with AsyncClient(address, "tiny") as client:  # address = "localhost:8500"
@@ -49,5 +49,5 @@ class AsyncClient(ConnectedClient[AsyncTransport]):
         return await self._runner.status(self._session.settings.model)
 
     def pipeline(self, task: str, **options: Any) -> Pipeline:
-        """As `Client.pipeline`; its results are awaited."""
+        """As `Client.pipeline`; the pipeline returns coroutines and async iterators."""
         return Pipeline(self, task, **options)

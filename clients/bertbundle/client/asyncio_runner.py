@@ -1,4 +1,4 @@
-"""Runs flows in an asyncio event loop, with a task for each concurrent request."""
+"""Run flows in an asyncio event loop, with a task for each concurrent request."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
-from bertbundle.client.thread_runner import Outcome, take
+from bertbundle.client.arguments import chunked
 from bertbundle.contract.types import PredictCall, Prediction, VersionStatus
 from bertbundle.errors import ServerError
 from bertbundle.session.lifecycle import Lifecycle
@@ -15,6 +15,7 @@ from bertbundle.session.retries import (
     Action,
     CallPolicy,
     Deadline,
+    Outcome,
     Send,
     Start,
     WaitForFirst,
@@ -25,17 +26,17 @@ from bertbundle.session.retries import (
 from bertbundle.session.session import Flow
 from bertbundle.transports.base import AsyncTransport
 
-__all__ = ["AsyncioRunner", "BackgroundTasks"]
+__all__ = ["AsyncioRunner"]
 
-MakeCall: TypeAlias = "Callable[[float], Awaitable[Outcome]]"
-"""Makes a call with a timeout in seconds."""
+_MakeCall: TypeAlias = "Callable[[float], Awaitable[Outcome]]"
+"""Makes a call, given a timeout in seconds."""
 
 
 class AsyncioRunner:
-    """Makes the calls of flows through an async transport."""
+    """Makes the calls of flows with an async transport."""
 
     def __init__(self, transport: AsyncTransport, policy: CallPolicy, *, timeout: float, concurrency: int) -> None:
-        """Set the limits, as `ThreadRunner` does."""
+        """Create a runner; the parameters are those of `ThreadRunner`."""
         self._transport = transport
         self._policy = policy
         self._timeout = timeout
@@ -43,7 +44,7 @@ class AsyncioRunner:
         self._slots = asyncio.Semaphore(concurrency)
 
     async def run(self, flow: Flow[Any]) -> Any:
-        """Make the calls of a flow, all within one timeout, and return its result."""
+        """Run a flow within the timeout, and return its result."""
         deadline = Deadline(self._timeout)
         with self._lifecycle.use(asyncio.get_running_loop()):
             try:
@@ -56,8 +57,8 @@ class AsyncioRunner:
     async def stream(
         self, texts: Any, size: int, make_flow: Callable[[Sequence[Any]], Flow[Any]]
     ) -> AsyncIterator[Any]:
-        """Run a flow for each `size` texts of an iterator, plain or async, and yield the results of each text."""
-        async for chunk in _take_async(texts, size):
+        """Run a flow for each `size` texts of an iterator or async iterator, and yield the results."""
+        async for chunk in _chunked_async(texts, size):
             for result in await self.run(make_flow(chunk)):
                 yield result
 
@@ -72,7 +73,7 @@ class AsyncioRunner:
         await self._transport.close()
 
     async def _call_all(self, calls: Sequence[PredictCall], deadline: Deadline) -> list[Prediction] | ServerError:
-        """Make calls concurrently, and return their answers or the first error."""
+        """Make calls concurrently, and return their predictions or the first error."""
         tasks = [asyncio.ensure_future(self._call(call, deadline)) for call in calls]
         try:
             return await asyncio.gather(*tasks)
@@ -83,28 +84,29 @@ class AsyncioRunner:
                 task.cancel()
 
     async def _call(self, call: PredictCall, deadline: Deadline) -> Prediction:
-        steps = call_with_retries(deadline, self._policy)
-        make_call = functools.partial(self._call_once, call)
-        background = BackgroundTasks(make_call)
+        """Make a call with retries and hedging."""
+        actions = call_with_retries(deadline, self._policy)
+        make_call = functools.partial(self._attempt, call)
+        background = _BackgroundCalls(make_call)
         async with self._slots:
             try:
-                action = next(steps)
+                action = next(actions)
                 while True:
-                    action = resume(steps, await _perform(action, make_call, background))
+                    action = resume(actions, await _perform(action, make_call, background))
             except StopIteration as stop:
                 prediction: Prediction = stop.value
                 return prediction
             finally:
                 background.cancel()
 
-    async def _call_once(self, call: PredictCall, timeout: float) -> Outcome:
+    async def _attempt(self, call: PredictCall, timeout: float) -> Outcome:
         try:
             return await self._transport.predict(call, timeout=timeout)
         except ServerError as error:
             return error
 
 
-async def _perform(action: Action, make_call: MakeCall, background: BackgroundTasks) -> Outcome | None:
+async def _perform(action: Action, make_call: _MakeCall, background: _BackgroundCalls) -> Outcome | None:
     """Carry out an action of `call_with_retries`, and return its outcome."""
     if isinstance(action, Send):
         return await make_call(action.timeout)
@@ -117,11 +119,10 @@ async def _perform(action: Action, make_call: MakeCall, background: BackgroundTa
     return None
 
 
-class BackgroundTasks:
-    """Calls in tasks of their own."""
+class _BackgroundCalls:
+    """Calls that each run in a task of their own."""
 
-    def __init__(self, make_call: MakeCall) -> None:
-        """Start none yet."""
+    def __init__(self, make_call: _MakeCall) -> None:
         self._make_call = make_call
         self._running: set[asyncio.Future[Outcome]] = set()
 
@@ -130,7 +131,7 @@ class BackgroundTasks:
         self._running.add(asyncio.ensure_future(self._make_call(timeout)))
 
     async def wait_for_first(self, seconds: float | None) -> Outcome | None:
-        """Return the first outcome; None if there is none within `seconds`."""
+        """Return the first outcome, or None if there is none within `seconds`."""
         done, _ = await asyncio.wait(self._running, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         if not done:
             return None
@@ -144,10 +145,10 @@ class BackgroundTasks:
             task.cancel()
 
 
-async def _take_async(texts: Any, size: int) -> AsyncIterator[list[Any]]:
-    """Yield the next `size` texts at a time, of a plain or an async iterator."""
+async def _chunked_async(texts: Any, size: int) -> AsyncIterator[list[Any]]:
+    """Yield the texts of an iterator or async iterator in lists of at most `size`."""
     if isinstance(texts, Iterator):
-        for chunk in take(texts, size):
+        for chunk in chunked(texts, size):
             yield chunk
         return
     chunk = []

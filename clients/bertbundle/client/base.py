@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeAlias, TypeVar, ov
 
 from bertbundle.client.arguments import (
     AnswerOptions,
-    ClassifyOptions,
     Coro,
+    LabelOptions,
     MaskOptions,
     TextOptions,
     Texts,
@@ -43,10 +43,10 @@ Async: TypeAlias = "BaseClient[AsyncTransport]"
 
 
 class BaseClient(Generic[TransportT]):
-    """The methods of `Client` and `AsyncClient`: a session says what to do, a runner does the I/O.
+    """The methods of `Client` and `AsyncClient`: a session has the logic, and a runner does the I/O.
 
-    Each method takes one text, a list or an iterator of texts, and returns one result, a list or an iterator. With
-    `AsyncClient` these are coroutines and async iterators. All methods raise the errors of `entities`.
+    Each method takes one text, a list or an iterator of texts, and returns one result, a list or an iterator. The
+    methods of `AsyncClient` return coroutines and async iterators. All methods raise the errors of `entities`.
     """
 
     def __init__(self, session: Session, runner: Any) -> None:
@@ -55,10 +55,10 @@ class BaseClient(Generic[TransportT]):
         self._runner = runner
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError(f"{type(self).__name__} cannot be pickled: make one in each process")
+        raise TypeError(f"{type(self).__name__} cannot be pickled: create one in each process")
 
     def ask(self, decoder: Decoder, texts: Any, options: AskOptions) -> Any:
-        """Answer texts with any decoder; the command and the pipelines use it with decoders of their own.
+        """Return the results of texts with any decoder; used by the pipelines and the command-line program.
 
         >>> client.ask(DECODERS["token-classification"], "Wang lives", AskOptions())[0].label
         'PER'
@@ -80,6 +80,8 @@ class BaseClient(Generic[TransportT]):
     @overload
     def entities(self: Sync, texts: Iterator[str], **options: Unpack[TextOptions]) -> Iterator[list[Entity]]: ...
     @overload
+    def entities(self: Sync, texts: list[str], **options: Unpack[WordOptions]) -> list[Entity]: ...
+    @overload
     def entities(self: Sync, texts: list[list[str]], **options: Unpack[WordOptions]) -> list[list[Entity]]: ...
     @overload
     def entities(self: Sync, texts: Iterator[list[str]], **options: Unpack[WordOptions]) -> Iterator[list[Entity]]: ...
@@ -90,6 +92,8 @@ class BaseClient(Generic[TransportT]):
     @overload
     def entities(self: Async, texts: Texts[str], **options: Unpack[TextOptions]) -> AsyncIterator[list[Entity]]: ...
     @overload
+    def entities(self: Async, texts: list[str], **options: Unpack[WordOptions]) -> Coro[list[Entity]]: ...
+    @overload
     def entities(self: Async, texts: list[list[str]], **options: Unpack[WordOptions]) -> Coro[list[list[Entity]]]: ...
     @overload
     def entities(
@@ -98,19 +102,21 @@ class BaseClient(Generic[TransportT]):
     def entities(
         self, texts: Any, *, truncation: str | None = None, stride: int | None = None, is_split_into_words: bool = False
     ) -> Any:
-        """Find the entities of a text.
+        """Find the entities in a text.
 
         Args:
             texts: a text, a list of texts, or an iterator of texts.
-            truncation: what to do with a text of more tokens than the model takes. "window" answers from overlapping
-                windows, each token from the one with the most context for it; "truncate" from the beginning only;
-                "error" raises. None is "window".
-            stride: tokens that neighbouring windows share; None for a quarter of a window.
-            is_split_into_words: the texts of the list or iterator are lists of words; offsets are then those of the
-                words joined by single spaces.
+            truncation: what to do if a text has more tokens than the model accepts: "window" splits it into overlapping
+                windows and merges their outputs, "truncate" drops the tokens at its end, "error" raises an error.
+                None is "window".
+            stride: number of tokens that adjacent windows share; None for a quarter of a window.
+            is_split_into_words: each text is a list of words. Offsets refer to the words joined by single spaces.
+
+        Returns:
+            The entities of the text, in order: one list for each text of a list or an iterator.
 
         Raises:
-            InputError: an empty text or list, or a model for another task; `TextTooLong` under "error".
+            InputError: a text or the list is empty, or the model is for another task. `TextTooLong` with "error".
             ServerError: the server answered with an error.
 
         >>> client.entities("Wang lives in Berlin")[0]
@@ -119,21 +125,17 @@ class BaseClient(Generic[TransportT]):
         return self.ask(DECODERS["token-classification"], texts, AskOptions(truncation, stride, is_split_into_words))
 
     @overload
-    def classify(self: Sync, texts: Text, **options: Unpack[ClassifyOptions]) -> Classification: ...
+    def classify(self: Sync, texts: Text, **options: Unpack[LabelOptions]) -> Classification: ...
     @overload
-    def classify(self: Sync, texts: list[AnyText], **options: Unpack[ClassifyOptions]) -> list[Classification]: ...
+    def classify(self: Sync, texts: list[AnyText], **options: Unpack[LabelOptions]) -> list[Classification]: ...
     @overload
-    def classify(self: Sync, texts: Iterator[Text], **options: Unpack[ClassifyOptions]) -> Iterator[Classification]: ...
+    def classify(self: Sync, texts: Iterator[Text], **options: Unpack[LabelOptions]) -> Iterator[Classification]: ...
     @overload
-    def classify(self: Async, texts: Text, **options: Unpack[ClassifyOptions]) -> Coro[Classification]: ...
+    def classify(self: Async, texts: Text, **options: Unpack[LabelOptions]) -> Coro[Classification]: ...
     @overload
-    def classify(
-        self: Async, texts: list[AnyText], **options: Unpack[ClassifyOptions]
-    ) -> Coro[list[Classification]]: ...
+    def classify(self: Async, texts: list[AnyText], **options: Unpack[LabelOptions]) -> Coro[list[Classification]]: ...
     @overload
-    def classify(
-        self: Async, texts: Texts[Text], **options: Unpack[ClassifyOptions]
-    ) -> AsyncIterator[Classification]: ...
+    def classify(self: Async, texts: Texts[Text], **options: Unpack[LabelOptions]) -> AsyncIterator[Classification]: ...
     def classify(
         self,
         texts: Any,
@@ -148,10 +150,10 @@ class BaseClient(Generic[TransportT]):
         Args:
             texts: a text or a pair, a list of them, or an iterator.
             truncation: as for `entities`; of a pair the longer text is split or truncated; None is "error". The scores
-                of windows are averaged, weighted by the tokens that each window adds.
+                of windows are averaged, weighted by the number of tokens that each window adds.
             stride: as for `entities`.
-            top_k: number of labels in `Classification.scores`, best first; None for all.
-            threshold: score from which a label of a multi-label model applies.
+            top_k: number of labels in `Classification.scores`; None for all.
+            threshold: score from which a label of a multi-label model counts as predicted.
 
         >>> classifier.classify("wang", top_k=2).scores
         {'perhaps': 0.75, 'yes': 0.5}
@@ -168,17 +170,16 @@ class BaseClient(Generic[TransportT]):
     @overload
     def embed(self: Async, texts: Texts[str], **options: Unpack[TextOptions]) -> AsyncIterator[Vector]: ...
     def embed(self, texts: Any, *, truncation: str | None = None, stride: int | None = None) -> Any:
-        """Embed a text.
+        """Return the embedding of a text, pooled and normalized as described in the manifest.
 
         Args:
             texts: a text, a list of texts, or an iterator of texts.
-            truncation: as for `entities`; None is "error". The vectors of windows are averaged, weighted by the tokens
-                that each window adds, and normalized again if `Manifest.normalized`.
+            truncation: as for `entities`; None is "error". The vectors of windows are averaged, weighted by the number
+                of tokens that each window adds, and normalized again if `Manifest.normalized`.
             stride: as for `entities`.
 
         Returns:
-            Float32 vectors of shape ``[hidden_size]`` for one text, ``[len(texts), hidden_size]`` for a list, and one
-            by one for an iterator; pooled and normalized as `Manifest.pooling` and `Manifest.normalized` say.
+            A float32 vector of shape ``[hidden_size]``; for a list, a matrix ``[len(texts), hidden_size]``.
 
         >>> embedder.embed(["wang", "in"]).shape
         (2, 2)
@@ -198,7 +199,7 @@ class BaseClient(Generic[TransportT]):
     @overload
     def regress(self: Async, texts: Texts[Text], **options: Unpack[TextOptions]) -> AsyncIterator[float]: ...
     def regress(self, texts: Any, *, truncation: str | None = None, stride: int | None = None) -> Any:
-        """Return the value of a text or a pair of texts (a tuple), such as their similarity.
+        """Return the value of a text or a pair of texts (a tuple), for example their similarity.
 
         Args:
             texts: a text or a pair, a list of them, or an iterator.
@@ -244,13 +245,12 @@ class BaseClient(Generic[TransportT]):
 
         Args:
             question: a question, a list of questions, or an iterator.
-            context: a text that may contain the answer, or a list or iterator of such texts, one per question.
+            context: a text that may contain the answer; a list or an iterator of texts, one for each question.
             truncation: as for `entities`; the context is split or truncated; None is "window".
             stride: as for `entities`.
             max_answer_len: maximum number of tokens of an answer.
-            handle_impossible_answer: return an empty answer where "no answer" has the higher score: for models trained
-                with unanswerable questions, as SQuAD 2.0. Either way `Answer.null_score` is the score of "no answer";
-                with windows, that of the window most certain of an answer.
+            handle_impossible_answer: return an empty answer if "no answer" has the highest score; for models trained
+                with unanswerable questions, as in SQuAD 2.0. `Answer.null_score` is the score of "no answer" anyway.
 
         >>> reader.answer("wang", "lives in Berlin").text
         'Berlin'
@@ -275,7 +275,7 @@ class BaseClient(Generic[TransportT]):
     def fill_mask(
         self, texts: Any, *, truncation: str | None = None, stride: int | None = None, top_k: int | None = None
     ) -> Any:
-        """Return the best tokens for each mask of a text; `Manifest.mask_token` is a mask.
+        """Return the best tokens for each mask in a text; `Manifest.mask_token` is the mask.
 
         Args:
             texts: a text, a list of texts, or an iterator of texts.
@@ -284,7 +284,7 @@ class BaseClient(Generic[TransportT]):
             top_k: number of tokens for each mask; None for all that the model returns.
 
         Returns:
-            For each mask of the text, in order, the most probable tokens, best first.
+            The most probable tokens for each mask, in order, best first.
 
         >>> filler.fill_mask("[MASK] lives", top_k=1)[0][0].text
         'wang lives'

@@ -1,4 +1,4 @@
-"""What both clients have besides the methods of the tasks: how they are created from an address and settings."""
+"""Create a client from an address and settings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["ConnectedClient"]
 
 
 class ConnectedClient(BaseClient[TransportT]):
-    """A client of one model at an address. Its subclasses say which transport and which runner they use."""
+    """A client of one model at an address. Subclasses choose the transport and the runner."""
 
     _open_transport: ClassVar[Callable[..., Any]]
     _make_runner: ClassVar[Callable[..., Any]]
@@ -46,30 +46,30 @@ class ConnectedClient(BaseClient[TransportT]):
         tokenizer: str | Path | None = None,
         names: Mapping[str, str] | None = None,
     ) -> None:
-        """Create a client; nothing is sent until the first question.
+        """Create a client; it connects on the first request.
 
         Args:
-            server: ``host:port`` of the gRPC port, ``unix:path``, or several of them with commas; calls take turns over
-                them, and over all servers behind a name.
+            server: address of the gRPC port, ``host:port`` or ``unix:path``, or several of them separated by commas.
+                Requests are distributed over all addresses, and over all servers behind a name.
             model: model name.
-            timeout: seconds that one method call may take in all, however many requests it makes; with an iterator, the
-                seconds for each 2048 texts.
-            call_timeout: seconds that one request may take; None for the time that remains of `timeout`.
-            hedge_after: seconds after which a request without an answer is sent a second time, to the next address. The
-                first answer counts, and the other request is cancelled. Each hedge uses up one of the budget of
-                `retries`, and comes on top of `concurrency`. None for never. A good value is the latency that 95 % of
-                requests stay under.
-            concurrency: maximum number of requests in flight.
+            timeout: timeout of a method call in seconds, including all of its requests and retries; for an iterator, of
+                each 2048 texts.
+            call_timeout: timeout of one request in seconds; None for the time that remains of `timeout`.
+            hedge_after: seconds after which a request without a response is sent a second time, to the next address;
+                None for never. The first response is used, and the other request is cancelled. Each hedge takes one
+                retry from the budget of `retries`, and is not limited by `concurrency`. A good value is the 95th
+                percentile of the latency.
+            concurrency: maximum number of in-flight requests.
             rows_per_call: maximum number of rows in a request.
             retries: when a failed request is retried.
             tls: how to secure the connection; None for plain text.
             token: bearer token, or a callable that returns the current token.
-            metadata: sent with each request.
-            compression: "none", "gzip" or "deflate" for requests.
-            transport: a connection to use instead of opening one to `server`.
-            manifest: describes a model that is not a bundle and cannot describe itself; see `foreign_manifest`.
-            tokenizer: that model's tokenizer.json, or the directory that contains it.
-            names: what that model calls its signature, inputs and outputs: ``{"input_ids": "input_word_ids"}``.
+            metadata: names and values that are sent with each request.
+            compression: compression of requests: "none", "gzip" or "deflate".
+            transport: the transport to use, instead of gRPC to `server`.
+            manifest: description of a model that is not a bundle; see `foreign_manifest`.
+            tokenizer: tokenizer.json of a model that is not a bundle, or the directory that contains it.
+            names: the model's own names of its signature, inputs and outputs: ``{"input_ids": "input_word_ids"}``.
         """
         check_type("model", model, str, "the model's name")
         check_type("timeout", timeout, Real, "a number of seconds")
@@ -84,13 +84,13 @@ class ConnectedClient(BaseClient[TransportT]):
         super().__init__(session, self._make_runner(connection, policy, timeout=timeout, concurrency=concurrency))
 
 
-_HINT = "tokenizers.BertWordPieceTokenizer('vocab.txt').save('tokenizer.json') makes one of a vocab.txt."
+_HINT = "To convert a vocab.txt: tokenizers.BertWordPieceTokenizer('vocab.txt').save('tokenizer.json')."
 
 
 def _external_model(manifest: Manifest | None, tokenizer: str | Path | None) -> LoadedModel | None:
-    """Load a model that cannot describe itself from its description; None for a bundle."""
+    """Load a model that is not a bundle from the caller's description; None for a bundle."""
     if (manifest is None) != (tokenizer is None):
-        raise ValueError("manifest and tokenizer go together: both for a model that is no bundle, none for a bundle")
+        raise ValueError("manifest and tokenizer go together: pass both for a model that is not a bundle, else neither")
     if manifest is None or tokenizer is None:
         return None
     path = Path(tokenizer)

@@ -1,4 +1,4 @@
-"""The sync client: an address and a model name go in, text goes in, answers come out."""
+"""The sync client."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ __all__ = ["Client"]
 
 
 class Client(ConnectedClient[Transport]):
-    """A client of one model on one server, or on several servers with the same model.
+    """A client of one model, on one server or on several servers.
 
     It requests the model's manifest and tokenizer on first use, and again when another version answers. Use it as a
-    context manager, or call `close`. It may be used from several threads.
+    context manager, or call `close`. Threads may share a client.
 
-    Each method takes one text, a list of texts, or an iterator of texts, and returns one result, a list, or an
-    iterator; of an iterator a bounded number of texts is in memory at a time. Texts are grouped by length for the
-    requests, and the results are in the order of the texts.
+    Each method takes one text, a list or an iterator of texts, and returns one result, a list or an iterator. Of an
+    iterator, at most 2048 texts are in memory at a time. Texts are grouped into requests by length; results are in the
+    order of the texts.
 
     >>> with Client(address, "tiny") as client:  # address = "localhost:8500"
     ...     client.entities("Wang lives in Berlin")
@@ -42,7 +42,7 @@ class Client(ConnectedClient[Transport]):
         self.close()
 
     def close(self) -> None:
-        """Close the connection; leaving the `with` block does so, too.
+        """Close the connection; leaving the `with` block also closes it.
 
         >>> Client("localhost:8500", "ner").close()
         """
@@ -53,7 +53,7 @@ class Client(ConnectedClient[Transport]):
 
         Raises:
             ServerError: the server answered with an error.
-            ManifestError: a manifest that this version of bertbundle cannot read.
+            ManifestError: this version of bertbundle cannot read the manifest.
 
         >>> client.manifest().task
         'token-classification'
@@ -74,11 +74,13 @@ class Client(ConnectedClient[Transport]):
 
     @classmethod
     def local(cls, path: str | Path, **settings: Any) -> Client:
-        """Open a bundle directory in this process, without a server; needs onnxruntime (``bertbundle[local]``).
+        """Create a client that runs a bundle in this process, without a server.
+
+        It needs onnxruntime: ``pip install 'bertbundle[local]'``.
 
         Args:
-            path: a version directory, or the directory of a model's versions.
-            settings: as for `Client`.
+            path: a version directory, or a model directory, whose newest version is used.
+            settings: settings of `Client`.
 
         Raises:
             InputError: there is no bundle, or onnxruntime is not installed.
@@ -92,20 +94,19 @@ class Client(ConnectedClient[Transport]):
         return cls("", transport.manifest.name, transport=transport, **{"concurrency": 1, **settings})
 
     def pipeline(self, task: str | None = None, **options: Any) -> Pipeline:
-        """Return a callable like ``transformers.pipeline(task)``, so that code written for one runs unchanged.
+        """Return a callable like ``transformers.pipeline(task)``, for code that was written for one.
 
         Args:
             task: "ner" (or "token-classification"), "text-classification" (or "sentiment-analysis"),
-                "question-answering", "fill-mask" or "feature-extraction"; None for the task of the model, which is
-                requested from the server.
-            options: of that pipeline: `aggregation_strategy` ("none", "simple", "first", "average" or "max"),
+                "question-answering", "fill-mask" or "feature-extraction"; None for the task in the manifest.
+            options: options of that pipeline: `aggregation_strategy` ("none", "simple", "first", "average" or "max"),
                 `ignore_labels`, `is_split_into_words`; `top_k`, `function_to_apply`; `max_answer_len`,
                 `handle_impossible_answer`, `align_to_words`, `doc_stride`; `targets`; `return_tensors`; `stride` and
                 `truncation` as for `entities`, or `truncation=True` for "truncate".
 
         Raises:
-            TypeError: an option that the pipeline does not have.
-            ValueError: an unknown pipeline, or an option that is not supported for a served bundle.
+            TypeError: the pipeline has no such option.
+            ValueError: there is no such pipeline, or an option of transformers' pipeline is not supported.
 
         >>> client.pipeline("ner", aggregation_strategy="simple")("Wang lives")
         [{'entity_group': 'PER', 'score': 0.99..., 'word': 'wang', 'start': 0, 'end': 4}]

@@ -1,4 +1,4 @@
-"""Runs flows in the calling thread, with a few more threads for concurrent requests."""
+"""Run flows in the calling thread, and concurrent requests in a thread pool."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any, TypeAlias
 
+from bertbundle.client.arguments import chunked
 from bertbundle.contract.types import PredictCall, Prediction, VersionStatus
 from bertbundle.errors import ServerError
 from bertbundle.session.lifecycle import Lifecycle
@@ -17,6 +18,7 @@ from bertbundle.session.retries import (
     Action,
     CallPolicy,
     Deadline,
+    Outcome,
     Send,
     Start,
     WaitForFirst,
@@ -28,24 +30,23 @@ from bertbundle.session.session import Flow
 from bertbundle.transports.base import Transport
 from bertbundle.transports.cancellation import Cancellation
 
-__all__ = ["BackgroundCalls", "ThreadRunner"]
+__all__ = ["ThreadRunner"]
 
-Outcome: TypeAlias = "Prediction | ServerError"
-MakeCall: TypeAlias = "Callable[..., Outcome]"
-"""Makes a call with a timeout in seconds and, optionally, a `Cancellation`."""
+_MakeCall: TypeAlias = "Callable[..., Outcome]"
+"""Makes a call, given a timeout in seconds and optionally a `Cancellation`."""
 
 
 class ThreadRunner:
-    """Makes the calls of flows through a blocking transport."""
+    """Makes the calls of flows with a sync transport."""
 
     def __init__(self, transport: Transport, policy: CallPolicy, *, timeout: float, concurrency: int) -> None:
-        """Set the limits.
+        """Create a runner; no thread is started yet.
 
         Args:
-            transport: the connection.
-            policy: timeouts and retries of each call.
-            timeout: seconds for all calls of one flow.
-            concurrency: maximum number of calls in flight.
+            transport: makes the calls.
+            policy: timeouts, retries and hedging of each call.
+            timeout: timeout of a flow in seconds.
+            concurrency: maximum number of in-flight calls.
         """
         self._transport = transport
         self._policy = policy
@@ -54,7 +55,7 @@ class ThreadRunner:
         self._pool = ThreadPoolExecutor(concurrency, "bertbundle") if concurrency > 1 else None
 
     def run(self, flow: Flow[Any]) -> Any:
-        """Make the calls of a flow, all within one timeout, and return its result."""
+        """Run a flow within the timeout, and return its result."""
         deadline = Deadline(self._timeout)
         with self._lifecycle.use():
             try:
@@ -65,10 +66,10 @@ class ThreadRunner:
                 return stop.value
 
     def stream(self, texts: Any, size: int, make_flow: Callable[[Sequence[Any]], Flow[Any]]) -> Iterator[Any]:
-        """Run a flow for each `size` texts of an iterator, and yield the results of each text."""
+        """Run a flow for each `size` texts of an iterator, and return an iterator of the results."""
         if not isinstance(texts, Iterator):
             raise TypeError(f"texts must be a str, a list or an iterator, got {type(texts).__name__}; use AsyncClient")
-        return itertools.chain.from_iterable(self.run(make_flow(chunk)) for chunk in take(texts, size))
+        return itertools.chain.from_iterable(self.run(make_flow(chunk)) for chunk in chunked(texts, size))
 
     def status(self, model: str) -> list[VersionStatus]:
         """Return the state of each version of a model."""
@@ -83,13 +84,13 @@ class ThreadRunner:
         self._transport.close()
 
     def _call_all(self, calls: Sequence[PredictCall], deadline: Deadline) -> list[Prediction] | ServerError:
-        """Make calls concurrently, and return their answers or the first error."""
+        """Make calls concurrently, and return their predictions or the first error."""
         if self._pool is None or len(calls) == 1:
-            return _all_or_error(self._call(call, deadline) for call in calls)
+            return _collect(self._call(call, deadline) for call in calls)
         errors: list[ServerError] = []
 
-        def make(call: PredictCall) -> Prediction:
-            if errors:  # one call failed for good: do not send those that wait
+        def make_call(call: PredictCall) -> Prediction:
+            if errors:  # another call failed: do not send this one
                 raise errors[0]
             try:
                 return self._call(call, deadline)
@@ -97,35 +98,36 @@ class ThreadRunner:
                 errors.append(error)
                 raise
 
-        futures = [self._pool.submit(make, call) for call in calls]
+        futures = [self._pool.submit(make_call, call) for call in calls]
         try:
-            return _all_or_error(future.result() for future in futures)
+            return _collect(future.result() for future in futures)
         finally:
             for future in futures:
                 future.cancel()
 
     def _call(self, call: PredictCall, deadline: Deadline) -> Prediction:
-        steps = call_with_retries(deadline, self._policy)
-        make_call = functools.partial(self._call_once, call)
-        background = BackgroundCalls(make_call)
+        """Make a call with retries and hedging."""
+        actions = call_with_retries(deadline, self._policy)
+        make_call = functools.partial(self._attempt, call)
+        background = _BackgroundCalls(make_call)
         try:
-            action = next(steps)
+            action = next(actions)
             while True:
-                action = resume(steps, _perform(action, make_call, background))
+                action = resume(actions, _perform(action, make_call, background))
         except StopIteration as stop:
             prediction: Prediction = stop.value
             return prediction
         finally:
             background.cancel()
 
-    def _call_once(self, call: PredictCall, timeout: float, cancel: Cancellation | None = None) -> Outcome:
+    def _attempt(self, call: PredictCall, timeout: float, cancel: Cancellation | None = None) -> Outcome:
         try:
             return self._transport.predict(call, timeout=timeout, cancel=cancel)
         except ServerError as error:
             return error
 
 
-def _perform(action: Action, make_call: MakeCall, background: BackgroundCalls) -> Outcome | None:
+def _perform(action: Action, make_call: _MakeCall, background: _BackgroundCalls) -> Outcome | None:
     """Carry out an action of `call_with_retries`, and return its outcome."""
     if isinstance(action, Send):
         return make_call(action.timeout)
@@ -138,11 +140,10 @@ def _perform(action: Action, make_call: MakeCall, background: BackgroundCalls) -
     return None
 
 
-class BackgroundCalls:
-    """Calls in threads of their own."""
+class _BackgroundCalls:
+    """Calls that each run in a thread of their own."""
 
-    def __init__(self, make_call: MakeCall) -> None:
-        """Start none yet."""
+    def __init__(self, make_call: _MakeCall) -> None:
         self._make_call = make_call
         self._running: dict[Future[Outcome], Cancellation] = {}
 
@@ -150,10 +151,10 @@ class BackgroundCalls:
         """Start a call."""
         future: Future[Outcome] = Future()
         self._running[future] = cancel = Cancellation()
-        threading.Thread(target=_fulfil, args=(future, self._make_call, timeout, cancel), daemon=True).start()
+        threading.Thread(target=_set_outcome, args=(future, self._make_call, timeout, cancel), daemon=True).start()
 
     def wait_for_first(self, seconds: float | None) -> Outcome | None:
-        """Return the first outcome; None if there is none within `seconds`."""
+        """Return the first outcome, or None if there is none within `seconds`."""
         done, _ = wait(self._running, seconds, FIRST_COMPLETED)
         if not done:
             return None
@@ -167,21 +168,16 @@ class BackgroundCalls:
             cancel()
 
 
-def _fulfil(future: Future[Any], make_call: MakeCall, *arguments: Any) -> None:
+def _set_outcome(future: Future[Any], make_call: _MakeCall, *arguments: Any) -> None:
     try:
         future.set_result(make_call(*arguments))
-    except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits for it
+    except BaseException as error:  # noqa: BLE001 - raised again in the waiting thread
         future.set_exception(error)
 
 
-def _all_or_error(answers: Iterable[Prediction]) -> list[Prediction] | ServerError:
+def _collect(predictions: Iterable[Prediction]) -> list[Prediction] | ServerError:
+    """Return all predictions, or the error that is raised instead of one."""
     try:
-        return list(answers)
+        return list(predictions)
     except ServerError as error:
         return error
-
-
-def take(texts: Iterator[Any], size: int) -> Iterator[list[Any]]:
-    """Yield the next `size` texts at a time."""
-    while chunk := list(itertools.islice(texts, size)):
-        yield chunk

@@ -1,4 +1,4 @@
-"""What a decoder is, and what it is given."""
+"""The type of a decoder, and its inputs."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class DecodeInput:
     """One text and the model's outputs for it.
 
     Attributes:
-        model: the model that answered.
-        text: the text or pair of texts as the caller gave it; words that were given as a list are joined by spaces.
+        model: the model that computed the outputs.
+        text: the text or pair of texts as the caller passed it; a list of words is joined by spaces.
         encoding: its tokens.
         outputs: one row of each output, without the batch axis.
     """
@@ -35,9 +35,9 @@ class WindowOutputs:
     """The model's outputs for each window of one long text.
 
     Attributes:
-        model: the model that answered.
+        model: the model that computed the outputs.
         windows: the windows, in order.
-        rows: for each window one row of each output, without the batch axis.
+        rows: one row of each output for each window, without the batch axis.
     """
 
     model: LoadedModel
@@ -47,11 +47,11 @@ class WindowOutputs:
 
 @dataclass(frozen=True, slots=True)
 class Fallback:
-    """How to compute a decoder's outputs from another one, for models that are not bundles.
+    """How to compute a decoder's outputs from another output, for models that are not bundles.
 
     Attributes:
         output: the output to request instead.
-        convert: computes the decoder's outputs from one row of it.
+        convert: computes the decoder's outputs from one row of that output.
     """
 
     output: str
@@ -60,18 +60,18 @@ class Fallback:
 
 @dataclass(frozen=True, slots=True)
 class Decoder:
-    """How the outputs of one task become results.
+    """How to request and decode the outputs of one task.
 
     Attributes:
         task: the task's name in the manifest.
-        method: the client's method for it.
+        method: the client's method for the task.
         outputs: the outputs to request.
-        decode: turns one text's outputs into its result.
-        merge: merges the outputs of a long text's windows into one row.
-        takes: what a text may be: "text", "pair", or "text or pair".
-        truncation: what to do with a text that is too long unless the caller says: "window" where that loses nothing.
-        sequence_id: the text of a pair to split into windows or truncate: 0, 1, or None for the longer one.
-        fallback: what to request from a model that does not have `outputs`.
+        decode: converts the outputs for one text to its result.
+        merge: merges the outputs for the windows of a long text into one row.
+        takes: "text", "pair", or "text or pair".
+        truncation: the default of `AskOptions.truncation`.
+        sequence_id: which text of a pair to split into windows or truncate: 0, 1, or None for the longer one.
+        fallback: used for a model that does not have `outputs`.
         gather: combines the results of a list of texts.
     """
 

@@ -1,4 +1,4 @@
-"""How the outputs of each task become results: one decoder per task."""
+"""The decoder of each task."""
 
 from __future__ import annotations
 
@@ -28,32 +28,33 @@ __all__ = [
     "decode_classification",
     "fill_decoder",
     "merge_per_token",
+    "too_few_tokens",
 ]
 
 DEFAULT_THRESHOLD = 0.5
-"""Score from which a label of a multi-label model applies."""
+"""The score from which a label of a multi-label model counts as predicted."""
 
 
 # ---- merging the windows of a long text
 
 
 def merge_per_token(outputs: WindowOutputs) -> Arrays:
-    """Merge values per token: take each token's from the window with the most context; see `merge_token_outputs`."""
+    """Merge outputs with a value per token; see `merge_token_outputs`."""
     return merge_token_outputs(outputs.windows, outputs.rows)
 
 
 def _merge_labels(outputs: WindowOutputs) -> Arrays:
-    """Merge labels per token, if possible between two entities."""
+    """Merge labels per token without splitting an entity; see `merge_token_outputs`."""
     return merge_token_outputs(outputs.windows, outputs.rows, outside=lambda row: outside_entities(outputs.model, row))
 
 
 def _merge_mean(outputs: WindowOutputs) -> Arrays:
-    """Merge values per text: their mean, weighted by the tokens that each window adds."""
+    """Merge outputs with a value per text; see `average_outputs`."""
     return average_outputs(outputs.windows, outputs.rows)
 
 
 def _merge_embeddings(outputs: WindowOutputs) -> Arrays:
-    """Merge vectors per text as `_merge_mean`, and give them length 1 again if the model's have it."""
+    """Average vectors as `_merge_mean`, and normalize the result if the model's embeddings are normalized."""
     row = average_outputs(outputs.windows, outputs.rows)
     if not outputs.model.manifest.normalized:
         return row
@@ -64,26 +65,26 @@ def _merge_embeddings(outputs: WindowOutputs) -> Arrays:
 
 
 def decode_classification(
-    answer: DecodeInput, *, threshold: float = DEFAULT_THRESHOLD, top_k: int | None = None
+    item: DecodeInput, *, threshold: float = DEFAULT_THRESHOLD, top_k: int | None = None
 ) -> Classification:
     """Sort the labels by score.
 
     Args:
-        answer: a text and its `scores`.
-        threshold: score from which a label of a multi-label model applies.
+        item: a text and its `scores`.
+        threshold: score from which a label of a multi-label model counts as predicted.
         top_k: number of labels in `Classification.scores`; None for all.
 
     Raises:
-        ServerError: not one score for each label.
+        ServerError: the number of scores is not the number of labels.
     """
-    values, manifest = answer.outputs["scores"], answer.model.manifest
+    values, manifest = item.outputs["scores"], item.model.manifest
     labels = manifest.labels
     if values.shape != (len(labels),):
         raise ServerError(f"the server answered scores {list(values.shape)} per text for {len(labels)} labels.")
     ranked = sorted(zip(labels, values.tolist(), strict=True), key=lambda pair: -pair[1])
     label, score = ranked[0]
-    applying = tuple(name for name, value in ranked if value >= threshold) if manifest.multi_label else (label,)
-    return Classification(label, score, applying, dict(ranked[:top_k]))
+    predicted = tuple(name for name, value in ranked if value >= threshold) if manifest.multi_label else (label,)
+    return Classification(label, score, predicted, dict(ranked[:top_k]))
 
 
 def _scores_from_logits(model: LoadedModel, row: Arrays) -> Arrays:
@@ -91,15 +92,15 @@ def _scores_from_logits(model: LoadedModel, row: Arrays) -> Arrays:
     return {"scores": sigmoid(logits) if model.manifest.multi_label else softmax(logits)}
 
 
-def _decode_value(answer: DecodeInput) -> float:
-    value = answer.outputs["value"]
+def _decode_value(item: DecodeInput) -> float:
+    value = item.outputs["value"]
     if value.shape != ():
         raise ServerError(f"the server answered shape {list(value.shape)} per text for value.")
     return float(value)
 
 
-def _decode_embedding(answer: DecodeInput) -> npt.NDArray[np.float32]:
-    vector = answer.outputs["sentence_embedding"]
+def _decode_embedding(item: DecodeInput) -> npt.NDArray[np.float32]:
+    vector = item.outputs["sentence_embedding"]
     if vector.ndim != 1:
         raise ServerError(f"the server answered shape {list(vector.shape)} per text for sentence_embedding.")
     return vector.astype(np.float32, copy=False)
@@ -116,44 +117,50 @@ def _labels_from_logits(_model: LoadedModel, row: Arrays) -> Arrays:
 # ---- fill-mask
 
 
-def _decode_fills(answer: DecodeInput, *, top_k: int | None = None) -> list[list[Fill]]:
+def _decode_fills(item: DecodeInput, *, top_k: int | None = None) -> list[list[Fill]]:
     """Return the best tokens for each mask, best first.
 
     Args:
-        answer: a text with masks, and its `token_ids` and `token_scores`.
+        item: a text with masks, and its `token_ids` and `token_scores`.
         top_k: number of tokens for each mask; None for all that the model returns.
 
     Raises:
-        InputError: `top_k` is more than the model returns.
+        InputError: `top_k` is larger than the number of tokens that the model returns.
         ServerError: the outputs have the wrong shape.
     """
-    model, encoding = answer.model, answer.encoding
-    ids, scores, size = answer.outputs["token_ids"], answer.outputs["token_scores"], model.manifest.top_k
+    model, encoding = item.model, item.encoding
+    ids, scores, size = item.outputs["token_ids"], item.outputs["token_scores"], model.manifest.top_k
     if top_k is not None and top_k > size:
-        raise InputError(
-            f"top_k is {top_k}, the bundle offers {size} tokens for each mask: export it with more (--top-k)."
-        )
+        raise too_few_tokens(model, f"top_k is {top_k}")
     if ids.shape != scores.shape or ids.ndim != 2 or len(ids) < len(encoding) or ids.shape[1] != size:
         raise ServerError(f"the server answered {list(ids.shape)} for token_ids, expected {size} for each token.")
     mask_id = model.tokenizer.token_id(model.manifest.mask_token)
     masks = [index for index, token_id in enumerate(encoding.ids) if token_id == mask_id]
     return [
-        [_fill(answer, mask, int(token_id), float(score)) for token_id, score in _best(ids, scores, mask, top_k)]
+        [_fill(item, mask, int(token_id), float(score)) for token_id, score in _best(ids, scores, mask, top_k)]
         for mask in masks
     ]
+
+
+def too_few_tokens(model: LoadedModel, problem: str) -> InputError:
+    """Return the error for a request that needs more tokens for each mask than the model returns."""
+    return InputError(
+        f"{problem}, but the model returns only the best {model.manifest.top_k} tokens for each mask. Export it with a "
+        "larger --top-k."
+    )
 
 
 def _best(ids: npt.NDArray[Any], scores: npt.NDArray[Any], mask: int, top_k: int | None) -> list[tuple[Any, Any]]:
     return list(zip(ids[mask], scores[mask], strict=True))[:top_k]
 
 
-def _fill(answer: DecodeInput, mask: int, token_id: int, score: float) -> Fill:
-    text, (start, end) = str(answer.text), answer.encoding.offsets[mask]
-    token = answer.model.tokenizer.decode(token_id).strip()  # byte-level tokens start with the space before a word
+def _fill(item: DecodeInput, mask: int, token_id: int, score: float) -> Fill:
+    text, (start, end) = str(item.text), item.encoding.offsets[mask]
+    token = item.model.tokenizer.decode(token_id).strip()  # a byte-level token includes the space before a word
     return Fill(token, token_id, f"{text[:start]}{token}{text[end:]}", start, end, score)
 
 
-# ---- the table
+# ---- the decoders
 
 
 _DECODERS = (
@@ -194,7 +201,7 @@ _DECODERS = (
     ),
 )
 DECODERS: Mapping[str, Decoder] = {decoder.task: decoder for decoder in _DECODERS}
-"""The decoder of each task, by the task's name in the manifest."""
+"""The decoder of each task, by the name of the task in the manifest."""
 
 
 def classification_decoder(*, top_k: int | None = None, threshold: float = DEFAULT_THRESHOLD) -> Decoder:

@@ -1,4 +1,4 @@
-"""Turn labelled tokens into entities."""
+"""Convert labelled tokens to entities."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ from bertbundle.errors import ServerError
 
 __all__ = ["decode_entities", "decode_label_outputs", "end_with_combining_marks", "outside_entities"]
 
-_SKIN_TONES = "\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff"  # Unicode TR 51, emoji modifiers
+_SKIN_TONES = "\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff"  # source: Unicode TR 51, emoji modifiers
 
 
-def decode_label_outputs(answer: DecodeInput) -> list[Entity]:
+def decode_label_outputs(item: DecodeInput) -> list[Entity]:
     """Return the entities of a text from its `label_ids` and `label_scores`.
 
     Raises:
-        ServerError: not one label and one score for each token, or a label id that the manifest does not have.
+        ServerError: a token has no label or no score, or a label id is not in the manifest.
     """
-    model, encoding = answer.model, answer.encoding
-    labels, scores = answer.outputs["label_ids"], answer.outputs["label_scores"]
+    model, encoding = item.model, item.encoding
+    labels, scores = item.outputs["label_ids"], item.outputs["label_scores"]
     tokens, size = len(encoding.ids), len(model.tags)
     if labels.ndim != 1 or labels.shape != scores.shape or len(labels) < tokens:
         shapes = f"{list(labels.shape)} and {list(scores.shape)}"
-        raise ServerError(f"the server answered rows of {shapes} for label_ids and label_scores of {tokens}.")
+        raise ServerError(f"the server answered rows of {shapes} for label_ids and label_scores of {tokens} tokens.")
     if labels.size and not 0 <= labels.min() <= labels.max() < size:
-        raise ServerError(f"label_ids outside [0, {size}): the server's model and its manifest disagree.")
-    rule = model.manifest.word_labels
+        raise ServerError(f"the server answered label_ids outside [0, {size}): the model does not match its manifest.")
+    word_labels = model.manifest.word_labels
     return decode_entities(
-        str(answer.text), encoding, labels.tolist(), scores.tolist(), tags=model.tags, word_labels=rule
+        str(item.text), encoding, labels.tolist(), scores.tolist(), tags=model.tags, word_labels=word_labels
     )
 
 
 def outside_entities(model: LoadedModel, row: Arrays) -> npt.NDArray[np.bool_]:
-    """Return for each token whether its label is outside of all entities."""
+    """Return which tokens of a row are outside any entity."""
     outside_labels = np.array([tag.role == OUTSIDE for tag in model.tags])
     outside: npt.NDArray[np.bool_] = outside_labels[np.clip(row["label_ids"], 0, len(outside_labels) - 1)]
     return outside
@@ -49,7 +49,7 @@ def outside_entities(model: LoadedModel, row: Arrays) -> npt.NDArray[np.bool_]:
 
 @dataclass(frozen=True, slots=True)
 class _Unit:
-    """A token or a word: what has one label."""
+    """A token or a word, with its label."""
 
     tag: Tag
     score: float
@@ -66,17 +66,17 @@ def decode_entities(
     tags: Sequence[Tag],
     word_labels: str = "token",
 ) -> list[Entity]:
-    """Turn the labelled tokens of one text into entities, in the order of the text.
+    """Convert the labelled tokens of one text to entities, in the order of the text.
 
-    Label sequences that the scheme does not allow are accepted, as by most evaluators: an I- without a B- before it
-    begins an entity.
+    Label sequences that the scheme does not allow are decoded leniently, as by most evaluators: an I- without a B-
+    before it starts an entity.
 
     Args:
         text: the text that was encoded.
         encoding: its tokens; special tokens are skipped.
-        label_ids: one for each token of the encoding; further ones (padding) are ignored.
-        label_scores: the probability of each label.
-        tags: the parsed label of each label id, from `parse_labels`.
+        label_ids: the label id of each token; those of padding are ignored.
+        label_scores: the probability of each of these labels.
+        tags: the parsed label of each label id; see `parse_labels`.
         word_labels: see `Manifest.word_labels`.
     """
     units = _tokens(text, encoding, label_ids, label_scores, tags)
@@ -89,27 +89,28 @@ def _tokens(
     text: str, encoding: Encoding, label_ids: Sequence[int], label_scores: Sequence[float], tags: Sequence[Tag]
 ) -> list[tuple[int, _Unit]]:
     units: list[tuple[int, _Unit]] = []
-    reached = 0
+    last_end = 0
     rows = zip(encoding.word_ids, encoding.offsets, label_ids, label_scores, strict=False)
     for word, (start, end), label, score in rows:
-        # One character may be several tokens (the letters of a Hangul syllable, an accent): the first label counts.
-        if word is not None and end > max(start, reached):
-            begin, reached = max(start, reached), end_with_combining_marks(text, end)
-            units.append((word, _Unit(tags[label], float(score), begin, reached)))
+        start = max(start, last_end)
+        # One character may have several tokens (the letters of a Hangul syllable, an accent): the first one labels it.
+        if word is not None and end > start:
+            last_end = end_with_combining_marks(text, end)
+            units.append((word, _Unit(tags[label], float(score), start, last_end)))
     return units
 
 
-def _words(tokens: Iterable[tuple[int, _Unit]], rule: str) -> list[tuple[int, _Unit]]:
-    """Join the tokens of each word into one unit with the label of one of them."""
+def _words(tokens: Iterable[tuple[int, _Unit]], word_labels: str) -> list[tuple[int, _Unit]]:
+    """Join the tokens of each word into a unit with the label of one of them."""
     words: dict[int, list[_Unit]] = {}
     for word, unit in tokens:
         words.setdefault(word, []).append(unit)
-    return [(word, _word(units, rule)) for word, units in words.items()]
+    return [(word, _word(units, word_labels)) for word, units in words.items()]
 
 
-def _word(units: list[_Unit], rule: str) -> _Unit:
+def _word(units: list[_Unit], word_labels: str) -> _Unit:
     chosen = units[0]
-    if rule == "first-labelled":
+    if word_labels == "first-labelled":
         chosen = next((unit for unit in units if unit.tag.role != OUTSIDE), chosen)
     return _Unit(chosen.tag, chosen.score, units[0].start, units[-1].end)
 
@@ -137,7 +138,7 @@ def _entity(text: str, span: list[_Unit]) -> Entity:
 
 
 def end_with_combining_marks(text: str, end: int) -> int:
-    """Return the end of a span, extended by the combining marks that follow its last character.
+    """Return the end of a span, extended by the combining marks after it.
 
     A tokenizer that strips accents does not include them in its offsets.
 

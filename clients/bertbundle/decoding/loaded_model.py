@@ -1,4 +1,4 @@
-"""One version of a model as a client has loaded it: manifest, tokenizer and parsed labels."""
+"""Load one version of a model: its manifest, tokenizer and parsed labels."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ BUNDLE_INFO_OUTPUTS = ("manifest", "tokenizer")
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """One version of a model: what is needed to prepare requests for it and to decode its outputs.
+    """What the client needs to prepare requests for one version of a model and to decode its outputs.
 
     Attributes:
         version: version number.
         manifest: the model's manifest.
         tokenizer: its tokenizer.
-        tags: for each label id its label, parsed by the label scheme; empty without one.
+        tags: the parsed label of each label id; empty if the model has no label scheme.
     """
 
     version: int
@@ -33,7 +33,7 @@ class LoadedModel:
 
 
 def load_model(manifest: Manifest, tokenizer_json: str, version: int) -> LoadedModel:
-    """Load a version of a model from its manifest and the text of its tokenizer.json.
+    """Load a model from its manifest and the content of its tokenizer.json.
 
     Raises:
         ManifestError: the tokenizer or the label scheme cannot be read.
@@ -43,7 +43,7 @@ def load_model(manifest: Manifest, tokenizer_json: str, version: int) -> LoadedM
 
 
 def load_bundle_info(prediction: Prediction) -> LoadedModel:
-    """Load a version of a model from its answer to the `bundle_info` signature, one row of `BUNDLE_INFO_OUTPUTS`.
+    """Load a model from the outputs of its `bundle_info` signature.
 
     Raises:
         ServerError: an output is not a string.

@@ -1,7 +1,7 @@
 """The aggregation strategies of transformers' token classification pipeline.
 
-The rules are those of `TokenClassificationPipeline` in transformers 4.57, so that code written for its output runs
-unchanged. `client.entities` follows the label scheme and the word rule of the manifest instead.
+The rules are those of `TokenClassificationPipeline` in transformers 4.57. `client.entities` instead follows the label
+scheme and `word_labels` of the manifest.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _Scores: TypeAlias = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class _Token:
-    """A token, or a word made of them, before it has a label."""
+    """A token or a word, with the score of each label."""
 
     word: str
     scores: _Scores
@@ -35,18 +35,18 @@ class _Token:
     subword: bool
 
 
-def token_dicts(answer: DecodeInput, *, strategy: str, ignore_labels: Sequence[str]) -> list[dict[str, Any]]:
-    """Return what the pipeline returns: tokens for "none", else groups of adjacent tokens or words of one type.
+def token_dicts(item: DecodeInput, *, strategy: str, ignore_labels: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the result of the pipeline: tokens for "none", else groups of adjacent tokens or words of one type.
 
     Args:
-        answer: a text and its `logits`.
+        item: a text and its `logits`.
         strategy: a key of `STRATEGIES`.
         ignore_labels: labels to leave out.
 
     Raises:
-        ServerError: not one logit for each label and token.
+        ServerError: the number of logits is not that of labels and tokens.
     """
-    model, tokens = answer.model, _tokens(answer, _probabilities(answer))
+    model, tokens = item.model, _tokens(item, _probabilities(item))
     score_word = STRATEGIES[strategy]
     words = tokens if score_word is None else _words(model, tokens, score_word)
     units = [_labelled(model, word) for word in words]
@@ -60,16 +60,16 @@ def token_dicts(answer: DecodeInput, *, strategy: str, ignore_labels: Sequence[s
     return [group for group in groups if group["entity_group"] not in ignore_labels]
 
 
-def _probabilities(answer: DecodeInput) -> _Scores:
-    """Return the softmax in float32, as the pipeline computes it: the last digits decide ties."""
-    logits, tokens = answer.outputs["logits"], len(answer.encoding)
-    if logits.ndim != 2 or len(logits) < tokens or logits.shape[1] != len(answer.model.manifest.labels):
+def _probabilities(item: DecodeInput) -> _Scores:
+    """Return the softmax in float32: as in transformers, rounding decides ties."""
+    logits, tokens = item.outputs["logits"], len(item.encoding)
+    if logits.ndim != 2 or len(logits) < tokens or logits.shape[1] != len(item.model.manifest.labels):
         raise ServerError(f"the server answered {list(logits.shape)} logits for {tokens} tokens.")
     return softmax(logits[:tokens], np.float32)
 
 
-def _tokens(answer: DecodeInput, scores: _Scores) -> list[_Token]:
-    text, encoding, tokenizer = answer.text, answer.encoding, answer.model.tokenizer
+def _tokens(item: DecodeInput, scores: _Scores) -> list[_Token]:
+    text, encoding, tokenizer = item.text, item.encoding, item.model.tokenizer
     prefix, unknown = tokenizer.subword_prefix, tokenizer.unknown_token
     tokens = []
     for index, (word, (start, end)) in enumerate(zip(encoding.tokens, encoding.offsets, strict=True)):
@@ -107,7 +107,7 @@ STRATEGIES: Mapping[str, ScoreWord | None] = {
     "average": _average,
     "max": _max,
 }
-"""How each strategy scores a word of several tokens; None does not join tokens to words."""
+"""How each strategy scores a word of several tokens; None for a strategy that does not join tokens to words."""
 
 
 def _words(model: LoadedModel, tokens: Sequence[_Token], score_word: ScoreWord) -> list[_Token]:

@@ -1,4 +1,4 @@
-"""`client.pipeline()`: a drop-in for the transformers pipelines, with the same keys in the results."""
+"""`client.pipeline()`: a drop-in replacement for the transformers pipelines."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ if TYPE_CHECKING:
 __all__ = ["Pipeline"]
 
 _TRUNCATION = {True: "truncate", False: None}
-"""The client's truncation for that of transformers."""
+"""The client's `truncation` for that of transformers."""
 _ALIASES = {"ner": "token-classification", "sentiment-analysis": "text-classification"}
 _NO_EFFECT = ("batch_size", "num_workers", "padding")
-"""Options that change no result: the client groups texts into requests by itself."""
-_REFUSED: Mapping[str, str] = {
+"""Options that change no result: the client groups texts into requests itself."""
+_UNSUPPORTED: Mapping[str, str] = {
     "max_length": "the bundle's lengths were chosen when it was exported (--max-length)",
     "max_seq_len": "the bundle's lengths were chosen when it was exported (--max-length)",
     "max_question_len": "a question is never truncated: shorten it",
-    "offset_mapping": "offsets are those of the text as given",
-    "delimiter": "words are joined by single spaces",
-    "grouped_entities": "say aggregation_strategy",
-    "ignore_subwords": "say aggregation_strategy",
-    "return_all_scores": "say top_k=None",
-    "topk": "say top_k",
+    "offset_mapping": "offsets always refer to the original text",
+    "delimiter": "words are always joined by single spaces",
+    "grouped_entities": "use aggregation_strategy",
+    "ignore_subwords": "use aggregation_strategy",
+    "return_all_scores": "use top_k=None",
+    "topk": "use top_k",
 }
 """Options of transformers' pipelines that are not supported, and what to do instead."""
 
 
 class Pipeline:
-    """A callable like ``transformers.pipeline(task)``, answered by a server.
+    """A callable like ``transformers.pipeline(task)`` that uses a served model.
 
-    It takes a text, a list or an iterator, and returns dicts with the keys of that pipeline. Long texts are answered
-    from windows where a transformers pipeline would truncate them silently.
+    It takes a text, a list or an iterator, and returns dicts with the keys of that pipeline. Where a transformers
+    pipeline would truncate a long text silently, it is split into windows.
 
     >>> client.pipeline("ner", aggregation_strategy="simple")("Wang lives in Berlin")[1]["word"]
     'berlin'
@@ -57,18 +57,18 @@ class Pipeline:
         self._read_options(options)
 
     def __call__(self, inputs: Any = None, *, question: Any = None, context: Any = None, **options: Any) -> Any:
-        """Answer a text, a list or an iterator of texts; question answering takes `question` and `context`.
+        """Return the results of a text, a list or an iterator; question answering takes `question` and `context`.
 
         Args:
-            inputs: the texts; a pair is a tuple, or a dict with `text` and `text_pair`, or `question` and `context`.
+            inputs: the texts. A pair is a tuple, or a dict with `text` and `text_pair` or `question` and `context`.
             question: as for `Client.answer`.
             context: as for `Client.answer`.
-            options: options of the pipeline, for this call only.
+            options: options of the pipeline for this call only; see `Client.pipeline`.
 
         Raises:
-            TypeError: an option that the pipeline does not have.
-            ValueError: an option of transformers' pipeline that is not supported, or an invalid value.
-            InputError: an option that this bundle does not support.
+            TypeError: the pipeline has no such option.
+            ValueError: an option of transformers' pipeline is not supported, or has an invalid value.
+            InputError: the bundle does not support an option.
 
         >>> reader.pipeline("question-answering")(question="wang", context="lives in Berlin")["answer"]
         'Berlin'
@@ -94,7 +94,7 @@ class Pipeline:
         return decoder, AskOptions(_TRUNCATION.get(truncation, truncation), stride, split_words)
 
     def _texts(self, inputs: Any, options: AskOptions) -> Any:
-        """Return inputs as the client takes them; a list of one is unwrapped where transformers' pipeline does so."""
+        """Convert inputs to arguments of the client; unwrap a list of one text if transformers' pipeline does so."""
         if isinstance(inputs, Iterator):
             return map(_text, inputs)
         if not isinstance(inputs, list):
@@ -111,18 +111,18 @@ _UNWRAP_LIST_OF_ONE = ("question-answering", "fill-mask")
 def _check_options(options: Mapping[str, Any], task: str) -> None:
     supported = inspect.signature(DECODER_FACTORIES[task]).parameters
     for name in options.keys() - supported.keys():
-        if name in _REFUSED:
-            raise ValueError(f"the {task} pipeline has no {name} here: {_REFUSED[name]}.")
+        if name in _UNSUPPORTED:
+            raise ValueError(f"the {task} pipeline does not support {name}: {_UNSUPPORTED[name]}.")
         raise TypeError(f"the {task} pipeline has no option {name!r}, expected one of {', '.join(supported)}")
 
 
 def _pairs(question: Any, context: Any) -> Any:
-    """Return a question and its context as a pair; for a list of questions a list of pairs, also with one context."""
+    """Return a question and its context as a pair, or a list of pairs for a list of questions."""
     if not isinstance(question, list):
         return question, context
     contexts = context if isinstance(context, list) else [context] * len(question)
     if len(contexts) != len(question):
-        raise ValueError(f"{len(question)} questions need as many contexts, or one, got {len(contexts)}")
+        raise ValueError(f"{len(question)} questions need the same number of contexts, or one, got {len(contexts)}")
     return list(zip(question, contexts, strict=True))
 
 
@@ -130,7 +130,7 @@ _PAIRS = (("text", "text_pair"), ("question", "context"))
 
 
 def _text(inputs: Any) -> Any:
-    """Return a text as it is, and a dict as a text or a pair."""
+    """Return the text or the pair of a dict; return other inputs unchanged."""
     if not isinstance(inputs, dict):
         return inputs
     names = next((names for names in _PAIRS if names[0] in inputs), _PAIRS[0])
@@ -142,5 +142,5 @@ def _text(inputs: Any) -> Any:
 
 
 def _in_list(decode: Callable[[DecodeInput], Any], answer: DecodeInput) -> list[Any]:
-    """Put the result of one text into a list, as transformers' pipeline does unless the call gives `top_k`."""
+    """Put the result of one text into a list, as transformers' pipeline does unless the call passes `top_k`."""
     return [decode(answer)]

@@ -1,4 +1,4 @@
-"""Texts to Predict calls, and their answers back to texts."""
+"""Convert texts to Predict calls, and their predictions to results."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from bertbundle.errors import InputError, ServerError
 from bertbundle.text.features import choose_signature, pad_encodings
 from bertbundle.text.windows import Window, split_into_windows
 
-__all__ = ["AskOptions", "Batches", "CallSettings", "check_outputs", "decode_answers", "make_batches"]
+__all__ = ["AskOptions", "Batches", "CallSettings", "check_outputs", "decode_predictions", "make_batches"]
 
-_MAX_MESSAGE_BYTES = 4_000_000  # gRPC's default limit is 4 MiB; a proxy on the way may have it
+_MAX_MESSAGE_BYTES = 4_000_000  # gRPC's default limit is 4 MiB; a proxy may enforce it
 
 
 @dataclass(frozen=True, slots=True)
 class AskOptions:
-    """How the caller wants texts to be answered.
+    """Options of `BaseClient.ask` that all tasks share.
 
     Attributes:
         truncation: "error", "truncate" or "window"; None for the task's default.
-        stride: tokens that neighbouring windows share; None for a quarter of a window.
+        stride: number of tokens that adjacent windows share; None for a quarter of a window.
         is_split_into_words: each text is a list of words.
-        keep_errors: return the `InputError` of a text that cannot be answered as its result, instead of raising it.
+        keep_errors: return the `InputError` of an invalid text as its result instead of raising it.
     """
 
     truncation: str | None = None
@@ -44,7 +44,7 @@ class CallSettings:
 
     Attributes:
         model: model name.
-        names: what the model calls its signatures, inputs and outputs, by their names in a bundle.
+        names: the model's own names of signatures, inputs and outputs, by their names in a bundle.
         rows_per_call: maximum number of rows in a request.
     """
 
@@ -70,10 +70,10 @@ class Batches:
     """Texts, tokenized and grouped into calls to one version of a model.
 
     Attributes:
-        texts: the texts as the caller gave them.
-        encodings: each text's tokens, or the error that refuses it.
-        windows: each text's windows; none for a text that is refused.
-        rows: for each call the rows of its request.
+        texts: the texts as the caller passed them.
+        encodings: the tokens of each text, or its error.
+        windows: the windows of each text; none for a text with an error.
+        rows: the rows of each call's request.
         calls: the calls to make.
     """
 
@@ -87,15 +87,15 @@ class Batches:
 def make_batches(
     settings: CallSettings, model: LoadedModel, decoder: Decoder, texts: Sequence[Any], options: AskOptions
 ) -> Batches:
-    """Tokenize texts, split the long ones into windows, and group the windows into calls by length.
+    """Tokenize texts, split long texts into windows, and group the windows by length into calls.
 
     Raises:
-        InputError: a text cannot be answered, unless `options.keep_errors`.
+        InputError: a text is invalid, unless `options.keep_errors`.
     """
-    encodings, windows = _windows(model, decoder, texts, options)
-    rows = [_Row(text, window) for text, of_text in enumerate(windows) for window in of_text]
+    encodings, windows = _encode(model, decoder, texts, options)
+    rows = [_Row(index, window) for index, text_windows in enumerate(windows) for window in text_windows]
     groups = list(_groups(rows, model.manifest, settings.rows_per_call))
-    outputs = tuple(settings.rename(name) for name in _requested(decoder, model.manifest))
+    outputs = tuple(settings.rename(name) for name in _requested_outputs(decoder, model.manifest))
     calls = [
         PredictCall(
             settings.model,
@@ -108,9 +108,10 @@ def make_batches(
     return Batches(texts, encodings, windows, [group for _, group in groups], calls)
 
 
-def _windows(
+def _encode(
     model: LoadedModel, decoder: Decoder, texts: Sequence[Any], options: AskOptions
 ) -> tuple[list[Encoding | InputError], list[list[Window]]]:
+    """Return the tokens of each text, or its error, and its windows."""
     encodings = model.tokenizer.try_encode(
         texts,
         truncation=options.truncation or decoder.truncation,
@@ -121,8 +122,11 @@ def _windows(
     for result in results:
         if isinstance(result, InputError) and not options.keep_errors:
             raise result
-    refused = [result if isinstance(result, InputError) else encodings[i] for i, result in enumerate(results)]
-    return refused, [[] if isinstance(result, InputError) else result for result in results]
+    checked = [
+        result if isinstance(result, InputError) else encoding
+        for result, encoding in zip(results, encodings, strict=True)
+    ]
+    return checked, [[] if isinstance(result, InputError) else result for result in results]
 
 
 def _split(
@@ -141,8 +145,8 @@ def _split(
         return error
 
 
-def _requested(decoder: Decoder, manifest: Manifest) -> tuple[str, ...]:
-    """Return the outputs to request: the decoder's own, or its fallback from a model that has only that one."""
+def _requested_outputs(decoder: Decoder, manifest: Manifest) -> tuple[str, ...]:
+    """Return the decoder's outputs; if the model has only the output of the decoder's fallback, that one."""
     available = {spec.name for spec in manifest.outputs}
     if decoder.fallback and decoder.fallback.output in available and not available.issuperset(decoder.outputs):
         return (decoder.fallback.output,)
@@ -150,7 +154,7 @@ def _requested(decoder: Decoder, manifest: Manifest) -> tuple[str, ...]:
 
 
 def _groups(rows: Iterable[_Row], manifest: Manifest, max_rows: int) -> Iterable[tuple[str, list[_Row]]]:
-    """Group rows by the shortest signature that holds them, a bounded number of rows at a time."""
+    """Group rows by the shortest signature that fits them, and limit the size of each group."""
     groups: dict[str, list[_Row]] = {}
     for row in rows:
         signature = choose_signature(len(row.window.encoding.ids), manifest.signatures)
@@ -167,19 +171,19 @@ def _inputs(rows: Sequence[_Row], signature: str, manifest: Manifest) -> Arrays:
     return pad_encodings(encodings, signature, length=manifest.signatures[signature], inputs=manifest.inputs).inputs
 
 
-# ---- answers
+# ---- predictions to results
 
 
-def decode_answers(
-    settings: CallSettings, model: LoadedModel, decoder: Decoder, batches: Batches, answers: Sequence[Prediction]
+def decode_predictions(
+    settings: CallSettings, model: LoadedModel, decoder: Decoder, batches: Batches, predictions: Sequence[Prediction]
 ) -> list[Any]:
-    """Return one result for each text: what the decoder makes of the answers to its rows, or its error.
+    """Return the result of each text, or its error.
 
     Raises:
         ServerError: an output is missing, or has another number of rows than the request.
     """
-    outputs = {name: settings.rename(name) for name in _requested(decoder, model.manifest)}
-    rows = _rows_of_texts(outputs, batches, answers)
+    outputs = {name: settings.rename(name) for name in _requested_outputs(decoder, model.manifest)}
+    rows = _rows_by_text(outputs, batches, predictions)
     return [
         encoding
         if isinstance(encoding, InputError)
@@ -188,33 +192,33 @@ def decode_answers(
     ]
 
 
-def _rows_of_texts(
-    outputs: Mapping[str, str], batches: Batches, answers: Sequence[Prediction]
+def _rows_by_text(
+    outputs: Mapping[str, str], batches: Batches, predictions: Sequence[Prediction]
 ) -> Mapping[int, list[Arrays]]:
-    """Return for each text its rows of the answers, one for each window, in order.
+    """Return the output rows of each text, one for each of its windows, in order.
 
     Args:
         outputs: the model's own name of each output, by its name in a bundle.
-        batches: what was sent.
-        answers: what came back.
+        batches: the calls.
+        predictions: the prediction of each call.
     """
     rows: dict[int, dict[int, Arrays]] = {}
-    for group, answer in zip(batches.rows, answers, strict=True):
-        check_outputs(answer, tuple(outputs.values()), len(group))
+    for group, prediction in zip(batches.rows, predictions, strict=True):
+        check_outputs(prediction, tuple(outputs.values()), len(group))
         for index, row in enumerate(group):
-            values = {name: answer.outputs[served][index] for name, served in outputs.items()}
+            values = {name: prediction.outputs[served_name][index] for name, served_name in outputs.items()}
             rows.setdefault(row.text, {})[row.window.start] = values
     return {text: [windows[start] for start in sorted(windows)] for text, windows in rows.items()}
 
 
-def check_outputs(answer: Prediction, outputs: Sequence[str], rows: int) -> None:
-    """Refuse an answer that lacks a requested output, or has another number of rows.
+def check_outputs(prediction: Prediction, outputs: Sequence[str], rows: int) -> None:
+    """Check that a prediction has the requested outputs with one row for each row of the request.
 
     Raises:
-        ServerError: names the output.
+        ServerError: an output is missing or has another number of rows.
     """
     for name in outputs:
-        array = answer.outputs.get(name)
+        array = prediction.outputs.get(name)
         if array is None or array.ndim < 1 or len(array) != rows:
             shape = "nothing" if array is None else f"shape {list(array.shape)}"
             raise ServerError(f"the server answered {shape} for output {name!r}, expected {rows} rows.")

@@ -1,4 +1,4 @@
-"""Where a client may be used: in one process and, with asyncio, in one event loop, until it is closed."""
+"""Check that a client is used in one process and one event loop, and not after it was closed."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ __all__ = ["Lifecycle"]
 
 
 class Lifecycle:
-    """Refuses a use that cannot work: gRPC itself would hang or fail with an obscure error.
+    """Checks each use of a client; without the check, gRPC would hang or fail with an obscure error.
 
     Attributes:
         closed: whether the client is closed.
     """
 
     def __init__(self) -> None:
-        """Start in this process; the event loop is that of the first use."""
+        """Bind the client to this process; the first use binds it to its event loop."""
         self.closed = False
         self._process = os.getpid()
         self._loop: object = None
 
     @contextlib.contextmanager
     def use(self, loop: object = None) -> Iterator[None]:
-        """Check that the client can be used, and explain an error that comes from closing it in the meantime.
+        """Check that the client can be used; within the block, explain an error that is caused by closing the client.
 
         Args:
-            loop: the running event loop; None without asyncio.
+            loop: the running event loop; None for the sync client.
 
         Raises:
-            RuntimeError: the client is closed, or used in another process or event loop than before.
+            RuntimeError: the client is closed, or belongs to another process or event loop.
         """
         self._check(loop)
         try:
@@ -42,9 +42,9 @@ class Lifecycle:
 
     def _check(self, loop: object) -> None:
         if self.closed:
-            raise RuntimeError("the client is closed. Make another one, or ask within its `with` block.")
+            raise RuntimeError("the client is closed. Create another one, or use it within its `with` block.")
         if os.getpid() != self._process:
-            raise RuntimeError("the client was made before this process was forked: make one in each process.")
+            raise RuntimeError("the client was created before this process was forked: create one in each process.")
         self._loop = self._loop or loop
         if loop is not self._loop:
-            raise RuntimeError("the client belongs to another event loop: make one in each `asyncio.run`.")
+            raise RuntimeError("the client belongs to another event loop: create one in each `asyncio.run`.")

@@ -1,7 +1,7 @@
-"""When a failed call is retried and a slow one hedged.
+"""Decide when a failed call is retried and when a slow call is hedged.
 
-The decisions are generators that do no I/O: they yield the next action, and are sent its outcome. The sync and the
-async client carry out the actions, each in its own way.
+The decisions are generators that do no I/O: they yield the next action and are sent its outcome. The sync and the async
+client each carry out the actions in their own way.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ __all__ = [
     "Action",
     "CallPolicy",
     "Deadline",
+    "Outcome",
     "Pause",
     "Retries",
     "RetryBudget",
@@ -36,14 +37,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """How often a call is retried when the server is unavailable or overloaded. No other error is retried.
+    """How often a call is retried if the server is unavailable or overloaded. Other errors are not retried.
 
     Attributes:
         attempts: maximum number of attempts of one call; 1 for no retries.
         first_pause: maximum seconds before the second attempt; doubled for each further attempt. The actual pause is
-            random between 0 and the maximum, so that clients do not all retry at the same time ("full jitter").
-        longest_pause: upper bound of that maximum, in seconds.
-        budget: retries that a client may make in a row; each success earns a tenth of one back. Source of the scheme:
+            random between 0 and this maximum, so that clients do not all retry at the same time ("full jitter").
+        longest_pause: upper limit of the maximum, in seconds.
+        budget: number of retries that a client may make in a row; each success earns back a tenth of a retry. Source:
             gRFC A6, "Throttling Retry Attempts".
 
     >>> Retries(attempts=1)  # no retries
@@ -62,17 +63,17 @@ class Retries:
             raise ValueError(f"pauses must be 0 <= first <= longest, got {self.first_pause}, {self.longest_pause}")
 
     def pause(self, attempt: int) -> float:
-        """Return the seconds to wait after an attempt, the first attempt being number 0.
+        """Return the seconds to wait after an attempt; the first attempt is number 0.
 
         >>> 0 <= Retries(first_pause=0.1).pause(1) <= 0.2
         True
         """
         limit = min(self.longest_pause, self.first_pause * 2.0 ** min(attempt, 60))
-        return random.uniform(0, limit)  # noqa: S311 - spreads load, guards nothing
+        return random.uniform(0, limit)  # noqa: S311 - no cryptography
 
 
 class RetryBudget:
-    """How many retries a client may still make; shared by its threads."""
+    """The number of retries that a client may still make; shared by its threads."""
 
     def __init__(self, size: int) -> None:
         """Start with a full budget."""
@@ -80,20 +81,20 @@ class RetryBudget:
         self._lock = threading.Lock()
 
     def spend(self) -> bool:
-        """Use up one retry, and return whether one remained."""
+        """Take one retry from the budget, and return whether there was one."""
         with self._lock:
             allowed = self._remaining >= 1
             self._remaining -= allowed
             return allowed
 
     def earn(self) -> None:
-        """Earn a tenth of a retry for a successful call."""
+        """Add a tenth of a retry, for a successful call."""
         with self._lock:
             self._remaining = min(self._size, self._remaining + 0.1)
 
 
 class Deadline:
-    """The point in time by which a method call of the client must be answered."""
+    """The time by which a method call of the client must return."""
 
     def __init__(self, seconds: float) -> None:
         """Set the deadline `seconds` from now."""
@@ -108,7 +109,7 @@ class Deadline:
         """Return the remaining seconds.
 
         Raises:
-            DeadlineExceeded: none remain.
+            DeadlineExceeded: no time remains.
         """
         remaining = self._end - time.monotonic()
         if remaining <= 0:
@@ -121,7 +122,7 @@ class Deadline:
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Make the call and wait up to `timeout` seconds for its answer."""
+    """Make the call and wait for its response, with a timeout in seconds."""
 
     timeout: float
 
@@ -142,40 +143,42 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class WaitForFirst:
-    """Wait for the first answer of the calls in the background; up to `seconds`, or without limit if None."""
+    """Wait for the first outcome of the calls in the background: at most `seconds`, or without a limit if None."""
 
     seconds: float | None
 
 
 Action: TypeAlias = "Send | Pause | Start | WaitForFirst"
+Outcome: TypeAlias = "Prediction | ServerError"
+"""How a call ended."""
 
 
-class Done(Protocol):
-    """A finished future, of threads or of asyncio."""
+class HasResult(Protocol):
+    """A future of `concurrent.futures` or of asyncio."""
 
     def result(self) -> object:
         """Return its result."""
 
 
-def is_error(future: Done) -> bool:
-    """Return whether a finished call failed; of several finished calls an answer is preferred to an error."""
+def is_error(future: HasResult) -> bool:
+    """Return whether the result of a finished future is an error; as a sort key, it prefers predictions."""
     return isinstance(future.result(), ServerError)
 
 
 def resume(generator: Generator[T, Any, Any], outcome: Any) -> T:
-    """Send a generator the outcome of what it yielded, or throw the outcome if it is an error."""
+    """Send an outcome to a generator, or throw it if it is an error, and return what the generator yields next."""
     return generator.throw(outcome) if isinstance(outcome, ServerError) else generator.send(outcome)
 
 
 @dataclass(frozen=True, slots=True)
 class CallPolicy:
-    """How long a client waits for an answer, and how often it retries.
+    """Timeouts, retries and hedging of a client's calls.
 
     Attributes:
         retries: when a failed call is retried.
-        budget: limits retries and hedges.
-        call_timeout: seconds for one attempt; None for the time that remains of the whole.
-        hedge_after: seconds after which a second attempt is made beside one without an answer; None for never.
+        budget: limits both retries and hedges.
+        call_timeout: timeout of one attempt, in seconds; None for the time that remains until the deadline.
+        hedge_after: seconds after which a second attempt is started while the first is in flight; None for never.
     """
 
     retries: Retries
@@ -184,19 +187,19 @@ class CallPolicy:
     hedge_after: float | None = None
 
     def attempt_timeout(self, deadline: Deadline) -> float:
-        """Return the timeout of an attempt that starts now, in seconds."""
+        """Return the timeout, in seconds, of an attempt that starts now."""
         remaining = deadline.remaining()
         return min(remaining, self.call_timeout or remaining)
 
 
 def call_with_retries(deadline: Deadline, policy: CallPolicy) -> Generator[Action, Any, Prediction]:
-    """Make one call until it is answered.
+    """Make one call, and retry it if it fails with a temporary error.
 
     Yields:
-        The next action; the caller sends its outcome back, or throws its error.
+        The next action; the caller sends its outcome, or throws it if it is an error.
 
     Raises:
-        ServerError: an error that is not retried, or the last one when attempts, budget or time are used up.
+        ServerError: the error is not retried, or no attempts, budget or time remain.
     """
     attempt = 0
     while True:
@@ -214,22 +217,22 @@ def call_with_retries(deadline: Deadline, policy: CallPolicy) -> Generator[Actio
 
 
 def _attempt(deadline: Deadline, policy: CallPolicy) -> Generator[Action, Any, Any]:
-    """Make a call; if it is slow make a second one beside it, and take the first answer.
+    """Make one attempt; if it is slow, start a second one beside it and return the first response.
 
-    Source: Dean and Barroso, "The Tail at Scale", 2013, "hedged requests"; limited by the retry budget as in gRFC A6.
+    Source: "hedged requests" in Dean and Barroso, "The Tail at Scale", 2013; limited by the retry budget as in gRFC A6.
     """
     if policy.hedge_after is None:
         return (yield Send(policy.attempt_timeout(deadline)))
     yield Start(policy.attempt_timeout(deadline))
-    answer = yield WaitForFirst(policy.hedge_after)
-    if answer is None and deadline.allows(0) and policy.budget.spend():
+    prediction = yield WaitForFirst(policy.hedge_after)
+    if prediction is None and deadline.allows(0) and policy.budget.spend():
         yield Start(policy.attempt_timeout(deadline))
-        answer = yield from _either()
-    return answer or (yield WaitForFirst(None))
+        prediction = yield from _first_of_two()
+    return prediction or (yield WaitForFirst(None))
 
 
-def _either() -> Generator[Action, Any, Any]:
-    """Wait for the answer of one of two calls; if the first fails with a temporary error, wait for the other one."""
+def _first_of_two() -> Generator[Action, Any, Any]:
+    """Wait for the first of two calls; if it fails with a temporary error, wait for the other one."""
     try:
         return (yield WaitForFirst(None))
     except (ServerUnavailable, Overloaded, DeadlineExceeded):

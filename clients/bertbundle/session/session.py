@@ -1,7 +1,7 @@
-"""One model on a server as a client knows it: its manifest and tokenizer, loaded on first use.
+"""The state of one served model: its manifest and tokenizer, loaded on first use.
 
-What a client does is written as flows: generators that yield the Predict calls they need, and are sent the answers.
-They do no I/O, so the sync and the async client run the same ones.
+The client's logic is written as flows: generators that yield Predict calls and are sent the predictions. Flows do no
+I/O, so the sync and the async client run the same ones.
 """
 
 from __future__ import annotations
@@ -20,35 +20,35 @@ __all__ = ["Flow", "Session"]
 
 T = TypeVar("T")
 Flow: TypeAlias = Generator[Sequence[PredictCall], Sequence[Prediction], T]
-"""Yields calls to make, in any order or at the same time; is sent their answers in the order of the calls."""
+"""Yields calls that may be made concurrently; is sent their predictions, in the order of the calls."""
 _MAX_LOADS = 3
 
 
 class Session:
-    """One model on a server: what is loaded of it, and how to load it.
+    """The state of one model on a server.
 
     Attributes:
         settings: how to call the model.
         loaded: the version that was loaded last; None before the first request.
-        external: whether the model was described by the caller because it is not a bundle; it is then never reloaded.
+        external: whether the caller described the model, because it is not a bundle; it is then never reloaded.
     """
 
     def __init__(self, settings: CallSettings, external: LoadedModel | None = None) -> None:
-        """Load nothing yet, or use `external`, the description of a model that cannot describe itself."""
+        """Create a session that loads the model on first use, or that uses `external`, the caller's description."""
         self.settings = settings
         self.loaded = external
         self.external = external is not None
 
     def manifest(self) -> Flow[Manifest]:
-        """Return the manifest, requested from the server on first use."""
+        """Return the manifest; request it from the server on first use."""
         model = self.loaded or (yield from self.load())
         return model.manifest
 
     def load(self) -> Flow[LoadedModel]:
-        """Request manifest and tokenizer from the server; an external model stays as it is.
+        """Request manifest and tokenizer from the server, unless the model is external.
 
         Raises:
-            ServerError: the answer is not that of a bundle.
+            ServerError: the response is not that of a bundle.
             ManifestError: the manifest or the tokenizer cannot be read.
         """
         if self.loaded and self.external:
@@ -60,10 +60,10 @@ class Session:
         return self.loaded
 
     def load_other_version(self, model: LoadedModel) -> Flow[LoadedModel]:
-        """Load until a version other than that of `model` answers, at most three times."""
-        found = model
+        """Load the model until its version differs from that of `model`, at most three times."""
+        loaded = model
         for _ in range(_MAX_LOADS):
-            found = yield from self.load()
-            if found.version != model.version:
+            loaded = yield from self.load()
+            if loaded.version != model.version:
                 break
-        return found
+        return loaded

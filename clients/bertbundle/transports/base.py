@@ -1,4 +1,4 @@
-"""What a client needs of a connection: arrays in, arrays out."""
+"""The interface of a transport: arrays in, arrays out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["AsyncTransport", "Transport"]
 
 
 class Transport(Protocol):
-    """A connection to a server, for the sync client. Raises `ServerError` for anything that goes wrong.
+    """Makes the calls of a sync client. Its methods raise `ServerError` if a call fails.
 
     Any object with these methods can be passed to a client, for example one that logs the calls:
 
@@ -26,9 +26,9 @@ class Transport(Protocol):
 
         Args:
             call: the request.
-            timeout: seconds to wait for the answer.
-            cancel: cancels the call when it is called in another thread. A client with `hedge_after` passes it to end
-                the slower one of two calls; a transport that cannot cancel ignores it.
+            timeout: timeout in seconds.
+            cancel: cancels the call, from another thread. A client with `hedge_after` passes it to cancel the slower of
+                two calls; a transport that cannot cancel a call ignores it.
 
         >>> row = np.ones([1, 4], np.int32)
         >>> inputs = {"input_ids": row, "attention_mask": row, "token_type_ids": row}
@@ -52,7 +52,7 @@ class Transport(Protocol):
 
 
 class AsyncTransport(Protocol):
-    """A connection to a server, for the async client: `Transport` with coroutines.
+    """Makes the calls of an async client: `Transport` with coroutines.
 
     >>> class Log(AsyncGrpcTransport):
     ...     async def predict(self, call, **options):

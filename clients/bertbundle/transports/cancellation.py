@@ -1,4 +1,4 @@
-"""Cancelling a call from another thread than the one that waits for it."""
+"""Cancel a call from another thread than the one that waits for it."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ __all__ = ["Cancellation"]
 
 
 class Cancellation:
-    """Cancels the call in progress, or the next one if none is.
+    """Cancels the call that is in flight, or the next one if there is none.
 
     >>> cancelled, cancel = [], Cancellation()
-    >>> with cancel.of(lambda: cancelled.append("the call")):
+    >>> with cancel.bound_to(lambda: cancelled.append("the call")):
     ...     cancel()
     >>> cancelled
     ['the call']
     """
 
     def __init__(self) -> None:
-        """Cancel nothing yet."""
+        """Create a cancellation without a call."""
         self._lock = threading.Lock()
         self._cancel: Callable[[], object] | None = None
         self._requested = False
@@ -33,8 +33,8 @@ class Cancellation:
                 self._cancel()
 
     @contextlib.contextmanager
-    def of(self, cancel: Callable[[], object]) -> Iterator[None]:
-        """Within the block, call `cancel` if cancellation is or was requested; never after it."""
+    def bound_to(self, cancel: Callable[[], object]) -> Iterator[None]:
+        """Within the block, call `cancel` when cancellation is requested, or at once if it already was."""
         with self._lock:
             self._cancel = cancel
             if self._requested:

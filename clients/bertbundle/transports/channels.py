@@ -1,4 +1,4 @@
-"""Opening gRPC channels: addresses, options, TLS and compression."""
+"""Open gRPC channels: addresses, options, TLS and compression."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from bertbundle.transports.credentials import Tls
 __all__ = ["check_connection", "open_channels"]
 
 _OPTIONS: tuple[tuple[str, int | str], ...] = (
-    # No size limit for answers: [32, 512] logits of a large vocabulary exceed gRPC's default of 4 MB.
+    # No size limit for responses: logits of 32 rows, 512 tokens and many labels exceed gRPC's default of 4 MB.
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
     ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
-    # A server may close a connection that pings more often than every 5 minutes (gRPC's default). With keepalive on,
-    # Linux also closes a connection whose bytes are not acknowledged in that time (TCP_USER_TIMEOUT, gRFC A18).
+    # A server may close a connection that pings more often than every 5 minutes (gRPC's default). With keepalive, Linux
+    # also closes a connection if sent bytes are not acknowledged within the timeout (TCP_USER_TIMEOUT, gRFC A18).
     ("grpc.keepalive_time_ms", 330_000),
     ("grpc.keepalive_timeout_ms", 20_000),
-    # With the defaults a client may wait up to 2 minutes before it connects to a restarted server again.
+    # With the defaults, a client may wait for 2 minutes before it connects to a restarted server again.
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.min_reconnect_backoff_ms", 2_000),
     ("grpc.max_reconnect_backoff_ms", 5_000),
-    # A name is resolved again when one of its servers is gone; by default at most every 30 seconds.
+    # A name is resolved again when a connection closes; by default at most every 30 seconds.
     ("grpc.dns_min_time_between_resolutions_ms", 2_000),
 )
 
@@ -35,26 +35,27 @@ _ADDRESS = re.compile(
     r"(unix|unix-abstract|vsock|dns|xds):.+"
     r"|([^\s:/;\[\]]+|\[[0-9A-Fa-f:.]+(%[\w.-]+)?\]):(?P<port>\d{1,5})"
 )
-"""gRPC itself accepts ::1:8500 as a host, and 99999 as the port 34463."""
+"""Stricter than gRPC, which reads ::1:8500 as a host and 99999 as port 34463."""
 
 
 def check_connection(address: str, compression: str) -> list[str]:
-    """Check what a client is to connect to, and return its addresses.
+    """Check the address and the compression of a connection, and return the single addresses.
 
     Raises:
         TypeError: the address is not a str.
         ValueError: an address has no port, or the compression is not supported.
     """
-    check_type("server", address, str, "a str, several addresses with commas")
+    check_type("server", address, str, "a str, with several addresses separated by commas")
     if compression not in _COMPRESSIONS:
         raise ValueError(f"compression must be one of {', '.join(_COMPRESSIONS)}, got {compression!r}")
-    if address.startswith(("ipv4:", "ipv6:")):  # gRPC's own lists
+    if address.startswith(("ipv4:", "ipv6:")):  # lists of addresses in gRPC's own syntax
         return [address]
     addresses = [part.strip() for part in address.split(",")]
     wrong = [part for part in addresses if not _is_address(part)]
     if wrong:
         raise ValueError(
-            f"expected host:port of a gRPC server, got {wrong[0]!r}; IPv6 is [::1]:8500, over HTTP use RestTransport"
+            f"expected host:port of a gRPC server, got {wrong[0]!r}. IPv6 needs brackets, [::1]:8500; for HTTP use "
+            "RestTransport"
         )
     return addresses
 
@@ -65,31 +66,31 @@ def _is_address(text: str) -> bool:
 
 
 def open_channels(api: Any, address: str, tls: Tls | None, compression: str) -> list[tuple[str, Any]]:
-    """Open a channel to each address; nothing is sent.
+    """Create a channel for each address; channels connect on the first call.
 
     Args:
         api: ``grpc`` or ``grpc.aio``.
-        address: ``host:port``, ``unix:path``, or several of them with commas.
-        tls: how to secure the channels; None for plain text.
+        address: ``host:port``, ``unix:path``, or several of them separated by commas.
+        tls: TLS settings; None for plain text.
         compression: "none", "gzip" or "deflate".
 
     Returns:
-        Addresses and channels.
+        Each address with its channel.
     """
-    check_type("tls", tls, (Tls, NoneType), "a Tls, Tls() for gRPC's own list of authorities")
+    check_type("tls", tls, (Tls, NoneType), "a Tls, Tls() for gRPC's default authorities")
     addresses = check_connection(address, compression)
-    # An address that is given twice has two connections: otherwise gRPC would share one between the channels.
+    # Channels to the same address get a connection each: by default gRPC would share one between them.
     options: list[tuple[str, int | str]] = [
         *_OPTIONS,
         ("grpc.use_local_subchannel_pool", int(len(set(addresses)) < len(addresses))),
     ]
     settings: dict[str, Any] = {"options": options, "compression": _COMPRESSIONS[compression]}
     if tls is None:
-        return [(each, api.insecure_channel(each, **settings)) for each in addresses]
+        return [(target, api.insecure_channel(target, **settings)) for target in addresses]
     if tls.server_name:
         options.append(("grpc.ssl_target_name_override", tls.server_name))
     credentials = grpc.ssl_channel_credentials(tls.root_certificates, tls.private_key, tls.certificate_chain)
-    return [(each, api.secure_channel(each, credentials, **settings)) for each in addresses]
+    return [(target, api.secure_channel(target, credentials, **settings)) for target in addresses]
 
 
 _COMPRESSIONS = {

@@ -1,7 +1,8 @@
-"""How a connection is secured and authenticated: TLS, bearer tokens, metadata."""
+"""TLS settings, bearer tokens and metadata of a connection."""
 
 from __future__ import annotations
 
+import functools
 import re
 import ssl
 from collections.abc import Callable, Mapping
@@ -12,22 +13,22 @@ from typing import TypeAlias
 from bertbundle._shared.pem import check_certificates, load_cert_chain
 from bertbundle._shared.validation import check_type
 
-__all__ = ["Metadata", "Tls", "Token", "call_metadata"]
+__all__ = ["Metadata", "Tls", "Token", "make_metadata"]
 
 Token: TypeAlias = "str | Callable[[], str]"  # noqa: S105 - a type
 """A bearer token, or a callable that returns the current token."""
 Metadata: TypeAlias = tuple[tuple[str, str], ...]
-"""Names and values that are sent with a call, as gRPC takes them."""
+"""Names and values that are sent with a call, in gRPC's form."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """How to secure a connection.
+    """TLS settings of a connection.
 
     Attributes:
-        root_certificates: PEM bytes of the authorities to trust; None for gRPC's default list.
-        private_key, certificate_chain: PEM bytes that identify the client (mTLS); both or neither.
-        server_name: name to check the server's certificate against, if it is not the address.
+        root_certificates: PEM bytes of the certificate authorities to trust; None for gRPC's default authorities.
+        private_key, certificate_chain: PEM bytes that authenticate the client (mTLS); both or neither.
+        server_name: name that the server's certificate must have; None for the host in the address.
 
     >>> Tls(server_name="models.example.com").server_name
     'models.example.com'
@@ -47,22 +48,23 @@ class Tls:
             load_cert_chain(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), self.certificate_chain, self.private_key)
 
 
-def call_metadata(token: Token | None, metadata: Mapping[str, str] | None) -> Metadata | Callable[[], Metadata]:
-    """Return what to send with each call: names and values, or a callable that returns the current ones.
+def make_metadata(token: Token | None, metadata: Mapping[str, str] | None) -> Callable[[], Metadata]:
+    """Return a callable that returns the metadata of a call, with the current token.
 
     Raises:
-        TypeError, ValueError: a name or value that gRPC does not take.
+        TypeError: `token` or `metadata` has the wrong type.
+        ValueError: gRPC does not accept a name or a value.
     """
     check_type("metadata", metadata, (Mapping, NoneType), "a mapping of names to values")
-    fixed = tuple((name.lower(), value) for name, value in (metadata or {}).items())
-    for name, value in fixed:
+    pairs = tuple((name.lower(), value) for name, value in (metadata or {}).items())
+    for name, value in pairs:
         check_type(f"metadata {name!r}", value, str, "a str")
         if not re.fullmatch(r"[0-9a-z_.-]+", name) or not re.fullmatch(r"[ -~]*", value):
-            raise ValueError(f"metadata must be printable ASCII under names of a-z 0-9 _ . -, got {name!a}")
+            raise ValueError(f"metadata must have names of a-z 0-9 _ . - and values of printable ASCII, got {name!a}")
     if callable(token):
-        return lambda: (*fixed, _bearer(token()))
+        return lambda: (*pairs, _bearer(token()))
     check_type("token", token, (str, NoneType), "a str, or a function that returns one")
-    return fixed if token is None else (*fixed, _bearer(token))
+    return functools.partial(tuple, pairs if token is None else (*pairs, _bearer(token)))
 
 
 def _bearer(token: str) -> tuple[str, str]:

@@ -17,7 +17,7 @@ from bertbundle.contract.types import PredictCall, Prediction, VersionStatus
 from bertbundle.errors import ServerUnavailable
 from bertbundle.transports.cancellation import Cancellation
 from bertbundle.transports.channels import check_connection, open_channels
-from bertbundle.transports.credentials import Tls, Token, call_metadata
+from bertbundle.transports.credentials import Tls, Token, make_metadata
 from bertbundle.wire.messages import METHODS, predict_request, read_prediction, read_status, status_request
 from bertbundle.wire.status_errors import error_from_status
 
@@ -29,10 +29,10 @@ class Endpoint:
     """A channel to one address, which may be the name of several servers.
 
     Attributes:
-        address: where the channel leads.
-        channel: gRPC's channel.
-        methods: functions that make a call, by the name in `METHODS`.
-        in_flight: number of calls without an answer yet.
+        address: the target of the channel, for example ``host:port``.
+        channel: the channel.
+        methods: functions that make a call, by the method's name in `METHODS`.
+        in_flight: number of in-flight calls.
     """
 
     address: str
@@ -42,27 +42,27 @@ class Endpoint:
 
 
 class EndpointPool:
-    """The endpoints of one client, used in turn.
+    """Distributes the calls of one client over its endpoints.
 
-    gRPC itself balances over the servers behind one name, and resolves the name again when one of them is gone.
+    gRPC itself distributes calls over the servers behind a name, and resolves the name again when a connection closes.
     """
 
     def __init__(self, api: Any, address: str, tls: Tls | None, compression: str) -> None:
-        """Open channels with `api`, ``grpc`` or ``grpc.aio``; nothing is sent."""
+        """Create channels of `api`, which is ``grpc`` or ``grpc.aio``; they connect on the first call."""
         self.endpoints = [
-            Endpoint(each, channel, {name: channel.unary_unary(*method) for name, method in METHODS.items()})
-            for each, channel in open_channels(api, address, tls, compression)
+            Endpoint(target, channel, {name: channel.unary_unary(*method) for name, method in METHODS.items()})
+            for target, channel in open_channels(api, address, tls, compression)
         ]
         self._turns: list[Endpoint] = []
         self._lock = threading.Lock()
 
     def attempts(self, timeout: float) -> Generator[tuple[Endpoint, float], grpc.RpcError, None]:
-        """Yield the endpoint to call and the remaining seconds; send it the error if the call failed.
+        """Yield the endpoint to call and the remaining seconds; to try the next endpoint, send the error of the call.
 
-        Close the generator when there is an answer.
+        The caller closes the generator when it has a response.
 
         Raises:
-            ServerError: the error, unless the endpoint is unavailable and there is another one.
+            ServerError: the call failed, unless the endpoint is unavailable and another one remains.
         """
         end = time.monotonic() + timeout
         endpoints = self._in_order()
@@ -72,14 +72,14 @@ class EndpointPool:
                 error = yield endpoint, max(end - time.monotonic(), 0.0)
             finally:
                 self._count(endpoint, -1)
-            problem = error_from_status(error.code(), error.details() or "", endpoint.address)
-            if endpoint is endpoints[-1] or not isinstance(problem, ServerUnavailable):
-                raise problem from error
+            server_error = error_from_status(error.code(), error.details() or "", endpoint.address)
+            if endpoint is endpoints[-1] or not isinstance(server_error, ServerUnavailable):
+                raise server_error from error
 
     def _in_order(self) -> Sequence[Endpoint]:
-        """Return the endpoints, the one with the fewest calls first; of equals the one whose turn it is.
+        """Return the endpoints, those with the fewest in-flight calls first; of equals, the one whose turn it is.
 
-        Each round has its own random order, so that a call and its hedge do not keep meeting at the same endpoint.
+        The order of turns is random in each round, so that a call and its hedge do not always use the same pair.
         """
         with self._lock:
             self._turns = self._turns or random.sample(self.endpoints, len(self.endpoints))
@@ -92,7 +92,7 @@ class EndpointPool:
 
 
 class GrpcTransport:
-    """A connection to a TensorFlow Serving compatible server, or to several.
+    """Connects to the gRPC port of one or several TensorFlow Serving compatible servers.
 
     >>> transport = GrpcTransport("localhost:8500", metadata={"x-team": "search"})
     >>> transport.close()
@@ -107,22 +107,22 @@ class GrpcTransport:
         metadata: Mapping[str, str] | None = None,
         compression: str = "none",
     ) -> None:
-        """Connect lazily to `address`: ``host:port``, ``unix:path``, or several of them with commas.
+        """Create a transport; it connects on the first call.
 
-        The first call opens the connection. Calls take turns over the addresses, and over the servers behind a name; if
-        one is unavailable, the next one is called. A broken connection is opened again, and the name resolved again. An
-        address that is given twice has two connections.
+        Calls are distributed over the addresses, and over the servers behind a name. If one is unavailable, the next
+        one is called. If a connection breaks, gRPC resolves the name again and reconnects.
 
         Args:
-            address: where to connect; IPv6 in brackets, ``[::1]:8500``.
-            tls: how to secure the connection; None for plain text.
+            address: ``host:port``, ``unix:path``, or several of them separated by commas; IPv6 in brackets,
+                ``[::1]:8500``. An address that is listed twice gets two connections.
+            tls: TLS settings; None for plain text.
             token: bearer token, or a callable that returns the current token.
-            metadata: sent with each call.
-            compression: "none", "gzip" or "deflate" for requests.
+            metadata: names and values that are sent with each call.
+            compression: compression of requests: "none", "gzip" or "deflate".
         """
         self.address = address
         self._pool = EndpointPool(grpc, address, tls, compression)
-        self._metadata = call_metadata(token, metadata)
+        self._metadata = make_metadata(token, metadata)
 
     def predict(self, call: PredictCall, *, timeout: float, cancel: Cancellation | None = None) -> Prediction:
         """See `Transport.predict`."""
@@ -134,22 +134,22 @@ class GrpcTransport:
 
     def _call(self, method: str, request: Any, timeout: float, cancel: Cancellation | None = None) -> Any:
         with contextlib.closing(self._pool.attempts(timeout)) as attempts:
-            answer = self._send(*next(attempts), method, request, cancel)
-            while isinstance(answer, grpc.RpcError):
-                answer = self._send(*attempts.send(answer), method, request, cancel)
-            return answer
+            response = self._send(*next(attempts), method, request, cancel)
+            while isinstance(response, grpc.RpcError):
+                response = self._send(*attempts.send(response), method, request, cancel)
+            return response
 
     def _send(self, endpoint: Endpoint, timeout: float, method: str, request: Any, cancel: Cancellation | None) -> Any:
-        """Return the server's answer, or the error."""
-        send, metadata = endpoint.methods[method], _current(self._metadata)
+        """Return the server's response, or the error."""
+        send, metadata = endpoint.methods[method], self._metadata()
         try:
             if cancel is None:
                 return send(request, timeout=timeout, metadata=metadata)
             call = send.future(request, timeout=timeout, metadata=metadata)
-            with cancel.of(call.cancel):
+            with cancel.bound_to(call.cancel):
                 return call.result()
         except grpc.FutureCancelledError as error:
-            raise error_from_status(grpc.StatusCode.CANCELLED, "cancelled here", endpoint.address) from error
+            raise error_from_status(grpc.StatusCode.CANCELLED, "cancelled by the client", endpoint.address) from error
         except grpc.RpcError as error:
             return error
 
@@ -163,7 +163,7 @@ class AsyncGrpcTransport:
     """`GrpcTransport` for asyncio; it belongs to the event loop of its first call.
 
     >>> async def states():
-    ...     transport = AsyncGrpcTransport(address)  # nothing is opened before the first call
+    ...     transport = AsyncGrpcTransport(address)  # connects on the first call
     ...     versions = await transport.status("tiny", timeout=5)
     ...     await transport.close()
     ...     return [version.state for version in versions]
@@ -180,11 +180,11 @@ class AsyncGrpcTransport:
         metadata: Mapping[str, str] | None = None,
         compression: str = "none",
     ) -> None:
-        """Connect lazily, as `GrpcTransport` does."""
+        """Create a transport; the parameters are those of `GrpcTransport`."""
         check_connection(address, compression)
         self.address = address
         self._open = functools.partial(EndpointPool, grpc.aio, address, tls, compression)
-        self._metadata = call_metadata(token, metadata)
+        self._metadata = make_metadata(token, metadata)
         self._pool: EndpointPool | None = None
 
     async def predict(self, call: PredictCall, *, timeout: float) -> Prediction:
@@ -196,18 +196,18 @@ class AsyncGrpcTransport:
         return read_status(await self._call("status", status_request(model), timeout))
 
     async def _call(self, method: str, request: Any, timeout: float) -> Any:
-        if self._pool is None:  # not earlier: a channel needs a running loop
+        if self._pool is None:  # not in __init__: a channel needs the running event loop
             self._pool = self._open()
         with contextlib.closing(self._pool.attempts(timeout)) as attempts:
-            answer = await self._send(*next(attempts), method, request)
-            while isinstance(answer, grpc.RpcError):
-                answer = await self._send(*attempts.send(answer), method, request)
-            return answer
+            response = await self._send(*next(attempts), method, request)
+            while isinstance(response, grpc.RpcError):
+                response = await self._send(*attempts.send(response), method, request)
+            return response
 
     async def _send(self, endpoint: Endpoint, timeout: float, method: str, request: Any) -> Any:
-        """Return the server's answer, or the error."""
+        """Return the server's response, or the error."""
         try:
-            return await endpoint.methods[method](request, timeout=timeout, metadata=_current(self._metadata))
+            return await endpoint.methods[method](request, timeout=timeout, metadata=self._metadata())
         except grpc.RpcError as error:
             return error
 
@@ -215,8 +215,3 @@ class AsyncGrpcTransport:
         """See `Transport.close`."""
         for endpoint in self._pool.endpoints if self._pool else ():
             await endpoint.channel.close()
-
-
-def _current(metadata: Any) -> Any:
-    """Return the metadata of a call that is made now."""
-    return metadata() if callable(metadata) else metadata

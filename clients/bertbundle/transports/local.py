@@ -1,4 +1,4 @@
-"""A bundle directory that is opened in this process, for tests and notebooks."""
+"""Run a bundle in this process, for tests and notebooks."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ __all__ = ["LocalTransport"]
 
 
 class LocalTransport:
-    """Computes answers with a bundle's model.onnx, in the calling thread.
+    """Runs a bundle's model.onnx in the calling thread.
 
     >>> LocalTransport("models/ner")  # doctest: +SKIP
     """
 
     def __init__(self, path: str | Path) -> None:
-        """Open a version directory, or the newest one in the directory of a model.
+        """Open a version directory, or the newest version in a model directory.
 
         Raises:
-            InputError: no bundle there, or onnxruntime is not installed.
-            ManifestError: a bundle.json that cannot be read.
+            InputError: there is no bundle, or onnxruntime is not installed.
+            ManifestError: the bundle.json cannot be read.
         """
         self._path = _version_directory(Path(path))
         self.version = int(self._path.name) if self._path.name.isdecimal() else 1
@@ -38,10 +38,10 @@ class LocalTransport:
         self,
         call: PredictCall,
         *,
-        timeout: float,  # noqa: ARG002 - a computation in this process cannot be interrupted
+        timeout: float,  # noqa: ARG002 - a run of the model cannot be interrupted
         cancel: Cancellation | None = None,  # noqa: ARG002 - likewise
     ) -> Prediction:
-        """See `Transport.predict`; neither `timeout` nor `cancel` interrupts a computation in this process."""
+        """See `Transport.predict`; `timeout` and `cancel` are ignored."""
         if call.signature == BUNDLE_INFO:
             return Prediction(self._info(len(call.inputs["row"])), self.version)
         if call.signature not in self.manifest.signatures:
@@ -53,7 +53,7 @@ class LocalTransport:
         files = {"manifest": MANIFEST_FILE, "tokenizer": TOKENIZER_FILE}
         return {name: np.array([(self._path / file).read_bytes()] * rows, object) for name, file in files.items()}
 
-    def status(self, model: str, *, timeout: float) -> list[VersionStatus]:  # noqa: ARG002 - one model, at hand
+    def status(self, model: str, *, timeout: float) -> list[VersionStatus]:  # noqa: ARG002 - there is one model, and no wait
         """See `Transport.status`."""
         return [VersionStatus(self.version, "AVAILABLE", "OK", "")]
 
@@ -66,7 +66,7 @@ def _version_directory(path: Path) -> Path:
         return path
     versions = [file.parent for file in path.glob(f"[0-9]*/{MANIFEST_FILE}") if file.parent.name.isdecimal()]
     if not versions:
-        raise InputError(f"no {MANIFEST_FILE} in {path} or in a version directory of it. Name a bundle's directory.")
+        raise InputError(f"no {MANIFEST_FILE} in {path} or its version directories. Pass the directory of a bundle.")
     return max(versions, key=lambda version: int(version.name))
 
 
@@ -74,7 +74,9 @@ def _open(path: Path) -> Any:
     try:
         onnxruntime = import_onnxruntime()
     except ImportError as error:
-        raise InputError("a bundle in this process needs onnxruntime: pip install 'bertbundle[local]'.") from error
+        raise InputError(
+            "to run a bundle in this process, install onnxruntime: pip install 'bertbundle[local]'."
+        ) from error
     if not path.exists():
         raise InputError(f"{path} does not exist: the bundle was exported without ONNX.")
     return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])

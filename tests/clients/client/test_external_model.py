@@ -37,7 +37,7 @@ def test_local(fakes: Any, bundle: Path, name: str) -> None:
 
 def test_local_mistakes(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A directory without a bundle, and a machine without onnxruntime, are errors with the next step."""
-    with pytest.raises(InputError, match=r"no bundle.json in .*Name a bundle's directory"):
+    with pytest.raises(InputError, match=r"no bundle.json in .*Pass the directory of a bundle"):
         Client.local(tmp_path)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(InputError, match=r"pip install 'bertbundle\[local\]'"):
@@ -158,5 +158,5 @@ def test_token_metadata_and_compression(fakes: Any, start: Callable[..., FakeSer
 )
 def test_options_are_checked(options: dict[str, Any]) -> None:
     """Options that gRPC would only fail on later are refused at once."""
-    with pytest.raises(ValueError, match="must be"):
+    with pytest.raises(ValueError, match="must"):
         GrpcTransport("localhost:1", **options)

@@ -316,7 +316,9 @@ def test_not_a_bundle(fakes: Fakes) -> None:
 def test_versions_that_never_settle(fakes: Fakes) -> None:
     """Where each answer comes from yet another version the client gives up within a bounded number of calls."""
     transport = fakes.FakeTransport(*(replace(fakes.Model(), version=version) for version in range(40)))
-    with pytest.raises(ServerError, match=r"the servers of model 'tiny' answer with different versions.*in 3 attempts"):
+    with pytest.raises(
+        ServerError, match=r"the servers of model 'tiny' answer with different versions.*in 3 attempts no version"
+    ):
         connect(transport).entities("wang")
     assert len(transport.calls) < 30
 
@@ -462,7 +464,7 @@ def test_a_tuple_where_no_pair_is_taken(fakes: Fakes, task: str, method: str, ba
     """A tuple meant as a batch is not silently read as one pair."""
     pair: Any = ("wang", "berlin")
     transport = fakes.FakeTransport(fakes.Model(fakes.make_manifest(task)))
-    with pytest.raises(TypeError, match=f"{method} takes a text each, got a pair"):
+    with pytest.raises(TypeError, match=rf"{method}\(\) takes a text or a list or an iterator of texts, got a pair"):
         getattr(connect(transport), method)([pair] if batch else pair)
     assert transport.calls == []
 
