@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,10 @@ import pytest
 from optional import skip_without
 from paths import ROOT
 from skip_summary import pytest_terminal_summary as pytest_terminal_summary  # pytest looks for it here
+
+# PyPI's torch for Linux needs triton, and triton crashes the process if TensorFlow is imported before it.
+if find_spec("triton") is not None:
+    importlib.import_module("triton")
 
 # Tests that import onnxruntime directly disable its telemetry too: see bertbundle._shared.onnxruntime_loader.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
