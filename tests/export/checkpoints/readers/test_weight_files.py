@@ -79,7 +79,7 @@ def test_pickle_that_is_no_state_dict(tmp_path: Path, content: Any) -> None:
     import torch
 
     torch.save(content, tmp_path / "pytorch_model.bin")
-    with pytest.raises(CheckpointError, match=r"is not a state dict of tensors by name: found .*Save only the state dict"):
+    with pytest.raises(CheckpointError, match=r"is not a state dict of tensors.*: found .*Save only the state dict"):
         read_pytorch((tmp_path / "pytorch_model.bin",))
 
 
