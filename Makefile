@@ -19,7 +19,7 @@ PEERS := build/peers
 PROTOC := 1.76.0 # grpcio-tools with protoc 31.1: the generated code runs on protobuf 6.31.1 and newer, including 7
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-torch demo demo-chinese export serve serve-container test test-fast test-thin test-torch lint typecheck check bench bench-quick bench-run bench-peers proto clean
+.PHONY: help setup setup-torch demo demo-chinese export serve serve-container test test-fast test-thin test-torch lint typecheck check bench bench-quick bench-run bench-peers docs docs-tables proto clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -102,6 +102,12 @@ bench-peers: SIZE ?= base
 bench-peers: ROUNDS ?= 5
 bench-peers: $(READY) $(PEERS)/.ready ## compare with sentence-transformers and optimum, installed into build/peers, on MiniLM
 	$(PEERS)/bin/python benchmarks/peers.py --ours $(BIN)/python --size $(SIZE) --rounds $(ROUNDS)
+
+docs: $(READY) ## build the documentation site into build/site
+	NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict
+
+docs-tables: $(READY) ## regenerate the tables of errors and options (a test compares them with the code)
+	$(BIN)/python docs/scripts/reference_tables.py
 
 proto: $(READY) ## regenerate the protobuf code; a test compares it with the .proto files
 	$(PYTHON) -m venv build/protoc && build/protoc/bin/python -m pip install --quiet grpcio-tools==$(PROTOC)

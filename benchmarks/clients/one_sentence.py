@@ -1,6 +1,6 @@
-"""Time that the client adds to a call of one sentence: tokenize, pack, decode; the server answers at once.
+"""Time that the client adds to a call with one sentence: tokenize, pack, decode.
 
-The transport gives a recorded answer, serialized and parsed as gRPC would, so that what is measured is the client.
+The transport returns a recorded response, serialized and parsed as gRPC does it, so that only the client is measured.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SENTENCE = "张三于2019年在北京大学获得博士学位，现任某某科�
 
 
 class Recorded:
-    """Answers each call with labels for every token, through the wire's bytes."""
+    """A transport that returns labels for every token, through serialized messages."""
 
     def __init__(self, labels: int) -> None:
         self.labels = labels
@@ -40,7 +40,7 @@ class Recorded:
 
 
 def main() -> None:
-    """Time calls of one sentence."""
+    """Time calls with one sentence."""
     options = parser(__doc__ or "").parse_args()
     manifest = foreign_manifest(
         "token-classification", max_length=64, labels=LABELS, outputs=("label_ids", "label_scores")

@@ -1,8 +1,8 @@
-"""Pre- and postprocessing of 10,000 Chinese sentences: the client's, and that of transformers' NER pipeline.
+"""Pre- and postprocessing of 10,000 Chinese sentences: the client against transformers' NER pipeline.
 
-No model runs on either side: the same logits are given to both. The pipeline is called as its own `__call__` calls it,
-preprocess and postprocess for each sentence, with aggregation_strategy="simple"; the client's is `client.pipeline` with
-the same strategy, and `client.entities` beside it. Both sides' dicts are compared first.
+No model runs on either side: both get the same logits. For the pipeline, preprocess and postprocess are called for each
+sentence, as its `__call__` does it, with aggregation_strategy="simple"; for the client, `client.pipeline` with the same
+strategy, and `client.entities`. The results of both sides are compared first.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TABLE = np.random.default_rng(0).standard_normal((21128, len(LABELS))).astype(np
 
 
 class Lookup:
-    """Answers logits by token."""
+    """A transport that looks up the logits of each token in a table."""
 
     def predict(self, call: PredictCall, **_: Any) -> Prediction:
         """See `Transport.predict`."""
@@ -37,7 +37,7 @@ class Lookup:
 
 
 def usual_pipeline(tokenizer_file: str) -> Any:
-    """Return transformers' pipeline without a model of its own."""
+    """Return transformers' pipeline without a model."""
     os.environ["TF_USE_LEGACY_KERAS"] = "1"
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     import transformers
@@ -54,7 +54,7 @@ def usual_pipeline(tokenizer_file: str) -> Any:
 
 
 def usual(pipeline: Any, sentences: list[str]) -> list[Any]:
-    """Do what the pipeline's `__call__` does to each sentence, with logits by table instead of a model."""
+    """Process each sentence as the pipeline's `__call__` does, with logits from a table instead of a model."""
     import tensorflow as tf
 
     answers = []
@@ -100,12 +100,12 @@ def main() -> None:
 
 
 def check(ours: list[Any], theirs: list[Any]) -> None:
-    """Refuse to compare the speed of different answers."""
+    """Exit if both sides return different results: their speeds would not be comparable."""
     keys = ("entity_group", "word", "start", "end")
     if [[{key: each[key] for key in keys} for each in row] for row in ours] != [
         [{key: each[key] for key in keys} for each in row] for row in theirs
     ]:
-        raise SystemExit("both sides answer differently: there is nothing to compare")
+        raise SystemExit("the client and transformers return different results, so their speeds are not comparable")
 
 
 main()

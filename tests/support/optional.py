@@ -13,6 +13,7 @@ __all__ = ["TORCH_MARKS", "needs_openvino", "needs_torch", "require_package", "s
 
 HOW_TO_GET = {
     "torch": "make setup-torch",
+    "onnx": "make setup",
     "openvino": "make setup",
     "matplotlib": "make setup",
     "pyarrow": "make setup",

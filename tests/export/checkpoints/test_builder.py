@@ -1,4 +1,4 @@
-"""Models of the user's own code: `--model-class` and `--init-args`."""
+"""Custom models: `--model-class` and `--init-args`."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ import pytest
 from bertbundle import Client
 from bertbundle_export import export_bundle
 from bertbundle_export.checkpoints import LoadOptions, load_checkpoint
-from bertbundle_export.checkpoints.loader import import_name
+from bertbundle_export.checkpoints.builder import import_model_class
 from bertbundle_export.errors import CheckpointError, ExportError
 from bertbundle_export.source.model import run_source
-from keras_files import CONFIG, example_inputs, write_beside
+from keras_files import CONFIG, write_beside
 from local_server import serving
+from source_models import example_inputs
 from tiny_checkpoints import LABELS
 
 pytestmark = pytest.mark.slow
+
 
 SETTINGS = {**CONFIG, "initializer_range": 0.5, "id2label": dict(enumerate(LABELS))}
 
@@ -33,7 +35,7 @@ def config(**changes: Any) -> Any:
 
 
 def logits(model: Any, names: tuple[str, ...] = ("input_ids", "attention_mask", "token_type_ids")) -> Any:
-    """Return what a Keras model answers to the example."""
+    """Return the logits of a Keras model for the example inputs."""
     from bertbundle_export.tensorflow_import import tf
 
     inputs = example_inputs()
@@ -41,12 +43,12 @@ def logits(model: Any, names: tuple[str, ...] = ("input_ids", "attention_mask", 
 
 
 def options(name: str, **init_args: Any) -> LoadOptions:
-    """Return the load options of a model in `own_models`."""
-    return LoadOptions(task="token-classification", model_class=f"own_models:{name}", init_args=init_args)
+    """Return the load options of a model in `custom_models`."""
+    return LoadOptions(task="token-classification", model_class=f"custom_models:{name}", init_args=init_args)
 
 
 def loaded_logits(path: Path, load: LoadOptions) -> Any:
-    """Return what the loaded model answers to the example."""
+    """Return the logits of the loaded model for the example inputs."""
     model = load_checkpoint(path, str(path), load)
     inputs = example_inputs()
     return run_source(model, {spec.name: inputs[spec.name] for spec in model.inputs})["logits"]
@@ -54,21 +56,21 @@ def loaded_logits(path: Path, load: LoadOptions) -> Any:
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory, tensorflow: Any) -> Callable[[str], tuple[Path, Any]]:
-    """Give a saved model's path, and its answer: each is the second of its kind in the process."""
+    """Return the path of a saved model, and its logits: each is the second of its kind in the process."""
     del tensorflow
-    import own_models
+    import custom_models
 
     root = tmp_path_factory.mktemp("own")
-    hidden = own_models.Tagger(config(output_hidden_states=True), width=5)
+    hidden = custom_models.Tagger(config(output_hidden_states=True), width=5)
     logits(hidden)
-    model = own_models.Tagger(config(output_hidden_states=True), width=5)
+    model = custom_models.Tagger(config(output_hidden_states=True), width=5)
     expected = {"class": logits(model)}
     model.save_pretrained(str(root / "class"))
     write_beside(root / "class" / "unused", SETTINGS, name="unused.json")
     for name, kwargs in {"build_tagger": {"width": 5}, "build_no_segments": {}}.items():
         write_beside(root / name / "model.h5", {"model_type": "bert", **SETTINGS}, name="config.json")
-        getattr(own_models, name)(config(), **kwargs)
-        functional = getattr(own_models, name)(config(), **kwargs)
+        getattr(custom_models, name)(config(), **kwargs)
+        functional = getattr(custom_models, name)(config(), **kwargs)
         functional.save_weights(str(root / name / "model.h5"))
         expected[name] = logits(functional, tuple(functional.input_names))
     paths = {"class": root / "class", **{name: root / name / "model.h5" for name in expected if name != "class"}}
@@ -84,8 +86,8 @@ def saved(tmp_path_factory: pytest.TempPathFactory, tensorflow: Any) -> Callable
         pytest.param("build_no_segments", "build_no_segments", {}, id="functional_without_token_types"),
     ],
 )
-def test_answers_as_it_was_saved(saved: Any, name: str, model_class: str, init_args: dict[str, Any]) -> None:
-    """A model loads as it was saved, however many were built before, when it was saved and when it is loaded."""
+def test_custom_model_loads_as_saved(saved: Any, name: str, model_class: str, init_args: dict[str, Any]) -> None:
+    """A model loads as it was saved, however many were built before it was saved or loaded."""
     path, expected = saved(name)
     for _ in range(2):
         np.testing.assert_allclose(loaded_logits(path, options(model_class, **init_args)), expected, atol=1e-6)
@@ -101,9 +103,11 @@ def test_answers_as_it_was_saved(saved: Any, name: str, model_class: str, init_a
             id="hidden_states_off",
         ),
         pytest.param("build_tagger", options("build_tagger"), r"dense_\d*.*\[32, 5\], expected \[32, 6\]", id="width"),
-        pytest.param("build_tagger", options("build_no_segments"), "no place for: conv1d", id="layer_too_few"),
+        pytest.param("build_tagger", options("build_no_segments"), "does not have: conv1d", id="layer_too_few"),
         pytest.param("build_no_segments", options("build_tagger"), "no weights for conv1d", id="layer_too_many"),
-        pytest.param("build_tagger", options("build_other_names"), "takes words, mask; it must", id="other_inputs"),
+        pytest.param(
+            "build_tagger", options("build_other_names"), "Inputs named words, mask; it must", id="other_inputs"
+        ),
         pytest.param("build_tagger", options("build_tagger", wide=5), "unexpected keyword", id="unknown_argument"),
         pytest.param("build_tagger", options("no_such"), "has no attribute", id="no_such_name"),
         pytest.param(
@@ -115,8 +119,8 @@ def test_answers_as_it_was_saved(saved: Any, name: str, model_class: str, init_a
         pytest.param("build_tagger", LoadOptions(), "more than BERT and one Dense.*--model-class", id="not_said"),
     ],
 )
-def test_what_does_not_fit(saved: Any, name: str, load: LoadOptions, message: str) -> None:
-    """A model that is not the one that was saved is refused, with the name of the layer or argument."""
+def test_mismatches(saved: Any, name: str, load: LoadOptions, message: str) -> None:
+    """A model other than the saved one is refused, with the name of the layer or argument."""
     with pytest.raises(CheckpointError, match=message):
         load_checkpoint(saved(name)[0], name, load)
 
@@ -125,27 +129,27 @@ def test_what_does_not_fit(saved: Any, name: str, load: LoadOptions, message: st
 def test_module_that_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, code: str
 ) -> None:
-    """Whatever the user's module runs into is one error that names it."""
+    """Any failure of the user's module is one error that names it."""
     module = f"failing_{request.node.callspec.indices['code']}"
     (tmp_path / f"{module}.py").write_text(code + "\n", encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(CheckpointError, match=f"--model-class {module}:Tagger: {module} fails: "):
-        import_name(f"{module}:Tagger")
+        import_model_class(f"{module}:Tagger")
 
 
 def test_fixed_length(saved: Any, tmp_path: Path) -> None:
-    """A functional model whose Inputs have a length is exported at that length alone; other lengths are refused."""
+    """A functional model with Inputs of a fixed length exports with that length only; others are refused."""
     path, _ = saved("build_tagger")
     load = options("build_tagger", width=5, length=9)
     given: dict[str, Any] = {"name": "own", "output": tmp_path, "load": load, "formats": ["onnx"]}
     made = export_bundle(path, **given)
     assert made.manifest.signatures == {"serving_default": 9}
-    with pytest.raises(ExportError, match="Inputs are of length 9: a signature of that length alone"):
+    with pytest.raises(ExportError, match="Inputs have the fixed length 9: only a signature of that length"):
         export_bundle(path, lengths=[4], **given)
 
 
 def test_served(saved: Any, tmp_path: Path) -> None:
-    """A functional model of the user's own, without token types, answers through a server as it did in Keras."""
+    """A custom functional model without token types gives the same labels through a server as in Keras."""
     path, _ = saved("build_no_segments")
     load, text = options("build_no_segments"), "Ann is in Rome."
     given: dict[str, Any] = {"max_length": 16, "lengths": [], "formats": ["onnx"], "label_decoding": "argmax"}

@@ -14,8 +14,8 @@ from bertbundle import Client
 from bertbundle.contract.manifest import MANIFEST_FILE, TOKENIZER_FILE, Manifest
 from bertbundle.text.tokenizer import Tokenizer
 from bertbundle_export import LoadOptions, export_bundle
-from bertbundle_export.job.texts import PARITY_TEXTS
-from bertbundle_export.parity.compare import make_features, onnx_runner
+from bertbundle_export.job.texts import PARITY_TEXTS, make_features
+from bertbundle_export.runners import onnx_runner
 from google_checkpoints import tf1_weights, write_hub, write_tf1
 from local_server import serving
 from real_weights import fetch
@@ -33,7 +33,7 @@ WRITERS: dict[str, Callable[..., Path]] = {
 
 @pytest.fixture(scope="module")
 def bundles(tmp_path_factory: pytest.TempPathFactory, minilm: Path) -> dict[str, Path]:
-    """Export MiniLM from every format; gives the version directories."""
+    """Export MiniLM from every format; return the version directories."""
     from safetensors.numpy import load_file
 
     source, root = fetch("all-MiniLM-L6-v2"), tmp_path_factory.mktemp("minilm")
@@ -50,7 +50,7 @@ def bundles(tmp_path_factory: pytest.TempPathFactory, minilm: Path) -> dict[str,
 
 @pytest.fixture(scope="module")
 def server(bundles: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Serve all of them at once; gives the address."""
+    """Serve all bundles at once; return the address."""
     models = "".join(
         f'config {{ name: "{name}" base_path: "{path.parent}" model_platform: "tensorflow" }}\n'
         for name, path in bundles.items()
@@ -62,8 +62,8 @@ def server(bundles: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_answers_are_those_of_the_hugging_face_route(server: str, name: str) -> None:
-    """Served and asked through the client, every format gives the sentence embeddings of the Hugging Face route."""
+def test_embeddings_equal_those_of_the_hugging_face_directory(server: str, name: str) -> None:
+    """Through server and client, every format gives the sentence embeddings of the Hugging Face directory."""
     texts = list(PARITY_TEXTS[:20])
     with Client(server, "minilm") as expected, Client(server, name) as found:
         assert found.manifest().source.format == name.removesuffix("-list").removesuffix("-dict")
@@ -72,8 +72,8 @@ def test_answers_are_those_of_the_hugging_face_route(server: str, name: str) -> 
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_outputs_are_those_of_the_hugging_face_route(bundles: dict[str, Path], name: str) -> None:
-    """Every output of the bundle is that of the Hugging Face route's."""
+def test_outputs_equal_those_of_the_hugging_face_directory(bundles: dict[str, Path], name: str) -> None:
+    """Every output of the bundle equals that of the bundle from the Hugging Face directory."""
     expected, found = (outputs(bundles[each]) for each in ("minilm", name))
     assert found.keys() == expected.keys()
     for output, value in expected.items():
@@ -81,7 +81,7 @@ def test_outputs_are_those_of_the_hugging_face_route(bundles: dict[str, Path], n
 
 
 def outputs(version: Path) -> dict[str, np.ndarray[Any, Any]]:
-    """Return what a bundle's ONNX model answers to real texts, by its own tokenizer."""
+    """Return the outputs of a bundle's ONNX model for real texts, tokenized by its own tokenizer."""
     manifest = Manifest.from_json((version / MANIFEST_FILE).read_text(encoding="utf-8"))
     tokenizer = Tokenizer((version / TOKENIZER_FILE).read_text(encoding="utf-8"), max_length=64)
     (features,) = make_features(
