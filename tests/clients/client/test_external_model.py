@@ -17,7 +17,7 @@ class ForeignTagger(FakeTransport):
 
     def predict(self, call: PredictCall, **_: Any) -> Prediction:
         """See `Transport.predict`."""
-        assert (call.signature, call.outputs) == ("score", ("dense",))
+        assert (call.model, call.signature, call.outputs) == ("tiny", "score", ("dense",))
         assert {name: array.dtype for name, array in call.inputs.items()} == {
             "input_word_ids": np.dtype(np.int64),
             "input_mask": np.dtype(np.int64),
