@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bertbundle
 from bertbundle import Client
-from fakes import FakeServer, Model, answers_of
+from fakes import FakeServer, predict_method
 from tracing import Tracer
 
 MAX_FILES = 12
@@ -13,7 +13,7 @@ MAX_MOVES = 30
 
 def test_a_warm_call_stays_in_few_files() -> None:
     """One warm `client.entities(text)` through gRPC visits at most 12 files, in at most 30 moves."""
-    server = FakeServer(answers_of(Model()))
+    server = FakeServer(predict_method())
     with Tracer(bertbundle) as tracer, Client(server.address, "tiny") as client:
         client.entities("Wang lives in Berlin")
         with tracer.recording() as trace:

@@ -22,7 +22,6 @@ MAX_LINES_P90 = 20
 """Nine functions of ten have at most this many lines, docstring not counted."""
 
 NOT_NAMED_AFTER_A_MODULE = {
-    "clients/session/test_hedging.py": "hedged requests: retries and both runners together",
     "clients/text/test_offsets.py": "character offsets, from the tokenizer through the windows",
     "clients/text/test_padding.py": "the share of padding in what a client sends",
     "clients/transports/test_chaos.py": "every transport behind an unreliable network",

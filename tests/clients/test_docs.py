@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import pytest
 
 from bertbundle import Client
+from fakes import FakeTransport, Model, make_manifest
 from paths import ROOT
 
 TEXT = (ROOT / "docs" / "clients.md").read_text(encoding="utf-8")
@@ -31,11 +31,11 @@ def test_every_task_has_an_example() -> None:
 
 
 @pytest.mark.parametrize("block", [pytest.param(block, id=re.findall(r'", "(\w+)"', block)[0]) for block in BLOCKS])
-def test_examples_run(fakes: Any, block: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_examples_run(block: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Each example runs with a model of its task and prints something."""
 
     def connect(_: str, model: str) -> Client:
-        return Client("", model, transport=fakes.FakeTransport(fakes.Model(fakes.make_manifest(TASKS[model]))))
+        return Client("", model, transport=FakeTransport(Model(make_manifest(TASKS[model]))))
 
     code = block.replace("from bertbundle import Client\n", "").replace("Alex Rivera", "Wang")
     exec(code, {"Client": connect, "context": "Wang lives in Berlin"})  # noqa: S102

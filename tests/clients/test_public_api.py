@@ -1,4 +1,4 @@
-"""What the package shows, and what importing it costs."""
+"""The public names of the package, their docstrings, and the cost of the import."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ import pytest
 import bertbundle
 from bertbundle.errors import BertBundleError
 from bertbundle.wire.status_errors import error_from_status
+from fakes import FakeServer, FakeTransport, Model, connect, make_manifest, predict_method, status_method
 
 HEAVY = ("tensorflow", "keras", "tf_keras", "transformers", "onnxruntime", "onnx", "torch", "bertbundle_serving")
 MODULES = sorted(
@@ -35,12 +36,12 @@ MODULES = sorted(
 
 
 def test_all_is_sorted() -> None:
-    """__all__ is sorted and names each thing once."""
+    """`__all__` is sorted and has no duplicates."""
     assert bertbundle.__all__ == sorted(set(bertbundle.__all__))
 
 
 def test_all_is_what_is_public() -> None:
-    """__all__ names exactly the public names of the package."""
+    """`__all__` has exactly the public names of the package."""
     public = {
         name
         for name, value in vars(bertbundle).items()
@@ -50,7 +51,7 @@ def test_all_is_what_is_public() -> None:
 
 
 def test_all_is_written_by_hand() -> None:
-    """__all__ is a list of names that a reader and a type checker can see."""
+    """`__all__` is a literal list, which a type checker can read."""
     tree = ast.parse(Path(bertbundle.__file__).read_text(encoding="utf-8"))
     (value,) = [
         node.value
@@ -62,25 +63,25 @@ def test_all_is_written_by_hand() -> None:
 
 @pytest.mark.parametrize("name", MODULES)
 def test_all_of_each_module(name: str) -> None:
-    """Each module has a sorted __all__ of names it has, and a docstring."""
+    """Each module has a docstring and a sorted `__all__` whose names exist."""
     module = importlib.import_module(name)
-    assert module.__all__ == sorted(module.__all__, key=lambda each: (not each.isupper(), each))
-    assert all(hasattr(module, each) for each in module.__all__)
+    assert module.__all__ == sorted(module.__all__, key=lambda name: (not name.isupper(), name))
+    assert all(hasattr(module, name) for name in module.__all__)
     assert module.__doc__
 
 
 @pytest.mark.parametrize("name", bertbundle.__all__)
 def test_public_names_have_docstrings(name: str) -> None:
-    """Every public name, and each public method of it, has a docstring of its own."""
+    """Each public name and each of its public methods has a docstring of its own."""
     value = getattr(bertbundle, name)
     assert value.__doc__
-    assert not value.__doc__.startswith(f"{name}("), "the docstring is the one that dataclasses make up"
+    assert not value.__doc__.startswith(f"{name}("), "the docstring is the one that dataclasses generate"
     methods = [(key, each) for key, each in vars(value).items() if inspect.isfunction(each) and not key.startswith("_")]
     assert all(each.__doc__ for _, each in methods), [key for key, each in methods if not each.__doc__]
 
 
 def test_every_error_is_public() -> None:
-    """Every error of the project can be caught by a name of the package."""
+    """Each exception of the client is a public name, and is in the docstring of `bertbundle.errors`."""
     found = [BertBundleError]
     for error in found:
         found.extend(each for each in error.__subclasses__() if each.__module__ == "bertbundle.errors")
@@ -90,7 +91,7 @@ def test_every_error_is_public() -> None:
 
 @pytest.mark.parametrize("module", ["bertbundle", "bertbundle.cli.main"])
 def test_import_is_light(module: str) -> None:
-    """Importing the client, or its command, loads nothing heavy."""
+    """Importing the client or its command imports no heavy package."""
     code = f"import sys, {module}; print(sorted(set({HEAVY!r}) & sys.modules.keys()))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert (result.stdout, result.stderr) == ("[]\n", "")
@@ -107,15 +108,10 @@ TASKS = {
 
 
 @pytest.fixture
-def names(fakes: Any, start: Any) -> Iterator[dict[str, Any]]:
-    """Give what examples may name beside their own module: clients of each task, a server, the public names."""
-    address = start(fakes.answers_of(fakes.Model()), fakes.available).address
-    clients = {
-        key: bertbundle.Client(
-            "nowhere:1", "tiny", transport=fakes.FakeTransport(fakes.Model(fakes.make_manifest(task)))
-        )
-        for key, task in TASKS.items()
-    }
+def names(start_server: Callable[..., FakeServer]) -> Iterator[dict[str, Any]]:
+    """The names that examples may use: a client of each task, a server, and the public names."""
+    address = start_server(predict_method(), status_method).address
+    clients = {name: connect(FakeTransport(Model(make_manifest(task)))) for name, task in TASKS.items()}
     public = {name: getattr(bertbundle, name) for name in bertbundle.__all__}
     used = {"asyncio": asyncio, "grpc": grpc, "np": np, "tempfile": tempfile, "error_from_status": error_from_status}
     transport = bertbundle.GrpcTransport(address)
@@ -125,13 +121,13 @@ def names(fakes: Any, start: Any) -> Iterator[dict[str, Any]]:
 
 @pytest.mark.parametrize("name", ["bertbundle", *MODULES])
 def test_examples_in_docstrings(names: dict[str, Any], name: str) -> None:
-    """The examples in docstrings give what they show; `client` and the like ask a model of their task."""
+    """The examples in docstrings give the results that they show."""
     module = importlib.import_module(name)
     assert doctest.testmod(module, extraglobs=names, optionflags=doctest.ELLIPSIS).failed == 0
 
 
 def methods(value: Any) -> dict[str, Any]:
-    """Return the public methods of a public class, those of its bases too."""
+    """Return the public methods of a class, including those of its base classes in the package."""
     if not isinstance(value, type):
         return {}
     found = {key: inspect.getattr_static(value, key) for key in dir(value) if not key.startswith("_")}
@@ -141,7 +137,7 @@ def methods(value: Any) -> dict[str, Any]:
 
 
 def has_example(value: Any) -> bool:
-    """Tell whether a docstring has an example, or names the method whose it is."""
+    """Return whether a docstring has an example, or refers to a method whose docstring has one."""
     text = value.__doc__ or ""
     if ">>> " in text:
         return True
@@ -151,14 +147,14 @@ def has_example(value: Any) -> bool:
 
 @pytest.mark.parametrize("name", bertbundle.__all__)
 def test_public_names_have_examples(name: str) -> None:
-    """Every public name has an example in its docstring, and so has each of its public methods."""
+    """The docstrings of each public name and of its public methods have an example."""
     value = getattr(bertbundle, name)
     assert has_example(value)
     assert [key for key, each in methods(value).items() if not has_example(each)] == []
 
 
 def test_examples_run() -> None:
-    """Hardly an example is left out when the others run: those that open a bundle's directory."""
+    """Only examples that need a bundle or a REST server are skipped."""
     examples = [
         (module, example)
         for module in MODULES

@@ -99,14 +99,18 @@ def test_command(python: Path, command: list[str], embedded: Callable[..., str])
 
 
 SUBSET = (
-    "client/test_async_client.py",
-    "client/test_sync_client.py",
+    "client",
     "contract",
     "decoding",
-    "session/test_retries.py",
+    "pipelines",
+    "session",
     "text",
+    "transports/test_cancellation.py",
+    "transports/test_channels.py",
+    "transports/test_credentials.py",
     "transports/test_grpc.py",
     "transports/test_rest.py",
+    "wire/test_status_errors.py",
 )
 """Tests of the client that need nothing but its own dependencies, below tests/clients."""
 

@@ -1,4 +1,4 @@
-"""A small model that needs no network, and two ways to call it: a transport in this process, and a gRPC server."""
+"""A small model that needs no files, behind transports in this process and behind a gRPC server."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ import numpy as np
 import tokenizers
 from tokenizers import models, normalizers, pre_tokenizers, processors
 
+from bertbundle import Client
 from bertbundle.contract.manifest import BUNDLE_INFO, InputSpec, Manifest, OutputSpec, Source
 from bertbundle.contract.types import Arrays, PredictCall, Prediction, VersionStatus
-from bertbundle.errors import SignatureNotFound
+from bertbundle.errors import ServerError, SignatureNotFound
 from bertbundle.transports.cancellation import Cancellation
 from bertbundle.wire import _wire_pb2 as wire
 from bertbundle.wire.tensors import decode_tensors, encode_tensors
@@ -52,10 +53,11 @@ WORDS = [
 ]
 VOCABULARY = {word: index for index, word in enumerate(WORDS)}
 LABELS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
-LABEL_OF_WORD = {"wang": 1, "王": 1, "建": 2, "国": 2, "ber": 3, "##lin": 4, "北": 3, "京": 4}
-TABLE = np.array([LABEL_OF_WORD.get(word, 0) for word in WORDS], np.int32)
-STEP = 0.01
-"""Score of a token: 0.5 + STEP * its id."""
+LABEL_ID_OF_WORD = {"wang": 1, "王": 1, "建": 2, "国": 2, "ber": 3, "##lin": 4, "北": 3, "京": 4}
+LABEL_IDS = np.array([LABEL_ID_OF_WORD.get(word, 0) for word in WORDS], np.int32)
+"""The label id of each token id."""
+SCORES = (0.5 + 0.01 * np.arange(len(WORDS))).astype(np.float32)
+"""The label score of each token id."""
 
 
 def make_tokenizer(vocabulary: Mapping[str, int] = VOCABULARY, *, lowercase: bool = True) -> tokenizers.Tokenizer:
@@ -83,7 +85,7 @@ OUTPUTS = {
 
 
 def make_manifest(task: str = "token-classification", **changes: Any) -> Manifest:
-    """Return the manifest of a small model: lengths 4, 8 and 12 tokens."""
+    """Return the manifest of the small model, with signatures of 4, 8 and 12 tokens."""
     ner = task == "token-classification"
     manifest = Manifest(
         name="tiny",
@@ -110,41 +112,37 @@ def make_manifest(task: str = "token-classification", **changes: Any) -> Manifes
 Output = Callable[[Arrays], Any]
 
 
-def _label_scores(inputs: Arrays) -> Any:
-    return (0.5 + STEP * inputs["input_ids"]).astype(np.float32)
-
-
 def _scores(inputs: Arrays) -> Any:
-    """Class scores: 0.75 for the first word's id modulo 3, 0.5 for the class after that, 0.25 for the last."""
+    """Return 0.75 for the class that is the first word's id modulo 3, 0.5 for the next class, and 0.25 for the last."""
     best = inputs["input_ids"][:, 1] % 3
     return np.stack([0.75 - 0.25 * ((index - best) % 3) for index in range(3)], axis=1).astype(np.float32)
 
 
 def _sentence_embedding(inputs: Arrays) -> Any:
-    """First word's id and number of tokens."""
+    """Return the id of the first word and the number of tokens."""
     return np.stack([inputs["input_ids"][:, 1], inputs["attention_mask"].sum(1)], axis=1).astype(np.float32)
 
 
-def _start_logits(inputs: Arrays) -> Any:
-    """The first of the words "berlin" and "today" begins an answer."""
+def start_logits(inputs: Arrays) -> Any:
+    """Return a high logit where "berlin" or "today" starts."""
     return np.where(np.isin(inputs["input_ids"], (WORDS.index("ber"), WORDS.index("today"))), 9, 0).astype(np.float32)
 
 
-def _end_logits(inputs: Arrays) -> Any:
-    """The first of the words "berlin" and "today" ends an answer."""
+def end_logits(inputs: Arrays) -> Any:
+    """Return a high logit where "berlin" or "today" ends."""
     return np.where(np.isin(inputs["input_ids"], (WORDS.index("##lin"), WORDS.index("today"))), 9, 0).astype(np.float32)
 
 
 def _logits(inputs: Arrays) -> Any:
-    """Ten for the label that the table has, nothing for the others."""
-    return (10.0 * np.eye(len(LABELS))[TABLE[inputs["input_ids"]]]).astype(np.float32)
+    """Return 10 for the label of each token, and 0 for the other labels."""
+    return (10.0 * np.eye(len(LABELS))[LABEL_IDS[inputs["input_ids"]]]).astype(np.float32)
 
 
 TOP_K = 2
 
 
 def _token_ids(inputs: Arrays) -> Any:
-    """At each place the first two words of the vocabulary that are no special tokens, "wang" the likelier."""
+    """Return "wang" and "lives" for each token."""
     return np.broadcast_to(
         np.array([WORDS.index("wang"), WORDS.index("lives")], np.int32), (*inputs["input_ids"].shape, 2)
     )
@@ -156,46 +154,60 @@ def _token_scores(inputs: Arrays) -> Any:
 
 @dataclass(frozen=True)
 class Model:
-    """A version of a model; `change` replaces outputs by others, None leaves one out."""
+    """A version of the small model.
+
+    Attributes:
+        manifest: its manifest.
+        tokenizer: the content of its tokenizer.json.
+        version: version number.
+        overrides: functions that compute outputs instead of the usual ones; None removes an output.
+    """
 
     manifest: Manifest = field(default_factory=make_manifest)
     tokenizer: str = field(default_factory=lambda: make_tokenizer().to_str())
     version: int = 1
-    change: Mapping[str, Output | None] = field(default_factory=dict)
+    overrides: Mapping[str, Output | None] = field(default_factory=dict)
 
     def run(self, signature: str, inputs: Arrays, outputs: Sequence[str]) -> dict[str, Any]:
-        """Answer as a server would."""
+        """Return the requested outputs of a signature."""
         if signature == BUNDLE_INFO:
-            everything: dict[str, Output | None] = {
+            available: dict[str, Output | None] = {
                 "manifest": lambda _: np.array([self.manifest.to_json().encode()], object),
                 "tokenizer": lambda _: np.array([self.tokenizer.encode()], object),
             }
         elif signature in self.manifest.signatures:
             length = self.manifest.signatures[signature]
             assert {array.shape[1] for array in inputs.values()} == {length}
-            everything = {
-                "label_ids": lambda arrays: TABLE[arrays["input_ids"]],
-                "label_scores": _label_scores,
+            available = {
+                "label_ids": lambda arrays: LABEL_IDS[arrays["input_ids"]],
+                "label_scores": lambda arrays: SCORES[arrays["input_ids"]],
                 "logits": _logits,
                 "scores": _scores,
                 "sentence_embedding": _sentence_embedding,
                 "value": lambda arrays: arrays["input_ids"][:, 1].astype(np.float32),
-                "start_logits": _start_logits,
-                "end_logits": _end_logits,
+                "start_logits": start_logits,
+                "end_logits": end_logits,
                 "token_ids": _token_ids,
                 "token_scores": _token_scores,
             }
         else:
             raise SignatureNotFound(f'Serving signature key "{signature}" not found.', code="FAILED_PRECONDITION")
-        everything |= {name: output for name, output in self.change.items() if name in everything}
-        return {name: output(inputs) for name in outputs if (output := everything[name]) is not None}
+        available |= {name: output for name, output in self.overrides.items() if name in available}
+        return {name: output(inputs) for name in outputs if (output := available[name]) is not None}
 
 
 class FakeTransport:
-    """Answers each call from the next of some models, and from then on from the last one. Records the calls."""
+    """A transport that runs models in this process.
 
-    def __init__(self, *served: Model) -> None:
-        self.served = list(served) or [Model()]
+    Attributes:
+        models: each call is answered by the next one, and when only one is left, by that one.
+        calls: the calls so far.
+        timeouts: their timeouts.
+        closed: whether `close` was called.
+    """
+
+    def __init__(self, *models: Model) -> None:
+        self.models = list(models) or [Model()]
         self.calls: list[PredictCall] = []
         self.timeouts: list[float] = []
         self._lock = threading.Lock()
@@ -208,13 +220,13 @@ class FakeTransport:
         with self._lock:
             self.calls.append(call)
             self.timeouts.append(timeout)
-            current = self.served.pop(0) if len(self.served) > 1 else self.served[0]
-        return Prediction(current.run(call.signature, call.inputs, call.outputs), current.version)
+            model = self.models.pop(0) if len(self.models) > 1 else self.models[0]
+        return Prediction(model.run(call.signature, call.inputs, call.outputs), model.version)
 
     def status(self, model: str, *, timeout: float) -> list[VersionStatus]:
         """See `Transport.status`."""
         del model, timeout
-        return [VersionStatus(self.served[0].version, "AVAILABLE", "OK", "")]
+        return [VersionStatus(self.models[0].version, "AVAILABLE", "OK", "")]
 
     def close(self) -> None:
         """See `Transport.close`."""
@@ -222,34 +234,74 @@ class FakeTransport:
 
     @property
     def signatures(self) -> list[str]:
-        """The signatures asked, in order."""
+        """The signatures of the calls, in order."""
         return [call.signature for call in self.calls]
 
 
-class FakeAsyncTransport:
-    """`FakeTransport` with coroutines."""
+class FailingTransport(FakeTransport):
+    """A `FakeTransport` whose calls raise `errors`, one each; None is a call that succeeds, as all do in the end.
 
-    def __init__(self, *served: Model) -> None:
-        self.inner = FakeTransport(*served)
-        self.most = self.running = 0
+    Attributes:
+        attempts: the number of calls, including those that failed.
+    """
+
+    def __init__(self, model: Model, *errors: type[ServerError] | None) -> None:
+        super().__init__(model)
+        self.attempts = 0
+        self._errors = iter(errors)
+        self._attempts_lock = threading.Lock()
+
+    def predict(self, call: PredictCall, *, timeout: float, cancel: Cancellation | None = None) -> Prediction:
+        """See `Transport.predict`."""
+        with self._attempts_lock:
+            self.attempts += 1
+            error = next(self._errors, None)
+        if error:
+            raise error("injected error", code="X")
+        return super().predict(call, timeout=timeout, cancel=cancel)
+
+
+class FakeAsyncTransport:
+    """`FakeTransport` with coroutines.
+
+    Attributes:
+        sync: the transport that answers the calls.
+        running: the number of in-flight calls.
+        max_running: the largest number of in-flight calls so far.
+    """
+
+    def __init__(self, *models: Model) -> None:
+        self.sync = FakeTransport(*models)
+        self.max_running = self.running = 0
 
     async def predict(self, call: PredictCall, *, timeout: float) -> Prediction:
-        """See `Transport.predict`; counts the calls in flight."""
+        """See `AsyncTransport.predict`."""
         self.running += 1
-        self.most = max(self.most, self.running)
+        self.max_running = max(self.max_running, self.running)
         try:
             await asyncio.sleep(0.001)
-            return self.inner.predict(call, timeout=timeout)
+            return self.sync.predict(call, timeout=timeout)
         finally:
             self.running -= 1
 
     async def status(self, model: str, *, timeout: float) -> list[VersionStatus]:
         """See `Transport.status`."""
-        return self.inner.status(model, timeout=timeout)
+        return self.sync.status(model, timeout=timeout)
 
     async def close(self) -> None:
         """See `Transport.close`."""
-        self.inner.close()
+        self.sync.close()
+
+
+def connect(transport: Any, **settings: Any) -> Client:
+    """Return a client of the model ``tiny`` over a transport, with one request at a time."""
+    return Client("", "tiny", transport=transport, **{"concurrency": 1, **settings})
+
+
+def ask_repeatedly(client: Client, times: int) -> None:
+    """Use a client several times, and check each result."""
+    for _ in range(times):
+        assert [entity.text for entity in client.entities("wang")] == ["wang"]
 
 
 Method = Callable[[bytes, grpc.ServicerContext], bytes]
@@ -258,7 +310,7 @@ STATUS = "tensorflow.serving.ModelService"
 
 
 class FakeServer:
-    """A gRPC server in threads of this process, of methods from bytes to bytes."""
+    """A gRPC server in threads of this process, whose methods take and return bytes."""
 
     def __init__(
         self, predict: Method, status: Method | None = None, credentials: Any = None, listen: str = "127.0.0.1:0"
@@ -276,12 +328,13 @@ class FakeServer:
         self._server.start()
 
     def stop(self) -> None:
-        """Stop it."""
+        """Stop the server."""
         self._server.stop(None).wait()
 
 
-def answers_of(model: Model, *, as_content: bool = False) -> Method:
-    """Return the Predict method of a server of one model, named ``tiny``."""
+def predict_method(model: Model | None = None, *, as_content: bool = False) -> Method:
+    """Return the Predict method of a server with one model, which is named ``tiny``."""
+    served = model or Model()
 
     def predict(data: bytes, context: grpc.ServicerContext) -> bytes:
         request = wire.PredictRequest.FromString(data)
@@ -289,18 +342,18 @@ def answers_of(model: Model, *, as_content: bool = False) -> Method:
         if spec.name != "tiny":
             context.abort(grpc.StatusCode.NOT_FOUND, f"Servable not found for request: Latest({spec.name})")
         try:
-            arrays = model.run(spec.signature_name, decode_tensors(request.inputs), request.output_filter)
+            arrays = served.run(spec.signature_name, decode_tensors(request.inputs), request.output_filter)
         except SignatureNotFound as error:
             context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
         response = wire.PredictResponse(outputs=encode_tensors(arrays, as_content=as_content))
-        response.model_spec.version.value = model.version
+        response.model_spec.version.value = served.version
         return response.SerializeToString()
 
     return predict
 
 
-def available(data: bytes, context: grpc.ServicerContext) -> bytes:
-    """Answer GetModelStatus: version 2 loads, version 1 serves, version 0 failed."""
+def status_method(data: bytes, context: grpc.ServicerContext) -> bytes:
+    """Answer GetModelStatus: version 2 is loading, version 1 is available, version 0 failed."""
     del data, context
     states = wire.ModelVersionStatus.State
     return wire.GetModelStatusResponse(
@@ -315,13 +368,12 @@ def available(data: bytes, context: grpc.ServicerContext) -> bytes:
 
 
 def write_bundle(base: Path) -> None:
-    """Write version 1 of the small model as a bundle of an ONNX graph: two table look-ups and a sum."""
+    """Write version 1 of the small model as a bundle with an ONNX graph of two lookups and a sum."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
-    scores = (0.5 + STEP * np.arange(len(WORDS))).astype(np.float32)
     nodes = [
-        helper.make_node("Gather", ["table", "input_ids"], ["label_ids"]),
+        helper.make_node("Gather", ["labels", "input_ids"], ["label_ids"]),
         helper.make_node("Gather", ["scores", "input_ids"], ["label_scores"]),
         helper.make_node("Add", ["attention_mask", "token_type_ids"], ["logits"]),
     ]
@@ -333,7 +385,7 @@ def write_bundle(base: Path) -> None:
         "tiny",
         [helper.make_tensor_value_info(name, TensorProto.INT32, shape) for name in inputs],
         [helper.make_tensor_value_info(name, dtype, shape) for name, dtype in outputs.items()],
-        [numpy_helper.from_array(TABLE, "table"), numpy_helper.from_array(scores, "scores")],
+        [numpy_helper.from_array(LABEL_IDS, "labels"), numpy_helper.from_array(SCORES, "scores")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
     model.ir_version = 9

@@ -4,25 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from bertbundle.cli.main import main
-
-if TYPE_CHECKING:
-    from fakes import FakeServer
-
-    Fakes = Any
+from fakes import FakeServer, Model, make_manifest, predict_method, status_method
 
 
 @pytest.fixture
-def serve(fakes: Fakes, start: Callable[..., FakeServer]) -> Callable[..., str]:
+def serve(start_server: Callable[..., FakeServer]) -> Callable[..., str]:
     """Return a function that serves a small model of a task under the name ``tiny`` and returns the address."""
 
     def serve(task: str = "token-classification", **changes: Any) -> str:
-        model = fakes.Model(fakes.make_manifest(task, **changes))
-        return start(fakes.answers_of(model), fakes.available).address
+        model = Model(make_manifest(task, **changes))
+        return start_server(predict_method(model), status_method).address
 
     return serve
 

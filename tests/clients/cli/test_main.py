@@ -9,18 +9,15 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 import bertbundle
 from bertbundle.cli.main import main
+from fakes import FakeServer, Model, make_manifest, predict_method
 
-if TYPE_CHECKING:
-    from fakes import FakeServer
-
-    Fakes = Any
-    Run = Callable[..., str]
+Run = Callable[..., str]
 
 COMMAND = [sys.executable, "-m", "bertbundle"]
 
@@ -80,11 +77,11 @@ def test_truncation(run: Run, fail: Run, ner: list[str]) -> None:
     assert run("predict", *ner, "--truncation", "truncate", "--json", text).count('"PER"') == 10
 
 
-def test_allow_no_answer(run: Run, fakes: Fakes, start: Callable[..., FakeServer]) -> None:
+def test_allow_no_answer(run: Run, start_server: Callable[..., FakeServer]) -> None:
     """With --allow-no-answer the answer is empty if [CLS] is more likely than every span."""
     no_answer = {name: lambda inputs: 9.0 * (inputs["input_ids"] == 2) for name in ("start_logits", "end_logits")}
-    model = fakes.Model(fakes.make_manifest("question-answering"), change=no_answer)
-    server = start(fakes.answers_of(model)).address
+    model = Model(make_manifest("question-answering"), overrides=no_answer)
+    server = start_server(predict_method(model)).address
     predict = [
         *("predict", "--server", server, "--model", "tiny", "--json", "--pair", "a b c", "--hedge-after", "9"),
         "wang",

@@ -1,23 +1,30 @@
-"""The awaiting client: the same questions, answers and errors as the blocking one's."""
+"""The async client has the methods, results and errors of the sync client."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Callable, Coroutine
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 
-from bertbundle import AsyncClient, Client, DeadlineExceeded, InputError, ModelNotFound, ServerUnavailable
+from bertbundle import AsyncClient, Client, InputError, ModelNotFound
 from bertbundle.decoding.decoders import DECODERS
-
-if TYPE_CHECKING:
-    from fakes import FakeServer
+from fakes import (
+    FakeAsyncTransport,
+    FakeServer,
+    FakeTransport,
+    Model,
+    connect,
+    make_manifest,
+    predict_method,
+    status_method,
+)
 
 METHODS = sorted(decoder.method for decoder in DECODERS.values())
-ASKED: dict[str, tuple[str, tuple[Any, ...]]] = {
+CALLS: dict[str, tuple[str, tuple[Any, ...]]] = {
     "entities": ("token-classification", ("Wang lives in Berlin",)),
     "classify": ("text-classification", (("wang", "in"),)),
     "embed": ("feature-extraction", (["wang", "a b c"],)),
@@ -25,80 +32,54 @@ ASKED: dict[str, tuple[str, tuple[Any, ...]]] = {
     "answer": ("question-answering", ("wang", "a b c " * 20 + "Berlin")),
     "fill_mask": ("fill-mask", ("[MASK] lives",)),
 }
-
-
-def run(transport: Any, ask: Callable[[AsyncClient], Coroutine[Any, Any, Any]], **options: Any) -> Any:
-    """Run a coroutine of a client of the model ``tiny``."""
-
-    async def main() -> Any:
-        async with AsyncClient("nowhere:1", "tiny", transport=transport, **options) as client:
-            return await ask(client)
-
-    return asyncio.run(main())
+"""The task and the arguments of a call of each method."""
 
 
 @pytest.mark.parametrize("name", [*METHODS, "manifest", "status"])
-def test_methods_are_the_same(name: str) -> None:
+def test_same_methods(name: str) -> None:
     """Both clients have the same methods with the same parameters."""
-    blocking, awaiting = (inspect.signature(getattr(kind, name)) for kind in (Client, AsyncClient))
-    assert list(blocking.parameters.values()) == list(awaiting.parameters.values())
+    sync_method, async_method = (inspect.signature(getattr(kind, name)) for kind in (Client, AsyncClient))
+    assert list(sync_method.parameters.values()) == list(async_method.parameters.values())
 
 
-def test_constructors_are_the_same() -> None:
-    """Both clients take the same settings."""
-    blocking, awaiting = (inspect.signature(kind).parameters for kind in (Client, AsyncClient))
-    assert list(blocking) == list(awaiting)
-    assert all(blocking[name].default == awaiting[name].default for name in blocking)
+def test_same_settings() -> None:
+    """Both clients have the same settings with the same defaults."""
+    sync_settings, async_settings = (inspect.signature(kind).parameters for kind in (Client, AsyncClient))
+    assert list(sync_settings) == list(async_settings)
+    assert all(sync_settings[name].default == async_settings[name].default for name in sync_settings)
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_answers_are_the_same(fakes: Any, method: str) -> None:
-    """Each question has the same answer from both clients."""
-    task, arguments = ASKED[method]
-    model = fakes.Model(fakes.make_manifest(task))
-    blocking = getattr(Client("nowhere:1", "tiny", transport=fakes.FakeTransport(model)), method)(*arguments)
-    awaiting = run(fakes.FakeAsyncTransport(model), lambda client: getattr(client, method)(*arguments))
-    np.testing.assert_equal(awaiting, blocking)
+def test_same_results(method: str) -> None:
+    """Each method gives the same result with both clients."""
+    task, arguments = CALLS[method]
+    model = Model(make_manifest(task))
+
+    async def main() -> Any:
+        async with AsyncClient("", "tiny", transport=FakeAsyncTransport(model)) as client:
+            return await getattr(client, method)(*arguments)
+
+    np.testing.assert_equal(asyncio.run(main()), getattr(connect(FakeTransport(model)), method)(*arguments))
 
 
-def test_order_and_concurrency(fakes: Any) -> None:
-    """Answers come in order, and never are more requests in flight than the client may have."""
-    transport = fakes.FakeAsyncTransport(fakes.Model(fakes.make_manifest("regression")))
-    texts = ["a" if index % 3 else "b c a b" for index in range(300)]
-    values = run(transport, lambda client: client.regress(texts), concurrency=3, rows_per_call=10)
-    assert values == [17 if text == "a" else 18 for text in texts]
-    assert transport.most == 3
+def test_errors_and_closing() -> None:
+    """An invalid text raises the same error, and leaving the `async with` block closes the transport."""
+    transport = FakeAsyncTransport()
 
+    async def main() -> None:
+        async with AsyncClient("", "tiny", transport=transport) as client:
+            await client.entities("")
 
-@pytest.mark.parametrize("kind", ["plain", "asynchronous"])
-def test_iterators(fakes: Any, kind: str) -> None:
-    """An iterator, plain or asynchronous, is answered one after the other."""
-
-    async def later() -> AsyncIterator[str]:
-        for text in ("wang", "in", "a"):
-            yield text
-
-    async def ask(client: AsyncClient) -> list[float]:
-        texts = later() if kind == "asynchronous" else iter(["wang", "in", "a"])
-        return [value async for value in client.regress(texts)]
-
-    transport = fakes.FakeAsyncTransport(fakes.Model(fakes.make_manifest("regression")))
-    assert run(transport, ask) == [4, 6, 17]
-
-
-def test_errors_and_closing(fakes: Any) -> None:
-    """A mistake is the same error, and leaving the context closes the connection."""
-    transport = fakes.FakeAsyncTransport()
     with pytest.raises(InputError, match="text 0 is empty"):
-        run(transport, lambda client: client.entities(""))
-    assert transport.inner.closed
+        asyncio.run(main())
+    assert transport.sync.closed
 
 
-def test_over_grpc(fakes: Any, start: Callable[..., FakeServer]) -> None:
-    """Over a real connection it answers, reports status, and knows the server's errors."""
-    address = start(fakes.answers_of(fakes.Model()), fakes.available).address
+def test_over_grpc(start_server: Callable[..., FakeServer]) -> None:
+    """With a gRPC server, the client returns results, status and manifest, and raises the server's errors."""
+    address = start_server(predict_method(), status_method).address
 
-    async def ask() -> None:
+    async def main() -> None:
         async with AsyncClient(address, "tiny") as client:
             entities, status = await asyncio.gather(client.entities("wang"), client.status())
             assert entities[0].text == "wang"
@@ -108,16 +89,4 @@ def test_over_grpc(fakes: Any, start: Callable[..., FakeServer]) -> None:
             with pytest.raises(ModelNotFound):
                 await client.entities("wang")
 
-    asyncio.run(ask())
-
-
-def test_deadline(fakes: Any) -> None:
-    """The timeout covers retries and pauses, and a call that is slow."""
-
-    class Away(fakes.FakeAsyncTransport):  # type: ignore[misc]
-        async def predict(self, *_: Any, timeout: float, **__: Any) -> Any:
-            await asyncio.sleep(min(timeout, 0.05))
-            raise ServerUnavailable("away", code="UNAVAILABLE")
-
-    with pytest.raises((ServerUnavailable, DeadlineExceeded)):
-        run(Away(), lambda client: client.entities("wang"), timeout=0.2)
+    asyncio.run(main())

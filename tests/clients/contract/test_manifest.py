@@ -5,21 +5,19 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from bertbundle import Manifest, ManifestError
 from bertbundle.contract.manifest import MANIFEST_FILE, SCHEMA_VERSION, FileInfo, ParityRow
-
-if TYPE_CHECKING:
-    Fakes = Any
+from fakes import make_manifest
 
 
 @pytest.fixture
-def manifest(fakes: Fakes) -> Manifest:
+def manifest() -> Manifest:
     """A manifest with a value for every field."""
-    made: Manifest = fakes.make_manifest(
+    return make_manifest(
         label_decoding="viterbi",
         word_labels="first",
         multi_label=True,
@@ -31,7 +29,6 @@ def manifest(fakes: Fakes) -> Manifest:
         created="2026-01-02T03:04:05Z",
         notes=("labels of 中文 text",),
     )
-    return made
 
 
 @pytest.fixture

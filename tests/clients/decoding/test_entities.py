@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bertbundle import ServerError
 from bertbundle.contract.labels import SCHEMES, Tag, parse_labels
 from bertbundle.contract.types import Encoding
 from bertbundle.decoding.entities import decode_entities, end_with_combining_marks
 from bertbundle.text.tokenizer import Tokenizer
+from fakes import VOCABULARY, FakeTransport, Model, Output, connect, make_tokenizer
 
 
 def encoding_of(words: list[list[str]]) -> tuple[str, Encoding]:
@@ -126,10 +129,10 @@ def test_pieces_of_one_character() -> None:
     assert [(entity.text, entity.start, entity.end, entity.score) for entity in entities] == [("한", 0, 1, 0.5)]
 
 
-def test_letters_of_one_syllable(fakes: Any) -> None:
+def test_letters_of_one_syllable() -> None:
     """An uncased tokenizer decomposes a Hangul syllable into tokens of one character, which become one entity."""
-    vocabulary = fakes.VOCABULARY | {letter: 100 + index for index, letter in enumerate(("ᄒ", "##ᅡ", "##ᆫ"))}
-    tokenizer = Tokenizer(fakes.make_tokenizer(vocabulary).to_str(), max_length=12)
+    vocabulary = VOCABULARY | {letter: 100 + index for index, letter in enumerate(("ᄒ", "##ᅡ", "##ᆫ"))}
+    tokenizer = Tokenizer(make_tokenizer(vocabulary).to_str(), max_length=12)
     (encoding,) = tokenizer.encode(["한"])
     assert encoding.offsets[1:-1] == ((0, 1),) * 3
     entities = decode_entities("한", encoding, [0] * 5, [1.0] * 5, tags=[Tag("B", "X")])
@@ -199,3 +202,18 @@ def test_outside_tokens_are_in_no_entity(rule: str, case: tuple[str, Encoding, s
 def test_end_with_combining_marks(text: str, end: int, expected: int) -> None:
     """A span is extended by the combining marks after it, and by nothing else."""
     assert end_with_combining_marks(text, end) == expected
+
+
+@pytest.mark.parametrize(
+    ("label_ids", "message"),
+    [
+        pytest.param(lambda _: np.full((1, 4), 5), r"label_ids outside \[0, 5\)", id="label-too-high"),
+        pytest.param(lambda _: np.full((1, 4), -1), r"label_ids outside \[0, 5\)", id="label-negative"),
+        pytest.param(lambda _: np.zeros((1, 2), int), "rows of .* for label_ids and label_scores of 3", id="too-short"),
+        pytest.param(lambda _: np.zeros((1, 4, 5), int), "rows of .* for label_ids and label_scores of 3", id="rank"),
+    ],
+)
+def test_malformed_label_ids(label_ids: Output, message: str) -> None:
+    """Label ids that do not fit the tokens or the manifest raise ServerError."""
+    with pytest.raises(ServerError, match=message):
+        connect(FakeTransport(Model(overrides={"label_ids": label_ids}))).entities("wang")

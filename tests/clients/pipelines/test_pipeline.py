@@ -1,4 +1,4 @@
-"""What `client.pipeline()` makes of options; its answers are held against transformers' in tests/congruence."""
+"""Options and inputs of `client.pipeline()`; tests/congruence compares its results with those of transformers."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from typing import Any
 
 import pytest
 
-from bertbundle import AsyncClient, Client, InputError
+from bertbundle import AsyncClient, Client
+from fakes import VOCABULARY, FakeAsyncTransport, FakeTransport, Model, connect, make_manifest
 
 
-def pipeline(fakes: Any, task: str, **options: Any) -> Any:
-    """Return a pipeline over a model of a task."""
-    return client(fakes, task).pipeline(task, **options)
+def make_client(task: str) -> Client:
+    """Return a client of a model for a task."""
+    return connect(FakeTransport(Model(make_manifest(task))))
 
 
-def client(fakes: Any, task: str) -> Client:
-    """Return a client of a model of a task."""
-    return Client("nowhere:1", "tiny", transport=fakes.FakeTransport(fakes.Model(fakes.make_manifest(task))))
+def make_pipeline(task: str, **options: Any) -> Any:
+    """Return a pipeline over a model for a task."""
+    return make_client(task).pipeline(task, **options)
 
 
 @pytest.mark.parametrize(
@@ -39,12 +40,12 @@ def client(fakes: Any, task: str) -> Client:
         pytest.param("fill-mask", {"targets": []}, "at least one token", id="targets"),
     ],
 )
-def test_refused_options(fakes: Any, task: str, options: dict[str, Any], message: str) -> None:
-    """An option that a served bundle cannot honour is refused, when the pipeline is made and when it is asked."""
+def test_unsupported_options(task: str, options: dict[str, Any], message: str) -> None:
+    """An unsupported option raises ValueError, both when the pipeline is created and when it is called."""
     with pytest.raises(ValueError, match=message):
-        pipeline(fakes, task, **options)
+        make_pipeline(task, **options)
     with pytest.raises(ValueError, match=message):
-        pipeline(fakes, task)("wang", **options)
+        make_pipeline(task)("wang", **options)
 
 
 @pytest.mark.parametrize(
@@ -54,79 +55,60 @@ def test_refused_options(fakes: Any, task: str, options: dict[str, Any], message
         pytest.param({"query": "a"}, None, "a dict needs text .* or question and context, got query", id="dict"),
     ],
 )
-def test_questions_that_do_not_fit(fakes: Any, question: Any, context: Any, message: str) -> None:
-    """Questions without contexts, and a dict without texts, are errors that say what is needed."""
-    pipe = pipeline(fakes, "question-answering")
+def test_invalid_questions(question: Any, context: Any, message: str) -> None:
+    """Questions without contexts, and a dict without texts, raise an error that says what to pass."""
+    pipe = make_pipeline("question-answering")
     with pytest.raises((TypeError, ValueError), match=message):
         pipe(question) if context is None else pipe(question=question, context=context)
 
 
-def test_questions_of_one_context(fakes: Any) -> None:
-    """Questions share their context where only one is given, as in transformers' pipeline."""
-    pipe = pipeline(fakes, "question-answering")
+def test_questions_with_one_context() -> None:
+    """Several questions may share one context, as in transformers' pipeline."""
+    pipe = make_pipeline("question-answering")
     one = pipe(question="wang", context="lives in Berlin")
     assert pipe(question=["wang", "wang"], context="lives in Berlin") == [one, one]
 
 
-def test_unknown_options(fakes: Any) -> None:
-    """An option that there is not is a TypeError that names those there are."""
+def test_unknown_options() -> None:
+    """An unknown option or pipeline raises an error that lists the known ones."""
     with pytest.raises(TypeError, match="no option 'topp_k', expected one of top_k, targets"):
-        pipeline(fakes, "fill-mask", topp_k=3)
+        make_pipeline("fill-mask", topp_k=3)
     with pytest.raises(ValueError, match="no pipeline for 'summarization', expected one of token-classification"):
-        client(fakes, "fill-mask").pipeline("summarization")
+        make_client("fill-mask").pipeline("summarization")
 
 
-def test_options_that_change_no_answer(fakes: Any) -> None:
-    """Batch sizes, workers and padding, of the call or of the tokenizer, are taken and change nothing."""
-    plain = pipeline(fakes, "text-classification")
-    usual = {"batch_size": 8, "num_workers": 2, "padding": True, "truncation": True}
-    assert plain(["wang", "in"], **usual) == plain(["wang", "in"])
-    assert (
-        pipeline(fakes, "fill-mask", tokenizer_kwargs={"truncation": True})("[MASK]")[0]["token"]
-        == fakes.VOCABULARY["wang"]
-    )
+def test_options_without_effect() -> None:
+    """Options for batch size, workers, padding and truncation are accepted and do not change the results."""
+    plain = make_pipeline("text-classification")
+    options = {"batch_size": 8, "num_workers": 2, "padding": True, "truncation": True}
+    assert plain(["wang", "in"], **options) == plain(["wang", "in"])
+    assert make_pipeline("fill-mask", tokenizer_kwargs={"truncation": True})("[MASK]")[0]["token"] == VOCABULARY["wang"]
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        pytest.param({"top_k": 3}, r"top_k is 3, but the model returns only the best 2 .*--top-k", id="top_k"),
-        pytest.param(
-            {"targets": ["wang", "berlin"]}, "targets has 'berlin', but the model returns only", id="not-offered"
-        ),
-        pytest.param({"targets": ["\u200b"]}, "has no tokens", id="no-token"),
-    ],
-)
-def test_tokens_that_are_not_offered(fakes: Any, options: dict[str, Any], message: str) -> None:
-    """What the bundle did not offer has no score here: the message says how it would."""
-    with pytest.raises(InputError, match=message):
-        pipeline(fakes, "fill-mask", **options)("[MASK] lives")
-
-
-def test_inputs(fakes: Any) -> None:
-    """Questions come as arguments, as dicts, in lists, and from iterators; each has the same answer."""
-    ask = pipeline(fakes, "question-answering")
+def test_inputs() -> None:
+    """Questions may be arguments, dicts, lists or iterators, with the same results."""
+    ask = make_pipeline("question-answering")
     item = {"question": "wang", "context": "in Berlin"}
     answer = ask(**item)
     assert answer["answer"] == "Berlin"
     assert ask(item) == ask([item]) == ask(question=["wang"], context=["in Berlin"]) == answer
     assert ask([item, item]) == list(ask(iter([item, item]))) == [answer, answer]
-    single = pipeline(fakes, "text-classification")
+    single = make_pipeline("text-classification")
     assert single([{"text": "wang"}]) == single(["wang"])
 
 
-def test_awaited(fakes: Any) -> None:
-    """Of an awaiting client the answers are to be awaited."""
-    transport = fakes.FakeAsyncTransport(fakes.Model(fakes.make_manifest("fill-mask")))
+def test_async_client() -> None:
+    """A pipeline of an async client returns coroutines."""
+    transport = FakeAsyncTransport(Model(make_manifest("fill-mask")))
 
-    async def ask() -> Any:
+    async def main() -> Any:
         async with AsyncClient("", "tiny", transport=transport) as client:
             return await client.pipeline("fill-mask", targets="lives")("[MASK] in")
 
-    assert asyncio.run(ask())[0]["token"] == fakes.VOCABULARY["lives"]
+    assert asyncio.run(main())[0]["token"] == VOCABULARY["lives"]
 
 
-def test_long_texts_are_answered_whole(fakes: Any) -> None:
-    """A text of several windows has the entities of all of them, also from logits."""
-    answer = client(fakes, "token-classification").pipeline("ner", aggregation_strategy="simple")
+def test_long_texts() -> None:
+    """The entities of a long text are those of all of its windows."""
+    answer = make_client("token-classification").pipeline("ner", aggregation_strategy="simple")
     assert [entity["word"] for entity in answer("Wang lives in Berlin " * 8)] == ["wang", "berlin"] * 8

@@ -1,79 +1,65 @@
-"""What is asked again, how often, and when not."""
+"""Retries and hedges: what is retried, how often, and at what times."""
 
 from __future__ import annotations
 
-import itertools
-import threading
-import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from bertbundle import Client, DeadlineExceeded, InvalidRequest, Overloaded, Retries, ServerError, ServerUnavailable
-from bertbundle.session.retries import CallPolicy, Deadline, Pause, RetryBudget, Send, call_with_retries
+from bertbundle import DeadlineExceeded, InvalidRequest, Overloaded, Retries, ServerError, ServerUnavailable
+from bertbundle.session.retries import (
+    CallPolicy,
+    Deadline,
+    Pause,
+    RetryBudget,
+    Send,
+    Start,
+    WaitForFirst,
+    call_with_retries,
+)
+from fakes import FailingTransport, Model, connect, make_manifest
 
 FAST = Retries(first_pause=0.001, longest_pause=0.002)
 
 
-class Failing:
-    """A transport that fails as told before it passes calls on; None is a call that gets through."""
-
-    def __init__(self, inner: Any, *errors: type[ServerError] | None) -> None:
-        self.inner = inner
-        self.errors = iter(errors)
-        self.attempts = 0
-        self.lock = threading.Lock()
-
-    def predict(self, *arguments: Any, **options: Any) -> Any:
-        """Fail, or not."""
-        with self.lock:
-            self.attempts += 1
-            error = next(self.errors, None)
-        if error:
-            raise error("told to", code="X")
-        return self.inner.predict(*arguments, **options)
-
-    def close(self) -> None:
-        """Close the inner transport."""
-        self.inner.close()
+def failing(*errors: type[ServerError] | None) -> FailingTransport:
+    """Return a transport to a regression model whose first calls fail."""
+    return FailingTransport(Model(make_manifest("regression")), *errors)
 
 
-def connect(fakes: Any, *errors: type[ServerError] | None, **options: Any) -> tuple[Client, Failing]:
-    """Return a client over a failing transport, and that."""
-    transport: Any = Failing(fakes.FakeTransport(fakes.Model(fakes.make_manifest("regression"))), *errors)
-    return Client("nowhere:1", "tiny", transport=transport, **{"retries": FAST, **options}), transport
+# ---- retries
 
 
 @pytest.mark.parametrize("error", [ServerUnavailable, Overloaded])
-def test_asked_again(fakes: Any, error: type[ServerError]) -> None:
-    """A server that is away or has too much to do is asked again, up to four times in all."""
-    client, transport = connect(fakes, *[error] * 3, None, *[error] * 2)
-    assert client.regress("wang") == 4
+def test_temporary_errors_are_retried(error: type[ServerError]) -> None:
+    """A call to an unavailable or overloaded server is attempted up to four times."""
+    transport = failing(*[error] * 3, None, *[error] * 2)
+    assert connect(transport, retries=FAST).regress("wang") == 4
     assert transport.attempts == 4 + 3
 
 
 @pytest.mark.parametrize("error", [DeadlineExceeded, InvalidRequest, ServerError])
-def test_not_asked_again(fakes: Any, error: type[ServerError]) -> None:
-    """Nothing else is repeated: it may have been done, or would fail again."""
-    client, transport = connect(fakes, error)
+def test_other_errors_are_not_retried(error: type[ServerError]) -> None:
+    """Other errors are raised after the first attempt."""
+    transport = failing(error)
     with pytest.raises(error):
-        client.regress("wang")
+        connect(transport, retries=FAST).regress("wang")
     assert transport.attempts == 1
 
 
-def test_attempts_end(fakes: Any) -> None:
-    """After the last attempt the error is the caller's; one attempt is no retry."""
-    for attempts in (1, 3):
-        client, transport = connect(fakes, *[ServerUnavailable] * 9, retries=Retries(attempts, 0.001, 0.001))
-        with pytest.raises(ServerUnavailable):
-            client.regress("wang")
-        assert transport.attempts == attempts
+@pytest.mark.parametrize("attempts", [1, 3])
+def test_last_error_is_raised(attempts: int) -> None:
+    """The error of the last attempt is raised; with one attempt there is no retry."""
+    transport = failing(*[ServerUnavailable] * 9)
+    with pytest.raises(ServerUnavailable):
+        connect(transport, retries=Retries(attempts, 0.001, 0.001)).regress("wang")
+    assert transport.attempts == attempts
 
 
-def test_budget(fakes: Any) -> None:
-    """A client that fails all the time soon asks once each time: it does not add to a server's trouble."""
-    client, transport = connect(fakes, *[Overloaded] * 1000, retries=Retries(4, 0.001, 0.001, budget=5))
+def test_budget_limits_retries() -> None:
+    """When the budget is used up, each call is attempted only once."""
+    transport = failing(*[Overloaded] * 1000)
+    client = connect(transport, retries=Retries(4, 0.001, 0.001, budget=5))
     for _ in range(10):
         with pytest.raises(Overloaded):
             client.regress("wang")
@@ -81,7 +67,7 @@ def test_budget(fakes: Any) -> None:
 
 
 def test_budget_is_earned() -> None:
-    """Ten successes earn one retry, and never more than the budget's size."""
+    """Ten successes earn one retry, up to the size of the budget."""
     budget = RetryBudget(1)
     assert budget.spend()
     assert not budget.spend()
@@ -91,33 +77,31 @@ def test_budget_is_earned() -> None:
 
 
 def test_pauses_grow_and_are_random() -> None:
-    """Pauses are random up to a limit that doubles and then stays."""
-    policy = Retries(first_pause=0.1, longest_pause=0.5)
+    """Pauses are random up to a limit that doubles with each attempt, until it reaches `longest_pause`."""
+    retries = Retries(first_pause=0.1, longest_pause=0.5)
     for attempt, limit in enumerate((0.1, 0.2, 0.4, 0.5, 0.5)):
-        pauses = {policy.pause(attempt) for _ in range(50)}
+        pauses = {retries.pause(attempt) for _ in range(50)}
         assert len(pauses) > 10
         assert 0 <= min(pauses) <= max(pauses) <= limit
-    assert policy.pause(10_000) <= 0.5
+    assert retries.pause(10_000) <= 0.5
 
 
 def test_no_pause_beyond_the_deadline() -> None:
-    """When a pause would not leave time for another attempt, the error comes at once."""
-    steps = call_with_retries(
-        Deadline(5.0), CallPolicy(Retries(attempts=9, first_pause=1e9, longest_pause=1e9), RetryBudget(9))
-    )
-    assert isinstance(next(steps), Send)
+    """If the pause would end after the deadline, the error is raised at once."""
+    retries = Retries(attempts=9, first_pause=1e9, longest_pause=1e9)
+    actions = call_with_retries(Deadline(5.0), CallPolicy(retries, RetryBudget(9)))
+    assert isinstance(next(actions), Send)
     with pytest.raises(ServerUnavailable):
-        steps.throw(ServerUnavailable("away"))
+        actions.throw(ServerUnavailable("unavailable"))
 
 
-def test_each_attempt_gets_what_is_left() -> None:
-    """A request has the shorter of its own timeout and what is left of the whole."""
-    steps = call_with_retries(Deadline(5.0), CallPolicy(Retries(attempts=3), RetryBudget(9), call_timeout=2.0))
-    first: Any = next(steps)
-    assert first.timeout == 2.0
-    assert isinstance(steps.throw(Overloaded("full")), Pause)
-    steps = call_with_retries(Deadline(1.0), CallPolicy(Retries(), RetryBudget(9), call_timeout=2.0))
-    first = next(steps)
+def test_timeout_of_an_attempt() -> None:
+    """The timeout of an attempt is `call_timeout`, or the remaining time if that is shorter."""
+    actions = call_with_retries(Deadline(5.0), CallPolicy(Retries(attempts=3), RetryBudget(9), call_timeout=2.0))
+    assert next(actions) == Send(2.0)
+    assert isinstance(actions.throw(Overloaded("full")), Pause)
+    actions = call_with_retries(Deadline(1.0), CallPolicy(Retries(), RetryBudget(9), call_timeout=2.0))
+    first: Any = next(actions)
     assert 0.9 < first.timeout <= 1.0
 
 
@@ -129,73 +113,62 @@ def test_each_attempt_gets_what_is_left() -> None:
         pytest.param({"first_pause": 3.0}, "0 <= first <= longest", id="pauses"),
     ],
 )
-def test_settings_are_checked(settings: dict[str, Any], message: str) -> None:
-    """Settings that make no sense are refused."""
+def test_invalid_settings(settings: dict[str, Any], message: str) -> None:
+    """Invalid settings raise ValueError."""
     with pytest.raises(ValueError, match=message):
         Retries(**settings)
 
 
-# ---- many texts
+# ---- hedges
 
 
-def test_concurrency_and_order(fakes: Any) -> None:
-    """Several requests travel at a time, never more than allowed, and answers come in the order of the texts."""
-    running: list[int] = []
-    lock = threading.Lock()
-    seen = []
-
-    def value(inputs: Any) -> Any:
-        with lock:
-            running.append(1)
-            seen.append(len(running))
-        time.sleep(0.005)
-        with lock:
-            running.pop()
-        return inputs["input_ids"][:, 1].astype(float)
-
-    model = fakes.Model(fakes.make_manifest("regression"), change={"value": value})
-    client = Client("nowhere:1", "tiny", transport=fakes.FakeTransport(model), concurrency=3, rows_per_call=5)
-    texts = ["a" if index % 3 else "b c a b" for index in range(100)]
-    with client:
-        assert client.regress(texts) == [17 if text == "a" else 18 for text in texts]
-    assert 1 < max(seen) <= 3
+def start_hedged_call(hedge_after: float | None = 1.0, **settings: Any) -> tuple[Any, RetryBudget]:
+    """Return the actions of a call, and its retry budget."""
+    budget = RetryBudget(5)
+    policy = CallPolicy(**{"retries": Retries(), "budget": budget, "hedge_after": hedge_after, **settings})
+    return call_with_retries(Deadline(9.0), policy), budget
 
 
-def test_a_generator_is_answered_as_it_goes(fakes: Any) -> None:
-    """Of a generator without an end a bounded number of texts is taken."""
-    taken = itertools.count()
-
-    def texts() -> Iterator[str]:
-        for _ in taken:
-            yield "wang"
-
-    client, _ = connect(fakes)
-    with client:
-        assert list(itertools.islice(client.regress(texts()), 5000)) == [4] * 5000
-    assert next(taken) <= 3 * 2048
+def test_call_without_hedging() -> None:
+    """Without `hedge_after`, a call is made in the calling thread."""
+    assert isinstance(next(start_hedged_call(None)[0]), Send)
 
 
-def test_an_error_ends_the_rest(fakes: Any) -> None:
-    """When one request of many fails for good, those not yet sent are not sent."""
-    client, transport = connect(fakes, None, InvalidRequest, concurrency=2, rows_per_call=1)
-    with client, pytest.raises(InvalidRequest):
-        client.regress(["wang"] * 500)
-    assert transport.attempts < 100
+def test_hedge_has_its_own_timeout() -> None:
+    """The second attempt has a timeout of its own, and takes one retry from the budget."""
+    actions, budget = start_hedged_call(call_timeout=2.0)
+    assert next(actions) == Start(2.0)
+    assert actions.send(None) == WaitForFirst(1.0)
+    assert actions.send(None) == Start(2.0)
+    assert budget._remaining == 4
+    assert actions.send(None) == WaitForFirst(None)
 
 
-@pytest.mark.parametrize("settings", [{"concurrency": 0}, {"rows_per_call": 0}])
-def test_limits_are_checked(fakes: Any, settings: dict[str, int]) -> None:
-    """Limits of less than one are refused."""
-    with pytest.raises(ValueError, match="must be at least 1"):
-        connect(fakes, **settings)
+@pytest.mark.parametrize("error", [ServerUnavailable, Overloaded, DeadlineExceeded])
+def test_temporary_error_of_one_attempt(error: type[Exception]) -> None:
+    """If one of two attempts fails with a temporary error, the other decides the outcome of the call."""
+    actions, _ = start_hedged_call(retries=Retries(attempts=1))
+    for expected in (Start, WaitForFirst, Start, WaitForFirst):
+        assert isinstance(actions.send(None), expected)
+    assert actions.throw(error("first error")) == WaitForFirst(None)
+    with pytest.raises(error, match="second error"):
+        actions.throw(error("second error"))
 
 
-def test_a_stale_version_that_takes_less(fakes: Any) -> None:
-    """When every text is too long for the version that is held, the client looks whether another one serves."""
-    long = "wang lives in a b c"
-    old = fakes.Model(fakes.make_manifest(max_length=4, signatures={"serving_default": 4}))
-    new = fakes.Model(version=2)
-    client = Client("nowhere:1", "tiny", transport=fakes.FakeTransport(old, old, new))
-    assert client.entities("wang")
-    assert [entity.text for entity in client.entities(long, truncation="error")] == ["wang"]
-    assert client.manifest().max_length == 12
+def test_permanent_error_of_one_attempt() -> None:
+    """If one of two attempts fails with a permanent error, the call fails at once."""
+    actions, _ = start_hedged_call()
+    for _ in range(4):
+        actions.send(None)
+    with pytest.raises(InvalidRequest):
+        actions.throw(InvalidRequest("invalid"))
+
+
+def test_error_before_the_hedge() -> None:
+    """An error before the second attempt is retried after a pause, as without hedging."""
+    actions, _ = start_hedged_call()
+    next(actions)
+    actions.send(None)
+    pause = actions.throw(ServerUnavailable("unavailable"))
+    assert pause.seconds >= 0
+    assert isinstance(actions.send(None), Start)

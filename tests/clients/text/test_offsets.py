@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bertbundle import Client, Entity, InputError
+from fakes import LABELS, VOCABULARY, FakeTransport, Model, connect, make_manifest, make_tokenizer
 
 TRICKY = (
     "e\u0301", "ｆｕｌｌ", "１２",
@@ -23,11 +24,11 @@ EXAMPLES = int(os.environ.get("BERTBUNDLE_EXAMPLES", "2000"))
 
 
 @pytest.fixture(scope="module", params=["cased", "uncased"])
-def client(request: pytest.FixtureRequest, fakes: Any) -> Client:
+def client(request: pytest.FixtureRequest) -> Client:
     """A client of a model that labels the tokens with all labels in turn."""
-    tokenizer = fakes.make_tokenizer(lowercase=request.param == "uncased").to_str()
-    labels = {"label_ids": lambda inputs: inputs["input_ids"].cumsum(axis=1) % len(fakes.LABELS)}
-    return Client("nowhere:1", "tiny", transport=fakes.FakeTransport(fakes.Model(tokenizer=tokenizer, change=labels)))
+    tokenizer = make_tokenizer(lowercase=request.param == "uncased").to_str()
+    labels = {"label_ids": lambda inputs: inputs["input_ids"].cumsum(axis=1) % len(LABELS)}
+    return connect(FakeTransport(Model(tokenizer=tokenizer, overrides=labels)))
 
 
 def check(text: str, entities: list[Entity]) -> None:
@@ -61,12 +62,6 @@ def test_any_words(client: Client, words: list[str]) -> None:
     check(" ".join(words), entities)
 
 
-def entities(fakes: Any, text: Any, **options: Any) -> list[tuple[str, str]]:
-    """Return label and text of the entities of a text."""
-    client = Client("nowhere:1", "tiny", transport=fakes.FakeTransport())
-    return [(entity.label, entity.text) for entity in client.entities(text, **options)]
-
-
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -77,41 +72,41 @@ def entities(fakes: Any, text: Any, **options: Any) -> list[tuple[str, str]]:
         pytest.param("😀😀王", "王", id="beyond-the-basic-plane"),
     ],
 )
-def test_tricky_texts(fakes: Any, text: str, expected: str) -> None:
+def test_tricky_texts(text: str, expected: str) -> None:
     """An entity includes combining marks and variation selectors, but no whitespace around it."""
-    assert [text for _, text in entities(fakes, text)] == [expected]
+    assert [entity.text for entity in connect(FakeTransport()).entities(text)] == [expected]
 
 
-def test_typed_special_tokens_are_text(fakes: Any) -> None:
+def test_typed_special_tokens_are_text() -> None:
     """A "[SEP]" in a text is encoded as ordinary text."""
-    transport = fakes.FakeTransport()
-    Client("nowhere:1", "tiny", transport=transport).entities("wang [SEP] [MASK]")
+    transport = FakeTransport()
+    connect(transport).entities("wang [SEP] [MASK]")
     ids = transport.calls[-1].inputs["input_ids"][0].tolist()
-    assert ids.count(fakes.VOCABULARY["[SEP]"]) == 1
-    assert fakes.VOCABULARY["[MASK]"] not in ids
+    assert ids.count(VOCABULARY["[SEP]"]) == 1
+    assert VOCABULARY["[MASK]"] not in ids
 
 
-def test_mask_token(fakes: Any) -> None:
+def test_mask_token() -> None:
     """For fill-mask the mask token is recognized, and other special tokens are ordinary text."""
-    transport = fakes.FakeTransport(fakes.Model(fakes.make_manifest("fill-mask")))
-    masks = Client("nowhere:1", "tiny", transport=transport).fill_mask("[MASK] [SEP]")
+    transport = FakeTransport(Model(make_manifest("fill-mask")))
+    masks = connect(transport).fill_mask("[MASK] [SEP]")
     ids = transport.calls[-1].inputs["input_ids"][0].tolist()
-    assert (len(masks), ids.count(fakes.VOCABULARY["[SEP]"])) == (1, 1)
+    assert (len(masks), ids.count(VOCABULARY["[SEP]"])) == (1, 1)
 
 
-def test_split_words(fakes: Any) -> None:
+def test_split_words() -> None:
     """With `is_split_into_words`, offsets refer to the words joined by spaces, for one text or a list."""
     words = ["wang", "lives", "in", "Berlin"]
-    client: Any = Client("nowhere:1", "tiny", transport=fakes.FakeTransport())
+    client = connect(FakeTransport())
     assert [entity.text for entity in client.entities(words, is_split_into_words=True)] == ["wang", "Berlin"]
-    one = client.entities([words, ["a"]], is_split_into_words=True)
-    assert [[entity.text for entity in each] for each in one] == [["wang", "Berlin"], []]
-    assert one[0][1].start == len("wang lives in ")
+    results = client.entities([words, ["a"]], is_split_into_words=True)
+    assert [[entity.text for entity in entities] for entities in results] == [["wang", "Berlin"], []]
+    assert results[0][1].start == len("wang lives in ")
 
 
 @pytest.mark.parametrize("texts", [["a", "b"], [["a", 1]], ["ab", ["c"]]])
-def test_invalid_split_words(fakes: Any, texts: Any) -> None:
+def test_invalid_split_words(texts: Any) -> None:
     """With `is_split_into_words`, texts that are not lists of words raise a TypeError."""
-    client: Any = Client("nowhere:1", "tiny", transport=fakes.FakeTransport())
+    client = connect(FakeTransport())
     with pytest.raises(TypeError, match="list of words"):
         client.entities([*texts, ["a"]] if isinstance(texts[0], list) else [["a"], *texts], is_split_into_words=True)

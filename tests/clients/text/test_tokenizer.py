@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,15 +10,13 @@ from hypothesis import strategies as st
 
 from bertbundle import InputError, ManifestError
 from bertbundle.text.tokenizer import Tokenizer
-
-if TYPE_CHECKING:
-    Fakes = Any
+from fakes import make_tokenizer
 
 
 @pytest.fixture(scope="module")
-def tokenizer(fakes: Fakes) -> Tokenizer:
+def tokenizer() -> Tokenizer:
     """A tokenizer with a maximum length of 12 tokens."""
-    return Tokenizer(fakes.make_tokenizer().to_str(), max_length=12)
+    return Tokenizer(make_tokenizer().to_str(), max_length=12)
 
 
 def test_encode(tokenizer: Tokenizer) -> None:
@@ -45,12 +43,12 @@ def test_offsets_count_characters(tokenizer: Tokenizer) -> None:
 
 
 @pytest.mark.parametrize("truncation", ["error", "truncate"])
-def test_settings_in_the_file_are_ignored(fakes: Fakes, truncation: str) -> None:
+def test_settings_in_the_file_are_ignored(truncation: str) -> None:
     """Truncation and padding settings that are stored in tokenizer.json are ignored.
 
     Otherwise texts could be truncated silently: sentence-transformers stores a truncation to 128 tokens in the file.
     """
-    stored = fakes.make_tokenizer()
+    stored = make_tokenizer()
     stored.enable_truncation(4)
     stored.enable_padding(length=10)
     text = "a b c a b c"
@@ -176,9 +174,9 @@ def test_pair_with_a_text_without_tokens(tokenizer: Tokenizer, pair: tuple[str, 
 
 @pytest.mark.parametrize("lowercase", [pytest.param(True, id="uncased"), pytest.param(False, id="cased")])
 @given(text=st.text(alphabet=st.characters(exclude_categories=["Cs"]) | st.sampled_from("abcé王 北京.한글\u0301 \n")))
-def test_offsets_of_any_text(fakes: Fakes, lowercase: bool, text: str) -> None:
+def test_offsets_of_any_text(lowercase: bool, text: str) -> None:
     """For any text, the offsets of the tokens are non-empty spans in order, or the text is refused."""
-    tokenizer = Tokenizer(fakes.make_tokenizer(lowercase=lowercase).to_str(), max_length=10_000)
+    tokenizer = Tokenizer(make_tokenizer(lowercase=lowercase).to_str(), max_length=10_000)
     try:
         (encoding,) = tokenizer.encode([text])
     except InputError:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from bertbundle import Client, InputError, ServerError, TextTooLong
 from bertbundle.contract.types import Encoding
 from bertbundle.text.windows import average_outputs, merge_token_outputs, split_into_windows, truncate
+from fakes import FakeTransport, Model, make_manifest
 
 
 def encoding_of(words: list[int], question: int = 0) -> Encoding:
@@ -116,26 +117,26 @@ def test_truncate(encoding: Encoding, length: int, sequence_id: int | None) -> N
 # ---- through the client
 
 
-def make_client(fakes: Any, task: str = "token-classification", **change: Any) -> Client:
+def make_client(task: str = "token-classification", **overrides: Any) -> Client:
     """Return a client of a model with a length of 12 tokens; `change` replaces outputs."""
-    model = fakes.Model(fakes.make_manifest(task), change=change)
-    return Client("nowhere:1", "tiny", transport=fakes.FakeTransport(model))
+    model = Model(make_manifest(task), overrides=overrides)
+    return Client("nowhere:1", "tiny", transport=FakeTransport(model))
 
 
 @pytest.mark.parametrize("stride", [None, 0, 1, 5])
 @pytest.mark.parametrize("shift", range(8))
-def test_entities_at_boundaries(fakes: Any, shift: int, stride: int | None) -> None:
+def test_entities_at_boundaries(shift: int, stride: int | None) -> None:
     """Each entity of a long text is found exactly once and is not split, wherever windows end."""
     text = "a " * shift + "in Berlin 王建国 " * 9
-    entities = make_client(fakes).entities(text, stride=stride)
+    entities = make_client().entities(text, stride=stride)
     assert [entity.text for entity in entities] == ["Berlin", "王建国"] * 9
     assert all(text[entity.start : entity.end] == entity.text for entity in entities)
 
 
-def test_word_longer_than_a_window(fakes: Any) -> None:
+def test_word_longer_than_a_window() -> None:
     """A word with more tokens than a window is split."""
     text = "王建国 " + "aaaaaaaaaa" * 5 + " Berlin"
-    assert [entity.text for entity in make_client(fakes).entities(text)] == ["王建国", "Berlin"]
+    assert [entity.text for entity in make_client().entities(text)] == ["王建国", "Berlin"]
 
 
 @pytest.mark.parametrize(
@@ -146,32 +147,32 @@ def test_word_longer_than_a_window(fakes: Any) -> None:
         pytest.param("regression", "regress", id="regress"),
     ],
 )
-def test_long_text_is_an_error_for_text_outputs(fakes: Any, task: str, method: str) -> None:
+def test_long_text_is_an_error_for_text_outputs(task: str, method: str) -> None:
     """For tasks with one output per text, a text that is too long is an error unless `truncation` is passed."""
     with pytest.raises(TextTooLong, match="pass truncation='window'"):
-        getattr(make_client(fakes, task), method)("wang " * 20)
+        getattr(make_client(task), method)("wang " * 20)
 
 
-def test_averages_of_windows(fakes: Any) -> None:
+def test_averages_of_windows() -> None:
     """With windows, scores and embeddings are averages weighted by the tokens taken from each window."""
     text = "wang " * 7 + "lives " * 8
-    result = make_client(fakes, "text-classification").classify(text, truncation="window", stride=4)
+    result = make_client("text-classification").classify(text, truncation="window", stride=4)
     assert result.scores == pytest.approx({"perhaps": 0.75, "yes": 0.5, "no": 0.25})
-    vector = make_client(fakes, "feature-extraction").embed(text, truncation="window", stride=4)
+    vector = make_client("feature-extraction").embed(text, truncation="window", stride=4)
     assert vector.tolist() == pytest.approx([4, (12 * 9 + 11 * 6) / 15], abs=0.2)
 
 
-def test_average_of_normalized_embeddings(fakes: Any) -> None:
+def test_average_of_normalized_embeddings() -> None:
     """The average of normalized embeddings is normalized again."""
-    transport = fakes.FakeTransport(fakes.Model(fakes.make_manifest("feature-extraction", normalized=True)))
+    transport = FakeTransport(Model(make_manifest("feature-extraction", normalized=True)))
     vector = Client("nowhere:1", "tiny", transport=transport).embed("wang " * 40, truncation="window")
     assert np.linalg.norm(vector) == pytest.approx(1)
     assert vector.dtype == np.float32
 
 
-def test_answers_of_long_contexts(fakes: Any) -> None:
+def test_answers_of_long_contexts() -> None:
     """An answer is found anywhere in a long context, with offsets into the original context."""
-    client = make_client(fakes, "question-answering")
+    client = make_client("question-answering")
     for before in range(0, 40, 3):
         context = "a " * before + "in Berlin " + "b " * 20
         answer = client.answer("wang", context)
@@ -180,14 +181,14 @@ def test_answers_of_long_contexts(fakes: Any) -> None:
     assert truncated.text != "Berlin"
 
 
-def test_masks_of_long_texts(fakes: Any) -> None:
+def test_masks_of_long_texts() -> None:
     """Each mask of a long text is filled exactly once."""
-    masks = make_client(fakes, "fill-mask").fill_mask("a b [MASK] c " * 12)
+    masks = make_client("fill-mask").fill_mask("a b [MASK] c " * 12)
     assert [fills[0].start for fills in masks] == [4 + 13 * index for index in range(12)]
 
 
-def test_outputs_with_too_few_values(fakes: Any) -> None:
+def test_outputs_with_too_few_values() -> None:
     """An output with fewer values than a window has tokens is a ServerError."""
-    client = make_client(fakes, label_ids=lambda inputs: np.zeros((len(inputs["input_ids"]), 2), np.int32))
+    client = make_client(label_ids=lambda inputs: np.zeros((len(inputs["input_ids"]), 2), np.int32))
     with pytest.raises(ServerError, match="for 'label_ids', expected a value for each of 12 tokens"):
         client.entities("wang " * 40)

@@ -1,4 +1,4 @@
-"""A network that drops, delays, truncates and resets: no call hangs, none is answered wrongly."""
+"""Clients behind an unreliable network: no call hangs, and no result is wrong."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ import pytest
 
 from bertbundle import AsyncClient, Client, Retries, ServerError
 from chaos import FAULTS, ChaosProxy
+from fakes import FakeServer, predict_method, status_method
 
 TEXTS = ["a", "Wang lives in Berlin", "b c", "王建国", "in Berlin " * 6, "today"] * 20
 EXPECTED = [[], ["Wang", "Berlin"], [], ["王建国"], ["Berlin"] * 6, []] * 20
 RETRIES = Retries(first_pause=0.01, longest_pause=0.05, budget=1000)
 SECONDS = 2.0
 SLACK = 1.0
-"""Seconds for tokenizing and for a busy machine, beyond the deadline."""
+"""Seconds after the deadline, for tokenization and for a slow machine."""
 
 
 @pytest.fixture
-def proxy(fakes: Any, start: Callable[..., Any]) -> Iterator[ChaosProxy]:
-    """A proxy to a server of the small model."""
-    made = ChaosProxy(start(fakes.answers_of(fakes.Model()), fakes.available).address)
-    yield made
-    made.close()
+def proxy(start_server: Callable[..., FakeServer]) -> Iterator[ChaosProxy]:
+    """A proxy in front of a server of the small model."""
+    proxy = ChaosProxy(start_server(predict_method(), status_method).address)
+    yield proxy
+    proxy.close()
 
 
 @pytest.mark.slow
@@ -34,8 +35,8 @@ def proxy(fakes: Any, start: Callable[..., Any]) -> Iterator[ChaosProxy]:
     ("fault", "hedge_after"),
     [*(pytest.param(fault, None, id=fault) for fault in sorted(FAULTS)), pytest.param("drop", 0.05, id="drop-hedged")],
 )
-def test_no_wrong_answer_and_no_hang(proxy: ChaosProxy, fault: str, hedge_after: float | None) -> None:
-    """Under each fault calls end by their deadline, with the right answer or a ServerError."""
+def test_no_wrong_result_and_no_hang(proxy: ChaosProxy, fault: str, hedge_after: float | None) -> None:
+    """With each fault, calls end by their deadline with the right result or a ServerError."""
     answered = 0
     settings: dict[str, Any] = {"timeout": SECONDS, "retries": RETRIES, "rows_per_call": 8, "hedge_after": hedge_after}
     with Client(proxy.address, "tiny", **settings) as client:
@@ -44,11 +45,11 @@ def test_no_wrong_answer_and_no_hang(proxy: ChaosProxy, fault: str, hedge_after:
         for _ in range(6):
             begun = time.monotonic()
             try:
-                answers = client.entities(TEXTS)
+                results = client.entities(TEXTS)
             except ServerError:
                 pass
             else:
-                assert [[entity.text for entity in each] for each in answers] == EXPECTED
+                assert [[entity.text for entity in entities] for entities in results] == EXPECTED
                 answered += 1
             assert time.monotonic() - begun < SECONDS + SLACK
         proxy.faults = ("pass",)
@@ -57,18 +58,18 @@ def test_no_wrong_answer_and_no_hang(proxy: ChaosProxy, fault: str, hedge_after:
 
 
 def recovered(client: Client) -> bool:
-    """Tell whether the client answers again, within the time that a connection may take to be made anew."""
+    """Return whether the client works again within the time that gRPC may take to reconnect."""
     end = time.monotonic() + 20
-    answer: list[str] = []
-    while not answer and time.monotonic() < end:
+    texts: list[str] = []
+    while not texts and time.monotonic() < end:
         with contextlib.suppress(ServerError):
-            answer = [entity.text for entity in client.entities("Wang")]
-    return answer == ["Wang"]
+            texts = [entity.text for entity in client.entities("Wang")]
+    return texts == ["Wang"]
 
 
 @pytest.mark.parametrize("hedge_after", [None, 0.05], ids=["plain", "hedged"])
-def test_awaiting_client(proxy: ChaosProxy, hedge_after: float | None) -> None:
-    """The awaiting client under all faults at once: right answers or errors, by the deadline."""
+def test_async_client(proxy: ChaosProxy, hedge_after: float | None) -> None:
+    """With all faults at once, calls of the async client end in time with the right result or a ServerError."""
     twice = f"{proxy.address},{proxy.address}" if hedge_after else proxy.address
     settings: dict[str, Any] = {"timeout": SECONDS, "retries": RETRIES, "hedge_after": hedge_after}
 
@@ -83,6 +84,6 @@ def test_awaiting_client(proxy: ChaosProxy, hedge_after: float | None) -> None:
                 if isinstance(outcome, BaseException):
                     assert isinstance(outcome, ServerError)
                 else:
-                    assert [[entity.text for entity in each] for each in outcome] == EXPECTED
+                    assert [[entity.text for entity in entities] for entities in outcome] == EXPECTED
 
     asyncio.run(ask())

@@ -1,175 +1,74 @@
-"""The gRPC transport, against servers in this process."""
+"""The gRPC transports against servers in this process."""
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import numpy as np
 import pytest
 
 from bertbundle import (
+    AsyncClient,
     Client,
     DeadlineExceeded,
     GrpcTransport,
     InvalidRequest,
-    ModelNotFound,
     Overloaded,
     PredictCall,
     ServerError,
     ServerUnavailable,
-    SignatureNotFound,
-    Tls,
     VersionStatus,
 )
 from bertbundle.wire import _wire_pb2 as wire
 from bertbundle.wire.status_errors import error_from_status
 from bertbundle.wire.tensors import encode_tensor
+from fakes import FakeServer, ask_repeatedly, predict_method, status_method
 
-if TYPE_CHECKING:
-    from fakes import FakeServer
-
-    Fakes = Any
-    Start = Callable[..., FakeServer]
-
-CODES = grpc.StatusCode
-ERRORS: dict[grpc.StatusCode, type[ServerError]] = {
-    CODES.OK: ServerError,
-    CODES.CANCELLED: ServerError,
-    CODES.UNKNOWN: ServerError,
-    CODES.INVALID_ARGUMENT: InvalidRequest,
-    CODES.DEADLINE_EXCEEDED: DeadlineExceeded,
-    CODES.NOT_FOUND: ModelNotFound,
-    CODES.ALREADY_EXISTS: ServerError,
-    CODES.PERMISSION_DENIED: ServerError,
-    CODES.RESOURCE_EXHAUSTED: Overloaded,
-    CODES.FAILED_PRECONDITION: InvalidRequest,
-    CODES.ABORTED: ServerError,
-    CODES.OUT_OF_RANGE: InvalidRequest,
-    CODES.UNIMPLEMENTED: ServerError,
-    CODES.INTERNAL: ServerError,
-    CODES.UNAVAILABLE: ServerUnavailable,
-    CODES.DATA_LOSS: ServerError,
-    CODES.UNAUTHENTICATED: ServerError,
-}
+StartServer = Callable[..., FakeServer]
+Replica = Callable[..., FakeServer]
 
 
-def test_every_status_code_has_a_case() -> None:
-    """No status code is forgotten by the table above."""
-    assert set(ERRORS) == set(grpc.StatusCode)
+# ---- requests and responses
 
 
-@pytest.mark.parametrize("code", [pytest.param(code, id=code.name) for code in grpc.StatusCode])
-def test_status_codes(code: grpc.StatusCode) -> None:
-    """Each status code becomes its class, with the address, the code and the server's own text."""
-    error = error_from_status(code, "these details", "host:8500")
-    assert type(error) is ERRORS[code]
-    assert str(error).startswith(f"host:8500 answered {code.name}: these details")
-    assert (error.code, error.details) == (code.name, "these details")
+def test_predict(start_server: StartServer) -> None:
+    """A request has the model, signature, output filter and tensors; the response has arrays and the version."""
+    requests: list[wire.PredictRequest] = []
 
-
-# Source of the texts: TensorFlow Serving's own; see docs/protocol.md and tests/serving/grpc_api/test_servicer.py.
-@pytest.mark.parametrize(
-    ("code", "details", "kind"),
-    [
-        pytest.param(
-            CODES.UNAVAILABLE,
-            "The batch scheduling queue to which this task was submitted is full; currently 4 batches enqueued and "
-            "max_enqueued_batches is 4",
-            Overloaded,
-            id="queue-full",
-        ),
-        pytest.param(
-            CODES.FAILED_PRECONDITION,
-            'Serving signature key "nope" not found.',
-            SignatureNotFound,
-            id="signature",
-        ),
-        pytest.param(
-            CODES.FAILED_PRECONDITION,
-            "Tensors with name 'N' from different tasks have different shapes and padding is turned off.",
-            InvalidRequest,
-            id="mixed-lengths",
-        ),
-        pytest.param(
-            CODES.UNAVAILABLE, "DNS resolution failed for queue-1:8500", ServerUnavailable, id="host-named-queue"
-        ),
-        pytest.param(CODES.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted", Overloaded, id="threads"),
-    ],
-)
-def test_the_text_decides(code: grpc.StatusCode, details: str, kind: type[ServerError]) -> None:
-    """Where one code has several causes the server's text tells them apart."""
-    assert type(error_from_status(code, details, "host:8500")) is kind
-
-
-def test_an_http_port() -> None:
-    """A port that speaks HTTP/1, as the REST one does, is called that; source of the text: grpcio 1.85 against one."""
-    details = "Failed parsing HTTP/2 (Expected SETTINGS frame as the first frame) (Trying to connect an http1.x server)"
-    error = error_from_status(CODES.UNAVAILABLE, details, "host:8501")
-    assert "It speaks HTTP/1: use the gRPC port (8500)" in str(error)
-
-
-@pytest.mark.parametrize("code", [pytest.param(code, id=code.name) for code in grpc.StatusCode if code.value[0]])
-def test_status_codes_over_the_wire(start: Start, code: grpc.StatusCode) -> None:
-    """A server's status arrives as its class, from the gRPC error that caused it."""
-
-    def refuse(data: bytes, context: grpc.ServicerContext) -> bytes:
-        del data
-        context.abort(code, "these details")
-        raise AssertionError
-
-    server = start(refuse, refuse)
-    transport = GrpcTransport(server.address)
-    for call in (
-        lambda: transport.predict(PredictCall("tiny", "s", {}), timeout=9),
-        lambda: transport.status("tiny", timeout=9),
-    ):
-        with pytest.raises(ServerError) as caught:
-            call()
-        assert type(caught.value) is ERRORS[code]
-        assert f"{server.address} answered {code.name}: these details" in str(caught.value)
-        assert isinstance(caught.value.__cause__, grpc.RpcError)
-    transport.close()
-
-
-# ---- what is sent and what comes back
-
-
-def test_predict(start: Start) -> None:
-    """A request has model, signature, output filter and tensors; the answer's arrays and version come back."""
-    seen: list[wire.PredictRequest] = []
-
-    def answer(data: bytes, context: grpc.ServicerContext) -> bytes:
+    def predict(data: bytes, context: grpc.ServicerContext) -> bytes:
         del context
-        seen.append(wire.PredictRequest.FromString(data))
+        requests.append(wire.PredictRequest.FromString(data))
         response = wire.PredictResponse(outputs={"y": encode_tensor(np.array([[0.5]], np.float32), as_content=False)})
         response.model_spec.version.value = 2**40
         return response.SerializeToString()
 
-    transport = GrpcTransport(start(answer).address)
+    transport = GrpcTransport(start_server(predict).address)
     prediction = transport.predict(
         PredictCall("tiny", "length_4", {"x": np.array([[1, 2]], np.int32)}, outputs=("y",)), timeout=9
     )
     assert prediction.version == 2**40
     assert prediction.outputs["y"].tolist() == [[0.5]]
-    (request,) = seen
+    (request,) = requests
     assert (request.model_spec.name, request.model_spec.signature_name) == ("tiny", "length_4")
     assert not request.model_spec.HasField("version")
     assert request.output_filter == ["y"]
     assert request.inputs["x"] == encode_tensor(np.array([[1, 2]], np.int32))
     transport.predict(PredictCall("tiny", "length_4", {}, version=0), timeout=9)
-    assert seen[-1].model_spec.HasField("version")
-    assert seen[-1].model_spec.version.value == 0
+    assert requests[-1].model_spec.HasField("version")
+    assert requests[-1].model_spec.version.value == 0
     transport.close()
 
 
-def test_status(start: Start, fakes: Fakes) -> None:
-    """Each version's state and error come back by name."""
-    transport = GrpcTransport(start(fakes.answers_of(fakes.Model()), fakes.available).address)
+def test_status(start_server: StartServer) -> None:
+    """The status has the state and the error of each version, by name."""
+    transport = GrpcTransport(start_server(predict_method(), status_method).address)
     assert transport.status("tiny", timeout=9) == [
         VersionStatus(2, "LOADING", "OK", ""),
         VersionStatus(1, "AVAILABLE", "OK", ""),
@@ -178,20 +77,20 @@ def test_status(start: Start, fakes: Fakes) -> None:
     transport.close()
 
 
-def test_a_state_of_the_future(start: Start) -> None:
-    """A state that a newer server may send is shown by its number."""
+def test_unknown_state(start_server: StartServer) -> None:
+    """A state that this version does not have a name for is returned as its number."""
     state = wire.GetModelStatusResponse(model_version_status=[wire.ModelVersionStatus(version=1)])
     state.model_version_status[0].state = 60  # type: ignore[assignment]
     state.model_version_status[0].status.error_code = 99
-    transport = GrpcTransport(start(lambda *_: b"", lambda *_: state.SerializeToString()).address)
+    transport = GrpcTransport(start_server(lambda *_: b"", lambda *_: state.SerializeToString()).address)
     assert transport.status("tiny", timeout=9) == [VersionStatus(1, "60", "UNKNOWN", "")]
     transport.close()
 
 
 @pytest.mark.parametrize("as_content", [pytest.param(True, id="content"), pytest.param(False, id="values")])
-def test_client_over_grpc(start: Start, fakes: Fakes, as_content: bool) -> None:
-    """The client gets its answers over a real connection, in both encodings."""
-    server = start(fakes.answers_of(fakes.Model(), as_content=as_content))
+def test_client_over_grpc(start_server: StartServer, as_content: bool) -> None:
+    """A client gets the same results from both encodings of tensors."""
+    server = start_server(predict_method(as_content=as_content))
     with Client(server.address, "tiny") as client:
         assert [(entity.label, entity.text) for entity in client.entities("Wang lives in 北京")] == [
             ("PER", "Wang"),
@@ -199,12 +98,59 @@ def test_client_over_grpc(start: Start, fakes: Fakes, as_content: bool) -> None:
         ]
 
 
-def test_answers_of_more_than_4_mb(start: Start) -> None:
-    """GRPC's own limit of 4 MB does not apply to answers."""
+def test_large_response(start_server: StartServer) -> None:
+    """A response may be larger than 4 MB, the default limit of gRPC."""
     tensor = encode_tensor(np.ones(2**21, np.float32))
     response = wire.PredictResponse(outputs={"y": tensor}).SerializeToString()
-    transport = GrpcTransport(start(lambda *_: response).address)
+    transport = GrpcTransport(start_server(lambda *_: response).address)
     assert transport.predict(PredictCall("tiny", "s", {}), timeout=30).outputs["y"].nbytes == 2**23
+    transport.close()
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip", "deflate"])
+def test_token_metadata_and_compression(start_server: StartServer, compression: str) -> None:
+    """Each call has the token and the metadata, and requests are compressed."""
+    seen: list[dict[str, str]] = []
+    answer = predict_method()
+
+    def predict(data: bytes, context: grpc.ServicerContext) -> bytes:
+        seen.append(dict(context.invocation_metadata()))
+        return answer(data, context)
+
+    server = start_server(predict)
+    with Client(
+        server.address, "tiny", token=lambda: "secret", metadata={"X-Team": "search"}, compression=compression
+    ) as client:
+        client.entities("wang")
+    assert {key: seen[-1][key] for key in ("authorization", "x-team")} == {
+        "authorization": "Bearer secret",
+        "x-team": "search",
+    }
+
+
+# ---- errors
+
+
+@pytest.mark.parametrize("code", [pytest.param(code, id=code.name) for code in grpc.StatusCode if code.value[0]])
+def test_status_codes(start_server: StartServer, code: grpc.StatusCode) -> None:
+    """A server's status code raises the exception of `error_from_status`, caused by gRPC's error."""
+
+    def abort(data: bytes, context: grpc.ServicerContext) -> bytes:
+        del data
+        context.abort(code, "these details")
+        raise AssertionError
+
+    server = start_server(abort, abort)
+    transport = GrpcTransport(server.address)
+    for call in (
+        lambda: transport.predict(PredictCall("tiny", "s", {}), timeout=9),
+        lambda: transport.status("tiny", timeout=9),
+    ):
+        with pytest.raises(ServerError) as caught:
+            call()
+        assert type(caught.value) is type(error_from_status(code, "these details", server.address))
+        assert f"{server.address} answered {code.name}: these details" in str(caught.value)
+        assert isinstance(caught.value.__cause__, grpc.RpcError)
     transport.close()
 
 
@@ -213,13 +159,13 @@ def test_answers_of_more_than_4_mb(start: Start) -> None:
     [
         pytest.param(wire.Tensor(dtype=99), id="dtype"),
         pytest.param(wire.Tensor(dtype=1, float_val=[b"12345"]), id="float-of-5-bytes"),
-        pytest.param(wire.Tensor(dtype=3, int_val=[b"\x80"]), id="cut-varint"),
+        pytest.param(wire.Tensor(dtype=3, int_val=[b"\x80"]), id="truncated-varint"),
     ],
 )
-def test_malformed_tensor(start: Start, tensor: wire.Tensor) -> None:
-    """A malformed tensor in an answer is a ServerError that names the address and what is wrong."""
+def test_malformed_tensor(start_server: StartServer, tensor: wire.Tensor) -> None:
+    """A malformed tensor in a response raises a ServerError that names the address and the problem."""
     response = wire.PredictResponse(outputs={"y": tensor}).SerializeToString()
-    server = start(lambda *_: response)
+    server = start_server(lambda *_: response)
     transport = GrpcTransport(server.address)
     with pytest.raises(ServerError, match=f"{server.address} sent a malformed tensor: ") as caught:
         transport.predict(PredictCall("tiny", "s", {}), timeout=9)
@@ -227,21 +173,18 @@ def test_malformed_tensor(start: Start, tensor: wire.Tensor) -> None:
     transport.close()
 
 
-def test_malformed_response(start: Start) -> None:
-    """An answer that is no message at all is a ServerError too."""
-    transport = GrpcTransport(start(lambda *_: b"\xff\xff").address)
+def test_malformed_response(start_server: StartServer) -> None:
+    """A response that is not a protobuf message raises ServerError."""
+    transport = GrpcTransport(start_server(lambda *_: b"\xff\xff").address)
     with pytest.raises(ServerError, match="answered INTERNAL: "):
         transport.predict(PredictCall("tiny", "s", {}), timeout=9)
     transport.close()
 
 
-# ---- nobody, or nobody in time
-
-
-def test_nobody_there() -> None:
-    """A port where nobody listens is ServerUnavailable, before the timeout, with the question to ask oneself."""
+def test_no_server() -> None:
+    """If no server listens at the address, a call raises ServerUnavailable before its timeout."""
     with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))  # bound, not listening: refuses connections, and no one else gets it
+        unused.bind(("127.0.0.1", 0))  # bound, but not listening: connections are refused
         address = f"127.0.0.1:{unused.getsockname()[1]}"
         begin = time.monotonic()
         with pytest.raises(ServerUnavailable, match="Is a server running there") as caught, Client(address, "m") as c:
@@ -251,16 +194,16 @@ def test_nobody_there() -> None:
     assert caught.value.code == "UNAVAILABLE"
 
 
-def test_deadline(start: Start, fakes: Fakes) -> None:
-    """A server that takes too long is DeadlineExceeded, at the deadline."""
+def test_deadline(start_server: StartServer) -> None:
+    """If a server does not respond within the timeout, the call raises DeadlineExceeded at that time."""
     release = threading.Event()
+    answer = predict_method()
 
     def hang(data: bytes, context: grpc.ServicerContext) -> bytes:
         release.wait(20)
-        answer: bytes = fakes.answers_of(fakes.Model())(data, context)
-        return answer
+        return answer(data, context)
 
-    server = start(hang)
+    server = start_server(hang)
     begin = time.monotonic()
     with (
         pytest.raises(DeadlineExceeded, match="Raise the timeout") as caught,
@@ -272,95 +215,98 @@ def test_deadline(start: Start, fakes: Fakes) -> None:
     assert caught.value.code == "DEADLINE_EXCEEDED"
 
 
-def test_wrong_port(start: Start) -> None:
-    """A gRPC server of something else is an error with a guess at the cause."""
+def test_other_grpc_service(start_server: StartServer) -> None:
+    """A gRPC server without TensorFlow Serving's API raises an error that suggests the right port."""
     with (
         pytest.raises(ServerError, match=r"UNIMPLEMENTED.*8500, not the REST port 8501") as caught,
-        Client(start(lambda *_: b"").address, "tiny") as client,
+        Client(start_server(lambda *_: b"").address, "tiny") as client,
     ):
         client.status()
     assert caught.value.code == "UNIMPLEMENTED"
 
 
-# ---- TLS
+# ---- several endpoints
 
 
-def test_tls(start: Start, fakes: Fakes, certificate: tuple[bytes, bytes]) -> None:
-    """With the authority that signed the server's certificate the connection is made, checked by the name given."""
-    server = start(fakes.answers_of(fakes.Model()), credentials=grpc.ssl_server_credentials([certificate]))
-    with Client(server.address, "tiny", tls=Tls(certificate[1], server_name="localhost")) as client:
-        assert [entity.text for entity in client.entities("wang")] == ["wang"]
+def test_calls_are_distributed(replica: Replica, calls: Counter[str]) -> None:
+    """Calls take turns over the addresses and skip one that is unavailable, which does not count as a retry."""
+    first, second = replica("first"), replica("second")
+    with Client(f"localhost:{first.port}, {second.address}", "tiny") as client:
+        ask_repeatedly(client, 20)
+        assert min(calls["first"], calls["second"]) >= 10
+        first.stop()
+        ask_repeatedly(client, 50)  # more than the budget of 20 retries
+        assert client._runner._policy.budget._remaining == 20
 
 
-def test_mutual_tls(start: Start, fakes: Fakes, certificate: tuple[bytes, bytes]) -> None:
-    """A server that asks for the client's certificate gets it, and refuses a client without one."""
-    credentials = grpc.ssl_server_credentials([certificate], certificate[1], require_client_auth=True)
-    server = start(fakes.answers_of(fakes.Model()), credentials=credentials)
-    key, cert = certificate
-    with Client(server.address, "tiny", tls=Tls(cert, key, cert, server_name="localhost")) as client:
-        assert client.manifest().name == "tiny"
-    with (
-        pytest.raises(ServerUnavailable),
-        Client(server.address, "tiny", tls=Tls(cert, server_name="localhost"), timeout=5) as client,
-    ):
-        client.manifest()
+def test_async_calls_are_distributed(replica: Replica, calls: Counter[str]) -> None:
+    """The async transport takes turns over the addresses, too, and skips one that is unavailable."""
+    first, second = replica("first"), replica("second")
+
+    async def main() -> None:
+        async with AsyncClient(f"{first.address},{second.address}", "tiny") as client:
+            for _ in range(10):
+                await client.entities("wang")
+            assert min(calls["first"], calls["second"]) >= 5
+            first.stop()
+            for _ in range(10):
+                assert await client.entities("wang")
+
+    asyncio.run(main())
 
 
-@pytest.mark.parametrize("server_name", [pytest.param(None, id="address"), pytest.param("elsewhere", id="name")])
-def test_tls_with_another_name(
-    start: Start, fakes: Fakes, certificate: tuple[bytes, bytes], server_name: str | None
-) -> None:
-    """A certificate for another name is not accepted, and the error says so."""
-    server = start(fakes.answers_of(fakes.Model()), credentials=grpc.ssl_server_credentials([certificate]))
-    with (
-        pytest.raises(ServerUnavailable, match="certificate is for another name"),
-        Client(server.address, "tiny", tls=Tls(certificate[1], server_name=server_name), timeout=5) as client,
-    ):
-        client.manifest()
+def test_least_busy_endpoint_first(start_server: StartServer, replica: Replica) -> None:
+    """While one server is busy with a call, further calls go to the other server."""
+    busy, release = threading.Event(), threading.Event()
+    answer = predict_method()
 
+    def predict(data: bytes, context: grpc.ServicerContext) -> bytes:
+        busy.set()
+        release.wait(20)
+        return answer(data, context)
 
-def test_plain_text_to_tls(start: Start, fakes: Fakes, certificate: tuple[bytes, bytes]) -> None:
-    """Plain text to a TLS port is an error with a guess at the cause, not a hang."""
-    server = start(fakes.answers_of(fakes.Model()), credentials=grpc.ssl_server_credentials([certificate]))
-    with (
-        pytest.raises(ServerUnavailable, match="do both sides agree on TLS"),
-        Client(server.address, "tiny", timeout=5) as client,
-    ):
-        client.manifest()
+    transport = GrpcTransport(f"{start_server(predict).address},{replica('idle').address}")
+    with Client("", "tiny", transport=transport) as client, ThreadPoolExecutor(9) as pool:
+        futures = []
+        while not busy.is_set():
+            futures.append(pool.submit(ask_repeatedly, client, 1))
+            busy.wait(0.05)
+        ask_repeatedly(client, 20)
+        release.set()
+        for future in futures:
+            future.result()
 
 
 @pytest.mark.parametrize(
-    ("fields", "message"),
+    ("code", "error"),
     [
-        pytest.param({"private_key": b"x"}, "private_key and certificate_chain go together", id="key-alone"),
-        pytest.param({"certificate_chain": b"x"}, "private_key and certificate_chain go together", id="chain-alone"),
-        pytest.param({"root_certificates": b""}, "root_certificates contain no PEM certificate", id="empty"),
-        pytest.param({"root_certificates": b"no PEM"}, "root_certificates contain no PEM certificate", id="text"),
-        pytest.param({"root_certificates": b"\xff\x00"}, "root_certificates contain no PEM certificate", id="binary"),
-        pytest.param(
-            {"root_certificates": b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"},
-            "root_certificates contain no PEM certificate",
-            id="not-a-certificate",
-        ),
+        pytest.param(grpc.StatusCode.INVALID_ARGUMENT, InvalidRequest, id="invalid"),
+        pytest.param(grpc.StatusCode.RESOURCE_EXHAUSTED, Overloaded, id="overloaded"),
     ],
 )
-def test_invalid_tls(fields: dict[str, bytes], message: str) -> None:
-    """Credentials that cannot work are refused when given, not when the connection fails."""
-    with pytest.raises(ValueError, match=message):
-        Tls(**fields)  # type: ignore[arg-type]
+def test_only_unavailable_endpoints_are_skipped(
+    replica: Replica, calls: Counter[str], code: grpc.StatusCode, error: type[Exception]
+) -> None:
+    """An error other than UNAVAILABLE is raised without a call to the next address."""
+    first, second = replica("first", code), replica("second", code)
+    transport = GrpcTransport(f"{first.address},{second.address}")
+    with pytest.raises(error):
+        transport.predict(PredictCall("tiny", "length_4", {}), timeout=9)
+    assert calls.total() == 1
+    transport.close()
 
 
-def test_addresses_are_readable() -> None:
-    """An IPv6 address that gRPC writes as in a URL is told as people write it."""
-    details = "last error: UNKNOWN: ipv6:%5B::1%5D:9: Connection refused; 5%5B stays"
-    error = error_from_status(grpc.StatusCode.UNAVAILABLE, details, "[::1]:9")
-    assert "last error: UNKNOWN: ipv6:[::1]:9: Connection refused; 5%5B stays" in str(error)
+def test_no_server_at_any_address() -> None:
+    """If no server listens at any of the addresses, a call raises ServerUnavailable."""
+    with socket.socket() as one, socket.socket() as two:
+        for unused in (one, two):
+            unused.bind(("127.0.0.1", 0))  # bound, but not listening
+        addresses = ",".join(f"127.0.0.1:{unused.getsockname()[1]}" for unused in (one, two))
+        with pytest.raises(ServerUnavailable, match="Is a server running there"), Client(addresses, "tiny") as client:
+            client.status()
 
 
-def test_certificate_without_its_key(certificate: tuple[bytes, bytes]) -> None:
-    """A client's certificates and a key that is not theirs are refused when given."""
-    key, chain = certificate
-    with pytest.raises(ValueError, match="the private key is not a PEM key"):
-        Tls(private_key=chain, certificate_chain=chain)
-    with pytest.raises(ValueError, match="the certificates contain no PEM certificate"):
-        Tls(private_key=key, certificate_chain=key)
+def test_unknown_host_is_skipped(replica: Replica) -> None:
+    """An address whose host cannot be resolved is skipped like an unavailable server."""
+    with Client(f"no-such-host.invalid:1,{replica('known').address}", "tiny") as client:
+        ask_repeatedly(client, 4)

@@ -1,0 +1,87 @@
+"""Answers are spans of the context."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bertbundle import Answer, Client, ServerError
+from fakes import FakeTransport, Model, Output, connect, end_logits, make_manifest, start_logits
+
+
+def make_client(**overrides: Output) -> Client:
+    """Return a client of a question answering model."""
+    return connect(FakeTransport(Model(make_manifest("question-answering"), overrides=overrides)))
+
+
+def test_answer_is_a_span_of_the_context() -> None:
+    """The answer consists of whole words of the original context, and never of words of the question."""
+    client = make_client()
+    context = "in  Berlin a."
+    answer = client.answer("today", context)
+    assert (answer.text, answer.start, answer.end) == ("Berlin", 4, 10)
+    assert answer.text == context[answer.start : answer.end]
+    assert 0 < answer.score < 1
+    assert client.answer(["today", "in"], [context, "today"])[1].text == "today"
+
+
+def test_answer_is_the_best_span() -> None:
+    """The answer is the span with the highest product of probabilities that does not end before it starts."""
+    logits = {"start_logits": [0, 0, 0, 0, 1, 9, 0, 0], "end_logits": [0, 0, 0, 0, 9, 0, 8, 0]}
+    client = make_client(**{name: lambda _, row=row: np.array([row], np.float32) for name, row in logits.items()})
+    starts, ends = (np.exp([row[0], *row[3:7]]) / np.exp([row[0], *row[3:7]]).sum() for row in logits.values())
+    answer = client.answer("in", "a b c e")
+    assert answer == Answer("c e", 4, 7, answer.score, answer.null_score)
+    assert answer.score == pytest.approx(starts[3] * ends[4])
+    assert answer.null_score == pytest.approx(starts[0] * ends[0])
+
+
+def test_max_answer_len() -> None:
+    """An answer has at most `max_answer_len` tokens; a number of less than 1 raises ValueError."""
+    logits = {"start_logits": [0, 0, 0, 0, 1, 9, 0, 0], "end_logits": [0, 0, 0, 0, 9, 0, 8, 0]}
+    client = make_client(**{name: lambda _, row=row: np.array([row], np.float32) for name, row in logits.items()})
+    assert client.answer("in", "a b c e", max_answer_len=1).text == "b"
+    with pytest.raises(ValueError, match="max_answer_len must be at least 1, got 0"):
+        client.answer("in", "a b", max_answer_len=0)
+
+
+@pytest.fixture
+def reader() -> Client:
+    """A client of a model that finds "berlin" and "today", and predicts "no answer" for other contexts."""
+
+    def with_null(logits: Output) -> Output:
+        def logits_with_null(inputs: Any) -> Any:
+            values = logits(inputs)
+            values[:, 0] = np.where((values > 5).any(axis=1), -9.0, 9.0)
+            return values
+
+        return logits_with_null
+
+    return make_client(start_logits=with_null(start_logits), end_logits=with_null(end_logits))
+
+
+@pytest.mark.parametrize("filler", ["a ", "a " * 40], ids=["one-window", "windows"])
+def test_no_answer(reader: Client, filler: str) -> None:
+    """With `handle_impossible_answer`, the answer is empty if no window of the context has an answer."""
+    empty = reader.answer("wang", filler, handle_impossible_answer=True)
+    assert empty == Answer("", 0, 0, empty.score, empty.score)
+    assert empty.score > 0.9
+    assert reader.answer("wang", filler).text == "a"
+    assert reader.answer("wang", filler).null_score == empty.score
+    found = reader.answer("wang", f"{filler}Berlin {filler}", handle_impossible_answer=True)
+    assert (found.text, found.null_score < 1e-6) == ("Berlin", True)
+
+
+@pytest.mark.parametrize(
+    "logits",
+    [
+        pytest.param(lambda _: np.zeros((1, 2)), id="too-few"),
+        pytest.param(lambda _: np.full((1, 8), np.nan), id="nan"),
+    ],
+)
+def test_malformed_logits(logits: Output) -> None:
+    """Fewer logits than tokens, or NaN, raise ServerError."""
+    with pytest.raises(ServerError, match="answered"):
+        make_client(end_logits=logits).answer("a", "b")

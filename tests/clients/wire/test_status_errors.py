@@ -1,0 +1,101 @@
+"""Status codes of gRPC become exceptions."""
+
+from __future__ import annotations
+
+import grpc
+import pytest
+
+from bertbundle import (
+    DeadlineExceeded,
+    InvalidRequest,
+    ModelNotFound,
+    Overloaded,
+    ServerError,
+    ServerUnavailable,
+    SignatureNotFound,
+)
+from bertbundle.wire.status_errors import error_from_status
+
+CODES = grpc.StatusCode
+ERRORS: dict[grpc.StatusCode, type[ServerError]] = {
+    CODES.OK: ServerError,
+    CODES.CANCELLED: ServerError,
+    CODES.UNKNOWN: ServerError,
+    CODES.INVALID_ARGUMENT: InvalidRequest,
+    CODES.DEADLINE_EXCEEDED: DeadlineExceeded,
+    CODES.NOT_FOUND: ModelNotFound,
+    CODES.ALREADY_EXISTS: ServerError,
+    CODES.PERMISSION_DENIED: ServerError,
+    CODES.RESOURCE_EXHAUSTED: Overloaded,
+    CODES.FAILED_PRECONDITION: InvalidRequest,
+    CODES.ABORTED: ServerError,
+    CODES.OUT_OF_RANGE: InvalidRequest,
+    CODES.UNIMPLEMENTED: ServerError,
+    CODES.INTERNAL: ServerError,
+    CODES.UNAVAILABLE: ServerUnavailable,
+    CODES.DATA_LOSS: ServerError,
+    CODES.UNAUTHENTICATED: ServerError,
+}
+
+
+def test_every_status_code_has_a_case() -> None:
+    """The table above has every status code."""
+    assert set(ERRORS) == set(grpc.StatusCode)
+
+
+@pytest.mark.parametrize("code", [pytest.param(code, id=code.name) for code in grpc.StatusCode])
+def test_status_codes(code: grpc.StatusCode) -> None:
+    """Each status code becomes the exception of its class, with the address, the code and the server's details."""
+    error = error_from_status(code, "these details", "host:8500")
+    assert type(error) is ERRORS[code]
+    assert str(error).startswith(f"host:8500 answered {code.name}: these details")
+    assert (error.code, error.details) == (code.name, "these details")
+
+
+# Source of the texts: TensorFlow Serving's own; see docs/protocol.md and tests/serving/grpc_api/test_servicer.py.
+@pytest.mark.parametrize(
+    ("code", "details", "kind"),
+    [
+        pytest.param(
+            CODES.UNAVAILABLE,
+            "The batch scheduling queue to which this task was submitted is full; currently 4 batches enqueued and "
+            "max_enqueued_batches is 4",
+            Overloaded,
+            id="queue-full",
+        ),
+        pytest.param(
+            CODES.FAILED_PRECONDITION,
+            'Serving signature key "nope" not found.',
+            SignatureNotFound,
+            id="signature",
+        ),
+        pytest.param(
+            CODES.FAILED_PRECONDITION,
+            "Tensors with name 'N' from different tasks have different shapes and padding is turned off.",
+            InvalidRequest,
+            id="mixed-lengths",
+        ),
+        pytest.param(
+            CODES.UNAVAILABLE, "DNS resolution failed for queue-1:8500", ServerUnavailable, id="host-named-queue"
+        ),
+        pytest.param(CODES.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted", Overloaded, id="threads"),
+    ],
+)
+def test_details_tell_causes_apart(code: grpc.StatusCode, details: str, kind: type[ServerError]) -> None:
+    """If one code has several causes, the server's details decide on the exception."""
+    assert type(error_from_status(code, details, "host:8500")) is kind
+
+
+def test_http_port() -> None:
+    """For a port that speaks HTTP/1, such as the REST port, the error says so."""
+    # Source of the text: grpcio 1.85 connecting to an HTTP/1 port.
+    details = "Failed parsing HTTP/2 (Expected SETTINGS frame as the first frame) (Trying to connect an http1.x server)"
+    error = error_from_status(CODES.UNAVAILABLE, details, "host:8501")
+    assert "It speaks HTTP/1: use the gRPC port (8500)" in str(error)
+
+
+def test_ipv6_addresses_are_readable() -> None:
+    """IPv6 addresses in the details are shown with brackets, which gRPC percent-encodes."""
+    details = "last error: UNKNOWN: ipv6:%5B::1%5D:9: Connection refused; 5%5B stays"
+    error = error_from_status(grpc.StatusCode.UNAVAILABLE, details, "[::1]:9")
+    assert "last error: UNKNOWN: ipv6:[::1]:9: Connection refused; 5%5B stays" in str(error)
