@@ -1,0 +1,88 @@
+"""The tracer counts files and moves as its documentation says: every other test of this folder relies on it."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from tracing import Tracer
+
+MODULES = {
+    "__init__.py": "",
+    "outer.py": "from traced_package import inner\n\n"
+    "def ask():\n    return list(map(inner.double, [1, 2]))\n\n"
+    "async def wait(future):\n    return inner.double(await future)\n",
+    "inner.py": "def double(x):\n    return _twice(x)\n\ndef _twice(x):\n    return 2 * x\n",
+    "message_pb2.py": "def parse():\n    return 1\n",
+}
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """A package of two files that call each other, and a generated one."""
+    folder = tmp_path / "traced_package"
+    folder.mkdir()
+    for name, text in MODULES.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield importlib.import_module("traced_package")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "traced_package"]:
+        del sys.modules[name]
+
+
+def test_calls_and_returns_between_files_are_moves(package: ModuleType) -> None:
+    """Calling another file is a move, returning from it is another one; a call within a file is none."""
+    outer = importlib.import_module("traced_package.outer")
+    with Tracer(package) as tracer, tracer.recording() as trace:
+        outer.ask()
+    assert trace.files == ["traced_package/inner.py", "traced_package/outer.py"]
+    assert (trace.moves, trace.calls) == (4, 5)
+    assert "2 files, 4 moves, 5 calls" in str(trace)
+
+
+def test_resuming_a_coroutine_is_a_call(package: ModuleType) -> None:
+    """A suspended coroutine returns to its caller; sending to it is a call of its function."""
+    outer = importlib.import_module("traced_package.outer")
+
+    class Future:
+        def __await__(self) -> Iterator[None]:
+            yield
+
+    with Tracer(package) as tracer, tracer.recording() as trace:
+        coroutine = outer.wait(Future())
+        coroutine.send(None)
+        coroutine.close()
+    assert [step.function for step in trace.steps if step.call] == ["wait", "wait"]
+    assert trace.moves == 0
+
+
+def test_threads_are_counted_apart(package: ModuleType) -> None:
+    """A thread that starts inside the context is profiled; another thread's call between two events is no move."""
+    outer = importlib.import_module("traced_package.outer")
+    inner = importlib.import_module("traced_package.inner")
+    with Tracer(package) as tracer, tracer.recording() as trace:
+        thread = threading.Thread(target=inner.double, args=(1,))
+        thread.start()
+        thread.join()
+        outer.ask()
+    assert trace.moves == 4
+    assert len({step.thread for step in trace.steps}) == 2
+
+
+def test_only_the_recording_and_the_package_count(package: ModuleType) -> None:
+    """Calls outside of a recording, generated protobuf modules and other code are left out."""
+    outer = importlib.import_module("traced_package.outer")
+    message = importlib.import_module("traced_package.message_pb2")
+    with Tracer(package) as tracer:
+        outer.ask()
+        with tracer.recording() as trace:
+            message.parse()
+            "a b".title()
+        outer.ask()
+    assert not trace.steps

@@ -1,0 +1,158 @@
+"""Count the files and the moves between files that one request costs.
+
+Example::
+
+    with Tracer(bertbundle) as tracer:
+        client = Client(address, model)
+        client.entities(text)  # warm up: caches, lazy imports, threads
+        with tracer.recording() as trace:
+            client.entities(text)
+    assert trace.moves <= 25, str(trace)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from types import CodeType, FrameType, ModuleType
+from typing import Any
+
+__all__ = ["Step", "Trace", "Tracer"]
+
+_GENERATED = "_pb2.py"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One profiled event.
+
+    Attributes:
+        thread: the thread it happened in.
+        file: where control is after the event, relative to the parent of the package's folder: the file of the function
+            that was called, or the file of the nearest profiled caller that was returned to.
+        function: name of the function that was called or returned to.
+        call: True for a call, False for a return. Resuming a coroutine or a generator is a call, suspending it is a
+            return.
+    """
+
+    thread: str
+    file: str
+    function: str
+    call: bool
+
+
+@dataclass(slots=True)
+class Trace:
+    """The events of one recording, in the order in which they happened.
+
+    A move is an event whose file differs from the file of the event before it in the same thread. Returns count like
+    calls. A return to code outside of the packages (the standard library, gRPC, a test) is no event: control is then
+    seen again at the next call.
+    """
+
+    steps: list[Step] = field(default_factory=list)
+
+    @property
+    def files(self) -> list[str]:
+        """The files that were visited, sorted."""
+        return sorted({step.file for step in self.steps})
+
+    @property
+    def calls(self) -> int:
+        """The number of calls, resumed coroutines and generators included."""
+        return sum(step.call for step in self.steps)
+
+    @property
+    def moves(self) -> int:
+        """The number of moves between files: counted in each thread, then summed."""
+        return sum(
+            before.file != after.file for steps in self._by_thread().values() for before, after in pairwise(steps)
+        )
+
+    def __str__(self) -> str:
+        """Return the trace for people: by thread, one line per event, each move numbered."""
+        lines = [f"{len(self.files)} files, {self.moves} moves, {self.calls} calls", *(f"  {f}" for f in self.files)]
+        for thread, steps in self._by_thread().items():
+            lines.append(f"thread {thread}:")
+            file, moves = steps[0].file, 0
+            for step in steps:
+                moves += step.file != file
+                mark = f"{moves:3}" if step.file != file else "   "
+                lines.append(f"  {mark} {'call  ' if step.call else 'return'} {step.file} {step.function}")
+                file = step.file
+        return "\n".join(lines)
+
+    def _by_thread(self) -> dict[str, list[Step]]:
+        threads: dict[str, list[Step]] = {}
+        for step in self.steps:
+            threads.setdefault(step.thread, []).append(step)
+        return threads
+
+
+class Tracer:
+    """Records the calls of functions whose code is in the given packages; generated protobuf modules do not count.
+
+    As a context manager it profiles the current thread and every thread that is started inside the context. Create
+    whatever starts threads (a client, a server) inside it. Events are kept only while `recording`.
+    """
+
+    def __init__(self, *packages: ModuleType) -> None:
+        self._folders = [Path(path).resolve() for package in packages for path in package.__path__]
+        self._files: dict[CodeType, str | None] = {}
+        self._trace: Trace | None = None
+
+    def __enter__(self) -> Tracer:
+        """Start to profile."""
+        threading.setprofile(self._on_event)
+        sys.setprofile(self._on_event)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Stop profiling this thread and threads that start from now on."""
+        sys.setprofile(None)
+        threading.setprofile(None)
+
+    @contextlib.contextmanager
+    def recording(self) -> Iterator[Trace]:
+        """Record until the context ends, in every profiled thread; gives the trace, which grows meanwhile."""
+        trace = self._trace = Trace()
+        try:
+            yield trace
+        finally:
+            self._trace = None
+
+    def _on_event(self, frame: FrameType, event: str, argument: Any) -> None:
+        del argument
+        trace = self._trace
+        if trace is None or event not in ("call", "return") or self._file(frame.f_code) is None:
+            return
+        place: FrameType | None = frame
+        if event == "return":
+            place = frame.f_back
+            while place is not None and self._file(place.f_code) is None:
+                place = place.f_back
+        if place is not None:
+            file = self._file(place.f_code) or ""
+            trace.steps.append(Step(threading.current_thread().name, file, _name(place.f_code), event == "call"))
+
+    def _file(self, code: CodeType) -> str | None:
+        """Return the file of a function relative to its package's parent; None if it does not count."""
+        if code not in self._files:
+            self._files[code] = self._find(Path(code.co_filename))
+        return self._files[code]
+
+    def _find(self, path: Path) -> str | None:
+        if path.name.endswith(_GENERATED) or not path.is_absolute():  # <string>: what dataclasses generate
+            return None
+        path = path.resolve()
+        folder = next((folder for folder in self._folders if path.is_relative_to(folder)), None)
+        return None if folder is None else path.relative_to(folder.parent).as_posix()
+
+
+def _name(code: CodeType) -> str:
+    return str(getattr(code, "co_qualname", code.co_name))  # co_qualname: Python 3.11
