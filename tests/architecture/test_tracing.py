@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -36,30 +36,38 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleT
         del sys.modules[name]
 
 
-def test_calls_and_returns_between_files_are_moves(package: ModuleType) -> None:
-    """Calling another file is a move, returning from it is another one; a call within a file is none."""
+def test_calls_of_another_file_are_moves(package: ModuleType) -> None:
+    """A call of a function in another file than the last call's is a move; returns are not counted."""
     outer = importlib.import_module("traced_package.outer")
     with Tracer(package) as tracer, tracer.recording() as trace:
         outer.ask()
+        outer.ask()
     assert trace.files == ["traced_package/inner.py", "traced_package/outer.py"]
-    assert (trace.moves, trace.calls) == (4, 5)
-    assert "2 files, 4 moves, 5 calls" in str(trace)
+    assert trace.functions == [
+        "traced_package/inner.py _twice",
+        "traced_package/inner.py double",
+        "traced_package/outer.py ask",
+    ]
+    assert trace.moves == 3
+    assert "2 files, 3 functions, 3 moves" in str(trace)
 
 
 def test_resuming_a_coroutine_is_a_call(package: ModuleType) -> None:
-    """A suspended coroutine returns to its caller; sending to it is a call of its function."""
+    """Starting a coroutine and each resumption of it are calls of its function."""
     outer = importlib.import_module("traced_package.outer")
 
     class Future:
-        def __await__(self) -> Iterator[None]:
+        def __await__(self) -> Generator[None, None, int]:
             yield
+            return 3
 
     with Tracer(package) as tracer, tracer.recording() as trace:
         coroutine = outer.wait(Future())
         coroutine.send(None)
-        coroutine.close()
-    assert [step.function for step in trace.steps if step.call] == ["wait", "wait"]
-    assert trace.moves == 0
+        with pytest.raises(StopIteration, match="6"):
+            coroutine.send(None)
+    assert [step.function for step in trace.steps] == ["wait", "wait", "double", "_twice"]
+    assert trace.moves == 1
 
 
 def test_threads_are_counted_apart(package: ModuleType) -> None:
@@ -71,7 +79,7 @@ def test_threads_are_counted_apart(package: ModuleType) -> None:
         thread.start()
         thread.join()
         outer.ask()
-    assert trace.moves == 4
+    assert trace.moves == 1
     assert len({step.thread for step in trace.steps}) == 2
 
 

@@ -1,4 +1,4 @@
-"""Count the files and the moves between files that one request costs.
+"""Count the files, the functions and the moves between files that one request costs.
 
 Example::
 
@@ -29,30 +29,25 @@ _GENERATED = "_pb2.py"
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One profiled event.
+    """One call. Resuming a coroutine or a generator is a call, too, and so is a comprehension before Python 3.12.
 
     Attributes:
-        thread: the thread it happened in.
-        file: where control is after the event, relative to the parent of the package's folder: the file of the function
-            that was called, or the file of the nearest profiled caller that was returned to.
-        function: name of the function that was called or returned to.
-        call: True for a call, False for a return. Resuming a coroutine or a generator is a call, suspending it is a
-            return.
+        thread: name of the thread it happened in.
+        file: file of the function, relative to the parent of the package's folder.
+        function: name of the function.
     """
 
     thread: str
     file: str
     function: str
-    call: bool
 
 
 @dataclass(slots=True)
 class Trace:
-    """The events of one recording, in the order in which they happened.
+    """The calls of one recording, in the order in which they happened.
 
-    A move is an event whose file differs from the file of the event before it in the same thread. Returns count like
-    calls. A return to code outside of the packages (the standard library, gRPC, a test) is no event: control is then
-    seen again at the next call.
+    A move is a call of a function whose file differs from the file of the call before it in the same thread. Returns
+    are not recorded: coming back to a caller counts when the caller calls a function of its own file next.
     """
 
     steps: list[Step] = field(default_factory=list)
@@ -63,9 +58,9 @@ class Trace:
         return sorted({step.file for step in self.steps})
 
     @property
-    def calls(self) -> int:
-        """The number of calls, resumed coroutines and generators included."""
-        return sum(step.call for step in self.steps)
+    def functions(self) -> list[str]:
+        """The functions that were called, each once, as ``file function``, sorted."""
+        return sorted({f"{step.file} {step.function}" for step in self.steps})
 
     @property
     def moves(self) -> int:
@@ -75,15 +70,14 @@ class Trace:
         )
 
     def __str__(self) -> str:
-        """Return the trace for people: by thread, one line per event, each move numbered."""
-        lines = [f"{len(self.files)} files, {self.moves} moves, {self.calls} calls", *(f"  {f}" for f in self.files)]
+        """Return the trace for people: by thread, one line per call, each move numbered."""
+        lines = [f"{len(self.files)} files, {len(self.functions)} functions, {self.moves} moves", *self.files]
         for thread, steps in self._by_thread().items():
             lines.append(f"thread {thread}:")
             file, moves = steps[0].file, 0
             for step in steps:
                 moves += step.file != file
-                mark = f"{moves:3}" if step.file != file else "   "
-                lines.append(f"  {mark} {'call  ' if step.call else 'return'} {step.file} {step.function}")
+                lines.append(f"  {moves if step.file != file else '':3} {step.file} {step.function}")
                 file = step.file
         return "\n".join(lines)
 
@@ -98,7 +92,7 @@ class Tracer:
     """Records the calls of functions whose code is in the given packages; generated protobuf modules do not count.
 
     As a context manager it profiles the current thread and every thread that is started inside the context. Create
-    whatever starts threads (a client, a server) inside it. Events are kept only while `recording`.
+    whatever starts threads (a client, a server) inside it. Calls are kept only while `recording`.
     """
 
     def __init__(self, *packages: ModuleType) -> None:
@@ -129,24 +123,16 @@ class Tracer:
     def _on_event(self, frame: FrameType, event: str, argument: Any) -> None:
         del argument
         trace = self._trace
-        if trace is None or event not in ("call", "return") or self._file(frame.f_code) is None:
-            return
-        place: FrameType | None = frame
-        if event == "return":
-            place = frame.f_back
-            while place is not None and self._file(place.f_code) is None:
-                place = place.f_back
-        if place is not None:
-            file = self._file(place.f_code) or ""
-            trace.steps.append(Step(threading.current_thread().name, file, _name(place.f_code), event == "call"))
-
-    def _file(self, code: CodeType) -> str | None:
-        """Return the file of a function relative to its package's parent; None if it does not count."""
-        if code not in self._files:
-            self._files[code] = self._find(Path(code.co_filename))
-        return self._files[code]
+        if trace is not None and event == "call":
+            code = frame.f_code
+            if code not in self._files:
+                self._files[code] = self._find(Path(code.co_filename))
+            file = self._files[code]
+            if file is not None:
+                trace.steps.append(Step(threading.current_thread().name, file, _name(code)))
 
     def _find(self, path: Path) -> str | None:
+        """Return the file of a function relative to its package's parent; None if it does not count."""
         if path.name.endswith(_GENERATED) or not path.is_absolute():  # <string>: what dataclasses generate
             return None
         path = path.resolve()
