@@ -392,5 +392,5 @@ def test_bundles_have_no_example_signatures(target: Target, method: str, module:
     """A bundle takes no tf.Examples, and says what to do instead."""
     call = getattr(target.apis.prediction.PredictionServiceStub(target.address.channel), method)
     path = f"tensorflow/serving/{method.lower()}"
-    text = f"the model has no {what} signature ({path}); ask it by Predict (tensorflow/serving/predict)"
+    text = f"the model has no {what} signature ({path}); call Predict instead (tensorflow/serving/predict)"
     assert refused(call, examples(getattr(getattr(target.apis, module), message))) == ("UNIMPLEMENTED", text)

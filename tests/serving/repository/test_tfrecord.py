@@ -83,7 +83,7 @@ def test_bad_warmup_breaks_the_load(bundles: Bundles) -> None:
     cases = {
         "truncated record": good[:-1],
         "record 2 is not a PredictionLog": good + bundles.record(b"\xff\xff"),
-        "record 1 failed: it holds no predict_log": bundles.record(wire.PredictionLog().SerializeToString()),
+        "record 1 failed: it has no predict_log": bundles.record(wire.PredictionLog().SerializeToString()),
         "record 1 failed: input_ids has shape [2, 4], expected [batch, 8]": bundles.record(short),
         "exceeds the maximum (1000)": good * (MAX_RECORDS + 1),
     }
