@@ -31,6 +31,8 @@ __all__ = [
     "onnx_model",
     "predict_request",
     "record",
+    "rest_columns",
+    "rest_instances",
     "warmup_record",
 ]
 
@@ -64,6 +66,17 @@ def features(rows: int = 2, length: int = 8) -> dict[str, np.ndarray[Any, Any]]:
     """Return valid inputs of the tiny bundle."""
     ids = np.arange(rows * length, dtype=np.int32).reshape(rows, length) % VOCABULARY
     return {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
+
+
+def rest_columns(rows: int = 2) -> dict[str, Any]:
+    """Return valid inputs of the tiny bundle in the column format of REST."""
+    return {name: array.tolist() for name, array in features(rows).items()}
+
+
+def rest_instances(rows: int = 2) -> list[dict[str, Any]]:
+    """Return valid inputs of the tiny bundle in the row format of REST."""
+    columns = rest_columns(rows)
+    return [{name: columns[name][row] for name in columns} for row in range(rows)]
 
 
 def onnx_model(scale: float, loops: int, ballast: int = 0) -> onnx.ModelProto:

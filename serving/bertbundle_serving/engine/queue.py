@@ -78,7 +78,7 @@ class PendingCall:
                 "outputs (output_filter)"
             )
         elif self.computed_rows == self.call.rows:
-            self.outcome = self._join_results()
+            self.outcome = result if len(self.results) == 1 else self._join_results()
 
     def resolve(self) -> bool:
         """Give the outcome to the caller, in its event loop. Return whether the caller now has the outputs."""
