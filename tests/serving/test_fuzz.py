@@ -17,11 +17,9 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-from bertbundle_serving.grpc_api.handlers import generic_handlers
 
 from bertbundle.wire import _wire_pb2 as wire
 from bertbundle.wire.tensors import encode_tensors
-from bertbundle_serving.grpc_api.servicer import Servicer
 from bertbundle_serving.protos import _api_pb2 as api
 from bertbundle_serving.server import Server
 from tiny_bundles import TinyBundles
@@ -167,7 +165,7 @@ def test_grpc_bytes(bundles: TinyBundles) -> None:
 
 def _handlers(server: Server) -> dict[str, Any]:
     found = {}
-    for handler in generic_handlers(Servicer(server.predictor), server._front):
+    for handler in server.servicer.handlers():
         found.update({path: handler._method_handlers[path].unary_unary for path in handler._method_handlers})
     return found
 

@@ -15,6 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from bertbundle.wire import _wire_pb2 as wire
 from bertbundle_serving.config.models import ModelConfig, read_model_configs
 from embedded_server import Launch, Serve
+from server_states import version_state
 from tiny_bundles import TinyBundles
 from waiting import SECONDS, wait_until
 
@@ -48,7 +49,7 @@ def test_server_without_versions_waits(bundles: TinyBundles, serve: Serve) -> No
         server.address.predict_tiny()
     assert caught.value.code() == grpc.StatusCode.NOT_FOUND
     bundles.write(1)
-    wait_until(lambda: 1 in server.server.repository.models["tiny"]._serving)
+    wait_until(lambda: 1 in server.server.repository.models["tiny"].versions)
     assert server.address.predict_tiny().model_spec.version.value == 1
 
 
@@ -153,7 +154,7 @@ def test_sigterm_while_a_version_loads(bundles: TinyBundles, launch: Launch) -> 
     server = launch("--model_name=tiny", f"--model_base_path={bundles.base}", "--file_system_poll_wait_seconds=0.05")
     bundles.write(2, loops=20_000)
     address = server.address()
-    wait_until(lambda: state(address, 2) == wire.ModelVersionStatus.LOADING)
+    wait_until(lambda: version_state(address, 2) == wire.ModelVersionStatus.LOADING)
     server.process.send_signal(signal.SIGTERM)
     assert server.process.wait(SECONDS) == 0
 

@@ -93,9 +93,7 @@ class EngineRig:
         return self.engine.submit(self.version, make_call(*values, **fields))
 
 
-def make_call(
-    *values: float, width: int = 1, outputs: tuple[str, ...] = ("y",), signature: str = "s"
-) -> SignatureCall:
+def make_call(*values: float, width: int = 1, outputs: tuple[str, ...] = ("y",), signature: str = "s") -> SignatureCall:
     """Return a call with one row per value, of `width` columns."""
     x = np.repeat(np.array(values, np.float32)[:, None], width, axis=1)
     return SignatureCall(signature, {"x": x}, outputs, len(values), ((width,),))

@@ -63,5 +63,7 @@ def test_config_names_a_policy(tmp_path: Path, text: str, policy: VersionPolicy)
 )
 def test_malformed_config_is_explained(tmp_path: Path, text: str, message: str) -> None:
     """A model_config_file that cannot be used says what is wrong with it."""
+    path = tmp_path / "models.config"
+    path.write_text(text)
     with pytest.raises(ServeError, match=re.escape(message)):
-        read(tmp_path, text)
+        read_model_configs(path)

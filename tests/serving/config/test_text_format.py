@@ -18,5 +18,6 @@ def test_missing_config_is_explained(tmp_path: Path) -> None:
 
 def test_config_from_windows(tmp_path: Path) -> None:
     """A file with a byte order mark and Windows' ends of lines is read."""
-    (tmp_path / "models.config").write_bytes(b"\xef\xbb\xbf" + f"model_config_list {{\r\n {ONE}\r\n}}".encode())
+    text = 'model_config_list {\r\n config { name: "a" base_path: "/a" }\r\n}'
+    (tmp_path / "models.config").write_bytes(b"\xef\xbb\xbf" + text.encode())
     assert [model.name for model in read_model_configs(tmp_path / "models.config")] == ["a"]

@@ -9,7 +9,7 @@ import pytest
 from bertbundle_serving.config.models import ModelConfig
 from bertbundle_serving.config.version_policy import AllVersions, LatestVersions, SpecificVersions, VersionPolicy
 from bertbundle_serving.repository.model import LoadOptions, Model
-from fake_versions import load_fake, make_model
+from fake_versions import available_versions, load_fake, make_model
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ def test_policy_chooses(tmp_path: Path, policy: VersionPolicy, expected: set[int
         (tmp_path / name).mkdir()
     model = make_model(tmp_path, policy)
     model.refresh()
-    assert available(model) == expected
+    assert available_versions(model) == expected
 
 
 def test_specific_version_that_is_not_there_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -25,7 +25,7 @@ def test_too_many_calls(bundles: TinyBundles, serve: Serve, engine_gate: threadi
     engine_gate.clear()
     address = serve(bundles.base, limits=Limits(calls=2)).address
     call = address.channel.unary_unary(PREDICT)
-    running = [call.future(predict_request(bundles.features()), timeout=60) for _ in range(6)]
+    running = [call.future(predict_request(bundles.features()).SerializeToString(), timeout=60) for _ in range(6)]
     wait_until(lambda: sum(future.done() for future in running) == 4)
     refused = [future for future in running if future.done()]
     engine_gate.set()
@@ -40,7 +40,7 @@ def test_too_large_message(bundles: TinyBundles, serve: Serve) -> None:
     bundles.write(1)
     address = serve(bundles.base, limits=Limits(message_bytes=10_000)).address
     with pytest.raises(grpc.RpcError) as caught:
-        address.send(PREDICT, predict_request(bundles.features(200)))
+        address.send(PREDICT, predict_request(bundles.features(200)).SerializeToString())
     assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
@@ -50,7 +50,7 @@ def test_too_much_in_flight(bundles: TinyBundles, serve: Serve, engine_gate: thr
     engine_gate.clear()
     address = serve(bundles.base, limits=Limits(total_bytes=100)).address
     call = address.channel.unary_unary(PREDICT)
-    running = [call.future(predict_request(bundles.features()), timeout=60) for _ in range(3)]
+    running = [call.future(predict_request(bundles.features()).SerializeToString(), timeout=60) for _ in range(3)]
     wait_until(lambda: sum(future.done() for future in running) == 2)
     engine_gate.set()
     assert sorted(future.code().name for future in running) == ["OK", "RESOURCE_EXHAUSTED", "RESOURCE_EXHAUSTED"]
@@ -62,10 +62,10 @@ def test_deadline_in_the_queue(bundles: TinyBundles, serve: Serve, engine_gate: 
     engine_gate.clear()
     server = serve(bundles.base)
     call = server.address.channel.unary_unary(PREDICT)
-    running = [call.future(predict_request(bundles.features()), timeout=60) for _ in range(2)]
+    running = [call.future(predict_request(bundles.features()).SerializeToString(), timeout=60) for _ in range(2)]
     wait_until(lambda: server.server.admission.calls_in_flight == 2)
     with pytest.raises(grpc.RpcError) as caught:
-        call(predict_request(bundles.features(3)), timeout=0.1)
+        call(predict_request(bundles.features(3)).SerializeToString(), timeout=0.1)
     assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
     engine_gate.set()
     assert [future.code() for future in running] == [grpc.StatusCode.OK] * 2
@@ -107,17 +107,17 @@ def test_clients_that_vanish(bundles: TinyBundles, serve: Serve) -> None:
     """Clients that close their connection in the middle of a call leave nothing behind."""
     bundles.write(1, loops=50, warmup=b"")
     server, met = serve(bundles.base), 0
-    front = server.server._front
+    admission = server.server.admission
     request = wire.PredictRequest(model_spec=wire.ModelSpec(name="tiny"), inputs=encode_tensors(bundles.features()))
     for _ in range(20):
         with grpc.insecure_channel(f"127.0.0.1:{server.server.port}") as channel:
             call = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
             pending = call.future(request.SerializeToString())  # a call that nobody holds is cancelled
             # Not channel_ready_future: its thread may ask a closed channel how it is, and raise.
-            wait_until(lambda: bool(front._calls) or pending.done())  # noqa: B023  # called at once
+            wait_until(lambda: bool(admission.calls_in_flight) or pending.done())  # noqa: B023  # called at once
             met += not pending.done()
     assert met
-    wait_until(lambda: front._calls == 0)
+    wait_until(lambda: admission.calls_in_flight == 0)
     assert server.address.predict_tiny().model_spec.version.value == 1
 
 

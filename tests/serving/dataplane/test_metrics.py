@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from http_calls import fetch, fetch_json
+from tiny_bundles import rest_instances
 
 
 def test_metrics(url: str) -> None:
     """The metrics have TensorFlow Serving's names where it has them, and its labels."""
-    fetch_json(f"{url}/v1/models/tiny:predict", {"instances": instances()})
-    fetch_json(f"{url}/v1/models/any-name:predict", {"instances": instances()})
+    fetch_json(f"{url}/v1/models/tiny:predict", {"instances": rest_instances()})
+    fetch_json(f"{url}/v1/models/any-name:predict", {"instances": rest_instances()})
     status, headers, body = fetch(f"{url}/monitoring/prometheus/metrics")
     text = body.decode()
     assert (status, headers["content-type"]) == (200, "text/plain; version=0.0.4; charset=utf-8")

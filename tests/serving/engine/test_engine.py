@@ -98,7 +98,7 @@ def test_concurrent_batches(monkeypatch: pytest.MonkeyPatch, parallel: int, star
 
 
 def test_batch_that_needs_all_cores_waits_for_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A batch that needs all cores waits for the running ones, and a later batch that needs fewer does not overtake it."""
+    """A batch that needs all cores waits for the running ones. A later batch that needs fewer does not overtake it."""
     monkeypatch.setattr("bertbundle_serving.engine.engine.available_cores", lambda: 2)
 
     async def work() -> None:

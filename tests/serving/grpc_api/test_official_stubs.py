@@ -11,7 +11,8 @@ import grpc
 import numpy as np
 import pytest
 
-from embedded_server import InProcessServer, ServerAddress
+from embedded_server import InProcessServer, ServerAddress, start_server
+from tiny_bundles import TinyBundles
 
 pytestmark = pytest.mark.slow  # the official stubs import TensorFlow
 
@@ -52,8 +53,6 @@ class Target:
 def target(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,
-    bundle_writer: Any,
-    in_process: Any,
     save_model: Any,
     apis: Any,
     tensorflow: Any,

@@ -7,11 +7,11 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
-from bertbundle_serving.grpc_api.handlers import MAX_ERROR_LENGTH
 from google.protobuf.wrappers_pb2 import Int64Value
 
 from bertbundle.wire import _wire_pb2 as wire
 from bertbundle.wire.tensors import decode_tensor, encode_tensors
+from bertbundle_serving.grpc_api.servicer import MAX_ERROR_LENGTH, truncate_error
 from bertbundle_serving.protos import _api_pb2 as api
 from bertbundle_serving.protos import _config_pb2 as config
 from embedded_server import PREDICT, RELOAD, Serve

@@ -17,9 +17,12 @@ from bertbundle_serving.config.models import ModelConfig
 from bertbundle_serving.repository.model import LoadOptions, Model
 from bertbundle_serving.repository.version import VersionState
 from embedded_server import Serve, ServerAddress
-from fake_versions import FakeServable, load_fake, make_model
+from fake_versions import FakeServable, available_versions, load_fake, make_model, version_states
+from server_states import version_state
 from tiny_bundles import TinyBundles
 from waiting import wait_until
+
+AVAILABLE, END = wire.ModelVersionStatus.AVAILABLE, wire.ModelVersionStatus.END
 
 
 def test_new_version_replaces_old(tmp_path: Path) -> None:
@@ -27,16 +30,16 @@ def test_new_version_replaces_old(tmp_path: Path) -> None:
     (tmp_path / "1").mkdir()
     model = make_model(tmp_path)
     model.refresh()
-    held = model.acquire()
-    assert held is not None
+    version = model.versions[1]
+    assert version.acquire()
     (tmp_path / "2").mkdir()
     model.refresh()
-    assert states(model) == {1: VersionState.UNLOADING, 2: VersionState.AVAILABLE}
-    assert isinstance(held.servable, FakeServable)
-    assert not held.servable.closed
-    held.release()
-    assert held.servable.closed
-    assert states(model)[1] == VersionState.END
+    assert version_states(model) == {1: VersionState.UNLOADING, 2: VersionState.AVAILABLE}
+    assert isinstance(version.servable, FakeServable)
+    assert not version.servable.closed
+    version.release()
+    assert version.servable.closed
+    assert version_states(model)[1] == VersionState.END
 
 
 def test_broken_version_keeps_old(tmp_path: Path) -> None:
@@ -47,7 +50,7 @@ def test_broken_version_keeps_old(tmp_path: Path) -> None:
     (tmp_path / "2").mkdir()
     (tmp_path / "2" / "broken").write_text("no weights")
     model.refresh()
-    assert states(model) == {1: VersionState.AVAILABLE, 2: VersionState.END}
+    assert version_states(model) == {1: VersionState.AVAILABLE, 2: VersionState.END}
     newest = model.statuses()[0]
     assert (newest.code, newest.message) == ("FAILED_PRECONDITION", "no weights")
 
@@ -59,7 +62,7 @@ def test_restart_skips_broken_version(tmp_path: Path) -> None:
     (tmp_path / "2" / "broken").write_text("no weights")
     model = make_model(tmp_path)
     model.refresh()
-    assert available(model) == {1}
+    assert available_versions(model) == {1}
 
 
 def test_broken_version_is_tried_again_when_its_files_change(tmp_path: Path) -> None:
@@ -78,7 +81,7 @@ def test_broken_version_is_tried_again_when_its_files_change(tmp_path: Path) -> 
     assert len(tries) == 1
     (tmp_path / "1" / "broken").unlink()
     model.refresh()
-    assert available(model) == {1}
+    assert available_versions(model) == {1}
 
 
 def test_broken_version_is_tried_again(tmp_path: Path) -> None:
@@ -120,7 +123,7 @@ def test_deleted_version_falls_back(tmp_path: Path) -> None:
     model.refresh()
     (tmp_path / "2").rmdir()
     model.refresh()
-    assert states(model) == {1: VersionState.AVAILABLE, 2: VersionState.END}
+    assert version_states(model) == {1: VersionState.AVAILABLE, 2: VersionState.END}
 
 
 def test_vanished_base_path_keeps_what_is_loaded(tmp_path: Path) -> None:
@@ -131,7 +134,7 @@ def test_vanished_base_path_keeps_what_is_loaded(tmp_path: Path) -> None:
     model.refresh()
     shutil.rmtree(base)
     model.refresh()
-    assert available(model) == {1}
+    assert available_versions(model) == {1}
 
 
 def test_swap_under_load_fails_no_request(bundles: TinyBundles, serve: Serve) -> None:
@@ -192,7 +195,7 @@ def test_deleted_while_serving(bundles: TinyBundles, serve: Serve) -> None:
     thread = threading.Thread(target=caller)
     thread.start()
     shutil.rmtree(bundles.base / "2")
-    wait_until(lambda: state(address, 2) == END and state(address, 1) == AVAILABLE)
+    wait_until(lambda: version_state(address, 2) == END and version_state(address, 1) == AVAILABLE)
     stop.set()
     thread.join()
     assert failures == []
@@ -223,7 +226,7 @@ def test_swap_answers_are_never_mixed(bundles: TinyBundles, serve: Serve) -> Non
         thread.start()
     for version in (2, 3):
         bundles.write(version, loops=5)
-        wait_until(lambda version=version: state(address, version) == AVAILABLE)  # type: ignore[misc]
+        wait_until(lambda version=version: version_state(address, version) == AVAILABLE)  # type: ignore[misc]
     stop.set()
     for thread in threads:
         thread.join()

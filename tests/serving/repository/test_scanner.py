@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bertbundle_serving.repository.scanner import Scanner
-from fake_versions import make_model
+from bertbundle_serving.repository.scanner import VersionScanner
+from fake_versions import make_model, version_states
 
 
 def test_other_names_are_ignored_and_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -18,7 +18,7 @@ def test_other_names_are_ignored_and_told_once(tmp_path: Path, caplog: pytest.Lo
     model = make_model(tmp_path)
     model.refresh()
     model.refresh()
-    assert states(model) == {}
+    assert version_states(model) == {}
     assert caplog.text.count("draft") == 1
     assert "rename it" in caplog.text
     assert ".2.part" not in caplog.text
@@ -29,5 +29,5 @@ def test_one_number_twice_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixtu
     """Of two directories with one number one is served, and a warning names the other."""
     for name in ("007", "7"):
         (tmp_path / name).mkdir()
-    assert Scanner(tmp_path).versions() == {7: tmp_path / "7"}
+    assert VersionScanner(tmp_path).versions() == {7: tmp_path / "7"}
     assert f"ignored {tmp_path / '007'}: another directory has the same number" in caplog.text

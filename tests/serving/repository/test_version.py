@@ -14,9 +14,12 @@ from bertbundle.wire.tensors import encode_tensors
 from bertbundle_serving.repository.version import VersionState
 from bertbundle_serving.runtimes import onnx
 from embedded_server import PREDICT, Serve
-from fake_versions import make_model
+from fake_versions import make_model, version_states
+from server_states import version_state
 from tiny_bundles import TinyBundles
 from waiting import wait_until
+
+END = wire.ModelVersionStatus.END
 
 
 def test_reload_while_the_old_load_is_in_use(tmp_path: Path) -> None:
@@ -24,14 +27,14 @@ def test_reload_while_the_old_load_is_in_use(tmp_path: Path) -> None:
     (tmp_path / "1").mkdir()
     model = make_model(tmp_path)
     model.refresh()
-    held = model.acquire()
-    assert held is not None
+    version = model.versions[1]
+    assert version.acquire()
     (tmp_path / "1").rmdir()
     model.refresh()
     (tmp_path / "1").mkdir()
     model.refresh()
-    held.release()
-    assert states(model) == {1: VersionState.AVAILABLE}
+    version.release()
+    assert version_states(model) == {1: VersionState.AVAILABLE}
 
 
 def test_version_stays_until_an_abandoned_call_ends(
@@ -80,7 +83,7 @@ def test_unload_frees_memory(bundles: TinyBundles, serve: Serve) -> None:
         hidden = bundles.base / f".{version}"
         shutil.copytree(bundles.base / str(version - 1), hidden)
         hidden.rename(bundles.base / str(version))
-        wait_until(lambda version=version: state(address, version - 1) == END)  # type: ignore[misc]
+        wait_until(lambda version=version: version_state(address, version - 1) == END)  # type: ignore[misc]
         shutil.rmtree(bundles.base / str(version - 1))
         before = before or _resident()
     assert _resident() - before < 80 << 20

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
-from embedded_server import Serve, start_server
+from embedded_server import start_server
 from tiny_bundles import TinyBundles
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory, bundle_writer: Any, in_process: Serve) -> Iterator[str]:
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The REST root of a server of the tiny bundle, version 1, scale 0.1, label stable."""
     base = tmp_path_factory.mktemp("rest") / "tiny"
     base.mkdir()

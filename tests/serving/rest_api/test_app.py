@@ -12,12 +12,13 @@ import pytest
 from bertbundle_serving.rest_api import app as rest
 from embedded_server import Serve
 from http_calls import fetch, fetch_json
+from tiny_bundles import rest_columns, rest_instances
 from waiting import wait_until
 
 
 def test_row_form(url: str) -> None:
     """Instances get predictions, an object of outputs per row, numbers in their shortest form."""
-    status, answer = fetch_json(f"{url}/v1/models/tiny:predict", {"instances": instances()})
+    status, answer = fetch_json(f"{url}/v1/models/tiny:predict", {"instances": rest_instances()})
     assert status == 200
     first, second = answer["predictions"]
     assert first["label_ids"] == list(range(8))
@@ -27,7 +28,7 @@ def test_row_form(url: str) -> None:
 
 def test_column_form(url: str) -> None:
     """Inputs get outputs, an array per output."""
-    status, answer = fetch_json(f"{url}/v1/models/tiny:predict", {"inputs": columns()})
+    status, answer = fetch_json(f"{url}/v1/models/tiny:predict", {"inputs": rest_columns()})
     assert status == 200
     assert answer["outputs"]["label_ids"] == [list(range(8)), list(range(8, 16))]
 
@@ -43,7 +44,7 @@ def test_single_input_and_strings(url: str) -> None:
 @pytest.mark.parametrize("path", ["/v1/models/tiny/versions/1", "/v1/models/tiny/labels/stable", "/V1/MODELS/tiny"])
 def test_version_and_label(url: str, path: str) -> None:
     """A version or a label may be named."""
-    assert fetch_json(f"{url}{path}:predict", {"instances": instances()})[0] == 200
+    assert fetch_json(f"{url}{path}:predict", {"instances": rest_instances()})[0] == 200
     assert fetch_json(f"{url}{path}")[1]["model_version_status"][0]["version"] == "1"
 
 
@@ -81,7 +82,7 @@ def test_large_body_holds_nobody_up(url: str, form: str, monkeypatch: pytest.Mon
     threads: list[tuple[str, int]] = []
     for name in ("parse_object", "row_inputs", "column_inputs"):
         monkeypatch.setattr(rest, name, _noting(getattr(rest, name), threads))
-    make = instances if form == "instances" else columns
+    make = rest_instances if form == "instances" else rest_columns
     key = "predictions" if form == "instances" else "outputs"
     _, small = fetch_json(f"{url}/v1/models/tiny:predict", {form: make(3)})
     _, large = fetch_json(f"{url}/v1/models/tiny:predict", {form: make(2003)})
@@ -106,7 +107,7 @@ def test_deadline(bundles: Any, serve: Serve, engine_gate: threading.Event) -> N
     engine_gate.clear()
     server = serve(bundles.base, rest_port=0, rest_timeout_seconds=0.01).server
     url = f"http://127.0.0.1:{server.rest_port}/v1/models/tiny:predict"
-    assert fetch_json(url, {"instances": instances()}) == (504, {"error": "Timed out waiting for notification"})
+    assert fetch_json(url, {"instances": rest_instances()}) == (504, {"error": "Timed out waiting for notification"})
 
 
 def test_nobody_computes_for_a_caller_who_left(bundles: Any, serve: Serve, engine_gate: threading.Event) -> None:
@@ -115,11 +116,11 @@ def test_nobody_computes_for_a_caller_who_left(bundles: Any, serve: Serve, engin
     engine_gate.clear()
     server = serve(bundles.base, rest_port=0)
     url = f"http://127.0.0.1:{server.server.rest_port}/v1/models/tiny:predict"
-    busy = [threading.Thread(target=fetch_json, args=(url, {"instances": instances()})) for _ in range(2)]
+    busy = [threading.Thread(target=fetch_json, args=(url, {"instances": rest_instances()})) for _ in range(2)]
     for thread in busy:
         thread.start()
     _wait_for_calls(server, 2)
-    body = json.dumps({"instances": instances(3)}).encode()
+    body = json.dumps({"instances": rest_instances(3)}).encode()
     head = f"POST /v1/models/tiny:predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
     with socket.create_connection(("127.0.0.1", server.server.rest_port or 0)) as caller:
         caller.sendall(head.encode() + body)

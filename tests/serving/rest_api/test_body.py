@@ -15,12 +15,13 @@ from bertbundle.wire.tensors import encode_tensors
 from bertbundle_serving.dataplane.admission import Limits
 from embedded_server import Serve
 from http_calls import fetch, fetch_json
+from tiny_bundles import rest_instances
 from waiting import wait_until
 
 
 def test_gzip_body(url: str) -> None:
     """A compressed body is unpacked."""
-    body = gzip.compress(json.dumps({"instances": instances()}).encode())
+    body = gzip.compress(json.dumps({"instances": rest_instances()}).encode())
     assert fetch(f"{url}/v1/models/tiny:predict", body, headers={"Content-Encoding": "gzip"})[0] == 200
 
 
@@ -47,7 +48,7 @@ def test_slow_body_is_given_up(path: str, bundles: Any, serve: Serve) -> None:
     with socket.create_connection(("127.0.0.1", server.rest_port or 0)) as slow:
         slow.sendall(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{{".encode())
         asked = f"http://127.0.0.1:{server.rest_port}/v1/models/tiny:predict"
-        assert fetch_json(asked, {"instances": instances()})[0] == 200
+        assert fetch_json(asked, {"instances": rest_instances()})[0] == 200
         slow.settimeout(20)
         assert slow.recv(100).startswith(b"HTTP/1.1 504 ")
 
@@ -73,4 +74,4 @@ def test_stalled_bodies_are_bounded(bundles: Any, serve: Serve) -> None:
         request.model_spec.name = "tiny"
         served.address.send("/tensorflow.serving.PredictionService/Predict", request.SerializeToString())
     url = f"http://127.0.0.1:{port}/v1/models/tiny:predict"
-    wait_until(lambda: fetch_json(url, {"instances": instances(20)})[0] == 200)
+    wait_until(lambda: fetch_json(url, {"instances": rest_instances(20)})[0] == 200)

@@ -12,7 +12,7 @@ import grpc
 import numpy as np
 import pytest
 
-from embedded_server import Serve
+from embedded_server import start_server
 from http_calls import fetch_json
 from model_server import BINARY, free_port, model_server
 from saved_models import SAVERS
@@ -31,7 +31,7 @@ class Served(NamedTuple):
 
 @pytest.fixture(scope="module", params=["embedded", "tensorflow_model_server"])
 def server(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, tensorflow: Any, in_process: Serve
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, tensorflow: Any
 ) -> Iterator[Served]:
     """One server with a model per way of saving; a real TensorFlow Serving, too, where there is one."""
     real = request.param == "tensorflow_model_server"
@@ -41,12 +41,12 @@ def server(
     for name, save in SAVERS.items():
         (base / name).mkdir()
         save(tensorflow, base / name / "1")
-    with _serve_real(base) if real else _serve_embedded(base, in_process) as served:
+    with _serve_real(base) if real else _serve_embedded(base) as served:
         yield served
 
 
 @contextlib.contextmanager
-def _serve_embedded(base: Path, in_process: Serve) -> Iterator[Served]:
+def _serve_embedded(base: Path) -> Iterator[Served]:
     from bertbundle_serving.config.models import ModelConfig
 
     models = tuple(ModelConfig(name, base / name) for name in SAVERS)

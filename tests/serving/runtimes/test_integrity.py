@@ -12,6 +12,7 @@ from bertbundle.wire import _wire_pb2 as wire
 from bertbundle_serving.errors import ServeError
 from bertbundle_serving.runtimes.integrity import check_digests, check_sizes
 from embedded_server import Serve
+from server_states import version_state
 from tiny_bundles import TinyBundles
 from waiting import wait_until
 
@@ -27,7 +28,7 @@ def test_damaged_file_keeps_the_old_version(bundles: TinyBundles, serve: Serve) 
     data[-40] ^= 1
     (hidden / "model.onnx").write_bytes(data)
     hidden.rename(bundles.base / "2")
-    wait_until(lambda: state(address, 2) == END)
+    wait_until(lambda: version_state(address, 2) == END)
     message = address.statuses()[2].status.error_message
     assert "model.onnx has SHA-256" in message
     assert address.predict_tiny().model_spec.version.value == 1
@@ -48,7 +49,7 @@ def test_version_that_appears_file_by_file(bundles: TinyBundles, serve: Serve) -
             assert address.predict_tiny().model_spec.version.value == 1
             place.write_bytes(path.read_bytes()[:size])
             time.sleep(0.05)
-    wait_until(lambda: state(address, 2) == AVAILABLE)
+    wait_until(lambda: version_state(address, 2) == AVAILABLE)
     assert address.predict_tiny().model_spec.version.value == 2
 
 
@@ -60,7 +61,7 @@ def test_half_copied_bundle_is_not_served_by_another_runtime(bundles: TinyBundle
     (hidden / "model.onnx").unlink()
     (hidden / "saved_model.pb").write_bytes(b"")
     hidden.rename(bundles.base / "2")
-    wait_until(lambda: state(address, 2) == END)
+    wait_until(lambda: version_state(address, 2) == END)
     assert "model.onnx is in bundle.json but not in" in address.statuses()[2].status.error_message
 
 

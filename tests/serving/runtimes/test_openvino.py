@@ -6,7 +6,7 @@ import pytest
 
 from bertbundle_serving.errors import ServeError
 from bertbundle_serving.runtimes import RuntimeOptions, loader
-from runtime_files import load, needs_openvino
+from runtime_files import load, needs_openvino, write_graphs
 from tiny_bundles import TinyBundles
 
 
@@ -25,7 +25,7 @@ def test_openvino_computes_as_many_batches_at_a_time_as_the_engine(
 
     monkeypatch.setattr(openvino.Core, "compile_model", watched)
     monkeypatch.setattr("bertbundle_serving.runtimes.openvino.available_cores", lambda: 5)
-    loader("openvino", RuntimeOptions(threads=2))(write(bundles))
+    loader("openvino", RuntimeOptions(threads=2))(write_graphs(bundles))
     assert given.items() >= {"NUM_STREAMS": 2, "INFERENCE_NUM_THREADS": 4}.items()
 
 
@@ -36,7 +36,7 @@ def test_int8_without_its_instructions(
     """Where OpenVINO's int8 products would overflow onnxruntime serves, whose setting avoids it, and warns."""
     for module in ("openvino", "onnx"):
         monkeypatch.setattr(f"bertbundle_serving.runtimes.{module}.fast_int8", lambda: None)
-    path = write(bundles, "int8")
+    path = write_graphs(bundles, "int8")
     with pytest.raises(ServeError, match="int8 products overflow on this processor: it has none of amx_int8"):
         load(path, "openvino")
     assert load(path, "auto").description.startswith("runtime onnx precision int8 threads 1 (auto: openvino cannot")

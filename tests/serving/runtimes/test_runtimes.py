@@ -13,7 +13,7 @@ import pytest
 
 from bertbundle_serving.errors import ServeError
 from bertbundle_serving.runtimes import RuntimeOptions, loader, runtime_names
-from runtime_files import GRAPHS, load, needs_openvino
+from runtime_files import GRAPHS, load, needs_openvino, write_graphs
 from tiny_bundles import TinyBundles
 
 
@@ -54,7 +54,7 @@ def test_auto_takes_what_is_fastest(
 ) -> None:
     """OpenVINO is the first choice, in bfloat16 what was exported for it where that is fast; and it is said why."""
     processor(flag)
-    assert load(write(bundles, precision), "auto").description.startswith(f"runtime {expected}")
+    assert load(write_graphs(bundles, precision), "auto").description.startswith(f"runtime {expected}")
 
 
 @needs_openvino
@@ -63,7 +63,7 @@ def test_auto_passes_over_what_is_missing(
 ) -> None:
     """Without OpenVINO, or without its file, onnxruntime serves, and it is said why."""
     processor("amx_bf16")
-    path = write(bundles, "bfloat16")
+    path = write_graphs(bundles, "bfloat16")
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "openvino", None)
         assert load(path, "auto").description.endswith("threads 1 (auto: openvino is not installed)")
@@ -76,7 +76,7 @@ def test_auto_passes_over_what_is_missing(
 @needs_openvino
 def test_auto_passes_over_what_cannot_compute(bundles: TinyBundles, caplog: pytest.LogCaptureFixture) -> None:
     """A graph that OpenVINO does not know is served by onnxruntime, and it is said why; asked for, it is an error."""
-    path = write(bundles)
+    path = write_graphs(bundles)
     model = onnx.load(path / GRAPHS["openvino"])
     model.graph.node[0].op_type = "NobodyHasThis"
     onnx.save(model, path / GRAPHS["openvino"])
@@ -88,7 +88,7 @@ def test_auto_passes_over_what_cannot_compute(bundles: TinyBundles, caplog: pyte
 
 def test_int8_files_are_int8(bundles: TinyBundles) -> None:
     """Another precision than that of the files is refused, with what to do."""
-    path = write(bundles, "int8")
+    path = write_graphs(bundles, "int8")
     assert load(path, "onnx").description == "runtime onnx precision int8 threads 1"
     with pytest.raises(ServeError, match=r"are int8, --precision float32 was asked for\. Leave it out, or export"):
         loader("onnx", RuntimeOptions(precision="float32"))(path)
@@ -106,7 +106,7 @@ def test_slow_bfloat16_is_said(
     bundles: TinyBundles, processor: Callable[[str | None], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     """bfloat16 on a processor that is slow in it is a warning, which names what the processor lacks."""
-    path = write(bundles)
+    path = write_graphs(bundles)
     for flag, expected in (
         ("avx512_bf16", []),
         (None, ["bfloat16 is slow on this processor: it has none of amx_bf16"]),
@@ -130,7 +130,7 @@ _QUIET = ("ORT_DISABLE_TELEMETRY", "ORT_RUNNING_UNIT_TESTS", "CI", "GITHUB_ACTIO
 @pytest.mark.slow
 def test_runtimes_report_nothing(bundles: TinyBundles, tmp_path: Path, runtime: str) -> None:
     """LoadOptions a model starts no runtime's telemetry, which would write its files to the home directory first."""
-    path, home = write(bundles), tmp_path / "home"
+    path, home = write_graphs(bundles), tmp_path / "home"
     home.mkdir()
     program = f"""
 from pathlib import Path

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bertbundle_serving.errors import ServeError
-from runtime_files import load
+from runtime_files import load, write_graphs
 from tiny_bundles import TinyBundles
 
 
@@ -50,7 +50,7 @@ def test_slow_saved_model_is_said(
 ) -> None:
     """A bfloat16 SavedModel on a processor that is slow in it is a warning, which says what to do."""
     del tensorflow
-    path = write(bundles, "bfloat16")
+    path = write_graphs(bundles, "bfloat16")
     save_model(path)
     processor("amx_bf16")
     assert load(path, "saved_model").description == "runtime saved_model precision bfloat16 threads 1"

@@ -12,7 +12,7 @@ import pytest
 
 from bertbundle_serving.config.models import ModelConfig
 from browser import Page, find_browser, open_page
-from embedded_server import Serve
+from embedded_server import Serve, start_server
 from http_calls import fetch, fetch_json
 from tiny_bundles import TinyBundles
 from tiny_checkpoints import write_checkpoint
@@ -23,7 +23,7 @@ SCREENSHOT = os.environ.get("BERTBUNDLE_SCREENSHOT")
 
 
 @pytest.fixture(scope="module")
-def url(rampart: Path, minilm: Path, models: Path, in_process: Serve) -> Iterator[str]:
+def url(rampart: Path, minilm: Path, models: Path) -> Iterator[str]:
     """The root of a server with the page, of a tagger, an encoder and a classifier."""
     from bertbundle_export import export_bundle
 
