@@ -1,9 +1,9 @@
-"""What a precision does to real answers: a Chinese tagger on ResumeNER's test set, by what it is computed in.
+"""How precision affects real results: a Chinese NER model on ResumeNER's test set, by runtime and precision.
 
     python benchmarks/accuracy.py
 
-F1 of strict spans, and the share of characters whose label is float32's, as a client of a server sees them. Needs the
-tagger and the data, which the project may not hold (CONTRIBUTING.md); without them nothing is measured.
+Measures strict span F1 and the share of characters that get the same label as in float32, both through a server. Needs
+a model and a data set that are not part of the project (see CONTRIBUTING.md); without them nothing is measured.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from ner_data import Sentence, Span, f1, read_sentences, spans
 from score_chinese_ner import served_spans
 
 PLAIN = "onnx float32"
-# The best label of each character, for what is compared is scores: rules of what follows what would hide differences.
+# Argmax decoding: constrained decoding would hide differences between the scores.
 OPTIONS = ("--characters", "--label-decoding=argmax")
-# Name, flags of the export, flags of the server.
+# Name, export flags, server flags.
 VARIANTS: tuple[tuple[str, tuple[str, ...], dict[str, str]], ...] = (
     (PLAIN, ("--precision=float32",), {"runtime": "onnx", "precision": "float32"}),
     ("saved_model bfloat16", ("--precision=bfloat16",), {"runtime": "saved_model"}),
@@ -34,7 +34,7 @@ VARIANTS: tuple[tuple[str, tuple[str, ...], dict[str, str]], ...] = (
 
 
 def answers(source: Path, sentences: Sequence[Sentence]) -> dict[str, tuple[list[Sentence], list[set[Span]]]]:
-    """Export and serve each variant; return the pieces of the sentences and the spans found in them."""
+    """Export and serve each variant; return the sentences as split for the model, and the spans found in them."""
     found = {}
     with TemporaryDirectory() as scratch:
         bundles = {flags: export(source, flags, Path(scratch)) for _, flags, _ in VARIANTS}
@@ -45,7 +45,7 @@ def answers(source: Path, sentences: Sequence[Sentence]) -> dict[str, tuple[list
 
 
 def export(source: Path, flags: tuple[str, ...], scratch: Path) -> Path:
-    """Export the tagger, unless it is there already; return the directory of its versions."""
+    """Export the model unless the bundle exists; return the directory of its versions."""
     output = scratch / "".join(flags)
     if not output.exists():
         command = [sys.executable, "-m", "bertbundle_export", str(source), "--name=ner", f"--output={output}"]
@@ -54,7 +54,7 @@ def export(source: Path, flags: tuple[str, ...], scratch: Path) -> Path:
 
 
 def labels(length: int, found: set[Span]) -> list[str]:
-    """Return the label of each of so many characters."""
+    """Return one label per character, for a text of this length."""
     given = ["O"] * length
     for label, start, end in found:
         given[start:end] = [f"B-{label}"] + [f"I-{label}"] * (end - start - 1)
@@ -62,7 +62,7 @@ def labels(length: int, found: set[Span]) -> list[str]:
 
 
 def agreement(pieces: Sequence[Sentence], found: Sequence[set[Span]], plain: Sequence[set[Span]]) -> float:
-    """Return the share of characters that get the same label."""
+    """Return the share of characters with the same label in both results."""
     same = total = 0
     for piece, ours, theirs in zip(pieces, found, plain, strict=True):
         pairs = list(zip(labels(len(piece.chars), ours), labels(len(piece.chars), theirs), strict=True))
@@ -72,7 +72,7 @@ def agreement(pieces: Sequence[Sentence], found: Sequence[set[Span]], plain: Seq
 
 
 def report(found: dict[str, tuple[list[Sentence], list[set[Span]]]]) -> list[Row]:
-    """Compare each variant with the gold labels, and with float32."""
+    """Compare each variant with the gold labels and with float32."""
     plain = found[PLAIN][1]
     scores = {
         name: [100 * f1([spans(piece.labels) for piece in pieces], given)] for name, (pieces, given) in found.items()
@@ -87,7 +87,7 @@ def main() -> None:
     facts = machine()
     source, data = data_file("models/resume-ner-3x128"), data_file("data/resume-ner/test.char.bmes")
     if not (source.exists() and data.exists()):
-        print(f"accuracy: not measured, {source} or {data} is not there; set BERTBUNDLE_DATA")
+        print(f"accuracy: not measured, since {source} or {data} does not exist. Set BERTBUNDLE_DATA.")
         return
     finish("accuracy", options, facts, report(answers(source, read_sentences(data))))
 

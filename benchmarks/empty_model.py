@@ -1,4 +1,4 @@
-"""Write a SavedModel that computes nothing, to see what TensorFlow alone takes: ``empty_model.py DIRECTORY``."""
+"""Write a SavedModel that returns its input, to measure TensorFlow by itself: ``empty_model.py DIRECTORY``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from bertbundle_export.tensorflow_import import tf
 
 
 def main() -> None:
-    """Write it."""
+    """Write the model."""
     call = tf.function(lambda x: {"y": x}, input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
     module = tf.Module()
     tf.saved_model.save(module, sys.argv[1], signatures=call.get_concrete_function())

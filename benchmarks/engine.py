@@ -1,10 +1,10 @@
-"""How fast the engines are in one process: TFBert as transformers saves it, and ours by runtime and precision.
+"""In-process speed: TFBert as transformers saves it, and bundles by runtime and precision.
 
     python benchmarks/engine.py --size base
 
-Sequences per second at fixed shapes and on sentences of natural length (TFBert's are padded to 128, as its signature of
-old; ours takes the shortest length that holds them), the seconds of a first call, and the share of what the best
-product of two matrices (limits.py) reaches on the same cores in the same run.
+Measures sequences per second at fixed shapes and on sentences of natural length (TFBert pads them to 128, the bundle to
+its shortest signature that fits), the seconds of a first call, and the throughput relative to the fastest matrix
+products (limits.py) on the same cores in the same run.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from frame import Row, finish, machine, parser, rows_of, seconds_in_turns
 from limits import multiply
 from models import MAX_LENGTH, PEER, SIZES, Features, Models, features, opened, output, sentence_lengths, signatures
 
-# Rows, length, callers at a time; each caller asks once, of several twice.
+# Rows, length, concurrent callers. A single caller sends one request, several callers send two each.
 SHAPES = ((1, 32, 1), (1, MAX_LENGTH, 1), (32, MAX_LENGTH, 1), (8, MAX_LENGTH, 2))
 LARGEST = (32, MAX_LENGTH, 1)
 ROWS = 32
 MIXED = "TFBert, mixed precision"
 LIMIT = "limit: bfloat16 product"
-# Name, bundle, runtime, precision of the computation.
+# Name, bundle, runtime, compute precision.
 OURS = (
     ("saved_model float32", "float32", "saved_model", "bundle"),
     ("saved_model bfloat16", "bfloat16", "saved_model", "bundle"),
@@ -43,26 +43,26 @@ Engine = Callable[[Features], object]
 
 
 def usual(version: Path) -> Engine:
-    """Load TFBert saved the usual way."""
-    switch_mixed(on=False)  # said now, for a switch that nobody touched yet would be a third state to optimise for
+    """Load TFBert as transformers saves it."""
+    switch_mixed(on=False)  # set explicitly: an unset option would be a third state, optimized separately
     loaded = tf.saved_model.load(str(version))
     call = loaded.signatures["serving_default"]
 
     def run(inputs: Features) -> object:
-        assert loaded  # the function holds its variables weakly  # noqa: S101
+        assert loaded  # the function only has weak references to its variables  # noqa: S101
         return call(**{name: tf.constant(value) for name, value in inputs.items()})[output(version)].numpy()
 
     return run
 
 
 def calls_of(engines: Mapping[str, Engine], call: Callable[[Engine], object]) -> dict[str, Callable[[], object]]:
-    """Return one call for each engine, and one more for the peer as ``--mixed_precision=bfloat16`` runs it."""
+    """Return a call per engine, and another for the peer under ``--mixed_precision=bfloat16``."""
     calls = {name: partial(call, run) for name, run in engines.items()}
     return {PEER: calls[PEER], MIXED: partial(mixed, calls[PEER]), **calls}
 
 
 def mixed(call: Callable[[], object]) -> None:
-    """Call with TensorFlow's auto mixed precision: functions are optimised once with it and once without."""
+    """Call with TensorFlow's auto mixed precision; TensorFlow optimizes each function once per setting."""
     switch_mixed(on=True)
     try:
         call()
@@ -71,12 +71,12 @@ def mixed(call: Callable[[], object]) -> None:
 
 
 def switch_mixed(*, on: bool) -> None:
-    """Switch TensorFlow's auto mixed precision for what is called from now on."""
+    """Switch TensorFlow's auto mixed precision on or off for the following calls."""
     tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": on})
 
 
 def ours(models: Models) -> dict[str, Engine]:
-    """Load our bundles with every runtime that is installed."""
+    """Load the bundles with every installed runtime."""
     installed = [runtime.name for runtime in RUNTIMES if find_spec(runtime.package)]
     return {
         name: engine(models.get(bundle), runtime, precision)
@@ -86,7 +86,7 @@ def ours(models: Models) -> dict[str, Engine]:
 
 
 def engine(version: Path, runtime: str, precision: str = "bundle") -> Engine:
-    """Load a bundle; inputs go to the signature of their length."""
+    """Load a bundle; each input runs through the signature of its length."""
     servable = loader(runtime, RuntimeOptions(precision=precision))(version)
     names, wanted = signatures(version), [output(version)]
 
@@ -97,7 +97,7 @@ def engine(version: Path, runtime: str, precision: str = "bundle") -> Engine:
 
 
 def limit(size: str, dtype: str) -> Engine:
-    """Return what does as many operations as the encoder, all in the kind of product that is the fastest here."""
+    """Return a function with as many operations as the encoder, all of them in the fastest matrix product."""
     hidden, inner = SIZES[size]["hidden_size"], SIZES[size]["intermediate_size"]
     multiplied, operations = multiply(dtype)
 
@@ -112,7 +112,7 @@ def limit(size: str, dtype: str) -> Engine:
 
 
 def fixed_shapes(engines: Mapping[str, Engine], size: str, rounds: int) -> list[Row]:
-    """Measure each shape; the largest also against the limit."""
+    """Measure each shape; the largest one also relative to the limit."""
     limits = {f"limit: {dtype} product": limit(size, dtype) for dtype in ("float32", "bfloat16")}
     found = []
     for shape in SHAPES:
@@ -131,7 +131,7 @@ def fixed_shapes(engines: Mapping[str, Engine], size: str, rounds: int) -> list[
 
 
 def call_at_once(inputs: Features, callers: int, run: Engine) -> None:
-    """Call an engine; several callers call it twice each, so that they meet."""
+    """Call an engine; several callers call it twice each, so that their calls overlap."""
     if callers == 1:
         run(inputs)
         return
@@ -140,7 +140,7 @@ def call_at_once(inputs: Features, callers: int, run: Engine) -> None:
 
 
 def natural_lengths(engines: Mapping[str, Engine], names: Mapping[int, str], rounds: int, sentences: int) -> list[Row]:
-    """Measure sentences: TFBert's padded to 128, ours to the shortest length that holds them."""
+    """Measure sentences: padded to 128 for TFBert, to the shortest signature that fits for the bundles."""
     lengths, whose = sentence_lengths()
     lengths = lengths[:sentences]
     short = batches([min(length for length in names if length >= tokens) for tokens in lengths])
@@ -154,7 +154,7 @@ def natural_lengths(engines: Mapping[str, Engine], names: Mapping[int, str], rou
 
 
 def batches(lengths: Sequence[int]) -> list[Features]:
-    """Return batches of at most `ROWS` rows, each of one length."""
+    """Return batches of at most `ROWS` rows, one length per batch."""
     return [
         features(min(ROWS, count - begin), length)
         for length, count in sorted(Counter(lengths).items())
@@ -165,7 +165,7 @@ def batches(lengths: Sequence[int]) -> list[Features]:
 def main() -> None:
     """Run the benchmark."""
     arguments = parser(__doc__)
-    arguments.add_argument("--sentences", type=int, default=96, help="of natural length")
+    arguments.add_argument("--sentences", type=int, default=96, help="number of sentences (default: %(default)s)")
     options = arguments.parse_args()
     facts = machine()
     with opened(options) as models:

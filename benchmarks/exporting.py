@@ -1,11 +1,11 @@
-"""What an export costs: ours, with all lengths, both formats and parity, and the usual route with one length.
+"""Cost of an export: a bundle with all lengths, both formats and parity, against the usual route with one length.
 
     python benchmarks/exporting.py --size base
 
-Each export is a process of its own, run once: its seconds, the most memory it had at a time, and the size of what it
-wrote. ``make bench`` begins with it, and the other benchmarks measure the models that it made. The usual route's ONNX
-file takes 17 GB of memory for a BERT-base: where they are not free it is left out, and the export of the SavedModel
-alone is no measure.
+Each export runs once, in a process of its own. Measures its time, its peak memory and the size of its files. ``make
+bench`` starts with this benchmark, and the others measure the models that it exports. The usual route needs 17 GB of
+memory to convert a BERT-base to ONNX. Where less is free, the usual route only saves the SavedModel, for the other
+benchmarks, and is not measured.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from models import BUNDLES, LENGTHS, Models, opened
 USUAL = "usual route, 1 length"
 SOURCE = "source checkpoint"
 NEEDED = {"tiny": 1, "small": 4, "base": 19}
-"""GB of free memory that the usual route needs, by size of the model."""
+"""Free memory in GB that the usual route needs, by model size."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a process cost: seconds, the most resident memory in GB, and MB of files."""
+    """Cost of a process: seconds, peak resident memory in GB, and size of its files in MB."""
 
     seconds: float
     memory: float
@@ -38,45 +38,49 @@ class Cost:
 
 
 def run(command: Sequence[str], made: Sequence[Path]) -> Cost:
-    """Run a command, and measure it and what it made.
+    """Run a command and measure its cost.
+
+    Args:
+        command: the program and its arguments.
+        made: the files or directories that it writes.
 
     Raises:
-        CalledProcessError: it failed.
+        CalledProcessError: the command failed.
     """
     begin = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - begin
-    process.returncode = os.waitstatus_to_exitcode(status)  # else Popen would wait for it again
+    process.returncode = os.waitstatus_to_exitcode(status)  # otherwise Popen would wait for the process again
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, command)
     return Cost(seconds, usage.ru_maxrss * 1024 / 1e9, sum(map(size, made)))
 
 
 def size(path: Path) -> float:
-    """Return the MB of a file, or of all files in a directory."""
+    """Return the size of a file, or of all files in a directory, in MB."""
     files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
     return sum(file.stat().st_size for file in files) / 1e6
 
 
 def free_memory() -> float:
-    """Return the GB of memory that are available (proc(5), meminfo)."""
+    """Return the available memory in GB (MemAvailable of /proc/meminfo)."""
     found = re.search(r"^MemAvailable:\s+(\d+)", Path("/proc/meminfo").read_text(encoding="ascii"), re.MULTILINE)
     return int(found[1]) * 1024 / 1e9 if found else 0.0
 
 
 def usual_route(models: Models) -> Cost | None:
-    """Export both formats the usual way; None without the memory for it: then the SavedModel alone is made."""
+    """Export both formats the usual way; without enough memory write the SavedModel only and return None."""
     onnx = models.directory / "usual.onnx"
     if free_memory() < NEEDED[models.size]:
-        print(f"the usual route is not measured: {free_memory():.0f} GB are free, {NEEDED[models.size]} are needed")
+        print(f"usual route: not measured, needs {NEEDED[models.size]} GB of memory, {free_memory():.0f} are free")
         models.get("usual")
         return None
     return run([*models.command("usual"), str(onnx)], [models.path("usual"), onnx])
 
 
 def exports(models: Models) -> dict[str, Cost]:
-    """Make every model anew; return what each cost."""
+    """Export every model again and return the cost of each."""
     shutil.rmtree(models.directory, ignore_errors=True)
     models.get("checkpoint")
     usual = usual_route(models)
@@ -87,7 +91,7 @@ def exports(models: Models) -> dict[str, Cost]:
 
 
 def report(costs: Mapping[str, Cost], source: float) -> list[Row]:
-    """Compare costs with the usual route's, or where it could not be measured with the first; files with the source."""
+    """Compare time and memory with the usual route, or else with the first export, and files with the source."""
     peer = next(iter(costs))
     found = rows_of("time", "s", {name: [cost.seconds] for name, cost in costs.items()}, peer, less=True)
     found += rows_of("peak memory", "GB", {name: [cost.memory] for name, cost in costs.items()}, peer, less=True)

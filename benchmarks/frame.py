@@ -1,4 +1,4 @@
-"""What every benchmark does alike: take turns, tell the machine, print ratios, write JSON and a plot."""
+"""Shared by all benchmarks: interleaved runs, a description of the machine, ratios, JSON and plots."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from bertbundle._shared.cpu_features import fast_bfloat16
 from bertbundle_serving.cores import available_cores
 
 HERE = Path(__file__).resolve().parent
-# Benchmarks use these folders' modules as tests do. This module is the first of ours that each imports.
+# Benchmarks import modules of these folders, as tests do. Every benchmark imports this module before them.
 sys.path += [str(HERE.parent / "examples"), str(HERE.parent / "tests/support")]
 RESULTS = HERE / "results"
 _PACKAGES = ("tensorflow", "transformers", "onnxruntime", "openvino", "tf2onnx", "numpy")
 
-# Threads of the engine before may still spin, waiting for more work (onnxruntime's do).
+# Threads of the engine that ran before may still spin while they wait for work (onnxruntime's do).
 _PAUSE = 0.05
 
 T = TypeVar("T")
@@ -41,12 +41,11 @@ class Row:
 
     Attributes:
         case: what was computed, for example ``"[32, 128]"``.
-        variant: by what.
-        unit: of the value, for example ``"seq/s"``.
-        median, low, high: of the value over the rounds.
-        ratio: how many times as good as the peer: the median of the rounds' ratios, for a round's values were taken
-            one after the other.
-        at: how many of what the case names, if it is about growth.
+        variant: what computed it.
+        unit: unit of the value, for example ``"seq/s"``.
+        median, low, high: the value over all rounds.
+        ratio: how many times as good as the peer; the median of the ratios within each round.
+        at: for a case that varies a quantity, for example the number of callers: that quantity.
     """
 
     case: str
@@ -60,12 +59,12 @@ class Row:
 
 
 def in_turns(variants: Mapping[str, Callable[[], T]], rounds: int) -> tuple[dict[str, T], dict[str, list[T]]]:
-    """Call each variant once, then all in turns; return what the first calls gave, and what each round gave."""
+    """Call each variant once, then all of them in every round; return the first results and those of the rounds."""
     first = {name: _paused(call) for name, call in variants.items()}
     given: dict[str, list[T]] = {name: [] for name in variants}
     names = list(variants)
     for turn in range(rounds):
-        # Another one begins each round, so that nobody always comes after the same neighbour.
+        # Each round starts with another variant, so that a variant does not always run after the same one.
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
             given[name].append(_paused(variants[name]))
     return first, given
@@ -74,7 +73,7 @@ def in_turns(variants: Mapping[str, Callable[[], T]], rounds: int) -> tuple[dict
 def seconds_in_turns(
     variants: Mapping[str, Callable[[], object]], rounds: int
 ) -> tuple[dict[str, float], dict[str, list[float]]]:
-    """Return the seconds that calls take, see `in_turns`."""
+    """Return how many seconds the calls take, see `in_turns`."""
     return in_turns({name: partial(seconds, call) for name, call in variants.items()}, rounds)
 
 
@@ -84,7 +83,7 @@ def _paused(call: Callable[[], T]) -> T:
 
 
 def seconds(call: Callable[[], object]) -> float:
-    """Return the seconds that a call takes."""
+    """Return how many seconds a call takes."""
     begin = time.perf_counter()
     call()
     return time.perf_counter() - begin
@@ -99,7 +98,7 @@ def rows_of(
     less: bool = False,
     at: float | None = None,
 ) -> list[Row]:
-    """Summarise the rounds' values of each variant; `less` says that less is better."""
+    """Summarize the values of each variant over the rounds; with `less`, smaller is better."""
     base = np.array(values[peer])
     rows = []
     for name, taken in values.items():
@@ -110,7 +109,7 @@ def rows_of(
 
 
 def machine() -> dict[str, object]:
-    """Return what the figures depend on."""
+    """Return what the figures depend on: processor, load, and versions of the packages."""
     cpuinfo = Path("/proc/cpuinfo")
     text = cpuinfo.read_text(encoding="ascii", errors="replace") if cpuinfo.is_file() else ""
     model = re.search(r"^model name\s*:\s*(.*)$", text, re.MULTILINE)
@@ -127,17 +126,21 @@ def machine() -> dict[str, object]:
 
 
 def parser(text: str | None) -> argparse.ArgumentParser:
-    """Return a parser with the options that every benchmark has."""
+    """Return a parser with the options that all benchmarks share."""
     made = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--size", choices=("tiny", "small", "base"), default="base", help="of the model (default: base)")
+    made.add_argument(
+        "--size", choices=("tiny", "small", "base"), default="base", help="size of the model (default: %(default)s)"
+    )
     made.add_argument("--rounds", type=int, default=7)
-    made.add_argument("--work", type=Path, metavar="DIR", help="keep the models there, and use those that are")
-    made.add_argument("--results", type=Path, default=RESULTS, help="where JSON and plot go")
+    made.add_argument(
+        "--work", type=Path, metavar="DIR", help="keep the models in DIR, and reuse those that are already in it"
+    )
+    made.add_argument("--results", type=Path, default=RESULTS, help="directory for the JSON file and the plot")
     return made
 
 
 def finish(name: str, options: argparse.Namespace, facts: Mapping[str, object], rows: Sequence[Row]) -> None:
-    """Print the rows, and write ``NAME-SIZE.json`` and, where matplotlib is installed, ``NAME-SIZE.png``."""
+    """Print the rows and write ``NAME-SIZE.json`` and, if matplotlib is installed, ``NAME-SIZE.png``."""
     print("  ".join(f"{key} {value}" for key, value in facts.items()))
     for row in rows:
         spread = f"{row.low:.4g} to {row.high:.4g}"
@@ -168,7 +171,7 @@ def _plot(path: Path, title: str, rows: Sequence[Row]) -> None:
 
 
 def bars(axes: Any, rows: Sequence[Row]) -> None:
-    """Draw a bar for each variant, with its spread, and with its ratio at the end."""
+    """Draw a bar per variant, with its range and its ratio."""
     shown = rows[::-1]
     spread = [[row.median - row.low for row in shown], [row.high - row.median for row in shown]]
     drawn = axes.barh([row.variant for row in shown], [row.median for row in shown], xerr=spread)
@@ -177,7 +180,7 @@ def bars(axes: Any, rows: Sequence[Row]) -> None:
 
 
 def lines(axes: Any, rows: Sequence[Row]) -> None:
-    """Draw a line for each variant over what grows."""
+    """Draw a line per variant over the quantity that the case varies."""
     for variant in dict.fromkeys(row.variant for row in rows):
         shown = [row for row in rows if row.variant == variant]
         spread = [[row.median - row.low for row in shown], [row.high - row.median for row in shown]]

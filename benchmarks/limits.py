@@ -1,4 +1,4 @@
-"""The limit of a processor: the fastest products of two matrices that TensorFlow or OpenVINO make on it."""
+"""The limit of a processor: the fastest matrix products of TensorFlow and OpenVINO on it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from frame import seconds
 
 __all__ = ["multiply"]
 
-# Rows, inner and columns of products that a BERT-base has, and of square ones. None is so large that a whole number of
-# them is far from what an encoder does.
+# Shapes (rows, inner, columns) of the products in a BERT-base, and square ones. Each is small enough that a whole
+# number of products comes close to the operations of an encoder.
 SHAPES = ((4096, 768, 768), (4096, 768, 3072), (4096, 3072, 768), (1024, 1024, 1024), (2048, 2048, 2048))
-# There and back again: products one after the other, in OpenVINO's own layout of memory.
+# A chain of products, back and forth between two shapes, so that OpenVINO keeps its own memory layout.
 CHAINS = ((2048, 768, 3072, 2), (4096, 768, 3072, 1), (2048, 2048, 2048, 1))
 HINTS = {"float32": "f32", "bfloat16": "bf16"}
 
@@ -27,7 +27,7 @@ Candidate = tuple[Multiply, int]
 
 
 def multiply(dtype: str) -> Candidate:
-    """Return what multiplies as fast as this processor can, and its number of operations."""
+    """Return the fastest matrix product on this processor, and its number of operations."""
     return max(_candidates(dtype), key=_speed)
 
 

@@ -1,10 +1,10 @@
-"""How long a server takes to load a SavedModel, and the memory that it holds: by lengths that ran, and by models.
+"""Load time and memory of a server with SavedModels, by lengths that have run and by number of models.
 
     python benchmarks/loading.py --size base
 
-A server process with TensorFlow up and an empty model is told to serve one more, and the seconds until that is
-AVAILABLE are taken; warm-up requests, which run every length of a bundle, are part of them. Then it is told to serve a
-second and a third, and rows of each length are asked for. A server without warm-up shows what each length takes.
+Starts a server process with TensorFlow and an empty model, adds a model, and measures the seconds until it is
+AVAILABLE; this includes warm-up requests, which run every length of a bundle. Then adds a second and a third model, and
+requests rows of each length. A server without warm-up shows the memory that each length takes.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ ROWS = 8
 CONFIG = 'config {{ name: "{}" base_path: "{}" model_platform: "tensorflow" }}'
 POLL = 0.02
 SETTLE = 1.0
-"""Seconds after which a server that listens watches its config, too."""
+"""Seconds after which a server that accepts connections also polls its config."""
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What a server took.
+    """Cost of a server.
 
     Attributes:
-        seconds: until the first model was available.
+        seconds: time until the first model was available.
         cold: the same without warm-up.
-        empty: GB of memory before.
-        lengths: GB with the first model, without warm-up, after none, one, two, ... of the lengths ran.
-        models: GB with one, two, ... models, all of whose lengths ran.
+        empty: GB of memory before the first model.
+        lengths: GB of memory with one model and no warm-up, after none, one, two, ... of its lengths have run.
+        models: GB of memory with one, two, ... models, after all of their lengths have run.
     """
 
     seconds: float
@@ -53,14 +53,14 @@ class Loaded:
 
 
 def load(version: Path, empty: Path) -> Loaded:
-    """Start servers, and let them load a model: one several times over, and one without warm-up."""
+    """Start two servers: one loads a model several times, the other loads it once without warm-up."""
     _, cold, lengths = grow(version, empty, 1, "--enable_model_warmup=false")
     before, seconds, memory = grow(version, empty, MODELS)
     return Loaded(seconds[0], cold[0], before, lengths[0], [each[-1] for each in memory])
 
 
 def grow(version: Path, empty: Path, models: int, *flags: str) -> tuple[float, list[float], list[list[float]]]:
-    """Let a server load a model so many times; return its memory before, and seconds and memory of each time."""
+    """Load ``models`` models one by one; return the memory before, and the seconds and memory figures of each."""
     seconds, memory = [], []
     with TemporaryDirectory() as scratch:
         config = Path(scratch) / "models.config"
@@ -78,7 +78,7 @@ def grow(version: Path, empty: Path, models: int, *flags: str) -> tuple[float, l
 
 
 def write(config: Path, models: dict[str, Path]) -> None:
-    """Write a server's model config, all at once."""
+    """Replace a server's model config atomically."""
     entries = " ".join(CONFIG.format(name, base) for name, base in models.items())
     partial_file = config.with_suffix(".part")
     partial_file.write_text(f"model_config_list {{ {entries} }}", encoding="utf-8")
@@ -86,7 +86,7 @@ def write(config: Path, models: dict[str, Path]) -> None:
 
 
 def add(config: Path, models: dict[str, Path], address: str) -> float:
-    """Tell a server its models; return the seconds until the last is available."""
+    """Configure a server's models; return the seconds until the last one is available."""
     begin = time.perf_counter()
     write(config, models)
     with Client(address, list(models)[-1]) as client:
@@ -98,15 +98,15 @@ def add(config: Path, models: dict[str, Path], address: str) -> float:
 
 
 def available(client: Client) -> bool:
-    """Tell whether a server has a model."""
+    """Return whether a model is available."""
     try:
         return any(status.state == "AVAILABLE" for status in client.status())
-    except ModelNotFound:  # the config is not read yet
+    except ModelNotFound:  # the server has not read the config yet
         return False
 
 
 def run_lengths(ask: Callable[[int, int], object], memory: Callable[[], float]) -> list[float]:
-    """Ask for rows of one length after the other; return the memory before, and after each."""
+    """Request rows of each length in turn; return the memory before and after each."""
     found = [memory()]
     for length in LENGTHS:
         ask(ROWS, length)
@@ -115,7 +115,7 @@ def run_lengths(ask: Callable[[int, int], object], memory: Callable[[], float]) 
 
 
 def resident(process: int) -> float:
-    """Return the GB of a process that are in memory (proc(5), status)."""
+    """Return the resident memory of a process in GB (VmRSS of /proc/PID/status)."""
     status = Path(f"/proc/{process}/status").read_text(encoding="ascii")
     found = re.search(r"^VmRSS:\s+(\d+) kB", status, re.MULTILINE)
     if not found:
@@ -124,7 +124,7 @@ def resident(process: int) -> float:
 
 
 def report(given: dict[str, list[Loaded]]) -> list[Row]:
-    """Summarise what the servers took."""
+    """Summarize the costs of the servers."""
 
     def rows(case: str, unit: str, value: Callable[[Loaded], float], at: float | None = None) -> list[Row]:
         values = {name: [value(each) for each in every] for name, every in given.items()}

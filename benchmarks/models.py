@@ -1,4 +1,4 @@
-"""What is measured: a BERT with random weights, saved the usual way and as bundles; and lengths of real sentences."""
+"""The models under test: a BERT with random weights, saved the usual way and as bundles; and real sentence lengths."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from bertbundle import PredictCall
 from bertbundle.transports.grpc import GrpcTransport
 from frame import HERE
 from ner_data import read_sentences
@@ -39,7 +40,7 @@ BUNDLES: dict[str, tuple[str, ...]] = {
     "float32": ("--formats=saved_model",),
     "int8": ("--precision=int8", "--formats=onnx"),
 }
-"""The bundles by name, and the flags that they are exported with. The first has both formats."""
+"""Export flags of the bundles, by name. The first one has both formats."""
 
 SERVED = (
     (PEER, "usual", "saved_model"),
@@ -48,34 +49,34 @@ SERVED = (
     ("auto", "bfloat16", "auto"),
     ("auto int8", "int8", "auto"),
 )
-"""What a server is given: name, which of the models, ``--runtime``."""
+"""Servers: name, model, ``--runtime``."""
 
 Features = Mapping[str, Any]
 
 
 def data_file(name: str) -> Path:
-    """Return where a file of the data directory (CONTRIBUTING.md) would be."""
+    """Return the path of a file in the data directory (see CONTRIBUTING.md); the file may not exist."""
     return Path(os.environ.get("BERTBUNDLE_DATA") or HERE.parents[1] / "shared") / name
 
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """The models in a directory, each made when it is first asked for.
+    """The models in a directory, each created on first use.
 
     Attributes:
         size: a key of `SIZES`.
-        directory: where they are, each under its name.
+        directory: the parent of the models' directories.
     """
 
     size: str
     directory: Path
 
     def path(self, name: str) -> Path:
-        """Return where a model is to be: the checkpoint, or version 1 of what is made of it."""
+        """Return the path of the checkpoint, or of version 1 of a model."""
         return self.directory / name if name == "checkpoint" else self.directory / name / "1"
 
     def command(self, name: str) -> list[str]:
-        """Return the command that makes a model."""
+        """Return the command that creates a model."""
         checkpoint, target = str(self.path("checkpoint")), str(self.path(name))
         if name == "checkpoint":
             return [sys.executable, str(HERE / "random_checkpoint.py"), self.size, target]
@@ -86,7 +87,7 @@ class Models:
         return [sys.executable, "-m", "bertbundle_export", checkpoint, *options, "--pooling=mean", *BUNDLES[name]]
 
     def get(self, name: str) -> Path:
-        """Return a model, made if it is not there."""
+        """Return the path of a model, creating it if it does not exist."""
         if not self.path(name).is_dir():
             if name != "checkpoint":
                 self.get("checkpoint")
@@ -96,7 +97,7 @@ class Models:
 
 @contextmanager
 def opened(options: argparse.Namespace) -> Iterator[Models]:
-    """Give the models of ``--work``, or of a directory for the time being."""
+    """Yield the models in ``--work``, or in a temporary directory."""
     if options.work:
         yield Models(options.size, options.work / options.size)
         return
@@ -105,15 +106,16 @@ def opened(options: argparse.Namespace) -> Iterator[Models]:
 
 
 def features(rows: int, length: int) -> dict[str, Any]:
-    """Return inputs whose tokens are all real."""
+    """Return random inputs without padding."""
     ids = np.random.default_rng(length).integers(1, VOCABULARY, (rows, length)).astype(np.int32)
     return {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
 
 
 def sentence_lengths() -> tuple[list[int], str]:
-    """Return how many tokens real sentences have, special tokens included, at most `MAX_LENGTH`; and whose they are.
+    """Return the lengths of real sentences in tokens, at most `MAX_LENGTH`, and the name of the data set.
 
-    Those of ResumeNER's test set by characters, where BERTBUNDLE_DATA or ``../shared`` has it; else of our own texts.
+    The lengths are those of ResumeNER's test set, tokenized by character, plus special tokens. If the data directory
+    does not contain it, they are those of the exporter's parity texts.
     """
     data = data_file("data/resume-ner/test.char.bmes")
     if not data.is_file():
@@ -125,7 +127,7 @@ def sentence_lengths() -> tuple[list[int], str]:
 
 
 def signatures(version: Path) -> dict[int, str]:
-    """Return a model's signatures by length, the shortest first: a bundle's, or the one that is padded to 128."""
+    """Return a model's signatures by length, shortest first; TFBert has one, of length 128."""
     manifest = version / "bundle.json"
     if not manifest.is_file():
         return {MAX_LENGTH: "serving_default"}
@@ -134,16 +136,18 @@ def signatures(version: Path) -> dict[int, str]:
 
 
 def output(version: Path) -> str:
-    """Return the output that is asked for: a vector for each row."""
+    """Return the name of the output to request: one vector per row."""
     return "sentence_embedding" if (version / "bundle.json").is_file() else "pooler_output"
 
 
 def asker(address: str, name: str, version: Path) -> Callable[[int, int], object]:
-    """Return what asks a server for rows of so many tokens, padded to the shortest signature that holds them."""
-    transport, names, wanted = GrpcTransport(address), signatures(version), [output(version)]
+    """Return a function that requests a number of rows and tokens, padded to the shortest signature that fits."""
+    transport, names, wanted = GrpcTransport(address), signatures(version), (output(version),)
 
     def ask(rows: int, tokens: int) -> object:
         length = min(length for length in names if length >= tokens)
-        return transport.predict(name, names[length], features(rows, length), outputs=wanted, timeout=SECONDS)
+        return transport.predict(
+            PredictCall(name, names[length], features(rows, length), outputs=wanted), timeout=SECONDS
+        )
 
     return ask

@@ -1,13 +1,13 @@
-"""What a user would pick instead for embeddings: sentence-transformers by backend, against ours through gRPC.
+"""Embeddings: sentence-transformers with each of its backends, against bundles through gRPC.
 
     build/peers/bin/python benchmarks/peers.py --ours .venv/bin/python
 
-``make bench-peers`` makes both environments and runs this. The weights are all-MiniLM-L6-v2's on both sides, the texts
-the sentences of WNUT17's test set (where BERTBUNDLE_DATA or ``../shared`` has it; else our own texts). The peers run in
-this process; ONNX and OpenVINO files are those that optimum exports, int8 as sentence-transformers quantises it for
-AVX512-VNNI. Ours are exported, in the precision that is fast on this processor and in int8, and served by processes of
-the project's environment, and asked through the client, which tokenizes, too. Answers are compared with torch's before
-anything is timed.
+``make bench-peers`` creates both environments and runs this. Both sides use the weights of all-MiniLM-L6-v2. The texts
+are the sentences of WNUT17's test set, or the exporter's parity texts if the data directory does not contain it. The
+peers run in this process, with the ONNX and OpenVINO files that optimum exports; int8 is sentence-transformers'
+quantization for AVX512-VNNI. The bundles are exported in the precision that is fast on this processor and in int8, and
+served by processes of the project's environment; the client sends the texts, and its tokenization is included. All
+results are compared with torch's before anything is timed.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from typing import Any
 
 import numpy as np
 
-from bertbundle import Client
+from bertbundle import Client, PredictCall
 from bertbundle.contract.manifest import BUNDLE_INFO
-from bertbundle.contract.types import Arrays, Prediction
+from bertbundle.contract.types import Prediction
 from bertbundle.transports.local import LocalTransport
 from bertbundle_serving.runtimes import RuntimeOptions, loader
 from frame import finish, machine, parser, rows_of, seconds_in_turns
@@ -42,9 +42,9 @@ PEER = "openvino bfloat16"
 INT8 = "avx512_vnni"
 BATCH = 32
 SIMILAR = 0.97
-"""Cosine that all must reach with torch's float32; int8 and bfloat16 do with room to spare, another model does not."""
+"""Minimum cosine similarity with torch in float32; int8 and bfloat16 exceed it clearly, another model does not."""
 
-# Name, and what SentenceTransformer takes for it; "bf16" as OpenVINO's users set it.
+# Arguments of SentenceTransformer by name; "bf16" is OpenVINO's own name of the precision.
 PEERS: dict[str, dict[str, Any]] = {
     "torch float32": {},
     "torch bfloat16": {"model_kwargs": {"torch_dtype": "bfloat16"}},
@@ -56,7 +56,7 @@ PEERS: dict[str, dict[str, Any]] = {
     },
     PEER: {"backend": "openvino", "model_kwargs": {"ov_config": {"INFERENCE_PRECISION_HINT": "bf16"}}},
 }
-# Name, the bundle's precision, and the server's flags. "auto" is bfloat16 where that is fast.
+# Precision of the bundle and flags of the server, by name. "auto" is bfloat16 where that is fast.
 OURS: dict[str, tuple[str, tuple[str, ...]]] = {
     "bundle, gRPC, auto": ("auto", ()),
     "bundle, gRPC, int8": ("int8", ()),
@@ -67,7 +67,7 @@ Embed = Callable[[Sequence[str]], Any]
 
 
 def texts() -> tuple[list[str], str]:
-    """Return sentences, and whose they are."""
+    """Return sentences and the name of their data set."""
     data = data_file("data/wnut17/test.conll")
     if not data.is_file():
         from bertbundle_export.job.texts import PARITY_TEXTS
@@ -78,7 +78,7 @@ def texts() -> tuple[list[str], str]:
 
 
 def peers(source: Path, scratch: Path) -> dict[str, Embed]:
-    """Load sentence-transformers with every backend, after it has exported what they need."""
+    """Export the files of every backend of sentence-transformers and load them."""
     from sentence_transformers import SentenceTransformer, export_dynamic_quantized_onnx_model
 
     target = str(shutil.copytree(source, scratch / "peers"))
@@ -94,7 +94,7 @@ def peers(source: Path, scratch: Path) -> dict[str, Embed]:
 
 @contextlib.contextmanager
 def ours(python: Path, source: Path, scratch: Path) -> Iterator[dict[str, Embed]]:
-    """Export and serve with our environment's Python; give what asks the servers."""
+    """Export and serve with the project's environment; yield a function per server that embeds texts."""
     with contextlib.ExitStack() as stack:
         asks: dict[str, Embed] = {}
         for name, (precision, flags) in OURS.items():
@@ -110,54 +110,56 @@ def ours(python: Path, source: Path, scratch: Path) -> Iterator[dict[str, Embed]
 
 
 class InProcess(LocalTransport):
-    """Answers from the engine that a server would take, in the thread that asks."""
+    """A transport that runs the server's engine in the calling thread."""
 
     def __init__(self, base: Path) -> None:
         super().__init__(base)
         self._servable = loader("auto", RuntimeOptions())(base / str(self.version))
 
-    def predict(self, model: str, signature: str, inputs: Arrays, **options: Any) -> Prediction:
+    def predict(self, call: PredictCall, **options: Any) -> Prediction:
         """See `Transport.predict`."""
-        if signature == BUNDLE_INFO:
-            return super().predict(model, signature, inputs, **options)
-        return Prediction(self._servable.run(signature, inputs, options["outputs"]), self.version)
+        if call.signature == BUNDLE_INFO:
+            return super().predict(call, **options)
+        return Prediction(self._servable.run(call.signature, call.inputs, call.outputs), self.version)
 
 
 def export(python: Path, source: Path, base: Path, precision: str) -> None:
-    """Export MiniLM in a precision with our environment's Python."""
-    # 256 tokens are where sentence-transformers cuts for this model.
+    """Export MiniLM in a precision with the project's environment."""
+    # sentence-transformers truncates at 256 tokens for this model.
     options = [f"--name={base.name}", f"--output={base.parent}", "--max-length=256", f"--lengths={LENGTHS}"]
     command = [str(python), "-m", "bertbundle_export", str(source), *options, f"--precision={precision}"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
 def check(embeds: dict[str, Embed], sentences: Sequence[str]) -> None:
-    """Compare every variant's answers with the first's.
+    """Compare the results of every variant with those of the first one.
 
     Raises:
-        SystemExit: one answers something else.
+        SystemExit: a variant returns something else.
     """
     wanted = np.asarray(next(iter(embeds.values()))(sentences), np.float32)
     for name, embed in embeds.items():
         found = np.asarray(embed(sentences), np.float32)
         norms = np.linalg.norm(found, axis=1) * np.linalg.norm(wanted, axis=1)
         cosine = float(np.min(np.sum(found * wanted, axis=1) / norms))
-        print(f"{name}: least cosine with torch float32 {cosine:.4f}")
+        print(f"{name}: minimum cosine similarity with torch float32: {cosine:.4f}")
         if cosine < SIMILAR:
-            raise SystemExit(f"{name} answers something else than torch: cosine {cosine:.3f}")
+            raise SystemExit(f"{name} returns other embeddings than torch: cosine similarity {cosine:.3f}")
 
 
 def main() -> None:
     """Run the benchmark."""
     arguments: argparse.ArgumentParser = parser(__doc__)
-    arguments.add_argument("--ours", type=Path, required=True, metavar="PYTHON", help="the project's environment")
-    arguments.add_argument("--sentences", type=int, help="at most so many (default: all)")
+    arguments.add_argument(
+        "--ours", type=Path, required=True, metavar="PYTHON", help="the Python of the project's environment"
+    )
+    arguments.add_argument("--sentences", type=int, help="maximum number of sentences (default: all)")
     options = arguments.parse_args()
     facts = machine() | {name: version(name) for name in ("sentence-transformers", "torch", "optimum", "openvino")}
     sentences, whose = texts()
     sentences = sentences[: options.sentences]
     source = fetch(MODEL)
-    # Not resolved: the interpreter of an environment is a link, and its folder says which.
+    # Not resolved: the interpreter of a virtual environment is a link, and its own folder identifies the environment.
     with TemporaryDirectory() as scratch, ours(options.ours.absolute(), source, Path(scratch)) as asks:
         embeds = peers(source, Path(scratch)) | asks
         check(embeds, sentences[:BATCH])
@@ -172,7 +174,7 @@ def main() -> None:
 
 
 def one_by_one(embed: Embed, sentences: Sequence[str]) -> None:
-    """Embed one text after the other."""
+    """Embed texts one at a time."""
     for sentence in sentences:
         embed([sentence])
 

@@ -11,7 +11,7 @@ from tiny_checkpoints import write_checkpoint
 
 
 def main() -> None:
-    """Write it; a directory is there whole or not at all."""
+    """Write the checkpoint; the directory appears once it is complete."""
     size, target = sys.argv[1], Path(sys.argv[2])
     shape: dict[str, Any] = {
         "vocab_size": VOCABULARY,

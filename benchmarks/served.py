@@ -1,11 +1,11 @@
-"""How a server answers over gRPC: bundles at their lengths, and TFBert as saved with every row padded to 128.
+"""Throughput and latency over gRPC: bundles with several lengths, and TFBert with every row padded to 128.
 
     python benchmarks/served.py --size base
 
-All servers are up all the time and asked in turns: sequences per second and latencies for sentences of natural length
-by 1 to 32 callers, for a short text, and as batch and length grow; and what a server with 16 callers reaches of what
-its own engine reaches in this process. If TENSORFLOW_MODEL_SERVER names a tensorflow_model_server, the SavedModels are
-measured on that, too, with its default flags.
+All servers run for the whole benchmark and take turns. Measures sequences per second and latencies for sentences of
+natural length with 1 to 32 callers, for a short text, and for growing batches and lengths; and the throughput of a
+server with 16 callers relative to its own engine in this process. If TENSORFLOW_MODEL_SERVER names a
+tensorflow_model_server binary, the SavedModels are also measured on that, with its default flags.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from models import (
 SHORT = 20
 CALLERS = 16
 SHARED = ("bfloat16",)
-"""The bundles whose server is compared with its engine."""
+"""The bundles whose server is compared with the bare engine."""
 SERVED_AS_IT_IS, ONE_THREAD = "served", "served, 1 thread a batch"
 
 Ask = Callable[[int, int], object]
@@ -53,12 +53,12 @@ Ask = Callable[[int, int], object]
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """Requests that so many callers make.
+    """Requests of a number of callers.
 
     Attributes:
-        name: what it is about.
-        at: how many of what the name says.
-        callers: requests at a time.
+        name: name of the case.
+        at: the quantity that the case varies.
+        callers: number of concurrent requests.
         work: rows and tokens of each request.
     """
 
@@ -70,7 +70,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """What callers saw: sequences per second, and latencies in ms."""
+    """Measured by the callers: sequences per second, and latencies in ms."""
 
     speed: float
     p50: float
@@ -81,7 +81,7 @@ METRICS = {"seq/s": "speed", "ms p50": "p50", "ms p99": "p99"}
 
 
 def cases(sentences: int) -> list[Case]:
-    """Return what is asked."""
+    """Return the cases to measure."""
     lengths, whose = sentence_lengths()
     natural = [(1, tokens) for tokens in lengths[:sentences]]
     return [
@@ -93,7 +93,7 @@ def cases(sentences: int) -> list[Case]:
 
 
 def answer(ask: Ask, case: Case) -> Answered:
-    """Make all requests of a case."""
+    """Send all requests of a case."""
 
     def timed(request: tuple[int, int]) -> float:
         begin = time.perf_counter()
@@ -119,11 +119,11 @@ def measure(asks: dict[str, Ask], rounds: int, sentences: int, where: str = "") 
 
 
 def share(name: str, asks: dict[str, Ask], version: Path, runtime: str, rounds: int) -> list[Row]:
-    """Compare servers with many callers with their engine alone, which gets the first one's rows in full batches."""
+    """Compare servers that have many callers with their engines alone, which get the same rows in full batches."""
     servable = loader(runtime, RuntimeOptions())(version)
-    lengths, draw = list(signatures(version)), random.Random(0)  # noqa: S311 - the same draw for everybody
+    lengths, draw = list(signatures(version)), random.Random(0)  # noqa: S311 - the same order for all variants
     work = [(draw.choice((1, 1, 1, 2, 4, 8)), draw.choice(lengths)) for _ in range(12 * CALLERS)]
-    for length in lengths:  # an engine spends something on each combination of rows and length that is new to it
+    for length in lengths:  # an engine does extra work for each new combination
         for rows in range(1, max_batch_rows(BatchingParameters(), row_size=length) + 1):
             for ask in asks.values():
                 ask(rows, length)
@@ -144,7 +144,7 @@ def share(name: str, asks: dict[str, Ask], version: Path, runtime: str, rounds: 
 
 
 def steady(ask: Ask, work: Sequence[tuple[int, int]]) -> tuple[list[tuple[int, int]], float]:
-    """Let callers share requests; return those answered while all callers were at work, and within how many seconds."""
+    """Share requests among callers; return how many completed while all callers were busy, and in how many seconds."""
     waiting, answers = iter(work), list[tuple[float, tuple[int, int]]]()
 
     def call() -> None:
@@ -160,7 +160,7 @@ def steady(ask: Ask, work: Sequence[tuple[int, int]]) -> tuple[list[tuple[int, i
 
 
 def compute(servable: Any, version: Path, work: Sequence[tuple[int, int]]) -> None:
-    """Compute the rows of each length, as many at a time as the server would."""
+    """Compute the rows of each length, in batches of the server's size."""
     for length, signature in signatures(version).items():
         left = sum(rows for rows, tokens in work if tokens == length)
         while left > 0:
@@ -171,7 +171,7 @@ def compute(servable: Any, version: Path, work: Sequence[tuple[int, int]]) -> No
 
 @contextlib.contextmanager
 def started(models: Models, variants: Sequence[tuple[str, str, str]], *, real: bool) -> Iterator[dict[str, Ask]]:
-    """Serve variants, each by a server of its own; give what asks each."""
+    """Serve each variant with a server of its own; yield a function per server that sends a request."""
     with contextlib.ExitStack() as stack:
         asks = {}
         for name, model, runtime in variants:
@@ -185,7 +185,7 @@ def started(models: Models, variants: Sequence[tuple[str, str, str]], *, real: b
 def main() -> None:
     """Run the benchmark."""
     arguments = parser(__doc__)
-    arguments.add_argument("--sentences", type=int, default=48, help="of natural length")
+    arguments.add_argument("--sentences", type=int, default=48, help="number of sentences (default: %(default)s)")
     options = arguments.parse_args()
     facts = machine()
     with opened(options) as models:

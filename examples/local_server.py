@@ -1,4 +1,4 @@
-"""Run an embedded server while something is shown or tested, and end it whatever happens."""
+"""Run an embedded server for a demo or a test, and stop it at the end, even after an error."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def serving(**flags: object) -> contextlib.AbstractContextManager[str]:
 
 @contextlib.contextmanager
 def running(command: Sequence[str]) -> Iterator[str]:
-    """Run a server's command while the context lasts; gives its ``host:port``.
+    """Run a server's command while the context is open; yield its ``host:port``.
 
     Raises:
-        ServeError: the server ended before it listened; the message ends with what it said.
+        ServeError: the server exited before it listened; the message ends with its output.
     """
     with server_process(command) as (_, address):
         yield address
@@ -38,7 +38,7 @@ def running(command: Sequence[str]) -> Iterator[str]:
 
 @contextlib.contextmanager
 def server_process(command: Sequence[str]) -> Iterator[tuple[int, str]]:
-    """Do as `running`; gives the process's id, too."""
+    """Do the same as `running`; yield the process id, too."""
     with tempfile.TemporaryFile("w+", encoding="utf-8") as log:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
         try:
@@ -53,7 +53,7 @@ def _address(process: subprocess.Popen[str], log: IO[str]) -> str:
             return line.removeprefix(_LISTENING).strip()
     code = process.wait()
     log.seek(0)
-    raise ServeError(f"the server ended with exit code {code} before it listened:\n{log.read().strip()}")
+    raise ServeError(f"the server exited before it listened, with exit code {code}:\n{log.read().strip()}")
 
 
 def _stop(process: subprocess.Popen[str]) -> None:

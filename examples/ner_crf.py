@@ -14,9 +14,9 @@ __all__ = ["Crf", "crf_loss"]
 
 
 class Crf(keras.layers.Layer):  # type: ignore[misc]  # tf_keras ships no annotations
-    """Give the score of each label after each other: learned, and prohibitive where the label scheme forbids it.
+    """The scores of label transitions: learned, with a large penalty for those that the label scheme forbids.
 
-    It is a layer because transformers' `from_pretrained` restores no weight that belongs to the model itself.
+    It is a layer because transformers' `from_pretrained` does not restore weights of the model itself.
     """
 
     def __init__(self, labels: Sequence[str], **kwargs: Any) -> None:
@@ -24,7 +24,7 @@ class Crf(keras.layers.Layer):  # type: ignore[misc]  # tf_keras ships no annota
         _, self.constraints = constraint_tables(labels)
 
     def build(self, input_shape: Any = None) -> None:
-        """Make the weights: all allowed transitions are alike at first."""
+        """Create the weights: all allowed transitions start with equal scores."""
         self.learned = self.add_weight(name="transitions", shape=self.constraints.shape, initializer="zeros")
         super().build(input_shape)
 
@@ -38,24 +38,24 @@ def crf_loss(logits: tf.Tensor, label_ids: tf.Tensor, mask: tf.Tensor, transitio
 
     Args:
         logits: float32 ``[batch, length, labels]``.
-        label_ids: int32 ``[batch, length]``; where the mask is 0 any label will do.
+        label_ids: int32 ``[batch, length]``; ignored where the mask is 0.
         mask: int32 ``[batch, length]``, 1 for the tokens of a sequence and 0 for the padding after them.
         transitions: float32 ``[labels, labels]``, the score of label j after label i at ``[i, j]``.
     """
     real = tf.cast(mask, tf.float32)
-    emitted = tf.gather(logits, label_ids, axis=2, batch_dims=2)
-    moved = tf.gather_nd(transitions, tf.stack([label_ids[:, :-1], label_ids[:, 1:]], axis=-1))
-    score = tf.reduce_sum(emitted * real, axis=1) + tf.reduce_sum(moved * real[:, 1:], axis=1)
+    emission_scores = tf.gather(logits, label_ids, axis=2, batch_dims=2)
+    transition_scores = tf.gather_nd(transitions, tf.stack([label_ids[:, :-1], label_ids[:, 1:]], axis=-1))
+    score = tf.reduce_sum(emission_scores * real, axis=1) + tf.reduce_sum(transition_scores * real[:, 1:], axis=1)
     return _log_partition(logits, mask, transitions) - score
 
 
 def _log_partition(logits: tf.Tensor, mask: tf.Tensor, transitions: tf.Tensor) -> tf.Tensor:
-    """Sum over all sequences of labels by the forward algorithm."""
+    """Return the log of the sum over all label sequences, by the forward algorithm."""
 
-    def step(before: tf.Tensor, token: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+    def step(alpha: tf.Tensor, token: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
         emission, real = token
-        after = tf.reduce_logsumexp(before[:, :, None] + transitions, axis=1) + emission
-        return tf.where(real[:, None], after, before)
+        new_alpha = tf.reduce_logsumexp(alpha[:, :, None] + transitions, axis=1) + emission
+        return tf.where(real[:, None], new_alpha, alpha)
 
     rest = (tf.transpose(logits, [1, 0, 2])[1:], tf.transpose(mask)[1:] == 1)
     return tf.reduce_logsumexp(tf.foldl(step, rest, initializer=logits[:, 0]), axis=-1)

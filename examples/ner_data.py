@@ -17,10 +17,10 @@ from bertbundle.errors import BertBundleError
 __all__ = [
     "IGNORED",
     "DataError",
-    "Encoder",
     "Ints",
     "Row",
     "Sentence",
+    "SentenceEncoder",
     "Span",
     "batches",
     "bio_labels",
@@ -41,24 +41,24 @@ Span: TypeAlias = tuple[str, int, int]
 """Label without its prefix, start, end: characters ``[start, end)`` of a sentence."""
 
 IGNORED = -1
-"""Label id of what the loss leaves out: [CLS], [SEP] and padding."""
+"""Label id of tokens that the loss ignores: [CLS], [SEP] and padding."""
 
 TOKENS_PER_BATCH = 1024
-MASKED_SHARE = 0.1
+MASK_RATE = 0.1
 
 _Line: TypeAlias = tuple[str, str]
 _LABEL = re.compile(r"O|[BIMES]-\S+")
-# Ends of clauses. Not the enumeration comma, nor . and , which stand within dates and numbers.
-_BREAKS = frozenset("。！？；，!?;")
+# Ends of clauses. Not the enumeration comma, and not . and , which also occur in dates and numbers.
+_CLAUSE_ENDS = frozenset("。！？；，!?;")
 
 
 class DataError(BertBundleError):
-    """A data file that cannot be used as it is: says which line and what was expected."""
+    """A data file is invalid. The message has the line and what was expected."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """Characters and their BIO labels, one each."""
+    """Characters with one BIO label each."""
 
     chars: list[str]
     labels: list[str]
@@ -72,15 +72,17 @@ def read_sentences(path: Path) -> list[Sentence]:
     """Read a file of ``character label`` lines with an empty line after each sentence.
 
     Columns are separated by tabs or spaces: the first is the character, the last the label (BIO, BIOES or BMES).
-    A token of several characters is split, its label goes on. Where every token is a character and a digit, as in
+    A token of several characters is split, and its label continued. If every token is a character and a digit, as in
     Weibo NER (``科0``: the first character of its word), the digit is dropped.
 
     Raises:
-        DataError: unreadable, not UTF-8, without any sentence, or with a malformed line.
+        DataError: the file is unreadable, not UTF-8, has no sentence or a malformed line.
     """
     blocks = list(_blocks(path))
     if not blocks:
-        raise DataError(f"{path} holds no sentence. Expected lines 'character label', an empty line after a sentence.")
+        raise DataError(
+            f"{path} contains no sentence. Expected lines 'character label', an empty line after a sentence."
+        )
     if all(len(token) == 2 and token[1].isdecimal() for rows in blocks for token, _ in rows):
         blocks = [[(token[0], label) for token, label in rows] for rows in blocks]
     return [_to_sentence(rows) for rows in blocks]
@@ -106,7 +108,7 @@ def _read_text(path: Path) -> str:
 
 
 def _parse(line: str, where: str) -> _Line:
-    # Not str.split(): it would take an ideographic space, which is a character of the text, for a separator.
+    # Not str.split(): it would treat an ideographic space, which is part of the text, as a separator.
     fields = re.split(r"[ \t]+", line.rstrip(" \t"))
     if len(fields) < 2 or not fields[0]:
         raise DataError(f"{where}: expected 'character label' separated by a tab or spaces, got {line!r}.")
@@ -126,7 +128,7 @@ def _to_sentence(rows: Iterable[_Line]) -> Sentence:
 
 
 def to_bio(labels: Sequence[str]) -> list[str]:
-    """Turn BMES, BIOES or BIO labels into BIO; a span that lacks its first label gets one.
+    """Convert BMES, BIOES or BIO labels to BIO; a span without a first label gets one.
 
     >>> to_bio(["B-ORG", "M-ORG", "E-ORG", "S-LOC", "O", "I-PER"])
     ['B-ORG', 'I-ORG', 'I-ORG', 'B-LOC', 'O', 'B-PER']
@@ -134,19 +136,19 @@ def to_bio(labels: Sequence[str]) -> list[str]:
     bio: list[str] = []
     for label in labels:
         prefix, _, name = label.partition("-")
-        goes_on = prefix in {"I", "M", "E"} and bool(bio) and bio[-1] in {f"B-{name}", f"I-{name}"}
-        bio.append("O" if label == "O" else f"{'I' if goes_on else 'B'}-{name}")
+        continues = prefix in {"I", "M", "E"} and bool(bio) and bio[-1] in {f"B-{name}", f"I-{name}"}
+        bio.append("O" if label == "O" else f"{'I' if continues else 'B'}-{name}")
     return bio
 
 
 def bio_labels(sentences: Iterable[Sentence]) -> list[str]:
-    """Return the labels a model of these sentences needs: O, then B- and I- of each name in order."""
+    """Return the labels for a model of these sentences: O, then B- and I- of each entity type in order."""
     names = sorted({label[2:] for sentence in sentences for label in sentence.labels if label != "O"})
     return ["O", *(f"{prefix}-{name}" for name in names for prefix in "BI")]
 
 
 def split_sentence(sentence: Sentence, size: int) -> list[Sentence]:
-    """Cut a sentence into pieces of at most `size` characters, after the last clause that fits if there is one.
+    """Split a sentence into pieces of at most `size` characters, after the last clause that fits if there is one.
 
     >>> ["".join(piece.chars) for piece in split_sentence(Sentence(list("你好，世界"), ["O"] * 5), 4)]
     ['你好，', '世界']
@@ -156,21 +158,21 @@ def split_sentence(sentence: Sentence, size: int) -> list[Sentence]:
     pieces = []
     start = 0
     while start < len(sentence.chars):
-        end = _cut(sentence.chars, start, size)
+        end = _piece_end(sentence.chars, start, size)
         pieces.append(Sentence(sentence.chars[start:end], to_bio(sentence.labels[start:end])))
         start = end
     return pieces
 
 
-def _cut(chars: Sequence[str], start: int, size: int) -> int:
-    longest = start + size
-    if longest >= len(chars):
+def _piece_end(chars: Sequence[str], start: int, size: int) -> int:
+    limit = start + size
+    if limit >= len(chars):
         return len(chars)
-    return next((end for end in range(longest, start, -1) if chars[end - 1] in _BREAKS), longest)
+    return next((end for end in range(limit, start, -1) if chars[end - 1] in _CLAUSE_ENDS), limit)
 
 
 def spans(labels: Sequence[str]) -> set[Span]:
-    """Return the spans of BIO labels, strictly: a span starts with B- and goes on with I- of the same name.
+    """Return the spans of BIO labels, strictly: a span starts with B- and continues with I- of the same type.
 
     >>> sorted(spans(["B-PER", "I-PER", "B-LOC", "I-ORG", "O"]))
     [('LOC', 2, 3), ('PER', 0, 2)]
@@ -185,18 +187,18 @@ def _span_end(labels: Sequence[str], start: int) -> int:
 
 
 def f1(gold: Sequence[set[Span]], predicted: Sequence[set[Span]]) -> float:
-    """Return the micro-averaged F1 of predicted spans, in [0, 1]: label and both ends must be right.
+    """Return the micro-averaged F1 of predicted spans, in [0, 1]: label and both ends must be correct.
 
     >>> f1([{("PER", 0, 2), ("LOC", 5, 7)}], [{("PER", 0, 2)}])
     0.6666666666666666
     """
-    right = sum(len(expected & found) for expected, found in zip(gold, predicted, strict=True))
+    correct = sum(len(expected & found) for expected, found in zip(gold, predicted, strict=True))
     total = sum(map(len, gold)) + sum(map(len, predicted))
-    return 2 * right / total if total else 0.0
+    return 2 * correct / total if total else 0.0
 
 
-class Encoder:
-    """Turn sentences into rows of ids: each character is a token, [UNK] if the vocabulary lacks it."""
+class SentenceEncoder:
+    """Encodes sentences as rows of ids: each character is a token, [UNK] if the vocabulary lacks it."""
 
     def __init__(self, tokenizer: Tokenizer, labels: Sequence[str], max_length: int) -> None:
         self.labels = list(labels)
@@ -208,16 +210,16 @@ class Encoder:
         self._ids: dict[str, int] = {}
 
     def pieces(self, sentence: Sentence) -> list[Sentence]:
-        """Return the sentence in pieces that fit between [CLS] and [SEP]."""
+        """Split a sentence into pieces that fit between [CLS] and [SEP]."""
         return split_sentence(sentence, self.max_length - 2)
 
     def encode(self, piece: Sentence) -> Row:
-        """Return ids and label ids of a piece; a label outside `labels` is left out of the loss."""
+        """Return ids and label ids of a piece; the loss ignores labels outside `labels`."""
         targets = [self._label_ids.get(label, IGNORED) for label in piece.labels]
         return [self._cls, *map(self._id, piece.chars), self._sep], [IGNORED, *targets, IGNORED]
 
     def _id(self, char: str) -> int:
-        # By the tokenizer of the bundle, so that training sees what serving will see: lower case, no accents.
+        # With the tokenizer of the bundle, so that training and serving see the same: lower case, no accents.
         if char not in self._ids:
             ids = self._tokenizer.encode(char, add_special_tokens=False).ids
             self._ids[char] = ids[0] if ids else self._unknown
@@ -225,14 +227,16 @@ class Encoder:
 
 
 def _token_id(tokenizer: Tokenizer, token: str) -> int:
-    vocabulary: dict[str, int] = tokenizer.get_vocab(with_added_tokens=False)  # transformers adds what vocab.txt lacks
+    vocabulary: dict[str, int] = tokenizer.get_vocab(
+        with_added_tokens=False
+    )  # transformers adds special tokens that vocab.txt lacks
     if token not in vocabulary:
         raise DataError(f"the vocabulary has no {token}. Use the vocab.txt of a BERT.")
     return vocabulary[token]
 
 
 def batches(rows: Sequence[Row], random: np.random.Generator | None = None) -> list[list[int]]:
-    """Return indices of rows of similar length, about 1024 tokens a batch; with `random`, other ones each time."""
+    """Return batches of indices of rows with similar length, about 1024 tokens each; shuffled if `random` is given."""
     lengths = np.array([len(ids) for ids, _ in rows])
     order = np.argsort(lengths + (random.uniform(0, 4, len(rows)) if random else 0), kind="stable")
     found: list[list[int]] = [[]]
@@ -258,6 +262,6 @@ def pad(rows: Sequence[Sequence[int]], value: int) -> Ints:
 
 
 def mask_characters(ids: Ints, targets: Ints, mask_id: int, random: np.random.Generator) -> Ints:
-    """Replace 10 % of the characters by [MASK], so that a model learns from the context, too."""
-    chosen = (random.random(ids.shape) < MASKED_SHARE) & (targets != IGNORED)
+    """Replace 10 % of the characters by [MASK], so that a model also learns from the context."""
+    chosen = (random.random(ids.shape) < MASK_RATE) & (targets != IGNORED)
     return np.where(chosen, np.int32(mask_id), ids)

@@ -1,6 +1,6 @@
-"""BERT with a head of its own for token classification: over its last four hidden layers, side by side.
+"""BERT with a custom head for token classification over its last four hidden layers, concatenated.
 
-The head is a dense layer, a BiLSTM before it, or a BiLSTM before it and a CRF after it (BERT-BiLSTM-CRF).
+The head is a dense layer, a BiLSTM and a dense layer, or these and a CRF (BERT-BiLSTM-CRF).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ LSTM_UNITS = 128
 
 @dataclass
 class NerOutput(ModelOutput):  # type: ignore[misc]
-    """What the model returns: the export decodes the labels with `transitions`, if there are any.
+    """The outputs of the model: the export decodes the labels with `transitions`, if there are any.
 
     Attributes:
         logits: ``[batch, length, num_labels]``.
@@ -49,16 +49,16 @@ class NerOutput(ModelOutput):  # type: ignore[misc]
 
 
 class BertNerModel(TFBertPreTrainedModel):  # type: ignore[misc]  # transformers ships no annotations
-    """BERT with a head over its last four hidden layers, side by side (all of them, if it has fewer)."""
+    """BERT with a head over its last four hidden layers, concatenated (all of them if it has fewer)."""
 
     def __init__(self, config: BertConfig, *inputs: Any, freeze_bert: bool = False, **kwargs: Any) -> None:
-        """Make an untrained model.
+        """Build an untrained model.
 
         Args:
-            config: its `num_labels` is the size of the head; its `ner_head` is one of `HEADS`, dense if it has none.
-            inputs: what transformers passes on.
+            config: its `num_labels` is the size of the head; its `ner_head` is one of `HEADS`, default dense.
+            inputs: passed on to transformers.
             freeze_bert: train the head only; BERT keeps its weights and runs without dropout.
-            kwargs: what transformers passes on.
+            kwargs: passed on to transformers.
         """
         config.output_hidden_states = True
         super().__init__(config, *inputs, **kwargs)
@@ -67,7 +67,7 @@ class BertNerModel(TFBertPreTrainedModel):  # type: ignore[misc]  # transformers
         self.bert.trainable = not freeze_bert
         self.dropout = keras.layers.Dropout(config.hidden_dropout_prob)
         head = getattr(config, "ner_head", "dense")
-        lstm = keras.layers.LSTM(LSTM_UNITS, return_sequences=True, name="lstm")  # saved weights go by the name
+        lstm = keras.layers.LSTM(LSTM_UNITS, return_sequences=True, name="lstm")  # saved weights refer to this name
         self.lstm = None if head == "dense" else keras.layers.Bidirectional(lstm, name="lstm")
         labels = [config.id2label[index] for index in range(config.num_labels)]
         self.crf = Crf(labels, name="crf") if head == "crf" else None
@@ -83,7 +83,7 @@ class BertNerModel(TFBertPreTrainedModel):  # type: ignore[misc]  # transformers
     ) -> NerOutput:
         """Return logits, and a CRF's transitions, for int32 inputs of shape ``[batch, length]``.
 
-        The inputs may also come as a dict in place of `input_ids`, as Keras passes them.
+        The inputs may also be passed as a dict in place of `input_ids`, as Keras does.
         """
         given = {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids}
         inputs = dict(input_ids) if isinstance(input_ids, Mapping) else given
@@ -98,8 +98,8 @@ class BertNerModel(TFBertPreTrainedModel):  # type: ignore[misc]  # transformers
         transitions = self.crf.transitions() if self.crf else None
         return NerOutput(logits=self.classifier(features), transitions=transitions)
 
-    def build(self, input_shape: Any = None) -> None:  # noqa: ARG002 - Keras passes it, but the config says it all
-        """Make the weights."""
+    def build(self, input_shape: Any = None) -> None:  # noqa: ARG002 - passed by Keras, but the config has the sizes
+        """Create the weights."""
         if self.built:
             return
         self.built: bool = True
@@ -120,8 +120,8 @@ class BertNerModel(TFBertPreTrainedModel):  # type: ignore[misc]  # transformers
 def small_model(labels: Sequence[str], vocab_size: int, max_length: int, head: str = "dense") -> BertNerModel:
     """Return an untrained model that learns from a few thousand sentences in minutes.
 
-    What differs from BERT's usual start: wider initial weights, and position embeddings that start as sinusoids,
-    so that "the character before" need not be learned from little data.
+    Unlike BERT's usual initialization, the initial weights are larger, and the position embeddings start as sinusoids,
+    so that the relation of adjacent characters need not be learned from little data.
     """
     config = BertConfig(
         vocab_size=vocab_size,
@@ -153,7 +153,7 @@ def pretrained_model(
     """Return a model with the BERT of a Hugging Face directory (model.safetensors or tf_model.h5) and a new head.
 
     Raises:
-        CheckpointError: no BERT can be read there.
+        CheckpointError: the directory has no readable BERT.
     """
     try:
         config = BertConfig.from_pretrained(directory, local_files_only=True, **_head_config(labels, head))

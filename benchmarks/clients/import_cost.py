@@ -1,4 +1,4 @@
-"""What a client costs before its first call: import time, resident memory and installed size, ours and the usual one's.
+"""Cost of a client before its first call: import time, resident memory and installed size, against the usual client.
 
 The usual client is tensorflow-serving-api (which imports TensorFlow) and a transformers tokenizer.
 """
@@ -32,7 +32,7 @@ from transformers import BertTokenizerFast
 
 
 def measure(imports: str) -> tuple[float, float]:
-    """Return seconds and MiB of a fresh interpreter that imports something."""
+    """Return the seconds and MiB that imports take in a fresh interpreter."""
     command = [sys.executable, "-c", CODE.format(imports=imports)]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     taken, memory = json.loads(result.stdout.splitlines()[-1])
@@ -40,7 +40,7 @@ def measure(imports: str) -> tuple[float, float]:
 
 
 def installed(*names: str) -> float:
-    """Return the MiB that distributions and all they require take on disk."""
+    """Return the size on disk of distributions and all their dependencies, in MiB."""
     seen: set[str] = set()
     waiting = list(names)
     size = 0

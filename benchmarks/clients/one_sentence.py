@@ -1,6 +1,6 @@
-"""Time that the client adds to a call of one sentence: tokenize, pack, decode; the server answers at once.
+"""Time that the client adds to a call with one sentence: tokenize, pack, decode.
 
-The transport gives a recorded answer, serialized and parsed as gRPC would, so that what is measured is the client.
+The transport returns a recorded response, serialized and parsed as gRPC does it, so that only the client is measured.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 from common import parser, report, seconds, shared_file
 from vocabulary import write_tokenizer
 
-from bertbundle import Client, Prediction, foreign_manifest
+from bertbundle import Client, PredictCall, Prediction, foreign_manifest
 from bertbundle.wire import _wire_pb2 as wire
 from bertbundle.wire.messages import predict_request
 from bertbundle.wire.tensors import decode_tensors, encode_tensors
@@ -22,16 +22,15 @@ SENTENCE = "张三于2019年在北京大学获得博士学位，现任某某科�
 
 
 class Recorded:
-    """Answers each call with labels for every token, through the wire's bytes."""
+    """A transport that returns labels for every token, through serialized messages."""
 
     def __init__(self, labels: int) -> None:
         self.labels = labels
 
-    def predict(self, model: str, signature: str, inputs: Any, *, outputs: Any, timeout: float, **_: Any) -> Prediction:
+    def predict(self, call: PredictCall, **_: Any) -> Prediction:
         """See `Transport.predict`."""
-        del timeout
-        predict_request(model, signature, inputs, outputs, None).SerializeToString()
-        ids = (inputs["input_ids"] % self.labels).astype(np.int32)
+        predict_request(call).SerializeToString()
+        ids = (call.inputs["input_ids"] % self.labels).astype(np.int32)
         arrays = {"label_ids": ids, "label_scores": np.full(ids.shape, 0.9, np.float32)}
         data = wire.PredictResponse(outputs=encode_tensors(arrays, as_content=False)).SerializeToString()
         return Prediction(decode_tensors(wire.PredictResponse.FromString(data).outputs), 1)
@@ -41,7 +40,7 @@ class Recorded:
 
 
 def main() -> None:
-    """Time calls of one sentence."""
+    """Time calls with one sentence."""
     options = parser(__doc__ or "").parse_args()
     manifest = foreign_manifest(
         "token-classification", max_length=64, labels=LABELS, outputs=("label_ids", "label_scores")

@@ -1,6 +1,6 @@
-"""Padding: the share of the tokens sent that are padding, for lists of natural texts by the lengths of a bundle.
+"""Share of padding among the tokens that a client sends, for natural texts and by the lengths of a bundle.
 
-The peer is one length for all, what a server with a single signature gets.
+The peer is a bundle with a single length, as of a server with a single signature.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 from common import chinese_sentences, parser, report, shared_file
 from vocabulary import write_tokenizer
 
-from bertbundle import Client, Manifest, Prediction, foreign_manifest
+from bertbundle import Client, Manifest, PredictCall, Prediction, foreign_manifest
 
 LENGTHS = {
     "one": (128,),
@@ -23,15 +23,14 @@ LENGTHS = {
 
 
 class Counting:
-    """Counts tokens and padding."""
+    """A transport that counts tokens and padding."""
 
     def __init__(self) -> None:
         self.sent = self.used = 0
 
-    def predict(self, model: str, signature: str, inputs: Any, *, outputs: Any, timeout: float, **_: Any) -> Prediction:
+    def predict(self, call: PredictCall, **_: Any) -> Prediction:
         """See `Transport.predict`."""
-        del model, signature, outputs, timeout
-        mask = inputs["attention_mask"]
+        mask = call.inputs["attention_mask"]
         self.sent += mask.size
         self.used += int(mask.sum())
         return Prediction({"sentence_embedding": np.zeros((len(mask), 1), np.float32)}, 1)
@@ -41,7 +40,7 @@ class Counting:
 
 
 def manifest(lengths: tuple[int, ...]) -> Manifest:
-    """Describe a model with a signature per length."""
+    """Return the manifest of a model with one signature per length."""
     from dataclasses import replace
 
     made = foreign_manifest("feature-extraction", max_length=max(lengths), outputs=("sentence_embedding",))
@@ -49,7 +48,7 @@ def manifest(lengths: tuple[int, ...]) -> Manifest:
 
 
 def main() -> None:
-    """Send the same sentences through each set of lengths."""
+    """Send the same sentences with each set of lengths."""
     options = parser(__doc__ or "").parse_args()
     tokenizer = write_tokenizer(shared_file("data/bert-base-chinese-vocab.txt"))
     figures = {}

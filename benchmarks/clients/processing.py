@@ -1,8 +1,8 @@
-"""Pre- and postprocessing of 10,000 Chinese sentences: the client's, and that of transformers' NER pipeline.
+"""Pre- and postprocessing of 10,000 Chinese sentences: the client against transformers' NER pipeline.
 
-No model runs on either side: the same logits are given to both. The pipeline is called as its own `__call__` calls it,
-preprocess and postprocess for each sentence, with aggregation_strategy="simple"; the client's is `client.pipeline` with
-the same strategy, and `client.entities` beside it. Both sides' dicts are compared first.
+No model runs on either side: both get the same logits. For the pipeline, preprocess and postprocess are called for each
+sentence, as its `__call__` does it, with aggregation_strategy="simple"; for the client, `client.pipeline` with the same
+strategy, and `client.entities`. The results of both sides are compared first.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from common import chinese_sentences, in_turns, parser, report, shared_file
 from vocabulary import write_tokenizer
 
-from bertbundle import Client, Prediction, foreign_manifest
+from bertbundle import Client, PredictCall, Prediction, foreign_manifest
 
 LABELS = ["O", *(f"{role}-{kind}" for kind in ("PER", "LOC", "ORG") for role in "BI")]
 TABLE = np.random.default_rng(0).standard_normal((21128, len(LABELS))).astype(np.float32) + 4.0 * (
@@ -24,21 +24,20 @@ TABLE = np.random.default_rng(0).standard_normal((21128, len(LABELS))).astype(np
 
 
 class Lookup:
-    """Answers logits by token."""
+    """A transport that looks up the logits of each token in a table."""
 
-    def predict(self, model: str, signature: str, inputs: Any, *, outputs: Any, timeout: float, **_: Any) -> Prediction:
+    def predict(self, call: PredictCall, **_: Any) -> Prediction:
         """See `Transport.predict`."""
-        del model, signature, timeout
-        logits = TABLE[inputs["input_ids"]]
+        logits = TABLE[call.inputs["input_ids"]]
         answers = {"logits": logits, "label_ids": logits.argmax(-1), "label_scores": logits.max(-1)}
-        return Prediction({name: answers[name] for name in outputs}, 1)
+        return Prediction({name: answers[name] for name in call.outputs}, 1)
 
     def close(self) -> None:
         """See `Transport.close`."""
 
 
 def usual_pipeline(tokenizer_file: str) -> Any:
-    """Return transformers' pipeline without a model of its own."""
+    """Return transformers' pipeline without a model."""
     os.environ["TF_USE_LEGACY_KERAS"] = "1"
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     import transformers
@@ -55,7 +54,7 @@ def usual_pipeline(tokenizer_file: str) -> Any:
 
 
 def usual(pipeline: Any, sentences: list[str]) -> list[Any]:
-    """Do what the pipeline's `__call__` does to each sentence, with logits by table instead of a model."""
+    """Process each sentence as the pipeline's `__call__` does, with logits from a table instead of a model."""
     import tensorflow as tf
 
     answers = []
@@ -101,12 +100,12 @@ def main() -> None:
 
 
 def check(ours: list[Any], theirs: list[Any]) -> None:
-    """Refuse to compare the speed of different answers."""
+    """Exit if both sides return different results: their speeds would not be comparable."""
     keys = ("entity_group", "word", "start", "end")
     if [[{key: each[key] for key in keys} for each in row] for row in ours] != [
         [{key: each[key] for key in keys} for each in row] for row in theirs
     ]:
-        raise SystemExit("both sides answer differently: there is nothing to compare")
+        raise SystemExit("the client and transformers return different results, so their speeds are not comparable")
 
 
 main()

@@ -1,4 +1,4 @@
-"""A BERT tokenizer made of a vocab.txt, for benchmarks without a bundle."""
+"""A BERT tokenizer built from a vocab.txt, for benchmarks without a bundle."""
 
 from __future__ import annotations
 

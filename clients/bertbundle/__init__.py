@@ -1,14 +1,14 @@
-"""Thin client of BERT bundles on a TensorFlow Serving compatible server.
+"""A thin client for BERT bundles on a TensorFlow Serving compatible server.
 
 >>> from bertbundle import Client
->>> client = Client("localhost:8500", "ner")  # nothing is sent until the first question
+>>> client = Client("localhost:8500", "ner")  # connects on the first request
 """
 
 from bertbundle.client.async_client import AsyncClient
 from bertbundle.client.external_model import foreign_manifest
 from bertbundle.client.sync_client import Client
 from bertbundle.contract.manifest import Manifest
-from bertbundle.contract.types import Answer, Classification, Entity, Fill, Prediction, VersionStatus
+from bertbundle.contract.types import Answer, Classification, Entity, Fill, PredictCall, Prediction, VersionStatus
 from bertbundle.errors import (
     BertBundleError,
     DeadlineExceeded,
@@ -24,8 +24,9 @@ from bertbundle.errors import (
 )
 from bertbundle.pipelines.pipeline import Pipeline
 from bertbundle.session.retries import Retries
-from bertbundle.transports.channels import Tls
-from bertbundle.transports.grpc import AsyncGrpcTransport, AsyncTransport, GrpcTransport, Transport
+from bertbundle.transports.base import AsyncTransport, Transport
+from bertbundle.transports.credentials import Tls
+from bertbundle.transports.grpc import AsyncGrpcTransport, GrpcTransport
 from bertbundle.transports.rest import RestTransport
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "ModelNotFound",
     "Overloaded",
     "Pipeline",
+    "PredictCall",
     "Prediction",
     "RestTransport",
     "Retries",

@@ -1,21 +1,21 @@
 """The exceptions of bertbundle.
 
-Everything raised for something that was given or that went wrong outside is a `BertBundleError`; misuse of a
-function (a wrong argument type, an unknown option) raises the builtins. The export and the server have errors of their
-own under the same base: `bertbundle_export.errors` and `bertbundle_serving.errors`.
+Invalid input and failures outside of the program raise a `BertBundleError`; misuse of a function (a wrong argument
+type, an unknown option) raises a builtin exception. The export and the server define further errors with the same base
+class: `bertbundle_export.errors` and `bertbundle_serving.errors`.
 
 ```
 BertBundleError
-├── ManifestError            bundle.json missing, malformed, from a newer schema
-├── InputError               empty text or batch, wrong task, a file that cannot be read
-│   └── TextTooLong          more tokens than the model takes
-└── ServerError              what a server answered; carries `code` and `details`
-    ├── ServerUnavailable    nobody answers at the address
-    ├── DeadlineExceeded     no answer within the timeout
-    ├── Overloaded           the server refuses work for now
+├── ManifestError            bundle.json is missing, malformed, or has a newer schema version
+├── InputError               empty text or batch, wrong task, unreadable file
+│   └── TextTooLong          more tokens than the model accepts
+└── ServerError              the server answered with an error; has `code` and `details`
+    ├── ServerUnavailable    no server at the address, or the connection broke
+    ├── DeadlineExceeded     no response within the timeout
+    ├── Overloaded           the server temporarily rejects requests
     ├── ModelNotFound        no such model or version
     ├── SignatureNotFound    the model has no such signature
-    └── InvalidRequest       the server does not accept the request
+    └── InvalidRequest       the server rejected the request as invalid
 ```
 """
 
@@ -37,7 +37,7 @@ __all__ = [
 
 
 class BertBundleError(Exception):
-    """Base of all errors of this project. The message says what happened, the value, and the next step.
+    """Base class of all errors of this project. The message says what happened, the value, and the next step.
 
     >>> try:
     ...     client.entities("")
@@ -48,7 +48,7 @@ class BertBundleError(Exception):
 
 
 class ManifestError(BertBundleError):
-    """A bundle.json that is missing, malformed, or from a newer schema.
+    """A bundle.json is missing, malformed, or has a newer schema version.
 
     >>> try:
     ...     Manifest.from_json("{}")
@@ -59,7 +59,7 @@ class ManifestError(BertBundleError):
 
 
 class InputError(BertBundleError):
-    """Text that cannot be answered as given: too long, empty, or meant for another task.
+    """The input is invalid: an empty text or batch, a text that is too long, or the wrong task for the model.
 
     >>> try:
     ...     client.classify("Wang")
@@ -70,7 +70,7 @@ class InputError(BertBundleError):
 
 
 class TextTooLong(InputError):
-    """A text with more tokens than the model takes, under ``truncation="error"``.
+    """A text has more tokens than the model accepts, with ``truncation="error"``.
 
     >>> try:
     ...     client.entities("wang " * 99, truncation="error")
@@ -81,11 +81,11 @@ class TextTooLong(InputError):
 
 
 class ServerError(BertBundleError):
-    """What a server answered instead of a result.
+    """The server answered with an error.
 
     Attributes:
         code: name of the gRPC status code, for example ``"NOT_FOUND"``.
-        details: the server's own text.
+        details: error message of the server.
 
     >>> try:
     ...     Client(address, "other").entities("Wang")
@@ -101,7 +101,7 @@ class ServerError(BertBundleError):
 
 
 class ServerUnavailable(ServerError):
-    """Nobody answers at the address, or the connection broke (UNAVAILABLE).
+    """There is no server at the address, or the connection broke (UNAVAILABLE).
 
     >>> try:
     ...     Client("localhost:1", "ner", retries=Retries(attempts=1)).entities("Wang")
@@ -112,7 +112,7 @@ class ServerUnavailable(ServerError):
 
 
 class DeadlineExceeded(ServerError):
-    """No answer came within the timeout (DEADLINE_EXCEEDED).
+    """There was no response within the timeout (DEADLINE_EXCEEDED).
 
     >>> try:
     ...     Client("localhost:1", "ner", timeout=1e-9).entities("Wang")
@@ -123,7 +123,7 @@ class DeadlineExceeded(ServerError):
 
 
 class Overloaded(ServerError):
-    """The server refuses work for now: its queue or its thread pool is full.
+    """The server temporarily rejects requests: its queue or thread pool is full (RESOURCE_EXHAUSTED, UNAVAILABLE).
 
     >>> error_from_status(grpc.StatusCode.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted", "localhost:8500")
     Overloaded('localhost:8500 answered RESOURCE_EXHAUSTED: Server Threadpool Exhausted. Retry later, ...')
@@ -145,7 +145,7 @@ class SignatureNotFound(ServerError):
     """The model has no such signature (FAILED_PRECONDITION).
 
     >>> try:
-    ...     transport.predict("tiny", "length_99", {}, timeout=5)
+    ...     transport.predict(PredictCall("tiny", "length_99", {}), timeout=5)
     ... except SignatureNotFound as error:
     ...     print(error.details)
     Serving signature key "length_99" not found.
@@ -153,7 +153,7 @@ class SignatureNotFound(ServerError):
 
 
 class InvalidRequest(ServerError):
-    """The server does not accept the request (INVALID_ARGUMENT, FAILED_PRECONDITION, OUT_OF_RANGE).
+    """The server rejected the request as invalid (INVALID_ARGUMENT, FAILED_PRECONDITION, OUT_OF_RANGE).
 
     >>> error_from_status(grpc.StatusCode.INVALID_ARGUMENT, "input size does not match", "localhost:8500").code
     'INVALID_ARGUMENT'

@@ -1,4 +1,4 @@
-"""Export a Keras BERT to a bundle: a SavedModel and an ONNX model with everything a client needs to know."""
+"""Export a Keras BERT to a bundle: a SavedModel and ONNX files, with the manifest and tokenizer that a client needs."""
 
 from bertbundle_export.checkpoints import LoadOptions
 from bertbundle_export.errors import CheckpointError, ExportError, OutputNamesError, OutputShapeError, ToleranceError

@@ -9,8 +9,8 @@ __all__ = ["run"]
 
 
 def run() -> int:
-    """Run the command in a process of its own; return its exit code."""
-    # transformers imports torch wherever it is installed, seconds for nothing: a pickle is read with torch itself.
+    """Run the command line; return its exit code."""
+    # transformers imports torch if it is installed, which takes seconds. Pickles are read with torch directly.
     os.environ.setdefault("USE_TORCH", "0")
     from bertbundle_export.cli import main
 

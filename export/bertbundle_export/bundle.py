@@ -1,4 +1,4 @@
-"""Put a bundle in its place: written aside, then renamed, so that a server sees a whole version or none."""
+"""Publish a bundle: it is written to a staging directory, then renamed, so a server sees a complete version or none."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ _MODEL_NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 
 
 def check_target(output: Path, name: str, version: int | None) -> None:
-    """Check where a bundle is to go, before any work is done.
+    """Check the target of an export before any work is done.
 
     Raises:
-        ExportError: a name that is no directory name, a version that is there already, or something in the way.
+        ExportError: the name is not a valid directory name, the version exists already, or a file is in the way.
     """
     if not _MODEL_NAME.fullmatch(name):
-        raise ExportError(f"{name!r} cannot be a model name: use letters, digits, '_', '-' and '.'.")
+        raise ExportError(f"{name!r} is not a valid model name: use letters, digits, '_', '-' and '.'.")
     if version is not None and version < 1:
-        raise ExportError(f"version {version} cannot be: versions are numbers from 1.")
-    for place in (output, output / name):
-        if place.exists() and not place.is_dir():
-            raise ExportError(f"{place} is a file, a directory is needed there. Choose another --output or --name.")
+        raise ExportError(f"version {version} is not valid: versions are numbers from 1.")
+    for directory in (output, output / name):
+        if directory.exists() and not directory.is_dir():
+            raise ExportError(f"{directory} is a file, expected a directory. Choose another --output or --name.")
     if version is not None and (output / name / str(version)).exists():
         raise ExportError(
-            f"{output / name / str(version)} is there already. Leave --version out for the next free one."
+            f"{output / name / str(version)} exists already. Leave --version out to use the next free one."
         )
 
 
 @contextmanager
 def staging_directory(output: Path) -> Iterator[Path]:
-    """Make a directory beside the models, on the same file system; whatever happens, nothing of it stays.
+    """Make a temporary directory beside the models, on the same file system, and remove it at the end.
 
     Raises:
-        ExportError: the output directory cannot be written.
+        ExportError: the output directory is not writable.
     """
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -56,7 +56,7 @@ def staging_directory(output: Path) -> Iterator[Path]:
 
 
 def digest_files(directory: Path) -> dict[str, FileInfo]:
-    """Return size and SHA-256 of every file but the manifest and its copy under assets, by relative path."""
+    """Return size and SHA-256 of every file by relative path, except the manifest and its copy in assets."""
     files = sorted(path for path in directory.rglob("*") if path.is_file() and path.name != MANIFEST_FILE)
     return {path.relative_to(directory).as_posix(): _info(path) for path in files}
 
@@ -73,20 +73,20 @@ def publish(staged: Path, output: Path, name: str, version: int | None) -> Path:
     """Rename a finished bundle to ``output/name/version``.
 
     Args:
-        staged: the finished bundle, on the same file system.
+        staged: directory of the finished bundle, on the same file system.
         output: directory of the models.
         name: model name.
-        version: version number; None for one more than the highest there is.
+        version: version number; None for the highest existing version plus 1.
 
     Returns:
         The version directory.
 
     Raises:
-        ExportError: the version appeared meanwhile.
+        ExportError: the version exists: another export created it meanwhile.
     """
     base = output / name
     base.mkdir(parents=True, exist_ok=True)
-    staged.chmod(0o755)  # mkdtemp's 0700 would keep a server under another user out
+    staged.chmod(0o755)  # mkdtemp's 0700 would lock out a server that runs as another user
     while True:
         target = base / str(version or _next_version(base))
         try:

@@ -1,9 +1,9 @@
-"""The exceptions of the export, under the base of all of bertbundle's errors.
+"""The exceptions of the export, below the base class of all bertbundle errors.
 
 ```
 BertBundleError
-├── CheckpointError          not a checkpoint we can read
-└── ExportError              an export that cannot be finished
+├── CheckpointError          the source is not a readable checkpoint
+└── ExportError              the export cannot be finished
     ├── OutputNamesError     an exported format has other outputs than the source model
     ├── OutputShapeError     an output has another shape or dtype
     └── ToleranceError       an output differs by more than the stated tolerance
@@ -18,7 +18,7 @@ __all__ = ["CheckpointError", "ExportError", "OutputNamesError", "OutputShapeErr
 
 
 class CheckpointError(BertBundleError):
-    """A source that is not a checkpoint we can read: says what was found and what would do.
+    """The source is not a readable checkpoint. The message says what was found and what was expected.
 
     >>> issubclass(CheckpointError, BertBundleError)
     True
@@ -26,7 +26,7 @@ class CheckpointError(BertBundleError):
 
 
 class ExportError(BertBundleError):
-    """An export that cannot be finished. Nothing is left behind.
+    """The export cannot be finished. It leaves no files behind.
 
     >>> [kind.__name__ for kind in ExportError.__subclasses__()]
     ['OutputNamesError', 'OutputShapeError', 'ToleranceError']

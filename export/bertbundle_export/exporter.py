@@ -1,4 +1,4 @@
-"""Export a BERT: from a checkpoint, or a live Keras model, to a bundle on disk."""
+"""Export a BERT, from a checkpoint or a live Keras model, to a bundle on disk."""
 
 from __future__ import annotations
 
@@ -10,18 +10,20 @@ from typing import Any
 
 import tokenizers
 
-from bertbundle.contract.manifest import Manifest
-from bertbundle_export import bundle
+from bertbundle.contract.manifest import Manifest, ParityRow
+from bertbundle_export.bundle import check_target, publish, staging_directory
 from bertbundle_export.checkpoints import LoadOptions, load_checkpoint
 from bertbundle_export.checkpoints.live import live_model
 from bertbundle_export.checkpoints.sources.hub import open_source
 from bertbundle_export.errors import ExportError
-from bertbundle_export.job import crf_tables
-from bertbundle_export.job.plan import Job
-from bertbundle_export.options import ExportOptions, check_use
+from bertbundle_export.job.crf_tables import add_tables
+from bertbundle_export.job.plan import Plan, make_plan
+from bertbundle_export.job.verify import verify_onnx, verify_saved_model, write_final_manifest
+from bertbundle_export.job.write import write_manifest_draft, write_onnx, write_saved_model
+from bertbundle_export.options import ExportOptions, check_options_apply
 from bertbundle_export.report import Reporter, SilentReporter
 from bertbundle_export.source.model import SourceModel, fixed_length
-from bertbundle_export.source.tokenization import by_character
+from bertbundle_export.source.tokenization import split_characters
 
 __all__ = ["Exported", "export_bundle"]
 
@@ -50,59 +52,79 @@ def export_bundle(
     """Export a BERT to ``output/name/version``.
 
     Args:
-        source: a checkpoint's directory, a hub name, or a live Keras model (a `TFBertPreTrainedModel` subclass, or any
-            model that takes the inputs by name in a dict).
+        source: a checkpoint (directory, file or archive), a hub name, or a live Keras model (a `TFBertPreTrainedModel`
+            subclass, or any model that takes the inputs by name in a dict).
         name: model name.
         output: directory of the models.
         version: version number; None for the next free one.
-        tokenizer: for a live model, its tokenizer: a `tokenizers.Tokenizer`, a directory or a vocab.txt. For a
-            checkpoint, a directory or vocab.txt to take it from instead.
+        tokenizer: of a live model: a `tokenizers.Tokenizer`, a directory or a vocab.txt. For a checkpoint, a directory
+            or vocab.txt that replaces its own tokenizer.
         task: a key of `TASKS`; None for what the source says.
         labels: label of each class index; None for what the source says.
-        load: more that the source does not say itself.
-        reporter: is told of the progress; None for silence.
+        load: other facts about the source that its files do not state.
+        reporter: receives the progress; None to report nothing.
         **options: see `ExportOptions`.
 
     Returns:
-        The bundle. Nothing is left behind if the export fails.
+        The bundle. An export that fails leaves no files behind.
 
     Raises:
         CheckpointError: the source cannot be read.
-        ExportError: the bundle cannot be made, or its outputs differ from the source model's.
+        ExportError: the model cannot be exported, or the outputs of the bundle differ from the source model's.
     """
-    chosen = ExportOptions(**options)
-    report: Reporter = reporter or SilentReporter()
+    export_options = ExportOptions(**options)
+    reporter = reporter or SilentReporter()
     output = Path(output)
-    bundle.check_target(output, name, version)
-    load = _load_options(load or LoadOptions(), task, labels, tokenizer)
-    with report.stage("load the checkpoint"):
+    check_target(output, name, version)
+    load = _merge_load_options(load or LoadOptions(), task, labels, tokenizer)
+    with reporter.stage("load the checkpoint"):
         model = _load(source, load, tokenizer)
-    check_use(model.task, chosen, load)
-    if chosen.characters:
-        model = dataclasses.replace(model, tokenizer=by_character(model.tokenizer))
-    chosen = _at_fixed_length(chosen, model)
-    model = crf_tables.with_tables(model, (chosen.crf_transitions, chosen.crf_start, chosen.crf_end))
-    job = Job(name, model, chosen, report)
-    with bundle.staging_directory(output) as staging:
-        manifest = job.write(staging / "bundle")
-        path = bundle.publish(staging / "bundle", output, name, version)
+    check_options_apply(model.task, export_options, load)
+    model, export_options = _apply_options(model, export_options)
+    with staging_directory(output) as staging:
+        plan = make_plan(name, model, export_options, reporter)
+        manifest = _write_and_verify(staging / "bundle", plan, reporter)
+        path = publish(staging / "bundle", output, name, version)
     return Exported(path, manifest)
 
 
+def _write_and_verify(directory: Path, plan: Plan, reporter: Reporter) -> Manifest:
+    """Write each format and verify it before the next one is written, so that memory has one loaded copy at a time."""
+    draft = write_manifest_draft(directory, plan)
+    rows: list[ParityRow] = []
+    if "saved_model" in plan.options.formats:
+        write_saved_model(directory, plan, reporter)
+        rows += verify_saved_model(directory, plan, reporter)
+    if "onnx" in plan.options.formats:
+        write_onnx(directory, plan, reporter)
+        rows += verify_onnx(directory, plan, reporter)
+    return write_final_manifest(directory, plan, draft, rows, reporter)
+
+
+def _apply_options(model: SourceModel, options: ExportOptions) -> tuple[SourceModel, ExportOptions]:
+    """Apply the options that change the model, and fix the lengths of a model that takes only one."""
+    if options.characters:
+        model = dataclasses.replace(model, tokenizer=split_characters(model.tokenizer))
+    options = _at_fixed_length(options, model)
+    return add_tables(model, (options.crf_transitions, options.crf_start, options.crf_end)), options
+
+
 def _at_fixed_length(options: ExportOptions, model: SourceModel) -> ExportOptions:
-    """Leave one signature of a model that takes one length, and refuse to make others."""
+    """Return options for the one signature of a model whose Inputs have a fixed length, and refuse other lengths."""
     length = fixed_length(model.keras)
     if length is None:
         return options
     if {options.max_length or length, *(options.lengths or ())} != {length}:
         raise ExportError(
-            f"the model's Inputs are of length {length}: a signature of that length alone can be exported. Leave "
-            "max_length and lengths out, or make Inputs of shape (None,)."
+            f"the model's Inputs have the fixed length {length}: only a signature of that length can be exported. "
+            "Leave max_length and lengths out, or make Inputs of shape (None,)."
         )
     return dataclasses.replace(options, max_length=length, lengths=())
 
 
-def _load_options(load: LoadOptions, task: str | None, labels: Sequence[str] | None, tokenizer: Any) -> LoadOptions:
+def _merge_load_options(
+    load: LoadOptions, task: str | None, labels: Sequence[str] | None, tokenizer: Any
+) -> LoadOptions:
     given: dict[str, Any] = {"task": task, "labels": tuple(labels) if labels else None}
     if isinstance(tokenizer, str | Path):
         given["tokenizer"] = Path(tokenizer)

@@ -1,4 +1,4 @@
-"""How a bundle is made: what the user may choose."""
+"""The options of an export."""
 
 from __future__ import annotations
 
@@ -10,40 +10,40 @@ from bertbundle.contract.labels import SCHEMES
 from bertbundle_export.errors import ExportError
 from bertbundle_export.precision import choose_precision
 
-__all__ = ["DECODINGS", "FORMATS", "WORD_LABELS", "ExportOptions", "check_use", "signature_lengths"]
+__all__ = ["BUNDLE_FORMATS", "DECODINGS", "WORD_LABELS", "ExportOptions", "check_options_apply", "signature_lengths"]
 
-FORMATS = ("saved_model", "onnx")
+BUNDLE_FORMATS = ("saved_model", "onnx")
 WORD_LABELS = ("token", "first", "first-labelled")
 DECODINGS = ("auto", "crf", "viterbi", "argmax")
 DEFAULT_MAX_LENGTH = 128
-_SHORTEST = 8
+_MIN_DEFAULT_LENGTH = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportOptions:
-    """How a bundle is made.
+    """The options of an export; `LoadOptions` has those of the checkpoint.
 
     Attributes:
         max_length: tokens of `serving_default`; None for 128, or the model's own limit if that is less.
-        lengths: lengths of the shorter signatures; None for every 8 to 64, every 16 to 128, every 32 to 256, every 64
-            to 512, below `max_length`; of a SavedModel in bfloat16 the powers of two.
-        formats: any of "saved_model" and "onnx".
-        precision: of the encoder's matrix products: "float32"; "bfloat16", the SavedModel's; "int8", the ONNX files';
-            or "auto" for float32 or bfloat16, what this processor favours.
-        characters: make every character a token, as Chinese taggers are trained.
+        lengths: lengths of the shorter signatures. None for all multiples of 8 up to 64, of 16 up to 128, of 32 up to
+            256 and of 64 up to 512 that are below `max_length`; for a SavedModel in bfloat16 for the powers of two.
+        formats: "saved_model", "onnx", or both.
+        precision: of the encoder's matrix products: "float32"; "bfloat16" for the SavedModel; "int8" for the ONNX
+            files; or "auto", which chooses float32 or bfloat16 by this machine's CPU.
+        characters: tokenize into single characters, as most Chinese taggers are trained.
         label_scheme: name of a label scheme; None detects it.
-        label_decoding: "crf", "viterbi", "argmax", or "auto": the model's CRF if it has one, else Viterbi where labels
+        label_decoding: "crf", "viterbi", "argmax", or "auto": the model's CRF if it has one, else Viterbi if the labels
             are BIO, BIOES or BMES.
-        crf_transitions, crf_start, crf_end: dotted attributes of a model that does not return its CRF's scores itself:
-            of a label after another ``[labels, labels]``, of the first label and of the last ``[labels]``.
+        crf_transitions, crf_start, crf_end: dotted attributes of the CRF's scores, for a model that does not return
+            them: of label pairs ``[labels, labels]``, of the first label and of the last label ``[labels]``.
         word_labels: see `Manifest.word_labels`.
-        top_k: tokens that fill-mask offers for each mask.
-        texts: texts to prove the export on; None for a set that comes with the package.
+        top_k: number of tokens that fill-mask returns for each mask.
+        texts: texts to verify the export on; None for the package's own.
     """
 
     max_length: int | None = None
     lengths: Sequence[int] | None = None
-    formats: Sequence[str] = FORMATS
+    formats: Sequence[str] = BUNDLE_FORMATS
     precision: str = "float32"
     characters: bool = False
     label_scheme: str | None = None
@@ -62,10 +62,12 @@ class ExportOptions:
             raise ExportError(f"top_k must be at least 1, got {self.top_k}.")
         if self.label_scheme is not None:
             _check_choice("label_scheme", self.label_scheme, tuple(SCHEMES))
-        if not self.formats or not set(self.formats) <= set(FORMATS):
-            raise ExportError(f"formats must be some of {', '.join(FORMATS)}, got {', '.join(self.formats) or 'none'}.")
+        if not self.formats or not set(self.formats) <= set(BUNDLE_FORMATS):
+            raise ExportError(
+                f"formats must be one or more of {', '.join(BUNDLE_FORMATS)}, got {', '.join(self.formats) or 'none'}."
+            )
         if self.precision == "int8" and "onnx" not in self.formats:
-            raise ExportError("precision int8 is of the ONNX files: a SavedModel has none. Add onnx to --formats.")
+            raise ExportError("precision int8 applies to the ONNX files only. Add onnx to --formats.")
 
 
 def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
@@ -73,9 +75,9 @@ def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
         raise ExportError(f"{name} must be one of {', '.join(choices)}, got {value!r}.")
 
 
-# What only some tasks have a use for: the option, what it is when it is not given, and the tasks.
+# Options that apply to some tasks only: name, default, tasks.
 _TAGGERS, _FEATURES = ("token-classification",), ("feature-extraction",)
-_FOR: Sequence[tuple[str, Any, Sequence[str]]] = (
+_TASKS_OF_OPTIONS: Sequence[tuple[str, Any, Sequence[str]]] = (
     ("label_scheme", None, _TAGGERS),
     ("label_decoding", "auto", _TAGGERS),
     ("crf_transitions", None, _TAGGERS),
@@ -90,22 +92,22 @@ _FOR: Sequence[tuple[str, Any, Sequence[str]]] = (
 )
 
 
-def check_use(task: str, *given: Any) -> None:
-    """Check that every option that was given is one that the task has a use for.
+def check_options_apply(task: str, *objects: Any) -> None:
+    """Check that every option that was set applies to the task.
 
     Args:
         task: name of the task.
-        given: objects that have the options as attributes.
+        objects: the objects with the options as attributes.
 
     Raises:
-        ExportError: one would be ignored.
+        ExportError: an option would be ignored.
     """
-    for name, default, tasks in _FOR:
-        value = next(getattr(options, name) for options in given if hasattr(options, name))
+    for name, default, tasks in _TASKS_OF_OPTIONS:
+        value = next(getattr(options, name) for options in objects if hasattr(options, name))
         if value != default and task not in tasks:
             raise ExportError(
-                f"--{name.replace('_', '-')} ({name}= in Python) is for {' and '.join(tasks)}, the task is {task}. "
-                "Leave it out."
+                f"--{name.replace('_', '-')} ({name}= in Python) applies to {' and '.join(tasks)}, but the task is "
+                f"{task}. Leave it out."
             )
 
 
@@ -113,7 +115,7 @@ def signature_lengths(options: ExportOptions, max_positions: int | None) -> dict
     """Return the length of each signature by name, shortest first, `serving_default` last.
 
     Raises:
-        ExportError: a length that the model cannot take, or that makes no sense.
+        ExportError: a length is shorter than 3, or longer than `max_length` or the model's limit.
     """
     limit = max_positions or options.max_length or DEFAULT_MAX_LENGTH
     longest = options.max_length or min(DEFAULT_MAX_LENGTH, limit)
@@ -121,28 +123,32 @@ def signature_lengths(options: ExportOptions, max_positions: int | None) -> dict
         raise ExportError(
             f"max_length {longest} is over the model's max_position_embeddings {limit}. Choose at most {limit}."
         )
-    if options.lengths is None:
-        few = choose_precision(options.precision)[0] == "bfloat16" and "saved_model" in options.formats
-        shorter = [length for length in (_few_lengths if few else _usual_lengths)(longest) if length < longest]
-    else:
-        shorter = sorted(set(options.lengths) - {longest})
+    shorter = _shorter_lengths(options, longest)
     wrong = [length for length in (*shorter, longest) if not 3 <= length <= longest]
     if wrong:
         raise ExportError(
-            f"length {wrong[0]} cannot be: lengths are from 3 ([CLS], a token, [SEP]) to max_length {longest}."
+            f"length {wrong[0]} is not valid: lengths are from 3 ([CLS], a token, [SEP]) to max_length {longest}."
         )
     return {f"length_{length}": length for length in shorter} | {"serving_default": longest}
 
 
-def _few_lengths(longest: int) -> list[int]:
-    """Return powers of two: each length that ran costs a BERT-base in bfloat16 0.2 GB on TensorFlow."""
+def _shorter_lengths(options: ExportOptions, longest: int) -> list[int]:
+    if options.lengths is not None:
+        return sorted(set(options.lengths) - {longest})
+    bfloat16 = choose_precision(options.precision)[0] == "bfloat16" and "saved_model" in options.formats
+    lengths = _powers_of_two(longest) if bfloat16 else _default_lengths(longest)
+    return [length for length in lengths if length < longest]
+
+
+def _powers_of_two(longest: int) -> list[int]:
+    """Return the powers of two from 16: TensorFlow keeps 0.2 GB for each length that a bfloat16 BERT-base has run."""
     return [1 << power for power in range(4, longest.bit_length())]
 
 
-def _usual_lengths(longest: int) -> list[int]:
-    """Return lengths a quarter of the power of two below them apart, and no closer than the shortest is long."""
-    lengths = [_SHORTEST]
+def _default_lengths(longest: int) -> list[int]:
+    """Return lengths in steps of 8, and of a quarter of the last power of two once that is more."""
+    lengths = [_MIN_DEFAULT_LENGTH]
     while lengths[-1] < longest:
         power = 1 << (lengths[-1].bit_length() - 1)
-        lengths.append(lengths[-1] + max(_SHORTEST, power // 4))
+        lengths.append(lengths[-1] + max(_MIN_DEFAULT_LENGTH, power // 4))
     return lengths

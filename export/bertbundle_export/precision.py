@@ -1,4 +1,4 @@
-"""The precision of an encoder's matrix products."""
+"""The precision of the encoder's matrix products."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ PRECISIONS = ("float32", "bfloat16", "int8", "auto")
 _CPUINFO = Path("/proc/cpuinfo")
 
 
-def choose_precision(asked: str, cpuinfo: Path = _CPUINFO) -> tuple[str, str]:
-    """Return a precision, and what to say of it: "auto" becomes what this processor favours.
+def choose_precision(requested: str, cpuinfo: Path = _CPUINFO) -> tuple[str, str]:
+    """Return the precision to export in, and a note for the user: "auto" is resolved by this machine's CPU.
 
     Args:
-        asked: one of `PRECISIONS`.
-        cpuinfo: where Linux describes the processor; where there is none, it is taken for one without bfloat16.
+        requested: one of `PRECISIONS`.
+        cpuinfo: file in which Linux describes the CPU; without it the CPU counts as one without bfloat16.
 
     Returns:
-        "float32", "bfloat16" or "int8", and a note; empty if there is nothing to say.
+        "float32", "bfloat16" or "int8", and a note, empty if there is nothing to say.
 
     Raises:
-        ExportError: another precision was asked for.
+        ExportError: `requested` is not one of `PRECISIONS`.
     """
-    if asked not in PRECISIONS:
-        raise ExportError(f"precision must be one of {', '.join(PRECISIONS)}, got {asked!r}.")
-    if asked != "auto":
-        return asked, ""
+    if requested not in PRECISIONS:
+        raise ExportError(f"precision must be one of {', '.join(PRECISIONS)}, got {requested!r}.")
+    if requested != "auto":
+        return requested, ""
     flag = fast_bfloat16(cpuinfo)
     if flag:
         return "bfloat16", f"precision auto: bfloat16, because this processor has {flag}."

@@ -1,4 +1,4 @@
-"""Tell the user how far an export is."""
+"""Report the progress of an export."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import Protocol
 
 from rich.console import Console
 
-__all__ = ["ConsoleReporter", "Reporter", "SilentReporter"]
+__all__ = ["ConsoleReporter", "NoteRecorder", "Reporter", "SilentReporter"]
 
 
 class Reporter(Protocol):
-    """What an export tells of its progress."""
+    """Receives the progress of an export."""
 
     def stage(self, name: str) -> AbstractContextManager[object]:
-        """Return a context manager that lasts as long as the stage."""
+        """Return a context manager that is open while the stage runs."""
 
     def note(self, text: str) -> None:
-        """Tell something the user should know."""
+        """Receive a note for the user."""
 
 
 class SilentReporter:
-    """Say nothing: the default of the Python function."""
+    """Ignore everything: the default of the Python function."""
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -36,7 +36,7 @@ class SilentReporter:
 
 
 class ConsoleReporter:
-    """Show each stage with a spinner while it runs and its seconds when it is done."""
+    """Print each stage with a spinner while it runs and its duration when it is done."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -44,11 +44,32 @@ class ConsoleReporter:
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """See `Reporter.stage`."""
-        begin = time.monotonic()
+        start = time.monotonic()
         with self._console.status(f"{name} ..."):
             yield
-        self._console.print(f"  {name:<44} {time.monotonic() - begin:6.1f} s", highlight=False)
+        self._console.print(f"  {name:<44} {time.monotonic() - start:6.1f} s", highlight=False)
 
     def note(self, text: str) -> None:
         """See `Reporter.note`."""
         self._console.print(f"  note: {text}", highlight=False, style="yellow")
+
+
+class NoteRecorder:
+    """Forward everything to another reporter and keep the notes, which the manifest lists.
+
+    Attributes:
+        notes: the notes so far.
+    """
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+        self.notes: list[str] = []
+
+    def stage(self, name: str) -> AbstractContextManager[object]:
+        """See `Reporter.stage`."""
+        return self._reporter.stage(name)
+
+    def note(self, text: str) -> None:
+        """See `Reporter.note`."""
+        self.notes.append(text)
+        self._reporter.note(text)

@@ -1,4 +1,7 @@
-"""The one place that imports TensorFlow for the export: quiet, and with the Keras that transformers 4 is built on."""
+"""Import TensorFlow, without its start-up messages and with the Keras 2 that transformers 4 needs.
+
+Every module of the export imports it from here.
+"""
 
 from __future__ import annotations
 
@@ -10,31 +13,31 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# Both must be set before TensorFlow is imported. Level 3: the C++ side calls a missing GPU driver an error.
+# Both must be set before TensorFlow is imported. Level 3, because the C++ code logs a missing GPU driver as an error.
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 @contextmanager
-def _quiet_import() -> Iterator[None]:
-    """Hold back what the C++ side writes to stderr before it obeys any log level; show it if the import fails."""
+def _suppressed_stderr() -> Iterator[None]:
+    """Suppress what the C++ code writes to stderr before it respects a log level; show it if the import fails."""
     sys.stderr.flush()
     stderr = os.dup(2)
-    with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 2)
+    with tempfile.TemporaryFile() as buffer:
+        os.dup2(buffer.fileno(), 2)
         try:
             yield
         except BaseException:
-            held.seek(0)
-            os.write(stderr, held.read())
+            buffer.seek(0)
+            os.write(stderr, buffer.read())
             raise
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
 
 
-with _quiet_import(), warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # deprecations inside TensorFlow and Keras; not ours to mend
+with _suppressed_stderr(), warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # deprecations inside TensorFlow and Keras
     import tensorflow as tf
     import transformers
 

@@ -1,4 +1,4 @@
-"""How far an exported format may be from the source model."""
+"""The tolerances: how much an exported format may differ from the source model."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ __all__ = ["TOLERANCES", "Tolerance"]
 
 @dataclass(frozen=True, slots=True)
 class Tolerance:
-    """How far an output may be from the source model's: ``atol + rtol |value| + peak max|values|``.
+    """The largest difference from the source model's value: ``atol + rtol * |value| + peak * max |values|``.
 
     Attributes:
-        rtol, atol, peak: the terms' factors.
-        agreement: least share of labels that must agree.
+        rtol, atol, peak: factors of the terms.
+        agreement: share of labels that must agree.
     """
 
     rtol: float
@@ -24,14 +24,14 @@ class Tolerance:
 
 
 TOLERANCES: Mapping[str, Tolerance] = {
-    # Sums in another order: seen 2e-6 (MiniLM) to 5e-6 (3x128 logits of size 10), with a margin of twenty.
-    # Where two label sequences score nearly alike, rounding decides between them: one token in a thousand may.
+    # Sums in another order: 2e-6 (MiniLM) to 5e-6 (3x128 logits of size 10) measured, times twenty.
+    # Where two label sequences have nearly the same score, rounding decides: one token in a thousand may differ.
     "float32": Tolerance(rtol=1e-4, atol=1e-4, peak=0.0, agreement=0.999),
-    # Eight bits of mantissa: seen 0.9 to 3.0 % of the largest value, and 99.6 % of labels or more, on MiniLM, Rampart
-    # and a Chinese tagger (docs/why.md).
+    # Eight bits of mantissa: 0.9 to 3.0 % of the largest value and at least 99.6 % of labels measured, on MiniLM,
+    # Rampart and a Chinese tagger (docs/decisions/0033).
     "bfloat16": Tolerance(rtol=0.0, atol=0.0, peak=0.05, agreement=0.99),
-    # Eight bits for a tensor's whole range: seen 2 % of the largest logit of a Chinese tagger, 11 % of Rampart's, 19 %
-    # of the largest number in MiniLM's sentence embeddings, and 99.5 % of labels or more (docs/why.md).
+    # Eight bits for a tensor's whole range. Measured: 2 % of the largest logit of a Chinese tagger, 11 % of Rampart's,
+    # 19 % of the largest number in MiniLM's sentence embeddings, and at least 99.5 % of labels (docs/decisions/0047).
     "int8": Tolerance(rtol=0.0, atol=0.0, peak=0.2, agreement=0.99),
 }
-"""By the precision of the matrix products."""
+"""The tolerances by precision of the matrix products."""

@@ -1,4 +1,4 @@
-"""Warmup records: requests that a server runs on a version before it answers anybody."""
+"""Warmup records: requests that a server runs on a new version before it serves it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from bertbundle.wire.tensors import encode_tensors
 __all__ = ["WARMUP_FILE", "write_warmup"]
 
 WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
-"""Where TensorFlow Serving looks (tensorflow_serving/servables/tensorflow/saved_model_warmup.cc)."""
+"""The path that TensorFlow Serving reads (tensorflow_serving/servables/tensorflow/saved_model_warmup.cc)."""
 
 
 def write_warmup(bundle: Path, name: str, batches: Sequence[InputFeatures]) -> None:
-    """Write one record per signature, of its first row: a TFRecord file of PredictionLog.
+    """Write a TFRecord file of PredictionLog records: one per signature, with the first row of its batch.
 
     Args:
         bundle: version directory.

@@ -17,7 +17,7 @@ def main(arguments: list[str] | None = None) -> int:
     # in the middle of an import. If SIGINT is ignored, as in background jobs of a shell, it stays ignored.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from bertbundle._shared.commands import drop_output, run_command
+    from bertbundle._shared.commands import discard_stdout, run_command
     from bertbundle_serving.flags import parse_arguments, to_options
     from bertbundle_serving.logs import configure_logging
     from bertbundle_serving.server import run
@@ -29,6 +29,6 @@ def main(arguments: list[str] | None = None) -> int:
         try:
             print(f"bertbundle-serve: {line}", flush=True)
         except BrokenPipeError:  # the reader of stdout is gone, but the server can still serve
-            drop_output()
+            discard_stdout()
 
     return run_command("bertbundle-serve", lambda: asyncio.run(run(to_options(flags), announce)))

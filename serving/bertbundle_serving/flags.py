@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from importlib.metadata import PackageNotFoundError, version
 
-from bertbundle._shared.commands import LineParser
+from bertbundle._shared.commands import CommandParser
 from bertbundle_serving import flag_types
 from bertbundle_serving.config.batching_parameters import BatchingParameters, read_batching_parameters
 from bertbundle_serving.config.models import ModelConfig, read_model_configs
@@ -95,7 +95,7 @@ def _batching(flags: argparse.Namespace) -> BatchingParameters | None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = LineParser(
+    parser = CommandParser(
         prog="bertbundle-serve",
         description="Serve bundles with TensorFlow Serving's gRPC and REST API. Takes --flag=value or --flag value.",
         allow_abbrev=False,

@@ -1,4 +1,4 @@
-"""The benchmarks run: on a tiny model, so that they do not rot."""
+"""`make bench-quick` on a tiny model: every benchmark runs and writes the rows that the summary reads."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,9 +23,15 @@ Cases = dict[str, dict[str, dict[str, Any]]]
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Cases]:
-    """Give what runs a benchmark on models that all share; returns its rows by case and variant."""
-    work, results = tmp_path_factory.mktemp("work"), tmp_path_factory.mktemp("results")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory for the results of all benchmarks."""
+    return tmp_path_factory.mktemp("results")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, results: Path) -> Callable[..., Cases]:
+    """A function that runs a benchmark and returns its rows by case and variant; all share the same models."""
+    work = tmp_path_factory.mktemp("work")
 
     def benchmark(name: str, *options: str) -> Cases:
         command = [sys.executable, f"{name}.py", "--size=tiny", "--rounds=1", *options]
@@ -43,20 +50,51 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Cases]:
 
 
 def test_exporting(run: Callable[..., Cases]) -> None:
-    """Each export's time, memory and files are measured; the usual route's ratio is 1, files' is to the source."""
+    """Time, memory and file sizes of each export are relative to the usual route, file sizes to the source."""
     cases = run("exporting")
     for case in ("time s", "peak memory GB"):
         assert cases[case]["usual route, 1 length"]["ratio"] == 1.0
         assert {"bundle bfloat16, 6 lengths", "bundle float32, 6 lengths"} <= cases[case].keys()
-        assert min(row["median"] for row in cases[case].values()) > 0.1  # TensorFlow alone takes that much of both
+        assert min(row["median"] for row in cases[case].values()) > 0.1  # TensorFlow alone takes more of both
     assert cases["files MB"]["source checkpoint"]["ratio"] == 1.0
 
 
 def test_engine(run: Callable[..., Cases]) -> None:
-    """Every engine is measured in every case, beside the peer, whose ratio is 1, and against the limit."""
+    """Every engine is measured in every case, relative to the peer and to the limit."""
     cases = run("engine", "--sentences=8")
     natural = next(case for case in cases if case.startswith("natural lengths"))
     for case in ("[1, 32] seq/s", "[1, 128] seq/s", "[32, 128] seq/s", "[8, 128] x 2 callers seq/s", natural):
         assert cases[case][PEER]["ratio"] == 1.0
         assert {"TFBert, mixed precision", *SAVED, "onnx float32"} <= cases[case].keys()
     assert cases["[32, 128] of the limit seq/s"]["limit: bfloat16 product"]["ratio"] == 1.0
+
+
+def test_served(run: Callable[..., Cases]) -> None:
+    """Every server is measured in every case, relative to the peer, and two of them relative to their engines."""
+    cases = run("served", "--sentences=8")
+    callers = {case.split()[0] for case in cases if " callers, " in case and case.endswith("seq/s")}
+    assert callers == {"1", "2", "4", "8", "16", "32"}
+    short = cases["20 tokens, 1 caller ms p50"]
+    assert short[PEER]["ratio"] == 1.0
+    assert SAVED | {"auto", "auto int8"} <= short.keys()
+    for variant in ("saved_model bfloat16", "auto"):
+        assert cases[f"16 callers, {variant} seq/s"]["in process"]["ratio"] == 1.0
+
+
+def test_loading(run: Callable[..., Cases]) -> None:
+    """Load time and memory of each SavedModel are measured, by lengths that have run and by number of models."""
+    cases = run("loading")
+    for case in ("load to AVAILABLE s", "load without warm-up s", "6 lengths that ran GB", "3 models that ran GB"):
+        assert cases[case][PEER]["ratio"] == 1.0
+        assert cases[case].keys() >= SAVED
+
+
+def test_summary(results: Path, run: Callable[..., Cases]) -> None:
+    """The summary finds the figures of each benchmark that has been run."""
+    del run
+    command = [sys.executable, "summary.py", "--size=tiny", f"--results={results}"]
+    printed = subprocess.run(command, cwd=BENCHMARKS, check=True, capture_output=True, text=True).stdout
+    rows = [line for line in printed.splitlines() if line.startswith("| ") and "benchmarks/" in line]
+    missing = [row for row in rows if "not measured" in row and "peers.py" not in row and "accuracy.py" not in row]
+    assert missing == []
+    assert (results / "summary-tiny.png").is_file()

@@ -1,4 +1,4 @@
-"""The table of the targets: in the README, and what it says of figures."""
+"""The table of the targets: in docs/benchmarks.md, and what it says of figures."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ MARK = "<!-- benchmarks -->"
 
 
 def cells(text: str) -> list[list[str]]:
-    """Return the cells of a Markdown table, without its head."""
+    """Return the cells of a Markdown table without its header."""
     lines = [line for line in text.splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
 def summary(results: Path) -> list[list[str]]:
-    """Run the summary over results, and return the cells of the table that it wrote."""
+    """Run the summary on results and return the cells of the table that it writes."""
     command = [sys.executable, str(SUMMARY), "--size=tiny", f"--results={results}"]
     # Without matplotlib it ends with an error after the table.
     subprocess.run(command, check=False, capture_output=True)
@@ -31,7 +31,7 @@ def summary(results: Path) -> list[list[str]]:
 
 
 def write(results: Path, benchmark: str, *rows: dict[str, Any]) -> None:
-    """Write a report as a benchmark does."""
+    """Write a report in the format of the benchmarks."""
     machine = {"processor": "one", "bfloat16": "amx_bf16", "cores": 2, "load": 0.1, "time": "2026-01-01T00:00:00"}
     full = [{"low": row["median"], "high": row["median"], "at": None, **row} for row in rows]
     (results / f"{benchmark}-tiny.json").write_text(json.dumps({"machine": machine, "rows": full}), encoding="utf-8")
@@ -39,7 +39,7 @@ def write(results: Path, benchmark: str, *rows: dict[str, Any]) -> None:
 
 @pytest.fixture
 def table(tmp_path: Path) -> list[list[str]]:
-    """Give the table of two benchmarks that were run."""
+    """The table of two benchmarks."""
     row = {"case": "[32, 128]", "unit": "seq/s", "variant": "saved_model bfloat16", "median": 50.0, "ratio": 6.25}
     slow = {
         "case": "[32, 128] of the limit",
@@ -54,23 +54,23 @@ def table(tmp_path: Path) -> list[list[str]]:
     return summary(tmp_path)
 
 
-def test_readme_has_the_rows_of_the_summary(table: list[list[str]]) -> None:
-    """The README's table has the rows that the summary makes: same names, same targets."""
-    _, text, _ = (ROOT / "README.md").read_text(encoding="utf-8").split(MARK)
+def test_page_has_the_rows_of_the_summary(table: list[list[str]]) -> None:
+    """The table of docs/benchmarks.md has the rows that the summary makes: same names, same targets."""
+    _, text, _ = (ROOT / "docs/benchmarks.md").read_text(encoding="utf-8").split(MARK)
     assert [row[:2] for row in cells(text)] == [row[:2] for row in table]
-    assert "docs/benchmarks.png" in text
+    assert "](benchmarks.png)" in text
     assert (ROOT / "docs/benchmarks.png").is_file()
 
 
 def test_every_row_names_its_command(table: list[list[str]]) -> None:
-    """Every row says by which commands its figures are measured, and the files are there."""
+    """Every row names the commands that measure its figures, and these scripts exist."""
     for row in table:
         commands = row[-1].split(", ")
         assert all((ROOT / command.strip("`").removeprefix("python ")).is_file() for command in commands)
 
 
 def test_figures(table: list[list[str]]) -> None:
-    """A figure over its bound is reached, one below is not, and what was not run is not measured."""
+    """A figure above its bound is reached, one below is not, and without results it is not measured."""
     by_command = {row[-1].strip("`").split("/")[-1]: row for row in table}
     assert table[0][2:4] == ["6.2x", "yes"]
     limit = next(row for row in table if row[0].startswith("share of the best"))
@@ -80,8 +80,8 @@ def test_figures(table: list[list[str]]) -> None:
     assert by_command["served.py"][2:4] == ["not measured", "not measured"]
 
 
-def test_a_reason_has_figures_of_the_same_run(tmp_path: Path) -> None:
-    """What was not reached says why, with figures that were measured beside it."""
+def test_reason_has_figures_of_the_same_run(tmp_path: Path) -> None:
+    """A target that is not reached shows the reason, with figures of the same run."""
     slow = {"case": "[32, 128]", "unit": "seq/s", "variant": "saved_model bfloat16", "median": 20.0, "ratio": 2.5}
     limit = {**slow, "variant": "limit: bfloat16 product", "ratio": 3.0}
     write(tmp_path, "engine", slow, limit, {**slow, "case": "[32, 128] of the limit", "ratio": 0.83})

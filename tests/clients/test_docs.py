@@ -1,4 +1,4 @@
-"""The examples of docs/clients.md run."""
+"""The examples in docs/clients.md."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ TASKS = {
 
 
 def test_every_task_has_an_example() -> None:
-    """Each task is there, in at most five lines beside the import."""
+    """Each task has an example of at most five lines, not counting the import."""
     assert {model for block in BLOCKS for model in re.findall(r'8500", "(\w+)"', block)} == set(TASKS)
     assert all(len([line for line in block.splitlines() if line and "import" not in line]) <= 5 for block in BLOCKS)
 
 
 @pytest.mark.parametrize("block", [pytest.param(block, id=re.findall(r'", "(\w+)"', block)[0]) for block in BLOCKS])
 def test_examples_run(fakes: Any, block: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Each example runs as it stands, against a model of its task, and prints something."""
+    """Each example runs with a model of its task and prints something."""
 
     def connect(_: str, model: str) -> Client:
         return Client("", model, transport=fakes.FakeTransport(fakes.Model(fakes.make_manifest(TASKS[model]))))

@@ -1,4 +1,4 @@
-"""The client against `bertbundle-serve`, a process of its own."""
+"""The client with a `bertbundle-serve` process."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ EXPECTED = [["Wang", "Berlin"], [], ["王建国", "北京"] * 7, [], ["WA\u0301N
 
 @pytest.fixture(scope="module")
 def address(embedded: Callable[..., str]) -> str:
-    """The address of a server process of the small model."""
+    """The address of a server process that serves the small model."""
     return embedded()
 
 
 def texts_of(answers: Any) -> list[list[str]]:
-    """Return the entities' texts."""
-    return [[entity.text for entity in each] for each in answers]
+    """Return the texts of each answer's entities."""
+    return [[entity.text for entity in entities] for entities in answers]
 
 
 def test_lists_windows_and_iterators(address: str) -> None:
-    """Lists, long texts, iterators and words are answered by a real server."""
+    """A real server answers lists, long texts, iterators and lists of words."""
     with Client(address, "tiny", rows_per_call=7) as client:
         assert texts_of(client.entities(TEXTS * 40)) == EXPECTED * 40
         stream = client.entities(itertools.chain.from_iterable(itertools.repeat(TEXTS, 600)))
@@ -45,24 +45,24 @@ def test_lists_windows_and_iterators(address: str) -> None:
             client.entities(TEXTS, truncation="error")
 
 
-def test_awaiting(address: str) -> None:
-    """The awaiting client is answered by a real server, many questions at a time."""
+def test_async_client(address: str) -> None:
+    """A real server answers many concurrent calls of the async client."""
 
     async def ask() -> list[Any]:
         async with AsyncClient(address, "tiny") as client:
             return await asyncio.gather(*(client.entities(TEXTS) for _ in range(20)))
 
-    assert [texts_of(each) for each in asyncio.run(ask())] == [EXPECTED] * 20
+    assert [texts_of(answers) for answers in asyncio.run(ask())] == [EXPECTED] * 20
 
 
 def test_compression_and_several_addresses(address: str, embedded: Callable[..., str]) -> None:
-    """Compressed requests go round two real servers."""
+    """Compressed requests are distributed over two real servers."""
     with Client(f"{address},{embedded()}", "tiny", compression="gzip") as client:
         assert texts_of(client.entities(TEXTS * 20)) == EXPECTED * 20
 
 
 def test_bulk_and_bench(address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The commands work on a real server."""
+    """`bulk` and `bench` work with a real server."""
     source, output = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     source.write_text("".join(json.dumps({"text": text}) + "\n" for text in TEXTS * 300), encoding="utf-8")
     flags = ["--server", address, "--model", "tiny"]
@@ -75,35 +75,35 @@ def test_bulk_and_bench(address: str, tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 def test_rest(embedded: Callable[..., str]) -> None:
-    """Over REST a real server gives the entities that it gives over gRPC, with their scores to float32."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    """A real server returns the same entities and float32 scores over REST as over gRPC."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
     grpc_address = embedded(f"--rest_api_port={port}")
     with (
-        Client(grpc_address, "tiny") as direct,
+        Client(grpc_address, "tiny") as grpc_client,
         Client("", "tiny", transport=RestTransport(f"http://127.0.0.1:{port}")) as client,
     ):
-        assert client.entities(TEXTS) == direct.entities(TEXTS)
-        assert client.status() == direct.status()
+        assert client.entities(TEXTS) == grpc_client.entities(TEXTS)
+        assert client.status() == grpc_client.status()
         with pytest.raises(ModelNotFound):
-            Client("", "other", transport=client._transport).entities("a")
+            Client("", "other", transport=client._runner._transport).entities("a")
 
 
 @pytest.fixture
 def proxy(address: str) -> Iterator[ChaosProxy]:
-    """A proxy to the real server."""
-    made = ChaosProxy(address)
-    yield made
-    made.close()
+    """A fault-injecting proxy to the server process."""
+    chaos_proxy = ChaosProxy(address)
+    yield chaos_proxy
+    chaos_proxy.close()
 
 
-def test_a_network_that_breaks(proxy: ChaosProxy) -> None:
-    """Over resets and truncated answers of a real server, every answer that comes is right."""
+def test_unreliable_network(proxy: ChaosProxy) -> None:
+    """With reset connections and truncated responses, every answer that is returned is correct."""
     answered = 0
     with Client(proxy.address, "tiny", timeout=5, retries=Retries(6, 0.01, 0.2, budget=1000)) as client:
         client.manifest()
-        proxy.fates = ("pass",) * 12 + ("reset", "truncate", "delay")
+        proxy.faults = ("pass",) * 12 + ("reset", "truncate", "delay")
         for _ in range(20):
             try:
                 assert texts_of(client.entities(TEXTS)) == EXPECTED

@@ -171,9 +171,3 @@ def test_examples_run() -> None:
         "bertbundle.transports.rest",
     }
     assert len(examples) > len(bertbundle.__all__)
-
-
-def test_version_is_that_of_the_distribution() -> None:
-    """__version__ is the version that pyproject.toml builds."""
-    project = Path(bertbundle.__file__).parent.parent / "pyproject.toml"
-    assert f'\nversion = "{bertbundle.__version__}"\n' in project.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The client's wheel alone: built, installed into a fresh environment, and used there."""
+"""The client's wheel, installed alone in a new virtual environment."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from pathlib import Path
 
 import pytest
 
+import bertbundle
 from paths import ROOT
 
-pytestmark = pytest.mark.slow  # builds a wheel and makes an environment
+pytestmark = pytest.mark.slow  # builds a wheel and creates a virtual environment
 
 HEAVY = {"tensorflow", "keras", "tf-keras", "transformers", "onnxruntime", "onnx", "torch", "bertbundle-toolkit"}
 DEPENDENCIES = {"numpy", "grpcio", "protobuf", "tokenizers"}
 
 
 def run(*command: str | Path, cwd: Path) -> str:
-    """Run a command outside of the repository, a few examples of each property; return its output."""
+    """Run a command in a directory, with few hypothesis examples, and return its output."""
     environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")}
-    environment["BERTBUNDLE_EXAMPLES"] = "500"  # CI's many are run in the other environment
+    environment["BERTBUNDLE_EXAMPLES"] = "500"  # the many examples of CI run in the main environment
     result = subprocess.run(
         command, cwd=cwd, env=environment, capture_output=True, encoding="utf-8", timeout=600, check=False
     )
@@ -34,7 +35,7 @@ def run(*command: str | Path, cwd: Path) -> str:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The client's wheel."""
+    """Build the client's wheel."""
     target = tmp_path_factory.mktemp("wheel")
     run(sys.executable, "-m", "build", "--wheel", "--outdir", target, ROOT / "clients", cwd=target)
     (built,) = target.glob("*.whl")
@@ -43,7 +44,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The interpreter of a fresh environment that holds the wheel and what it pulls."""
+    """Create a virtual environment with the wheel and its dependencies, and return its interpreter."""
     home = tmp_path_factory.mktemp("thin")
     venv.create(home, with_pip=True)
     interpreter = home / ("Scripts" if os.name == "nt" else "bin") / "python"
@@ -53,17 +54,18 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_content(wheel: Path) -> None:
-    """The wheel holds the package with its type marker, and the licence; no tests, nothing of the toolkit."""
+    """The wheel contains the package with its type marker and the licence, but no tests and nothing of the toolkit."""
     names = zipfile.ZipFile(wheel).namelist()
-    assert wheel.name == "bertbundle-0.1.0-py3-none-any.whl"
-    assert {name.split("/")[0] for name in names} == {"bertbundle", "bertbundle-0.1.0.dist-info"}
+    information = f"bertbundle-{bertbundle.__version__}.dist-info"
+    assert wheel.name == f"bertbundle-{bertbundle.__version__}-py3-none-any.whl"
+    assert {name.split("/")[0] for name in names} == {"bertbundle", information}
     assert {"bertbundle/__init__.py", "bertbundle/py.typed", "bertbundle/wire/_wire_pb2.py"} <= set(names)
-    assert "bertbundle-0.1.0.dist-info/licenses/LICENSE" in names
+    assert f"{information}/licenses/LICENSE" in names
     assert not [name for name in names if "test" in name or name.endswith(".pyc")]
 
 
-def test_what_is_installed(python: Path) -> None:
-    """The wheel pulls its four dependencies and what they pull, nothing heavy."""
+def test_dependencies(python: Path) -> None:
+    """The wheel has four direct dependencies, and no heavy package is installed."""
     code = (
         "import json; from importlib import metadata;"
         "print(json.dumps({d.name.lower().replace('_', '-'): d.requires or [] for d in metadata.distributions()}))"
@@ -76,7 +78,7 @@ def test_what_is_installed(python: Path) -> None:
 
 
 def test_import(python: Path) -> None:
-    """The package imports without a warning, and loads none of the heavy packages."""
+    """Importing the package gives no warning and imports no heavy package."""
     code = "import sys, bertbundle; print(bertbundle.__file__); print(sorted(m for m in sys.modules if '.' not in m))"
     place, modules = run(python, "-W", "error", "-c", code, cwd=python.parent).splitlines()
     assert ROOT not in Path(place).parents
@@ -88,27 +90,29 @@ def test_import(python: Path) -> None:
     [pytest.param(["-m", "bertbundle"], id="module"), pytest.param([], id="script")],
 )
 def test_command(python: Path, command: list[str], embedded: Callable[..., str]) -> None:
-    """The command answers from a server of another environment."""
+    """The command asks a server that runs in another environment."""
     program = [python, *command] if command else [python.with_name("bertbundle")]
-    assert run(*program, "--version", cwd=python.parent) == "bertbundle 0.1.0\n"
-    ask = ["predict", "--server", embedded(), "--model", "tiny", "--json", "Wang lives in 北京"]
-    entities = json.loads(run(*program, *ask, cwd=python.parent))["entities"]
+    assert run(*program, "--version", cwd=python.parent) == f"bertbundle {bertbundle.__version__}\n"
+    predict = ["predict", "--server", embedded(), "--model", "tiny", "--json", "Wang lives in 北京"]
+    entities = json.loads(run(*program, *predict, cwd=python.parent))["entities"]
     assert [(entity["label"], entity["text"]) for entity in entities] == [("PER", "Wang"), ("LOC", "北京")]
 
 
 SUBSET = (
-    "client",
-    "contract/test_labels.py",
+    "client/test_async_client.py",
+    "client/test_sync_client.py",
+    "contract",
     "decoding",
     "session/test_retries.py",
     "text",
     "transports/test_grpc.py",
     "transports/test_rest.py",
 )
+"""Tests of the client that need nothing but its own dependencies, below tests/clients."""
 
 
 def test_own_tests(python: Path) -> None:
-    """The installed wheel passes the client's own tests without anything else of the project installed."""
+    """The client's own tests pass with the installed wheel, without the rest of the project."""
     install: list[str | Path] = ["-m", "pip", "install", "--quiet", "-c", ROOT / "constraints.txt"]
     run(python, *install, "pytest", "hypothesis", cwd=python.parent)
     files = [f"tests/clients/{name}" for name in SUBSET]

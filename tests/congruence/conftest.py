@@ -15,6 +15,7 @@ import pytest
 
 from local_server import serving
 from model_server import BINARY, free_port, model_server
+from optional import skip_without
 
 RUNTIMES = ("onnx", "saved_model", "tensorflow_model_server")
 
@@ -26,7 +27,7 @@ def runtime(request: pytest.FixtureRequest) -> str:
     """Name what serves."""
     name: str = request.param
     if name == "tensorflow_model_server" and not os.environ.get(BINARY):
-        pytest.skip(f"{BINARY} does not name a tensorflow_model_server binary")
+        skip_without("a real TensorFlow Serving")
     return name
 
 

@@ -21,7 +21,7 @@ GOLDEN = Path(__file__).parent / "minilm_golden.json"
 
 
 def reference(directory: Path, sentences: list[str]) -> list[list[float]]:
-    """Return the normalised embedding of each sentence, ``[sentences, 384]``."""
+    """Return the normalized embedding of each sentence, ``[sentences, 384]``."""
     import torch
     from transformers import BertModel, BertTokenizerFast
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bertbundle import Client, GrpcTransport, Manifest
-from bertbundle.text.features import pack
+from bertbundle import Client, GrpcTransport, Manifest, PredictCall
+from bertbundle.text.features import pad_encodings
 from bertbundle.text.tokenizer import Tokenizer
 from ner_data import Sentence, f1, read_sentences, spans, split_sentence
 from score_chinese_ner import served_f1
@@ -27,14 +27,14 @@ GOLDEN = json.loads((Path(__file__).parent / "minilm_golden.json").read_text(enc
 
 @pytest.fixture(scope="module")
 def sentences(shared: Callable[[str], Path]) -> list[Sentence]:
-    """Give the test set; sentences over 126 characters are cut after punctuation, for model and client alike."""
+    """Return the test set; sentences over 126 characters are split after punctuation, for model and client alike."""
     whole = read_sentences(shared("data/resume-ner/test.char.bmes"))
     return [piece for sentence in whole for piece in split_sentence(sentence, 126)]
 
 
 @pytest.fixture(scope="module")
 def keras_f1(shared: Callable[[str], Path], sentences: list[Sentence]) -> Callable[[str], float]:
-    """Give the F1 of the Keras model itself, decoded in numpy: no bundle, server or client takes part."""
+    """Return the F1 of the Keras model itself, decoded in numpy without bundle, server and client."""
     from bertbundle_export.checkpoints import LoadOptions, load_checkpoint
     from bertbundle_export.source.model import run_source
     from bertbundle_export.tasks.viterbi import constraint_tables, viterbi_reference
@@ -61,7 +61,7 @@ def keras_f1(shared: Callable[[str], Path], sentences: list[Sentence]) -> Callab
 
 
 def lenient_spans(labels: Sequence[str]) -> set[tuple[str, int, int]]:
-    """Return spans of BIO labels where an I- without a beginning begins one, as conlleval reads them."""
+    """Return the spans of BIO labels, where an I- without a B- starts a span, as in conlleval."""
     found: list[tuple[str, int, int]] = []
     before = "O"
     for index, label in enumerate(labels):
@@ -74,7 +74,7 @@ def lenient_spans(labels: Sequence[str]) -> set[tuple[str, int, int]]:
 
 
 def test_constrained_f1(serve: Serve, ner: Path, sentences: list[Sentence], keras_f1: Callable[[str], float]) -> None:
-    """The served model with Viterbi decoding scores what the Keras model does, at least 0.92."""
+    """With Viterbi decoding the served model has the F1 of the Keras model, at least 0.92."""
     served = served_f1(serve(ner), "ner", sentences)
     print(f"ner: F1 {served:.4f}")
     assert round(served, 4) == round(keras_f1("viterbi"), 4)
@@ -82,7 +82,7 @@ def test_constrained_f1(serve: Serve, ner: Path, sentences: list[Sentence], kera
 
 
 def test_argmax_f1(serve: Serve, ner_argmax: Path, sentences: list[Sentence], keras_f1: Callable[[str], float]) -> None:
-    """The served model with argmax decoding scores what the Keras model does, at least 0.88."""
+    """With argmax decoding the served model has the F1 of the Keras model, at least 0.88."""
     served = served_f1(serve(ner_argmax), "ner_argmax", sentences)
     print(f"ner_argmax: F1 {served:.4f}")
     assert round(served, 4) == round(keras_f1("argmax"), 4)
@@ -93,7 +93,7 @@ def test_argmax_f1(serve: Serve, ner_argmax: Path, sentences: list[Sentence], ke
 
 
 def test_minilm_embeddings(serve: Serve, minilm: Path) -> None:
-    """Sentence embeddings equal PyTorch's, as kept in minilm_golden.json, to 1e-4."""
+    """Sentence embeddings equal PyTorch's, stored in minilm_golden.json, to 1e-4."""
     with Client(serve(minilm), "minilm") as client:
         vectors = client.embed(GOLDEN["sentences"])
     assert vectors.shape == (3, 384)
@@ -115,7 +115,7 @@ def test_minilm_published_similarity(serve: Serve, minilm: Path) -> None:
 
 
 def test_rampart_entities(serve: Serve, rampart: Path) -> None:
-    """The tagger finds what shared notes on it say, with offsets into the text as given."""
+    """The tagger finds the expected entities, with offsets into the original text."""
     text = "My name is Alex Rivera and I live at 27 Baker Street, Springfield, 62704."
     with Client(serve(rampart), "rampart") as client:
         entities = client.entities(text)
@@ -132,16 +132,16 @@ def test_rampart_entities(serve: Serve, rampart: Path) -> None:
 
 
 def test_bundle_describes_itself(serve: Serve, rampart: Path) -> None:
-    """The server gives the manifest and tokenizer of the files, to the byte."""
+    """The server returns the exact bytes of the manifest and the tokenizer file."""
     transport = GrpcTransport(serve(rampart))
-    answer = transport.predict("rampart", "bundle_info", {"row": np.zeros(2, np.int32)}, timeout=60)
+    answer = transport.predict(PredictCall("rampart", "bundle_info", {"row": np.zeros(2, np.int32)}), timeout=60)
     transport.close()
     for name, file in (("manifest", "bundle.json"), ("tokenizer", "tokenizer.json")):
         assert list(answer.outputs[name]) == [(rampart / file).read_bytes()] * 2
 
 
 def test_length_does_not_matter(serve: Serve, rampart: Path) -> None:
-    """A text gets the same labels and scores from every signature that holds it: padding changes nothing."""
+    """A text gets the same labels and scores from every signature that it fits: padding changes nothing."""
     text = "My name is Alex Rivera."
     manifest = Manifest.read(rampart)
     definition = (rampart / "tokenizer.json").read_text(encoding="utf-8")
@@ -149,8 +149,8 @@ def test_length_does_not_matter(serve: Serve, rampart: Path) -> None:
     transport = GrpcTransport(serve(rampart))
     answers = {}
     for signature, length in manifest.signatures.items():
-        features = pack(encodings, signature, length=length, inputs=manifest.inputs)
-        answer = transport.predict("rampart", signature, features.inputs, timeout=60)
+        features = pad_encodings(encodings, signature, length=length, inputs=manifest.inputs)
+        answer = transport.predict(PredictCall("rampart", signature, features.inputs), timeout=60)
         answers[length] = {name: value[0, : len(encodings[0])] for name, value in answer.outputs.items()}
     transport.close()
     shortest = answers[min(answers)]

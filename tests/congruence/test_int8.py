@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,42 +12,36 @@ import pytest
 from bertbundle import Client, Entity
 from local_server import serving
 from ner_data import Sentence, f1, read_sentences, spans, split_sentence
+from optional import needs_openvino
 
 pytestmark = pytest.mark.slow
 
 SENTENCES = ("A man is playing a guitar.", "Someone plays a musical instrument.", "The stock market fell today.")
 
 
-@pytest.fixture(
-    params=[
-        "onnx",
-        pytest.param(
-            "openvino", marks=pytest.mark.skipif(find_spec("openvino") is None, reason="openvino is an extra")
-        ),
-    ]
-)
+@pytest.fixture(params=["onnx", pytest.param("openvino", marks=needs_openvino)])
 def runtime(request: pytest.FixtureRequest) -> str:
-    """Name a runtime that computes in int8."""
+    """Return the name of a runtime that computes in int8."""
     name: str = request.param
     return name
 
 
 @pytest.fixture(scope="module")
 def sentences(shared: Callable[[str], Path]) -> list[Sentence]:
-    """Give ResumeNER's test set, sentences over 126 characters cut."""
+    """Return ResumeNER's test set, with sentences over 126 characters split."""
     whole = read_sentences(shared("data/resume-ner/test.char.bmes"))
     return [piece for sentence in whole for piece in split_sentence(sentence, 126)]
 
 
 @pytest.fixture(scope="module")
 def float32(ner: Path, sentences: list[Sentence]) -> list[list[Entity]]:
-    """Give what the tagger answers in float32."""
+    """Return the entities that the tagger finds in float32."""
     return answers(ner, "onnx", sentences)
 
 
 @pytest.fixture(scope="session")
 def ner_int8(models: Path, shared: Callable[[str], Path], tensorflow: Any) -> Path:
-    """Export the same tagger in int8; gives the version directory."""
+    """Export the same tagger in int8; return the version directory."""
     del tensorflow
     from bertbundle_export import export_bundle
 
@@ -58,7 +51,7 @@ def ner_int8(models: Path, shared: Callable[[str], Path], tensorflow: Any) -> Pa
 
 @pytest.fixture(scope="session")
 def minilm_int8(models: Path, tensorflow: Any) -> Path:
-    """Export all-MiniLM-L6-v2 in int8; gives the version directory."""
+    """Export all-MiniLM-L6-v2 in int8; return the version directory."""
     del tensorflow
     from bertbundle_export import export_bundle
     from real_weights import fetch
@@ -68,7 +61,7 @@ def minilm_int8(models: Path, tensorflow: Any) -> Path:
 
 
 def answers(version: Path, runtime: str, sentences: Sequence[Sentence]) -> list[list[Entity]]:
-    """Serve a version, and return the entities of each sentence."""
+    """Serve a version and return the entities of each sentence."""
     base = version.parent
     with (
         serving(runtime=runtime, model_name=base.name, model_base_path=base) as address,
@@ -78,7 +71,7 @@ def answers(version: Path, runtime: str, sentences: Sequence[Sentence]) -> list[
 
 
 def labels(sentence: Sentence, entities: Sequence[Entity]) -> list[str]:
-    """Return the label of each character, with B- where an entity begins."""
+    """Return the label of each character, with B- for the first of an entity."""
     found = ["O"] * len(sentence.chars)
     for entity in entities:
         found[entity.start : entity.end] = [f"I-{entity.label}"] * (entity.end - entity.start)
@@ -87,7 +80,7 @@ def labels(sentence: Sentence, entities: Sequence[Entity]) -> list[str]:
 
 
 def test_int8_keeps_f1(runtime: str, ner_int8: Path, float32: list[list[Entity]], sentences: list[Sentence]) -> None:
-    """A real tagger loses at most half a point of F1 in int8, and labels at least 99 % of characters alike."""
+    """In int8 a real tagger loses at most half a point of F1, and at least 99 % of its labels are equal."""
     int8 = answers(ner_int8, runtime, sentences)
     gold = [spans(sentence.labels) for sentence in sentences]
     scores = [
@@ -102,7 +95,7 @@ def test_int8_keeps_f1(runtime: str, ner_int8: Path, float32: list[list[Entity]]
 
 
 def test_int8_keeps_vectors(runtime: str, minilm: Path, minilm_int8: Path) -> None:
-    """A real encoder's sentence vectors point where they do in float32, to a cosine of 0.99, and rank alike."""
+    """In int8 a real encoder's sentence vectors have a cosine of at least 0.99 with float32's, and rank alike."""
     vectors = [embed(minilm, "onnx"), embed(minilm_int8, runtime)]
     cosines = (vectors[0] * vectors[1]).sum(axis=1)
     print(f"{runtime}: cosines {cosines}")
@@ -112,7 +105,7 @@ def test_int8_keeps_vectors(runtime: str, minilm: Path, minilm_int8: Path) -> No
 
 
 def embed(version: Path, runtime: str) -> np.ndarray[Any, Any]:
-    """Serve a version, and return the vectors of a few sentences, of length 1."""
+    """Serve a version and return the normalized vectors of a few sentences."""
     base = version.parent
     with (
         serving(runtime=runtime, model_name=base.name, model_base_path=base) as address,

@@ -13,7 +13,8 @@ import pytest
 from bertbundle import Client
 from bertbundle_export import export_bundle
 from bertbundle_export.checkpoints import LoadOptions
-from keras_files import as_archive, as_bert_for_tf2, as_keras_bert, as_keras_h5
+from keras_archives import as_archive
+from keras_files import as_bert_for_tf2, as_keras_bert, as_keras_h5
 from local_server import serving
 from tiny_checkpoints import change_config
 
@@ -30,7 +31,7 @@ FORMS = {
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory, tensorflow: Any) -> Iterator[str]:
-    """Serve all-MiniLM-L6-v2 from each form, and from its Hugging Face directory with either kind of gelu."""
+    """Serve all-MiniLM-L6-v2 in each form, and from its Hugging Face directory with either kind of gelu."""
     del tensorflow
     from real_weights import fetch
 
@@ -59,7 +60,7 @@ def _serve(root: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_the_same_sentence_embeddings(address: str, form: str) -> None:
-    """A served bundle answers as the one from the Hugging Face directory of the same weights and activation."""
+    """A bundle of each form gives the embeddings of the Hugging Face directory with the same weights and activation."""
     with Client(address, form) as client, Client(address, FORMS[form][0]) as reference:
         assert client.manifest().source.format == form
         np.testing.assert_allclose(client.embed(TEXTS), reference.embed(TEXTS), atol=1e-5)

@@ -1,8 +1,7 @@
-"""OpenVINO answers like onnxruntime, whose answers the export held against the source model, on real weights."""
+"""OpenVINO against onnxruntime, whose outputs the export has compared with the source model's, on real weights."""
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +10,19 @@ import pytest
 from bertbundle.contract.manifest import Manifest
 from bertbundle.contract.types import InputFeatures
 from bertbundle.text.tokenizer import Tokenizer
-from bertbundle_export.job.texts import PARITY_TEXTS
-from bertbundle_export.parity import compare as parity
+from bertbundle_export.job.texts import PARITY_TEXTS, make_features
+from bertbundle_export.parity.compare import Case, compare
+from bertbundle_export.runners import Runner
 from bertbundle_export.tasks import TASKS
 from bertbundle_export.tolerance import TOLERANCES
 from bertbundle_serving.runtimes import RuntimeOptions, loader
+from optional import needs_openvino
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(find_spec("openvino") is None, reason="openvino is an extra, and not installed"),
-]
+pytestmark = [pytest.mark.slow, needs_openvino]
 
 
-def runner(version: Path, runtime: str, precision: str) -> parity.Runner:
-    """Return what runs a version in a runtime."""
+def runner(version: Path, runtime: str, precision: str) -> Runner:
+    """Return a function that runs a version in a runtime."""
     servable = loader(runtime, RuntimeOptions(precision=precision))(version)
 
     def run(features: InputFeatures) -> Any:
@@ -41,12 +39,12 @@ def test_openvino_answers_like_onnxruntime(name: str, precision: str, request: p
     version: Path = request.getfixturevalue(name)
     manifest = Manifest.read(version)
     tokenizer = Tokenizer((version / "tokenizer.json").read_text(encoding="utf-8"), max_length=manifest.max_length)
-    features = parity.make_features(tokenizer, PARITY_TEXTS, signatures=manifest.signatures, inputs=manifest.inputs)
+    features = make_features(tokenizer, PARITY_TEXTS, signatures=manifest.signatures, inputs=manifest.inputs)
     expected = runner(version, "onnx", "float32")
-    rows = parity.compare(
+    rows = compare(
         f"openvino {precision}",
         runner(version, "openvino", precision),
-        [parity.Case(batch, expected(batch)) for batch in features],
+        [Case(batch, expected(batch)) for batch in features],
         outputs=manifest.outputs,
         task=TASKS[manifest.task],
         tolerance=TOLERANCES[precision],

@@ -11,9 +11,10 @@ import pytest
 
 from bertbundle import Client
 from bertbundle_export.job.texts import PARITY_TEXTS
+from optional import TORCH_MARKS
 from tiny_checkpoints import LABELS, vocabulary, write_checkpoint
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, *TORCH_MARKS]  # without torch, transformers.pipeline fails with a NameError
 
 TEXTS = [text for text in PARITY_TEXTS if 0 < len(text) < 25]
 """Short enough for 48 tokens of single characters, special tokens included."""
@@ -23,7 +24,7 @@ Pair = tuple[Any, Any]
 
 @pytest.fixture(scope="module")
 def pipelines(tmp_path_factory: pytest.TempPathFactory, tensorflow: Any) -> Callable[..., Pair]:
-    """Give transformers' pipeline of a task, and the client's over a bundle of the same random weights."""
+    """Return transformers' pipeline of a task, and the client's over a bundle of the same random weights."""
     del tensorflow
     folder = tmp_path_factory.mktemp("pipelines")
     made: dict[str, tuple[Any, Any, Client]] = {}
@@ -66,7 +67,7 @@ def _make(path: Path, task: str) -> tuple[Any, Any, Client]:
 
 
 def close(value: Any) -> Any:
-    """Return a value with its floats, at any depth, as approximations to 2e-5."""
+    """Replace the floats of a nested value by approximations to 2e-5."""
     if isinstance(value, dict):
         return {key: close(each) for key, each in value.items()}
     if isinstance(value, list):
@@ -77,7 +78,7 @@ def close(value: Any) -> Any:
 @pytest.mark.parametrize("made", [{}, {"top_k": None}, {"top_k": 2}], ids=["made-plain", "made-all", "made-two"])
 @pytest.mark.parametrize("asked", [{}, {"top_k": None}, {"top_k": 1}], ids=["plain", "all", "one"])
 def test_text_classification(pipelines: Callable[..., Pair], made: dict[str, Any], asked: dict[str, Any]) -> None:
-    """Texts, lists and pairs give the same labels and scores, nested alike, wherever `top_k` is said."""
+    """Texts, lists and pairs give equal labels and scores in equal nesting, wherever `top_k` is passed."""
     theirs, ours = pipelines("text-classification", **made)
     pair = {"text": TEXTS[0][:10], "text_pair": TEXTS[1][:10]}
     for inputs in (TEXTS[0], TEXTS[:8], pair, [pair, pair]):
@@ -87,7 +88,7 @@ def test_text_classification(pipelines: Callable[..., Pair], made: dict[str, Any
 @pytest.mark.parametrize("function", ["sigmoid", "softmax", "none", "NONE"])
 @pytest.mark.parametrize("top_k", [{}, {"top_k": None}], ids=["best", "all"])
 def test_function_to_apply(pipelines: Callable[..., Pair], function: str, top_k: dict[str, Any]) -> None:
-    """Scores are those of the function that is named, in either case of letters."""
+    """The scores are those of the named function, in upper or lower case."""
     theirs, ours = pipelines("text-classification", function_to_apply=function)
     for inputs in (TEXTS[0], TEXTS[:4]):
         assert ours(inputs, **top_k) == close(theirs(inputs, **top_k))
@@ -98,7 +99,7 @@ def test_function_to_apply(pipelines: Callable[..., Pair], function: str, top_k:
 
 
 def test_feature_extraction(pipelines: Callable[..., Pair]) -> None:
-    """Each text gives ``[1, tokens, hidden]`` in nested lists, special tokens included and no padding."""
+    """Each text gives ``[1, tokens, hidden]`` as nested lists, with special tokens and without padding."""
     theirs, ours = pipelines("feature-extraction")
     for inputs in (TEXTS[0], TEXTS[:8]):
         assert ours(inputs) == close(theirs(inputs))
@@ -107,7 +108,7 @@ def test_feature_extraction(pipelines: Callable[..., Pair]) -> None:
 
 
 def test_words(pipelines: Callable[..., Pair]) -> None:
-    """Lists of words give the same dicts, with offsets into the words joined by spaces; one list is a list of one."""
+    """Lists of words give equal dicts, with offsets into the words joined by spaces; one list is a list of one text."""
     theirs, ours = pipelines("token-classification", aggregation_strategy="SIMPLE")
     words = [text.split() for text in TEXTS[:8]]
     assert ours(words, is_split_into_words=True) == close(as_floats(theirs(words, is_split_into_words=True)))
@@ -115,14 +116,14 @@ def test_words(pipelines: Callable[..., Pair]) -> None:
 
 
 def as_floats(value: Any) -> Any:
-    """Return dicts with Python's floats for numpy's."""
+    """Convert numpy's floats in dicts to Python's."""
     if isinstance(value, list):
         return [as_floats(each) for each in value]
     return {key: float(each) if key == "score" else each for key, each in value.items()}
 
 
 def test_fill_mask(pipelines: Callable[..., Pair]) -> None:
-    """Tokens, their spelling and scores are the same, for one mask and for several; `sequence` is our own."""
+    """Token ids, tokens and scores are equal for one mask and for several; `sequence` is the client's own."""
     theirs, ours = pipelines("fill-mask")
 
     def without_sequence(value: Any) -> Any:
@@ -140,7 +141,7 @@ def test_fill_mask(pipelines: Callable[..., Pair]) -> None:
 @pytest.mark.parametrize("targets", ["a", ["a", "b"], ["a", "b", "a", "##a"], ["ab", "b"]], ids=str)
 @pytest.mark.parametrize("options", [{}, {"top_k": 1}], ids=["all", "one"])
 def test_targets(pipelines: Callable[..., Pair], targets: Any, options: dict[str, Any]) -> None:
-    """Only the targets are offered, with the scores they have among all; of one with several tokens the first."""
+    """Only the targets are returned, with their scores among all tokens; of a target with several tokens the first."""
     theirs, ours = pipelines("fill-mask")
     got, expected = (each("a [MASK] b", targets=targets, **options) for each in (ours, theirs))
     keys = ("score", "token", "token_str")
@@ -150,7 +151,7 @@ def test_targets(pipelines: Callable[..., Pair], targets: Any, options: dict[str
 
 
 def test_a_list_of_one(pipelines: Callable[..., Pair]) -> None:
-    """Where transformers gives one result for a list of one, so does the client."""
+    """Where transformers returns one result for a list of one, so does the client."""
     theirs, ours = pipelines("fill-mask")
     assert type(ours(["a [MASK] b"])[0]) is type(theirs(["a [MASK] b"])[0])
     theirs, ours = pipelines("question-answering")
@@ -170,7 +171,7 @@ ANSWERING = {
 
 @pytest.mark.parametrize("options", [pytest.param(each, id=name) for name, each in ANSWERING.items()])
 def test_question_answering(pipelines: Callable[..., Pair], options: dict[str, Any]) -> None:
-    """The same spans of the context, and the same scores: [CLS] has its share, and what reads the same adds up."""
+    """Spans and scores are equal: [CLS] counts, and spans with equal text are added."""
     theirs, ours = pipelines("question-answering")
     for context in (*TEXTS, "aa bb aa b"):
         got, expected = (each(question="a b?", context=context, **options) for each in (ours, theirs))

@@ -22,7 +22,7 @@ COUNT = 250
 
 @pytest.fixture(scope="module")
 def chinese(ner_argmax: Path, shared: Callable[[str], Path]) -> Iterator[tuple[Any, Any, list[str]]]:
-    """Give the Chinese tagger as transformers' pipeline and as the client's, and sentences."""
+    """Return the Chinese tagger as transformers' pipeline and as the client's, and sentences."""
     sentences = ["".join(each.chars) for each in read_sentences(shared("data/resume-ner/test.char.bmes"))]
     with (
         serving(model_name="ner_argmax", model_base_path=ner_argmax.parent) as address,
@@ -37,7 +37,7 @@ def chinese(ner_argmax: Path, shared: Callable[[str], Path]) -> Iterator[tuple[A
 
 @pytest.fixture(scope="module")
 def english(rampart: Path, shared: Callable[[str], Path]) -> Iterator[tuple[Any, Any, list[str]]]:
-    """Give the English tagger as transformers' pipeline and as the client's, and sentences."""
+    """Return the English tagger as transformers' pipeline and as the client's, and sentences."""
     from real_weights import fetch
 
     words: list[list[str]] = [[]]
@@ -52,7 +52,7 @@ def english(rampart: Path, shared: Callable[[str], Path]) -> Iterator[tuple[Any,
 
 
 def reference(bundle: Path, source: Path) -> Any:
-    """Return transformers' own pipeline over a checkpoint, with the tokenizer of the bundle made of it."""
+    """Return transformers' own pipeline of a checkpoint, with the tokenizer of its bundle."""
     from bertbundle_export.checkpoints import LoadOptions, load_checkpoint
     from bertbundle_export.tensorflow_import import transformers
 
@@ -65,7 +65,7 @@ def reference(bundle: Path, source: Path) -> Any:
 
 
 def compare(pair: tuple[Any, Any, list[str]]) -> int:
-    """Compare both pipelines' answers for every sentence and strategy; return the number of dicts compared."""
+    """Compare the results of both pipelines for every sentence and strategy; return the number of dicts compared."""
     theirs, ours, texts = pair
     longest = (
         ours._asking.manifest().max_length
@@ -81,7 +81,7 @@ def compare(pair: tuple[Any, Any, list[str]]) -> int:
         answers = ours(sentences, aggregation_strategy=strategy)
         for text, answer in zip(sentences, answers, strict=True):
             expected = theirs.postprocess(
-                outputs[text], aggregation_strategy=theirs_strategy(strategy), ignore_labels=["O"]
+                outputs[text], aggregation_strategy=transformers_strategy(strategy), ignore_labels=["O"]
             )
             assert [list(each) for each in answer] == [list(each) for each in expected], text
             for got, wanted in zip(answer, expected, strict=True):
@@ -90,8 +90,8 @@ def compare(pair: tuple[Any, Any, list[str]]) -> int:
     return compared
 
 
-def theirs_strategy(name: str) -> Any:
-    """Return transformers' own name of a strategy."""
+def transformers_strategy(name: str) -> Any:
+    """Return transformers' value of a strategy."""
     from transformers.pipelines.token_classification import AggregationStrategy
 
     return AggregationStrategy(name)

@@ -21,7 +21,7 @@ def fill(directory: Path, *names: str) -> Path:
 
 
 def test_data_files_are_found_by_their_names(tmp_path: Path) -> None:
-    """What a file is for is in its name; a train file is enough, other files do not matter."""
+    """The name of a file says what it is for; a train file is enough, and other files are ignored."""
     fill(tmp_path, "train.char.bmes", "test.txt", "vocab.txt", "train.py")
     found = demo_chinese.find_data(tmp_path)
     assert found == {"train": tmp_path / "train.char.bmes", "test": tmp_path / "test.txt"}
@@ -35,10 +35,10 @@ def test_data_files_are_found_by_their_names(tmp_path: Path) -> None:
         pytest.param(["train.bmes"], "no vocabulary at", id="no vocabulary"),
     ],
 )
-def test_a_directory_that_does_not_do_is_refused(
+def test_an_unsuitable_directory_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], names: list[str], message: str
 ) -> None:
-    """Exit code 2 and one message, before TensorFlow is loaded."""
+    """An unsuitable directory is exit code 2 and one message, before TensorFlow is imported."""
     fill(tmp_path, *names)
     assert demo_chinese.main(["--data", str(tmp_path)]) == 2
     error = capsys.readouterr().err
@@ -46,8 +46,8 @@ def test_a_directory_that_does_not_do_is_refused(
     assert error.count("\n") == 1
 
 
-def test_a_vocabulary_is_looked_for_in_the_usual_places(tmp_path: Path) -> None:
-    """The one that is given, else vocab.txt in the data, else bert-base-chinese's beside it."""
+def test_vocabulary_locations(tmp_path: Path) -> None:
+    """The vocabulary is the given one, else vocab.txt in the data, else bert-base-chinese's beside the data."""
     data = tmp_path / "data"
     data.mkdir()
     beside, inside, given = tmp_path / "bert-base-chinese-vocab.txt", data / "vocab.txt", tmp_path / "given.txt"
@@ -57,7 +57,7 @@ def test_a_vocabulary_is_looked_for_in_the_usual_places(tmp_path: Path) -> None:
 
 
 def test_texts_with_most_entities_come_first() -> None:
-    """Texts that do not fit the model are left out."""
+    """Texts are sorted by their number of entities; those that do not fit the model are left out."""
     one, two = Sentence(["甲"], ["B-A"]), Sentence(["乙", "丙"], ["B-A", "B-A"])
     long = Sentence(["丁"] * 3, ["B-A"] * 3)
     assert demo_chinese.choose_texts([one, long, two], 2) == ["乙丙", "甲"]
@@ -65,7 +65,7 @@ def test_texts_with_most_entities_come_first() -> None:
 
 @pytest.mark.slow
 def test_the_demo_end_to_end(tmp_path: Path) -> None:
-    """Train, export, serve and tag: every step shows in what is printed, and the bundle has the labels."""
+    """Train, export, serve and tag: every step prints a line, and the bundle has the labels."""
     sentence = "王 B-PER\n五 E-PER\n去 O\n北 B-LOC\n京 E-LOC\n。 O\n"
     (tmp_path / "train.bmes").write_text(f"{sentence}\n" * 300 + sentence * 50, encoding="utf-8")
     (tmp_path / "test.bmes").write_text(sentence, encoding="utf-8")

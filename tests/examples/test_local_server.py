@@ -15,8 +15,8 @@ def script(code: str) -> list[str]:
     return [sys.executable, "-c", f"import os, time; {code}"]
 
 
-def test_a_server_is_ended_even_on_an_error() -> None:
-    """The server's process is gone when the context is left by an exception."""
+def test_server_is_terminated_after_an_error() -> None:
+    """The server's process is terminated when an exception leaves the context."""
     code = "print('starting'); print(f'bertbundle-serve: listening on {os.getpid()}', flush=True); time.sleep(600)"
     with pytest.raises(ZeroDivisionError), running(script(code)) as address:  # noqa: PT012
         os.kill(int(address), 0)
@@ -25,8 +25,8 @@ def test_a_server_is_ended_even_on_an_error() -> None:
         os.kill(int(address), 0)
 
 
-def test_a_server_that_cannot_start_says_why() -> None:
-    """The exit code and what the server printed are in the message."""
+def test_server_that_cannot_start() -> None:
+    """If the server cannot start, the error contains its exit code and output."""
     command = script("import sys; sys.exit('the disk is full')")
     with pytest.raises(ServeError, match=r"exit code 1(?s:.*)the disk is full"), running(command):
         pytest.fail("it does not run")

@@ -14,8 +14,8 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from ner_data import (
     IGNORED,
     DataError,
-    Encoder,
     Sentence,
+    SentenceEncoder,
     Span,
     batches,
     bio_labels,
@@ -52,7 +52,7 @@ def write(directory: Path, text: str) -> Path:
     ],
 )
 def test_every_format_reads_as_the_same_bio(tmp_path: Path, text: str) -> None:
-    """Scheme, separator and line ends of a file do not show in what is read."""
+    """Scheme, separator and line endings of a file do not change the sentences."""
     assert read_sentences(write(tmp_path, text)) == [WANG]
 
 
@@ -70,8 +70,8 @@ def test_an_ideographic_space_is_a_character(tmp_path: Path) -> None:
         pytest.param("王 O\n\n\n五 PER\n", "line 4: label 'PER' is neither BIO nor BMES", id="no scheme"),
         pytest.param("王 X-PER\n", "line 1: label 'X-PER' is neither", id="other prefix"),
         pytest.param("王 B-\n", "line 1: label 'B-' is neither", id="no name"),
-        pytest.param("", "holds no sentence", id="empty"),
-        pytest.param(" \n\t\n\n", "holds no sentence", id="blank"),
+        pytest.param("", "contains no sentence", id="empty"),
+        pytest.param(" \n\t\n\n", "contains no sentence", id="blank"),
     ],
 )
 def test_a_malformed_file_is_refused_with_its_line(tmp_path: Path, text: str, message: str) -> None:
@@ -82,8 +82,8 @@ def test_a_malformed_file_is_refused_with_its_line(tmp_path: Path, text: str, me
     assert str(path) in str(caught.value)
 
 
-def test_a_file_that_is_not_there_or_not_text_is_refused(tmp_path: Path) -> None:
-    """Reading errors become errors of the data, with the path."""
+def test_an_unreadable_file_is_refused(tmp_path: Path) -> None:
+    """A missing or binary file is a DataError with the path."""
     with pytest.raises(DataError, match=r"cannot read .*none\.bmes: No such file"):
         read_sentences(tmp_path / "none.bmes")
     with pytest.raises(DataError, match="cannot read"):
@@ -110,7 +110,7 @@ def expected_spans(entities: Entities) -> set[Span]:
 
 @given(st.lists(st.tuples(st.sampled_from(["PER", "ORG", None]), st.integers(1, 4))))
 def test_bmes_to_bio_keeps_the_entities(entities: Entities) -> None:
-    """Entities written in BMES are the spans of the BIO labels, and BIO stays as it is."""
+    """Entities in BMES have the same spans in BIO; BIO is unchanged."""
     labels = to_bio(bmes(entities))
     assert spans(labels) == expected_spans(entities)
     assert to_bio(labels) == labels
@@ -121,22 +121,22 @@ def test_bmes_to_bio_keeps_the_entities(entities: Entities) -> None:
     st.integers(1, 15),
 )
 def test_splitting_loses_nothing(chars: list[str], size: int) -> None:
-    """Pieces fit, are not empty, and make up the sentence."""
+    """The pieces fit, are not empty, and join to the sentence."""
     pieces = split_sentence(Sentence(chars, ["O"] * len(chars)), size)
     assert [char for piece in pieces for char in piece.chars] == chars
     assert all(0 < len(piece.chars) <= size for piece in pieces)
 
 
 def test_splitting_prefers_ends_of_clauses_and_keeps_bio() -> None:
-    """A cut comes after a clause where it can; a piece that begins within an entity begins with B-."""
+    """Splits come after a clause where possible; a piece that starts within an entity starts with B-."""
     pieces = split_sentence(Sentence(list("我是，王五六"), ["O"] * 3 + ["B-PER", "I-PER", "I-PER"]), 4)
     assert [piece.chars for piece in pieces] == [list("我是，"), list("王五六")]
     pieces = split_sentence(WANG, 4)
     assert [piece.labels for piece in pieces] == [["B-PER", "I-PER", "O", "B-LOC"], ["B-LOC"]]
 
 
-def test_a_size_or_a_sentence_that_cannot_be_is_refused() -> None:
-    """Misuse raises ValueError."""
+def test_invalid_sizes_and_sentences_are_refused() -> None:
+    """Invalid arguments raise ValueError."""
     with pytest.raises(ValueError, match="size must be at least 1"):
         split_sentence(WANG, 0)
     with pytest.raises(ValueError, match="2 characters but 1 labels"):
@@ -175,8 +175,8 @@ def tokenizer() -> Tokenizer:
 
 
 def test_a_row_has_one_id_per_character() -> None:
-    """Characters are looked up in lower case; [CLS], [SEP] and labels nobody knows are left out of the loss."""
-    encoder = Encoder(tokenizer(), ["O", "B-PER", "I-PER"], max_length=8)
+    """Characters are looked up in lower case; [CLS], [SEP] and unknown labels are left out of the loss."""
+    encoder = SentenceEncoder(tokenizer(), ["O", "B-PER", "I-PER"], max_length=8)
     ids, targets = encoder.encode(Sentence(list("王A五\u3000"), ["B-PER", "I-PER", "O", "B-LOC"]))
     assert ids == [2, 5, 6, 1, 1, 3]
     assert targets == [IGNORED, 1, 2, 0, IGNORED, IGNORED]
@@ -186,17 +186,17 @@ def test_a_row_has_one_id_per_character() -> None:
 def test_a_vocabulary_without_special_tokens_is_refused() -> None:
     """The message says which token is missing."""
     with pytest.raises(DataError, match=r"no \[CLS\]"):
-        Encoder(Tokenizer(models.WordPiece({"[UNK]": 0}, unk_token="[UNK]")), ["O"], 8)  # noqa: S106 - likewise
+        SentenceEncoder(Tokenizer(models.WordPiece({"[UNK]": 0}, unk_token="[UNK]")), ["O"], 8)  # noqa: S106 - likewise
 
 
 def test_labels_of_a_model() -> None:
-    """O comes first, then both labels of each name, even if the data has no I- of it."""
+    """O comes first, then both labels of each entity type, even if the data has no I- of it."""
     assert bio_labels([Sentence(["x", "y"], ["B-PER", "O"]), WANG]) == ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"]
 
 
 @given(st.lists(st.integers(1, 1500), min_size=1, max_size=60), st.booleans())
 def test_batches_hold_every_row_once(lengths: list[int], shuffled: bool) -> None:
-    """A batch has about 1024 tokens at most once padded, unless a single row has more."""
+    """Every row is in one batch; a padded batch has at most about 1024 tokens, unless a single row has more."""
     rows = [([0] * length, [0] * length) for length in lengths]
     found = batches(rows, np.random.default_rng(0) if shuffled else None)
     assert sorted(index for batch in found for index in batch) == list(range(len(rows)))
@@ -206,7 +206,7 @@ def test_batches_hold_every_row_once(lengths: list[int], shuffled: bool) -> None
 
 
 def test_masking_leaves_special_tokens_alone() -> None:
-    """About 10 % of the characters become [MASK]; [CLS], [SEP] and padding do not."""
+    """About 10 % of the characters become [MASK]; [CLS], [SEP] and padding are unchanged."""
     ids, targets = pad([[7] * 500], 0), pad([[0] * 400 + [IGNORED] * 100], IGNORED)
     masked = mask_characters(ids, targets, 4, np.random.default_rng(0))
     assert 20 < (masked[0, :400] == 4).sum() < 60

@@ -30,7 +30,7 @@ PYTORCH_NAMES = {
 
 @pytest.fixture(scope="module")
 def ner() -> ModuleType:
-    """Return the module of the model, loaded without the warnings that TensorFlow and Keras give themselves."""
+    """Return the module of the model, imported without the warnings of TensorFlow and Keras."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import ner_model
@@ -64,7 +64,7 @@ def make_model(ner: ModuleType, *, layers: int = 1, head: str = "dense", freeze_
 
 @pytest.mark.parametrize(("layers", "width"), [(1, 8), (5, 32)], ids=["one layer", "four of five layers"])
 def test_the_head_sees_the_last_four_layers(ner: ModuleType, tf: Any, layers: int, width: int) -> None:
-    """Logits are one row per token; the head is as wide as the layers it sees side by side."""
+    """There is one row of logits per token; the head's input is as wide as the layers it concatenates."""
     model = make_model(ner, layers=layers)
     logits = model(input_ids=tf.constant(IDS), attention_mask=tf.constant(MASK)).logits
     assert tuple(logits.shape) == (2, 4, len(LABELS))
@@ -73,7 +73,7 @@ def test_the_head_sees_the_last_four_layers(ner: ModuleType, tf: Any, layers: in
 
 @HEADS
 def test_inputs_may_come_by_name_or_in_a_dict(ner: ModuleType, tf: Any, head: str) -> None:
-    """Both calls are the same, and token_type_ids are zeros where they are left out."""
+    """Both calls give equal logits, and token_type_ids default to zeros."""
     model = make_model(ner, head=head)
     by_name = model(input_ids=tf.constant(IDS), attention_mask=tf.constant(MASK)).logits
     zeros = tf.zeros_like(tf.constant(IDS))
@@ -83,7 +83,7 @@ def test_inputs_may_come_by_name_or_in_a_dict(ner: ModuleType, tf: Any, head: st
 
 @HEADS
 def test_padding_changes_nothing(ner: ModuleType, tf: Any, head: str) -> None:
-    """What stands under a mask of 0 has no influence on the tokens before it."""
+    """Tokens with a mask of 0 have no influence on the tokens before them."""
     model = make_model(ner, head=head)
     other = [IDS[0], [2, 7, 3, 9]]
     logits = [model(input_ids=tf.constant(ids), attention_mask=tf.constant(MASK)).logits for ids in (IDS, other)]
@@ -101,7 +101,7 @@ def test_padding_changes_nothing(ner: ModuleType, tf: Any, head: str) -> None:
 def test_freeze_bert_freezes_bert_and_only_bert(
     ner: ModuleType, head: str, freeze_bert: bool, weights_of_head: int
 ) -> None:
-    """A training step changes BERT's weights unless it is frozen, and each of the head's always."""
+    """A training step changes BERT's weights unless it is frozen, and always the head's."""
     import ner_training
 
     model = make_model(ner, head=head, freeze_bert=freeze_bert)
@@ -122,7 +122,7 @@ def same(before: Sequence[Any], after: Sequence[Any]) -> bool:
 
 
 def test_crf_loss_by_enumeration(ner: ModuleType, tf: Any) -> None:
-    """The loss is minus the logarithm of the share that a sequence has among all sequences; padding does not count."""
+    """The loss is the negative logarithm of a sequence's probability among all sequences; padding is ignored."""
     del ner
     from ner_crf import crf_loss
 
@@ -142,7 +142,7 @@ def test_crf_loss_by_enumeration(ner: ModuleType, tf: Any) -> None:
 
 
 def test_crf_allows_what_its_labels_do(ner: ModuleType) -> None:
-    """An untrained CRF prefers no allowed transition, and forbids I- after O."""
+    """An untrained CRF has equal scores for all allowed transitions, and forbids I- after O."""
     transitions = make_model(ner, head="crf").crf.transitions().numpy()
     assert transitions[0, 2] < -1e4
     assert not np.delete(transitions.ravel(), 2).any()
@@ -150,7 +150,7 @@ def test_crf_allows_what_its_labels_do(ner: ModuleType) -> None:
 
 @pytest.mark.parametrize("safe", [True, False], ids=["safetensors", "h5"])
 def test_a_saved_model_comes_back_whole(ner: ModuleType, tmp_path: Path, safe: bool) -> None:
-    """`from_pretrained` restores every weight of the head, the CRF's, too: some of transformers' routes lose those."""
+    """`from_pretrained` restores every weight of the head, also the CRF's, which some of transformers' loaders lose."""
     source = make_model(ner, head="crf")
     source.crf.learned.assign_add(np.arange(9, dtype=np.float32).reshape(3, 3))
     source.save_pretrained(tmp_path, safe_serialization=safe)
@@ -164,8 +164,8 @@ def test_sinusoids_by_hand(ner: ModuleType) -> None:
     np.testing.assert_allclose(second, [np.sin(1), np.sin(0.01), np.cos(1), np.cos(0.01)], rtol=1e-6)
 
 
-def test_a_pretrained_bert_is_taken_over_without_its_head(ner: ModuleType, tmp_path: Path) -> None:
-    """Saved weights of BERT come back, from either format that save_pretrained writes; the head is new."""
+def test_pretrained_bert_is_loaded_without_its_head(ner: ModuleType, tmp_path: Path) -> None:
+    """Saved weights of BERT are loaded from either format of save_pretrained; the head is new."""
     source = make_model(ner)
     for directory, safe in ((tmp_path / "h5", False), (tmp_path / "safetensors", True)):
         source.save_pretrained(directory, safe_serialization=safe)
@@ -176,7 +176,7 @@ def test_a_pretrained_bert_is_taken_over_without_its_head(ner: ModuleType, tmp_p
 
 
 def test_pytorchs_safetensors_are_read_without_torch(ner: ModuleType, tmp_path: Path) -> None:
-    """Names and orientation of PyTorch's weights are converted; the pooler that nobody needs is left out."""
+    """Names and layout of PyTorch's weights are converted; the unused pooler is left out."""
     from safetensors.numpy import save_file
 
     source = make_model(ner)
@@ -186,7 +186,7 @@ def test_pytorchs_safetensors_are_read_without_torch(ner: ModuleType, tmp_path: 
 
 
 def pytorch_weights(model: Any) -> dict[str, Any]:
-    """Return BERT's weights under the names that PyTorch's BertModel gives them."""
+    """Return BERT's weights with the names of PyTorch's BertModel."""
     weights = {"pooler.dense.weight": np.zeros((8, 8), np.float32)}
     for variable in model.bert.variables:
         name = variable.name.split("/bert/")[1].removesuffix(":0").replace("layer_._", "layer.").replace("/", ".")
@@ -201,7 +201,7 @@ def pytorch_weights(model: Any) -> dict[str, Any]:
 
 
 def test_a_directory_without_a_bert_is_refused(ner: ModuleType, tmp_path: Path) -> None:
-    """The error is ours and names the directory."""
+    """The error is a CheckpointError that names the directory."""
     from bertbundle_export.errors import CheckpointError
 
     with pytest.raises(CheckpointError, match="cannot read a BERT from"):
@@ -221,10 +221,10 @@ def data(tmp_path: Path) -> Path:
     [
         pytest.param(["--train", "none.bmes", "--vocab", "vocab.txt"], "cannot read", id="no file"),
         pytest.param(["--train", "bad.bmes", "--vocab", "vocab.txt"], "bad.bmes, line 1: expected", id="malformed"),
-        pytest.param(["--train", "o.bmes", "--vocab", "vocab.txt"], "labels no entity", id="no entity"),
+        pytest.param(["--train", "o.bmes", "--vocab", "vocab.txt"], "has no labelled entity", id="no entity"),
         pytest.param(["--train", "train.bmes", "--vocab", "none.txt"], "no vocabulary at", id="no vocabulary"),
         pytest.param(["--train", "train.bmes", "--vocab", "bad.bmes"], "has no [CLS]", id="not a vocabulary"),
-        pytest.param(["--train", "train.bmes"], "name --vocab FILE, or --bert DIR", id="neither vocab nor bert"),
+        pytest.param(["--train", "train.bmes"], "give --vocab FILE, or --bert DIR", id="neither vocab nor bert"),
         pytest.param(
             ["--train", "train.bmes", "--vocab", "v", "--freeze-bert"], "needs --bert", id="nothing to freeze"
         ),
@@ -240,7 +240,7 @@ def test_bad_input_is_refused_in_one_message(
     arguments: list[str],
     message: str,
 ) -> None:
-    """Exit code 2, and a message that says what was wrong."""
+    """Invalid input is exit code 2 and one message that says what is wrong."""
     import train_chinese_ner
 
     (data / "bad.bmes").write_text("王\n", encoding="utf-8")

@@ -8,15 +8,32 @@ from typing import Any
 
 import pytest
 
+from bertbundle_export import Exported, export_bundle
 from tiny_checkpoints import write_checkpoint
+
+TINY_BUNDLES: dict[str, tuple[str, dict[str, Any]]] = {
+    "token-classification": ("BertForTokenClassification", {}),
+    "text-classification": ("BertForSequenceClassification", {"labels": ("bad", "good", "odd")}),
+    "feature-extraction": ("BertModel", {}),
+}
 
 
 @pytest.fixture
 def checkpoint(tmp_path: Path, tensorflow: Any) -> Callable[..., Path]:
-    """Write a tiny checkpoint, see `write_checkpoint`; gives its path."""
+    """Write a tiny checkpoint, see `write_checkpoint`; return its path."""
     del tensorflow
 
     def write(architecture: str = "BertForTokenClassification", *, name: str = "checkpoint", **options: Any) -> Path:
         return write_checkpoint(tmp_path / name, architecture, **options)
 
     return write
+
+
+@pytest.fixture(scope="session", params=TINY_BUNDLES)
+def tiny_bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, tensorflow: Any) -> Exported:
+    """Export a tiny checkpoint of each task."""
+    del tensorflow
+    directory = tmp_path_factory.mktemp("export")
+    architecture, options = TINY_BUNDLES[request.param]
+    source = write_checkpoint(directory / "checkpoint", architecture, **options)
+    return export_bundle(source, name="tiny", output=directory / "models")

@@ -12,7 +12,7 @@ from bertbundle_export.errors import ExportError
 
 
 def staged(tmp_path: Path) -> Path:
-    """Make a finished bundle."""
+    """Write a finished bundle."""
     directory = tmp_path / "staged"
     directory.mkdir()
     (directory / "file").write_text("content")
@@ -32,7 +32,7 @@ def test_next_version_is_one_more_than_the_highest(tmp_path: Path) -> None:
 
 
 def test_given_version_is_never_replaced(tmp_path: Path) -> None:
-    """A version that appeared meanwhile stays as it is."""
+    """A version that another export created meanwhile is not changed."""
     there = tmp_path / "models/ner/4"
     there.mkdir(parents=True)
     (there / "other").write_text("other")
@@ -50,16 +50,16 @@ def test_published_directory_is_readable_by_others(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "version", "message"),
     [
-        pytest.param("../ner", None, "cannot be a model name", id="escape"),
-        pytest.param("", None, "cannot be a model name", id="empty"),
-        pytest.param(".hidden", None, "cannot be a model name", id="hidden"),
+        pytest.param("../ner", None, "is not a valid model name", id="escape"),
+        pytest.param("", None, "is not a valid model name", id="empty"),
+        pytest.param(".hidden", None, "is not a valid model name", id="hidden"),
         pytest.param("ner", 0, "versions are numbers from 1", id="zero"),
-        pytest.param("ner", 7, "is there already", id="taken"),
+        pytest.param("ner", 7, "exists already", id="taken"),
         pytest.param("file", None, "is a file", id="file"),
     ],
 )
 def test_bad_target(tmp_path: Path, name: str, version: int | None, message: str) -> None:
-    """A target that cannot be is refused before any work."""
+    """An invalid target is refused before any work."""
     (tmp_path / "ner/7").mkdir(parents=True)
     (tmp_path / "file").write_text("")
     with pytest.raises(ExportError, match=message):
@@ -72,21 +72,21 @@ def _interrupted(staging: Path) -> None:
 
 
 def test_staging_leaves_nothing_behind(tmp_path: Path) -> None:
-    """Whatever ends the work, the staging directory goes."""
+    """The staging directory is removed after any failure."""
     with pytest.raises(KeyboardInterrupt), bundle.staging_directory(tmp_path) as staging:
         _interrupted(staging)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_staging_where_nothing_can_be_written(tmp_path: Path) -> None:
-    """An output that cannot be a directory is one clear error."""
+    """An output that is not writable is one clear error."""
     (tmp_path / "file").write_text("")
     with pytest.raises(ExportError, match="cannot write to"), bundle.staging_directory(tmp_path / "file" / "models"):
         pass
 
 
 def test_digests_leave_out_the_manifest_only(tmp_path: Path) -> None:
-    """Every file is listed by size and SHA-256 but bundle.json and its copy, which hold the list."""
+    """Every file is listed with size and SHA-256, except bundle.json and its copy, which contain the list."""
     (tmp_path / "assets").mkdir()
     for name in ("bundle.json", "assets/bundle.json", "assets/tokenizer.json", "model.onnx"):
         (tmp_path / name).write_text(name)

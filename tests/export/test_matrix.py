@@ -1,4 +1,4 @@
-"""Every format and encoder with every task that README.md ticks: exported, served, and asked through the client."""
+"""Every format and task that docs/support-matrix.md ticks is exported, served, and asked through the client."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ import pytest
 from bertbundle import Client
 from bertbundle_export import LoadOptions, export_bundle
 from google_checkpoints import tf1_weights, with_pooler, write_hub, write_tf1
-from keras_files import as_archive, as_bert_for_tf2, as_keras_bert, as_keras_h5
+from keras_archives import as_archive
+from keras_files import as_bert_for_tf2, as_keras_bert, as_keras_h5
 from local_server import serving
 from paths import ROOT
 from tiny_checkpoints import pytorch_weights, vocabulary, write_checkpoint
@@ -36,19 +37,19 @@ HEADS = {
 Source = Callable[[Path, Path], tuple[Path, dict[str, Any]]]
 
 
-def as_it_is(path: Path, directory: Path) -> tuple[Path, dict[str, Any]]:
-    """Give a Hugging Face directory."""
+def unchanged(path: Path, directory: Path) -> tuple[Path, dict[str, Any]]:
+    """Return a Hugging Face directory unchanged."""
     del directory
     return path, {}
 
 
 def archived(directory: Path, kind: str) -> Path:
-    """Give an archive of a directory, as Google publishes both."""
+    """Return an archive of a directory, as Google publishes both formats."""
     return Path(shutil.make_archive(str(directory), kind, directory))
 
 
 def as_tf1(path: Path, directory: Path) -> tuple[Path, dict[str, Any]]:
-    """Rewrite a Hugging Face directory as Google's checkpoint, which knows neither its task nor its labels."""
+    """Rewrite a Hugging Face directory as Google's checkpoint, which has neither task nor labels."""
     config = json.loads((path / "config.json").read_text(encoding="utf-8"))
     labels = tuple(config.pop("id2label", {"0": "LABEL_0", "1": "LABEL_1"}).values())
     (architecture,) = config.pop("architectures")
@@ -66,13 +67,13 @@ def as_hub(style: str, path: Path, directory: Path) -> tuple[Path, dict[str, Any
     return archived(directory, "gztar"), {"task": task, "load": LoadOptions(init_args={"num_attention_heads": 2})}
 
 
-# Row of README.md's table: stem of the transformers class, what makes the source of a Hugging Face directory, tasks.
+# Row of docs/support-matrix.md: stem of the transformers class, what writes the source, tasks.
 ROWS: Mapping[str, tuple[str, Source, tuple[str, ...]]] = {
-    "Hugging Face: BERT": ("Bert", as_it_is, tuple(HEADS)),
-    "Hugging Face: DistilBERT": ("DistilBert", as_it_is, tuple(HEADS)),
-    "Hugging Face: RoBERTa": ("Roberta", as_it_is, tuple(HEADS)),
-    "Hugging Face: ELECTRA": ("Electra", as_it_is, tuple(HEADS)),
-    "Hugging Face: ALBERT": ("Albert", as_it_is, tuple(HEADS)),
+    "Hugging Face: BERT": ("Bert", unchanged, tuple(HEADS)),
+    "Hugging Face: DistilBERT": ("DistilBert", unchanged, tuple(HEADS)),
+    "Hugging Face: RoBERTa": ("Roberta", unchanged, tuple(HEADS)),
+    "Hugging Face: ELECTRA": ("Electra", unchanged, tuple(HEADS)),
+    "Hugging Face: ALBERT": ("Albert", unchanged, tuple(HEADS)),
     "Keras .h5 around TFBertMainLayer": ("Bert", as_keras_h5, tuple(HEADS)),
     "keras-bert .h5": ("Bert", as_keras_bert, tuple(HEADS)),
     "bert-for-tf2 .h5": (
@@ -145,7 +146,7 @@ class Matrix:
 
 @pytest.fixture(scope="module")
 def matrix(tmp_path_factory: pytest.TempPathFactory, tensorflow: Any) -> Iterator[tuple[Matrix, tuple[str, ...]]]:
-    """Export every case and serve them all with either runtime; gives the matrix and the servers' addresses."""
+    """Export every case and serve all with both runtimes; return the matrix and the servers' addresses."""
     del tensorflow
     made = Matrix(tmp_path_factory.mktemp("matrix"))
     config = made.config()
@@ -154,7 +155,7 @@ def matrix(tmp_path_factory: pytest.TempPathFactory, tensorflow: Any) -> Iterato
 
 
 def source_outputs(path: Path, client: Client, texts: list[Any]) -> tuple[Any, dict[str, Any]]:
-    """Return encodings, and what transformers itself answers to them, loaded by its own means."""
+    """Return encodings, and the outputs of transformers' own model for them."""
     from bertbundle.text.tokenizer import Tokenizer
     from bertbundle_export.source.tokenization import load_tokenizer
     from bertbundle_export.tensorflow_import import tf, transformers
@@ -179,7 +180,7 @@ def softmax(logits: Any) -> Any:
 
 
 def check_entities(client: Client, path: Path) -> None:
-    """Every token that is not O is in an entity whose score is its probability."""
+    """Every token that is not O is in an entity, and the entity's score is its probability."""
     encoding, raw = source_outputs(path, client, [TEXT])
     labels = raw["logits"].argmax(-1)
     found = client.entities(TEXT)
@@ -214,7 +215,7 @@ def check_embedding(client: Client, path: Path) -> None:
 
 
 def check_answer(client: Client, path: Path) -> None:
-    """No span has a higher product of probabilities, over the context and [CLS], than the one answered."""
+    """No span of the context has a higher product of probabilities, [CLS] included, than the answer."""
     encoding, raw = source_outputs(path, client, [(TEXT, OTHER)])
     context = [position for position, side in enumerate(encoding.sequence_ids) if side == 1]
     starts, ends = (softmax(raw[name][[0, *context]])[1:] for name in ("start_logits", "end_logits"))
@@ -225,7 +226,7 @@ def check_answer(client: Client, path: Path) -> None:
 
 
 def check_fills(client: Client, path: Path) -> None:
-    """The first token offered for a mask is the source's likeliest."""
+    """The first token for a mask is the source's likeliest."""
     mask = client.manifest().mask_token
     text = MASKED.format(mask=mask)
     encoding, raw = source_outputs(path, client, [text])
@@ -247,8 +248,8 @@ CHECKS: Mapping[str, Callable[[Client, Path], None]] = {
 
 
 @pytest.mark.parametrize(("row", "task"), CASES, ids=[Matrix.name(*case) for case in CASES])
-def test_answer_through_the_client(matrix: tuple[Matrix, tuple[str, ...]], row: str, task: str) -> None:
-    """What the client answers is what transformers' own model of the same weights says."""
+def test_result_through_the_client(matrix: tuple[Matrix, tuple[str, ...]], row: str, task: str) -> None:
+    """The client's result equals that of transformers' own model with the same weights."""
     made, addresses = matrix
     if made.name(row, task) in made.failed:
         raise made.failed[made.name(row, task)]
@@ -258,10 +259,10 @@ def test_answer_through_the_client(matrix: tuple[Matrix, tuple[str, ...]], row: 
             CHECKS[task](client, made.checkpoint(row, task))
 
 
-def test_readme_ticks_what_is_tested() -> None:
-    """README.md's table of formats and tasks ticks exactly the cases above."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    (head, _, *rows) = [line for line in readme.split("<!-- matrix -->")[1].strip().splitlines() if line]
+def test_page_ticks_what_is_tested() -> None:
+    """The table of formats and tasks in docs/support-matrix.md ticks exactly the cases above."""
+    page = (ROOT / "docs/support-matrix.md").read_text(encoding="utf-8")
+    (head, _, *rows) = [line for line in page.split("<!-- matrix -->")[1].strip().splitlines() if line]
     tasks = [cell.strip().replace(" ", "-") for cell in head.strip("|").split("|")[1:]]
     ticked = {
         (cells[0].strip(), task)

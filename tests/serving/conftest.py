@@ -145,3 +145,21 @@ def save_model(tensorflow: Any) -> SaveModel:
         tf.saved_model.save(tf.Module(), str(directory), signatures=signatures)
 
     return save
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The REST root of a server of the tiny bundle, version 1, scale 0.1, label stable."""
+    base = tmp_path_factory.mktemp("rest") / "tiny"
+    base.mkdir()
+    TinyBundles(base).write(1, scale=0.1)
+    server = start_server(
+        base,
+        rest_port=0,
+        poll_seconds=0,
+        labels={"stable": 1},
+        cors=True,
+        metrics_path="/monitoring/prometheus/metrics",
+    )
+    yield f"http://127.0.0.1:{server.server.rest_port}"
+    server.stop()

@@ -7,11 +7,11 @@ import re
 import subprocess
 import sys
 
-import pytest
 from google.protobuf import text_format
 
 from bertbundle_serving.config.models import read_model_configs
 from bertbundle_serving.protos import _config_pb2 as proto
+from optional import require_package
 from paths import ROOT
 
 DEPLOY = ROOT / "serving" / "deploy"
@@ -60,7 +60,7 @@ def test_health_check_asks_for_a_model_that_is_served() -> None:
 
 def test_models_config_is_official() -> None:
     """models.config is a ModelServerConfig of the official package, with the newest version served."""
-    official = pytest.importorskip("tensorflow_serving.config.model_server_config_pb2")
+    official = require_package("tensorflow_serving.config.model_server_config_pb2")
     config = text_format.Parse((DEPLOY / "models.config").read_text(), official.ModelServerConfig())
     (model,) = config.model_config_list.config
     assert (model.base_path, model.model_version_policy.latest.num_versions) == ("/models/bert", 1)

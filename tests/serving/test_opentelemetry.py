@@ -14,6 +14,7 @@ import grpc
 import pytest
 
 from bertbundle.wire import _wire_pb2 as wire
+from optional import skip_without
 from tiny_bundles import TinyBundles
 
 pytestmark = pytest.mark.slow  # starts a process
@@ -44,7 +45,7 @@ def test_traces_go_on(bundles: TinyBundles) -> None:
     """Under OpenTelemetry's own launcher the server's spans belong to the traces that its callers named."""
     launcher = Path(sys.executable).with_name("opentelemetry-instrument")
     if not launcher.is_file():
-        pytest.skip("needs the otel extra: pip install 'bertbundle-toolkit[otel]'")
+        skip_without("the otel extra")
     bundles.write(1)
     with socket.create_server(("127.0.0.1", 0)) as free:
         rest_port = free.getsockname()[1]

@@ -1,4 +1,4 @@
-"""A TCP proxy that mistreats connections, as networks do."""
+"""A TCP proxy that injects network faults into connections."""
 
 from __future__ import annotations
 
@@ -10,21 +10,23 @@ import threading
 import time
 from collections.abc import Callable
 
-LINGER_RESET = struct.pack("ii", 1, 0)  # close with a reset instead of an orderly end; source: socket(7), SO_LINGER
+LINGER_RESET = struct.pack(
+    "ii", 1, 0
+)  # close with a reset instead of an orderly shutdown; source: socket(7), SO_LINGER
 
 
 class ChaosProxy:
-    """Forwards connections to `target`, each under a fate: what happens to the server's bytes.
+    """Forwards connections to `target`, with a random fault for each chunk of the server's bytes.
 
     Attributes:
-        fates: names of `FATES` that are drawn from; change it at any time.
-        address: where it listens.
+        faults: names of `FAULTS` to choose from, repeated to change their probability; may be changed at any time.
+        address: where the proxy listens.
     """
 
-    def __init__(self, target: str, *, seed: int = 0, fates: tuple[str, ...] = ("pass",)) -> None:
-        self.fates = fates
+    def __init__(self, target: str, *, seed: int = 0, faults: tuple[str, ...] = ("pass",)) -> None:
+        self.faults = faults
         self._target = target
-        self._random = random.Random(seed)  # noqa: S311 - repeatable chaos
+        self._random = random.Random(seed)  # noqa: S311 - repeatable
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
         self._open = True
@@ -50,35 +52,35 @@ class ChaosProxy:
         except OSError:
             client.close()
             return
-        threading.Thread(target=self._pump, args=(client, server, lambda data: data), daemon=True).start()
-        self._pump(server, client, self._mistreat(client))
+        threading.Thread(target=self._forward, args=(client, server, lambda data: data), daemon=True).start()
+        self._forward(server, client, self._inject_faults(client))
 
-    def _mistreat(self, client: socket.socket) -> Callable[[bytes], bytes]:
-        """Return what is done to each piece of the server's bytes."""
+    def _inject_faults(self, client: socket.socket) -> Callable[[bytes], bytes]:
+        """Return a function that applies a random fault to a chunk of the server's bytes."""
 
-        def treat(data: bytes) -> bytes:
-            return FATES[self._random.choice(self.fates)](data, client)
+        def inject(data: bytes) -> bytes:
+            return FAULTS[self._random.choice(self.faults)](data, client)
 
-        return treat
+        return inject
 
     @staticmethod
-    def _pump(source: socket.socket, sink: socket.socket, treat: Callable[[bytes], bytes]) -> None:
+    def _forward(source: socket.socket, sink: socket.socket, change: Callable[[bytes], bytes]) -> None:
         try:
             while data := source.recv(65536):
-                sink.sendall(treat(data))
+                sink.sendall(change(data))
         except OSError:
             pass
         finally:
-            for each in (source, sink):
+            for end in (source, sink):
                 with contextlib.suppress(OSError):
-                    each.shutdown(socket.SHUT_RDWR)
-                each.close()
+                    end.shutdown(socket.SHUT_RDWR)
+                end.close()
 
 
 def _reset(data: bytes, client: socket.socket) -> bytes:
     del data
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_RESET)
-    client.shutdown(socket.SHUT_RD)  # wakes the thread that reads: a socket that is being read is not closed
+    client.shutdown(socket.SHUT_RD)  # wakes the thread that reads: close() does not reset a socket that is being read
     client.close()
     raise OSError
 
@@ -97,16 +99,16 @@ def _delay(data: bytes, client: socket.socket) -> bytes:
 
 
 def _drop(data: bytes, client: socket.socket) -> bytes:
-    """Swallow bytes: the stream is out of step from here on."""
+    """Drop the bytes, which corrupts the rest of the stream."""
     del data, client
     return b""
 
 
-FATES: dict[str, Callable[[bytes, socket.socket], bytes]] = {
+FAULTS: dict[str, Callable[[bytes, socket.socket], bytes]] = {
     "pass": lambda data, _: data,
     "reset": _reset,
     "truncate": _truncate,
     "delay": _delay,
     "drop": _drop,
 }
-"""What may happen to a piece of a server's bytes."""
+"""The faults by name; "pass" forwards the bytes unchanged."""

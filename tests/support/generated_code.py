@@ -1,4 +1,4 @@
-"""Hold committed protobuf code against the .proto it was made of."""
+"""Compare committed protobuf code with the .proto file that it was generated from."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from google.protobuf import descriptor_pb2
 
 
 def descriptors(root: Path, name: str, committed: Any) -> tuple[Any, Any]:
-    """Return the file descriptors of ``root/name`` compiled now, and of the committed module; equal if up to date.
+    """Compile ``root/name`` and return its file descriptor and that of the committed module; equal if up to date.
 
-    protoc runs in a process of its own: with TensorFlow in one it ends in a segmentation fault.
+    protoc runs in a separate process: in one process with TensorFlow it crashes.
     """
     with tempfile.TemporaryDirectory() as directory:
         target = Path(directory) / "set.bin"
@@ -22,14 +22,14 @@ def descriptors(root: Path, name: str, committed: Any) -> tuple[Any, Any]:
         subprocess.run(command, check=True, timeout=60)
         (compiled,) = descriptor_pb2.FileDescriptorSet.FromString(target.read_bytes()).file
     generated = descriptor_pb2.FileDescriptorProto.FromString(committed.DESCRIPTOR.serialized_pb)
-    for each in (compiled, generated):
-        each.ClearField("source_code_info")
-        _clear_json_names(each.message_type)
+    for descriptor in (compiled, generated):
+        descriptor.ClearField("source_code_info")
+        _clear_json_names(descriptor.message_type)
     return compiled, generated
 
 
 def _clear_json_names(messages: Any) -> None:
-    """Protoc writes json_name into a descriptor set only; it follows from the name."""
+    """Remove json_name, which follows from the name and which protoc writes into descriptor sets only."""
     for message in messages:
         for field in message.field:
             field.ClearField("json_name")

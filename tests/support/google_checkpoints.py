@@ -1,6 +1,6 @@
-"""Checkpoints of Google's own code: TensorFlow 1 files, and what TF Hub made of them in each generation.
+"""Write checkpoints of Google's code: TensorFlow 1 files, and the TF Hub models of each generation.
 
-Names and shapes: google-research/bert, modeling.py; for TF Hub tensorflow/models,
+Source of names and shapes: google-research/bert, modeling.py; for TF Hub tensorflow/models,
 official/nlp/bert/tf1_checkpoint_converter_lib.py (the replacements below), official/nlp/bert/export_tfhub.py (called
 with a list) and official/nlp/tools/export_tfhub_lib.py (called with a dict).
 """
@@ -57,7 +57,7 @@ _HEADS = {
 
 
 def tf1_weights(weights: Weights) -> Weights:
-    """Return weights with PyTorch's names under Google's names and in its layout."""
+    """Convert weights from PyTorch's names and layout to Google's."""
     return dict(_to_tf1(name, value) for name, value in weights.items() if not name.endswith("position_ids"))
 
 
@@ -74,7 +74,7 @@ def _to_tf1(name: str, value: np.ndarray[Any, Any]) -> tuple[str, np.ndarray[Any
 
 
 def with_pooler(weights: Weights) -> Weights:
-    """Add the pooler that every model of Google's has, for weights that come without."""
+    """Add a pooler to weights without one: every model of Google's has it."""
     size = len(weights["bert/embeddings/LayerNorm/beta"])
     kernel, bias = np.zeros((size, size), np.float32), np.zeros(size, np.float32)
     return {"bert/pooler/dense/kernel": kernel, "bert/pooler/dense/bias": bias} | weights
@@ -91,7 +91,7 @@ def write_tf1(
 ) -> Path:
     """Write weights with Google's names as a directory like chinese_L-12_H-768_A-12; return its path.
 
-    With more than one shard each is of about the same number of tensors.
+    With more than one shard, each has about the same number of tensors.
     """
     from bertbundle_export.tensorflow_import import tf
 
@@ -101,10 +101,9 @@ def write_tf1(
     names = sorted(weights)
     parts = [str(path / f"{prefix}_part{number}") for number in range(shards)]
     for number, part in enumerate(parts):
-        mine = names[number::shards]
-        tf.raw_ops.SaveV2(
-            prefix=part, tensor_names=mine, shape_and_slices=[""] * len(mine), tensors=[weights[name] for name in mine]
-        )
+        chosen = names[number::shards]
+        tensors = [weights[name] for name in chosen]
+        tf.raw_ops.SaveV2(prefix=part, tensor_names=chosen, shape_and_slices=[""] * len(chosen), tensors=tensors)
     tf.raw_ops.MergeV2Checkpoints(checkpoint_prefixes=parts, destination_prefix=str(path / prefix))
     return path
 
@@ -119,7 +118,7 @@ def _hub_name(name: str, names: Sequence[tuple[str, str]]) -> str:
 
 
 def _hub_value(name: str, value: np.ndarray[Any, Any], heads: int) -> np.ndarray[Any, Any]:
-    """Give attention's heads a dimension of their own."""
+    """Split the heads of attention into a separate dimension."""
     if "/attention/self/" in name:
         return value.reshape(*value.shape[:-1], heads, -1)
     return value.reshape(heads, -1, value.shape[-1]) if name.endswith("attention/output/dense/kernel") else value
@@ -128,7 +127,7 @@ def _hub_value(name: str, value: np.ndarray[Any, Any], heads: int) -> np.ndarray
 def encode(
     weight: Callable[[str], Any], ids: Any, mask: Any, types: Any, *, config: Mapping[str, Any], approximate: bool
 ) -> tuple[Any, list[Any]]:
-    """Compute BERT in TensorFlow as Google's modeling.py does; gives the pooled output and every layer's."""
+    """Compute BERT in TensorFlow as Google's modeling.py does; return the pooled output and those of all layers."""
     from bertbundle_export.tensorflow_import import tf
 
     heads, act = config["num_attention_heads"], config.get("hidden_act", "gelu")
@@ -182,13 +181,13 @@ def write_hub(
     """Write weights with Google's names as a TF Hub SavedModel; return its path.
 
     Args:
-        path: its directory, made here.
-        weights: an encoder's.
+        path: its directory, which is created.
+        weights: the weights of an encoder.
         config: sizes as in bert_config.json.
-        vocab: one token per line of assets/vocab.txt.
-        style: "list", as versions 1 and 2 are called; "dict", as versions 3 and 4; or "module", for TensorFlow 1.
-        approximate: compute gelu by tanh, as Google's later code does.
-        lowercase: what `do_lower_case` says.
+        vocab: the lines of assets/vocab.txt.
+        style: "list", the call of versions 1 and 2; "dict", of versions 3 and 4; or "module", for TensorFlow 1.
+        approximate: whether gelu is approximated by tanh, as in Google's later code.
+        lowercase: value of `do_lower_case`.
     """
     asset = path.parent / "vocab.txt"
     asset.write_text("\n".join(vocab) + "\n", encoding="utf-8")
@@ -215,7 +214,7 @@ def _write_keras(
 
     from bertbundle_export.tensorflow_import import tf
 
-    class Encoder(tf_keras.layers.Layer):  # type: ignore[misc]
+    class EncoderLayer(tf_keras.layers.Layer):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             names = _V3_NAMES if as_dict else _V1_NAMES
@@ -233,7 +232,7 @@ def _write_keras(
 
     names = ("input_word_ids", "input_mask", "input_type_ids")
     inputs = [tf_keras.Input((None,), dtype=tf.int32, name=name) for name in names]
-    pooled, *layers = Encoder()(inputs)
+    pooled, *layers = EncoderLayer()(inputs)
     if as_dict:
         outputs = {"pooled_output": pooled, "sequence_output": layers[-1], "encoder_outputs": layers, "default": pooled}
         model = tf_keras.Model({item.name: item for item in inputs}, outputs)
@@ -259,7 +258,7 @@ def _write_module(path: Path, weights: Weights, config: Mapping[str, Any], asset
             outputs = {"pooled_output": pooled, "sequence_output": layers[-1]}
             signature = v1.saved_model.predict_signature_def(inputs, outputs)
             v1.add_to_collection(v1.GraphKeys.ASSET_FILEPATHS, tf.constant(str(asset)))
-            for name, value in weights.items():  # fed, for the graph is not to hold them
+            for name, value in weights.items():  # fed, so that the graph does not contain them
                 session.run(table[name].initializer, {table[name].initializer.inputs[1]: value})
             options = {
                 "signature_def_map": {"tokens": signature},

@@ -1,4 +1,4 @@
-"""Where things are in the repository."""
+"""Paths in the repository."""
 
 from __future__ import annotations
 
@@ -7,4 +7,4 @@ from pathlib import Path
 __all__ = ["ROOT"]
 
 ROOT = Path(__file__).resolve().parents[2]
-"""The repository's root."""
+"""The root of the repository."""

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from importlib.util import find_spec
 from pathlib import Path
-
-import pytest
 
 from bertbundle.contract.manifest import Manifest
 from bertbundle_serving.runtimes import RuntimeOptions, Servable, loader
 from tiny_bundles import TinyBundles
 
-__all__ = ["GRAPHS", "load", "needs_openvino", "write_graphs"]
+__all__ = ["GRAPHS", "load", "write_graphs"]
 
 GRAPHS = {"onnx": "model.onnx", "openvino": "model_standard.onnx"}
 """The model file of each runtime."""
-
-needs_openvino = pytest.mark.skipif(find_spec("openvino") is None, reason="openvino is an extra, and not installed")
 
 
 def load(directory: Path, name: str = "onnx") -> Servable:

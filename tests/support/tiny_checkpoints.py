@@ -1,4 +1,4 @@
-"""Small checkpoints with random weights, in every form that Hugging Face directories come in."""
+"""Write small checkpoints with random weights, in every kind of Hugging Face directory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Weights: TypeAlias = dict[str, np.ndarray[Any, Any]]
 
 
 def vocabulary() -> list[str]:
-    """Return a vocabulary of single characters, whole and as continuations."""
+    """Return a vocabulary of single characters, alone and as continuations."""
     chars = sorted({char.lower() for text in PARITY_TEXTS for char in text if not char.isspace()})
     return ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *chars, *(f"##{char}" for char in chars if char.isascii())]
 
@@ -40,13 +40,13 @@ def write_checkpoint(
     settings = {
         "vocab_size": vocab_size,
         "hidden_size": 32,
-        "embedding_size": 16,  # of ELECTRA and ALBERT
+        "embedding_size": 16,  # ELECTRA and ALBERT
         "num_hidden_layers": 2,
         "num_attention_heads": 2,
         "intermediate_size": 64,
-        "hidden_dim": 64,  # DistilBERT's name for it
+        "hidden_dim": 64,  # DistilBERT's name of intermediate_size
         "max_position_embeddings": 48,
-        "initializer_range": 0.5,  # large, so that classes differ clearly
+        "initializer_range": 0.5,  # large, so that class scores differ clearly
         "id2label": dict(enumerate(labels)),
         "label2id": {label: index for index, label in enumerate(labels)},
         **special,
@@ -64,7 +64,7 @@ def _write_wordpiece(path: Path) -> tuple[int, dict[str, int]]:
 
 
 def _write_bpe(path: Path) -> tuple[int, dict[str, int]]:
-    """Write RoBERTa's kind of tokenizer, trained on the parity texts; return its size, and its special tokens' ids."""
+    """Write a tokenizer of RoBERTa's kind, trained on the parity texts; return its size and special ids."""
     from tokenizers import ByteLevelBPETokenizer
 
     special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
@@ -83,7 +83,7 @@ def change_config(path: Path, **changes: Any) -> None:
 
 
 def pytorch_weights(path: Path) -> Weights:
-    """Return the weights of a tf_model.h5 under PyTorch's names and in its layout."""
+    """Return the weights of a tf_model.h5 in PyTorch's names and layout."""
     import h5py
     from transformers.modeling_tf_pytorch_utils import convert_tf_weight_name_to_pt_weight_name
 
@@ -105,7 +105,7 @@ def pytorch_weights(path: Path) -> Weights:
 def to_safetensors(path: Path, *, shards: int = 1, dtype: Any = np.float32, rounded_to: Any = np.float32) -> None:
     """Rewrite a checkpoint as PyTorch-style model.safetensors, in one file or several with an index.
 
-    The numbers are rounded to one dtype, and stored as another.
+    The values are rounded to the dtype `rounded_to` and stored as `dtype`.
     """
     from safetensors.numpy import save_file
 

@@ -1,4 +1,4 @@
-"""A user's script, checked by mypy --strict as part of the project: what each method takes and gives."""
+"""A user's script, checked by mypy --strict with the project: the argument and result types of each method."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy.typing as npt
 from bertbundle import Answer, AsyncClient, Classification, Client, Entity, Fill, Retries, Tls, foreign_manifest
 
 
-def blocking(client: Client, texts: list[str], pairs: list[tuple[str, str]], lines: Iterator[str]) -> None:
-    """One text, a list, an iterator: one result, a list, an iterator."""
+def synchronous(client: Client, texts: list[str], pairs: list[tuple[str, str]], lines: Iterator[str]) -> None:
+    """One text gives one result, a list gives a list, an iterator gives an iterator."""
     entities: list[Entity] = client.entities("text", stride=16)
     many: list[list[Entity]] = client.entities(texts, truncation="truncate")
     words: list[list[Entity]] = client.entities([["two", "words"]], is_split_into_words=True)
@@ -31,8 +31,8 @@ def blocking(client: Client, texts: list[str], pairs: list[tuple[str, str]], lin
     print(entities, many, words, stream, one, classes, vectors, vector_stream, value, values, answer, answers, masks)
 
 
-async def awaiting(client: AsyncClient, texts: list[str], lines: AsyncIterator[str]) -> None:
-    """The same, awaited; a question is a coroutine that a task can be made of."""
+async def asynchronous(client: AsyncClient, texts: list[str], lines: AsyncIterator[str]) -> None:
+    """The async client has the same types; its methods return coroutines, of which tasks can be created."""
     task = asyncio.create_task(client.entities(texts))
     many: list[list[Entity]] = await task
     vector: npt.NDArray[np.float32] = await client.embed("text")
@@ -42,7 +42,7 @@ async def awaiting(client: AsyncClient, texts: list[str], lines: AsyncIterator[s
 
 
 def connect(ca: bytes) -> Client:
-    """Every setting has a type."""
+    """Every option of the client has a type."""
     manifest = foreign_manifest("text-classification", max_length=64, labels=["no", "yes"], dtype="int64")
     return Client(
         "a:8500,b:8500",

@@ -1,1 +1,1 @@
-"""Helpers that the client, the server and the export share and that are not part of the contract."""
+"""Helpers shared by the client, the server and the export that are not part of the contract."""

@@ -1,4 +1,4 @@
-"""What the project's commands share: one message for a user's mistake, and exit code 2."""
+"""Error handling shared by the project's commands: a user's mistake is one message on stderr and exit code 2."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import NoReturn
 
 from bertbundle.errors import BertBundleError
 
-__all__ = ["INTERRUPTED", "USER_ERROR", "LineParser", "drop_output", "run_command"]
+__all__ = ["INTERRUPTED", "USER_ERROR", "CommandParser", "discard_stdout", "run_command"]
 
 USER_ERROR = 2
 INTERRUPTED = 130
-"""128 and the number of SIGINT, as a shell reports it."""
+"""128 plus the number of SIGINT, the exit code that shells report for Ctrl-C."""
 
 
-class LineParser(argparse.ArgumentParser):
-    """Says what is wrong in one line, as every other error of a command."""
+class CommandParser(argparse.ArgumentParser):
+    """An argument parser that reports an error in one line, without the usage text."""
 
     def error(self, message: str) -> NoReturn:
         """Print the message and exit with code 2."""
@@ -29,12 +29,12 @@ def run_command(name: str, action: Callable[[], None]) -> int:
     """Run a command's action and return the exit code: 0, 2 with one message on stderr, or 130 for Ctrl-C."""
     try:
         action()
-        print(end="", flush=True)  # also where there is no stdout
+        print(end="", flush=True)  # unlike sys.stdout.flush(), works if stdout is None
     except BertBundleError as error:
         return _fail(name, str(error))
-    except BrokenPipeError:  # the reader of our output has gone, `| head`
-        drop_output()
-    except OSError as error:  # no permission, disk full
+    except BrokenPipeError:  # the reader of the output has exited, as in `| head`
+        discard_stdout()
+    except OSError as error:  # for example permission denied, disk full
         return _fail(name, f"{error.filename or 'the system'}: {error.strerror or error}.")
     except KeyboardInterrupt:
         print(f"{name}: stopped.", file=sys.stderr)
@@ -42,10 +42,10 @@ def run_command(name: str, action: Callable[[], None]) -> int:
     return 0
 
 
-def drop_output() -> None:
-    """Write what follows to nowhere: Python flushes stdout once more at its end, though its reader has gone.
+def discard_stdout() -> None:
+    """Redirect stdout to os.devnull, because Python flushes it at exit and would fail again on a closed pipe.
 
-    Source: the note on SIGPIPE in the docs of the module `signal`.
+    Source: the note on SIGPIPE in the documentation of Python's `signal` module.
     """
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

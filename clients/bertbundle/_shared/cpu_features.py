@@ -1,4 +1,4 @@
-"""What the processor multiplies fast."""
+"""Detect fast bfloat16 and int8 support of the CPU."""
 
 from __future__ import annotations
 
@@ -9,35 +9,35 @@ from pathlib import Path
 __all__ = ["BFLOAT16_FLAGS", "EXACT_INT8", "INT8_FLAGS", "fast_bfloat16", "fast_int8"]
 
 BFLOAT16_FLAGS = ("amx_bf16", "avx512_bf16")
-"""Flags of processors that multiply bfloat16 matrices in hardware, by their names in /proc/cpuinfo; the best first."""
+"""CPU flags in /proc/cpuinfo that mean hardware bfloat16 matrix multiplication, fastest first."""
 
 INT8_FLAGS = ("amx_int8", "avx512_vnni", "avx_vnni")
-"""Flags of processors that multiply int8 matrices in hardware; on others sums of two products may overflow."""
+"""CPU flags that mean hardware int8 matrix multiplication; without them the sum of two products may overflow."""
 
 EXACT_INT8 = ("session.x64quantprecision", "1")
-"""A setting of onnxruntime: slower int8 products on processors without `INT8_FLAGS`, whose fast ones overflow
+"""An onnxruntime session option: use slower int8 kernels that do not overflow on CPUs without `INT8_FLAGS`
 (onnxruntime_session_options_config_keys.h, ``kOrtSessionOptionsAvx2PrecisionMode``)."""
 
 _CPUINFO = Path("/proc/cpuinfo")
 
 
 def fast_bfloat16(cpuinfo: Path = _CPUINFO) -> str | None:
-    """Return the flag by which this processor multiplies bfloat16 matrices in hardware; None if it does not.
+    """Return the CPU flag that provides hardware bfloat16 matrix multiplication, or None if there is none.
 
     Args:
-        cpuinfo: where Linux describes the processor; where there is none, it is taken for one without.
+        cpuinfo: the file in which Linux describes the CPU; if it does not exist, no support is assumed.
     """
-    return _first(BFLOAT16_FLAGS, cpuinfo)
+    return _first_flag(BFLOAT16_FLAGS, cpuinfo)
 
 
 def fast_int8(cpuinfo: Path = _CPUINFO) -> str | None:
-    """Return the flag by which this processor multiplies int8 matrices in hardware; None if it does not."""
-    return _first(INT8_FLAGS, cpuinfo)
+    """Return the CPU flag that provides hardware int8 matrix multiplication, or None if there is none."""
+    return _first_flag(INT8_FLAGS, cpuinfo)
 
 
-def _first(wanted: Sequence[str], cpuinfo: Path) -> str | None:
+def _first_flag(wanted: Sequence[str], cpuinfo: Path) -> str | None:
     if not cpuinfo.is_file():
         return None
-    flags = re.search(r"^flags\s*:(.*)$", cpuinfo.read_text(encoding="ascii", errors="replace"), re.MULTILINE)
-    found = set(flags[1].split()) if flags else set()
-    return next((flag for flag in wanted if flag in found), None)
+    match = re.search(r"^flags\s*:(.*)$", cpuinfo.read_text(encoding="ascii", errors="replace"), re.MULTILINE)
+    flags = set(match[1].split()) if match else set()
+    return next((flag for flag in wanted if flag in flags), None)

@@ -1,4 +1,4 @@
-"""Import onnxruntime, which must not report to anybody."""
+"""Import onnxruntime with its telemetry disabled."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ __all__ = ["import_onnxruntime"]
 
 
 def import_onnxruntime() -> Any:
-    """Return the module, told to report nothing, unless the environment says otherwise.
+    """Import and return onnxruntime with telemetry disabled, unless ORT_DISABLE_TELEMETRY is already set.
 
-    From 1.29 on the official packages for Linux and macOS send names and hashes of models to Microsoft, and keep an
-    identifier in the home directory. Only this variable, set before the import, prevents all of it
+    Since 1.29 the official packages for Linux and macOS send names and hashes of models to Microsoft and store an
+    identifier in the home directory. Only this environment variable, set before the import, prevents all of that
     (onnxruntime's docs/Privacy.md, its pull request 27379).
 
     Raises:
-        ImportError: it is not installed.
+        ImportError: onnxruntime is not installed.
     """
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime

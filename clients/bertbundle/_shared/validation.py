@@ -1,50 +1,52 @@
-"""What a client checks of its settings: each has a type, and says what would do."""
+"""Validate the types and ranges of settings, with error messages that say what is expected."""
 
 from __future__ import annotations
 
 import math
 from numbers import Integral, Real
 
-__all__ = ["check_counts", "check_seconds", "expect"]
+__all__ = ["check_counts", "check_seconds", "check_type"]
 
 
-def expect(name: str, value: object, kinds: type | tuple[type, ...], meant: str) -> None:
-    """Refuse a value of another type than is meant.
+def check_type(name: str, value: object, types: type | tuple[type, ...], expected: str) -> None:
+    """Check the type of a setting; `expected` describes in the error message what to pass.
 
     Raises:
-        TypeError: says what would do.
+        TypeError: the value is not an instance of `types`.
 
-    >>> expect("tls", True, Tls, "a Tls, Tls() for the usual authorities")
+    >>> check_type("tls", True, Tls, "a Tls, Tls() for the default authorities")
     Traceback (most recent call last):
-    TypeError: tls must be a Tls, Tls() for the usual authorities, got bool: True
+    TypeError: tls must be a Tls, Tls() for the default authorities, got bool: True
     """
-    if not isinstance(value, kinds):
-        raise TypeError(f"{name} must be {meant}, got {type(value).__name__}: {value!r:.60}")
+    if not isinstance(value, types):
+        raise TypeError(f"{name} must be {expected}, got {type(value).__name__}: {value!r:.60}")
 
 
 def check_seconds(**settings: float | None) -> None:
-    """Refuse what is no positive number of seconds; None is for those that may be left out.
+    """Check that each setting is a positive, finite number of seconds, or None.
 
     Raises:
-        TypeError, ValueError: names the setting.
+        TypeError: a setting is not a number.
+        ValueError: a setting is not positive or not finite.
     """
     for name, value in settings.items():
         if value is None:
             continue
-        expect(name, value, Real, "a number of seconds")
+        check_type(name, value, Real, "a number of seconds")
         if not 0 < value < math.inf:
             raise ValueError(f"{name} must be a positive number of seconds, got {value}")
 
 
 def check_counts(**settings: int | None) -> None:
-    """Refuse what is no whole number of at least 1; None is for those that may be left out.
+    """Check that each setting is a whole number of at least 1, or None.
 
     Raises:
-        TypeError, ValueError: names the setting.
+        TypeError: a setting is not a whole number.
+        ValueError: a setting is less than 1.
     """
     for name, value in settings.items():
         if value is None:
             continue
-        expect(name, value, Integral, "a whole number")
+        check_type(name, value, Integral, "a whole number")
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")

@@ -1,4 +1,4 @@
-"""`bertbundle bench`: ask a server for a while, and show how long it took."""
+"""`bertbundle bench`: a load test of a server, with latencies as text or a picture."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from typing import Any
 
 from bertbundle.errors import InputError, ServerError
 
-__all__ = ["Load", "drawer", "load"]
+__all__ = ["LoadTestResult", "make_plotter", "run_load_test"]
 
-_BAR = 50  # characters
+_BAR_WIDTH = 50  # characters
 _BINS = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
-    """What a load test saw.
+class LoadTestResult:
+    """The measurements of a load test.
 
     Attributes:
-        seconds: how long it took.
-        latencies: seconds of each call that was answered, sorted.
+        seconds: duration of the test.
+        latencies: seconds of each successful call, sorted.
         texts: number of texts answered.
-        errors: number of calls with each error, by its code.
+        errors: number of failed calls by error code.
     """
 
     seconds: float
@@ -35,14 +35,14 @@ class Load:
     texts: int
     errors: dict[str, int]
 
-    def percentile(self, share: float) -> float:
-        """Return the latency that a share of the calls did not exceed ("nearest rank"), in seconds."""
-        return self.latencies[max(math.ceil(share * len(self.latencies)) - 1, 0)] if self.latencies else math.nan
+    def percentile(self, fraction: float) -> float:
+        """Return the latency in seconds that a fraction of the calls did not exceed ("nearest rank")."""
+        return self.latencies[max(math.ceil(fraction * len(self.latencies)) - 1, 0)] if self.latencies else math.nan
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the figures as a dict that ``json.dumps`` takes; latencies in milliseconds, None without a call."""
-        shares = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
-        milliseconds = {name: round(self.percentile(share) * 1e3, 3) for name, share in shares.items()}
+        """Return the figures as a JSON-serializable dict; latencies are in milliseconds, or None without calls."""
+        fractions = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
+        milliseconds = {name: round(self.percentile(fraction) * 1e3, 3) for name, fraction in fractions.items()}
         return {
             "seconds": round(self.seconds, 3),
             "calls": len(self.latencies),
@@ -51,30 +51,32 @@ class Load:
             "errors": self.errors,
         }
 
-    def lines(self) -> list[str]:
-        """Return figures and a plot of the latencies for a terminal; bins grow by a constant factor."""
+    def to_lines(self) -> list[str]:
+        """Return the figures and a histogram of the latencies, with logarithmic bins, as lines of text."""
         figures = self.to_dict()
-        head = f"{figures['calls']} calls, {figures['texts_per_second']} texts/s, errors: {self.errors or 'none'}"
+        summary = f"{figures['calls']} calls, {figures['texts_per_second']} texts/s, errors: {self.errors or 'none'}"
         if not self.latencies:
-            return [head]
+            return [summary]
         latency = "  ".join(f"{name} {value:.2f} ms" for name, value in figures["latency_ms"].items())
-        edges = self._edges()
-        counts = [sum(low < each <= high for each in self.latencies) for low, high in itertools.pairwise(edges)]
+        edges = self._bin_edges()
+        counts = [sum(low < value <= high for value in self.latencies) for low, high in itertools.pairwise(edges)]
         bars = [
-            f"{high * 1e3:10.2f} ms  {'█' * round(_BAR * count / max(counts))} {count}"
+            f"{high * 1e3:10.2f} ms  {'█' * round(_BAR_WIDTH * count / max(counts))} {count}"
             for high, count in zip(edges[1:], counts, strict=True)
         ]
-        return [head, latency, *bars]
+        return [summary, latency, *bars]
 
-    def _edges(self) -> list[float]:
+    def _bin_edges(self) -> list[float]:
         low, high = self.latencies[0] * 0.999, self.latencies[-1] * 1.001
         return [low * (high / low) ** (index / _BINS) for index in range(_BINS + 1)]
 
 
-def load(ask: Callable[[list[Any]], Any], batches: Sequence[list[Any]], seconds: float, concurrency: int) -> Load:
-    """Ask for a while, `concurrency` calls at a time, after one call each that does not count."""
+def run_load_test(
+    ask: Callable[[list[Any]], Any], batches: Sequence[list[Any]], seconds: float, concurrency: int
+) -> LoadTestResult:
+    """Call `ask` with the batches in turn from `concurrency` threads, after one call that is not counted."""
     end = time.monotonic() + seconds
-    turns = itertools.cycle(batches)
+    remaining = itertools.cycle(batches)
     ask(batches[0])
 
     def work(_: int) -> tuple[list[float], int, list[str]]:
@@ -82,29 +84,29 @@ def load(ask: Callable[[list[Any]], Any], batches: Sequence[list[Any]], seconds:
         errors: list[str] = []
         texts = 0
         while time.monotonic() < end:
-            batch = next(turns)
-            begun = time.perf_counter()
-            problem = _problem(ask, batch)
-            if problem:
-                errors.append(problem)
+            batch = next(remaining)
+            start = time.perf_counter()
+            error = _error_code(ask, batch)
+            if error:
+                errors.append(error)
                 continue
-            latencies.append(time.perf_counter() - begun)
+            latencies.append(time.perf_counter() - start)
             texts += len(batch)
         return latencies, texts, errors
 
-    begun = time.perf_counter()
+    start = time.perf_counter()
     with ThreadPoolExecutor(concurrency) as pool:
-        parts = list(pool.map(work, range(concurrency)))
-    codes = [code for _, _, errors in parts for code in errors]
-    return Load(
-        time.perf_counter() - begun,
-        tuple(sorted(itertools.chain.from_iterable(latencies for latencies, _, _ in parts))),
-        sum(texts for _, texts, _ in parts),
+        results = list(pool.map(work, range(concurrency)))
+    codes = [code for _, _, errors in results for code in errors]
+    return LoadTestResult(
+        time.perf_counter() - start,
+        tuple(sorted(itertools.chain.from_iterable(latencies for latencies, _, _ in results))),
+        sum(texts for _, texts, _ in results),
         {code: codes.count(code) for code in sorted(set(codes))},
     )
 
 
-def _problem(ask: Callable[[list[Any]], Any], batch: list[Any]) -> str | None:
+def _error_code(ask: Callable[[list[Any]], Any], batch: list[Any]) -> str | None:
     try:
         ask(batch)
     except ServerError as error:
@@ -112,28 +114,30 @@ def _problem(ask: Callable[[list[Any]], Any], batch: list[Any]) -> str | None:
     return None
 
 
-def drawer(path: str) -> Callable[[Load], None]:
-    """Return what draws the distribution of the latencies as a picture; what cannot work is told before the load.
+def make_plotter(path: str) -> Callable[[LoadTestResult], None]:
+    """Return a function that saves a plot of the latency distribution to `path`.
+
+    Called before the load test, so that a plot that cannot be saved is reported first.
 
     Raises:
-        InputError: matplotlib is not installed, or does not know the picture's format.
+        InputError: matplotlib is not installed, or does not support the file format.
     """
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise InputError("a picture needs matplotlib: pip install 'bertbundle[bench]'.") from error
+        raise InputError("--png needs matplotlib: pip install 'bertbundle[bench]'.") from error
     figure = Figure(figsize=(7, 4), layout="constrained")
-    known, suffix = figure.canvas.get_supported_filetypes(), Path(path).suffix.removeprefix(".").lower()
-    if suffix not in known:
-        raise InputError(f"--png {path} has no suffix of {', '.join(sorted(known))}.")
+    supported, suffix = figure.canvas.get_supported_filetypes(), Path(path).suffix.removeprefix(".").lower()
+    if suffix not in supported:
+        raise InputError(f"--png {path} does not have one of the suffixes {', '.join(sorted(supported))}.")
 
-    def draw(found: Load) -> None:
+    def plot(result: LoadTestResult) -> None:
         axes = figure.subplots()
-        shares = [(index + 1) / len(found.latencies) for index in range(len(found.latencies))]
-        axes.plot([each * 1e3 for each in found.latencies], shares, drawstyle="steps-post")
-        scale = "log" if found.latencies else "linear"
-        axes.set(xscale=scale, xlabel="latency, ms", ylabel="share of calls", title=found.lines()[0])
+        fractions = [(index + 1) / len(result.latencies) for index in range(len(result.latencies))]
+        axes.plot([latency * 1e3 for latency in result.latencies], fractions, drawstyle="steps-post")
+        scale = "log" if result.latencies else "linear"
+        axes.set(xscale=scale, xlabel="latency, ms", ylabel="share of calls", title=result.to_lines()[0])
         axes.grid(visible=True, which="both", alpha=0.3)
         figure.savefig(path, dpi=150)
 
-    return draw
+    return plot

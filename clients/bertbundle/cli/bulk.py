@@ -1,50 +1,49 @@
-"""`bertbundle bulk`: a file of any size, answered row by row, in order, and taken up again after a kill.
+"""`bertbundle bulk`: answer a file of any size, row by row and in order, and resume a run that was interrupted.
 
-After each part of the file, its answers are on disk before the checkpoint says so. A run that was ended in between is
-taken up at the last checkpoint: what was written after it is cut off and answered again, so no row is lost or twice.
+The rows are processed in chunks. After each chunk the answers are flushed to disk before the progress file counts them.
+A resumed run truncates the output to what the progress file counts, so no row is lost or answered twice.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import re
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeAlias
 
-from bertbundle.cli.row_files import Row, Source
-from bertbundle.client.base import batches
+from bertbundle.cli.progress import Progress, ProgressReport
+from bertbundle.cli.row_files import Row, RowReader
 from bertbundle.errors import InputError, ServerError
 
-__all__ = ["Bulk", "Job"]
+__all__ = ["BulkJob", "BulkRun"]
 
-ROWS_PER_PART = 1024
-_LOG_SECONDS = 60.0
-Answer = Callable[[Sequence[Any]], Sequence["dict[str, Any] | InputError"]]
-"""Answers texts; an error in the place of one that is refused."""
+ROWS_PER_CHUNK = 1024
+AnswerTexts: TypeAlias = "Callable[[Sequence[Any]], Sequence[dict[str, Any] | InputError]]"
+"""A function that answers texts, with an InputError in place of the answer to an invalid text."""
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """What is to be done.
+class BulkJob:
+    """The options of a bulk job.
 
     Attributes:
-        source: path of the rows, or "-" for standard input.
-        kind: its format.
-        output: path of the answers, JSON lines, or "-" for standard output.
-        rejects: path of the rows that have no answer, JSON lines with the reason; None for the log.
-        text: column that is answered.
-        pair: column of the second text; None for single texts.
-        keep: columns that go into the output; None for all.
+        source: path of the input, or "-" for standard input.
+        format: file format of the input.
+        output: path of the answers, as JSON lines, or "-" for standard output.
+        rejects: path of the rows without an answer, as JSON lines with the reason; None for the log.
+        text: column of the text.
+        pair: column of the second text of a pair; None for single texts.
+        keep: columns to copy to the output; None for all.
     """
 
     source: str
-    kind: str
+    format: str
     output: str
     rejects: str | None = None
     text: str = "text"
@@ -52,88 +51,48 @@ class Job:
     keep: tuple[str, ...] | None = None
 
     @property
-    def checkpoint(self) -> Path:
-        """Where a run notes how far it got."""
+    def progress_path(self) -> Path:
+        """The path of the progress file."""
         return Path(self.output + ".progress")
 
 
-@dataclass(slots=True)
-class _Done:
-    """How far a run got: what a checkpoint holds."""
-
-    rows: int = 0
-    answered: int = 0
-    rejected: int = 0
-    sizes: dict[str, int] = field(default_factory=dict)
-    job: dict[str, Any] = field(default_factory=dict)
-
-
-class Bulk:
-    """One run of a job."""
+class BulkRun:
+    """One run of a bulk job."""
 
     def __init__(
-        self, job: Job, answer: Answer, *, resume: bool, overwrite: bool, log: IO[str], as_json: bool = False
+        self, job: BulkJob, answer: AnswerTexts, *, resume: bool, overwrite: bool, log: IO[str], as_json: bool = False
     ) -> None:
-        """Open nothing yet; `log` is told how far it is, at the end as JSON if asked for."""
-        self._job, self._answer, self._log, self._json = job, answer, log, as_json
-        self._done = self._begin(resume, overwrite)
-        self._skipped = self._done.rows
-        self._source = Source(job.source, job.kind)
-        self._reported = time.monotonic()
-        self._begun = (self._reported, 0.0)
-
-    def _begin(self, resume: bool, overwrite: bool) -> _Done:
-        job, output = asdict(self._job) | self._source_size(), self._job.output
-        if output == "-":
-            return _Done(job=job)
-        if resume and self._job.checkpoint.exists():
-            return self._resume(job)
-        there = [path for path in (output, self._job.rejects) if path and Path(path).exists()]
-        if there and not overwrite:
-            state = "is there and complete" if resume else "exists. Say --resume to go on with a run that was ended"
-            raise InputError(f"{there[0]} {state}; --overwrite begins again.")
-        return _Done(job=job)
-
-    def _resume(self, job: dict[str, Any]) -> _Done:
-        try:
-            done = _Done(**json.loads(self._job.checkpoint.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
-            raise InputError(
-                f"{self._job.checkpoint} cannot be read: {error}. Begin again with --overwrite."
-            ) from error
-        if done.job != json.loads(json.dumps(job)):
-            raise InputError(f"{self._job.checkpoint} is of another job: {done.job}. Give the same, or --overwrite.")
-        return done
-
-    def _source_size(self) -> dict[str, int]:
-        if self._job.source == "-":
-            return {}
-        try:
-            return {"source_size": Path(self._job.source).stat().st_size}
-        except OSError as error:
-            raise InputError(f"{self._job.source} cannot be read: {error.strerror}.") from error
-
-    def run(self) -> None:
-        """Answer all rows that are not yet answered.
+        """Read the progress file if `resume`; progress is reported to `log`, at the end as JSON if `as_json`.
 
         Raises:
-            InputError: a file that cannot be read.
-            ServerError: the server failed for good; what is written stays, and ``--resume`` goes on from there.
+            InputError: the source or the progress file cannot be read, or there is output that would be overwritten.
+        """
+        self._job, self._answer, self._log = job, answer, log
+        self._progress = _initial_progress(job, resume=resume, overwrite=overwrite)
+        self._reader = RowReader(job.source, job.format)
+        self._report = ProgressReport(log, as_json=as_json)
+
+    def run(self) -> None:
+        """Answer all rows that are not yet done.
+
+        Raises:
+            InputError: a file cannot be read.
+            ServerError: the server failed; the output so far is kept, and ``--resume`` continues from there.
         """
         with contextlib.ExitStack() as stack:
-            self._note()
+            self._save_progress()
             files = {name: stack.enter_context(self._open(path)) for name, path in self._paths().items()}
-            rows = iter(self._source)
-            for _ in zip(range(self._done.rows), rows, strict=False):
+            rows = iter(self._reader)
+            for _ in zip(range(self._progress.rows), rows, strict=False):
                 pass
-            self._begun = (time.monotonic(), self._source.share() or 0.0)
-            for part in batches(rows, ROWS_PER_PART):
-                self._part(part, files)
-                self._checkpoint(files)
-                self._report()
-        self._report(last=True)
+            self._report.start(self._progress.rows, self._reader.fraction_read() or 0.0)
+            while chunk := list(itertools.islice(rows, ROWS_PER_CHUNK)):
+                self._process(chunk, files)
+                self._flush(files)
+                self._report.update(self._progress, self._reader.fraction_read())
+        self._report.finish(self._progress)
         if self._job.output != "-":
-            self._job.checkpoint.unlink(missing_ok=True)
+            self._job.progress_path.unlink(missing_ok=True)
 
     def _paths(self) -> dict[str, str]:
         paths = {"output": self._job.output}
@@ -145,32 +104,33 @@ class Bulk:
             yield sys.stdout.buffer
             return
         with Path(path).open("ab") as file:
-            size = self._done.sizes.get(path, 0)
+            size = self._progress.sizes.get(path, 0)
             if file.tell() < size:
-                raise InputError(f"{path} has lost answers that its checkpoint counts. --overwrite begins again.")
+                raise InputError(f"{path} is shorter than its progress file says. Start over with --overwrite.")
             file.truncate(size)
             yield file
 
-    def _part(self, rows: Sequence[Row], files: dict[str, IO[bytes]]) -> None:
-        outcomes: list[Any] = [self._text(row) for row in rows]
-        asked = [index for index, text in enumerate(outcomes) if not isinstance(text, InputError)]
-        answers = self._answers([outcomes[index] for index in asked]) if asked else []
-        for index, answer in zip(asked, answers, strict=True):
-            outcomes[index] = answer
-        for row, outcome in zip(rows, outcomes, strict=True):
-            self._write(row, outcome, files)
+    def _process(self, rows: Sequence[Row], files: dict[str, IO[bytes]]) -> None:
+        results: list[Any] = [self._text(row) for row in rows]
+        valid = [index for index, text in enumerate(results) if not isinstance(text, InputError)]
+        answers = self._answers([results[index] for index in valid]) if valid else []
+        for index, answer in zip(valid, answers, strict=True):
+            results[index] = answer
+        for row, result in zip(rows, results, strict=True):
+            self._write(row, result, files)
 
     def _answers(self, texts: Sequence[Any]) -> Sequence[dict[str, Any] | InputError]:
         try:
             return self._answer(texts)
         except ServerError as error:
-            done = f"{self._done.rows} rows are done" + (", --resume goes on." if self._job.output != "-" else ".")
-            raise ServerError(f"{error} {done}", code=error.code, details=error.details) from error
+            next_step = "; continue with --resume." if self._job.output != "-" else "."
+            message = f"{error} {self._progress.rows} rows are done{next_step}"
+            raise ServerError(message, code=error.code, details=error.details) from error
 
     def _text(self, row: Row) -> Any:
-        """Return what is to be asked of a row, or why it cannot be."""
-        if row.problem:
-            return InputError(row.problem)
+        """Return the text or pair of a row, or an InputError if the row has none."""
+        if row.error:
+            return InputError(row.error)
         names = [self._job.text, *([self._job.pair] if self._job.pair else [])]
         missing = [name for name in names if not isinstance(row.columns.get(name), str)]
         if missing:
@@ -178,71 +138,59 @@ class Bulk:
         texts = tuple(row.columns[name] for name in names)
         return texts if self._job.pair else texts[0]
 
-    def _write(self, row: Row, outcome: Any, files: dict[str, IO[bytes]]) -> None:
-        self._done.rows += 1
-        if isinstance(outcome, InputError):
-            self._done.rejected += 1
-            reason = re.sub(r"^text \d+ ", "the text ", str(outcome))  # its place in a request says nothing here
-            if "rejects" in files:
-                files["rejects"].write(_line({"row": row.number, "reason": reason, "input": row.raw}))
-            else:
-                self._log.write(f"row {row.number}: {reason}\n")
+    def _write(self, row: Row, result: Any, files: dict[str, IO[bytes]]) -> None:
+        self._progress.rows += 1
+        if isinstance(result, InputError):
+            self._progress.rejected += 1
+            self._write_reject(row, result, files)
             return
-        self._done.answered += 1
+        self._progress.answered += 1
         kept = row.columns if self._job.keep is None else {name: row.columns.get(name) for name in self._job.keep}
-        files["output"].write(_line({**kept, **outcome}))
+        files["output"].write(_json_line({**kept, **result}))
 
-    def _checkpoint(self, files: dict[str, IO[bytes]]) -> None:
-        """See to it that all answers are on disk, then note that they are."""
+    def _write_reject(self, row: Row, error: InputError, files: dict[str, IO[bytes]]) -> None:
+        reason = re.sub(r"^text \d+ ", "the text ", str(error))  # its index in the request means nothing to the user
+        if "rejects" in files:
+            files["rejects"].write(_json_line({"row": row.number, "reason": reason, "input": row.raw}))
+        else:
+            self._log.write(f"row {row.number}: {reason}\n")
+
+    def _flush(self, files: dict[str, IO[bytes]]) -> None:
+        """Flush the output files to disk, then save their sizes in the progress file."""
         for name, path in self._paths().items():
             files[name].flush()
             if path != "-":
                 os.fsync(files[name].fileno())
-                self._done.sizes[path] = files[name].tell()
-        self._note()
+                self._progress.sizes[path] = files[name].tell()
+        self._save_progress()
 
-    def _note(self) -> None:
-        if self._job.output == "-":
-            return
-        scratch = self._job.checkpoint.with_suffix(".progress.new")
-        scratch.write_text(json.dumps(asdict(self._done)), encoding="utf-8")
-        scratch.replace(self._job.checkpoint)
-
-    def _report(self, *, last: bool = False) -> None:
-        """Say how far it is: on a terminal after each part, in a log now and then."""
-        terminal, now = self._log.isatty(), time.monotonic()
-        if not (terminal or last or now - self._reported > _LOG_SECONDS):
-            return
-        self._reported = now
-        text = json.dumps(self._figures()) if self._json and last else self._text_of_figures(last=last)
-        self._log.write(f"\r\x1b[K{text}" + ("\n" if last else "") if terminal else f"{text}\n")
-        self._log.flush()
-
-    def _figures(self) -> dict[str, Any]:
-        done, seconds = self._done, max(time.monotonic() - self._begun[0], 1e-9)
-        return {
-            "rows": done.rows,
-            "answered": done.answered,
-            "rejected": done.rejected,
-            "seconds": round(seconds, 3),
-            "rows_per_second": round((done.rows - self._skipped) / seconds, 1),
-        }
-
-    def _text_of_figures(self, *, last: bool) -> str:
-        figures = self._figures()
-        left = None if last else self._seconds_left()
-        text = f"{figures['rows']} rows, {figures['rejected']} rejected, {figures['rows_per_second']:.0f} rows/s"
-        if left is None:
-            return text
-        return f"{text}, {int(left) // 3600}:{int(left) // 60 % 60:02}:{int(left) % 60:02} left"
-
-    def _seconds_left(self) -> float | None:
-        """Return the time that the rest takes if it goes on as it did in this run."""
-        share, (clock, begun) = self._source.share(), self._begun
-        if share is None or share <= begun:
-            return None
-        return (time.monotonic() - clock) * (1 - min(share, 1.0)) / (share - begun)
+    def _save_progress(self) -> None:
+        if self._job.output != "-":
+            self._progress.save(self._job.progress_path)
 
 
-def _line(value: dict[str, Any]) -> bytes:
+def _initial_progress(job: BulkJob, *, resume: bool, overwrite: bool) -> Progress:
+    """Return the progress of the run to resume, or of a new run."""
+    options = asdict(job) | _source_size(job.source)
+    if job.output == "-":
+        return Progress(job=options)
+    if resume and job.progress_path.exists():
+        return Progress.load(job.progress_path, options)
+    existing = [path for path in (job.output, job.rejects) if path and Path(path).exists()]
+    if existing and not overwrite:
+        state = "is already complete. Start" if resume else "already exists. Continue it with --resume, or start"
+        raise InputError(f"{existing[0]} {state} over with --overwrite.")
+    return Progress(job=options)
+
+
+def _source_size(source: str) -> dict[str, int]:
+    if source == "-":
+        return {}
+    try:
+        return {"source_size": Path(source).stat().st_size}
+    except OSError as error:
+        raise InputError(f"{source} cannot be read: {error.strerror}.") from error
+
+
+def _json_line(value: dict[str, Any]) -> bytes:
     return json.dumps(value, ensure_ascii=False, default=str).encode("utf-8", "backslashreplace") + b"\n"

@@ -1,4 +1,4 @@
-"""Completion scripts for shells, made of the command's own parser."""
+"""Generate completion scripts for shells from the command's argument parser."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ _Words = Mapping[str, "list[str]"]
 
 
 def completion_script(parser: argparse.ArgumentParser, shell: str) -> str:
-    """Return the script that teaches `shell` the commands and options of a parser.
+    """Return a completion script for the commands and options of a parser.
 
     ``eval "$(bertbundle completion bash)"`` loads it.
     """
-    return SHELLS[shell](parser.prog, _words(parser))
+    return SHELLS[shell](parser.prog, _completions(parser))
 
 
-def _words(parser: argparse.ArgumentParser) -> _Words:
-    """Return what can follow each command; "" stands for the program itself."""
+def _completions(parser: argparse.ArgumentParser) -> _Words:
+    """Return the words that may follow each command; the key "" stands for the program itself."""
     (commands,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))  # noqa: SLF001
     return {"": [*commands.choices, *_options(parser)]} | {
-        name: [*_options(each), *_choices(each)] for name, each in commands.choices.items()
+        name: [*_options(command), *_choices(command)] for name, command in commands.choices.items()
     }
 
 
@@ -31,11 +31,11 @@ def _options(parser: argparse.ArgumentParser) -> list[str]:
 
 
 def _choices(parser: argparse.ArgumentParser) -> list[str]:
-    return [str(each) for action in parser._get_positional_actions() for each in action.choices or ()]  # noqa: SLF001
+    return [str(choice) for action in parser._get_positional_actions() for choice in action.choices or ()]  # noqa: SLF001
 
 
 def _bash(program: str, words: _Words) -> str:
-    cases = "\n".join(f'    {name}) words="{" ".join(each)}" ;;' for name, each in words.items() if name)
+    cases = "\n".join(f'    {name}) words="{" ".join(following)}" ;;' for name, following in words.items() if name)
     return f"""_{program}() {{
   local words="{" ".join(words[""])}"
   case "${{COMP_WORDS[1]}}" in
@@ -54,12 +54,12 @@ def _zsh(program: str, words: _Words) -> str:
 def _fish(program: str, words: _Words) -> str:
     lines = [f"complete -c {program} -n __fish_use_subcommand -a '{' '.join(words[''])}'"]
     lines += [
-        f"complete -c {program} -n '__fish_seen_subcommand_from {name}' -a '{' '.join(each)}'"
-        for name, each in words.items()
+        f"complete -c {program} -n '__fish_seen_subcommand_from {name}' -a '{' '.join(following)}'"
+        for name, following in words.items()
         if name
     ]
     return "\n".join(lines)
 
 
 SHELLS: Mapping[str, Callable[[str, _Words], str]] = {"bash": _bash, "zsh": _zsh, "fish": _fish}
-"""What writes each shell's script."""
+"""The script generator of each shell."""

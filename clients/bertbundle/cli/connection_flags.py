@@ -1,4 +1,4 @@
-"""The flags of the command that say how to connect, and the client they make."""
+"""Command-line flags for the connection to a server, and the client that they configure."""
 
 from __future__ import annotations
 
@@ -9,66 +9,94 @@ from pathlib import Path
 
 from bertbundle.client.sync_client import Client
 from bertbundle.errors import InputError
-from bertbundle.transports.channels import Tls
+from bertbundle.transports.credentials import Tls
 
-__all__ = ["add_flags", "connect", "seconds"]
+__all__ = ["add_connection_flags", "make_client", "positive_seconds"]
 
-_FILES = {
-    "ca": "PEM file of the authorities to trust; implies --tls",
-    "cert": "PEM file of the client's certificates (mTLS); implies --tls",
-    "key": "PEM file of the key of --cert",
-    "token_file": "file of a bearer token, read again for each call",
+_FILE_FLAGS = {
+    "ca": "PEM file of the certificate authorities to trust; implies --tls",
+    "cert": "PEM file of the client's certificate chain (mTLS); implies --tls",
+    "key": "PEM file of the private key of --cert",
+    "token_file": "file with a bearer token, read again for each call",
 }
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the flags."""
+def add_connection_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags to a parser."""
     parser.add_argument(
-        "--hedge-after", type=seconds, metavar="SECONDS", help="ask once more, at another address, after so long"
+        "--server",
+        type=_name,
+        default="localhost:8500",
+        metavar="HOST:PORT",
+        help="gRPC address, or several separated by commas (default: %(default)s)",
+    )
+    parser.add_argument("--model", type=_name, required=True, metavar="NAME", help="model name")
+    parser.add_argument(
+        "--timeout",
+        type=positive_seconds,
+        default=30.0,
+        metavar="SECONDS",
+        help="timeout of a call (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--hedge-after",
+        type=positive_seconds,
+        metavar="SECONDS",
+        help="send a request again, to another address, if there is no response after SECONDS",
     )
     parser.add_argument("--tls", action="store_true", help="connect with TLS")
-    for name, text in _FILES.items():
-        parser.add_argument("--" + name.replace("_", "-"), type=Path, metavar="FILE", help=text)
+    for name, text in _FILE_FLAGS.items():
+        parser.add_argument(_flag(name), type=Path, metavar="FILE", help=text)
 
 
-def seconds(text: str) -> float:
-    """Read a flag's positive number of seconds."""
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _name(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("expected a name, got nothing")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise argparse.ArgumentTypeError(f"{text!a} is not valid Unicode") from error
+    return text
+
+
+def positive_seconds(text: str) -> float:
+    """Parse a positive, finite number of seconds."""
     with contextlib.suppress(ValueError):
         if 0 < float(text) < math.inf:
             return float(text)
     raise argparse.ArgumentTypeError(f"expected a positive number of seconds, got {text!r}")
 
 
-def connect(options: argparse.Namespace) -> Client:
-    """Make the client that the flags say.
+def make_client(options: argparse.Namespace) -> Client:
+    """Create a client from the parsed flags.
 
     Raises:
-        InputError: an address that is none, a file that cannot be read or used, or --cert without --key.
+        InputError: an invalid address, a file that cannot be read or used, or --cert without --key.
     """
-    files = {name: _read(name, getattr(options, name)) for name in _FILES}
+    files = {name: _read(name, getattr(options, name)) for name in _FILE_FLAGS}
     try:
-        return _client(options, files)
+        return Client(
+            options.server,
+            options.model,
+            timeout=options.timeout,
+            hedge_after=options.hedge_after,
+            tls=_tls(options, files),
+            token=(lambda: options.token_file.read_text(encoding="ascii").strip()) if options.token_file else None,
+            concurrency=getattr(options, "concurrency", 4),
+        )
     except ValueError as error:
         raise InputError(f"{error}.") from error
-
-
-def _client(options: argparse.Namespace, files: dict[str, bytes | None]) -> Client:
-    return Client(
-        options.server,
-        options.model,
-        timeout=options.timeout,
-        hedge_after=options.hedge_after,
-        tls=_tls(options, files),
-        token=(lambda: options.token_file.read_text(encoding="ascii").strip()) if options.token_file else None,
-        concurrency=getattr(options, "concurrency", 4),
-    )
 
 
 def _read(name: str, path: Path | None) -> bytes | None:
     try:
         return path.read_bytes() if path else None
     except OSError as error:
-        raise InputError(f"--{name.replace('_', '-')} {path} cannot be read: {error.strerror}.") from error
+        raise InputError(f"{_flag(name)} {path} cannot be read: {error.strerror}.") from error
 
 
 def _tls(options: argparse.Namespace, files: dict[str, bytes | None]) -> Tls | None:
@@ -79,5 +107,5 @@ def _tls(options: argparse.Namespace, files: dict[str, bytes | None]) -> Tls | N
     try:
         return Tls(root_certificates=files["ca"], certificate_chain=files["cert"], private_key=files["key"])
     except ValueError as error:
-        given = " ".join(f"--{name} {getattr(options, name)}" for name in ("ca", "cert", "key") if files[name])
-        raise InputError(f"{given} is not usable: {error}.") from error
+        passed = " ".join(f"--{name} {getattr(options, name)}" for name in ("ca", "cert", "key") if files[name])
+        raise InputError(f"{passed} is not usable: {error}.") from error

@@ -1,4 +1,4 @@
-"""How answers look in a terminal: one row per task, as JSON and as a table."""
+"""Format the results of each task, and a manifest, as JSON and as tables for a terminal."""
 
 from __future__ import annotations
 
@@ -12,22 +12,29 @@ import numpy as np
 from bertbundle.contract.manifest import Manifest, ParityRow
 from bertbundle.contract.types import Answer, Classification, Entity, Fill
 
-__all__ = ["SHOWN", "Shown", "facts", "mark", "parity_table", "table"]
+__all__ = [
+    "RESULT_FORMATS",
+    "ResultFormat",
+    "describe_manifest",
+    "format_table",
+    "highlight_entities",
+    "parity_table",
+]
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """How one task's answers are shown.
+class ResultFormat:
+    """How to format the results of one task.
 
     Attributes:
-        fields: one result as what `json.dumps` takes, by name.
-        table: the lines of a table of texts and results.
-        in_place: one text with its result shown in it, for a terminal; None if it has no place there.
+        to_dict: converts one result to a JSON-serializable dict.
+        to_table: formats texts and their results as the lines of a table.
+        highlight: highlights one result within its text, for a terminal; None if the result has no place in the text.
     """
 
-    fields: Callable[[Any], Mapping[str, Any]]
-    table: Callable[[Sequence[str], Sequence[Any]], Iterable[str]]
-    in_place: Callable[[str, Any], str] | None = None
+    to_dict: Callable[[Any], Mapping[str, Any]]
+    to_table: Callable[[Sequence[str], Sequence[Any]], Iterable[str]]
+    highlight: Callable[[str, Any], str] | None = None
 
 
 def _entity_table(texts: Sequence[str], results: Sequence[list[Entity]]) -> Iterable[str]:
@@ -43,26 +50,26 @@ def _entity_table(texts: Sequence[str], results: Sequence[list[Entity]]) -> Iter
         for text, entities in zip(texts, results, strict=True)
         for index, entity in enumerate(entities or [Entity("-", "(none)", 0, 0, 0.0)])
     ]
-    return table(("text", "label", "entity", "score", "start", "end"), rows)
+    return format_table(("text", "label", "entity", "score", "start", "end"), rows)
 
 
 _STYLES = ("\x1b[30;46m", "\x1b[30;43m", "\x1b[30;42m", "\x1b[30;45m", "\x1b[30;44m", "\x1b[30;47m")
-_DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
+_DIM, _RESET = "\x1b[2m", "\x1b[0m"
 
 
-def mark(text: str, entities: Sequence[Entity]) -> str:
-    """Show entities in their text with colours, one for each label, and the label after each.
+def highlight_entities(text: str, entities: Sequence[Entity]) -> str:
+    """Color the entities in a text, with one color per label, and write the label after each entity.
 
-    >>> mark("Wang lives", [Entity("PER", "Wang", 0, 4, 0.5)]).replace(chr(27), "^")
+    >>> highlight_entities("Wang lives", [Entity("PER", "Wang", 0, 4, 0.5)]).replace(chr(27), "^")
     '^[30;45mWang^[0m^[2m PER^[0m lives'
     """
-    parts, reached = [], 0
+    parts, end = [], 0
     for entity in entities:
         style = _STYLES[sum(entity.label.encode()) % len(_STYLES)]
-        parts += [_printable(text[reached : entity.start]), style, _printable(entity.text), _PLAIN]
-        parts.append(f"{_DIM} {entity.label}{_PLAIN}")
-        reached = entity.end
-    return "".join([*parts, _printable(text[reached:])])
+        parts += [_printable(text[end : entity.start]), style, _printable(entity.text), _RESET]
+        parts.append(f"{_DIM} {entity.label}{_RESET}")
+        end = entity.end
+    return "".join([*parts, _printable(text[end:])])
 
 
 def _class_table(texts: Sequence[str], results: Sequence[Classification]) -> Iterable[str]:
@@ -71,7 +78,7 @@ def _class_table(texts: Sequence[str], results: Sequence[Classification]) -> Ite
         for text, result in zip(texts, results, strict=True)
         for index, (label, score) in enumerate(list(result.scores.items())[: max(5, len(result.labels))])
     ]
-    return table(("text", "", "label", "score"), rows)
+    return format_table(("text", "", "label", "score"), rows)
 
 
 def _similarity_table(texts: Sequence[str], results: Any) -> Iterable[str]:
@@ -79,16 +86,16 @@ def _similarity_table(texts: Sequence[str], results: Any) -> Iterable[str]:
     norms = np.linalg.norm(results, axis=1, keepdims=True)
     unit = results / np.maximum(norms, 1e-12)
     cosines = unit @ unit.T
-    heads = ("", "text", "dimensions", *(f"cosine {index}" for index in range(len(texts))))
+    header = ("", "text", "dimensions", *(f"cosine {index}" for index in range(len(texts))))
     rows = [
         (str(index), text, str(results.shape[1]), *(f"{value:.4f}" for value in cosines[index]))
         for index, text in enumerate(texts)
     ]
-    return table(heads, rows)
+    return format_table(header, rows)
 
 
 def _value_table(texts: Sequence[str], results: Sequence[float]) -> Iterable[str]:
-    return table(("text", "value"), [(text, f"{value:.4f}") for text, value in zip(texts, results, strict=True)])
+    return format_table(("text", "value"), [(text, f"{value:.4f}") for text, value in zip(texts, results, strict=True)])
 
 
 def _answer_table(texts: Sequence[str], results: Sequence[Answer]) -> Iterable[str]:
@@ -96,7 +103,7 @@ def _answer_table(texts: Sequence[str], results: Sequence[Answer]) -> Iterable[s
         (text, answer.text, f"{answer.score:.4f}", str(answer.start), str(answer.end), f"{answer.null_score:.4f}")
         for text, answer in zip(texts, results, strict=True)
     ]
-    return table(("question", "answer", "score", "start", "end", "no answer"), rows)
+    return format_table(("question", "answer", "score", "start", "end", "no answer"), rows)
 
 
 def _fill_table(texts: Sequence[str], results: Sequence[list[list[Fill]]]) -> Iterable[str]:
@@ -106,40 +113,40 @@ def _fill_table(texts: Sequence[str], results: Sequence[list[list[Fill]]]) -> It
         for fills in masks or [[Fill("(no mask)", 0, text, 0, 0, 0.0)]]
         for index, fill in enumerate(fills[:5])
     ]
-    return table(("text", "start", "token", "score"), rows)
+    return format_table(("text", "start", "token", "score"), rows)
 
 
-SHOWN: Mapping[str, Shown] = {
-    "token-classification": Shown(
+RESULT_FORMATS: Mapping[str, ResultFormat] = {
+    "token-classification": ResultFormat(
         lambda entities: {"entities": [entity.to_dict() for entity in entities]},
         _entity_table,
-        mark,
+        highlight_entities,
     ),
-    "text-classification": Shown(
+    "text-classification": ResultFormat(
         lambda classification: classification.to_dict(),
         _class_table,
     ),
-    "regression": Shown(lambda value: {"value": value}, _value_table),
-    "feature-extraction": Shown(
+    "regression": ResultFormat(lambda value: {"value": value}, _value_table),
+    "feature-extraction": ResultFormat(
         lambda vector: {"embedding": [round(float(value), 7) for value in vector]},
         _similarity_table,
     ),
-    "question-answering": Shown(lambda answer: {"answer": answer.to_dict()}, _answer_table),
-    "fill-mask": Shown(
+    "question-answering": ResultFormat(lambda answer: {"answer": answer.to_dict()}, _answer_table),
+    "fill-mask": ResultFormat(
         lambda masks: {"masks": [[fill.to_dict() for fill in fills] for fills in masks]},
         _fill_table,
     ),
 }
-"""Every task by its name in the manifest."""
+"""The result format of each task, by its name in the manifest."""
 
 
-# ---- a model
+# ---- manifests
 
 
-def facts(manifest: Manifest) -> list[tuple[str, str]]:
-    """Return what a model says of itself, by name."""
+def describe_manifest(manifest: Manifest) -> list[tuple[str, str]]:
+    """Return the main fields of a manifest as pairs of name and text."""
     source = manifest.source
-    found = {
+    fields = {
         "name": manifest.name,
         "task": manifest.task,
         "source": f"{source.name} ({source.architecture}, {source.layers} layers x {source.hidden_size})",
@@ -148,39 +155,39 @@ def facts(manifest: Manifest) -> list[tuple[str, str]]:
         "outputs": ", ".join(f"{spec.name} [{', '.join(spec.shape)}]" for spec in manifest.outputs),
         "labels": ", ".join(manifest.labels) or "-",
         "decoding": f"{manifest.label_scheme} {manifest.label_decoding}, labels per {manifest.word_labels}",
-        "pooling": f"{manifest.pooling}{', normalised' if manifest.normalized else ''}",
+        "pooling": f"{manifest.pooling}{', normalized' if manifest.normalized else ''}",
         "created": manifest.created,
         "notes": "; ".join(manifest.notes) or "-",
     }
-    return list(found.items())
+    return list(fields.items())
 
 
 def parity_table(manifest: Manifest) -> Iterable[str]:
-    """Return how close each output of each format is to the source model: of all signatures the worst."""
-    found: dict[tuple[str, str], list[ParityRow]] = {}
+    """Return a table of how close each output is to the source model: the worst figures of all signatures."""
+    groups: dict[tuple[str, str], list[ParityRow]] = {}
     for row in manifest.parity:
-        found.setdefault((row.format, row.output), []).append(row)
+        groups.setdefault((row.format, row.output), []).append(row)
     rows = [
-        (kind, output, f"{max(row.max_abs for row in each):.2e}", f"{min(row.agreement for row in each):.2%}")
-        for (kind, output), each in found.items()
+        (name, output, f"{max(row.max_abs for row in group):.2e}", f"{min(row.agreement for row in group):.2%}")
+        for (name, output), group in groups.items()
     ]
-    return table(("format", "output", "max abs difference", "labels agree"), rows)
+    return format_table(("format", "output", "max abs difference", "labels agree"), rows)
 
 
-# ---- a table in a terminal
+# ---- tables
 
 
-def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Align columns by the width that a terminal gives each character."""
-    cells = [[_printable(cell) for cell in row] for row in ([heads] if any(heads) else [])] + [
+def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Align columns by the width of the characters in a terminal; a header of empty strings is omitted."""
+    cells = [[_printable(cell) for cell in row] for row in ([header] if any(header) else [])] + [
         [_printable(cell) for cell in row] for row in rows
     ]
-    widths = [max((_width(row[column]) for row in cells), default=0) for column in range(len(heads))]
+    widths = [max((_width(row[column]) for row in cells), default=0) for column in range(len(header))]
     return ["  ".join(_pad(cell, width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
 
 
 def _printable(text: str) -> str:
-    """Keep control characters of a text from moving the terminal's cursor."""
+    """Replace control characters, which would move the terminal's cursor, by spaces."""
     return "".join(char if char.isprintable() else " " for char in text)
 
 
@@ -189,7 +196,7 @@ def _width(text: str) -> int:
 
 
 def _char_width(char: str) -> int:
-    if unicodedata.category(char) in ("Mn", "Me"):  # marks upon the character before
+    if unicodedata.category(char) in ("Mn", "Me"):  # combining marks
         return 0
     return 2 if unicodedata.east_asian_width(char) in "WF" else 1
 

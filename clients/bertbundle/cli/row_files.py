@@ -1,4 +1,4 @@
-"""Files of rows, read one at a time and never whole: txt, JSONL, CSV, and Parquet where pyarrow is installed."""
+"""Read files of rows one row at a time: txt, JSONL, CSV, and Parquet if pyarrow is installed."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from typing import IO, Any
 
 from bertbundle.errors import InputError
 
-__all__ = ["FORMATS", "Format", "Row", "Source", "format_of"]
+__all__ = ["FILE_FORMATS", "FileFormat", "Row", "RowReader", "detect_format"]
 
-TEXT = "text"
-"""The column that a line of a txt file is."""
-_ROWS_AT_A_TIME = 1024
+_TEXT_COLUMN = "text"
+"""Name of the only column of a txt file."""
+_PARQUET_BATCH_ROWS = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,29 +28,29 @@ class Row:
     """One row of a file.
 
     Attributes:
-        number: its place in the file, from 0; of a txt file the line.
-        columns: its values by column name; empty if it cannot be read.
-        problem: why it cannot be read, "" if it can.
-        raw: what it is in the file, for the one that has to mend it.
+        number: index of the row in the file, from 0; for a txt file, of the line.
+        columns: values by column name; empty if the row is malformed.
+        error: why the row is malformed; "" if it is not.
+        raw: the row as it is in the file, for an error report.
     """
 
     number: int
     columns: Mapping[str, Any]
-    problem: str = ""
+    error: str = ""
     raw: Any = None
 
 
-def _txt(file: IO[bytes]) -> Iterator[Row]:
-    for number, line in _lines(file):
-        yield line if isinstance(line, Row) else Row(number, {TEXT: line}, raw=line)
+def _read_txt(file: IO[bytes]) -> Iterator[Row]:
+    for number, line in _decode_lines(file):
+        yield line if isinstance(line, Row) else Row(number, {_TEXT_COLUMN: line}, raw=line)
 
 
-def _jsonl(file: IO[bytes]) -> Iterator[Row]:
-    for number, line in _lines(file):
-        yield line if isinstance(line, Row) else _object(number, line)
+def _read_jsonl(file: IO[bytes]) -> Iterator[Row]:
+    for number, line in _decode_lines(file):
+        yield line if isinstance(line, Row) else _json_row(number, line)
 
 
-def _object(number: int, line: str) -> Row:
+def _json_row(number: int, line: str) -> Row:
     try:
         value = json.loads(line)
     except ValueError as error:
@@ -60,8 +60,8 @@ def _object(number: int, line: str) -> Row:
     return Row(number, value, raw=value)
 
 
-def _lines(file: IO[bytes]) -> Iterator[tuple[int, str | Row]]:
-    """Decode line by line: one line that is not UTF-8 spoils no other."""
+def _decode_lines(file: IO[bytes]) -> Iterator[tuple[int, str | Row]]:
+    """Decode each line by itself, so that only a line that is not UTF-8 becomes a malformed row."""
     for number, data in enumerate(file):
         data = data.removeprefix(b"\xef\xbb\xbf") if number == 0 else data
         try:
@@ -70,34 +70,34 @@ def _lines(file: IO[bytes]) -> Iterator[tuple[int, str | Row]]:
             yield number, Row(number, {}, f"not UTF-8: {error.reason} at byte {error.start}", repr(data))
 
 
-def _csv(file: IO[bytes]) -> Iterator[Row]:
+def _read_csv(file: IO[bytes]) -> Iterator[Row]:
     text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="backslashreplace", newline="")
     csv.field_size_limit(2**31 - 1)
     reader = csv.reader(text, strict=True)
     try:
-        heads = next(reader, [])
+        header = next(reader, [])
         for number, cells in enumerate(reader):
-            yield _record(number, heads, cells)
+            yield _csv_row(number, header, cells)
     except csv.Error as error:
         raise InputError(
-            f"line {reader.line_num} is not CSV: {error}. Mend it; nothing after it can be read."
+            f"line {reader.line_num} is not CSV: {error}. Correct it; the lines after it cannot be read."
         ) from error
     finally:
-        text.detach()  # the file is its opener's to close
+        text.detach()  # the caller closes the file
 
 
-def _record(number: int, heads: list[str], cells: list[str]) -> Row:
-    if len(cells) != len(heads):
-        return Row(number, {}, f"{len(cells)} cells, the header has {len(heads)}", cells)
-    return Row(number, dict(zip(heads, cells, strict=True)), raw=cells)
+def _csv_row(number: int, header: list[str], cells: list[str]) -> Row:
+    if len(cells) != len(header):
+        return Row(number, {}, f"{len(cells)} cells, the header has {len(header)}", cells)
+    return Row(number, dict(zip(header, cells, strict=True)), raw=cells)
 
 
-def _parquet(file: IO[bytes]) -> Iterator[Row]:
-    arrow, parquet = _pyarrow()
+def _read_parquet(file: IO[bytes]) -> Iterator[Row]:
+    arrow, parquet = _import_pyarrow()
     if not file.seekable():
-        raise InputError("Parquet cannot be read from a pipe: its index is at the end. Give a file.")
+        raise InputError("Parquet cannot be read from a pipe: its index is at the end. Pass a file.")
     try:
-        batches = parquet.ParquetFile(file).iter_batches(batch_size=_ROWS_AT_A_TIME)
+        batches = parquet.ParquetFile(file).iter_batches(batch_size=_PARQUET_BATCH_ROWS)
         rows = itertools.chain.from_iterable(batch.to_pylist() for batch in batches)
         for number, columns in enumerate(rows):
             yield Row(number, columns, raw=columns)
@@ -105,7 +105,7 @@ def _parquet(file: IO[bytes]) -> Iterator[Row]:
         raise InputError(f"{getattr(file, 'name', 'the file')} cannot be read as Parquet: {error}") from error
 
 
-def _pyarrow() -> tuple[Any, Any]:
+def _import_pyarrow() -> tuple[Any, Any]:
     try:
         import pyarrow as pa
         from pyarrow import parquet
@@ -114,65 +114,65 @@ def _pyarrow() -> tuple[Any, Any]:
     return pa, parquet
 
 
-# ---- how far
+# ---- how much of a file has been read
 
 
-def _share_of_bytes(file: IO[bytes], rows: int) -> float:
-    """Return what share of a file's bytes has been read: to count its rows would be to read it twice."""
+def _fraction_of_bytes(file: IO[bytes], rows: int) -> float:
+    """Return the fraction of the file's bytes that has been read: counting its rows would mean reading it twice."""
     del rows
     return file.tell() / max(os.fstat(file.fileno()).st_size, 1)
 
 
-def _share_of_rows(file: IO[bytes], rows: int) -> float:
-    return rows / max(_parquet_rows(file.name), 1)
+def _fraction_of_rows(file: IO[bytes], rows: int) -> float:
+    return rows / max(_count_parquet_rows(file.name), 1)
 
 
 @functools.cache
-def _parquet_rows(path: str) -> int:
-    return int(_pyarrow()[1].read_metadata(path).num_rows)
+def _count_parquet_rows(path: str) -> int:
+    return int(_import_pyarrow()[1].read_metadata(path).num_rows)
 
 
 @dataclass(frozen=True, slots=True)
-class Format:
-    """How a kind of file is read.
+class FileFormat:
+    """How to read a file format.
 
     Attributes:
-        read: gives the rows of an open file, one at a time.
-        share: what share of it is read, with so many rows; in [0, 1].
+        read: yields the rows of an open file.
+        fraction_read: returns the fraction of an open file that has been read, given the number of rows read so far.
     """
 
     read: Callable[[IO[bytes]], Iterator[Row]]
-    share: Callable[[IO[bytes], int], float] = _share_of_bytes
+    fraction_read: Callable[[IO[bytes], int], float] = _fraction_of_bytes
 
 
-FORMATS: Mapping[str, Format] = {
-    "txt": Format(_txt),
-    "jsonl": Format(_jsonl),
-    "csv": Format(_csv),
-    "parquet": Format(_parquet, _share_of_rows),
+FILE_FORMATS: Mapping[str, FileFormat] = {
+    "txt": FileFormat(_read_txt),
+    "jsonl": FileFormat(_read_jsonl),
+    "csv": FileFormat(_read_csv),
+    "parquet": FileFormat(_read_parquet, _fraction_of_rows),
 }
-"""Each format, by the name's suffix."""
+"""Each supported format, by file name suffix."""
 
 
-def format_of(path: str, chosen: str | None) -> str:
-    """Return the format of a file: as chosen, or by its suffix; txt for standard input.
+def detect_format(path: str, chosen: str | None) -> str:
+    """Return the chosen format, or else the format of the file name's suffix; txt for standard input.
 
     Raises:
-        InputError: the suffix is none of them.
+        InputError: no format was chosen, and the suffix is unknown.
     """
     suffix = "txt" if path == "-" else Path(path).suffix.removeprefix(".").lower()
-    found = chosen or {"ndjson": "jsonl"}.get(suffix, suffix)
-    if found not in FORMATS:
-        raise InputError(f"{path} has no suffix of {', '.join(FORMATS)}. Say which it is with --format.")
-    return found
+    name = chosen or {"ndjson": "jsonl"}.get(suffix, suffix)
+    if name not in FILE_FORMATS:
+        raise InputError(f"{path} does not have one of the suffixes {', '.join(FILE_FORMATS)}. Pass --format.")
+    return name
 
 
-class Source:
-    """The rows of a file, or of standard input as ``-``, one at a time."""
+class RowReader:
+    """Iterates over the rows of a file, or of standard input for the path ``-``."""
 
-    def __init__(self, path: str, kind: str) -> None:
-        """Open nothing yet."""
-        self._path, self._format = path, FORMATS[kind]
+    def __init__(self, path: str, file_format: str) -> None:
+        """Prepare to read; the file is opened by the iteration."""
+        self._path, self._format = path, FILE_FORMATS[file_format]
         self._file: IO[bytes] | None = None
         self._rows = 0
 
@@ -182,8 +182,8 @@ class Source:
                 self._rows += 1
                 yield row
 
-    def share(self) -> float | None:
-        """Return what share of the rows has been given, in [0, 1]; None where nobody knows."""
+    def fraction_read(self) -> float | None:
+        """Return the fraction of the file that has been read, in [0, 1]; None if unknown, as for standard input."""
         if self._path == "-" or self._file is None or self._file.closed:
             return None
-        return self._format.share(self._file, self._rows)
+        return self._format.fraction_read(self._file, self._rows)

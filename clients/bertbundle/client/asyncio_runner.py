@@ -1,57 +1,80 @@
-"""How an asyncio client waits: in its event loop, with a task for each request that travels at the same time."""
+"""Run flows in an asyncio event loop, with a task for each concurrent request."""
 
 from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
-from bertbundle.client.base import Asking, async_batches
-from bertbundle.contract.types import Prediction
-from bertbundle.decoding.decoders import Decoder
+from bertbundle.client.arguments import chunked
+from bertbundle.contract.types import PredictCall, Prediction, VersionStatus
 from bertbundle.errors import ServerError
-from bertbundle.session.retries import Action, Begin, Deadline, Send, Wait, failed, persist
-from bertbundle.session.session import TEXTS_PER_ROUND, Call, Flow, Options, advance
-from bertbundle.transports.grpc import AsyncTransport
+from bertbundle.session.lifecycle import Lifecycle
+from bertbundle.session.retries import (
+    Action,
+    CallPolicy,
+    Deadline,
+    Outcome,
+    Send,
+    Start,
+    WaitForFirst,
+    call_with_retries,
+    is_error,
+    resume,
+)
+from bertbundle.session.session import Flow
+from bertbundle.transports.base import AsyncTransport
 
-__all__ = ["AwaitedBackground", "Awaiting"]
+__all__ = ["AsyncioRunner"]
 
-Predict: TypeAlias = "Callable[[float], Awaitable[Prediction | ServerError]]"
-"""Makes a call within some seconds."""
+_MakeCall: TypeAlias = "Callable[[float], Awaitable[Outcome]]"
+"""Makes a call, given a timeout in seconds."""
 
 
-class Awaiting(Asking):
-    """Runs flows over a transport that is awaited."""
+class AsyncioRunner:
+    """Makes the calls of flows with an async transport."""
 
-    def __init__(self, model: str, transport: AsyncTransport, **settings: Any) -> None:
-        super().__init__(model, **settings)
+    def __init__(self, transport: AsyncTransport, policy: CallPolicy, *, timeout: float, concurrency: int) -> None:
+        """Create a runner; the parameters are those of `ThreadRunner`."""
         self._transport = transport
-        self._slots = asyncio.Semaphore(self._concurrency)
+        self._policy = policy
+        self._timeout = timeout
+        self._lifecycle = Lifecycle()
+        self._slots = asyncio.Semaphore(concurrency)
 
-    async def close(self) -> None:
-        """As `Client.close`; leaving the client's context does it, too."""
-        self._lifetime.closed = True
-        await self._transport.close()
-
-    async def _run(self, flow: Flow[Any]) -> Any:
-        deadline = self._deadline()
-        with self._lifetime.use(asyncio.get_running_loop()):
+    async def run(self, flow: Flow[Any]) -> Any:
+        """Run a flow within the timeout, and return its result."""
+        deadline = Deadline(self._timeout)
+        with self._lifecycle.use(asyncio.get_running_loop()):
             try:
                 calls = next(flow)
                 while True:
-                    calls = advance(flow, await self._round(calls, deadline))
+                    calls = resume(flow, await self._call_all(calls, deadline))
             except StopIteration as stop:
                 return stop.value
 
-    async def _stream(self, decoder: Decoder, texts: Any, options: Options) -> AsyncIterator[Any]:
-        async for batch in async_batches(texts, TEXTS_PER_ROUND):
-            for result in await self._run(self._session.many(decoder, batch, options)):
+    async def stream(
+        self, texts: Any, size: int, make_flow: Callable[[Sequence[Any]], Flow[Any]]
+    ) -> AsyncIterator[Any]:
+        """Run a flow for each `size` texts of an iterator or async iterator, and yield the results."""
+        async for chunk in _chunked_async(texts, size):
+            for result in await self.run(make_flow(chunk)):
                 yield result
 
-    async def _round(self, calls: Sequence[Call], deadline: Deadline) -> list[Prediction] | ServerError:
-        """Make calls, a bounded number at a time; return their answers or the first error."""
-        tasks = [asyncio.ensure_future(self._persist(call, deadline)) for call in calls]
+    async def status(self, model: str) -> list[VersionStatus]:
+        """Return the state of each version of a model."""
+        with self._lifecycle.use(asyncio.get_running_loop()):
+            return await self._transport.status(model, timeout=self._timeout)
+
+    async def close(self) -> None:
+        """Close the connection."""
+        self._lifecycle.closed = True
+        await self._transport.close()
+
+    async def _call_all(self, calls: Sequence[PredictCall], deadline: Deadline) -> list[Prediction] | ServerError:
+        """Make calls concurrently, and return their predictions or the first error."""
+        tasks = [asyncio.ensure_future(self._call(call, deadline)) for call in calls]
         try:
             return await asyncio.gather(*tasks)
         except ServerError as error:
@@ -60,64 +83,79 @@ class Awaiting(Asking):
             for task in tasks:
                 task.cancel()
 
-    async def _persist(self, call: Call, deadline: Deadline) -> Prediction:
-        steps = persist(deadline, self._rules)
-        predict = functools.partial(self._predict, call)
-        background = AwaitedBackground(predict)
+    async def _call(self, call: PredictCall, deadline: Deadline) -> Prediction:
+        """Make a call with retries and hedging."""
+        actions = call_with_retries(deadline, self._policy)
+        make_call = functools.partial(self._attempt, call)
+        background = _BackgroundCalls(make_call)
         async with self._slots:
             try:
-                action = next(steps)
+                action = next(actions)
                 while True:
-                    action = advance(steps, await _act(action, predict, background))
+                    action = resume(actions, await _perform(action, make_call, background))
             except StopIteration as stop:
                 prediction: Prediction = stop.value
                 return prediction
             finally:
-                background.end()
+                background.cancel()
 
-    async def _predict(self, call: Call, timeout: float) -> Prediction | ServerError:
+    async def _attempt(self, call: PredictCall, timeout: float) -> Outcome:
         try:
-            return await self._transport.predict(
-                self._session.model, call.signature, call.inputs, outputs=call.outputs, timeout=timeout
-            )
+            return await self._transport.predict(call, timeout=timeout)
         except ServerError as error:
             return error
 
 
-async def _act(action: Action, predict: Predict, background: AwaitedBackground) -> Prediction | ServerError | None:
+async def _perform(action: Action, make_call: _MakeCall, background: _BackgroundCalls) -> Outcome | None:
+    """Carry out an action of `call_with_retries`, and return its outcome."""
     if isinstance(action, Send):
-        return await predict(action.timeout)
-    if isinstance(action, Wait):
-        return await background.first(action.seconds)
-    if isinstance(action, Begin):
-        background.begin(action.timeout)
+        return await make_call(action.timeout)
+    if isinstance(action, WaitForFirst):
+        return await background.wait_for_first(action.seconds)
+    if isinstance(action, Start):
+        background.start(action.timeout)
     else:
         await asyncio.sleep(action.seconds)
     return None
 
 
-class AwaitedBackground:
-    """Calls in tasks of their own."""
+class _BackgroundCalls:
+    """Calls that each run in a task of their own."""
 
-    def __init__(self, predict: Predict) -> None:
-        """Begin none yet."""
-        self._predict = predict
-        self._running: set[asyncio.Future[Prediction | ServerError]] = set()
+    def __init__(self, make_call: _MakeCall) -> None:
+        self._make_call = make_call
+        self._running: set[asyncio.Future[Outcome]] = set()
 
-    def begin(self, timeout: float) -> None:
-        """Begin a call."""
-        self._running.add(asyncio.ensure_future(self._predict(timeout)))
+    def start(self, timeout: float) -> None:
+        """Start a call."""
+        self._running.add(asyncio.ensure_future(self._make_call(timeout)))
 
-    async def first(self, seconds: float | None) -> Prediction | ServerError | None:
-        """Wait for what comes first, and return it; None if nothing comes in time."""
+    async def wait_for_first(self, seconds: float | None) -> Outcome | None:
+        """Return the first outcome, or None if there is none within `seconds`."""
         done, _ = await asyncio.wait(self._running, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         if not done:
             return None
-        task = min(done, key=failed)
+        task = min(done, key=is_error)
         self._running.remove(task)
         return task.result()
 
-    def end(self) -> None:
-        """End those that still run."""
+    def cancel(self) -> None:
+        """Cancel the calls that are still running."""
         for task in self._running:
             task.cancel()
+
+
+async def _chunked_async(texts: Any, size: int) -> AsyncIterator[list[Any]]:
+    """Yield the texts of an iterator or async iterator in lists of at most `size`."""
+    if isinstance(texts, Iterator):
+        for chunk in chunked(texts, size):
+            yield chunk
+        return
+    chunk = []
+    async for text in texts:
+        chunk.append(text)
+        if len(chunk) == size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk

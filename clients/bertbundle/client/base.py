@@ -1,159 +1,298 @@
-"""What the blocking and the awaiting client share: everything but the waiting."""
+"""The methods of both clients, one per task."""
 
 from __future__ import annotations
 
-import functools
-from abc import ABC, abstractmethod
-from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping, Sequence
-from dataclasses import replace
-from numbers import Real
-from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from collections.abc import AsyncIterable, AsyncIterator, Iterator
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeAlias, TypeVar, overload
 
-from bertbundle._shared.validation import check_counts, check_seconds, expect
-from bertbundle.contract.manifest import TOKENIZER_FILE, Manifest
-from bertbundle.decoding.decoders import DECODERS, THRESHOLD, Decoder, classification, fills
-from bertbundle.decoding.loaded_model import Held, hold
-from bertbundle.decoding.question_answering import best_answer
-from bertbundle.errors import InputError, ManifestError
-from bertbundle.session.lifecycle import Lifetime
-from bertbundle.session.retries import Budget, Deadline, Retries, Rules
-from bertbundle.session.session import Flow, Options, Session
+from bertbundle.client.arguments import (
+    AnswerOptions,
+    Coro,
+    LabelOptions,
+    MaskOptions,
+    TextOptions,
+    Texts,
+    Vector,
+    WordOptions,
+    pair_up,
+)
+from bertbundle.contract.types import Answer, Classification, Entity, Fill
+from bertbundle.decoding.base import Decoder
+from bertbundle.decoding.decoders import (
+    DECODERS,
+    DEFAULT_THRESHOLD,
+    answer_decoder,
+    classification_decoder,
+    fill_decoder,
+)
+from bertbundle.decoding.question_answering import MAX_ANSWER_TOKENS
+from bertbundle.session.batches import AskOptions
+from bertbundle.session.session import Session
+from bertbundle.session.version_agreement import TEXTS_PER_CHUNK, answer_many, answer_one
+from bertbundle.text.tokenizer import AnyText, Text
+from bertbundle.transports.base import AsyncTransport, Transport
 
-__all__ = ["Asking", "async_batches", "batches"]
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
-T = TypeVar("T")
+__all__ = ["BaseClient"]
+
+TransportT = TypeVar("TransportT")
+Sync: TypeAlias = "BaseClient[Transport]"
+Async: TypeAlias = "BaseClient[AsyncTransport]"
 
 
-class Asking(ABC):
-    """A client's settings, and its questions as flows. A subclass says how to run one flow, and many in turn."""
+class BaseClient(Generic[TransportT]):
+    """The methods of `Client` and `AsyncClient`: a session has the logic, and a runner does the I/O.
 
-    def __init__(
-        self,
-        model: str,
-        *,
-        timeout: float,
-        call_timeout: float | None,
-        hedge_after: float | None,
-        concurrency: int,
-        rows_per_call: int,
-        retries: Retries,
-        manifest: Manifest | None,
-        tokenizer: str | Path | None,
-        names: Mapping[str, str] | None,
-    ) -> None:
-        expect("model", model, str, "the model's name")
-        expect("timeout", timeout, Real, "a number of seconds")
-        expect("retries", retries, Retries, "a Retries, Retries(attempts=1) for none")
-        check_seconds(timeout=timeout, call_timeout=call_timeout, hedge_after=hedge_after)
-        check_counts(concurrency=concurrency, rows_per_call=rows_per_call)
-        self._session = Session(model, rows_per_call=rows_per_call, given=_given(manifest, tokenizer), names=names)
-        self._timeout = timeout
-        self._concurrency = concurrency
-        self._lifetime = Lifetime()
-        self._rules = Rules(retries, Budget(retries.budget), call_timeout, hedge_after)
+    Each method takes one text, a list or an iterator of texts, and returns one result, a list or an iterator. The
+    methods of `AsyncClient` return coroutines and async iterators. All methods raise the errors of `entities`.
+    """
+
+    def __init__(self, session: Session, runner: Any) -> None:
+        """Combine a session with a `ThreadRunner` or an `AsyncioRunner`."""
+        self._session = session
+        self._runner = runner
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError(f"{type(self).__name__} cannot be pickled: make one in each process")
+        raise TypeError(f"{type(self).__name__} cannot be pickled: create one in each process")
 
-    def _deadline(self) -> Deadline:
-        return Deadline(self._timeout)
+    def ask(self, decoder: Decoder, texts: Any, options: AskOptions) -> Any:
+        """Return the results of texts with any decoder; used by the pipelines and the command-line program.
 
-    @abstractmethod
-    def _run(self, flow: Flow[Any]) -> Any:
-        """Make the calls that a flow asks for, all of them within one timeout."""
-
-    @abstractmethod
-    def _stream(self, decoder: Decoder, texts: Any, options: Options) -> Any:
-        """Answer texts as they come, a bounded number at a time, each of those within one timeout."""
-
-    # ---- the questions
-
-    def _entities(self, texts: Any, truncation: str | None, stride: int | None, is_split_into_words: bool) -> Any:
-        options = Options(truncation, stride, split_words=is_split_into_words)
-        return self._ask(DECODERS["token-classification"], texts, options)
-
-    def _classify(
-        self, texts: Any, truncation: str | None, stride: int | None, top_k: int | None, threshold: float
-    ) -> Any:
-        check_counts(top_k=top_k)
-        decoder = DECODERS["text-classification"]
-        if (top_k, threshold) != (None, THRESHOLD):
-            decoder = replace(decoder, decode=functools.partial(classification, top_k=top_k, threshold=threshold))
-        return self._ask(decoder, texts, Options(truncation, stride))
-
-    def _fill_mask(self, texts: Any, truncation: str | None, stride: int | None, top_k: int | None) -> Any:
-        check_counts(top_k=top_k)
-        decoder = replace(DECODERS["fill-mask"], decode=functools.partial(fills, top_k=top_k))
-        return self._ask(decoder, texts, Options(truncation, stride))
-
-    def _answer(
-        self, question: Any, context: Any, truncation: str | None, stride: int | None, most: int, impossible: bool
-    ) -> Any:
-        check_counts(max_answer_len=most)
-        decode = functools.partial(best_answer, max_answer_len=most, handle_impossible_answer=impossible)
-        decoder, options = replace(DECODERS["question-answering"], decode=decode), Options(truncation, stride)
-        if isinstance(question, str) and isinstance(context, str):
-            return self._ask(decoder, (question, context), options)
-        if isinstance(question, list) and isinstance(context, list) and len(question) == len(context):
-            return self._ask(decoder, list(zip(question, context, strict=True)), options)
-        if isinstance(question, Iterator) and isinstance(context, Iterator):
-            return self._ask(decoder, zip(question, context, strict=True), options)
-        raise TypeError("question and context must be two str, two lists of str of the same length, or two iterators")
-
-    def _ask(self, decoder: Decoder, texts: Any, options: Options) -> Any:
-        """Answer one text with one result, a list with a list, an iterator with an iterator."""
-        if _is_one(texts, options):
-            return self._run(self._session.one(decoder, texts, options))
+        >>> client.ask(DECODERS["token-classification"], "Wang lives", AskOptions())[0].label
+        'PER'
+        """
+        if _is_single(texts, options):
+            return self._runner.run(answer_one(self._session, decoder, texts, options))
         if isinstance(texts, list):
-            return self._run(self._session.many(decoder, texts, options))
+            return self._runner.run(answer_many(self._session, decoder, texts, options))
         if isinstance(texts, Iterator | AsyncIterable):
-            return self._stream(decoder, texts, options)
+            return self._runner.stream(
+                texts, TEXTS_PER_CHUNK, lambda chunk: answer_many(self._session, decoder, chunk, options)
+            )
         raise TypeError(f"texts must be a str, a list or an iterator of str, got {type(texts).__name__}: {texts!r:.60}")
 
+    @overload
+    def entities(self: Sync, texts: str, **options: Unpack[TextOptions]) -> list[Entity]: ...
+    @overload
+    def entities(self: Sync, texts: list[str], **options: Unpack[TextOptions]) -> list[list[Entity]]: ...
+    @overload
+    def entities(self: Sync, texts: Iterator[str], **options: Unpack[TextOptions]) -> Iterator[list[Entity]]: ...
+    @overload
+    def entities(self: Sync, texts: list[str], **options: Unpack[WordOptions]) -> list[Entity]: ...
+    @overload
+    def entities(self: Sync, texts: list[list[str]], **options: Unpack[WordOptions]) -> list[list[Entity]]: ...
+    @overload
+    def entities(self: Sync, texts: Iterator[list[str]], **options: Unpack[WordOptions]) -> Iterator[list[Entity]]: ...
+    @overload
+    def entities(self: Async, texts: str, **options: Unpack[TextOptions]) -> Coro[list[Entity]]: ...
+    @overload
+    def entities(self: Async, texts: list[str], **options: Unpack[TextOptions]) -> Coro[list[list[Entity]]]: ...
+    @overload
+    def entities(self: Async, texts: Texts[str], **options: Unpack[TextOptions]) -> AsyncIterator[list[Entity]]: ...
+    @overload
+    def entities(self: Async, texts: list[str], **options: Unpack[WordOptions]) -> Coro[list[Entity]]: ...
+    @overload
+    def entities(self: Async, texts: list[list[str]], **options: Unpack[WordOptions]) -> Coro[list[list[Entity]]]: ...
+    @overload
+    def entities(
+        self: Async, texts: Texts[list[str]], **options: Unpack[WordOptions]
+    ) -> AsyncIterator[list[Entity]]: ...
+    def entities(
+        self, texts: Any, *, truncation: str | None = None, stride: int | None = None, is_split_into_words: bool = False
+    ) -> Any:
+        """Find the entities in a text.
 
-def _is_one(texts: Any, options: Options) -> bool:
-    if options.split_words:
+        Args:
+            texts: a text, a list of texts, or an iterator of texts.
+            truncation: what to do if a text has more tokens than the model accepts: "window" splits it into overlapping
+                windows and merges their outputs, "truncate" drops the tokens at its end, "error" raises an error.
+                None is "window".
+            stride: number of tokens that adjacent windows share; None for a quarter of a window.
+            is_split_into_words: each text is a list of words. Offsets refer to the words joined by single spaces.
+
+        Returns:
+            The entities of the text, in order: one list for each text of a list or an iterator.
+
+        Raises:
+            InputError: a text or the list is empty, or the model is for another task. `TextTooLong` with "error".
+            ServerError: the server answered with an error.
+
+        >>> client.entities("Wang lives in Berlin")[0]
+        Entity(label='PER', text='Wang', start=0, end=4, score=0.54...)
+        """
+        return self.ask(DECODERS["token-classification"], texts, AskOptions(truncation, stride, is_split_into_words))
+
+    @overload
+    def classify(self: Sync, texts: Text, **options: Unpack[LabelOptions]) -> Classification: ...
+    @overload
+    def classify(self: Sync, texts: list[AnyText], **options: Unpack[LabelOptions]) -> list[Classification]: ...
+    @overload
+    def classify(self: Sync, texts: Iterator[Text], **options: Unpack[LabelOptions]) -> Iterator[Classification]: ...
+    @overload
+    def classify(self: Async, texts: Text, **options: Unpack[LabelOptions]) -> Coro[Classification]: ...
+    @overload
+    def classify(self: Async, texts: list[AnyText], **options: Unpack[LabelOptions]) -> Coro[list[Classification]]: ...
+    @overload
+    def classify(self: Async, texts: Texts[Text], **options: Unpack[LabelOptions]) -> AsyncIterator[Classification]: ...
+    def classify(
+        self,
+        texts: Any,
+        *,
+        truncation: str | None = None,
+        stride: int | None = None,
+        top_k: int | None = None,
+        threshold: float = DEFAULT_THRESHOLD,
+    ) -> Any:
+        """Classify a text or a pair of texts (a tuple).
+
+        Args:
+            texts: a text or a pair, a list of them, or an iterator.
+            truncation: as for `entities`; of a pair the longer text is split or truncated; None is "error". The scores
+                of windows are averaged, weighted by the number of tokens that each window adds.
+            stride: as for `entities`.
+            top_k: number of labels in `Classification.scores`; None for all.
+            threshold: score from which a label of a multi-label model counts as predicted.
+
+        >>> classifier.classify("wang", top_k=2).scores
+        {'perhaps': 0.75, 'yes': 0.5}
+        """
+        decoder = classification_decoder(top_k=top_k, threshold=threshold)
+        return self.ask(decoder, texts, AskOptions(truncation, stride))
+
+    @overload
+    def embed(self: Sync, texts: str | list[str], **options: Unpack[TextOptions]) -> Vector: ...
+    @overload
+    def embed(self: Sync, texts: Iterator[str], **options: Unpack[TextOptions]) -> Iterator[Vector]: ...
+    @overload
+    def embed(self: Async, texts: str | list[str], **options: Unpack[TextOptions]) -> Coro[Vector]: ...
+    @overload
+    def embed(self: Async, texts: Texts[str], **options: Unpack[TextOptions]) -> AsyncIterator[Vector]: ...
+    def embed(self, texts: Any, *, truncation: str | None = None, stride: int | None = None) -> Any:
+        """Return the embedding of a text, pooled and normalized as described in the manifest.
+
+        Args:
+            texts: a text, a list of texts, or an iterator of texts.
+            truncation: as for `entities`; None is "error". The vectors of windows are averaged, weighted by the number
+                of tokens that each window adds, and normalized again if `Manifest.normalized`.
+            stride: as for `entities`.
+
+        Returns:
+            A float32 vector of shape ``[hidden_size]``; for a list, a matrix ``[len(texts), hidden_size]``.
+
+        >>> embedder.embed(["wang", "in"]).shape
+        (2, 2)
+        """
+        return self.ask(DECODERS["feature-extraction"], texts, AskOptions(truncation, stride))
+
+    @overload
+    def regress(self: Sync, texts: Text, **options: Unpack[TextOptions]) -> float: ...
+    @overload
+    def regress(self: Sync, texts: list[AnyText], **options: Unpack[TextOptions]) -> list[float]: ...
+    @overload
+    def regress(self: Sync, texts: Iterator[Text], **options: Unpack[TextOptions]) -> Iterator[float]: ...
+    @overload
+    def regress(self: Async, texts: Text, **options: Unpack[TextOptions]) -> Coro[float]: ...
+    @overload
+    def regress(self: Async, texts: list[AnyText], **options: Unpack[TextOptions]) -> Coro[list[float]]: ...
+    @overload
+    def regress(self: Async, texts: Texts[Text], **options: Unpack[TextOptions]) -> AsyncIterator[float]: ...
+    def regress(self, texts: Any, *, truncation: str | None = None, stride: int | None = None) -> Any:
+        """Return the value of a text or a pair of texts (a tuple), for example their similarity.
+
+        Args:
+            texts: a text or a pair, a list of them, or an iterator.
+            truncation: as for `classify`.
+            stride: as for `entities`.
+
+        >>> regressor.regress(("wang", "in Berlin"))
+        4.0
+        """
+        return self.ask(DECODERS["regression"], texts, AskOptions(truncation, stride))
+
+    @overload
+    def answer(self: Sync, question: str, context: str, **options: Unpack[AnswerOptions]) -> Answer: ...
+    @overload
+    def answer(
+        self: Sync, question: list[str], context: list[str], **options: Unpack[AnswerOptions]
+    ) -> list[Answer]: ...
+    @overload
+    def answer(
+        self: Sync, question: Iterator[str], context: Iterator[str], **options: Unpack[AnswerOptions]
+    ) -> Iterator[Answer]: ...
+    @overload
+    def answer(self: Async, question: str, context: str, **options: Unpack[AnswerOptions]) -> Coro[Answer]: ...
+    @overload
+    def answer(
+        self: Async, question: list[str], context: list[str], **options: Unpack[AnswerOptions]
+    ) -> Coro[list[Answer]]: ...
+    @overload
+    def answer(
+        self: Async, question: Iterator[str], context: Iterator[str], **options: Unpack[AnswerOptions]
+    ) -> AsyncIterator[Answer]: ...
+    def answer(
+        self,
+        question: Any,
+        context: Any,
+        *,
+        truncation: str | None = None,
+        stride: int | None = None,
+        max_answer_len: int = MAX_ANSWER_TOKENS,
+        handle_impossible_answer: bool = False,
+    ) -> Any:
+        """Find the answer to a question in a context.
+
+        Args:
+            question: a question, a list of questions, or an iterator.
+            context: a text that may contain the answer; a list or an iterator of texts, one for each question.
+            truncation: as for `entities`; the context is split or truncated; None is "window".
+            stride: as for `entities`.
+            max_answer_len: maximum number of tokens of an answer.
+            handle_impossible_answer: return an empty answer if "no answer" has the highest score; for models trained
+                with unanswerable questions, as in SQuAD 2.0. `Answer.null_score` is the score of "no answer" anyway.
+
+        >>> reader.answer("wang", "lives in Berlin").text
+        'Berlin'
+        """
+        decoder = answer_decoder(max_answer_len=max_answer_len, handle_impossible_answer=handle_impossible_answer)
+        return self.ask(decoder, pair_up(question, context), AskOptions(truncation, stride))
+
+    @overload
+    def fill_mask(self: Sync, texts: str, **options: Unpack[MaskOptions]) -> list[list[Fill]]: ...
+    @overload
+    def fill_mask(self: Sync, texts: list[str], **options: Unpack[MaskOptions]) -> list[list[list[Fill]]]: ...
+    @overload
+    def fill_mask(self: Sync, texts: Iterator[str], **options: Unpack[MaskOptions]) -> Iterator[list[list[Fill]]]: ...
+    @overload
+    def fill_mask(self: Async, texts: str, **options: Unpack[MaskOptions]) -> Coro[list[list[Fill]]]: ...
+    @overload
+    def fill_mask(self: Async, texts: list[str], **options: Unpack[MaskOptions]) -> Coro[list[list[list[Fill]]]]: ...
+    @overload
+    def fill_mask(
+        self: Async, texts: Texts[str], **options: Unpack[MaskOptions]
+    ) -> AsyncIterator[list[list[Fill]]]: ...
+    def fill_mask(
+        self, texts: Any, *, truncation: str | None = None, stride: int | None = None, top_k: int | None = None
+    ) -> Any:
+        """Return the best tokens for each mask in a text; `Manifest.mask_token` is the mask.
+
+        Args:
+            texts: a text, a list of texts, or an iterator of texts.
+            truncation: as for `entities`.
+            stride: as for `entities`.
+            top_k: number of tokens for each mask; None for all that the model returns.
+
+        Returns:
+            The most probable tokens for each mask, in order, best first.
+
+        >>> filler.fill_mask("[MASK] lives", top_k=1)[0][0].text
+        'wang lives'
+        """
+        return self.ask(fill_decoder(top_k=top_k), texts, AskOptions(truncation, stride))
+
+
+def _is_single(texts: Any, options: AskOptions) -> bool:
+    if options.is_split_into_words:
         return isinstance(texts, list) and bool(texts) and isinstance(texts[0], str)
     return isinstance(texts, str | tuple)
-
-
-_MAKE_ONE = "tokenizers.BertWordPieceTokenizer('vocab.txt').save('tokenizer.json') makes one of a vocab.txt."
-
-
-def _given(manifest: Manifest | None, tokenizer: str | Path | None) -> Held | None:
-    """Hold a model that cannot say of itself what it is."""
-    if (manifest is None) != (tokenizer is None):
-        raise ValueError("manifest and tokenizer go together: both for a model that is no bundle, none for a bundle")
-    if manifest is None or tokenizer is None:
-        return None
-    path = Path(tokenizer)
-    path = path / TOKENIZER_FILE if path.is_dir() else path
-    try:
-        return hold(manifest, path.read_text(encoding="utf-8"), version=0)
-    except OSError as error:
-        raise InputError(f"the tokenizer {path} cannot be read: {error.strerror}. {_MAKE_ONE}") from error
-    except ManifestError as error:
-        raise InputError(f"{path}: {error} {_MAKE_ONE}") from error
-
-
-def batches(texts: Iterator[Any], size: int) -> Iterator[Sequence[Any]]:
-    """Take `size` texts at a time."""
-    while batch := [text for _, text in zip(range(size), texts, strict=False)]:
-        yield batch
-
-
-async def async_batches(texts: Any, size: int) -> AsyncIterator[list[Any]]:
-    """Take `size` texts at a time."""
-    if isinstance(texts, Iterator):
-        for batch in batches(texts, size):
-            yield list(batch)
-        return
-    batch = []
-    async for text in texts:
-        batch.append(text)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch

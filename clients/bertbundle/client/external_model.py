@@ -1,4 +1,4 @@
-"""Models that are no bundles: somebody's BERT behind a server that speaks the same API."""
+"""Describe a model that is not a bundle."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ def foreign_manifest(
     normalized: bool = False,
     word_labels: str = "token",
 ) -> Manifest:
-    """Describe a model that cannot describe itself, for ``Client(..., manifest=..., tokenizer=..., names=...)``.
+    """Describe a model that is not a bundle, for ``Client(..., manifest=..., tokenizer=..., names=...)``.
 
     Args:
         task: one of the tasks of `Manifest.task`.
-        max_length: tokens that each row has; shorter texts are padded to it.
-        labels: label of each class index.
-        inputs: which of the three inputs it takes; `names` says what it calls them.
-        outputs: which outputs it has: those of the task (docs/protocol.md), or ``logits`` of labels or classes.
-        dtype: of the inputs, "int32" or "int64".
-        pad_id: token that fills a row up.
-        multi_label: whether classes are independent.
+        max_length: number of tokens of each row; shorter texts are padded.
+        labels: the labels, in the order of their ids.
+        inputs: which of the three inputs the model has, by their names in a bundle.
+        outputs: which outputs the model has: those of the task (docs/protocol.md), or ``logits`` of labels.
+        dtype: dtype of the inputs, "int32" or "int64".
+        pad_id: id of the padding token.
+        multi_label: whether a text may have several labels.
         normalized: whether embeddings have length 1.
         word_labels: see `Manifest.word_labels`.
 
@@ -41,13 +41,12 @@ def foreign_manifest(
     'BIO'
     """
     scheme = detect_scheme(labels) if task == "token-classification" else "none"
-    pads = {"input_ids": pad_id}
     return Manifest(
         name="foreign",
         task=task,
         max_length=max_length,
         signatures={"serving_default": max_length},
-        inputs=tuple(InputSpec(name, dtype, pads.get(name, 0), 0) for name in inputs),
+        inputs=tuple(InputSpec(name, dtype, pad_id if name == "input_ids" else 0, 0) for name in inputs),
         outputs=tuple(OutputSpec(name, "float32", ("batch",)) for name in outputs),
         source=Source("foreign", "", "", 0, 0, 0, 0),
         labels=tuple(labels),

@@ -1,9 +1,8 @@
-"""How a client waits: in its own thread, with a few more where requests travel at the same time."""
+"""Run flows in the calling thread, and concurrent requests in a thread pool."""
 
 from __future__ import annotations
 
 import functools
-import inspect
 import itertools
 import threading
 import time
@@ -11,153 +10,174 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any, TypeAlias
 
-from bertbundle.client.base import Asking, batches
-from bertbundle.contract.types import Prediction
-from bertbundle.decoding.decoders import Decoder
+from bertbundle.client.arguments import chunked
+from bertbundle.contract.types import PredictCall, Prediction, VersionStatus
 from bertbundle.errors import ServerError
-from bertbundle.session.retries import Action, Begin, Deadline, Send, Wait, failed, persist
-from bertbundle.session.session import TEXTS_PER_ROUND, Call, Flow, Options, advance
-from bertbundle.transports.cancellation import Cancel
-from bertbundle.transports.grpc import Transport
+from bertbundle.session.lifecycle import Lifecycle
+from bertbundle.session.retries import (
+    Action,
+    CallPolicy,
+    Deadline,
+    Outcome,
+    Send,
+    Start,
+    WaitForFirst,
+    call_with_retries,
+    is_error,
+    resume,
+)
+from bertbundle.session.session import Flow
+from bertbundle.transports.base import Transport
+from bertbundle.transports.cancellation import Cancellation
 
-__all__ = ["Background", "Blocking"]
+__all__ = ["ThreadRunner"]
 
-Predict: TypeAlias = "Callable[..., Prediction | ServerError]"
-"""Makes a call within some seconds; takes a `Cancel`, too."""
+_MakeCall: TypeAlias = "Callable[..., Outcome]"
+"""Makes a call, given a timeout in seconds and optionally a `Cancellation`."""
 
 
-class Blocking(Asking):
-    """Runs flows over a transport that blocks."""
+class ThreadRunner:
+    """Makes the calls of flows with a sync transport."""
 
-    def __init__(self, model: str, transport: Transport, **settings: Any) -> None:
-        super().__init__(model, **settings)
+    def __init__(self, transport: Transport, policy: CallPolicy, *, timeout: float, concurrency: int) -> None:
+        """Create a runner; no thread is started yet.
+
+        Args:
+            transport: makes the calls.
+            policy: timeouts, retries and hedging of each call.
+            timeout: timeout of a flow in seconds.
+            concurrency: maximum number of in-flight calls.
+        """
         self._transport = transport
-        self._cancels = "cancel" in inspect.signature(transport.predict).parameters
-        self._pool = ThreadPoolExecutor(self._concurrency, "bertbundle") if self._concurrency > 1 else None
+        self._policy = policy
+        self._timeout = timeout
+        self._lifecycle = Lifecycle()
+        self._pool = ThreadPoolExecutor(concurrency, "bertbundle") if concurrency > 1 else None
+
+    def run(self, flow: Flow[Any]) -> Any:
+        """Run a flow within the timeout, and return its result."""
+        deadline = Deadline(self._timeout)
+        with self._lifecycle.use():
+            try:
+                calls = next(flow)
+                while True:
+                    calls = resume(flow, self._call_all(calls, deadline))
+            except StopIteration as stop:
+                return stop.value
+
+    def stream(self, texts: Any, size: int, make_flow: Callable[[Sequence[Any]], Flow[Any]]) -> Iterator[Any]:
+        """Run a flow for each `size` texts of an iterator, and return an iterator of the results."""
+        if not isinstance(texts, Iterator):
+            raise TypeError(f"texts must be a str, a list or an iterator, got {type(texts).__name__}; use AsyncClient")
+        return itertools.chain.from_iterable(self.run(make_flow(chunk)) for chunk in chunked(texts, size))
+
+    def status(self, model: str) -> list[VersionStatus]:
+        """Return the state of each version of a model."""
+        with self._lifecycle.use():
+            return self._transport.status(model, timeout=self._timeout)
 
     def close(self) -> None:
-        """Close the connection; leaving the client's context does it, too.
-
-        >>> Client("localhost:8500", "ner").close()
-        """
-        self._lifetime.closed = True
+        """Close the connection."""
+        self._lifecycle.closed = True
         if self._pool:
             self._pool.shutdown(wait=False, cancel_futures=True)
         self._transport.close()
 
-    def _run(self, flow: Flow[Any]) -> Any:
-        deadline = self._deadline()
-        with self._lifetime.use():
-            try:
-                calls = next(flow)
-                while True:
-                    calls = advance(flow, self._round(calls, deadline))
-            except StopIteration as stop:
-                return stop.value
-
-    def _stream(self, decoder: Decoder, texts: Any, options: Options) -> Iterator[Any]:
-        if not isinstance(texts, Iterator):
-            raise TypeError(f"texts must be a str, a list or an iterator, got {type(texts).__name__}; use AsyncClient")
-        return itertools.chain.from_iterable(
-            self._run(self._session.many(decoder, batch, options)) for batch in batches(texts, TEXTS_PER_ROUND)
-        )
-
-    def _round(self, calls: Sequence[Call], deadline: Deadline) -> list[Prediction] | ServerError:
-        """Make calls, a bounded number at a time; return their answers or the first error."""
+    def _call_all(self, calls: Sequence[PredictCall], deadline: Deadline) -> list[Prediction] | ServerError:
+        """Make calls concurrently, and return their predictions or the first error."""
         if self._pool is None or len(calls) == 1:
-            return _all_or_error(self._persist(call, deadline) for call in calls)
+            return _collect(self._call(call, deadline) for call in calls)
         errors: list[ServerError] = []
 
-        def make(call: Call) -> Prediction:
-            if errors:  # one failed for good: what is not sent yet is not sent
+        def make_call(call: PredictCall) -> Prediction:
+            if errors:  # another call failed: do not send this one
                 raise errors[0]
             try:
-                return self._persist(call, deadline)
+                return self._call(call, deadline)
             except ServerError as error:
                 errors.append(error)
                 raise
 
-        futures = [self._pool.submit(make, call) for call in calls]
+        futures = [self._pool.submit(make_call, call) for call in calls]
         try:
-            return _all_or_error(future.result() for future in futures)
+            return _collect(future.result() for future in futures)
         finally:
             for future in futures:
                 future.cancel()
 
-    def _persist(self, call: Call, deadline: Deadline) -> Prediction:
-        steps = persist(deadline, self._rules)
-        predict = functools.partial(self._predict, call)
-        background = Background(predict)
+    def _call(self, call: PredictCall, deadline: Deadline) -> Prediction:
+        """Make a call with retries and hedging."""
+        actions = call_with_retries(deadline, self._policy)
+        make_call = functools.partial(self._attempt, call)
+        background = _BackgroundCalls(make_call)
         try:
-            action = next(steps)
+            action = next(actions)
             while True:
-                action = advance(steps, _act(action, predict, background))
+                action = resume(actions, _perform(action, make_call, background))
         except StopIteration as stop:
             prediction: Prediction = stop.value
             return prediction
         finally:
-            background.end()
+            background.cancel()
 
-    def _predict(self, call: Call, timeout: float, cancel: Cancel | None = None) -> Prediction | ServerError:
-        extra: dict[str, Any] = {"cancel": cancel} if cancel and self._cancels else {}
+    def _attempt(self, call: PredictCall, timeout: float, cancel: Cancellation | None = None) -> Outcome:
         try:
-            return self._transport.predict(
-                self._session.model, call.signature, call.inputs, outputs=call.outputs, timeout=timeout, **extra
-            )
+            return self._transport.predict(call, timeout=timeout, cancel=cancel)
         except ServerError as error:
             return error
 
 
-def _act(action: Action, predict: Predict, background: Background) -> Prediction | ServerError | None:
+def _perform(action: Action, make_call: _MakeCall, background: _BackgroundCalls) -> Outcome | None:
+    """Carry out an action of `call_with_retries`, and return its outcome."""
     if isinstance(action, Send):
-        return predict(action.timeout)
-    if isinstance(action, Wait):
-        return background.first(action.seconds)
-    if isinstance(action, Begin):
-        background.begin(action.timeout)
+        return make_call(action.timeout)
+    if isinstance(action, WaitForFirst):
+        return background.wait_for_first(action.seconds)
+    if isinstance(action, Start):
+        background.start(action.timeout)
     else:
         time.sleep(action.seconds)
     return None
 
 
-class Background:
-    """Calls in threads of their own."""
+class _BackgroundCalls:
+    """Calls that each run in a thread of their own."""
 
-    def __init__(self, predict: Predict) -> None:
-        """Begin none yet."""
-        self._predict = predict
-        self._running: dict[Future[Prediction | ServerError], Cancel] = {}
+    def __init__(self, make_call: _MakeCall) -> None:
+        self._make_call = make_call
+        self._running: dict[Future[Outcome], Cancellation] = {}
 
-    def begin(self, timeout: float) -> None:
-        """Begin a call."""
-        future: Future[Prediction | ServerError] = Future()
-        self._running[future] = cancel = Cancel()
-        threading.Thread(target=_fulfil, args=(future, self._predict, timeout, cancel), daemon=True).start()
+    def start(self, timeout: float) -> None:
+        """Start a call."""
+        future: Future[Outcome] = Future()
+        self._running[future] = cancel = Cancellation()
+        threading.Thread(target=_set_outcome, args=(future, self._make_call, timeout, cancel), daemon=True).start()
 
-    def first(self, seconds: float | None) -> Prediction | ServerError | None:
-        """Wait for what comes first, and return it; None if nothing comes in time."""
+    def wait_for_first(self, seconds: float | None) -> Outcome | None:
+        """Return the first outcome, or None if there is none within `seconds`."""
         done, _ = wait(self._running, seconds, FIRST_COMPLETED)
         if not done:
             return None
-        future = min(done, key=failed)
+        future = min(done, key=is_error)
         del self._running[future]
         return future.result()
 
-    def end(self) -> None:
-        """End those that still run."""
+    def cancel(self) -> None:
+        """Cancel the calls that are still running."""
         for cancel in self._running.values():
             cancel()
 
 
-def _fulfil(future: Future[Any], predict: Predict, *arguments: Any) -> None:
+def _set_outcome(future: Future[Any], make_call: _MakeCall, *arguments: Any) -> None:
     try:
-        future.set_result(predict(*arguments))
-    except BaseException as error:  # noqa: BLE001 - raised where the result is asked for
+        future.set_result(make_call(*arguments))
+    except BaseException as error:  # noqa: BLE001 - raised again in the waiting thread
         future.set_exception(error)
 
 
-def _all_or_error(answers: Iterable[Prediction]) -> list[Prediction] | ServerError:
+def _collect(predictions: Iterable[Prediction]) -> list[Prediction] | ServerError:
+    """Return all predictions, or the error that is raised instead of one."""
     try:
-        return list(answers)
+        return list(predictions)
     except ServerError as error:
         return error

@@ -1,1 +1,1 @@
-"""What every stage shares: the manifest, the types that travel between the parts, and the label schemes."""
+"""The contract between the stages: the manifest, the data types passed between modules, and the label schemes."""

@@ -1,7 +1,7 @@
 """Label schemes of token classification.
 
-A label is a role and a type: ``B-PER`` begins a PER, ``I-PER`` continues one, ``E-PER`` ends one, ``S-PER`` is one by
-itself, and everything else is outside.
+A label consists of a role and an entity type: ``B-PER`` begins a PER entity, ``I-PER`` continues it, ``E-PER`` ends it,
+``S-PER`` is a single-token entity, and every other label is outside any entity.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 __all__ = ["OUTSIDE", "SCHEMES", "Tag", "detect_scheme", "parse_labels"]
 
 OUTSIDE = "O"
-# Role of each prefix. BMES and BILOU are BIOES with other letters; IO knows no beginning, so neighbours of one type
-# merge: also the way to read a model whose B- and I- are not to be relied on.
+# Role of each prefix. BMES and BILOU are BIOES with different letters. IO has no beginning, so adjacent entities of one
+# type are merged; it also suits models whose B- and I- prefixes are unreliable.
 SCHEMES: dict[str, dict[str, str]] = {
     "IO": dict.fromkeys("BIMESLU", "I"),
     "BIO": {"B": "B", "I": "I"},
@@ -25,7 +25,7 @@ SCHEMES: dict[str, dict[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """A label taken apart.
+    """A parsed label.
 
     Attributes:
         role: B, I, E, S or O.
@@ -37,14 +37,14 @@ class Tag:
 
 
 def _split(label: str) -> tuple[str, str]:
-    """Split ``B-PER`` into ``("B", "PER")``; a label without a one-letter prefix has the prefix ""."""
+    """Split ``B-PER`` into ``("B", "PER")``; the prefix is "" if the label has no one-letter prefix."""
     if len(label) > 2 and label[1] in "-_":
         return label[0], label[2:]
     return "", label
 
 
 def detect_scheme(labels: Sequence[str]) -> str:
-    """Return the scheme that a list of labels follows: the smallest one that has all their prefixes.
+    """Return the smallest label scheme that has all prefixes of the labels.
 
     >>> detect_scheme(["O", "B-PER", "I-PER"])
     'BIO'
@@ -58,9 +58,10 @@ def detect_scheme(labels: Sequence[str]) -> str:
 
 
 def parse_labels(labels: Sequence[str], scheme: str) -> tuple[Tag, ...]:
-    """Take labels apart by a scheme.
+    """Parse labels according to a scheme.
 
-    Where labels carry prefixes, one without (``X``, ``[CLS]``) is outside; where none does, all but ``O`` are types.
+    If any label has a prefix of the scheme, labels without one (``X``, ``[CLS]``) are outside; otherwise every label
+    except ``O`` is an entity type.
 
     Raises:
         ValueError: unknown scheme.
@@ -73,9 +74,9 @@ def parse_labels(labels: Sequence[str], scheme: str) -> tuple[Tag, ...]:
 
 
 def _parse(label: str, roles: dict[str, str], prefixed: bool) -> Tag:
-    prefix, kind = _split(label)
+    prefix, entity_type = _split(label)
     if prefix in roles:
-        return Tag(roles[prefix], kind)
+        return Tag(roles[prefix], entity_type)
     if label == OUTSIDE or prefixed:
         return Tag(OUTSIDE, "")
     return Tag("I", label)

@@ -1,4 +1,4 @@
-"""bundle.json, the manifest: what every stage reads, and the only thing they share."""
+"""The manifest of a bundle, bundle.json, which every stage reads."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ class InputSpec:
     Attributes:
         name: input_ids, attention_mask or token_type_ids.
         dtype: numpy name of the dtype.
-        pad_value: what fills a row up to the signature's length.
-        size: values are in [0, size): the vocabulary for input_ids, the type vocabulary for token_type_ids.
+        pad_value: the value that pads a row to the length of the signature.
+        size: exclusive upper bound of the values: vocabulary size for input_ids, number of types for token_type_ids.
     """
 
     name: str
@@ -67,13 +67,13 @@ class OutputSpec:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where the weights came from.
+    """The checkpoint that a bundle was exported from.
 
     Attributes:
         format: checkpoint format, for example "huggingface" or "live".
-        name: the directory's or the hub's name as given.
+        name: directory or hub name, as passed to the export.
         architecture: class name of the model.
-        layers, hidden_size, vocab_size, parameters: its sizes.
+        layers, hidden_size, vocab_size, parameters: sizes of the model.
     """
 
     format: str
@@ -87,17 +87,17 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class ParityRow:
-    """How one output of one exported format compared with the source model on the parity texts.
+    """Comparison of one output of one exported format with the source model on the parity texts.
 
     Attributes:
-        format: "saved_model", "onnx" (onnxruntime's operators) or "onnx_standard" (the standard's alone).
-        signature: the signature compared.
+        format: "saved_model", "onnx" (with onnxruntime's own operators) or "onnx_standard" (standard operators only).
+        signature: the compared signature.
         output: output name.
-        rows: number of texts compared.
+        rows: number of compared texts.
         max_abs: largest absolute difference.
-        max_rel: largest difference relative to the largest magnitude of the source's output.
-        agreement: share of equal values for integer outputs, of equal argmax for scores and logits; 1.0 otherwise.
-        rtol, atol: the tolerance it was held to.
+        max_rel: largest difference relative to the largest magnitude of the source model's output.
+        agreement: fraction of equal values for integer outputs, of equal argmax for scores and logits, else 1.0.
+        rtol, atol: the tolerance of the comparison.
     """
 
     format: str
@@ -113,7 +113,7 @@ class ParityRow:
 
 @dataclass(frozen=True, slots=True)
 class FileInfo:
-    """Size in bytes and SHA-256 of a file of the bundle."""
+    """Size in bytes and SHA-256 digest of a file of the bundle."""
 
     size: int
     sha256: str
@@ -121,37 +121,38 @@ class FileInfo:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a bundle says of itself.
+    """The description of a bundle: task, signatures, labels and how to decode its outputs.
 
     Attributes:
-        schema_version: version of this layout; a reader refuses a newer one.
-        name: model name the bundle was exported under.
+        schema_version: version of this schema; `from_json` refuses a newer one.
+        name: model name that the bundle was exported under.
         task: token-classification, text-classification, regression, feature-extraction, question-answering or
             fill-mask.
-        max_length: tokens that `serving_default` holds, special tokens included.
-        signatures: length of each length signature by its name.
-        inputs, outputs: the same for every length signature.
-        tokenizer_lowercase: whether the tokenizer lower-cases.
+        max_length: maximum number of tokens, including special tokens; the length of `serving_default`.
+        signatures: length of each fixed-length signature, by name.
+        inputs, outputs: inputs and outputs of every fixed-length signature.
+        tokenizer_lowercase: whether the tokenizer lowercases.
         labels: label of each class index, in order; empty for tasks without classes.
         label_scheme: BIO, BIOES, BMES or IO (token classification), else "none".
-        label_decoding: how the graph picks `label_ids`: "crf" (the best sequence by the model's own transitions; a
-            label's score is its marginal probability), "viterbi" (only sequences the scheme allows) or "argmax".
-        word_labels: what labels a word: "token" (each token for itself), "first" (a word takes its first token's
-            label) or "first-labelled" (its first token's that is not O).
-        multi_label: whether classes are independent (sigmoid) or exclude each other (softmax).
-        pooling: how `sentence_embedding` is made of the token vectors: "mean", "cls", "max", "pooler" or "none".
-        last_layers: number of last layers whose vectors are concatenated before the pooling.
-        normalized: whether `sentence_embedding` has length 1.
-        mask_token: what stands for a masked token in a text; empty but for fill-mask.
-        top_k: tokens offered for each mask; 0 but for fill-mask.
-        precision: of the encoder's matrix products: "float32"; "bfloat16", those of the SavedModel; or "int8", those of
-            the ONNX files, beside a SavedModel in float32.
-        source: where the weights came from.
-        parity: how each exported format compared with the source model.
-        files: every other file of the bundle by its path relative to the bundle.
-        generator: versions of what made the bundle, by package name.
+        label_decoding: how the graph computes `label_ids`: "crf" (the best sequence according to the CRF of the model;
+            the score of a label is its marginal probability), "viterbi" (the best sequence that the label scheme
+            allows) or "argmax".
+        word_labels: how words are labelled: "token" (each token has its own label), "first" (the label of the word's
+            first token) or "first-labelled" (the label of its first token that is not O).
+        multi_label: whether classes are independent (sigmoid) instead of mutually exclusive (softmax).
+        pooling: how `sentence_embedding` is computed from the token vectors: "mean", "cls", "max", "pooler" or "none".
+        last_layers: number of last layers whose vectors are concatenated before pooling.
+        normalized: whether `sentence_embedding` is normalized to length 1.
+        mask_token: the text of the mask token, for example "[MASK]"; "" unless the task is fill-mask.
+        top_k: number of tokens predicted for each mask; 0 unless the task is fill-mask.
+        precision: precision of the encoder's matrix products: "float32", "bfloat16" (in the SavedModel) or "int8" (in
+            the ONNX files; the SavedModel has float32).
+        source: the checkpoint that the bundle was exported from.
+        parity: comparison of each exported format with the source model.
+        files: every other file of the bundle, by path relative to the bundle.
+        generator: versions of the packages that wrote the bundle, by package name.
         created: UTC time of the export, ISO 8601.
-        notes: what the exporter wants the user to know.
+        notes: notes of the export for the user.
 
     >>> Manifest.from_json(client.manifest().to_json()).max_length
     12
@@ -192,7 +193,7 @@ class Manifest:
             raise ValueError("a bundle needs inputs and outputs")
 
     def to_json(self) -> str:
-        """Return the manifest as the text of bundle.json.
+        """Return the manifest as JSON, the content of bundle.json.
 
         >>> json.loads(client.manifest().to_json())["task"]
         'token-classification'
@@ -201,10 +202,10 @@ class Manifest:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Manifest:
-        """Read a manifest.
+        """Parse a manifest.
 
         Raises:
-            ManifestError: not JSON, a field missing or of the wrong type, or a newer schema version.
+            ManifestError: not JSON, a field is missing or has the wrong type, or the schema version is newer.
 
         >>> Manifest.from_json(client.manifest().to_json()) == client.manifest()
         True
@@ -214,7 +215,7 @@ class Manifest:
         except (ValueError, RecursionError) as error:
             raise ManifestError(f"{MANIFEST_FILE} is not JSON: {error}. Export the bundle again.") from error
         if not isinstance(data, dict):
-            raise ManifestError(f"{MANIFEST_FILE} holds {type(data).__name__}, expected an object.")
+            raise ManifestError(f"{MANIFEST_FILE} contains {type(data).__name__}, expected an object.")
         version = data.get("schema_version")
         if isinstance(version, int) and version > SCHEMA_VERSION:
             raise ManifestError(
@@ -232,7 +233,7 @@ class Manifest:
         """Read the manifest of a bundle directory.
 
         Raises:
-            ManifestError: no bundle.json there, or one that cannot be read.
+            ManifestError: the directory has no bundle.json, or it is malformed.
 
         >>> with tempfile.TemporaryDirectory() as bundle:
         ...     _ = (Path(bundle) / "bundle.json").write_text(client.manifest().to_json())
@@ -248,24 +249,24 @@ class Manifest:
 
 
 def _build(kind: Any, value: Any, where: str) -> Any:
-    """Build a value of type `kind` from parsed JSON; a ValueError names the place that does not fit."""
+    """Build a value of type `kind` from parsed JSON; raise ValueError with the path of a value of another type."""
     if dataclasses.is_dataclass(kind):
         return _build_dataclass(kind, value, where)
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is tuple:
-        _expect(isinstance(value, list), where, "a list", value)
+        _check(isinstance(value, list), where, "a list", value)
         return tuple(_build(arguments[0], item, f"{where}[{index}]") for index, item in enumerate(value))
     if origin in (Mapping, dict):
-        _expect(isinstance(value, dict), where, "an object", value)
+        _check(isinstance(value, dict), where, "an object", value)
         return {key: _build(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
     if kind is float and type(value) is int:
         return float(value)
-    _expect(type(value) is kind, where, kind.__name__, value)
+    _check(type(value) is kind, where, kind.__name__, value)
     return value
 
 
 def _build_dataclass(kind: Any, value: Any, where: str) -> Any:
-    _expect(isinstance(value, dict), where, "an object", value)
+    _check(isinstance(value, dict), where, "an object", value)
     hints = typing.get_type_hints(kind)
     required = [f.name for f in dataclasses.fields(kind) if _is_required(f)]
     missing = [name for name in required if name not in value]
@@ -279,6 +280,6 @@ def _is_required(spec: dataclasses.Field[Any]) -> bool:
     return spec.default is missing and isinstance(spec.default_factory, type(missing))
 
 
-def _expect(holds: bool, where: str, expected: str, value: object) -> None:
-    if not holds:
+def _check(valid: bool, where: str, expected: str, value: object) -> None:
+    if not valid:
         raise ValueError(f"{where} is {type(value).__name__} {str(value)[:60]!r}, expected {expected}")

@@ -1,4 +1,4 @@
-"""The plain values that travel between the parts: stdlib and numpy only."""
+"""Data types passed between modules. Depends on the standard library and numpy only."""
 
 from __future__ import annotations
 
@@ -16,26 +16,27 @@ __all__ = [
     "Entity",
     "Fill",
     "InputFeatures",
+    "PredictCall",
     "Prediction",
     "VersionStatus",
 ]
 
 Arrays: TypeAlias = Mapping[str, npt.NDArray[Any]]
-"""Named tensors inside a process. Protobufs appear only at the edges."""
+"""Named tensors within a process; protobuf messages are used only in `bertbundle.wire` and the transports."""
 
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """One text (or pair of texts) as the model sees it, special tokens included, unpadded.
+    """The tokens of one text or pair of texts, including special tokens, without padding.
 
     All sequences have one entry per token.
 
     Attributes:
         ids: vocabulary indices.
         type_ids: 0 for the first text, 1 for the second.
-        tokens: the vocabulary's spelling of each token.
-        offsets: ``(start, end)`` in characters of the text as given; ``(0, 0)`` for special tokens.
-        word_ids: index of the word a token belongs to, None for special tokens.
+        tokens: each token as it is spelled in the vocabulary.
+        offsets: ``(start, end)`` in characters of the original text; ``(0, 0)`` for special tokens.
+        word_ids: index of the word that each token belongs to, None for special tokens.
         sequence_ids: 0 for tokens of the first text, 1 for those of the second, None for special tokens.
     """
 
@@ -49,10 +50,10 @@ class Encoding:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def part(self, *spans: tuple[int, int]) -> Encoding:
-        """Return the tokens of some spans ``(start, stop)``, one after the other."""
+    def select(self, *spans: tuple[int, int]) -> Encoding:
+        """Return an encoding of the tokens in the spans ``(start, stop)``, concatenated."""
         return Encoding(
-            *(tuple(each for start, stop in spans for each in column[start:stop]) for column in self._columns())
+            *(tuple(value for start, stop in spans for value in column[start:stop]) for column in self._columns())
         )
 
     def _columns(self) -> tuple[tuple[Any, ...], ...]:
@@ -61,7 +62,7 @@ class Encoding:
 
 @dataclass(frozen=True, slots=True)
 class InputFeatures:
-    """A batch at one fixed length, as a signature takes it.
+    """A padded batch: the inputs of one signature.
 
     Attributes:
         signature: name of the signature, for example ``"length_32"``.
@@ -73,12 +74,34 @@ class InputFeatures:
 
 
 @dataclass(frozen=True, slots=True)
+class PredictCall:
+    """One Predict request.
+
+    Attributes:
+        model: model name.
+        signature: signature name.
+        inputs: arrays by input name.
+        outputs: names of the outputs to return; empty for all.
+        version: version number; None for the newest one.
+
+    >>> PredictCall("ner", "length_32", {}, outputs=("label_ids",)).version is None
+    True
+    """
+
+    model: str
+    signature: str
+    inputs: Arrays
+    outputs: tuple[str, ...] = ()
+    version: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a server answered to one Predict call.
+    """The response to one Predict call.
 
     Attributes:
         outputs: arrays by output name.
-        version: the version that answered, from ``response.model_spec``.
+        version: the model version that computed the outputs, from ``response.model_spec``.
 
     >>> Prediction({}, version=3).version
     3
@@ -90,13 +113,13 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class VersionStatus:
-    """The state of one version of a model, as the server reports it.
+    """The state of one version of a model, as reported by the server.
 
     Attributes:
         version: version number.
         state: START, LOADING, AVAILABLE, UNLOADING or END.
-        error_code: name of the gRPC status code, ``"OK"`` if nothing is wrong.
-        error_message: why the version is not served, if so.
+        error_code: name of the gRPC status code, ``"OK"`` if there is no error.
+        error_message: why the version is not served; "" if there is no error.
 
     >>> VersionStatus(version=1, state="AVAILABLE", error_code="OK", error_message="").state
     'AVAILABLE'
@@ -114,9 +137,9 @@ class Entity:
 
     Attributes:
         label: the label without its B-/I- prefix.
-        text: the span, cut from the text as given.
-        start, end: character offsets into the text as given.
-        score: mean over the span's tokens (or words) of the probability of the chosen label, in [0, 1].
+        text: the span of the original text.
+        start, end: character offsets into the original text.
+        score: mean probability of the predicted label over the span's tokens (or words), in [0, 1].
 
     >>> Entity("PER", "Wang", 0, 4, 0.5).to_dict()
     {'label': 'PER', 'text': 'Wang', 'start': 0, 'end': 4, 'score': 0.5}
@@ -129,7 +152,7 @@ class Entity:
     score: float
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as a dict that ``json.dumps`` takes.
+        """Return the fields as a JSON-serializable dict.
 
         >>> Entity("PER", "Wang", 0, 4, 0.5).to_dict()["label"]
         'PER'
@@ -139,14 +162,14 @@ class Entity:
 
 @dataclass(frozen=True, slots=True)
 class Classification:
-    """The answer of a text classification.
+    """The result of text classification.
 
     Attributes:
         label: the label with the highest score.
         score: its score, in [0, 1].
-        labels: the labels that hold: the best one, or for a multi-label model all that reach the threshold, 0.5 unless
-            another was asked for (perhaps none), best first.
-        scores: every label's score, best first, or of the best `top_k` if that was asked for.
+        labels: the predicted labels, best first: the best label, or for a multi-label model every label with a score of
+            at least `threshold` (0.5 by default), which may be none.
+        scores: the score of every label, or of the best `top_k` labels if `top_k` was passed, best first.
 
     >>> Classification("yes", 0.75, ("yes",), {"yes": 0.75, "no": 0.25}).to_dict()["scores"]
     {'yes': 0.75, 'no': 0.25}
@@ -158,7 +181,7 @@ class Classification:
     scores: Mapping[str, float]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as a dict that ``json.dumps`` takes.
+        """Return the fields as a JSON-serializable dict.
 
         >>> Classification("yes", 0.75, ("yes",), {"yes": 0.75}).to_dict()["label"]
         'yes'
@@ -170,13 +193,13 @@ class Classification:
 class Answer:
     """The answer to a question, a span of its context: ``context[start:end] == answer.text``.
 
-    Probabilities are over the context's tokens and [CLS], which means "no answer" to a model trained for that.
+    Probabilities are over the context's tokens and [CLS], which stands for "no answer" (SQuAD 2.0).
 
     Attributes:
-        text: the span, cut from the context as given; "" if there is no answer, and that was asked for.
-        start, end: character offsets into the context as given.
-        score: probability of its first token as the start times that of its last as the end, in [0, 1].
-        null_score: the same of "no answer".
+        text: the span of the original context; "" for no answer, if `handle_impossible_answer` was passed.
+        start, end: character offsets into the original context.
+        score: start probability of the first token times end probability of the last token, in [0, 1].
+        null_score: probability of "no answer", computed likewise for [CLS].
 
     >>> Answer("Berlin", 3, 9, 0.5, 0.25).to_dict()
     {'text': 'Berlin', 'start': 3, 'end': 9, 'score': 0.5, 'null_score': 0.25}
@@ -189,7 +212,7 @@ class Answer:
     null_score: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as a dict that ``json.dumps`` takes.
+        """Return the fields as a JSON-serializable dict.
 
         >>> Answer("Berlin", 3, 9, 0.5).to_dict()["start"]
         3
@@ -199,13 +222,13 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Fill:
-    """A token offered for a mask.
+    """A predicted token for a mask.
 
     Attributes:
         token: the token as text.
         token_id: its vocabulary index.
-        text: the text as given with the token in the mask's place; other masks stay.
-        start, end: character offsets of the mask in the text as given.
+        text: the original text with the mask replaced by the token; other masks are unchanged.
+        start, end: character offsets of the mask in the original text.
         score: probability of the token at the mask, in [0, 1].
 
     >>> Fill("wang", 4, "wang lives", 0, 6, 0.75).to_dict()["token"]
@@ -220,7 +243,7 @@ class Fill:
     score: float
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as a dict that ``json.dumps`` takes.
+        """Return the fields as a JSON-serializable dict.
 
         >>> Fill("wang", 4, "wang lives", 0, 6, 0.75).to_dict()["score"]
         0.75

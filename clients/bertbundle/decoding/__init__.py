@@ -1,1 +1,1 @@
-"""Tensors to answers: one decoder per task."""
+"""Decode output tensors to results: one decoder per task."""

@@ -1,4 +1,4 @@
-"""Scores of logits."""
+"""Convert logits to scores."""
 
 from __future__ import annotations
 

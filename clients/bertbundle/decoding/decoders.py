@@ -1,194 +1,166 @@
-"""How the answers of each task are read: one row per task."""
+"""The decoder of each task."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import functools
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from bertbundle.contract.labels import OUTSIDE
-from bertbundle.contract.manifest import Manifest
-from bertbundle.contract.types import Arrays, Classification, Encoding, Entity, Fill
+from bertbundle._shared.validation import check_counts
+from bertbundle.contract.types import Arrays, Classification, Fill
 from bertbundle.decoding.activations import sigmoid, softmax
-from bertbundle.decoding.entities import decode_entities
-from bertbundle.decoding.loaded_model import Held
-from bertbundle.decoding.question_answering import best_answer, with_null
+from bertbundle.decoding.base import DecodeInput, Decoder, Fallback, WindowOutputs
+from bertbundle.decoding.entities import decode_label_outputs, outside_entities
+from bertbundle.decoding.loaded_model import LoadedModel
+from bertbundle.decoding.question_answering import MAX_ANSWER_TOKENS, decode_answer, merge_answer_logits
 from bertbundle.errors import InputError, ServerError
-from bertbundle.text.tokenizer import Text
-from bertbundle.text.windows import Window, check_tokens, mean, stitch
+from bertbundle.text.windows import average_outputs, merge_token_outputs
 
 __all__ = [
     "DECODERS",
-    "THRESHOLD",
-    "Decoder",
-    "by_text",
-    "by_token",
-    "classification",
-    "fills",
+    "DEFAULT_THRESHOLD",
+    "answer_decoder",
+    "classification_decoder",
+    "decode_classification",
+    "fill_decoder",
+    "merge_per_token",
+    "too_few_tokens",
 ]
 
-THRESHOLD = 0.5
-"""Score from which a label of a multi-label model holds."""
+DEFAULT_THRESHOLD = 0.5
+"""The score from which a label of a multi-label model counts as predicted."""
 
 
-Merge = Callable[[Held, Sequence[Window], Sequence[Arrays]], Arrays]
+# ---- merging the windows of a long text
 
 
-@dataclass(frozen=True, slots=True)
-class Decoder:
-    """How one task's answers are read.
-
-    Attributes:
-        task: its name in the manifest.
-        method: the client's method for it.
-        outputs: the outputs it asks for.
-        decode: makes one text's result from its row of them.
-        merge: makes one row of the rows of a long text's windows.
-        takes: what a text may be: "text", "pair", or "text or pair".
-        truncation: what becomes of a text that is too long, unless the caller says: windows where they lose nothing.
-        side: text of a pair that is split into windows; None for the longer one.
-        fallback: what it asks a model without `outputs`, somebody else's, and how those are made of that.
-        gather: makes one value of the results of a list.
-    """
-
-    task: str
-    method: str
-    outputs: tuple[str, ...]
-    decode: Callable[[Held, Any, Encoding, Arrays], Any]
-    merge: Merge
-    takes: str = "text"
-    truncation: str = "error"
-    side: int | None = None
-    fallback: tuple[str, Callable[[Held, Arrays], Arrays]] | None = None
-    gather: Callable[[list[Any]], Any] = list
-
-    def asked(self, manifest: Manifest) -> tuple[str, ...]:
-        """Return the outputs to ask a model for."""
-        names = {spec.name for spec in manifest.outputs}
-        if self.fallback and self.fallback[0] in names and not names.issuperset(self.outputs):
-            return (self.fallback[0],)
-        return self.outputs
-
-    def complete(self, held: Held, row: Arrays) -> Arrays:
-        """Return one row's outputs, made of the fallback's if that is what was asked."""
-        return self.fallback[1](held, row) if self.fallback and self.fallback[0] in row else row
+def merge_per_token(outputs: WindowOutputs) -> Arrays:
+    """Merge outputs with a value per token; see `merge_token_outputs`."""
+    return merge_token_outputs(outputs.windows, outputs.rows)
 
 
-def by_token(held: Held, windows: Sequence[Window], rows: Sequence[Arrays]) -> Arrays:
-    """Merge values per token; see `stitch`."""
-    check_tokens(windows, rows)
-    labelled = "label_ids" in rows[0]
-    return stitch(windows, rows, quiet=(lambda row: _outside(held, row)) if labelled else None)
+def _merge_labels(outputs: WindowOutputs) -> Arrays:
+    """Merge labels per token without splitting an entity; see `merge_token_outputs`."""
+    return merge_token_outputs(outputs.windows, outputs.rows, outside=lambda row: outside_entities(outputs.model, row))
 
 
-def by_text(held: Held, windows: Sequence[Window], rows: Sequence[Arrays]) -> Arrays:
-    """Merge values per text; see `mean`."""
-    del held
-    return mean(windows, rows)
+def _merge_mean(outputs: WindowOutputs) -> Arrays:
+    """Merge outputs with a value per text; see `average_outputs`."""
+    return average_outputs(outputs.windows, outputs.rows)
 
 
-# ---- token classification
+def _merge_embeddings(outputs: WindowOutputs) -> Arrays:
+    """Average vectors as `_merge_mean`, and normalize the result if the model's embeddings are normalized."""
+    row = average_outputs(outputs.windows, outputs.rows)
+    if not outputs.model.manifest.normalized:
+        return row
+    return {name: vector / max(float(np.linalg.norm(vector)), 1e-12) for name, vector in row.items()}
 
 
-def _outside(held: Held, row: Arrays) -> npt.NDArray[np.bool_]:
-    roles = np.array([tag.role == OUTSIDE for tag in held.tags])
-    outside: npt.NDArray[np.bool_] = roles[np.clip(row["label_ids"], 0, len(roles) - 1)]
-    return outside
+# ---- classification, regression, embeddings
 
 
-def _labels_of_logits(held: Held, row: Arrays) -> Arrays:
-    del held
-    probabilities = softmax(row["logits"])
-    return {"label_ids": probabilities.argmax(axis=-1), "label_scores": probabilities.max(axis=-1)}
-
-
-def _entities(held: Held, text: Text, encoding: Encoding, row: Arrays) -> list[Entity]:
-    labels, scores = row["label_ids"], row["label_scores"]
-    if labels.ndim != 1 or labels.shape != scores.shape or len(labels) < len(encoding):
-        shapes = f"{list(labels.shape)} and {list(scores.shape)}"
-        raise ServerError(f"the server answered rows of {shapes} for label_ids and label_scores of {len(encoding)}.")
-    size = len(held.tags)
-    if labels.size and not 0 <= labels.min() <= labels.max() < size:
-        raise ServerError(f"label_ids outside [0, {size}): the server's model and its manifest disagree.")
-    rule = held.manifest.word_labels
-    return decode_entities(str(text), encoding, labels.tolist(), scores.tolist(), tags=held.tags, word_labels=rule)
-
-
-# ---- one value, one vector
-
-
-def classification(
-    held: Held, text: Text, encoding: Encoding, row: Arrays, *, threshold: float = THRESHOLD, top_k: int | None = None
+def decode_classification(
+    item: DecodeInput, *, threshold: float = DEFAULT_THRESHOLD, top_k: int | None = None
 ) -> Classification:
-    """Sort the scores; of independent classes those with a score of at least `threshold` hold."""
-    del text, encoding
-    values, labels = row["scores"], held.manifest.labels
+    """Sort the labels by score.
+
+    Args:
+        item: a text and its `scores`.
+        threshold: score from which a label of a multi-label model counts as predicted.
+        top_k: number of labels in `Classification.scores`; None for all.
+
+    Raises:
+        ServerError: the number of scores is not the number of labels.
+    """
+    values, manifest = item.outputs["scores"], item.model.manifest
+    labels = manifest.labels
     if values.shape != (len(labels),):
         raise ServerError(f"the server answered scores {list(values.shape)} per text for {len(labels)} labels.")
     ranked = sorted(zip(labels, values.tolist(), strict=True), key=lambda pair: -pair[1])
     label, score = ranked[0]
-    holding = tuple(each for each, value in ranked if value >= threshold) if held.manifest.multi_label else (label,)
-    return Classification(label, score, holding, dict(ranked[:top_k]))
+    predicted = tuple(name for name, value in ranked if value >= threshold) if manifest.multi_label else (label,)
+    return Classification(label, score, predicted, dict(ranked[:top_k]))
 
 
-def _scores_of_logits(held: Held, row: Arrays) -> Arrays:
+def _scores_from_logits(model: LoadedModel, row: Arrays) -> Arrays:
     logits = row["logits"]
-    return {"scores": sigmoid(logits) if held.manifest.multi_label else softmax(logits)}
+    return {"scores": sigmoid(logits) if model.manifest.multi_label else softmax(logits)}
 
 
-def _value(held: Held, text: Text, encoding: Encoding, row: Arrays) -> float:
-    del held, text, encoding
-    if row["value"].shape != ():
-        raise ServerError(f"the server answered shape {list(row['value'].shape)} per text for value.")
-    return float(row["value"])
+def _decode_value(item: DecodeInput) -> float:
+    value = item.outputs["value"]
+    if value.shape != ():
+        raise ServerError(f"the server answered shape {list(value.shape)} per text for value.")
+    return float(value)
 
 
-def _embedding(held: Held, text: Text, encoding: Encoding, row: Arrays) -> npt.NDArray[np.float32]:
-    del held, text, encoding
-    vector = row["sentence_embedding"]
+def _decode_embedding(item: DecodeInput) -> npt.NDArray[np.float32]:
+    vector = item.outputs["sentence_embedding"]
     if vector.ndim != 1:
         raise ServerError(f"the server answered shape {list(vector.shape)} per text for sentence_embedding.")
     return vector.astype(np.float32, copy=False)
 
 
-def _mean_embedding(held: Held, windows: Sequence[Window], rows: Sequence[Arrays]) -> Arrays:
-    """Merge vectors as `mean` does; a vector of length 1 stays one."""
-    row = mean(windows, rows)
-    if len(windows) == 1 or not held.manifest.normalized:
-        return row
-    return {name: vector / max(float(np.linalg.norm(vector)), 1e-12) for name, vector in row.items()}
+# ---- token classification
+
+
+def _labels_from_logits(_model: LoadedModel, row: Arrays) -> Arrays:
+    probabilities = softmax(row["logits"])
+    return {"label_ids": probabilities.argmax(axis=-1), "label_scores": probabilities.max(axis=-1)}
 
 
 # ---- fill-mask
 
 
-def fills(held: Held, text: Text, encoding: Encoding, row: Arrays, *, top_k: int | None = None) -> list[list[Fill]]:
-    """Read the best `top_k` tokens at each mask, all that the model offers if it is None."""
-    ids, scores, size = row["token_ids"], row["token_scores"], held.manifest.top_k
+def _decode_fills(item: DecodeInput, *, top_k: int | None = None) -> list[list[Fill]]:
+    """Return the best tokens for each mask, best first.
+
+    Args:
+        item: a text with masks, and its `token_ids` and `token_scores`.
+        top_k: number of tokens for each mask; None for all that the model returns.
+
+    Raises:
+        InputError: `top_k` is larger than the number of tokens that the model returns.
+        ServerError: the outputs have the wrong shape.
+    """
+    model, encoding = item.model, item.encoding
+    ids, scores, size = item.outputs["token_ids"], item.outputs["token_scores"], model.manifest.top_k
     if top_k is not None and top_k > size:
-        raise InputError(
-            f"top_k is {top_k}, the bundle offers {size} tokens for each mask: export it with more (--top-k)."
-        )
+        raise too_few_tokens(model, f"top_k is {top_k}")
     if ids.shape != scores.shape or ids.ndim != 2 or len(ids) < len(encoding) or ids.shape[1] != size:
         raise ServerError(f"the server answered {list(ids.shape)} for token_ids, expected {size} for each token.")
-    mask_id = held.tokenizer.token_id(held.manifest.mask_token)
+    mask_id = model.tokenizer.token_id(model.manifest.mask_token)
     masks = [index for index, token_id in enumerate(encoding.ids) if token_id == mask_id]
     return [
-        [
-            _fill(held, str(text), encoding.offsets[mask], *pair)
-            for pair in list(zip(ids[mask], scores[mask], strict=True))[:top_k]
-        ]
+        [_fill(item, mask, int(token_id), float(score)) for token_id, score in _best(ids, scores, mask, top_k)]
         for mask in masks
     ]
 
 
-def _fill(held: Held, text: str, offsets: tuple[int, int], token_id: Any, score: Any) -> Fill:
-    start, end = offsets
-    token = held.tokenizer.decode(int(token_id)).strip()  # byte-level tokens hold the space before a word
-    return Fill(token, int(token_id), f"{text[:start]}{token}{text[end:]}", start, end, float(score))
+def too_few_tokens(model: LoadedModel, problem: str) -> InputError:
+    """Return the error for a request that needs more tokens for each mask than the model returns."""
+    return InputError(
+        f"{problem}, but the model returns only the best {model.manifest.top_k} tokens for each mask. Export it with a "
+        "larger --top-k."
+    )
+
+
+def _best(ids: npt.NDArray[Any], scores: npt.NDArray[Any], mask: int, top_k: int | None) -> list[tuple[Any, Any]]:
+    return list(zip(ids[mask], scores[mask], strict=True))[:top_k]
+
+
+def _fill(item: DecodeInput, mask: int, token_id: int, score: float) -> Fill:
+    text, (start, end) = str(item.text), item.encoding.offsets[mask]
+    token = item.model.tokenizer.decode(token_id).strip()  # a byte-level token includes the space before a word
+    return Fill(token, token_id, f"{text[:start]}{token}{text[end:]}", start, end, score)
+
+
+# ---- the decoders
 
 
 _DECODERS = (
@@ -196,33 +168,59 @@ _DECODERS = (
         "token-classification",
         "entities",
         ("label_ids", "label_scores"),
-        _entities,
-        by_token,
+        decode_label_outputs,
+        _merge_labels,
         truncation="window",
-        fallback=("logits", _labels_of_logits),
+        fallback=Fallback("logits", _labels_from_logits),
     ),
     Decoder(
         "text-classification",
         "classify",
         ("scores",),
-        classification,
-        by_text,
+        decode_classification,
+        _merge_mean,
         takes="text or pair",
-        fallback=("logits", _scores_of_logits),
+        fallback=Fallback("logits", _scores_from_logits),
     ),
-    Decoder("regression", "regress", ("value",), _value, by_text, takes="text or pair"),
-    Decoder("feature-extraction", "embed", ("sentence_embedding",), _embedding, _mean_embedding, gather=np.stack),
+    Decoder("regression", "regress", ("value",), _decode_value, _merge_mean, takes="text or pair"),
+    Decoder(
+        "feature-extraction", "embed", ("sentence_embedding",), _decode_embedding, _merge_embeddings, gather=np.stack
+    ),
     Decoder(
         "question-answering",
         "answer",
         ("start_logits", "end_logits"),
-        best_answer,
-        with_null,
+        decode_answer,
+        merge_answer_logits,
         takes="pair",
         truncation="window",
-        side=1,
+        sequence_id=1,
     ),
-    Decoder("fill-mask", "fill_mask", ("token_ids", "token_scores"), fills, by_token, truncation="window"),
+    Decoder(
+        "fill-mask", "fill_mask", ("token_ids", "token_scores"), _decode_fills, merge_per_token, truncation="window"
+    ),
 )
 DECODERS: Mapping[str, Decoder] = {decoder.task: decoder for decoder in _DECODERS}
-"""Every task by its name in the manifest."""
+"""The decoder of each task, by the name of the task in the manifest."""
+
+
+def classification_decoder(*, top_k: int | None = None, threshold: float = DEFAULT_THRESHOLD) -> Decoder:
+    """Return the decoder of text classification with its options; see `decode_classification`."""
+    check_counts(top_k=top_k)
+    decode = functools.partial(decode_classification, top_k=top_k, threshold=threshold)
+    return replace(DECODERS["text-classification"], decode=decode)
+
+
+def answer_decoder(*, max_answer_len: int = MAX_ANSWER_TOKENS, handle_impossible_answer: bool = False) -> Decoder:
+    """Return the decoder of question answering with its options; see `decode_answer`."""
+    check_counts(max_answer_len=max_answer_len)
+    decode = functools.partial(
+        decode_answer, max_answer_len=max_answer_len, handle_impossible_answer=handle_impossible_answer
+    )
+    return replace(DECODERS["question-answering"], decode=decode)
+
+
+def fill_decoder(*, top_k: int | None = None) -> Decoder:
+    """Return the decoder of fill-mask with its options: `top_k` tokens for each mask, None for all."""
+    check_counts(top_k=top_k)
+    return replace(DECODERS["fill-mask"], decode=functools.partial(_decode_fills, top_k=top_k))

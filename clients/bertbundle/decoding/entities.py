@@ -1,20 +1,55 @@
-"""Turn labelled tokens into entities."""
+"""Convert labelled tokens to entities."""
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from bertbundle.contract.labels import OUTSIDE, Tag
-from bertbundle.contract.types import Encoding, Entity
-from bertbundle.text.combining_marks import after_marks
+import numpy as np
+import numpy.typing as npt
 
-__all__ = ["decode_entities"]
+from bertbundle.contract.labels import OUTSIDE, Tag
+from bertbundle.contract.types import Arrays, Encoding, Entity
+from bertbundle.decoding.base import DecodeInput
+from bertbundle.decoding.loaded_model import LoadedModel
+from bertbundle.errors import ServerError
+
+__all__ = ["decode_entities", "decode_label_outputs", "end_with_combining_marks", "outside_entities"]
+
+_SKIN_TONES = "\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff"  # source: Unicode TR 51, emoji modifiers
+
+
+def decode_label_outputs(item: DecodeInput) -> list[Entity]:
+    """Return the entities of a text from its `label_ids` and `label_scores`.
+
+    Raises:
+        ServerError: a token has no label or no score, or a label id is not in the manifest.
+    """
+    model, encoding = item.model, item.encoding
+    labels, scores = item.outputs["label_ids"], item.outputs["label_scores"]
+    tokens, size = len(encoding.ids), len(model.tags)
+    if labels.ndim != 1 or labels.shape != scores.shape or len(labels) < tokens:
+        shapes = f"{list(labels.shape)} and {list(scores.shape)}"
+        raise ServerError(f"the server answered rows of {shapes} for label_ids and label_scores of {tokens} tokens.")
+    if labels.size and not 0 <= labels.min() <= labels.max() < size:
+        raise ServerError(f"the server answered label_ids outside [0, {size}): the model does not match its manifest.")
+    word_labels = model.manifest.word_labels
+    return decode_entities(
+        str(item.text), encoding, labels.tolist(), scores.tolist(), tags=model.tags, word_labels=word_labels
+    )
+
+
+def outside_entities(model: LoadedModel, row: Arrays) -> npt.NDArray[np.bool_]:
+    """Return which tokens of a row are outside any entity."""
+    outside_labels = np.array([tag.role == OUTSIDE for tag in model.tags])
+    outside: npt.NDArray[np.bool_] = outside_labels[np.clip(row["label_ids"], 0, len(outside_labels) - 1)]
+    return outside
 
 
 @dataclass(frozen=True, slots=True)
 class _Unit:
-    """What carries one label: a token, or a word."""
+    """A token or a word, with its label."""
 
     tag: Tag
     score: float
@@ -31,17 +66,17 @@ def decode_entities(
     tags: Sequence[Tag],
     word_labels: str = "token",
 ) -> list[Entity]:
-    """Turn one text's labelled tokens into entities, in the order of the text.
+    """Convert the labelled tokens of one text to entities, in the order of the text.
 
-    Sequences that the scheme does not allow are read leniently, as most evaluators do: an I- without a beginning
-    begins an entity.
+    Label sequences that the scheme does not allow are decoded leniently, as by most evaluators: an I- without a B-
+    before it starts an entity.
 
     Args:
         text: the text that was encoded.
         encoding: its tokens; special tokens are skipped.
-        label_ids: one per token of the encoding; more (padding) are ignored.
-        label_scores: the same, the probability of each label.
-        tags: the taken-apart label of each label id, from `parse_labels`.
+        label_ids: the label id of each token; those of padding are ignored.
+        label_scores: the probability of each of these labels.
+        tags: the parsed label of each label id; see `parse_labels`.
         word_labels: see `Manifest.word_labels`.
     """
     units = _tokens(text, encoding, label_ids, label_scores, tags)
@@ -54,27 +89,28 @@ def _tokens(
     text: str, encoding: Encoding, label_ids: Sequence[int], label_scores: Sequence[float], tags: Sequence[Tag]
 ) -> list[tuple[int, _Unit]]:
     units: list[tuple[int, _Unit]] = []
-    reached = 0
+    last_end = 0
     rows = zip(encoding.word_ids, encoding.offsets, label_ids, label_scores, strict=False)
     for word, (start, end), label, score in rows:
-        # A character may be several tokens (the letters of a Hangul syllable, an accent): the first one labels it.
-        if word is not None and end > max(start, reached):
-            begin, reached = max(start, reached), after_marks(text, end)
-            units.append((word, _Unit(tags[label], float(score), begin, reached)))
+        start = max(start, last_end)
+        # One character may have several tokens (the letters of a Hangul syllable, an accent): the first one labels it.
+        if word is not None and end > start:
+            last_end = end_with_combining_marks(text, end)
+            units.append((word, _Unit(tags[label], float(score), start, last_end)))
     return units
 
 
-def _words(tokens: Iterable[tuple[int, _Unit]], rule: str) -> list[tuple[int, _Unit]]:
-    """Join the tokens of each word into one unit that carries one token's label."""
+def _words(tokens: Iterable[tuple[int, _Unit]], word_labels: str) -> list[tuple[int, _Unit]]:
+    """Join the tokens of each word into a unit with the label of one of them."""
     words: dict[int, list[_Unit]] = {}
     for word, unit in tokens:
         words.setdefault(word, []).append(unit)
-    return [(word, _word(units, rule)) for word, units in words.items()]
+    return [(word, _word(units, word_labels)) for word, units in words.items()]
 
 
-def _word(units: list[_Unit], rule: str) -> _Unit:
+def _word(units: list[_Unit], word_labels: str) -> _Unit:
     chosen = units[0]
-    if rule == "first-labelled":
+    if word_labels == "first-labelled":
         chosen = next((unit for unit in units if unit.tag.role != OUTSIDE), chosen)
     return _Unit(chosen.tag, chosen.score, units[0].start, units[-1].end)
 
@@ -99,3 +135,16 @@ def _entity(text: str, span: list[_Unit]) -> Entity:
     start, end = span[0].start, span[-1].end
     score = sum(unit.score for unit in span) / len(span)
     return Entity(label=span[0].tag.type, text=text[start:end], start=start, end=end, score=score)
+
+
+def end_with_combining_marks(text: str, end: int) -> int:
+    """Return the end of a span, extended by the combining marks after it.
+
+    A tokenizer that strips accents does not include them in its offsets.
+
+    >>> end_with_combining_marks("Rene\u0301 is", 4)
+    5
+    """
+    while end < len(text) and (unicodedata.category(text[end])[0] == "M" or text[end] in _SKIN_TONES):
+        end += 1
+    return end

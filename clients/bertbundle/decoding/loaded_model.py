@@ -1,4 +1,4 @@
-"""What a client holds of one version of a model."""
+"""Load one version of a model: its manifest, tokenizer and parsed labels."""
 
 from __future__ import annotations
 
@@ -6,15 +6,25 @@ from dataclasses import dataclass
 
 from bertbundle.contract.labels import Tag, parse_labels
 from bertbundle.contract.manifest import Manifest
-from bertbundle.errors import ManifestError
+from bertbundle.contract.types import Prediction
+from bertbundle.errors import ManifestError, ServerError
 from bertbundle.text.tokenizer import Tokenizer
 
-__all__ = ["Held", "hold"]
+__all__ = ["BUNDLE_INFO_OUTPUTS", "LoadedModel", "load_bundle_info", "load_model"]
+
+BUNDLE_INFO_OUTPUTS = ("manifest", "tokenizer")
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """What a client holds of one version of a bundle."""
+class LoadedModel:
+    """What the client needs to prepare requests for one version of a model and to decode its outputs.
+
+    Attributes:
+        version: version number.
+        manifest: the model's manifest.
+        tokenizer: its tokenizer.
+        tags: the parsed label of each label id; empty if the model has no label scheme.
+    """
 
     version: int
     manifest: Manifest
@@ -22,10 +32,35 @@ class Held:
     tags: tuple[Tag, ...]
 
 
-def hold(manifest: Manifest, definition: str, version: int) -> Held:
-    """Make what a client holds of a version of its manifest and the text of its tokenizer.json."""
-    tokenizer = Tokenizer(definition, max_length=manifest.max_length, mask_token=manifest.mask_token)
-    return Held(version, manifest, tokenizer, _tags(manifest))
+def load_model(manifest: Manifest, tokenizer_json: str, version: int) -> LoadedModel:
+    """Load a model from its manifest and the content of its tokenizer.json.
+
+    Raises:
+        ManifestError: the tokenizer or the label scheme cannot be read.
+    """
+    tokenizer = Tokenizer(tokenizer_json, max_length=manifest.max_length, mask_token=manifest.mask_token)
+    return LoadedModel(version, manifest, tokenizer, _tags(manifest))
+
+
+def load_bundle_info(prediction: Prediction) -> LoadedModel:
+    """Load a model from the outputs of its `bundle_info` signature.
+
+    Raises:
+        ServerError: an output is not a string.
+        ManifestError: the manifest or the tokenizer cannot be read.
+    """
+    manifest, tokenizer = (_only_string(prediction, name) for name in BUNDLE_INFO_OUTPUTS)
+    return load_model(Manifest.from_json(manifest), tokenizer, prediction.version)
+
+
+def _only_string(prediction: Prediction, name: str) -> str:
+    value = prediction.outputs[name][0]
+    if not isinstance(value, bytes):
+        raise ServerError(f"the server answered {type(value).__name__} for output {name!r}, expected a string.")
+    try:
+        return value.decode()
+    except UnicodeDecodeError as error:
+        raise ManifestError(f"the {name} is not UTF-8: {error}. Export the bundle again.") from error
 
 
 def _tags(manifest: Manifest) -> tuple[Tag, ...]:

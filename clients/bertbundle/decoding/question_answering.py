@@ -1,8 +1,7 @@
-"""Question answering: the best spans of a context, and whether it holds an answer at all."""
+"""Decode answers: the best spans of a context, and the probability that it has no answer."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,125 +9,126 @@ import numpy.typing as npt
 
 from bertbundle.contract.types import Answer, Arrays, Encoding
 from bertbundle.decoding.activations import softmax
-from bertbundle.decoding.loaded_model import Held
+from bertbundle.decoding.base import DecodeInput, WindowOutputs
+from bertbundle.decoding.entities import end_with_combining_marks
 from bertbundle.errors import ServerError
-from bertbundle.text.combining_marks import after_marks
-from bertbundle.text.tokenizer import Text
-from bertbundle.text.windows import Window, check_tokens, stitch
+from bertbundle.text.windows import merge_token_outputs
 
-__all__ = ["MOST_TOKENS", "Span", "Spans", "best_answer", "with_null"]
+__all__ = ["MAX_ANSWER_TOKENS", "AnswerSpans", "Span", "decode_answer", "merge_answer_logits"]
 
-MOST_TOKENS = 15
-"""Tokens of an answer at most, unless the caller says: `max_answer_len` of transformers' pipeline."""
+MAX_ANSWER_TOKENS = 15
+"""The default of `max_answer_len` in transformers' pipeline."""
 _LOGITS = ("start_logits", "end_logits")
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A span of a context: offsets in characters, and its probability."""
+    """A span of a context, in characters, and its probability."""
 
     start: int
     end: int
     score: float
 
 
-class Spans:
-    """What one answer says of a context's spans.
+class AnswerSpans:
+    """The spans of a context, with the probability that each is the answer.
 
-    Probabilities are over [CLS] and the context's tokens: [CLS] as start and end is "no answer" to a model trained so
-    (Devlin et al., "BERT", 2019, section 4.3, SQuAD 2.0).
+    Probabilities are over [CLS] and the tokens of the context: a model of SQuAD 2.0 predicts [CLS] as start and end if
+    there is no answer. Source: Devlin et al., "BERT", 2019, section 4.3.
 
     Attributes:
-        null: probability that there is no answer; 0.0 for a tokenizer without [CLS].
+        null_score: probability that there is no answer; 0.0 for a tokenizer without [CLS].
     """
 
-    def __init__(self, text: str, encoding: Encoding, row: Arrays) -> None:
-        """Read one row of start and end logits of a question and `text`, its context.
+    def __init__(self, context: str, encoding: Encoding, row: Arrays) -> None:
+        """Compute the probabilities from the start and end logits for a question and its context.
+
+        Args:
+            context: the context.
+            encoding: the tokens of question and context.
+            row: the start and end logits of each token.
 
         Raises:
-            ServerError: logits of another length, or that are not numbers.
+            ServerError: there are fewer logits than tokens, or some are NaN.
         """
-        self._text, self._encoding = text, encoding
-        self._context = [index for index, side in enumerate(encoding.sequence_ids) if side == 1]
-        null = [0] if encoding.sequence_ids[0] is None else []
-        starts, ends = (_probabilities(row[name], encoding, null + self._context) for name in _LOGITS)
-        self.null = float(starts[0] * ends[0]) if null else 0.0
-        self._starts, self._ends = starts[len(null) :], ends[len(null) :]
+        self._context, self._encoding = context, encoding
+        self._tokens = [index for index, text in enumerate(encoding.sequence_ids) if text == 1]
+        cls = [0] if encoding.sequence_ids[0] is None else []
+        starts, ends = (_probabilities(row[name], encoding, cls + self._tokens) for name in _LOGITS)
+        self.null_score = float(starts[0] * ends[0]) if cls else 0.0
+        self._starts, self._ends = starts[len(cls) :], ends[len(cls) :]
 
-    def best(self, count: int = 1, *, most: int = MOST_TOKENS, whole_words: bool = True) -> list[Span]:
-        """Return the best spans of up to `most` tokens, best first, of equals the shortest, then the first."""
-        return [self._span(first, last, whole_words) for first, last in _best(self._starts, self._ends, count, most)]
+    def best(self, count: int = 1, *, max_tokens: int = MAX_ANSWER_TOKENS, whole_words: bool = True) -> list[Span]:
+        """Return the best spans of at most `max_tokens` tokens, best first; of equals, the shortest, then the first."""
+        best = _best(self._starts, self._ends, count, max_tokens)
+        return [self._span(first, last, whole_words) for first, last in best]
 
     def _span(self, first: int, last: int, whole_words: bool) -> Span:
-        tokens = self._context[first], self._context[last]
-        start, end = (_whole_words if whole_words else _as_they_are)(self._encoding, *tokens)
-        return Span(start, after_marks(self._text, end), float(self._starts[first] * self._ends[last]))
+        tokens = self._tokens[first], self._tokens[last]
+        start, end = (_whole_words if whole_words else _token_offsets)(self._encoding, *tokens)
+        return Span(start, end_with_combining_marks(self._context, end), float(self._starts[first] * self._ends[last]))
 
 
-def _probabilities(logits: npt.NDArray[np.float32], encoding: Encoding, places: list[int]) -> npt.NDArray[np.float64]:
+def _probabilities(logits: npt.NDArray[np.float32], encoding: Encoding, tokens: list[int]) -> npt.NDArray[np.float64]:
     if logits.ndim != 1 or len(logits) < len(encoding):
         raise ServerError(f"the server answered {list(logits.shape)} logits for {len(encoding)} tokens.")
-    values = softmax(logits[places])
+    values = softmax(logits[tokens])
     if np.isnan(values).any():
         raise ServerError("the server answered logits that are not numbers.")
     return values
 
 
 def _best(
-    starts: npt.NDArray[np.float64], ends: npt.NDArray[np.float64], count: int, most: int
+    starts: npt.NDArray[np.float64], ends: npt.NDArray[np.float64], count: int, max_tokens: int
 ) -> list[tuple[int, int]]:
-    """Return first and last token of the best spans; products by number of tokens need no square of the context."""
+    """Return the first and last token of the best spans, best first."""
     size = len(starts)
-    products = np.full((min(most, size), size), -1.0)
+    products = np.full((min(max_tokens, size), size), -1.0)
     for length, row in enumerate(products):
         row[: size - length] = starts[: size - length] * ends[length:]
     flat = products.ravel()
     count = min(count, flat.size)
-    good = np.flatnonzero(flat >= max(0.0, np.partition(flat, -count)[-count]))
-    best = good[np.argsort(-flat[good], kind="stable")][:count].tolist()
+    candidates = np.flatnonzero(flat >= max(0.0, np.partition(flat, -count)[-count]))
+    best = candidates[np.argsort(-flat[candidates], kind="stable")][:count].tolist()
     return [(index % size, index % size + index // size) for index in best]
 
 
-def _as_they_are(encoding: Encoding, first: int, last: int) -> tuple[int, int]:
+def _token_offsets(encoding: Encoding, first: int, last: int) -> tuple[int, int]:
     return encoding.offsets[first][0], encoding.offsets[last][1]
 
 
 def _whole_words(encoding: Encoding, first: int, last: int) -> tuple[int, int]:
-    """Return the characters from the word of one token to the end of the word of another."""
+    """Return the offsets from the start of the first token's word to the end of the last token's word."""
     words = list(zip(encoding.sequence_ids, encoding.word_ids, strict=True))
     first = words.index(words[first])
     last = len(words) - 1 - words[::-1].index(words[last])
-    return _as_they_are(encoding, first, last)
+    return _token_offsets(encoding, first, last)
 
 
-def best_answer(
-    held: Held,
-    text: Text,
-    encoding: Encoding,
-    row: Arrays,
-    *,
-    max_answer_len: int = MOST_TOKENS,
-    handle_impossible_answer: bool = False,
+def decode_answer(
+    item: DecodeInput, *, max_answer_len: int = MAX_ANSWER_TOKENS, handle_impossible_answer: bool = False
 ) -> Answer:
-    """Pick the span with the highest product of the probabilities of its start and its end, or none if told it may."""
-    del held
-    spans = Spans(text[1], encoding, row)
-    (span,) = spans.best(most=max_answer_len)
-    if handle_impossible_answer and spans.null > span.score:
-        return Answer("", 0, 0, spans.null, spans.null)
-    return Answer(text[1][span.start : span.end], span.start, span.end, span.score, spans.null)
+    """Return the span with the highest product of start and end probability.
+
+    Args:
+        item: a question and its context, and their `start_logits` and `end_logits`.
+        max_answer_len: maximum number of tokens of the span.
+        handle_impossible_answer: return an empty answer if "no answer" is more probable than the best span.
+    """
+    context = item.text[1]
+    spans = AnswerSpans(context, item.encoding, item.outputs)
+    (span,) = spans.best(max_tokens=max_answer_len)
+    if handle_impossible_answer and spans.null_score > span.score:
+        return Answer("", 0, 0, spans.null_score, spans.null_score)
+    return Answer(context[span.start : span.end], span.start, span.end, span.score, spans.null_score)
 
 
-def with_null(held: Held, windows: Sequence[Window], rows: Sequence[Arrays]) -> Arrays:
-    """Merge logits per token as `stitch` does; those of [CLS] are from the window that is surest of an answer.
+def merge_answer_logits(outputs: WindowOutputs) -> Arrays:
+    """Merge logits per token; take those of [CLS] from the window that is most certain of an answer.
 
-    A text has no answer if none of its windows has one; source: `min_null_feature_index` of run_squad.py in
+    A context has no answer only if none of its windows has one. Source: `min_null_feature_index` in run_squad.py of
     google-research/bert.
     """
-    del held
-    check_tokens(windows, rows)
-    row = stitch(windows, rows)
-    if len(windows) == 1:
-        return row
-    surest = min(rows, key=lambda each: float(sum(each[name][0] for name in _LOGITS)))
-    return {name: np.concatenate([surest[name][:1], values[1:]]) for name, values in row.items()}
+    row = merge_token_outputs(outputs.windows, outputs.rows)
+    most_certain = min(outputs.rows, key=lambda window: float(sum(window[name][0] for name in _LOGITS)))
+    return {name: np.concatenate([most_certain[name][:1], values[1:]]) for name, values in row.items()}

@@ -1,1 +1,1 @@
-"""`client.pipeline()`: answers in the shape of the transformers pipelines."""
+"""`client.pipeline()`: results in the format of the transformers pipelines."""

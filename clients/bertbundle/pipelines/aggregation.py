@@ -1,7 +1,7 @@
-"""Labelled tokens as transformers' token classification pipeline gives them, strategy by strategy.
+"""The aggregation strategies of transformers' token classification pipeline.
 
-The rules are those of `TokenClassificationPipeline` in transformers 4.57, so that code written for its output runs
-unchanged; `client.entities` is the reading that trusts the model's own label scheme and word rule instead.
+The rules are those of `TokenClassificationPipeline` in transformers 4.57. `client.entities` instead follows the label
+scheme and `word_labels` of the manifest.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from bertbundle.contract.types import Arrays, Encoding
 from bertbundle.decoding.activations import softmax
-from bertbundle.decoding.loaded_model import Held
+from bertbundle.decoding.base import DecodeInput
+from bertbundle.decoding.loaded_model import LoadedModel
 from bertbundle.errors import ServerError
 
 __all__ = ["STRATEGIES", "token_dicts"]
@@ -25,7 +25,7 @@ _Scores: TypeAlias = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class _Token:
-    """A token, or a word made of them, before it has a label."""
+    """A token or a word, with the score of each label."""
 
     word: str
     scores: _Scores
@@ -35,33 +35,43 @@ class _Token:
     subword: bool
 
 
-def token_dicts(
-    held: Held, text: str, encoding: Encoding, row: Arrays, *, strategy: str, ignore_labels: Sequence[str]
-) -> list[dict[str, Any]]:
-    """Return what the pipeline would: tokens for "none", else groups of neighbours of one type."""
-    tokens = _tokens(held, text, encoding, _probabilities(held, encoding, row["logits"]))
-    choose = STRATEGIES[strategy]
-    units = [_labelled(held, token) for token in (tokens if choose is None else _words(held, tokens, choose))]
+def token_dicts(item: DecodeInput, *, strategy: str, ignore_labels: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the result of the pipeline: tokens for "none", else groups of adjacent tokens or words of one type.
+
+    Args:
+        item: a text and its `logits`.
+        strategy: a key of `STRATEGIES`.
+        ignore_labels: labels to leave out.
+
+    Raises:
+        ServerError: the number of logits is not that of labels and tokens.
+    """
+    model, tokens = item.model, _tokens(item, _probabilities(item))
+    score_word = STRATEGIES[strategy]
+    words = tokens if score_word is None else _words(model, tokens, score_word)
+    units = [_labelled(model, word) for word in words]
     if strategy == "none":
         return [
             _as_token(unit, token)
             for unit, token in zip(units, tokens, strict=True)
             if unit["entity"] not in ignore_labels
         ]
-    groups = [_group(held, units) for units in _neighbours(units)]
+    groups = [_group(model, adjacent) for adjacent in _adjacent(units)]
     return [group for group in groups if group["entity_group"] not in ignore_labels]
 
 
-def _probabilities(held: Held, encoding: Encoding, logits: npt.NDArray[Any]) -> _Scores:
-    """Return the softmax in float32, as the pipeline computes it: the last digits decide ties."""
-    if logits.ndim != 2 or len(logits) < len(encoding) or logits.shape[1] != len(held.manifest.labels):
-        raise ServerError(f"the server answered {list(logits.shape)} logits for {len(encoding)} tokens.")
-    return softmax(logits[: len(encoding)], np.float32)
+def _probabilities(item: DecodeInput) -> _Scores:
+    """Return the softmax in float32: as in transformers, rounding decides ties."""
+    logits, tokens = item.outputs["logits"], len(item.encoding)
+    if logits.ndim != 2 or len(logits) < tokens or logits.shape[1] != len(item.model.manifest.labels):
+        raise ServerError(f"the server answered {list(logits.shape)} logits for {tokens} tokens.")
+    return softmax(logits[:tokens], np.float32)
 
 
-def _tokens(held: Held, text: str, encoding: Encoding, scores: _Scores) -> list[_Token]:
-    prefix, unknown = held.tokenizer.subword_prefix, held.tokenizer.unknown_token
-    found = []
+def _tokens(item: DecodeInput, scores: _Scores) -> list[_Token]:
+    text, encoding, tokenizer = item.text, item.encoding, item.model.tokenizer
+    prefix, unknown = tokenizer.subword_prefix, tokenizer.unknown_token
+    tokens = []
     for index, (word, (start, end)) in enumerate(zip(encoding.tokens, encoding.offsets, strict=True)):
         if encoding.sequence_ids[index] is None:
             continue
@@ -72,8 +82,8 @@ def _tokens(held: Held, text: str, encoding: Encoding, scores: _Scores) -> list[
             subword = len(word) != len(part)
         else:
             subword = start > 0 and " " not in text[start - 1 : start + 1]
-        found.append(_Token(word, scores[index], start, end, index, subword))
-    return found
+        tokens.append(_Token(word, scores[index], start, end, index, subword))
+    return tokens
 
 
 def _first(tokens: Sequence[_Token]) -> _Scores:
@@ -89,18 +99,18 @@ def _max(tokens: Sequence[_Token]) -> _Scores:
     return max(tokens, key=lambda token: float(token.scores.max())).scores
 
 
-Choose: TypeAlias = "Callable[[Sequence[_Token]], _Scores]"
-STRATEGIES: Mapping[str, Choose | None] = {
+ScoreWord: TypeAlias = "Callable[[Sequence[_Token]], _Scores]"
+STRATEGIES: Mapping[str, ScoreWord | None] = {
     "none": None,
     "simple": None,
     "first": _first,
     "average": _average,
     "max": _max,
 }
-"""How each strategy scores a word of several tokens; None leaves tokens alone."""
+"""How each strategy scores a word of several tokens; None for a strategy that does not join tokens to words."""
 
 
-def _words(held: Held, tokens: Sequence[_Token], choose: Choose) -> list[_Token]:
+def _words(model: LoadedModel, tokens: Sequence[_Token], score_word: ScoreWord) -> list[_Token]:
     words: list[list[_Token]] = []
     for token in tokens:
         if words and token.subword:
@@ -109,8 +119,8 @@ def _words(held: Held, tokens: Sequence[_Token], choose: Choose) -> list[_Token]
             words.append([token])
     return [
         _Token(
-            held.tokenizer.join([token.word for token in word]),
-            choose(word),
+            model.tokenizer.join([token.word for token in word]),
+            score_word(word),
             word[0].start,
             word[-1].end,
             0,
@@ -120,10 +130,10 @@ def _words(held: Held, tokens: Sequence[_Token], choose: Choose) -> list[_Token]
     ]
 
 
-def _labelled(held: Held, token: _Token) -> dict[str, Any]:
+def _labelled(model: LoadedModel, token: _Token) -> dict[str, Any]:
     best = int(token.scores.argmax())
     return {
-        "entity": held.manifest.labels[best],
+        "entity": model.manifest.labels[best],
         "score": float(token.scores[best]),
         "word": token.word,
         "start": token.start,
@@ -140,7 +150,7 @@ def _tag(label: str) -> tuple[str, str]:
     return (label[0], label[2:]) if label.startswith(("B-", "I-")) else ("I", label)
 
 
-def _neighbours(units: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+def _adjacent(units: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     groups: list[list[dict[str, Any]]] = []
     last = ""
     for unit in units:
@@ -153,11 +163,11 @@ def _neighbours(units: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     return groups
 
 
-def _group(held: Held, units: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _group(model: LoadedModel, units: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {
         "entity_group": units[0]["entity"].split("-", 1)[-1],
         "score": float(np.mean([unit["score"] for unit in units])),
-        "word": held.tokenizer.join([unit["word"] for unit in units]),
+        "word": model.tokenizer.join([unit["word"] for unit in units]),
         "start": units[0]["start"],
         "end": units[-1]["end"],
     }

@@ -1,1 +1,1 @@
-"""What a client does without I/O: batches, retries, and one consistent version of the model."""
+"""The client's logic without I/O: batches, retries, and agreement on one model version."""

@@ -1,4 +1,4 @@
-"""Where and how long a client may be used: in one process, in one event loop if it has one, until it is closed."""
+"""Check that a client is used in one process and one event loop, and not after it was closed."""
 
 from __future__ import annotations
 
@@ -6,31 +6,31 @@ import contextlib
 import os
 from collections.abc import Iterator
 
-__all__ = ["Lifetime"]
+__all__ = ["Lifecycle"]
 
 
-class Lifetime:
-    """Says what is wrong when a client is used elsewhere or too late: gRPC itself would hang there, or fail in riddles.
+class Lifecycle:
+    """Checks each use of a client; without the check, gRPC would hang or fail with an obscure error.
 
     Attributes:
         closed: whether the client is closed.
     """
 
     def __init__(self) -> None:
-        """Begin in this process; the loop is that of the first use."""
+        """Bind the client to this process; the first use binds it to its event loop."""
         self.closed = False
         self._process = os.getpid()
         self._loop: object = None
 
     @contextlib.contextmanager
     def use(self, loop: object = None) -> Iterator[None]:
-        """Refuse a use that cannot work; one that a `close` in another thread ended says so.
+        """Check that the client can be used; within the block, explain an error that is caused by closing the client.
 
         Args:
-            loop: the event loop in which the client is used, None without.
+            loop: the running event loop; None for the sync client.
 
         Raises:
-            RuntimeError: the client is closed, or used in another process or event loop than before.
+            RuntimeError: the client is closed, or belongs to another process or event loop.
         """
         self._check(loop)
         try:
@@ -42,9 +42,9 @@ class Lifetime:
 
     def _check(self, loop: object) -> None:
         if self.closed:
-            raise RuntimeError("the client is closed. Make another one, or ask within its `with` block.")
+            raise RuntimeError("the client is closed. Create another one, or use it within its `with` block.")
         if os.getpid() != self._process:
-            raise RuntimeError("the client was made before this process was forked: make one in each process.")
+            raise RuntimeError("the client was created before this process was forked: create one in each process.")
         self._loop = self._loop or loop
         if loop is not self._loop:
-            raise RuntimeError("the client belongs to another event loop: make one in each `asyncio.run`.")
+            raise RuntimeError("the client belongs to another event loop: create one in each `asyncio.run`.")

@@ -1,4 +1,8 @@
-"""When a call that failed is made again, and when not: the same rules for every client, without the waiting."""
+"""Decide when a failed call is retried and when a slow call is hedged.
+
+The decisions are generators that do no I/O: they yield the next action and are sent its outcome. The sync and the async
+client each carry out the actions in their own way.
+"""
 
 from __future__ import annotations
 
@@ -7,25 +11,41 @@ import threading
 import time
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from bertbundle.contract.types import Prediction
 from bertbundle.errors import DeadlineExceeded, Overloaded, ServerError, ServerUnavailable
 
-__all__ = ["Action", "Begin", "Budget", "Deadline", "Pause", "Retries", "Rules", "Send", "Wait", "failed", "persist"]
+__all__ = [
+    "Action",
+    "CallPolicy",
+    "Deadline",
+    "Outcome",
+    "Pause",
+    "Retries",
+    "RetryBudget",
+    "Send",
+    "Start",
+    "WaitForFirst",
+    "call_with_retries",
+    "is_error",
+    "resume",
+]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """How often a call is made again that found no server, or one with too much to do. Nothing else is repeated.
+    """How often a call is retried if the server is unavailable or overloaded. Other errors are not retried.
 
     Attributes:
-        attempts: most times that one call is made; 1 for no retries.
-        first_pause: seconds before the second attempt, at most; doubled for each one after. The actual pause is random
-            up to that, so that clients do not come back all at once ("full jitter").
-        longest_pause: seconds that a pause may take.
-        budget: failures in a row that a client makes up for with retries; each success earns a tenth of one back.
-            Source of the scheme: gRFC A6, "Throttling Retry Attempts".
+        attempts: maximum number of attempts of one call; 1 for no retries.
+        first_pause: maximum seconds before the second attempt; doubled for each further attempt. The actual pause is
+            random between 0 and this maximum, so that clients do not all retry at the same time ("full jitter").
+        longest_pause: upper limit of the maximum, in seconds.
+        budget: number of retries that a client may make in a row; each success earns back a tenth of a retry. Source:
+            gRFC A6, "Throttling Retry Attempts".
 
     >>> Retries(attempts=1)  # no retries
     Retries(attempts=1, first_pause=0.1, longest_pause=2.0, budget=20)
@@ -43,167 +63,177 @@ class Retries:
             raise ValueError(f"pauses must be 0 <= first <= longest, got {self.first_pause}, {self.longest_pause}")
 
     def pause(self, attempt: int) -> float:
-        """Return the seconds to wait after the attempt of that number, the first being 0.
+        """Return the seconds to wait after an attempt; the first attempt is number 0.
 
         >>> 0 <= Retries(first_pause=0.1).pause(1) <= 0.2
         True
         """
         limit = min(self.longest_pause, self.first_pause * 2.0 ** min(attempt, 60))
-        return random.uniform(0, limit)  # noqa: S311 - spreads load, guards nothing
+        return random.uniform(0, limit)  # noqa: S311 - no cryptography
 
 
-class Budget:
-    """How many failures a client may still make up for; shared by its threads."""
+class RetryBudget:
+    """The number of retries that a client may still make; shared by its threads."""
 
     def __init__(self, size: int) -> None:
-        """Begin with a full budget."""
-        self._size = self._left = float(size)
+        """Start with a full budget."""
+        self._size = self._remaining = float(size)
         self._lock = threading.Lock()
 
     def spend(self) -> bool:
-        """Take one retry, if one is left."""
+        """Take one retry from the budget, and return whether there was one."""
         with self._lock:
-            allowed = self._left >= 1
-            self._left -= allowed
+            allowed = self._remaining >= 1
+            self._remaining -= allowed
             return allowed
 
     def earn(self) -> None:
-        """Note a success."""
+        """Add a tenth of a retry, for a successful call."""
         with self._lock:
-            self._left = min(self._size, self._left + 0.1)
+            self._remaining = min(self._size, self._remaining + 0.1)
 
 
 class Deadline:
-    """A point in time by which all of a method call must be done."""
+    """The time by which a method call of the client must return."""
 
     def __init__(self, seconds: float) -> None:
-        """Set it to `seconds` from now."""
+        """Set the deadline `seconds` from now."""
         self._seconds = seconds
         self._end = time.monotonic() + seconds
 
     def allows(self, seconds: float) -> bool:
-        """Return whether that many seconds are left, and more."""
+        """Return whether more than `seconds` remain."""
         return time.monotonic() + seconds < self._end
 
-    def left(self) -> float:
-        """Return the seconds that are left.
+    def remaining(self) -> float:
+        """Return the remaining seconds.
 
         Raises:
-            DeadlineExceeded: none are.
+            DeadlineExceeded: no time remains.
         """
-        left = self._end - time.monotonic()
-        if left <= 0:
+        remaining = self._end - time.monotonic()
+        if remaining <= 0:
             raise DeadlineExceeded(
                 f"no answer within {self._seconds} s. Raise the timeout, or send fewer texts at once.",
                 code="DEADLINE_EXCEEDED",
             )
-        return left
+        return remaining
 
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Make the call, within `timeout` seconds."""
+    """Make the call and wait for its response, with a timeout in seconds."""
 
     timeout: float
 
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Wait."""
+    """Wait for `seconds`."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
-class Begin:
-    """Make the call in the background, within `timeout` seconds."""
+class Start:
+    """Start the call in the background, with a timeout in seconds."""
 
     timeout: float
 
 
 @dataclass(frozen=True, slots=True)
-class Wait:
-    """Wait for what comes first of the calls in the background; for nothing after `seconds`, if that is not None."""
+class WaitForFirst:
+    """Wait for the first outcome of the calls in the background: at most `seconds`, or without a limit if None."""
 
     seconds: float | None
 
 
-Action: TypeAlias = "Send | Pause | Begin | Wait"
+Action: TypeAlias = "Send | Pause | Start | WaitForFirst"
+Outcome: TypeAlias = "Prediction | ServerError"
+"""How a call ended."""
 
 
-class Done(Protocol):
-    """A future, of threads or of asyncio, that is done."""
+class HasResult(Protocol):
+    """A future of `concurrent.futures` or of asyncio."""
 
     def result(self) -> object:
-        """Return what came."""
+        """Return its result."""
 
 
-def failed(future: Done) -> bool:
-    """Tell whether an error came: of several that are done, an answer is taken first."""
+def is_error(future: HasResult) -> bool:
+    """Return whether the result of a finished future is an error; as a sort key, it prefers predictions."""
     return isinstance(future.result(), ServerError)
 
 
+def resume(generator: Generator[T, Any, Any], outcome: Any) -> T:
+    """Send an outcome to a generator, or throw it if it is an error, and return what the generator yields next."""
+    return generator.throw(outcome) if isinstance(outcome, ServerError) else generator.send(outcome)
+
+
 @dataclass(frozen=True, slots=True)
-class Rules:
-    """How long one client waits, and how often it asks.
+class CallPolicy:
+    """Timeouts, retries and hedging of a client's calls.
 
     Attributes:
-        retries: when a call is made again that failed.
-        budget: what retries and hedges are paid from.
-        call_timeout: seconds for one attempt; None for what is left of the whole.
-        hedge_after: seconds after which a second attempt is made beside one that has no answer yet; None for never.
+        retries: when a failed call is retried.
+        budget: limits both retries and hedges.
+        call_timeout: timeout of one attempt, in seconds; None for the time that remains until the deadline.
+        hedge_after: seconds after which a second attempt is started while the first is in flight; None for never.
     """
 
     retries: Retries
-    budget: Budget
+    budget: RetryBudget
     call_timeout: float | None = None
     hedge_after: float | None = None
 
-    def timeout(self, deadline: Deadline) -> float:
-        """Return the seconds for an attempt that begins now."""
-        left = deadline.left()
-        return min(left, self.call_timeout or left)
+    def attempt_timeout(self, deadline: Deadline) -> float:
+        """Return the timeout, in seconds, of an attempt that starts now."""
+        remaining = deadline.remaining()
+        return min(remaining, self.call_timeout or remaining)
 
 
-def persist(deadline: Deadline, rules: Rules) -> Generator[Action, Any, Prediction]:
-    """Make one call until it is answered: yields what to do next, is sent what came of it, or thrown its error.
+def call_with_retries(deadline: Deadline, policy: CallPolicy) -> Generator[Action, Any, Prediction]:
+    """Make one call, and retry it if it fails with a temporary error.
+
+    Yields:
+        The next action; the caller sends its outcome, or throws it if it is an error.
 
     Raises:
-        ServerError: an error that is not repeated, or the last one when attempts, budget or time are used up.
+        ServerError: the error is not retried, or no attempts, budget or time remain.
     """
     attempt = 0
     while True:
         attempt += 1
         try:
-            prediction: Prediction = yield from _attempt(deadline, rules)
+            prediction: Prediction = yield from _attempt(deadline, policy)
         except (ServerUnavailable, Overloaded):
-            pause = rules.retries.pause(attempt - 1)
-            if attempt >= rules.retries.attempts or not deadline.allows(pause) or not rules.budget.spend():
+            pause = policy.retries.pause(attempt - 1)
+            if attempt >= policy.retries.attempts or not deadline.allows(pause) or not policy.budget.spend():
                 raise
             yield Pause(pause)
         else:
-            rules.budget.earn()
+            policy.budget.earn()
             return prediction
 
 
-def _attempt(deadline: Deadline, rules: Rules) -> Generator[Action, Any, Any]:
-    """Make a call, a second time beside the first one if that is late; the first answer counts.
+def _attempt(deadline: Deadline, policy: CallPolicy) -> Generator[Action, Any, Any]:
+    """Make one attempt; if it is slow, start a second one beside it and return the first response.
 
-    Source: Dean and Barroso, "The Tail at Scale", 2013, "hedged requests"; paid from the budget as in gRFC A6.
+    Source: "hedged requests" in Dean and Barroso, "The Tail at Scale", 2013; limited by the retry budget as in gRFC A6.
     """
-    if rules.hedge_after is None:
-        return (yield Send(rules.timeout(deadline)))
-    yield Begin(rules.timeout(deadline))
-    answer = yield Wait(rules.hedge_after)
-    if answer is None and deadline.allows(0) and rules.budget.spend():
-        yield Begin(rules.timeout(deadline))
-        answer = yield from _either()
-    return answer or (yield Wait(None))
+    if policy.hedge_after is None:
+        return (yield Send(policy.attempt_timeout(deadline)))
+    yield Start(policy.attempt_timeout(deadline))
+    prediction = yield WaitForFirst(policy.hedge_after)
+    if prediction is None and deadline.allows(0) and policy.budget.spend():
+        yield Start(policy.attempt_timeout(deadline))
+        prediction = yield from _first_of_two()
+    return prediction or (yield WaitForFirst(None))
 
 
-def _either() -> Generator[Action, Any, Any]:
-    """Wait for the answer of one of two calls: an error that the other one may not have does not count."""
+def _first_of_two() -> Generator[Action, Any, Any]:
+    """Wait for the first of two calls; if it fails with a temporary error, wait for the other one."""
     try:
-        return (yield Wait(None))
+        return (yield WaitForFirst(None))
     except (ServerUnavailable, Overloaded, DeadlineExceeded):
-        return (yield Wait(None))
+        return (yield WaitForFirst(None))

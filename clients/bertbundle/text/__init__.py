@@ -1,1 +1,1 @@
-"""Text to tensors: the tokenizer, fixed-length features, and windows over long texts."""
+"""Text to tensors: the tokenizer, fixed-length input features, and windows over long texts."""

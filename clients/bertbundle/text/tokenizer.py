@@ -1,4 +1,4 @@
-"""Turn text into tokens with character offsets."""
+"""Tokenize text, with character offsets."""
 
 from __future__ import annotations
 
@@ -20,23 +20,24 @@ __all__ = ["TRUNCATIONS", "AnyText", "Text", "Tokenizer"]
 Text: TypeAlias = "str | tuple[str, str]"
 """A text, or a pair of texts."""
 AnyText = TypeVar("AnyText", bound=Sequence[str])
-"""Text to a type checker, which takes a list of str for no list of Text; str and pairs both are sequences of str."""
+"""Type variable for `Text`, bound to what str and pairs have in common: list is invariant, so a parameter of type
+``list[Text]`` would not accept ``list[str]``."""
 TRUNCATIONS = ("error", "truncate", "window")
 
 
 class Tokenizer:
-    """A bundle's tokenizer, from the text of its tokenizer.json.
+    """A bundle's tokenizer, created from the content of its tokenizer.json.
 
-    What a text says is text: a "[SEP]" that somebody typed is not the special token.
+    Special tokens that occur in a text, such as "[SEP]", are encoded as ordinary text.
     """
 
     def __init__(self, definition: str, *, max_length: int, mask_token: str = "") -> None:
-        """Read a tokenizer.
+        """Parse a tokenizer definition.
 
         Args:
-            definition: the text of tokenizer.json.
-            max_length: most tokens that the model takes, special tokens included.
-            mask_token: the one special token that a text may hold; "" for none.
+            definition: the content of tokenizer.json.
+            max_length: maximum number of tokens of the model, including special tokens.
+            mask_token: the only special token that is recognized in a text; "" for none.
 
         Raises:
             ManifestError: not a tokenizer definition.
@@ -46,7 +47,7 @@ class Tokenizer:
             self._tokenizer = tokenizers.Tokenizer.from_str(definition)
         except Exception as error:
             raise ManifestError(f"{TOKENIZER_FILE} cannot be read: {error}. Export the bundle again.") from error
-        # Padding and truncation are stated by the caller, never by a setting inside a file.
+        # The caller decides about truncation, and `pad_encodings` pads: ignore the settings stored in the file.
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._tokenizer.encode_special_tokens = True  # as text
@@ -57,131 +58,136 @@ class Tokenizer:
 
         Args:
             texts: the texts.
-            truncation: what becomes of a text with more than `max_length` tokens: "error" raises, "truncate" keeps
-                its beginning (of a pair: cuts the longer one), "window" leaves it as long as it is, for `split`.
+            truncation: what to do with a text of more than `max_length` tokens: "error" raises, "truncate" keeps its
+                beginning (of a pair, truncates the longer text), "window" keeps all tokens, for `split_into_windows`.
 
         Raises:
-            InputError: an empty text, one that is not valid Unicode, or one that is too long under "error".
+            InputError: a text is empty, not valid Unicode, or too long with "error".
         """
         encodings = []
-        for encoding in self.encode_each(texts, truncation=truncation):
+        for encoding in self.try_encode(texts, truncation=truncation):
             if isinstance(encoding, InputError):
                 raise encoding
             encodings.append(encoding)
         return encodings
 
-    def encode_each(
+    def try_encode(
         self,
         texts: Sequence[Text | list[str]],
         *,
         truncation: str = "error",
-        side: int | None = None,
-        split_words: bool = False,
+        sequence_id: int | None = None,
+        is_split_into_words: bool = False,
     ) -> list[Encoding | InputError]:
-        """Encode texts as `encode` does, with an error in the place of each text that is refused.
+        """Encode texts like `encode`, but return an InputError in place of a text that cannot be encoded.
 
         Args:
             texts: the texts.
-            truncation: as for `encode`.
-            side: text of a pair that "truncate" cuts, None for the longer one.
-            split_words: each text is a list of its words; offsets are those of the words joined by single spaces.
+            truncation: see `encode`.
+            sequence_id: which text of a pair to truncate, 0 or 1; None for the longer one.
+            is_split_into_words: each text is a list of words; offsets refer to the words joined by single spaces.
         """
         if truncation not in TRUNCATIONS:
             raise ValueError(f"truncation must be 'error', 'truncate' or 'window', got {truncation!r}")
-        refusals = [_refusal(text, index, split_words) for index, text in enumerate(texts)]
-        kept = [index for index, error in enumerate(refusals) if error is None]
-        encodings = iter(self._encode_batch([texts[index] for index in kept], split_words))
+        errors = [_text_error(text, index, is_split_into_words) for index, text in enumerate(texts)]
+        valid = [text for text, error in zip(texts, errors, strict=True) if error is None]
+        encodings = iter(self._encode_batch(valid, is_split_into_words))
         return [
-            error or self._fit(texts[index], next(encodings), index, truncation, side)
-            for index, error in enumerate(refusals)
+            error or self._fit(texts[index], next(encodings), index, truncation, sequence_id)
+            for index, error in enumerate(errors)
         ]
 
-    def _encode_batch(self, texts: list[Text | list[str]], split_words: bool) -> list[Encoding]:
-        encodings = self._tokenizer.encode_batch(texts, is_pretokenized=split_words)
-        if not split_words:
-            return [_encoding(item) for item in encodings]
-        return [_joined(_encoding(item), words) for item, words in zip(encodings, texts, strict=True)]
+    def _encode_batch(self, texts: list[Text | list[str]], is_split_into_words: bool) -> list[Encoding]:
+        encodings = self._tokenizer.encode_batch(texts, is_pretokenized=is_split_into_words)
+        if not is_split_into_words:
+            return [_to_encoding(encoding) for encoding in encodings]
+        return [
+            _with_joined_offsets(_to_encoding(encoding), words)
+            for encoding, words in zip(encodings, texts, strict=True)
+        ]
 
     def _fit(
-        self, text: Text | list[str], encoding: Encoding, index: int, truncation: str, side: int | None
+        self, text: Text | list[str], encoding: Encoding, index: int, truncation: str, sequence_id: int | None
     ) -> Encoding | InputError:
-        sides = set(encoding.sequence_ids) - {None}
-        if len(sides) < (2 if isinstance(text, tuple) else 1):
-            return InputError(f"text {index} holds nothing the tokenizer keeps: {_excerpt(text)}. Leave it out.")
-        if len(encoding) <= self.max_length or truncation == "window":
+        """Return the encoding, truncated if requested, or an error if it has no tokens or too many."""
+        nonempty = set(encoding.sequence_ids) - {None}
+        if len(nonempty) < (2 if isinstance(text, tuple) else 1):
+            return InputError(f"text {index} has no tokens: {_excerpt(text)}. Leave it out.")
+        if len(encoding.ids) <= self.max_length or truncation == "window":
             return encoding
         if truncation == "truncate":
-            return truncate(encoding, self.max_length, side=side)
+            return truncate(encoding, self.max_length, sequence_id=sequence_id)
         return TextTooLong(
             f"text {index} has {len(encoding)} tokens, this model takes at most {self.max_length}: {_excerpt(text)}. "
             "Split it, or pass truncation='window' (overlapping windows) or 'truncate' (its beginning only)."
         )
 
     def token_id(self, token: str) -> int:
-        """Return the id of a token of the vocabulary.
+        """Return the id of a token.
 
         Raises:
-            ManifestError: it has no such token.
+            ManifestError: the vocabulary has no such token.
         """
-        found: int | None = self._tokenizer.token_to_id(token)
-        if found is None:
+        token_id: int | None = self._tokenizer.token_to_id(token)
+        if token_id is None:
             raise ManifestError(f"{TOKENIZER_FILE} has no token {token!r}. Export the bundle again.")
-        return found
+        return token_id
 
     def first_token_id(self, word: str) -> int:
-        """Return the id of a token of the vocabulary, or of the first of those that spell a word.
+        """Return the id of the word if it is a token, else the id of its first token.
 
         Raises:
-            InputError: nothing of the word is in the vocabulary.
+            InputError: the word has no tokens.
         """
-        found: int | None = self._tokenizer.token_to_id(word)
-        ids = [found] if found is not None else self._tokenizer.encode(word, add_special_tokens=False).ids
+        token_id: int | None = self._tokenizer.token_to_id(word)
+        ids = [token_id] if token_id is not None else self._tokenizer.encode(word, add_special_tokens=False).ids
         if not ids:
-            raise InputError(f"no token spells {word!r}. Leave it out.")
+            raise InputError(f"the word {word!r} has no tokens. Leave it out.")
         return int(ids[0])
 
     def decode(self, token_id: int) -> str:
-        """Return a token of the vocabulary as text.
+        """Return a token as text.
 
         Raises:
-            InputError: it has no such token.
+            InputError: the vocabulary has no token with this id.
         """
-        if not 0 <= token_id < self._tokenizer.get_vocab_size():
-            raise InputError(f"no token {token_id}, the vocabulary has {self._tokenizer.get_vocab_size()}.")
+        size = self._tokenizer.get_vocab_size()
+        if not 0 <= token_id < size:
+            raise InputError(f"no token with id {token_id}, the vocabulary has {size} tokens.")
         return str(self._tokenizer.decode([token_id], skip_special_tokens=False))
 
     def join(self, tokens: Sequence[str]) -> str:
-        """Return the text that tokens of the vocabulary spell: ``["ber", "##lin"]`` is "berlin" to BERT."""
+        """Join tokens to text: ``["ber", "##lin"]`` becomes "berlin" with a BERT tokenizer."""
         decoder = self._tokenizer.decoder or tokenizers.decoders.WordPiece()
         return str(decoder.decode(list(tokens)))
 
     @property
     def subword_prefix(self) -> str:
-        """What the vocabulary writes before a piece that continues a word; "" if nothing."""
+        """The prefix of tokens that continue a word, "##" for BERT; "" if there is none."""
         return str(getattr(self._tokenizer.model, "continuing_subword_prefix", None) or "")
 
     @property
     def unknown_token(self) -> str | None:
-        """The token for what is not in the vocabulary, if it has one."""
-        unknown: str | None = getattr(self._tokenizer.model, "unk_token", None)
-        return unknown
+        """The token for text that is not in the vocabulary, or None."""
+        token: str | None = getattr(self._tokenizer.model, "unk_token", None)
+        return token
 
 
 def _with_mask(definition: str, mask_token: str) -> str:
-    """Make the mask a token that texts may hold: other special tokens are read as the text they are."""
+    """Mark the mask token as not special, so that it is recognized in texts, unlike other special tokens."""
     data = json.loads(definition)
     for token in data["added_tokens"]:
         token["special"] = token["special"] and token["content"] != mask_token
     return json.dumps(data, ensure_ascii=False)
 
 
-def _refusal(text: object, index: int, split_words: bool) -> InputError | None:
-    """Return why a text cannot be tokenized at all.
+def _text_error(text: object, index: int, is_split_into_words: bool) -> InputError | None:
+    """Return an error if a text is empty or not valid Unicode.
 
     Raises:
-        TypeError: it is neither a text nor a pair, or not a list of words where that is meant.
+        TypeError: the text is neither a str nor a pair, or not a list of words if `is_split_into_words`.
     """
-    parts = _words(text, index) if split_words else _parts(text, index)
+    parts = _joined_words(text, index) if is_split_into_words else _parts(text, index)
     if not all(part.strip() for part in parts):
         return InputError(f"text {index} is empty. Leave it out, or give it some text.")
     return next((error for part in parts if (error := _unicode_error(part, index))), None)
@@ -194,14 +200,14 @@ def _parts(text: object, index: int) -> Sequence[str]:
     return parts
 
 
-def _words(text: object, index: int) -> Sequence[str]:
+def _joined_words(text: object, index: int) -> Sequence[str]:
     if not isinstance(text, list) or not all(isinstance(word, str) for word in text):
         raise TypeError(f"text {index} must be a list of words (is_split_into_words), got {text!r:.60}")
     return [" ".join(text)]
 
 
 def _unicode_error(text: str, index: int) -> InputError | None:
-    """Refuse half a surrogate pair: a str may hold one, UTF-8 and so the tokenizer cannot."""
+    """Return an error for a lone surrogate, which a str may contain but UTF-8, and so the tokenizer, may not."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -217,8 +223,8 @@ def _excerpt(text: Text | list[str]) -> str:
     return repr(joined if len(joined) <= 60 else joined[:57] + "...")
 
 
-def _joined(encoding: Encoding, words: Sequence[str]) -> Encoding:
-    """Move offsets within each word to offsets within the words joined by spaces."""
+def _with_joined_offsets(encoding: Encoding, words: Sequence[str]) -> Encoding:
+    """Convert offsets within each word to offsets within the words joined by single spaces."""
     starts = list(itertools.accumulate((len(word) + 1 for word in words), initial=0))
     offsets = tuple(
         offset if word is None else (starts[word] + offset[0], starts[word] + offset[1])
@@ -227,7 +233,7 @@ def _joined(encoding: Encoding, words: Sequence[str]) -> Encoding:
     return replace(encoding, offsets=offsets)
 
 
-def _encoding(encoding: tokenizers.Encoding) -> Encoding:
+def _to_encoding(encoding: tokenizers.Encoding) -> Encoding:
     return Encoding(
         ids=tuple(encoding.ids),
         type_ids=tuple(encoding.type_ids),

@@ -1,7 +1,7 @@
-"""Long texts as overlapping windows of tokens, and the windows' answers as one.
+"""Split long texts into overlapping windows of tokens, and merge the outputs of the windows.
 
-Of a token that several windows hold, the answer is taken from one of them: windows hand over in the middle of what
-they share, where both sides of a token have the most context.
+The output of a token that is in several windows is taken from one of them: the boundary between two windows is in the
+middle of their overlap, where the tokens on both sides have the most context.
 """
 
 from __future__ import annotations
@@ -17,182 +17,206 @@ import numpy.typing as npt
 from bertbundle.contract.types import Arrays, Encoding
 from bertbundle.errors import InputError, ServerError
 
-__all__ = ["Window", "check_tokens", "mean", "split", "stitch", "truncate"]
+__all__ = ["Window", "average_outputs", "merge_token_outputs", "split_into_windows", "truncate"]
 
 _Array: TypeAlias = npt.NDArray[Any]
-Quiet: TypeAlias = Callable[[Arrays], npt.NDArray[np.bool_]]
-"""Tells of a window's answer at which tokens there is nothing to cut apart."""
-_LEAST_ROOM = 4  # tokens of the text beside a question; fewer say nothing
+_Mask: TypeAlias = npt.NDArray[np.bool_]
+_MIN_ROOM = 4  # tokens of a context beside its question; fewer are not worth a request
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A part of a text's tokens that is one row of a request.
+    """A part of a text's tokens, sent as one row of a request.
 
     Attributes:
-        start, stop: its tokens of the whole encoding, special tokens aside.
-        head: number of tokens before those: [CLS], or [CLS] question [SEP].
-        encoding: what is sent.
+        start, stop: the window's tokens of the split text, as indices into the whole encoding.
+        prefix_length: number of tokens in front of them: [CLS], or [CLS] question [SEP].
+        encoding: the tokens to send, including special tokens.
     """
 
     start: int
     stop: int
-    head: int
+    prefix_length: int
     encoding: Encoding
 
 
-def split(encoding: Encoding, max_length: int, *, stride: int | None = None, side: int | None = None) -> list[Window]:
+def split_into_windows(
+    encoding: Encoding, max_length: int, *, stride: int | None = None, sequence_id: int | None = None
+) -> list[Window]:
     """Split an encoding into windows of at most `max_length` tokens, each with all special tokens.
 
-    Words stay whole where they can.
+    Windows start and end between words where possible.
 
     Args:
-        encoding: a text or a pair of texts.
-        max_length: tokens of a window, special tokens included.
-        stride: tokens that neighbours share; None for a quarter of the tokens that a window holds.
-        side: text of a pair that is split, the other one is in every window; None for the longer one.
+        encoding: the tokens of a text or a pair of texts.
+        max_length: maximum number of tokens of a window, including special tokens.
+        stride: number of tokens that adjacent windows share; None for a quarter of a window's tokens.
+        sequence_id: which text of a pair to split, 0 or 1; None for the longer one. The other text is in every window.
 
     Raises:
-        InputError: the other text leaves no room, or a stride of a window's size or more.
+        InputError: the other text of the pair leaves no room, or the stride is not shorter than a window.
     """
     if len(encoding) <= max_length:
         return [Window(0, len(encoding), 0, encoding)]
-    first, last = _body(encoding, side)
-    room = max_length - first - (len(encoding) - last)
-    if room < _LEAST_ROOM:
+    text_start, text_end = _text_span(encoding, sequence_id)
+    room = max_length - text_start - (len(encoding) - text_end)
+    if room < _MIN_ROOM:
         raise InputError(
             f"the other text of the pair leaves room for {max(room, 0)} tokens of {max_length}. Shorten it."
         )
     stride = room // 4 if stride is None else stride
     if not 0 <= stride < room:
         raise InputError(
-            f"stride is {stride} tokens, expected 0 to {room - 1}: a window holds {room} tokens of the text."
+            f"stride is {stride} tokens, expected 0 to {room - 1}: a window has {room} tokens of the text."
         )
     return [
-        Window(start, stop, first, encoding.part((0, first), (start, stop), (last, len(encoding))))
-        for start, stop in _steps(encoding.word_ids, first, last, room, stride)
+        Window(start, stop, text_start, encoding.select((0, text_start), (start, stop), (text_end, len(encoding))))
+        for start, stop in _window_spans(encoding.word_ids, text_start, text_end, room, stride)
     ]
 
 
-def _body(encoding: Encoding, side: int | None) -> tuple[int, int]:
-    """Return where the tokens of the text that is split begin and end."""
-    sides = encoding.sequence_ids
-    if side is None or side not in sides:
-        side = max((0, 1), key=sides.count)
-    first = sides.index(side)
-    return first, len(sides) - sides[::-1].index(side)
+def _text_span(encoding: Encoding, sequence_id: int | None) -> tuple[int, int]:
+    """Return the start and end of the text to split, as indices of tokens."""
+    sequence_ids = encoding.sequence_ids
+    if sequence_id is None or sequence_id not in sequence_ids:
+        sequence_id = max((0, 1), key=sequence_ids.count)
+    return _start_and_end(sequence_ids, sequence_id)
 
 
-def _steps(words: Sequence[int | None], first: int, last: int, room: int, stride: int) -> Iterable[tuple[int, int]]:
-    start = stop = first
-    while start + room < last:
+def _start_and_end(sequence_ids: Sequence[int | None], sequence_id: int) -> tuple[int, int]:
+    return sequence_ids.index(sequence_id), len(sequence_ids) - sequence_ids[::-1].index(sequence_id)
+
+
+def _window_spans(
+    words: Sequence[int | None], text_start: int, text_end: int, room: int, stride: int
+) -> Iterable[tuple[int, int]]:
+    start = stop = text_start
+    while start + room < text_end:
         stop = _word_start(words, start + room, max(start + stride, stop) + 1)
         yield start, stop
         start = _word_start(words, stop - stride, start + 1)
-    yield start, last
+    yield start, text_end
 
 
-def _word_start(words: Sequence[int | None], place: int, least: int) -> int:
-    """Return where the word of a token begins; the token itself if that is before `least`."""
-    found = place
-    while words[found] == words[found - 1] and found > least:
-        found -= 1
-    return place if words[found] == words[found - 1] else max(found, least)
+def _word_start(words: Sequence[int | None], token: int, minimum: int) -> int:
+    """Return the start of the word that `token` belongs to, or `token` if the word starts before `minimum`."""
+    start = token
+    while words[start] == words[start - 1] and start > minimum:
+        start -= 1
+    return token if words[start] == words[start - 1] else max(start, minimum)
 
 
-def truncate(encoding: Encoding, max_length: int, *, side: int | None = None) -> Encoding:
-    """Keep the beginning: of a pair, cut `side`, or if it is None the longer text, then both alike."""
-    sides = encoding.sequence_ids
-    over = len(encoding) - max_length
-    counts = [sides.count(0), sides.count(1)]
-    if side is not None and counts[side]:
-        counts[side] -= over
+def truncate(encoding: Encoding, max_length: int, *, sequence_id: int | None = None) -> Encoding:
+    """Truncate the end of a text, keeping all special tokens.
+
+    Args:
+        encoding: the tokens of a text or a pair of texts, more than `max_length`.
+        max_length: number of tokens to keep, including special tokens.
+        sequence_id: which text of a pair to truncate, 0 or 1; None for the longer one, then both equally.
+
+    Raises:
+        InputError: the other text of the pair leaves no room.
+    """
+    sequence_ids = encoding.sequence_ids
+    excess = len(encoding) - max_length
+    counts = [sequence_ids.count(0), sequence_ids.count(1)]
+    if sequence_id is not None and counts[sequence_id]:
+        counts[sequence_id] -= excess
     else:
-        counts = _longest_first(counts, sum(counts) - over)
-    if min(counts[0], counts[1] if 1 in sides else 1) < 1:
+        counts = _longest_first(counts, sum(counts) - excess)
+    if min(counts[0], counts[1] if 1 in sequence_ids else 1) < 1:
         raise InputError(f"the other text of the pair leaves no room in {max_length} tokens. Shorten it.")
-    starts = [sides.index(each) if each in sides else len(sides) for each in (0, 1)]
-    ends = [len(sides) - sides[::-1].index(each) if each in sides else len(sides) for each in (0, 1)]
-    spans = [(0, starts[0] + counts[0]), (ends[0], starts[1] + counts[1]), (ends[1], len(sides))]
-    return encoding.part(*spans)
+    nothing = (len(encoding), len(encoding))
+    (start, end), (pair_start, pair_end) = (
+        _start_and_end(sequence_ids, text) if text in sequence_ids else nothing for text in (0, 1)
+    )
+    return encoding.select((0, start + counts[0]), (end, pair_start + counts[1]), (pair_end, len(encoding)))
 
 
 def _longest_first(counts: list[int], room: int) -> list[int]:
-    """Cut the longer of two until both fit; source: LongestFirst of the tokenizers library."""
-    short = min(*counts, room // 2)
+    """Shorten the longer of two texts until both fit; source: LongestFirst of the tokenizers library."""
+    shorter = min(*counts, room // 2)
     if counts[0] <= counts[1]:
-        return [short, min(counts[1], room - short)]
-    return [min(counts[0], room - short), short]
+        return [shorter, min(counts[1], room - shorter)]
+    return [min(counts[0], room - shorter), shorter]
 
 
-# ---- many answers as one
+# ---- merge the outputs of windows
 
 
-def check_tokens(windows: Sequence[Window], rows: Sequence[Arrays]) -> None:
-    """Refuse answers of several windows that have no value for each token."""
-    if len(windows) == 1:
-        return
-    for window, row in zip(windows, rows, strict=True):
-        for name, value in row.items():
-            if value.ndim < 1 or len(value) < len(window.encoding):
-                raise ServerError(f"the server answered {list(value.shape)} per row for {name!r} of long texts.")
-
-
-def stitch(windows: Sequence[Window], rows: Sequence[Arrays], *, quiet: Quiet | None = None) -> Arrays:
-    """Make one row of values per token of the windows' rows: each token's from the window with most context for it.
+def merge_token_outputs(
+    windows: Sequence[Window], rows: Sequence[Arrays], *, outside: Callable[[Arrays], _Mask] | None = None
+) -> Arrays:
+    """Merge the outputs of a text's windows, with a value per token, into one row.
 
     Args:
-        windows: of one text, in order.
-        rows: for each of them its values by output name, first axis tokens.
-        quiet: moves the place where windows hand over to the nearest token at which both of them are quiet.
+        windows: the windows of one text, in order.
+        rows: the outputs of each window by name; the first axis of each array is tokens.
+        outside: returns which tokens of a row are outside any entity. The boundary between two windows then is at the
+            nearest token that is outside in both, so that no entity is split.
+
+    Raises:
+        ServerError: there are several windows, and an output has fewer values than the window has tokens.
     """
     if len(windows) == 1:
         return rows[0]
-    seams = _seams(windows, [quiet(row) for row in rows] if quiet else None)
-    return {name: _join(windows, [row[name] for row in rows], seams) for name in rows[0]}
+    _check_token_axis(windows, rows)
+    boundaries = _boundaries(windows, [outside(row) for row in rows] if outside else None)
+    return {name: _join(windows, [row[name] for row in rows], boundaries) for name in rows[0]}
 
 
-def _join(windows: Sequence[Window], values: Sequence[_Array], seams: Sequence[int]) -> _Array:
+def _check_token_axis(windows: Sequence[Window], rows: Sequence[Arrays]) -> None:
+    for window, row in zip(windows, rows, strict=True):
+        for name, value in row.items():
+            if value.ndim < 1 or len(value) < len(window.encoding):
+                raise ServerError(
+                    f"the server answered shape {list(value.shape)} per row for {name!r}, expected a value for each of "
+                    f"{len(window.encoding)} tokens."
+                )
+
+
+def _join(windows: Sequence[Window], values: Sequence[_Array], boundaries: Sequence[int]) -> _Array:
     parts = [
-        value[window.head + begin - window.start : window.head + end - window.start]
-        for window, value, begin, end in zip(windows, values, seams[:-1], seams[1:], strict=True)
+        value[window.prefix_length + start - window.start : window.prefix_length + stop - window.start]
+        for window, value, (start, stop) in zip(windows, values, itertools.pairwise(boundaries), strict=True)
     ]
     last, value = windows[-1], values[-1]
-    tail = value[last.head + last.stop - last.start : len(last.encoding)]
-    return np.concatenate([values[0][: windows[0].head], *parts, tail])
+    suffix = value[last.prefix_length + last.stop - last.start : len(last.encoding)]
+    return np.concatenate([values[0][: windows[0].prefix_length], *parts, suffix])
 
 
-def _seams(windows: Sequence[Window], quiet: Sequence[_Array] | None = None) -> list[int]:
-    """Return where each window's share begins, and the last one ends, as tokens of the whole encoding."""
-    seams = [windows[0].start]
-    for index, (before, after) in enumerate(itertools.pairwise(windows)):
-        places = range(max(after.start, seams[-1]), before.stop)
-        calm = (
-            [_at(window, quiet[index + step], places) for step, window in enumerate((before, after))] if quiet else []
-        )
-        seams.append(_seam(before, places, [a and b for a, b in zip(*calm, strict=True)] if calm else []))
-    return [*seams, windows[-1].stop]
+def _boundaries(windows: Sequence[Window], outside: Sequence[_Mask] | None = None) -> list[int]:
+    """Return the first token to take from each window and the end of the last, as indices into the whole encoding."""
+    boundaries = [windows[0].start]
+    for index, (left, right) in enumerate(itertools.pairwise(windows)):
+        overlap = range(max(right.start, boundaries[-1]), left.stop)
+        preferred = None
+        if outside is not None:
+            preferred = _select(left, outside[index], overlap) & _select(right, outside[index + 1], overlap)
+        boundaries.append(_boundary(left, overlap, preferred))
+    return [*boundaries, windows[-1].stop]
 
 
-def _at(window: Window, values: _Array, places: range) -> list[bool]:
-    start = window.head - window.start
-    return [bool(value) for value in values[start + places.start : start + places.stop]]
+def _select(window: Window, values: _Mask, tokens: range) -> _Mask:
+    shift = window.prefix_length - window.start
+    return values[shift + tokens.start : shift + tokens.stop]
 
 
-def _seam(before: Window, places: range, calm: Sequence[bool]) -> int:
-    if not places:
-        return before.stop
-    words, shift = before.encoding.word_ids, before.head - before.start
-    middle = (places.start + places.stop) // 2
-    nearest = sorted(places, key=lambda place: abs(place - middle))
-    whole = [place for place in nearest if words[place + shift] != words[place + shift - 1]]
-    quiet = [place for place in whole if calm and calm[place - places.start]]
-    return (quiet or whole or nearest)[0]
+def _boundary(left: Window, overlap: range, preferred: _Mask | None) -> int:
+    """Return the token nearest to the middle of the overlap: a preferred word start, else a word start, else any."""
+    if not overlap:
+        return left.stop
+    words, shift = left.encoding.word_ids, left.prefix_length - left.start
+    middle = (overlap.start + overlap.stop) // 2
+    nearest = sorted(overlap, key=lambda token: abs(token - middle))
+    word_starts = [token for token in nearest if words[token + shift] != words[token + shift - 1]]
+    best = [token for token in word_starts if preferred is not None and preferred[token - overlap.start]]
+    return (best or word_starts or nearest)[0]
 
 
-def mean(windows: Sequence[Window], rows: Sequence[Arrays]) -> Arrays:
-    """Make one row of the windows' rows: the mean, weighted by the tokens that each window adds to the text."""
+def average_outputs(windows: Sequence[Window], rows: Sequence[Arrays]) -> Arrays:
+    """Average the outputs of a text's windows, weighted by the number of tokens taken from each window."""
     if len(windows) == 1:
         return rows[0]
-    weights = np.diff(_seams(windows))
+    weights = np.diff(_boundaries(windows))
     return {name: np.average([row[name] for row in rows], axis=0, weights=weights) for name in rows[0]}

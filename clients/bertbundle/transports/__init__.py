@@ -1,1 +1,1 @@
-"""Connections to a server: gRPC, REST, or a bundle opened in this process."""
+"""Transports: gRPC, REST, or a bundle in this process."""

@@ -1,4 +1,4 @@
-"""How a call is ended from outside the thread that waits for it."""
+"""Cancel a call from another thread than the one that waits for it."""
 
 from __future__ import annotations
 
@@ -6,41 +6,41 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator
 
-__all__ = ["Cancel"]
+__all__ = ["Cancellation"]
 
 
-class Cancel:
-    """Ends the call that watches it, or the next one that begins to.
+class Cancellation:
+    """Cancels the call that is in flight, or the next one if there is none.
 
-    >>> ended, cancel = [], Cancel()
-    >>> with cancel.watching(lambda: ended.append("the call")):
+    >>> cancelled, cancel = [], Cancellation()
+    >>> with cancel.bound_to(lambda: cancelled.append("the call")):
     ...     cancel()
-    >>> ended
+    >>> cancelled
     ['the call']
     """
 
     def __init__(self) -> None:
-        """End nothing yet."""
+        """Create a cancellation without a call."""
         self._lock = threading.Lock()
-        self._end: Callable[[], object] | None = None
-        self._called = False
+        self._cancel: Callable[[], object] | None = None
+        self._requested = False
 
     def __call__(self) -> None:
-        """End the call."""
+        """Cancel the call."""
         with self._lock:
-            self._called = True
-            if self._end:
-                self._end()
+            self._requested = True
+            if self._cancel:
+                self._cancel()
 
     @contextlib.contextmanager
-    def watching(self, end: Callable[[], object]) -> Iterator[None]:
-        """Have `end` called if the call is to end while it is waited for; after that it never is."""
+    def bound_to(self, cancel: Callable[[], object]) -> Iterator[None]:
+        """Within the block, call `cancel` when cancellation is requested, or at once if it already was."""
         with self._lock:
-            self._end = end
-            if self._called:
-                end()
+            self._cancel = cancel
+            if self._requested:
+                cancel()
         try:
             yield
         finally:
             with self._lock:
-                self._end = None
+                self._cancel = None

@@ -1,208 +1,96 @@
-"""The gRPC channels to a server, or to each of several: how they are opened, secured and taken in turn."""
+"""Open gRPC channels: addresses, options, TLS and compression."""
 
 from __future__ import annotations
 
 import json
-import random
 import re
-import ssl
-import threading
-import time
-from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
 from types import NoneType
-from typing import Any, TypeAlias
+from typing import Any
 
 import grpc
 
-from bertbundle._shared.pem import check_authorities, load_identity
-from bertbundle._shared.validation import expect
-from bertbundle.errors import ServerUnavailable
-from bertbundle.wire.messages import METHODS
-from bertbundle.wire.status_errors import error_from_status
+from bertbundle._shared.validation import check_type
+from bertbundle.transports.credentials import Tls
 
-__all__ = ["Line", "Lines", "Metadata", "Tls", "Token", "check"]
+__all__ = ["check_connection", "open_channels"]
 
-Token: TypeAlias = "str | Callable[[], str]"  # noqa: S105 - a type
-"""A bearer token, or a function that returns the one of the moment."""
 _OPTIONS: tuple[tuple[str, int | str], ...] = (
-    # No limit of our own on an answer's size: [32, 512] logits of a large vocabulary pass gRPC's default of 4 MB.
+    # No size limit for responses: logits of 32 rows, 512 tokens and many labels exceed gRPC's default of 4 MB.
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
     ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
-    # A server may end a connection that pings more often than every 5 minutes (gRPC's default); with keepalive on,
-    # Linux also gives up bytes that nobody acknowledges for the second time (TCP_USER_TIMEOUT, gRFC A18).
+    # A server may close a connection that pings more often than every 5 minutes (gRPC's default). With keepalive, Linux
+    # also closes a connection if sent bytes are not acknowledged within the timeout (TCP_USER_TIMEOUT, gRFC A18).
     ("grpc.keepalive_time_ms", 330_000),
     ("grpc.keepalive_timeout_ms", 20_000),
-    # The defaults let a client wait up to 2 minutes before it looks for a restarted server again.
+    # With the defaults, a client may wait for 2 minutes before it connects to a restarted server again.
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.min_reconnect_backoff_ms", 2_000),
     ("grpc.max_reconnect_backoff_ms", 5_000),
-    # A name is looked up again when one of its servers is gone; the default lets 30 seconds pass between two times.
+    # A name is resolved again when a connection closes; by default at most every 30 seconds.
     ("grpc.dns_min_time_between_resolutions_ms", 2_000),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Tls:
-    """How to secure a connection.
-
-    Attributes:
-        root_certificates: PEM bytes of the authorities to trust; None for gRPC's own list.
-        private_key, certificate_chain: PEM bytes that identify the client (mTLS); both or none.
-        server_name: name to check the server's certificate against, if it is not the address.
-
-    >>> Tls(server_name="models.example.com").server_name
-    'models.example.com'
-    """
-
-    root_certificates: bytes | None = None
-    private_key: bytes | None = None
-    certificate_chain: bytes | None = None
-    server_name: str | None = None
-
-    def __post_init__(self) -> None:
-        if (self.private_key is None) != (self.certificate_chain is None):
-            raise ValueError("private_key and certificate_chain go together")
-        if self.root_certificates is not None:
-            check_authorities(self.root_certificates, "root_certificates")
-        if self.private_key is not None and self.certificate_chain is not None:
-            load_identity(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), self.certificate_chain, self.private_key)
-
-
-class Metadata:
-    """What is sent with each call, as gRPC takes it."""
-
-    def __init__(self, token: Token | None, metadata: Mapping[str, str] | None) -> None:
-        """Check names and values once."""
-        expect("metadata", metadata, (Mapping, NoneType), "a mapping of names to values")
-        if not callable(token):
-            expect("token", token, (str, NoneType), "a str, or a function that returns one")
-        self._token = token
-        self._fixed = tuple((name.lower(), value) for name, value in (metadata or {}).items())
-        for name, value in self._fixed:
-            expect(f"metadata {name!r}", value, str, "a str")
-            if not re.fullmatch(r"[0-9a-z_.-]+", name) or not re.fullmatch(r"[ -~]*", value):
-                raise ValueError(f"metadata must be printable ASCII under names of a-z 0-9 _ . -, got {name!a}")
-
-    def __call__(self) -> tuple[tuple[str, str], ...]:
-        """Return names and values of the moment."""
-        if self._token is None:
-            return self._fixed
-        token = self._token if isinstance(self._token, str) else self._token()
-        return (*self._fixed, ("authorization", f"Bearer {token}"))
-
-
-@dataclass(slots=True)
-class Line:
-    """A channel to one address, which may be a name of several servers.
-
-    Attributes:
-        address: where it leads.
-        channel: gRPC's.
-        methods: what makes a call, by the name in `METHODS`.
-        waiting: number of calls that have no answer yet.
-    """
-
-    address: str
-    channel: Any
-    methods: Mapping[str, Any]
-    waiting: int = 0
-
-
-class Lines:
-    """A channel to each address, taken in turn.
-
-    Among the servers that one name stands for gRPC itself goes round; it looks the name up again when one is gone.
-    """
-
-    def __init__(self, kind: Any, address: str, tls: Tls | None, compression: str) -> None:
-        """Open channels of `kind`, ``grpc`` or ``grpc.aio``; nothing is sent."""
-        expect("tls", tls, (Tls, NoneType), "a Tls, Tls() for gRPC's own list of authorities")
-        addresses = check(address, compression)
-        own = len(set(addresses)) < len(addresses)
-        self.lines = [_line(kind, each, tls, _COMPRESSIONS[compression], own) for each in addresses]
-        self._turns: list[Line] = []
-        self._lock = threading.Lock()
-
-    def attempts(self, timeout: float) -> Generator[tuple[Line, float], grpc.RpcError, None]:
-        """Give the line to ask and the seconds that are left; is sent the error for which another one is to be asked.
-
-        Close it when there is an answer.
-
-        Raises:
-            ServerError: the error, unless it is that nobody is there and there is another line.
-        """
-        end = time.monotonic() + timeout
-        lines = self._in_order()
-        for line in lines:
-            self._count(line, 1)
-            try:
-                error = yield line, max(end - time.monotonic(), 0.0)
-            finally:
-                self._count(line, -1)
-            problem = error_from_status(error.code(), error.details() or "", line.address)
-            if line is lines[-1] or not isinstance(problem, ServerUnavailable):
-                raise problem from error
-
-    def _in_order(self) -> list[Line]:
-        """Return first the line with the fewest calls, of equals the one whose turn it is.
-
-        Each round has a random order of its own, so that a call and its hedge do not fall into step.
-        """
-        with self._lock:
-            self._turns = self._turns or random.sample(self.lines, len(self.lines))
-            turn = self._turns.pop()
-            return sorted(self.lines, key=lambda line: (line.waiting, line is not turn))
-
-    def _count(self, line: Line, change: int) -> None:
-        with self._lock:
-            line.waiting += change
-
 
 _ADDRESS = re.compile(
     r"(unix|unix-abstract|vsock|dns|xds):.+"
     r"|([^\s:/;\[\]]+|\[[0-9A-Fa-f:.]+(%[\w.-]+)?\]):(?P<port>\d{1,5})"
 )
-"""gRPC itself takes ::1:8500 for a host, and 99999 for the port 34463."""
+"""Stricter than gRPC, which reads ::1:8500 as a host and 99999 as port 34463."""
 
 
-def check(address: str, compression: str) -> list[str]:
-    """Return the addresses of a list.
+def check_connection(address: str, compression: str) -> list[str]:
+    """Check the address and the compression of a connection, and return the single addresses.
 
     Raises:
-        TypeError: no str.
-        ValueError: one that has no port, or a compression that there is not.
+        TypeError: the address is not a str.
+        ValueError: an address has no port, or the compression is not supported.
     """
-    expect("server", address, str, "a str, several addresses with commas")
+    check_type("server", address, str, "a str, with several addresses separated by commas")
     if compression not in _COMPRESSIONS:
         raise ValueError(f"compression must be one of {', '.join(_COMPRESSIONS)}, got {compression!r}")
-    if address.startswith(("ipv4:", "ipv6:")):  # gRPC's own lists
+    if address.startswith(("ipv4:", "ipv6:")):  # lists of addresses in gRPC's own syntax
         return [address]
-    found = [each.strip() for each in address.split(",")]
-    wrong = [each for each in found if not _is_address(each)]
+    addresses = [part.strip() for part in address.split(",")]
+    wrong = [part for part in addresses if not _is_address(part)]
     if wrong:
         raise ValueError(
-            f"expected host:port of a gRPC server, got {wrong[0]!r}; IPv6 is [::1]:8500, over HTTP use RestTransport"
+            f"expected host:port of a gRPC server, got {wrong[0]!r}. IPv6 needs brackets, [::1]:8500; for HTTP use "
+            "RestTransport"
         )
-    return found
+    return addresses
 
 
 def _is_address(text: str) -> bool:
-    found = _ADDRESS.fullmatch(text)
-    return found is not None and 0 < int(found["port"] or 1) < 2**16
+    match = _ADDRESS.fullmatch(text)
+    return match is not None and 0 < int(match["port"] or 1) < 2**16
 
 
-def _line(kind: Any, address: str, tls: Tls | None, compression: grpc.Compression, own: bool) -> Line:
-    options: list[tuple[str, int | str]] = [*_OPTIONS, ("grpc.use_local_subchannel_pool", int(own))]
+def open_channels(api: Any, address: str, tls: Tls | None, compression: str) -> list[tuple[str, Any]]:
+    """Create a channel for each address; channels connect on the first call.
+
+    Args:
+        api: ``grpc`` or ``grpc.aio``.
+        address: ``host:port``, ``unix:path``, or several of them separated by commas.
+        tls: TLS settings; None for plain text.
+        compression: "none", "gzip" or "deflate".
+
+    Returns:
+        Each address with its channel.
+    """
+    check_type("tls", tls, (Tls, NoneType), "a Tls, Tls() for gRPC's default authorities")
+    addresses = check_connection(address, compression)
+    # Channels to the same address get a connection each: by default gRPC would share one between them.
+    options: list[tuple[str, int | str]] = [
+        *_OPTIONS,
+        ("grpc.use_local_subchannel_pool", int(len(set(addresses)) < len(addresses))),
+    ]
+    settings: dict[str, Any] = {"options": options, "compression": _COMPRESSIONS[compression]}
     if tls is None:
-        channel = kind.insecure_channel(address, options=options, compression=compression)
-    else:
-        if tls.server_name:
-            options.append(("grpc.ssl_target_name_override", tls.server_name))
-        credentials = grpc.ssl_channel_credentials(tls.root_certificates, tls.private_key, tls.certificate_chain)
-        channel = kind.secure_channel(address, credentials, options=options, compression=compression)
-    return Line(address, channel, {name: channel.unary_unary(*method) for name, method in METHODS.items()})
+        return [(target, api.insecure_channel(target, **settings)) for target in addresses]
+    if tls.server_name:
+        options.append(("grpc.ssl_target_name_override", tls.server_name))
+    credentials = grpc.ssl_channel_credentials(tls.root_certificates, tls.private_key, tls.certificate_chain)
+    return [(target, api.secure_channel(target, credentials, **settings)) for target in addresses]
 
 
 _COMPRESSIONS = {

@@ -1,8 +1,7 @@
-"""A bundle directory opened in this process: for tests and notebooks, without a server."""
+"""Run a bundle in this process, for tests and notebooks."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,24 +9,25 @@ import numpy as np
 
 from bertbundle._shared.onnxruntime_loader import import_onnxruntime
 from bertbundle.contract.manifest import BUNDLE_INFO, MANIFEST_FILE, TOKENIZER_FILE, Manifest
-from bertbundle.contract.types import Arrays, Prediction, VersionStatus
+from bertbundle.contract.types import PredictCall, Prediction, VersionStatus
 from bertbundle.errors import InputError, SignatureNotFound
+from bertbundle.transports.cancellation import Cancellation
 
 __all__ = ["LocalTransport"]
 
 
 class LocalTransport:
-    """Answers from a bundle's model.onnx, in the thread that asks.
+    """Runs a bundle's model.onnx in the calling thread.
 
     >>> LocalTransport("models/ner")  # doctest: +SKIP
     """
 
     def __init__(self, path: str | Path) -> None:
-        """Open a version directory, or the newest one in the directory of a model.
+        """Open a version directory, or the newest version in a model directory.
 
         Raises:
-            InputError: no bundle there, or onnxruntime is not installed.
-            ManifestError: a bundle.json that cannot be read.
+            InputError: there is no bundle, or onnxruntime is not installed.
+            ManifestError: the bundle.json cannot be read.
         """
         self._path = _version_directory(Path(path))
         self.version = int(self._path.name) if self._path.name.isdecimal() else 1
@@ -36,30 +36,25 @@ class LocalTransport:
 
     def predict(
         self,
-        model: str,
-        signature: str,
-        inputs: Arrays,
+        call: PredictCall,
         *,
-        outputs: Sequence[str] = (),
-        version: int | None = None,
-        timeout: float,
+        timeout: float,  # noqa: ARG002 - a run of the model cannot be interrupted
+        cancel: Cancellation | None = None,  # noqa: ARG002 - likewise
     ) -> Prediction:
-        """See `Transport.predict`; a computation cannot be interrupted, so `timeout` is not looked at."""
-        del model, version, timeout
-        if signature == BUNDLE_INFO:
-            return Prediction(self._info(len(inputs["row"])), self.version)
-        if signature not in self.manifest.signatures:
-            raise SignatureNotFound(f"{self._path} has no signature {signature!r}.", code="FAILED_PRECONDITION")
-        names = list(outputs) or [spec.name for spec in self.manifest.outputs]
-        return Prediction(dict(zip(names, self._session.run(names, dict(inputs)), strict=True)), self.version)
+        """See `Transport.predict`; `timeout` and `cancel` are ignored."""
+        if call.signature == BUNDLE_INFO:
+            return Prediction(self._info(len(call.inputs["row"])), self.version)
+        if call.signature not in self.manifest.signatures:
+            raise SignatureNotFound(f"{self._path} has no signature {call.signature!r}.", code="FAILED_PRECONDITION")
+        names = list(call.outputs) or [spec.name for spec in self.manifest.outputs]
+        return Prediction(dict(zip(names, self._session.run(names, dict(call.inputs)), strict=True)), self.version)
 
     def _info(self, rows: int) -> dict[str, Any]:
         files = {"manifest": MANIFEST_FILE, "tokenizer": TOKENIZER_FILE}
         return {name: np.array([(self._path / file).read_bytes()] * rows, object) for name, file in files.items()}
 
-    def status(self, model: str, *, timeout: float) -> list[VersionStatus]:
+    def status(self, model: str, *, timeout: float) -> list[VersionStatus]:  # noqa: ARG002 - there is one model, and no wait
         """See `Transport.status`."""
-        del model, timeout
         return [VersionStatus(self.version, "AVAILABLE", "OK", "")]
 
     def close(self) -> None:
@@ -69,17 +64,19 @@ class LocalTransport:
 def _version_directory(path: Path) -> Path:
     if (path / MANIFEST_FILE).exists():
         return path
-    versions = [each.parent for each in path.glob(f"[0-9]*/{MANIFEST_FILE}") if each.parent.name.isdecimal()]
+    versions = [file.parent for file in path.glob(f"[0-9]*/{MANIFEST_FILE}") if file.parent.name.isdecimal()]
     if not versions:
-        raise InputError(f"no {MANIFEST_FILE} in {path} or in a version directory of it. Name a bundle's directory.")
-    return max(versions, key=lambda each: int(each.name))
+        raise InputError(f"no {MANIFEST_FILE} in {path} or its version directories. Pass the directory of a bundle.")
+    return max(versions, key=lambda version: int(version.name))
 
 
 def _open(path: Path) -> Any:
     try:
         onnxruntime = import_onnxruntime()
     except ImportError as error:
-        raise InputError("a bundle in this process needs onnxruntime: pip install 'bertbundle[local]'.") from error
+        raise InputError(
+            "to run a bundle in this process, install onnxruntime: pip install 'bertbundle[local]'."
+        ) from error
     if not path.exists():
-        raise InputError(f"{path} is not there: the bundle was exported without ONNX.")
+        raise InputError(f"{path} does not exist: the bundle was exported without ONNX.")
     return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])

@@ -1,6 +1,6 @@
-"""The way to a server over TensorFlow Serving's REST API, where a network lets nothing but HTTP through.
+"""TensorFlow Serving's REST API, for networks that only allow HTTP.
 
-Slower than gRPC: numbers travel as text, and a server answers with all outputs of a signature, asked for or not.
+It is slower than gRPC: numbers are sent as text, and the server always returns all outputs of a signature.
 """
 
 from __future__ import annotations
@@ -20,17 +20,18 @@ import grpc
 import numpy as np
 import numpy.typing as npt
 
-from bertbundle._shared.pem import load_identity
-from bertbundle.contract.types import Arrays, Prediction, VersionStatus
+from bertbundle._shared.pem import load_cert_chain
+from bertbundle.contract.types import PredictCall, Prediction, VersionStatus
 from bertbundle.errors import ModelNotFound, ServerError
 from bertbundle.session.retries import Deadline
-from bertbundle.transports.channels import Metadata, Tls, Token
+from bertbundle.transports.cancellation import Cancellation
+from bertbundle.transports.credentials import Tls, Token, make_metadata
 from bertbundle.wire.status_errors import error_from_status
 
 __all__ = ["RestTransport"]
 
 _Code = grpc.StatusCode
-# Source: how TensorFlow Serving turns its codes into HTTP's; back, INVALID_ARGUMENT stands for both of 400's.
+# The reverse of TensorFlow Serving's mapping, which maps two codes to 400: here 400 is INVALID_ARGUMENT.
 _CODES = {
     400: _Code.INVALID_ARGUMENT,
     401: _Code.UNAUTHENTICATED,
@@ -43,12 +44,13 @@ _CODES = {
     503: _Code.UNAVAILABLE,
     504: _Code.DEADLINE_EXCEEDED,
 }
-_VERSION_SECONDS = 1.0  # an answer over REST does not say its version, so it is asked for by number
+_VERSION_SECONDS = 1.0
+"""How long the newest version is cached. A REST response does not contain its version, so each request names one."""
 _READ_BYTES = 1 << 16
 
 
 class RestTransport:
-    """A connection to the REST port of a TensorFlow Serving compatible server.
+    """Connects to the REST port of a TensorFlow Serving compatible server.
 
     >>> transport = RestTransport("http://localhost:8501")
     >>> client = Client("", "ner", transport=transport)  # doctest: +SKIP
@@ -57,20 +59,20 @@ class RestTransport:
     def __init__(
         self, url: str, *, tls: Tls | None = None, token: Token | None = None, metadata: Mapping[str, str] | None = None
     ) -> None:
-        """Connect lazily to ``http://host:port`` or ``https://host:port``, a path before ``/v1`` included.
+        """Create a transport; it connects on the first call.
 
         Args:
-            url: where to connect.
-            tls: what to trust and who to be with ``https``; None for the system's authorities.
-            token: bearer token, or a function that returns the one of the moment.
-            metadata: headers of each request.
+            url: ``http://host:port`` or ``https://host:port``, with the path before ``/v1`` if there is one.
+            tls: TLS settings for ``https``; None for the system's default authorities.
+            token: bearer token, or a callable that returns the current token.
+            metadata: names and values that are sent as headers of each request.
         """
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"expected http://host:port or https://host:port, got {url!r}")
         self.address = parts.netloc
         self._path = parts.path.rstrip("/")
-        self._metadata = Metadata(token, metadata)
+        self._metadata = make_metadata(token, metadata)
         self._idle: queue.LifoQueue[http.client.HTTPConnection] = queue.LifoQueue()
         self._connect: Callable[[], http.client.HTTPConnection] = functools.partial(
             http.client.HTTPConnection, parts.hostname, parts.port
@@ -82,33 +84,33 @@ class RestTransport:
 
     def predict(
         self,
-        model: str,
-        signature: str,
-        inputs: Arrays,
+        call: PredictCall,
         *,
-        outputs: Sequence[str] = (),
-        version: int | None = None,
         timeout: float,
+        cancel: Cancellation | None = None,  # noqa: ARG002 - HTTP/1.1 cannot cancel a request
     ) -> Prediction:
-        """See `Transport.predict`."""
+        """See `Transport.predict`; `cancel` is ignored."""
         deadline = Deadline(timeout)
-        asked = self._version(model, deadline) if version is None else version
-        body = {"signature_name": signature, "inputs": {name: array.tolist() for name, array in inputs.items()}}
-        path = f"/v1/models/{quote(model, safe='')}/versions/{asked}:predict"
+        version = self._version(call.model, deadline) if call.version is None else call.version
+        body = {
+            "signature_name": call.signature,
+            "inputs": {name: array.tolist() for name, array in call.inputs.items()},
+        }
+        path = f"/v1/models/{quote(call.model, safe='')}/versions/{version}:predict"
         try:
-            answer = self._request("POST", path, body, deadline)
-        except ModelNotFound:  # a newer one took its place
-            self._newest.pop(model, None)
-            if version is not None or self._version(model, deadline) == asked:
+            response = self._request("POST", path, body, deadline)
+        except ModelNotFound:  # another version may have replaced it
+            self._newest.pop(call.model, None)
+            if call.version is not None or self._version(call.model, deadline) == version:
                 raise
-            return self.predict(model, signature, inputs, outputs=outputs, timeout=deadline.left())
-        return Prediction(self._arrays(answer, outputs), asked)
+            return self.predict(call, timeout=deadline.remaining())
+        return Prediction(self._arrays(response, call.outputs), version)
 
     def status(self, model: str, *, timeout: float) -> list[VersionStatus]:
         """See `Transport.status`."""
-        answer = self._request("GET", f"/v1/models/{quote(model, safe='')}", None, Deadline(timeout))
+        response = self._request("GET", f"/v1/models/{quote(model, safe='')}", None, Deadline(timeout))
         try:
-            return [_version_status(item) for item in answer["model_version_status"]]
+            return [_version_status(item) for item in response["model_version_status"]]
         except (KeyError, TypeError, ValueError) as error:
             raise ServerError(
                 f"{self.address} sent a status that cannot be read: {error!r}.", code="INTERNAL"
@@ -121,18 +123,19 @@ class RestTransport:
                 self._idle.get_nowait().close()
 
     def _version(self, model: str, deadline: Deadline) -> int:
-        """Return the newest version that is served, as of a second ago."""
-        until, version = self._newest.get(model, (0.0, 0))
-        if time.monotonic() >= until:
-            served = [each.version for each in self.status(model, timeout=deadline.left()) if each.state == "AVAILABLE"]
-            if not served:
+        """Return the newest available version; it is cached for `_VERSION_SECONDS`."""
+        expiry, version = self._newest.get(model, (0.0, 0))
+        if time.monotonic() >= expiry:
+            statuses = self.status(model, timeout=deadline.remaining())
+            available = [status.version for status in statuses if status.state == "AVAILABLE"]
+            if not available:
                 raise error_from_status(_Code.NOT_FOUND, f"no version of model {model} is available", self.address)
-            version = max(served)
+            version = max(available)
             self._newest[model] = (time.monotonic() + _VERSION_SECONDS, version)
         return version
 
     def _request(self, method: str, path: str, body: Any, deadline: Deadline) -> Any:
-        """Make one request and return its JSON; raise what its status or a broken connection means."""
+        """Make a request and return the JSON of the response; raise the error for its status or a broken connection."""
         try:
             connection = self._idle.get_nowait()
         except queue.Empty:
@@ -141,7 +144,7 @@ class RestTransport:
             status, data = self._exchange(connection, method, path, body, deadline)
         except TimeoutError as error:
             connection.close()
-            raise error_from_status(_Code.DEADLINE_EXCEEDED, "no answer in time", self.address) from error
+            raise error_from_status(_Code.DEADLINE_EXCEEDED, "no response within the timeout", self.address) from error
         except (OSError, http.client.HTTPException) as error:
             connection.close()
             raise error_from_status(_Code.UNAVAILABLE, str(error) or type(error).__name__, self.address) from error
@@ -151,10 +154,10 @@ class RestTransport:
     def _exchange(
         self, connection: http.client.HTTPConnection, method: str, path: str, body: Any, deadline: Deadline
     ) -> tuple[int, bytes]:
-        connection.timeout = deadline.left()
+        connection.timeout = deadline.remaining()
         if connection.sock is None:
             connection.connect()
-        connection.sock.settimeout(deadline.left())
+        connection.sock.settimeout(deadline.remaining())
         data = None if body is None else json.dumps(body).encode()
         headers = {"content-type": "application/json", **dict(self._metadata())}
         connection.request(method, self._path + path, data, headers)
@@ -162,28 +165,29 @@ class RestTransport:
         parts = []
         while part := response.read(_READ_BYTES):
             parts.append(part)
-            if connection.sock is not None:  # gone when the server closes after its answer
-                connection.sock.settimeout(deadline.left())
+            if connection.sock is not None:  # None if the server closes the connection after its response
+                connection.sock.settimeout(deadline.remaining())
         return response.status, b"".join(parts)
 
     def _read(self, status: int, data: bytes) -> Any:
         try:
-            answer = json.loads(data)
+            response = json.loads(data)
         except ValueError as error:
             code = _CODES.get(status, _Code.UNKNOWN)
             raise error_from_status(code, f"HTTP {status}, not JSON: {data[:80]!r}", self.address) from error
         if status == http.client.OK:
-            return answer
-        details = str(answer.get("error", answer)) if isinstance(answer, dict) else str(answer)
+            return response
+        details = str(response.get("error", response)) if isinstance(response, dict) else str(response)
         code = _Code.FAILED_PRECONDITION if "Serving signature key" in details else _CODES.get(status, _Code.UNKNOWN)
         raise error_from_status(code, details, self.address)
 
-    def _arrays(self, answer: Any, outputs: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
-        """Return the outputs by name; a server that has one only sends it without its name."""
+    def _arrays(self, response: Any, outputs: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
+        """Return the requested outputs by name; if a signature has one output, the server sends it without its name."""
         try:
-            found = answer["outputs"]
-            named = found if isinstance(found, dict) and "b64" not in found else {(*outputs, "output")[0]: found}
-            return {name: _array(value) for name, value in named.items() if not outputs or name in outputs}
+            values = response["outputs"]
+            if not isinstance(values, dict) or "b64" in values:
+                values = {outputs[0] if outputs else "output": values}
+            return {name: _array(value) for name, value in values.items() if not outputs or name in outputs}
         except (KeyError, TypeError, ValueError) as error:
             raise ServerError(
                 f"{self.address} sent outputs that cannot be read: {error!r}.", code="INTERNAL"
@@ -191,13 +195,13 @@ class RestTransport:
 
 
 def _array(value: Any) -> npt.NDArray[Any]:
-    """Return numbers as float32 or int32, which is what bundles answer with, and strings as bytes."""
+    """Convert a JSON value: numbers to float32 or int32, the dtypes of a bundle's outputs, and strings to bytes."""
     array = np.array(value)
     if array.dtype.kind in "fiu":
         return array.astype(np.float32 if array.dtype.kind == "f" else np.int32)
     if array.dtype.kind == "U":
         strings: npt.NDArray[Any] = np.empty(array.size, object)
-        strings[:] = [each.encode() for each in array.reshape(-1).tolist()]
+        strings[:] = [text.encode() for text in array.reshape(-1).tolist()]
         return strings.reshape(array.shape)
     return array
 
@@ -211,9 +215,9 @@ def _version_status(item: Mapping[str, Any]) -> VersionStatus:
 
 def _context(tls: Tls | None) -> ssl.SSLContext:
     if tls is not None and tls.server_name:
-        raise ValueError("server_name is for gRPC; over REST the name of the URL is checked")
+        raise ValueError("server_name is for gRPC only: over REST the certificate must have the host name of the URL")
     roots = tls.root_certificates.decode("ascii") if tls and tls.root_certificates else None
     context = ssl.create_default_context(cadata=roots)
     if tls and tls.certificate_chain and tls.private_key:
-        load_identity(context, tls.certificate_chain, tls.private_key)
+        load_cert_chain(context, tls.certificate_chain, tls.private_key)
     return context

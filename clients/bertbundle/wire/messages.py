@@ -1,12 +1,10 @@
-"""TensorFlow Serving's gRPC messages: requests to send, and responses as arrays."""
+"""Create TensorFlow Serving's gRPC requests and parse its responses."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import grpc
 
-from bertbundle.contract.types import Arrays, Prediction, VersionStatus
+from bertbundle.contract.types import PredictCall, Prediction, VersionStatus
 from bertbundle.errors import ServerError
 from bertbundle.wire import _wire_pb2 as wire
 from bertbundle.wire.tensors import TensorError, decode_tensors, encode_tensors
@@ -25,24 +23,22 @@ METHODS = {
         wire.GetModelStatusResponse.FromString,
     ),
 }
-"""Path, and what turns messages into bytes and back, of each method."""
+"""Path, request serializer and response deserializer of each gRPC method."""
 
 
-def predict_request(
-    model: str, signature: str, inputs: Arrays, outputs: Sequence[str], version: int | None
-) -> wire.PredictRequest:
-    """Return the message of a Predict call."""
-    spec = wire.ModelSpec(name=model, signature_name=signature)
-    if version is not None:
-        spec.version.value = version
-    return wire.PredictRequest(model_spec=spec, inputs=encode_tensors(inputs), output_filter=outputs)
+def predict_request(call: PredictCall) -> wire.PredictRequest:
+    """Create a Predict request."""
+    spec = wire.ModelSpec(name=call.model, signature_name=call.signature)
+    if call.version is not None:
+        spec.version.value = call.version
+    return wire.PredictRequest(model_spec=spec, inputs=encode_tensors(call.inputs), output_filter=call.outputs)
 
 
 def read_prediction(response: wire.PredictResponse, address: str) -> Prediction:
-    """Return what a server answered to it.
+    """Parse a Predict response.
 
     Raises:
-        ServerError: a tensor that does not hold together.
+        ServerError: the response contains a malformed tensor.
     """
     try:
         arrays = decode_tensors(response.outputs)
@@ -52,12 +48,12 @@ def read_prediction(response: wire.PredictResponse, address: str) -> Prediction:
 
 
 def status_request(model: str) -> wire.GetModelStatusRequest:
-    """Return the message of a GetModelStatus call."""
+    """Create a GetModelStatus request."""
     return wire.GetModelStatusRequest(model_spec=wire.ModelSpec(name=model))
 
 
 def read_status(response: wire.GetModelStatusResponse) -> list[VersionStatus]:
-    """Return what a server answered to it."""
+    """Parse a GetModelStatus response."""
     return [_version_status(item) for item in response.model_version_status]
 
 

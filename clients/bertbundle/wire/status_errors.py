@@ -1,4 +1,4 @@
-"""Turn gRPC status codes into exceptions."""
+"""Convert gRPC status codes to exceptions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["error_from_status"]
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """An error class for a status code; `marker` narrows it to details that contain it."""
+    """The error class and the advice for a status code, restricted to details that contain `marker`."""
 
     code: grpc.StatusCode
     error: type[ServerError]
@@ -31,29 +31,35 @@ class _Rule:
 
 
 _Code = grpc.StatusCode
-# First match wins. The texts are TensorFlow Serving's; codes without a row become a plain ServerError.
+# The first matching rule applies; a status without a rule becomes a plain ServerError.
+# Source of the markers: the error messages of TensorFlow Serving and gRPC.
 _RULES = (
     _Rule(_Code.UNAVAILABLE, Overloaded, "Retry later, or raise max_enqueued_batches.", "scheduling queue"),
     _Rule(
         _Code.UNAVAILABLE,
         ServerUnavailable,
-        "Name the authority that signed the server's certificate (--ca, root_certificates); renew one that expired.",
+        "Pass the authority that signed the server's certificate (--ca, root_certificates), or renew it if it expired.",
         "CERTIFICATE_VERIFY_FAILED",
     ),
     _Rule(
         _Code.UNAVAILABLE,
         ServerUnavailable,
-        "The server's certificate is for another name: connect by that one, or give Tls(server_name=...).",
+        "The server's certificate is for another name: connect with that name, or pass Tls(server_name=...).",
         "Hostname Verification Check failed",
     ),
     _Rule(
         _Code.UNAVAILABLE,
         ServerUnavailable,
-        "Is a server running there, is TLS the same on both sides, does it want a client's certificate (--cert)?",
+        "Is a server running there, do both sides agree on TLS, does it require a client certificate (--cert)?",
         "Socket closed",
     ),
-    _Rule(_Code.UNAVAILABLE, ServerUnavailable, "It speaks HTTP/1: give the gRPC port (8500), not REST's.", "http1.x"),
-    _Rule(_Code.UNAVAILABLE, ServerUnavailable, "Is a server running there, and is TLS the same on both sides?"),
+    _Rule(
+        _Code.UNAVAILABLE,
+        ServerUnavailable,
+        "It speaks HTTP/1: use the gRPC port (8500), not the REST port.",
+        "http1.x",
+    ),
+    _Rule(_Code.UNAVAILABLE, ServerUnavailable, "Is a server running there, and do both sides agree on TLS?"),
     _Rule(_Code.DEADLINE_EXCEEDED, DeadlineExceeded, "Raise the timeout, or send fewer texts at once."),
     _Rule(_Code.RESOURCE_EXHAUSTED, Overloaded, "Retry later, or raise --grpc_max_threads of the server."),
     _Rule(_Code.NOT_FOUND, ModelNotFound, "Check the model name against --model_name or models.config."),
@@ -69,10 +75,10 @@ _IPV6 = re.compile(r"ipv6:%5B([0-9a-f:.]+)%5D")
 
 
 def error_from_status(code: grpc.StatusCode, details: str, address: str) -> ServerError:
-    """Return the error for what a server answered: the one place where a gRPC status becomes an exception."""
+    """Return the exception for a gRPC status, with the address, the server's details and the next step."""
     matching = (rule for rule in _RULES if rule.code is code and rule.marker in details)
     rule = next(matching, _Rule(code, ServerError, ""))
-    # gRPC writes an IPv6 address as in a URL.
+    # gRPC percent-encodes the brackets of an IPv6 address.
     text = _IPV6.sub(r"ipv6:[\1]", details)
     message = f"{address} answered {code.name}: {text}"
     return rule.error(f"{message}. {rule.advice}" if rule.advice else message, code=code.name, details=details)

@@ -1,7 +1,8 @@
 """Convert between numpy arrays and TensorFlow Serving's tensors.
 
-Servers answer with the ``*_val`` fields unless they were started with ``--enable_serialization_as_tensor_content``;
-both are decoded without a Python object per number. Requests are always encoded as ``tensor_content``.
+A server sends the ``*_val`` fields, or ``tensor_content`` if it was started with
+``--enable_serialization_as_tensor_content``; both are decoded without a Python object per number. The client always
+sends ``tensor_content``.
 """
 
 from __future__ import annotations
@@ -33,12 +34,12 @@ _Array = npt.NDArray[Any]
 
 
 class TensorError(ValueError):
-    """A tensor that does not hold together: unknown dtype, bad shape, or too many or malformed values."""
+    """A malformed tensor: unknown dtype, invalid shape, or too many or malformed values."""
 
 
 @dataclass(frozen=True, slots=True)
 class DataType:
-    """One row of tensorflow/core/framework/types.proto."""
+    """A dtype: number and name in TensorFlow's types.proto, numpy dtype, and the field of its values."""
 
     number: int
     name: str
@@ -46,7 +47,7 @@ class DataType:
     field: str
 
 
-# Source: tensorflow/core/framework/types.proto and the comments at the fields of tensor.proto.
+# Source: tensorflow/core/framework/types.proto and the field comments in tensor.proto.
 DATA_TYPES: tuple[DataType, ...] = (
     DataType(1, "float", np.dtype("<f4"), "float_val"),
     DataType(2, "double", np.dtype("<f8"), "double_val"),
@@ -66,18 +67,19 @@ _BY_NUMBER = {row.number: row for row in DATA_TYPES}
 _BY_DTYPE = {row.numpy: row for row in DATA_TYPES}
 _FIXED_WIDTH: dict[str, np.dtype[Any]] = {"float_val": np.dtype("<f4"), "double_val": np.dtype("<f8")}
 _MAX_ELEMENTS = 2**31
-# A few bytes can claim any shape when the last value stands for the rest: such a tensor may be [32, 512, 1024].
+# The last value of a tensor is repeated up to the size of its shape, so a few bytes can declare a huge tensor. Limit a
+# repeated tensor to 2**24 elements, for example [32, 512, 1024].
 _MAX_FILLED = 2**24
 
 
 def dtype_name(number: int) -> str:
-    """Return TensorFlow's name of a dtype number, as its error messages print it: ``dtype_name(3) == "int32"``."""
+    """Return the name of a dtype number as in TensorFlow's error messages: ``dtype_name(3) == "int32"``."""
     row = _BY_NUMBER.get(number)
     return row.name if row else f"unknown dtype enum ({number})"
 
 
 def tensor_shape(shape: Sequence[int]) -> wire.TensorShape:
-    """Return the wire form of a shape; -1 stands for an unknown dimension."""
+    """Create a shape message; -1 stands for an unknown dimension."""
     return wire.TensorShape(dim=[wire.TensorShape.Dim(size=size) for size in shape])
 
 
@@ -97,10 +99,10 @@ def _to_bytes(value: object) -> bytes:
 
 
 def encode_tensor(array: _Array, *, as_content: bool = True) -> wire.Tensor:
-    """Encode an array; numbers as ``tensor_content``, or with ``as_content=False`` in their ``*_val`` field.
+    """Encode an array; numbers go to ``tensor_content``, or with ``as_content=False`` to their ``*_val`` field.
 
     Raises:
-        TypeError: the array's dtype has no counterpart on the wire, or an object in it is not str or bytes.
+        TypeError: the array's dtype is not supported, or an object in it is not str or bytes.
 
     >>> encode_tensor(np.array([[1, 2]], np.int32)).tensor_content.hex()
     '0100000002000000'
@@ -119,23 +121,23 @@ def encode_tensor(array: _Array, *, as_content: bool = True) -> wire.Tensor:
 
 
 def encode_tensors(arrays: Arrays, *, as_content: bool = True) -> dict[str, wire.Tensor]:
-    """Encode arrays by name, each as `encode_tensor` does."""
+    """Encode arrays by name; see `encode_tensor`."""
     return {name: encode_tensor(array, as_content=as_content) for name, array in arrays.items()}
 
 
 def decode_tensors(tensors: Any) -> dict[str, _Array]:
-    """Decode a map of tensors by name, each as `decode_tensor` does."""
+    """Decode tensors by name; see `decode_tensor`."""
     return {name: decode_tensor(tensor) for name, tensor in tensors.items()}
 
 
 def decode_tensor(tensor: wire.Tensor) -> _Array:
-    """Decode a tensor sent in any of the legal ways: ``tensor_content``, packed (in one record or several), unpacked,
-    or shortened (a last value that stands for all that follow, as TensorFlow compresses constants).
+    """Decode a tensor in any valid encoding: ``tensor_content``, packed values (in one or several records), unpacked
+    values, or shortened values (the last one is repeated up to the size of the shape, as TensorFlow encodes constants).
 
-    The array may be read-only: it is a view of the message's bytes where it can be.
+    The array may be read-only: it is a view of the message's bytes where possible.
 
     Raises:
-        TensorError: the tensor does not hold together.
+        TensorError: the tensor is malformed.
 
     >>> decode_tensor(encode_tensor(np.array([1.5, 2.5], np.float32), as_content=False)).tolist()
     [1.5, 2.5]
@@ -154,7 +156,7 @@ def decode_tensor(tensor: wire.Tensor) -> _Array:
     try:
         return values.reshape(shape)
     except ValueError as error:  # more dimensions than numpy has, or [0, 2**62, 2**62]
-        raise TensorError(f"a tensor's shape is not possible here: {error}") from error
+        raise TensorError(f"numpy cannot represent the tensor's shape: {error}") from error
 
 
 def _checked_shape(tensor: wire.Tensor) -> tuple[tuple[int, ...], int]:
@@ -184,13 +186,13 @@ def _from_strings(tensor: wire.Tensor, size: int) -> _Array:
 
 
 def _split_strings(content: bytes, size: int) -> list[bytes]:
-    """Split ``tensor_content`` of strings: all lengths as varints, then all bytes.
+    """Split the ``tensor_content`` of a string tensor: the lengths of all strings as varints, then their bytes.
 
     Source: EncodeStringList in tensorflow/core/platform/tensor_coding.cc.
     """
     ends = np.flatnonzero(np.frombuffer(content, np.uint8) < 0x80)[:size]
     if len(ends) < size or size == 0:
-        raise TensorError(f"tensor_content has the lengths of {len(ends)} strings, the shape holds {size}")
+        raise TensorError(f"tensor_content has the lengths of {len(ends)} strings, the shape has {size}")
     try:
         lengths = _unpack_varints(content[: ends[-1] + 1]).tolist()
     except ValueError as error:
@@ -207,10 +209,10 @@ def _from_field(tensor: wire.Tensor, row: DataType, size: int) -> _Array:
     data = records[0] if len(records) == 1 else b"".join(records)
     try:
         values = _unpack(data, row.field)
-        if values.size < size:  # shortened, or unpacked
+        if values.size < size:  # shortened or unpacked
             unpacked = _unpacked_values(tensor, row)
-            if data and unpacked.size > values.size:  # their order is lost
-                raise ValueError("some of its values are packed, some are not")
+            if data and unpacked.size > values.size:  # mixed, so the order of the values is unknown
+                raise ValueError("packed and unpacked values are mixed")
             values = unpacked
     except (ValueError, DecodeError) as error:
         raise TensorError(f"malformed {row.field}: {error}") from error
@@ -220,7 +222,7 @@ def _from_field(tensor: wire.Tensor, row: DataType, size: int) -> _Array:
 
 
 def _unpacked_values(tensor: wire.Tensor, row: DataType) -> _Array:
-    """Read a field whose values came as one record each: they are in the message's unknown fields."""
+    """Read a field that was sent unpacked, one record per value: protobuf keeps it in the unknown fields."""
     slow = wire.TensorUnpacked.FromString(tensor.SerializeToString())
     dtype = _FIXED_WIDTH.get(row.field, np.dtype(np.uint64 if row.name == "uint64" else np.int64))
     values: _Array = np.array(getattr(slow, row.field), dtype)
@@ -239,7 +241,7 @@ def _unpack_varints(data: bytes) -> npt.NDArray[np.int64]:
     if not data:
         return octets.astype(np.int64)
     if not last[-1]:
-        raise ValueError("the last varint is cut off")
+        raise ValueError("the last varint is truncated")
     if last.all():
         return octets.astype(np.int64)
     ends = np.flatnonzero(last)
@@ -248,7 +250,7 @@ def _unpack_varints(data: bytes) -> npt.NDArray[np.int64]:
     if lengths.max() > 10:
         raise ValueError("a varint is longer than 10 bytes")
     position = np.arange(octets.size) - np.repeat(starts, lengths)
-    # The tenth byte holds bit 63 only; numpy's shift by 63 drops what is above it, as protobuf does.
+    # Only bit 63 of the value is in the tenth byte; numpy's shift by 63 drops higher bits, as protobuf does.
     parts = (octets & 0x7F).astype(np.uint64) << (7 * position).astype(np.uint64)
     return np.add.reduceat(parts, starts).view(np.int64)
 
@@ -277,7 +279,7 @@ def _fill(values: _Array, size: int, row: DataType) -> _Array:
     if values.size == size:
         return values
     if values.size > size:
-        raise TensorError(f"{row.field} has {values.size} values, the shape holds {size}")
+        raise TensorError(f"{row.field} has {values.size} values, the shape has {size}")
     if size > _MAX_FILLED:
         raise TensorError(f"{row.field} has {values.size} values, too few to fill {size} elements")
     filled = np.full(size, b"" if row.name == "string" else 0, row.numpy)

@@ -1,122 +1,145 @@
-"""Give every variable of a Keras model its value from a checkpoint, strictly."""
+"""Assign the weights of a checkpoint to the variables of a Keras model, strictly."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from bertbundle_export.checkpoints.base import StateDict
-from bertbundle_export.checkpoints.layer_names import renumber
+from bertbundle_export.checkpoints.layer_names import normalize_layer_names
 from bertbundle_export.errors import CheckpointError
 from bertbundle_export.tasks import Task
 
 __all__ = ["assign_weights"]
 
-# What may be left over: non-weights that old PyTorch checkpoints carry, heads of pre-training, and the pooler, which
-# most heads have no use for.
-_EXPECTED_EXTRA = re.compile(
+# Weights that may be unused: non-weights of old PyTorch checkpoints, pre-training heads, and the pooler, which most
+# heads do not read.
+_MAY_BE_UNUSED = re.compile(
     r"position_ids$|^cls\b|^(nsp|mlm)__|seq_relationship|predictions|pooler|^dropout|^lm_head|^vocab_|^sop_classifier"
 )
+_MAY_BE_UNUSED_IN_CUSTOM_MODEL = re.compile(r"position_ids$|\bpooler\.dense\.")
 _ENCODER = re.compile(r"\b(embeddings|encoder|transformer)\b")
 
 
-_OF_OWN_MODEL = re.compile(r"position_ids$|\bpooler\.dense\.")
+@dataclass(frozen=True, slots=True)
+class _Problems:
+    """What is wrong with the weights, by kind."""
+
+    missing: list[str] = field(default_factory=list)
+    mismatched: list[str] = field(default_factory=list)
+    invalid: list[str] = field(default_factory=list)
+    unused: list[str] = field(default_factory=list)
+
+    def describe(self, task: Task) -> str:
+        """Return the problems in words; features need no pooler, so it may be missing."""
+        without_pooler = task.name == "feature-extraction" and all("pooler" in name for name in self.missing)
+        texts = {
+            "no weights for {} of the model": [] if without_pooler else self.missing,
+            "other shapes than config.json says for {}": self.mismatched,
+            "values that are not finite floats in {}": self.invalid,
+            "weights that the model does not have: {}": self.unused,
+        }
+        return "; ".join(text.format(_list_some(names)) for text, names in texts.items() if names)
 
 
-def assign_weights(model: Any, weights: StateDict, task: Task, *, where: str, own: bool) -> list[str]:
-    """Give every variable its value, and return what was rightly missing: a pooler that features can do without.
+def assign_weights(model: Any, weights: StateDict, task: Task, *, where: str, is_custom: bool) -> list[str]:
+    """Assign every variable its weight; return the variables without one: a pooler that the task does not need.
 
     Args:
         model: a built Keras model.
         weights: see `StateDict`.
-        task: says what may be left out.
-        where: what the weights are, for the message.
-        own: whether the model is of the user's own code: nothing but BERT's pooler may be left out then.
+        task: feature extraction ignores the weights of any head.
+        where: description of the checkpoint, for the message.
+        is_custom: whether the model is the user's own class: then only BERT's pooler may be unused.
 
     Raises:
-        CheckpointError: a part of the model would keep its random initial values, or weights would be left out.
+        CheckpointError: a variable would keep its random initial value, or weights would be ignored.
     """
-    stored = _renumbered({_modern(name): name for name in weights})
-    missing, mismatched, broken = [], [], []
+    stored = _normalized({_modern_name(name): name for name in weights})
+    problems = _Problems()
     used: set[str] = set()
     for name, variable, transpose in _named_variables(model):
-        alias = next((alias for alias in _aliases(model, name) if alias in stored and alias not in used), name)
-        value = _in_layout(transpose, weights[stored[alias]]) if alias in stored and alias not in used else None
-        if value is None:
-            missing.append(variable.name.removesuffix(":0"))
-        elif value.shape != tuple(variable.shape):
-            mismatched.append(f"{stored[alias]} {list(value.shape)}, expected {list(variable.shape)}")
-        elif value.dtype.kind != "f" or not np.isfinite(value).all():
-            broken.append(f"{stored[alias]} ({value.dtype})")
-        else:
-            variable.assign(value)
+        alias = next((alias for alias in _aliases(model, name) if alias in stored and alias not in used), None)
+        if alias is None:
+            problems.missing.append(variable.name.removesuffix(":0"))
+            continue
         used.add(alias)
-    allowed = _OF_OWN_MODEL if own else _EXPECTED_EXTRA
-    extra = [stored[name] for name in stored if name not in used and not _may_be_left_out(name, task, allowed)]
-    without_pooler = task.name == "feature-extraction" and all("pooler" in name for name in missing)
-    found = {
-        "no weights for {} of the model": [] if without_pooler else missing,
-        "other shapes than config.json says for {}": mismatched,
-        "values that are no finite floats in {}": broken,
-        "weights that the model has no place for: {}": extra,
-    }
-    wrong = [text.format(_some(names)) for text, names in found.items() if names]
-    if wrong:
+        _assign(variable, _transpose(transpose, weights[stored[alias]]), stored[alias], problems)
+    pattern = _MAY_BE_UNUSED_IN_CUSTOM_MODEL if is_custom else _MAY_BE_UNUSED
+    unused = (name for name in stored if name not in used and not _may_be_unused(name, task, pattern))
+    problems.unused.extend(stored[name] for name in unused)
+    if text := problems.describe(task):
         raise CheckpointError(
-            f"{where} has {'; '.join(wrong)}. Check --task and --labels against what the checkpoint was trained for; a "
-            "head of your own exports with --model-class, or live, from Python."
+            f"{where} has {text}. Check --task and --labels against what the checkpoint was trained for. A custom head "
+            "exports with --model-class, or as a live model from Python."
         )
-    return missing
+    return problems.missing
 
 
-def _renumbered(stored: Mapping[str, str]) -> dict[str, str]:
-    numbered = renumber(stored)
-    return {numbered[name]: original for name, original in stored.items()}
+def _assign(variable: Any, value: npt.NDArray[Any], name: str, problems: _Problems) -> None:
+    if value.shape != tuple(variable.shape):
+        problems.mismatched.append(f"{name} {list(value.shape)}, expected {list(variable.shape)}")
+    elif value.dtype.kind != "f" or not np.isfinite(value).all():
+        problems.invalid.append(f"{name} ({value.dtype})")
+    else:
+        variable.assign(value)
 
 
-def _modern(name: str) -> str:
-    """Return a weight's name in PyTorch's spelling: checkpoints converted long ago kept gamma and beta."""
+def _normalized(stored: Mapping[str, str]) -> dict[str, str]:
+    normalized = normalize_layer_names(stored)
+    return {normalized[name]: stored_name for name, stored_name in stored.items()}
+
+
+def _modern_name(name: str) -> str:
+    """Return a weight's name in PyTorch's spelling: old converted checkpoints kept gamma and beta."""
     return re.sub(r"\.beta$", ".bias", re.sub(r"\.gamma$", ".weight", name))
 
 
 def _named_variables(model: Any) -> list[tuple[str, Any, Any]]:
     """Return each variable with its name in PyTorch's spelling, and how its value is transposed."""
-    from transformers.modeling_tf_pytorch_utils import convert_tf_weight_name_to_pt_weight_name as convert
+    from transformers.modeling_tf_pytorch_utils import convert_tf_weight_name_to_pt_weight_name
 
-    # A functional model's variables do not begin with the model's name, which `convert` takes away.
+    # transformers removes the model's name, which the variables of a functional model do not begin with.
     names = [variable.name for variable in model.variables]
     scoped = [name if name.startswith(f"{model.name}/") else f"{model.name}/{name}" for name in names]
     shapes = [variable.shape for variable in model.variables]
-    converted = [convert(name, tf_weight_shape=shape) for name, shape in zip(scoped, shapes, strict=True)]
-    numbered = renumber(name for name, _ in converted)
-    return [(numbered[name], variable, how) for (name, how), variable in zip(converted, model.variables, strict=True)]
+    converted = [
+        convert_tf_weight_name_to_pt_weight_name(name, tf_weight_shape=shape)
+        for name, shape in zip(scoped, shapes, strict=True)
+    ]
+    normalized = normalize_layer_names(name for name, _ in converted)
+    return [
+        (normalized[name], variable, transpose)
+        for (name, transpose), variable in zip(converted, model.variables, strict=True)
+    ]
 
 
 def _aliases(model: Any, name: str) -> Iterator[str]:
-    """Give the names that a variable may have in a checkpoint: also without the name of the base model."""
+    """Yield the names that a variable may have in a checkpoint, with and without the base model's name."""
     rename = getattr(model, "tf_to_pt_weight_rename", lambda name: (name,))
     prefix = f"{getattr(model, 'base_model_prefix', '')}."
     yield from rename(name)
     yield from (alias.removeprefix(prefix) for alias in rename(name))
 
 
-def _in_layout(transpose: Any, value: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def _transpose(transpose: Any, value: npt.NDArray[Any]) -> npt.NDArray[Any]:
     from transformers.modeling_tf_pytorch_utils import apply_transpose
 
-    turned: npt.NDArray[Any] = apply_transpose(transpose, value)
-    return turned
+    transposed: npt.NDArray[Any] = apply_transpose(transpose, value)
+    return transposed
 
 
-def _may_be_left_out(name: str, task: Task, allowed: re.Pattern[str]) -> bool:
-    if allowed.search(name):
+def _may_be_unused(name: str, task: Task, pattern: re.Pattern[str]) -> bool:
+    if pattern.search(name):
         return True
-    # The encoder is all that features are made of: any head may stay behind.
+    # Features are computed by the encoder alone: any head may be unused.
     return task.name == "feature-extraction" and not _ENCODER.search(name)
 
 
-def _some(names: list[str]) -> str:
+def _list_some(names: list[str]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -1,4 +1,4 @@
-"""What a checkpoint format says and gives: a description first, without weights, and then the weights."""
+"""The interface of a checkpoint format: it detects, describes and reads checkpoints."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from bertbundle_export.errors import CheckpointError
 __all__ = ["CheckpointFormat", "Description", "LoadOptions", "StateDict"]
 
 StateDict = dict[str, npt.NDArray[Any]]
-"""Weights by the names, and in the layout, that transformers' PyTorch classes give them: dense weights
-``[out, in]``, ``bert.encoder.layer.0.attention.self.query.weight``, with or without the leading ``bert.``."""
+"""Weights in the names and the layout of transformers' PyTorch classes: dense weights are ``[out, in]``, names are
+like ``bert.encoder.layer.0.attention.self.query.weight``, with or without the leading ``bert.``."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadOptions:
-    """What the user may say of a checkpoint that its files do not.
+    """What the user states about a checkpoint, beside or instead of its files.
 
     Attributes:
-        format: name of the checkpoint format; None finds it out.
-        task: name of a task; None for what the checkpoint's architecture says.
-        labels: label of each class index; None for what the checkpoint says.
-        multi_label: whether classes are independent; None for what the checkpoint says.
-        pooling: a key of `tasks.POOLINGS`; None for what the checkpoint says, else mean.
-        last_layers: number of last layers that features are made of, concatenated.
-        normalize: whether sentence embeddings get length 1; None for what the checkpoint says.
-        lowercase: whether the tokenizer lower-cases; None for what the checkpoint says.
+        format: name of the checkpoint format; None detects it.
+        task: name of a task; None for the task of the checkpoint's architecture.
+        labels: label of each class index; None for the checkpoint's.
+        multi_label: whether classes are independent; None for the checkpoint's setting.
+        pooling: a key of `tasks.POOLINGS`; None for the checkpoint's, else mean.
+        last_layers: number of last layers that are concatenated into the features.
+        normalize: whether sentence embeddings are scaled to length 1; None for the checkpoint's setting.
+        lowercase: whether the tokenizer lower-cases; None for the checkpoint's setting.
         tokenizer: a directory or vocab.txt to take the tokenizer from instead.
-        config: a config.json, or the directory of one, for weights that come without.
-        model_class: ``module:name`` of the user's own class, or function, that makes the model.
-        init_args: its arguments; those that a transformers config knows go to the config.
+        config: a config.json, or its directory, for weights without one.
+        model_class: ``module:name`` of the user's own class or function that builds the model.
+        init_args: its arguments; those that are settings of a transformers config go to the config.
         revision: branch, tag or commit of a hub source; None for its main branch.
         allow_pickle: whether PyTorch pickles may be read.
     """
@@ -58,27 +58,28 @@ class LoadOptions:
         if self.last_layers < 1:
             raise CheckpointError(f"last_layers must be at least 1, got {self.last_layers}.")
         if self.last_layers > 1 and self.pooling == "pooler":
-            raise CheckpointError("the pooler is of the last layer: with last_layers choose mean, cls or max.")
+            raise CheckpointError("the pooler reads the last layer only: with last_layers choose mean, cls or max.")
 
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What a checkpoint is, known without reading its weights.
+    """What a checkpoint is, without its weights.
 
     Attributes:
         format: name of its format.
-        path: where it is.
-        kind: of its weight files, for people to read.
+        path: its path.
+        kind: description of its weight files, for users.
         files: the weight files.
-        config: the model's configuration in the terms of transformers' config.json. Has `model_type`, sizes,
-            `architectures` (the class the weights belong to), `id2label` if labels are known.
+        config: the model's configuration with the keys of transformers' config.json: `model_type`, sizes,
+            `architectures` (the class that the weights belong to), `id2label` if labels are known.
         tokenizer: directory or vocab.txt of its tokenizer; None if it has none.
-        lowercase: whether the tokenizer lower-cases, where the checkpoint says so outside the tokenizer's files.
-        pooling, normalize: how sentence-transformers made its sentence embeddings, if it did.
-        model_class: ``module:name`` of what makes the model, where no class of transformers does.
-        init_args: its arguments.
-        original: runs the checkpoint's own graph, if it comes with one: from BERT's inputs by name to its
-            `last_hidden_state` and `pooler_output`. What is built from the weights must agree with it.
+        lowercase: whether the tokenizer lower-cases, if the checkpoint says so outside the tokenizer's files.
+        pooling, normalize: how sentence-transformers computes the sentence embeddings, if the checkpoint says so.
+        build_model: called with a transformers config and `init_args`, builds a Keras model that transformers has no
+            class for; None for transformers' own classes.
+        init_args: arguments of `build_model`.
+        run_graph: runs the checkpoint's own graph, if it has one: from BERT's inputs by name to its
+            `last_hidden_state` and `pooler_output`. The model that is built from the weights must agree with it.
     """
 
     format: str
@@ -90,24 +91,24 @@ class Description:
     lowercase: bool | None = None
     pooling: str | None = None
     normalize: bool = False
-    model_class: str | None = None
+    build_model: Callable[..., Any] | None = None
     init_args: Mapping[str, Any] = field(default_factory=dict)
-    original: Callable[[Mapping[str, npt.NDArray[Any]]], Mapping[str, npt.NDArray[Any]]] | None = None
+    run_graph: Callable[[Mapping[str, npt.NDArray[Any]]], Mapping[str, npt.NDArray[Any]]] | None = None
 
 
 class CheckpointFormat(Protocol):
-    """Reads one kind of checkpoint. An instance called `FORMAT` in a module of `formats` is all it takes."""
+    """Reads one kind of checkpoint. An instance called `FORMAT` in a module of `formats` registers itself."""
 
     name: str
-    """As `--format` and the manifest say it."""
+    """Name for `--format` and the manifest."""
     expected: str
-    """What its files are, for the message when nothing fits."""
+    """The files it expects, for the error message when no format matches."""
 
     def detect(self, path: Path) -> bool:
-        """Return whether the files at `path` are of this format, without reading weights; never raises."""
+        """Return whether the files at `path` have this format, without reading weights; never raises."""
 
     def describe(self, path: Path, options: LoadOptions) -> Description:
-        """Say what is there, without reading weights, or why it cannot be read (`CheckpointError`)."""
+        """Describe the checkpoint without reading weights; raise `CheckpointError` if it cannot be read."""
 
     def read(self, description: Description, options: LoadOptions) -> StateDict:
-        """Read all weights, float32; a `CheckpointError` names the file or tensor that is wrong."""
+        """Read all weights as float32; raise `CheckpointError` with the file or tensor that is invalid."""

@@ -1,4 +1,4 @@
-"""Prove a model that was built from weights against the graph that they came with."""
+"""Check a model that was built from weights against the graph that the checkpoint contains."""
 
 from __future__ import annotations
 
@@ -11,34 +11,35 @@ import numpy.typing as npt
 from bertbundle_export.checkpoints.base import Description
 from bertbundle_export.errors import CheckpointError
 
-__all__ = ["check_against_original"]
+__all__ = ["check_against_graph"]
 
 _ATOL = 1e-4
-"""Ten times what two orders of summation differ by; another activation or epsilon differs by far more."""
+"""Ten times the difference that another order of summation makes; another activation or epsilon makes far more."""
 _ROWS, _LENGTH = 3, 16
 
 
-def check_against_original(model: Any, description: Description) -> None:
-    """Compare a Keras model's encoder with the checkpoint's own graph, if it has one, on a few rows with padding.
+def check_against_graph(model: Any, description: Description) -> None:
+    """Compare a Keras model's encoder with the checkpoint's own graph, if it has one, on random rows with padding.
 
     Raises:
-        CheckpointError: they differ, or the graph cannot be called.
+        CheckpointError: their outputs differ, or the graph cannot be called.
     """
-    if description.original is None:
+    if description.run_graph is None:
         return
     inputs = _sample(description.config)
-    expected = description.original(inputs)
-    found = _encoder(model, description)(dict(inputs), training=False)
+    expected = description.run_graph(inputs)
+    actual = _encoder(model, description)(dict(inputs), training=False)
     for name, value in expected.items():
         rows = ... if value.ndim == 2 else inputs["attention_mask"].astype(bool)
-        if found.get(name) is None:  # a head without a pooler
+        if actual.get(name) is None:  # a head without a pooler
             continue
-        difference = float(np.abs(found[name].numpy()[rows] - value[rows]).max())
+        difference = float(np.abs(actual[name].numpy()[rows] - value[rows]).max())
         if not difference <= _ATOL:
             raise CheckpointError(
-                f"{description.path} cannot be rebuilt: its own {name} differs by {difference:.1e} from that of a BERT "
-                f"with its weights and {description.config['hidden_act']}, at most {_ATOL:g} is allowed. Say what its "
-                "files do not with --init-args, such as num_attention_heads=12 or hidden_act=relu."
+                f"{description.path} cannot be rebuilt: the {name} of its own graph differs by {difference:.1e} from "
+                f"that of a BERT with its weights and {description.config['hidden_act']}, allowed: {_ATOL:g}. "
+                "Give the settings that its files lack with --init-args, such as num_attention_heads=12 or "
+                "hidden_act=relu."
             )
 
 
@@ -51,11 +52,11 @@ def _sample(config: Mapping[str, Any]) -> dict[str, npt.NDArray[np.int32]]:
 
 
 def _encoder(model: Any, description: Description) -> Any:
-    """Return the part of a model that is the encoder; TFBertModel has it as a layer, like the models with heads."""
+    """Return the encoder of a model: the layer `bert`, in TFBertModel as in the classes with heads."""
     try:
         return model.bert
     except AttributeError as error:
         raise CheckpointError(
-            f"{description.path} is compared with the encoder that is built from it, and {type(model).__name__} has "
-            "none called `bert`. Keep it as that attribute of your model."
+            f"the encoder of {type(model).__name__} must be compared with the graph in {description.path}, but the "
+            "model has no attribute `bert`. Store the encoder as that attribute."
         ) from error

@@ -1,4 +1,4 @@
-"""Say what a checkpoint is, without reading its weights and without TensorFlow where its format allows."""
+"""Report what a checkpoint is, without reading its weights, and without TensorFlow if its format allows."""
 
 from __future__ import annotations
 
@@ -6,50 +6,51 @@ from pathlib import Path
 from typing import Any
 
 from bertbundle_export.checkpoints.base import Description, LoadOptions
-from bertbundle_export.checkpoints.loader import architecture, find_task, load_tokenizer, stored_labels
+from bertbundle_export.checkpoints.loader import class_name, find_task, load_tokenizer, stored_labels
 from bertbundle_export.checkpoints.registry import describe_checkpoint
 from bertbundle_export.errors import CheckpointError
-from bertbundle_export.source import tokenization
-from bertbundle_export.source.architectures import find_encoder
+from bertbundle_export.source.architectures import find_architecture
+from bertbundle_export.source.tokenization import is_lowercase
 
 __all__ = ["inspect_checkpoint"]
 
 
 def inspect_checkpoint(path: Path, options: LoadOptions) -> dict[str, Any]:
-    """Return what a checkpoint is, by name of the fact.
+    """Return the facts about a checkpoint by name.
 
     Raises:
         CheckpointError: it cannot be read.
     """
-    found = describe_checkpoint(path, options)
-    encoder = find_encoder(found.config, path)
-    tokenizer = load_tokenizer(found, options) if options.tokenizer or found.tokenizer else None
+    description = describe_checkpoint(path, options)
+    config = description.config
+    architecture = find_architecture(config, path)
+    tokenizer = load_tokenizer(description, options) if options.tokenizer or description.tokenizer else None
     return {
-        "format": found.format,
-        "weights": f"{found.kind}: {', '.join(file.name for file in found.files)}",
-        "bytes": sum(file.stat().st_size for file in found.files),
-        "architecture": architecture(found),
-        "task": _task(found, options),
-        "layers": encoder.size(found.config, "layers"),
-        "hidden_size": encoder.size(found.config, "hidden_size"),
-        "heads": encoder.size(found.config, "heads"),
-        "vocab_size": encoder.size(found.config, "vocab_size"),
-        "max_positions": encoder.size(found.config, "positions"),
-        "lowercase": tokenization.is_lowercase(tokenizer) if tokenizer else "no tokenizer: pass --tokenizer",
-        "labels": ", ".join(options.labels or stored_labels(found.config)) or "none",
-        "pooling": _pooling(found, options),
+        "format": description.format,
+        "weights": f"{description.kind}: {', '.join(file.name for file in description.files)}",
+        "bytes": sum(file.stat().st_size for file in description.files),
+        "architecture": class_name(description),
+        "task": _task(description, options),
+        "layers": architecture.size(config, "layers"),
+        "hidden_size": architecture.size(config, "hidden_size"),
+        "heads": architecture.size(config, "heads"),
+        "vocab_size": architecture.size(config, "vocab_size"),
+        "max_positions": architecture.size(config, "positions"),
+        "lowercase": is_lowercase(tokenizer) if tokenizer else "no tokenizer: pass --tokenizer",
+        "labels": ", ".join(options.labels or stored_labels(config)) or "none",
+        "pooling": _pooling(description, options),
     }
 
 
-def _pooling(found: Description, options: LoadOptions) -> str:
-    """Return how a text's vector is made, where that is known."""
-    normalize = found.normalize if options.normalize is None else options.normalize
-    pooling = options.pooling or found.pooling or found.init_args.get("pooling") or "not stated"
+def _pooling(description: Description, options: LoadOptions) -> str:
+    """Return how the sentence embedding is computed, if that is known."""
+    normalize = description.normalize if options.normalize is None else options.normalize
+    pooling = options.pooling or description.pooling or description.init_args.get("pooling") or "not stated"
     return f"{pooling}, normalized" if normalize else str(pooling)
 
 
-def _task(found: Description, options: LoadOptions) -> str:
+def _task(description: Description, options: LoadOptions) -> str:
     try:
-        return find_task(found, options).name
+        return find_task(description, options).name
     except CheckpointError:
-        return "not known: pass --task"
+        return "unknown: pass --task"

@@ -1,4 +1,4 @@
-"""Compare names of Keras layers whatever else was built before them."""
+"""Normalize the names of Keras layers, which depend on what was built before them in the same process."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable
 
-__all__ = ["renumber"]
+__all__ = ["normalize_layer_names"]
 
 _NUMBERED = re.compile(r"(.+?)_([1-9]\d*)")
 
 
-def renumber(names: Iterable[str]) -> dict[str, str]:
-    """Number layers anew, as if their model were the first of its process; gives the new name of each.
+def normalize_layer_names(names: Iterable[str]) -> dict[str, str]:
+    """Return a new name for each weight, with the layers numbered as if their model were the first of its process.
 
-    Keras calls a process's third Dense ``dense_2``, whichever model it is part of. Its order is kept.
+    Keras calls the third Dense of a process ``dense_2``, in whichever model it is. The order of the layers is kept.
 
-    >>> renumber(["dense_7.weight", "dense_9.weight", "bert.encoder.layer.0.weight"])
+    >>> normalize_layer_names(["dense_7.weight", "dense_9.weight", "bert.encoder.layer.0.weight"])
     {'dense_7.weight': 'dense.weight', 'dense_9.weight': 'dense#1.weight', \
 'bert.encoder.layer.0.weight': 'bert.encoder.layer.0.weight'}
     """
@@ -26,7 +26,7 @@ def renumber(names: Iterable[str]) -> dict[str, str]:
         for depth in range(len(parts) - 1):
             key, number = _number(parts, depth)
             siblings[key].add(number)
-    ranks = {key: {number: rank for rank, number in enumerate(sorted(found))} for key, found in siblings.items()}
+    ranks = {key: {number: rank for rank, number in enumerate(sorted(numbers))} for key, numbers in siblings.items()}
 
     def renamed(parts: list[str], depth: int) -> str:
         key, number = _number(parts, depth)
@@ -40,7 +40,7 @@ def renumber(names: Iterable[str]) -> dict[str, str]:
 
 
 def _number(parts: list[str], depth: int) -> tuple[tuple[str, ...], int]:
-    """Split a name's part into its path without the number, and the number."""
+    """Split one part of a name into its path without the number, and the number."""
     match = _NUMBERED.fullmatch(parts[depth])
     stem, number = (match[1], int(match[2])) if match else (parts[depth], 0)
     return (*parts[:depth], stem), number

@@ -1,4 +1,4 @@
-"""Take a Keras model out of a training script as it stands."""
+"""Describe a live Keras model, such as one that a training script has just trained."""
 
 from __future__ import annotations
 
@@ -9,58 +9,56 @@ from typing import Any
 import tokenizers
 
 from bertbundle.contract.manifest import InputSpec, Source
-from bertbundle_export.checkpoints import LoadOptions
+from bertbundle_export.checkpoints.base import LoadOptions
 from bertbundle_export.errors import CheckpointError
-from bertbundle_export.source import tokenization
-from bertbundle_export.source.architectures import ENCODERS, Encoder, bert_inputs
-from bertbundle_export.source.model import SourceModel, choose_labels, count_parameters, multi_label, taken_inputs
+from bertbundle_export.source.architectures import ARCHITECTURES, Architecture, bert_inputs
+from bertbundle_export.source.model import (
+    SourceModel,
+    accepted_inputs,
+    check_labels,
+    count_parameters,
+    is_multi_label,
+)
+from bertbundle_export.source.tokenization import check_tokenizer, load_tokenizer
 from bertbundle_export.tasks import TASKS, check_pooling, check_task
 
 __all__ = ["live_model"]
 
 
 def live_model(model: Any, load: LoadOptions, tokenizer: tokenizers.Tokenizer | str | Path | None) -> SourceModel:
-    """Describe a live model.
+    """Return a live model as a source model.
 
     Args:
-        model: callable with the inputs by name in a dict and ``training=False``; has `variables`. A transformers
-            `config`, if it has one, says vocabulary size and longest sequence.
-        load: its task, and labels where the task has them.
+        model: callable with the inputs by name in a dict and ``training=False``; has `variables`. Vocabulary size and
+            maximum length come from its transformers `config`, if it has one.
+        load: its task, and labels if the task has them.
         tokenizer: its tokenizer.
 
     Raises:
-        CheckpointError: what is needed was not given, or does not fit together.
+        CheckpointError: an argument is missing, or the arguments contradict each other.
     """
     if not callable(model) or not hasattr(model, "variables"):
         raise CheckpointError(f"a {type(model).__name__} is not a source: give a path, a hub name, or a Keras model.")
     _check_backend(model)
     _check_built(model)
     if load.task is None:
-        raise CheckpointError(f"a live model does not say its task. Pass task=, one of {', '.join(TASKS)}.")
+        raise CheckpointError(f"a live model does not state its task. Pass task=, one of {', '.join(TASKS)}.")
     config = getattr(model, "config", None)
     task = check_task(load.task)
-    independent = multi_label(getattr(config, "problem_type", None), load.multi_label)
-    stored = load.labels or _stored_labels(config)
-    labels = choose_labels(stored, task, independent=independent) if task.has_labels else ()
-    encoder = ENCODERS.get(getattr(config, "model_type", "bert"), ENCODERS["bert"])
+    independent = is_multi_label(getattr(config, "problem_type", None), load.multi_label)
+    labels = load.labels or _stored_labels(config)
+    labels = check_labels(labels, task, independent=independent) if task.has_labels else ()
+    architecture = ARCHITECTURES.get(getattr(config, "model_type", "bert"), ARCHITECTURES["bert"])
     loaded = _tokenizer(tokenizer, load)
     vocab_size = getattr(config, "vocab_size", None) or loaded.get_vocab_size(with_added_tokens=True)
-    tokenization.check_tokenizer(loaded, vocab_size)
+    check_tokenizer(loaded, vocab_size)
     return SourceModel(
         keras=model,
         task=load.task,
         tokenizer=loaded,
-        source=Source(
-            format="live",
-            name=str(getattr(model, "name", type(model).__name__)),
-            architecture=type(model).__name__,
-            layers=getattr(config, "num_hidden_layers", 0),
-            hidden_size=getattr(config, "hidden_size", 0),
-            vocab_size=vocab_size,
-            parameters=count_parameters(model),
-        ),
-        inputs=taken_inputs(model, _inputs(encoder, config, vocab_size)),
-        max_positions=_positions(encoder, config),
+        source=_source(model, config, vocab_size),
+        inputs=accepted_inputs(model, _inputs(architecture, config, vocab_size)),
+        max_positions=_positions(architecture, config),
         labels=labels,
         multi_label=independent,
         pooling=check_pooling(load.pooling or "mean") if load.task == "feature-extraction" else "none",
@@ -69,24 +67,36 @@ def live_model(model: Any, load: LoadOptions, tokenizer: tokenizers.Tokenizer | 
     )
 
 
+def _source(model: Any, config: Any, vocab_size: int) -> Source:
+    return Source(
+        format="live",
+        name=str(getattr(model, "name", type(model).__name__)),
+        architecture=type(model).__name__,
+        layers=getattr(config, "num_hidden_layers", 0),
+        hidden_size=getattr(config, "hidden_size", 0),
+        vocab_size=vocab_size,
+        parameters=count_parameters(model),
+    )
+
+
 def _check_built(model: Any) -> None:
-    """Refuse a model without weights yet."""
+    """Refuse a model that has no weights yet."""
     try:
         count_parameters(model)
     except ValueError as error:
         raise CheckpointError(
-            "the model has no weights yet: it was made, but never called. Load its weights, or train it."
+            "the model has no weights yet: it was never called. Load its weights, or train it."
         ) from error
 
 
-def _inputs(encoder: Encoder, config: Any, vocab_size: int) -> tuple[InputSpec, ...]:
-    types = getattr(config, "type_vocab_size", 2) if encoder.token_types else 0
+def _inputs(architecture: Architecture, config: Any, vocab_size: int) -> tuple[InputSpec, ...]:
+    types = getattr(config, "type_vocab_size", 2) if architecture.token_types else 0
     return bert_inputs(vocab_size=vocab_size, type_vocab_size=types, pad_id=getattr(config, "pad_token_id", None) or 0)
 
 
-def _positions(encoder: Encoder, config: Any) -> int | None:
+def _positions(architecture: Architecture, config: Any) -> int | None:
     positions = getattr(config, "max_position_embeddings", None)
-    return positions - encoder.reserved_positions if positions else None
+    return positions - architecture.reserved_positions if positions else None
 
 
 def _check_backend(model: Any) -> None:
@@ -118,4 +128,4 @@ def _tokenizer(tokenizer: tokenizers.Tokenizer | str | Path | None, load: LoadOp
             f"tokenizer= is a {type(tokenizer).__name__}. Pass a fast tokenizer of transformers, a "
             "tokenizers.Tokenizer, a directory or a vocab.txt."
         )
-    return tokenization.load_tokenizer(Path(tokenizer), lowercase=load.lowercase)
+    return load_tokenizer(Path(tokenizer), lowercase=load.lowercase)

@@ -1,4 +1,4 @@
-"""Write a checkpoint of any format as a Hugging Face directory, so that it is of use elsewhere."""
+"""Write a checkpoint of any format as a Hugging Face directory, for use by other programs."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from tokenizers.models import WordPiece
 from bertbundle_export.bundle import staging_directory
 from bertbundle_export.checkpoints.base import Description, LoadOptions
 from bertbundle_export.checkpoints.formats.huggingface import POOLING_MODES
-from bertbundle_export.checkpoints.loader import architecture, load_checkpoint
+from bertbundle_export.checkpoints.loader import class_name, load_checkpoint
 from bertbundle_export.checkpoints.registry import describe_checkpoint, find_format
 from bertbundle_export.checkpoints.sources.hub import open_source
 from bertbundle_export.errors import CheckpointError, ExportError
-from bertbundle_export.source.architectures import find_encoder
+from bertbundle_export.source.architectures import find_architecture
 from bertbundle_export.source.tokenization import is_lowercase
 from bertbundle_export.tasks import TASKS
 
@@ -29,47 +29,47 @@ _HEAD_BIASES = ("classifier.bias", "classifier.out_proj.bias")
 
 
 def write_huggingface(source: str | Path, directory: Path, options: LoadOptions) -> Path:
-    """Write config.json, model.safetensors (PyTorch's names) and the tokenizer of a checkpoint; all of it, or nothing.
+    """Write config.json, model.safetensors (PyTorch's names) and the tokenizer of a checkpoint: all of them or none.
 
-    A sentence embedding's pooling and normalisation are written as sentence-transformers does, if they are known.
+    If pooling and normalization of the sentence embedding are known, they are written as sentence-transformers does.
 
     Args:
         source: as for `export_bundle`.
-        directory: where to; must not be there yet, or be empty.
+        directory: must not exist, or be empty.
         options: `task` and `labels` go to config.json, `pooling` and `normalize` to modules.json.
 
     Returns:
         The directory.
 
     Raises:
-        CheckpointError: the checkpoint cannot be read, does not hold together, has another number of classes than
-            `labels`, or has a head that no class of transformers reads.
+        CheckpointError: the checkpoint cannot be read, its files contradict each other, it has another number of
+            classes than `labels`, or a head that no class of transformers has.
         ExportError: the directory cannot be written.
     """
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise ExportError(f"{directory} is there already, and not an empty directory. Choose another.")
+        raise ExportError(f"{directory} exists already and is not an empty directory. Choose another.")
     with open_source(source, revision=options.revision) as path, staging_directory(directory.parent) as staging:
-        # As features, for any head may be missing what a bundle of it needs: this proves the encoder and the tokenizer.
-        proved = load_checkpoint(path, str(source), dataclasses.replace(options, task="feature-extraction"))
+        # Loaded as features, to check encoder and tokenizer: a head may lack what a bundle would need, such as labels.
+        loaded = load_checkpoint(path, str(source), dataclasses.replace(options, task="feature-extraction"))
         description = describe_checkpoint(path, options)
         weights = find_format(path, description.format).read(description, options)
         _check_head(description, weights, options)
-        made = staging / "huggingface"
-        made.mkdir()
-        (made / "config.json").write_text(_config(description, options), encoding="utf-8")
-        _save_weights(made / "model.safetensors", weights)
-        _save_tokenizer(made, proved.tokenizer, description)
-        _save_modules(made, description, options)
-        made.rename(directory)
+        target = staging / "huggingface"
+        target.mkdir()
+        (target / "config.json").write_text(_config(description, options), encoding="utf-8")
+        _save_weights(target / "model.safetensors", weights)
+        _save_tokenizer(target, loaded.tokenizer, description)
+        _save_modules(target, description, options)
+        target.rename(directory)
     return directory
 
 
 def _check_head(description: Description, weights: Mapping[str, Any], options: LoadOptions) -> None:
-    if description.model_class is not None:
-        how = description.init_args.get("pooling", "a layer of its own")
+    if description.build_model is not None:
+        pooling = description.init_args.get("pooling", "a layer of its own")
         raise CheckpointError(
-            f"no class of transformers reads {description.path}: its Dense layer takes {how} of the encoder's output, "
-            "and transformers' the pooler's. --task feature-extraction writes the encoder; --name writes a bundle."
+            f"no class of transformers can load {description.path}: its Dense layer reads {pooling} of the encoder's "
+            "output, transformers' class the pooler's. --task feature-extraction writes the encoder, --name a bundle."
         )
     sizes = {name: len(value) for name, value in weights.items() if name in _HEAD_BIASES}
     wrong = {name: size for name, size in sizes.items() if options.labels and size != len(options.labels)}
@@ -80,17 +80,17 @@ def _check_head(description: Description, weights: Mapping[str, Any], options: L
 
 
 def _save_modules(directory: Path, description: Description, options: LoadOptions) -> None:
-    """Write sentence-transformers' modules.json and 1_Pooling/config.json, if a pooling is known."""
+    """Write sentence-transformers' modules.json and 1_Pooling/config.json if the pooling is known."""
     pooling = options.pooling or description.pooling
     normalize = description.normalize if options.normalize is None else options.normalize
-    is_encoder = _architecture(description, options).endswith("Model")
+    is_encoder = _class_name(description, options).endswith("Model")
     if (pooling is None and not normalize) or not (is_encoder or description.pooling):
         return
     if pooling == "pooler":
         raise CheckpointError("sentence-transformers has no pooling by BERT's pooler. Pass --pooling cls, mean or max.")
-    encoder = find_encoder(description.config, description.path)
+    architecture = find_architecture(description.config, description.path)
     modes: dict[str, Any] = {key: name == (pooling or "mean") for key, name in POOLING_MODES.items()}
-    modes["word_embedding_dimension"] = encoder.size(description.config, "hidden_size")
+    modes["word_embedding_dimension"] = architecture.size(description.config, "hidden_size")
     kinds = ("Transformer", "Pooling", "Normalize") if normalize else ("Transformer", "Pooling")
     modules = [
         {
@@ -108,19 +108,19 @@ def _save_modules(directory: Path, description: Description, options: LoadOption
 
 
 def _config(description: Description, options: LoadOptions) -> str:
-    given = {key: value for key, value in options.init_args.items() if key in description.config}
-    config = {**description.config, **given}
-    config["architectures"] = [_architecture(description, options)]
+    changed = {key: value for key, value in options.init_args.items() if key in description.config}
+    config = {**description.config, **changed}
+    config["architectures"] = [_class_name(description, options)]
     if options.labels:
         config["id2label"] = dict(enumerate(options.labels))
         config["label2id"] = {label: index for index, label in enumerate(options.labels)}
     return json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def _architecture(description: Description, options: LoadOptions) -> str:
+def _class_name(description: Description, options: LoadOptions) -> str:
     if options.task is None:
-        return architecture(description).removeprefix("TF")
-    return find_encoder(description.config, description.path).stem + str(TASKS[options.task].head)
+        return class_name(description).removeprefix("TF")
+    return find_architecture(description.config, description.path).stem + str(TASKS[options.task].class_suffix)
 
 
 def _save_weights(file: Path, weights: Mapping[str, Any]) -> None:
@@ -128,17 +128,17 @@ def _save_weights(file: Path, weights: Mapping[str, Any]) -> None:
 
     contiguous = {name: np.ascontiguousarray(value) for name, value in weights.items()}
     save_file(contiguous, str(file), metadata={"format": "pt"})
-    file.chmod(0o644)  # safetensors writes for the owner alone
+    file.chmod(0o644)  # safetensors makes it readable for the owner only
 
 
 def _save_tokenizer(directory: Path, tokenizer: tokenizers.Tokenizer, description: Description) -> None:
     import transformers
 
-    encoder = find_encoder(description.config, description.path)
-    kind = "Bert" if isinstance(tokenizer.model, WordPiece) else encoder.stem
+    architecture = find_architecture(description.config, description.path)
+    kind = "Bert" if isinstance(tokenizer.model, WordPiece) else architecture.stem
     fast = getattr(transformers, f"{kind}TokenizerFast")(
         tokenizer_object=tokenizer,
         do_lower_case=is_lowercase(tokenizer),
-        model_max_length=encoder.size(description.config, "positions"),
+        model_max_length=architecture.size(description.config, "positions"),
     )
     fast.save_pretrained(str(directory))

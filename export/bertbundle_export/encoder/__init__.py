@@ -1,1 +1,1 @@
-"""BERT's encoder rebuilt for inference, for TensorFlow and for ONNX."""
+"""BERT's encoder, rebuilt for inference in TensorFlow and in ONNX."""

@@ -1,4 +1,4 @@
-"""Cut the encoders out of a traced graph: what a converter then sees is the rest, the head, and it is small."""
+"""Extract the encoder calls from a traced graph: what remains, the head, is small and easy to convert."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Any
 
 from bertbundle_export.encoder.tf_graph import EncoderGraph
 
-__all__ = ["Cut", "count_calls", "cut_encoders"]
+__all__ = ["ExtractedCall", "count_calls", "extract_calls"]
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
-    """One call of an encoder that was cut out.
+class ExtractedCall:
+    """A call of an encoder that was extracted from a graph.
 
     Attributes:
         graph: the encoder.
-        inputs: names of the tensors it was called with: ids, mask, type ids.
-        outputs: names of the placeholders' tensors in the places of what it returned.
+        inputs: names of the tensors that it was called with: ids, mask, type ids.
+        outputs: names of the placeholder tensors that replace its outputs.
     """
 
     graph: EncoderGraph
@@ -27,34 +27,34 @@ class Cut:
 
 
 def count_calls(graph_def: Any, encoders: Sequence[EncoderGraph]) -> int:
-    """Return how often encoders are called in the graph itself, inner functions and loops left out."""
+    """Return the number of encoder calls in the main graph, without those in inner functions and loops."""
     return sum(_callee(node, encoders) is not None for node in graph_def.node)
 
 
-def cut_encoders(graph_def: Any, encoders: Sequence[EncoderGraph]) -> list[Cut]:
-    """Replace every call of an encoder by placeholders for its outputs; the GraphDef is changed."""
-    calls = [(node, _callee(node, encoders)) for node in graph_def.node]
-    found = [(node, encoder) for node, encoder in calls if encoder is not None]
-    cuts, added = [], []
+def extract_calls(graph_def: Any, encoders: Sequence[EncoderGraph]) -> list[ExtractedCall]:
+    """Replace every encoder call by placeholders for its outputs; the GraphDef is changed in place."""
+    callees = [(node, _callee(node, encoders)) for node in graph_def.node]
+    call_nodes = [(node, encoder) for node, encoder in callees if encoder is not None]
+    calls, placeholders = [], []
     renamed: dict[str, str] = {}
-    for node, encoder in found:
-        holders = [_placeholder(node, index, encoder) for index in range(len(node.attr["Tout"].list.type))]
-        renamed |= {_reference(node.name, index): holder.name for index, holder in enumerate(holders)}
-        ids, mask, types = (_source(graph_def, name) for name in node.input[:3])
-        cuts.append(Cut(encoder, (ids, mask, types), tuple(f"{holder.name}:0" for holder in holders)))
-        added += holders
-    gone = {node.name for node, _ in found}
-    kept = [_redirected(node, renamed, gone) for node in graph_def.node if node.name not in gone]
+    for node, encoder in call_nodes:
+        added = [_placeholder(node, index, encoder) for index in range(len(node.attr["Tout"].list.type))]
+        renamed |= {_output_name(node.name, index): placeholder.name for index, placeholder in enumerate(added)}
+        ids, mask, types = (_resolve_identity(graph_def, name) for name in node.input[:3])
+        calls.append(ExtractedCall(encoder, (ids, mask, types), tuple(f"{item.name}:0" for item in added)))
+        placeholders += added
+    removed = {node.name for node, _ in call_nodes}
+    kept = [_reconnect(node, renamed, removed) for node in graph_def.node if node.name not in removed]
     del graph_def.node[:]
-    graph_def.node.extend([*added, *kept])
-    return cuts
+    graph_def.node.extend([*placeholders, *kept])
+    return calls
 
 
 def _callee(node: Any, encoders: Sequence[EncoderGraph]) -> EncoderGraph | None:
     if node.op not in ("PartitionedCall", "StatefulPartitionedCall"):
         return None
     name = node.attr["f"].func.name
-    return next((encoder for encoder in encoders if name in encoder.names), None)
+    return next((encoder for encoder in encoders if name in encoder.function_names), None)
 
 
 def _placeholder(call: Any, index: int, encoder: EncoderGraph) -> Any:
@@ -62,25 +62,28 @@ def _placeholder(call: Any, index: int, encoder: EncoderGraph) -> Any:
 
     node = tf.compat.v1.NodeDef(op="Placeholder", name=f"{call.name}_states_{index}")
     node.attr["dtype"].type = call.attr["Tout"].list.type[index]
-    shape = tf.TensorShape([None, None, encoder.encoder.hidden_size])
+    shape = tf.TensorShape([None, None, encoder.weights.hidden_size])
     node.attr["shape"].shape.CopyFrom(shape.as_proto())
     return node
 
 
-def _reference(name: str, index: int) -> str:
+def _output_name(name: str, index: int) -> str:
     return f"{name}:{index}" if index else name
 
 
-def _source(graph_def: Any, name: str) -> str:
-    """Return the tensor that an input is, behind any Identity."""
+def _resolve_identity(graph_def: Any, name: str) -> str:
+    """Return the tensor behind any Identity nodes."""
     nodes = {node.name: node for node in graph_def.node}
     while nodes[name.partition(":")[0]].op == "Identity":
         name = nodes[name.partition(":")[0]].input[0]
     return name if ":" in name else f"{name}:0"
 
 
-def _redirected(node: Any, renamed: dict[str, str], gone: set[str]) -> Any:
-    inputs = [renamed.get(name, name) for name in node.input if name.removeprefix("^") not in gone or name in renamed]
+def _reconnect(node: Any, renamed: dict[str, str], removed: set[str]) -> Any:
+    """Let a node read the placeholders, and drop its control dependencies on removed nodes."""
+    inputs = [
+        renamed.get(name, name) for name in node.input if name.removeprefix("^") not in removed or name in renamed
+    ]
     del node.input[:]
     node.input.extend(inputs)
     return node

@@ -1,12 +1,12 @@
-"""The few operations an encoder's time goes into, as TensorFlow graph nodes: public ones, or oneDNN's fused ones.
+"""The operations that take most of an encoder's time, as TensorFlow graph nodes: public ones, or oneDNN's fused ones.
 
-In float32 public operations are as fast as any: TensorFlow's optimiser fuses MatMul, BiasAdd and what follows.
+In float32 the public operations are fastest: TensorFlow's optimizer fuses MatMul, BiasAdd and the activation.
 
-In bfloat16 a product's kernel must be rearranged for the processor. TensorFlow does that once only if the kernel is a
-constant in the graph, which costs seconds and gigabytes to load (docs/why.md has the figures); else at every call. So
-the fused node is written into the graph as the optimiser would write it, with a variable for the kernel and
-`is_filter_const` set all the same: variables of a served model do not change. It is no public operation: a TensorFlow
-without it, as it is built for some processors, gets public ones.
+In bfloat16 the weight matrix of a product must be rearranged for the CPU. TensorFlow does that once only if the matrix
+is a constant in the graph, which costs seconds and gigabytes to load (figures: docs/decisions/0029); otherwise it does
+so at every call. So the fused node is written into the graph as the optimizer would write it, with a variable as the
+matrix and with `is_filter_const` set: the variables of a served model never change. The fused nodes are not public
+operations; builds of TensorFlow without them, as for some CPUs, get public ones.
 """
 
 from __future__ import annotations
@@ -16,35 +16,35 @@ from typing import Any, Protocol
 
 import numpy as np
 
-__all__ = ["Kernels", "OneDnnKernels", "PublicKernels", "choose_kernels", "have_onednn"]
+__all__ = ["Kernels", "OneDnnKernels", "PublicKernels", "choose_kernels", "has_onednn"]
 
 
 class Kernels(Protocol):
-    """One way to write the operations. `T` is the dtype of the matrices, float32 or bfloat16."""
+    """Writes the operations for matrices of dtype float32 or bfloat16."""
 
     def dense(self, x: Any, kernel: Any, bias: Any, *, activation: str | None = None, residual: Any = None) -> Any:
         """Return ``activation(x @ kernel + bias + residual)`` for x of shape ``[rows, in]``."""
 
     def normalize(self, x: Any, rows: Any, gamma: Any, beta: Any, epsilon: float) -> Any:
-        """Return the layer normalisation of each row of x, ``[rows, H]``; `rows` is an int32 scalar."""
+        """Return the layer normalization of each row of x, ``[rows, H]``; `rows` is an int32 scalar."""
 
     def scores(self, query: Any, key: Any, scale: float, mask: Any) -> Any:
         """Return ``query @ key^T * scale + mask``, ``[batch, heads, length, length]``."""
 
 
 def choose_kernels(dtype: str) -> Kernels:
-    """Return the kernels for "float32" or "bfloat16"; public ones if this TensorFlow has no others."""
-    return OneDnnKernels() if dtype == "bfloat16" and have_onednn(dtype) else PublicKernels()
+    """Return the kernels for "float32" or "bfloat16"; public ones if this TensorFlow has no oneDNN kernels."""
+    return OneDnnKernels() if dtype == "bfloat16" and has_onednn(dtype) else PublicKernels()
 
 
 _DENSE, _NORMALIZE, _SCORES = "_MklNativeFusedMatMul", "_MklLayerNorm", "_MklFusedBatchMatMulV2"
-# Measured with rows of 768 bfloat16 on an idle machine: 64 rows take 52 us in public operations and 113 in oneDNN's, 96
-# take 126 and 106, 128 take 204 and 136, 1024 take 800 and 256.
-_FEW_ROWS = 96
-_LABEL = "MklNameChangeOp"  # the kernels of operations that oneDNN computes in TensorFlow's own layout
+# Measured for rows of 768 bfloat16 on an idle machine, public operations and oneDNN's: 64 rows take 52 and 113 us, 96
+# rows 126 and 106 us, 128 rows 204 and 136 us, 1024 rows 800 and 256 us.
+_MIN_ROWS_FOR_ONEDNN = 96
+_LABEL = "MklNameChangeOp"  # label of the oneDNN kernels that use TensorFlow's own memory layout
 
 
-def have_onednn(dtype: str) -> bool:
+def has_onednn(dtype: str) -> bool:
     """Return whether this TensorFlow has oneDNN's kernels for a dtype."""
     from tensorflow.python.framework import kernels
 
@@ -62,7 +62,7 @@ def have_onednn(dtype: str) -> bool:
 
 
 class OneDnnKernels:
-    """One node each; attention and layer normalisation accumulate in float32 whatever the dtype."""
+    """One node per operation; attention and layer normalization accumulate in float32 for either dtype."""
 
     _ACTIVATIONS = {"gelu": "GeluExact", "gelu_new": "GeluApproximate", "relu": "Relu"}  # noqa: RUF012
 
@@ -82,12 +82,12 @@ class OneDnnKernels:
         )
 
     def normalize(self, x: Any, rows: Any, gamma: Any, beta: Any, epsilon: float) -> Any:
-        """See `Kernels.normalize`. For few rows the public operations are quicker, whose start costs less."""
+        """See `Kernels.normalize`. Public operations are faster for few rows: they start faster."""
         from bertbundle_export.tensorflow_import import tf
 
         gamma, beta = tf.convert_to_tensor(gamma), tf.convert_to_tensor(beta)
         return tf.cond(
-            rows < _FEW_ROWS,
+            rows < _MIN_ROWS_FOR_ONEDNN,
             lambda: PublicKernels().normalize(x, rows, gamma, beta, epsilon),
             lambda: _node(_NORMALIZE, [x, gamma, beta], epsilon=epsilon),
         )
@@ -99,7 +99,7 @@ class OneDnnKernels:
 
 
 class PublicKernels:
-    """Public operations in the form that TensorFlow's optimiser fuses best."""
+    """Public operations in the form that TensorFlow's optimizer fuses best."""
 
     def dense(self, x: Any, kernel: Any, bias: Any, *, activation: str | None = None, residual: Any = None) -> Any:
         """See `Kernels.dense`."""
@@ -129,7 +129,7 @@ class PublicKernels:
 
     @staticmethod
     def _gelu(x: Any) -> Any:
-        """Write gelu with Erf: the optimiser knows that form, and not the Erfc that Keras's becomes."""
+        """Write gelu with Erf: the optimizer fuses that form, but not the Erfc of Keras' gelu."""
         from bertbundle_export.tensorflow_import import tf
 
         return _like(x, 0.5) * x * (_like(x, 1) + tf.math.erf(x * _like(x, np.sqrt(0.5))))
@@ -156,7 +156,7 @@ def _like(x: Any, value: float) -> Any:
 
 
 def _node(operation: str, inputs: Sequence[Any], **attributes: Any) -> Any:
-    """Add a node that has no Python function."""
+    """Add a node of an operation that has no Python function."""
     from tensorflow.core.framework.attr_value_pb2 import AttrValue
 
     from bertbundle_export.tensorflow_import import tf
@@ -165,7 +165,7 @@ def _node(operation: str, inputs: Sequence[Any], **attributes: Any) -> Any:
     values = {name: _attribute(AttrValue, value) for name, value in attributes.items()}
     values["T"] = AttrValue(type=tensors[0].dtype.as_datatype_enum)
     graph = tf.compat.v1.get_default_graph()
-    name = operation.lstrip("_")  # no node's name may begin with an underscore
+    name = operation.lstrip("_")  # a node's name must not begin with an underscore
     return graph.create_op(operation, tensors, [tensors[0].dtype], attrs=values, name=name).outputs[0]
 
 

@@ -1,24 +1,24 @@
-"""BERT's encoder as ONNX nodes: onnxruntime's fused operators, or the standard's alone. Both read the same weights."""
+"""BERT's encoder as ONNX nodes: with onnxruntime's fused operators, or standard operators only."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from bertbundle_export.encoder.weights import MASKED, Encoder, Weight
+from bertbundle_export.encoder.weights import MASKED_SCORE, EncoderWeights, Weight
 
 __all__ = ["FUSED_DOMAIN", "OnnxEncoder", "encoder_weights", "fused_encoder", "standard_encoder"]
 
 FUSED_DOMAIN = "com.microsoft"
-"""Domain of the operators that onnxruntime adds to the standard:
+"""Domain of onnxruntime's own operators:
 https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md"""
 
 
-def encoder_weights(encoder: Encoder, prefix: str) -> dict[str, Weight]:
-    """Return an encoder's weights by the names that its nodes use."""
+def encoder_weights(encoder: EncoderWeights, prefix: str) -> dict[str, Weight]:
+    """Return an encoder's weights by the names that its nodes refer to; both forms use the same."""
     weights = dict(encoder.tables)
     for index, layer in enumerate(encoder.layers):
         weights |= {f"layer_{index}/{field.name}": getattr(layer, field.name) for field in fields(layer)}
@@ -29,30 +29,30 @@ class OnnxEncoder:
     """Collects the nodes of one call of an encoder.
 
     Args:
-        encoder: the weights' shapes.
-        weights: prefix of the weights' names.
-        call: prefix of the names of everything else, of its own for each call.
+        encoder: the weights, for their shapes.
+        weight_prefix: prefix of the weights' names.
+        call_prefix: prefix of all other names, unique for each call.
 
     Attributes:
         nodes: the nodes.
-        observed: kernels, and the names of the ranges that each is multiplied with: see `encoder_int8`.
+        observed: the name of each kernel, and of the outputs with the range of its inputs: see `onnx_files.int8`.
     """
 
-    def __init__(self, encoder: Encoder, weights: str, call: str) -> None:
+    def __init__(self, encoder: EncoderWeights, weight_prefix: str, call_prefix: str) -> None:
         self.encoder = encoder
         self.nodes: list[Any] = []
         self.observed: list[tuple[str, str, str]] = []
-        self._weights, self._call = weights, call
+        self._weight_prefix, self._call_prefix = weight_prefix, call_prefix
 
     def weight(self, name: str) -> str:
         """Return the name of a weight."""
-        return f"{self._weights}/{name}"
+        return f"{self._weight_prefix}/{name}"
 
     def add(self, kind: str, *inputs: str, domain: str = "", results: int = 1, **attributes: Any) -> Any:
-        """Add a node; return the name of what it gives, or a list of names if there are several results."""
+        """Add a node; return the name of its output, or a list of names if `results` is more than 1."""
         from onnx import helper
 
-        name = f"{self._call}/{kind}_{len(self.nodes)}"
+        name = f"{self._call_prefix}/{kind}_{len(self.nodes)}"
         outputs = [f"{name}:{index}" for index in range(results)]
         self.nodes.append(helper.make_node(kind, inputs, outputs, name=name, domain=domain, **attributes))
         return outputs if results > 1 else outputs[0]
@@ -65,7 +65,7 @@ class OnnxEncoder:
         return name
 
     def dense(self, x: str, name: str) -> str:
-        """Add the product with a kernel, and its bias; return the name of the sum."""
+        """Add a dense layer, the product with a kernel plus a bias; return the name of the sum."""
         product = self.add("MatMul", x, self.weight(name))
         result: str = self.add("Add", product, self.weight(f"{name}_bias"))
         return result
@@ -75,15 +75,16 @@ def _projected(graph: OnnxEncoder, embedded: str) -> str:
     return embedded if graph.encoder.project is None else graph.dense(embedded, "project")
 
 
-Inputs = tuple[str, str, str]
-Build = Callable[[OnnxEncoder, Inputs], list[str]]
+InputNames: TypeAlias = tuple[str, str, str]
+"""Names of the tensors with ids, mask and type ids."""
+BuildEncoder: TypeAlias = Callable[[OnnxEncoder, InputNames], list[str]]
 
 
 # ---- onnxruntime's operators
 
 
-def fused_encoder(graph: OnnxEncoder, inputs: Inputs) -> list[str]:
-    """Add an encoder in onnxruntime's operators; return the names of all hidden states, float32 [batch, length, H]."""
+def fused_encoder(graph: OnnxEncoder, inputs: InputNames) -> list[str]:
+    """Add an encoder of onnxruntime's operators; return the names of all hidden states, float32 [batch, length, H]."""
     ids, mask, types = inputs
     weight, epsilon = graph.weight, graph.encoder.epsilon
     tables = [weight(name) for name in ("words", "positions", "types", "gamma", "beta")]
@@ -106,7 +107,7 @@ def _fused_layer(graph: OnnxEncoder, x: str, mask: str, layer: str) -> str:
         name: str = graph.add("SkipLayerNormalization", value, skip, *norm, domain=FUSED_DOMAIN, epsilon=epsilon)
         return name
 
-    attention: dict[str, Any] = {"num_heads": graph.encoder.heads, "mask_filter_value": MASKED}
+    attention: dict[str, Any] = {"num_heads": graph.encoder.heads, "mask_filter_value": MASKED_SCORE}
     context = graph.add("Attention", x, weight("qkv"), weight("qkv_bias"), mask, domain=FUSED_DOMAIN, **attention)
     attended = add_and_normalize(graph.add("MatMul", context, weight("out")), x, "out_bias", "attention_")
     inner = _fused_activation(graph, graph.add("MatMul", attended, weight("up")), weight("up_bias"))
@@ -121,30 +122,30 @@ def _fused_activation(graph: OnnxEncoder, x: str, bias: str) -> str:
     return name
 
 
-# ---- the standard's operators
+# ---- standard operators
 
 
-def standard_encoder(graph: OnnxEncoder, inputs: Inputs) -> list[str]:
-    """Add an encoder in operators of opset 17; return the names of all hidden states, float32 [batch, length, H]."""
+def standard_encoder(graph: OnnxEncoder, inputs: InputNames) -> list[str]:
+    """Add an encoder of operators of opset 17; return the names of all hidden states, float32 [batch, length, H]."""
     ids, mask, types = inputs
     weight = graph.weight
     length = graph.add("Gather", graph.add("Shape", ids), graph.constant(1, np.int64))
     steps = graph.add("Range", graph.constant(0, np.int64), length, graph.constant(1, np.int64))
     tables = {"words": ids, "types": types, "positions": steps}
-    words, kinds, positions = (graph.add("Gather", weight(name), index) for name, index in tables.items())
-    x = _normalize(graph, graph.add("Add", graph.add("Add", words, kinds), positions), graph.weight(""))
+    words, types_, positions = (graph.add("Gather", weight(name), index) for name, index in tables.items())
+    x = _normalize(graph, graph.add("Add", graph.add("Add", words, types_), positions), graph.weight(""))
     x = _projected(graph, x)
     states = [x]
-    added = _added_mask(graph, mask)
+    mask_bias = _mask_bias(graph, mask)
     shapes = _Shapes(graph)
     for index in range(len(graph.encoder.layers)):
-        x = _standard_layer(graph, x, added, f"layer_{index}", shapes)
+        x = _standard_layer(graph, x, mask_bias, f"layer_{index}", shapes)
         states.append(x)
     return states
 
 
 class _Shapes:
-    """Constants that every layer uses."""
+    """The constants that every layer uses."""
 
     def __init__(self, graph: OnnxEncoder) -> None:
         encoder = graph.encoder
@@ -154,31 +155,31 @@ class _Shapes:
         self.scale = graph.constant(encoder.scale, np.float32)
 
 
-def _added_mask(graph: OnnxEncoder, mask: str) -> str:
+def _mask_bias(graph: OnnxEncoder, mask: str) -> str:
     from onnx import TensorProto
 
-    given = graph.add("Unsqueeze", mask, graph.constant([1, 2], np.int64))
-    absent = graph.add("Sub", graph.constant(1, np.float32), graph.add("Cast", given, to=TensorProto.FLOAT))
-    name: str = graph.add("Mul", absent, graph.constant(MASKED, np.float32))
+    tokens = graph.add("Unsqueeze", mask, graph.constant([1, 2], np.int64))
+    padding = graph.add("Sub", graph.constant(1, np.float32), graph.add("Cast", tokens, to=TensorProto.FLOAT))
+    name: str = graph.add("Mul", padding, graph.constant(MASKED_SCORE, np.float32))
     return name
 
 
-def _standard_layer(graph: OnnxEncoder, x: str, added: str, layer: str, shapes: _Shapes) -> str:
+def _standard_layer(graph: OnnxEncoder, x: str, mask_bias: str, layer: str, shapes: _Shapes) -> str:
     prefix = graph.weight(f"{layer}/")
-    context = _attend(graph, graph.dense(x, f"{layer}/qkv"), added, shapes)
+    context = _attend(graph, graph.dense(x, f"{layer}/qkv"), mask_bias, shapes)
     sum_ = graph.add("Add", graph.dense(context, f"{layer}/out"), x)
     attended = _normalize(graph, sum_, f"{prefix}attention_")
     inner = _activation(graph, graph.dense(attended, f"{layer}/up"))
     return _normalize(graph, graph.add("Add", graph.dense(inner, f"{layer}/down"), attended), prefix)
 
 
-def _attend(graph: OnnxEncoder, qkv: str, added: str, shapes: _Shapes) -> str:
+def _attend(graph: OnnxEncoder, qkv: str, mask_bias: str, shapes: _Shapes) -> str:
     parts = graph.add("Split", qkv, axis=2, results=3)
     heads = (graph.add("Reshape", part, shapes.by_head) for part in parts)
     query, key, value = (graph.add("Transpose", item, perm=[0, 2, 1, 3]) for item in heads)
-    # By itself, the key's second transposition is part of the product for the runtimes, not a copy.
+    # A second, separate transposition of the key: runtimes fuse it with the product instead of copying.
     scores = graph.add("MatMul", query, graph.add("Transpose", key, perm=[0, 1, 3, 2]))
-    scores = graph.add("Add", graph.add("Mul", scores, shapes.scale), added)
+    scores = graph.add("Add", graph.add("Mul", scores, shapes.scale), mask_bias)
     context = graph.add("MatMul", graph.add("Softmax", scores, axis=-1), value)
     name: str = graph.add("Reshape", graph.add("Transpose", context, perm=[0, 2, 1, 3]), shapes.joined)
     return name
@@ -201,7 +202,7 @@ def _gelu(graph: OnnxEncoder, x: str) -> str:
 
 
 def _gelu_new(graph: OnnxEncoder, x: str) -> str:
-    """Add x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))), their approximation of it."""
+    """Add x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))), their approximation."""
     cube = graph.add("Mul", graph.add("Mul", x, x), x)
     sum_ = graph.add("Add", x, graph.add("Mul", cube, graph.constant(0.044715, np.float32)))
     tanh = graph.add("Tanh", graph.add("Mul", sum_, graph.constant(np.sqrt(2 / np.pi), np.float32)))

@@ -1,4 +1,4 @@
-"""Put encoders made for inference into a Keras model while it is traced; the model itself stays as it is."""
+"""Patch a Keras model with faster encoders while it is traced; the model itself is not changed."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from bertbundle_export.encoder.tf_graph import EncoderGraph
-from bertbundle_export.encoder.weights import Encoder, read_encoder
+from bertbundle_export.encoder.weights import EncoderWeights, read_encoder
 
-__all__ = ["swapped_encoders"]
+__all__ = ["patched_encoders"]
 
-# Arguments of a main layer's call that the encoder does not know: given one, the layer's own code runs.
-_UNKNOWN = (
+# Arguments of a main layer's call that the encoder graph does not support: with one of them the layer's own code runs.
+_UNSUPPORTED_ARGUMENTS = (
     "position_ids",
     "head_mask",
     "inputs_embeds",
@@ -25,75 +25,85 @@ _UNKNOWN = (
 
 
 @contextmanager
-def swapped_encoders(model: Any, make: Callable[[Encoder], EncoderGraph]) -> Iterator[Sequence[EncoderGraph]]:
-    """Swap every main layer of a model that `read_encoder` understands, for as long as the context lasts.
+def patched_encoders(
+    model: Any, build_graph: Callable[[EncoderWeights], EncoderGraph]
+) -> Iterator[Sequence[EncoderGraph]]:
+    """Replace the call of every main layer that `read_encoder` supports while the context is open.
 
     Args:
-        model: any Keras model; transformers' own, or a subclass of the user's.
-        make: builds the graph of an encoder.
+        model: any Keras model; transformers' own, or the user's subclass.
+        build_graph: builds the graph of an encoder.
 
     Yields:
-        The graphs that stand in.
+        The graphs that are called instead.
     """
-    parts = (model, *getattr(model, "submodules", ()))
-    read = [(part, read_encoder(part)) for part in parts]
-    graphs = [(layer, make(encoder)) for layer, encoder in read if encoder is not None]
+    layers = (model, *getattr(model, "submodules", ()))
+    read = [(layer, read_encoder(layer)) for layer in layers]
+    graphs = [(layer, build_graph(weights)) for layer, weights in read if weights is not None]
     try:
         for layer, graph in graphs:
-            vars(layer)["call"] = _stand_in(layer, graph)  # not by assignment: Keras would track it
+            vars(layer)["call"] = _patched_call(layer, graph)  # not by assignment: Keras would track it
         yield [graph for _, graph in graphs]
     finally:
         for layer, _ in graphs:
             vars(layer).pop("call", None)
 
 
-def _stand_in(layer: Any, graph: EncoderGraph) -> Callable[..., Any]:
-    """Return a function that takes a main layer's call, and hands on to it what the graph does not know."""
-    original = type(layer).call
-    signature = inspect.signature(original)
+def _patched_call(layer: Any, graph: EncoderGraph) -> Callable[..., Any]:
+    """Return a replacement for a main layer's call that falls back to it for unsupported arguments."""
+    own_call = type(layer).call
+    signature = inspect.signature(own_call)
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        given = signature.bind(layer, *args, **kwargs).arguments
-        if not _known(given, layer.config):
-            return original(layer, *args, **kwargs)
-        return _answer(layer, graph, given)
+        arguments = signature.bind(layer, *args, **kwargs).arguments
+        if not _is_supported(arguments, layer.config):
+            return own_call(layer, *args, **kwargs)
+        return _call_graph(layer, graph, arguments)
 
     return call
 
 
-def _known(given: Mapping[str, Any], config: Any) -> bool:
-    unknown = any(given.get(name) is not None and given.get(name) is not False for name in _UNKNOWN)
-    ranks = {value.shape.rank for value in _inputs(given) if hasattr(value, "shape")}
-    return not unknown and ranks == {2} and not _option(given, config, "output_attentions")
+def _is_supported(arguments: Mapping[str, Any], config: Any) -> bool:
+    values = [arguments.get(name) for name in _UNSUPPORTED_ARGUMENTS]
+    unsupported = any(value is not None and value is not False for value in values)
+    ranks = {value.shape.rank for value in _inputs(arguments) if hasattr(value, "shape")}
+    return not unsupported and ranks == {2} and not _option(arguments, config, "output_attentions")
 
 
-def _inputs(given: Mapping[str, Any]) -> list[Any]:
-    return [given.get(name) for name in ("input_ids", "attention_mask", "token_type_ids")]
+def _inputs(arguments: Mapping[str, Any]) -> list[Any]:
+    return [arguments.get(name) for name in ("input_ids", "attention_mask", "token_type_ids")]
 
 
-def _option(given: Mapping[str, Any], config: Any, name: str) -> bool:
-    value = given.get(name)
+def _option(arguments: Mapping[str, Any], config: Any, name: str) -> bool:
+    value = arguments.get(name)
     return bool(getattr(config, name) if value is None else value)
 
 
-def _answer(layer: Any, graph: EncoderGraph, given: Mapping[str, Any]) -> Any:
-    from transformers import modeling_tf_outputs as outputs
-
+def _call_graph(layer: Any, graph: EncoderGraph, arguments: Mapping[str, Any]) -> Any:
+    """Call the graph and return its hidden states in the form that the layer's own call returns."""
     from bertbundle_export.tensorflow_import import tf
 
-    ids, mask, types = _inputs(given)
-    every = _option(given, layer.config, "output_hidden_states")
+    ids, mask, types = _inputs(arguments)
+    all_states = _option(arguments, layer.config, "output_hidden_states")
     mask = tf.ones_like(ids) if mask is None else mask
     types = tf.zeros_like(ids) if types is None else types
-    states = graph(*(tf.cast(value, tf.int32) for value in (ids, mask, types)), every=every)
-    last, all_states = states[-1], states if every else None
-    as_dict = _option(given, layer.config, "return_dict")
+    states = graph(*(tf.cast(value, tf.int32) for value in (ids, mask, types)), all_states=all_states)
+    as_dict = _option(arguments, layer.config, "return_dict")
+    return _layer_output(layer, states[-1], states if all_states else None, as_dict=as_dict)
+
+
+def _layer_output(layer: Any, last: Any, hidden_states: tuple[Any, ...] | None, *, as_dict: bool) -> Any:
+    from transformers.modeling_tf_outputs import (
+        TFBaseModelOutputWithPastAndCrossAttentions,
+        TFBaseModelOutputWithPoolingAndCrossAttentions,
+    )
+
     if not hasattr(layer, "pooler"):
-        parted = outputs.TFBaseModelOutputWithPastAndCrossAttentions(last_hidden_state=last, hidden_states=all_states)
-        return parted if as_dict else parted.to_tuple()
+        output = TFBaseModelOutputWithPastAndCrossAttentions(last_hidden_state=last, hidden_states=hidden_states)
+        return output if as_dict else output.to_tuple()
     pooled = layer.pooler(hidden_states=last) if layer.pooler is not None else None
     if not as_dict:
-        return (last, pooled, states) if every else (last, pooled)
-    return outputs.TFBaseModelOutputWithPoolingAndCrossAttentions(
-        last_hidden_state=last, pooler_output=pooled, hidden_states=all_states
+        return (last, pooled) if hidden_states is None else (last, pooled, hidden_states)
+    return TFBaseModelOutputWithPoolingAndCrossAttentions(
+        last_hidden_state=last, pooler_output=pooled, hidden_states=hidden_states
     )

@@ -1,7 +1,7 @@
-"""BERT's encoder as a TensorFlow function made for inference.
+"""BERT's encoder as a TensorFlow function for inference.
 
-Against the training model's graph: one matrix product for query, key and value, rows of all sequences as one matrix,
-one gather per embedding table, the mask prepared once, no dropout, no reshapes around every product.
+Compared with the training graph: one matrix product for query, key and value; the tokens of all sequences as rows of
+one matrix; one gather per embedding table; the mask computed once; no dropout; no reshapes around every product.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from bertbundle_export.encoder.kernels import Kernels
-from bertbundle_export.encoder.weights import MASKED, Encoder, EncoderLayer, Weight
+from bertbundle_export.encoder.weights import MASKED_SCORE, EncoderLayer, EncoderWeights, Weight
 
 __all__ = ["EncoderGraph"]
 
@@ -19,55 +19,55 @@ Variables = Mapping[str, Any]
 
 
 class EncoderGraph:
-    """An encoder's variables, and the function that uses them.
+    """An encoder's variables and the function that computes its hidden states.
 
     Args:
-        encoder: the weights.
-        kernels: how the operations are written.
+        weights: the weights.
+        kernels: writes the operations.
         dtype: of all products and of the hidden states between layers: "float32" or "bfloat16".
 
     Attributes:
-        encoder: the weights.
-        names: of the functions that were called.
-        calls: how often they were called.
+        weights: the weights.
+        function_names: names of the TensorFlow functions that were called.
+        calls: number of calls.
     """
 
-    def __init__(self, encoder: Encoder, kernels: Kernels, dtype: str) -> None:
+    def __init__(self, weights: EncoderWeights, kernels: Kernels, dtype: str) -> None:
         from bertbundle_export.tensorflow_import import tf
 
-        self.encoder = encoder
+        self.weights = weights
         self._kernels, self._dtype = kernels, tf.as_dtype(dtype)
-        self._tables = self._variables(encoder.tables)
+        self._tables = self._variables(weights.tables)
         self._layers = [
             self._variables({field.name: getattr(layer, field.name) for field in fields(EncoderLayer)})
-            for layer in encoder.layers
+            for layer in weights.layers
         ]
         spec = tf.TensorSpec([None, None], tf.int32)
         self._functions = {
-            every: tf.function(
-                lambda *inputs, every=every: self._states(*inputs, every=every),
+            all_states: tf.function(
+                lambda *inputs, all_states=all_states: self._states(*inputs, all_states=all_states),
                 input_signature=[spec] * 3,
                 autograph=False,
             )
-            for every in (False, True)
+            for all_states in (False, True)
         }
-        self.names: set[str] = set()
+        self.function_names: set[str] = set()
         self.calls = 0
 
-    def __call__(self, input_ids: Any, mask: Any, type_ids: Any, *, every: bool) -> tuple[Any, ...]:
+    def __call__(self, input_ids: Any, mask: Any, type_ids: Any, *, all_states: bool) -> tuple[Any, ...]:
         """Compute the hidden states of int32 inputs of shape ``[batch, length]``.
 
         Returns:
-            Float32 ``[batch, length, H]``: the last one only, or with `every` the embeddings' and every layer's.
+            Float32 ``[batch, length, H]``: only the last one, or with `all_states` the embeddings' and every layer's.
         """
-        function = self._functions[every].get_concrete_function()
-        self.names.add(function.name.decode())
+        function = self._functions[all_states].get_concrete_function()
+        self.function_names.add(function.name.decode())
         self.calls += 1
         states: tuple[Any, ...] = tuple(function(input_ids, mask, type_ids))
         return states
 
     def _variables(self, weights: Mapping[str, Weight]) -> Variables:
-        """Return variables of the right dtype, Keras's own where they are."""
+        """Return variables of the graph's dtype; those of Keras are reused if they have it."""
         from bertbundle_export.tensorflow_import import tf
 
         return {
@@ -77,59 +77,59 @@ class EncoderGraph:
             for name, weight in weights.items()
         }
 
-    def _states(self, input_ids: Any, mask: Any, type_ids: Any, *, every: bool) -> Sequence[Any]:
+    def _states(self, input_ids: Any, mask: Any, type_ids: Any, *, all_states: bool) -> Sequence[Any]:
         from bertbundle_export.tensorflow_import import tf
 
         batch, length = tf.unstack(tf.shape(input_ids))
-        places = _places(batch, length, self.encoder.heads)
-        x = self._embed(input_ids, type_ids, length, places.rows)
-        added = (1.0 - tf.cast(mask[:, None, None, :], self._dtype)) * tf.constant(MASKED, self._dtype)
+        indices = _gather_indices(batch, length, self.weights.heads)
+        x = self._embed(input_ids, type_ids, length, indices.rows)
+        mask_bias = (1.0 - tf.cast(mask[:, None, None, :], self._dtype)) * tf.constant(MASKED_SCORE, self._dtype)
         states = [x]
         for layer in self._layers:
-            x = self._layer(x, layer, places, added)
+            x = self._layer(x, layer, indices, mask_bias)
             states.append(x)
-        shape = [batch, length, self.encoder.hidden_size]
-        return [tf.cast(tf.reshape(state, shape), tf.float32) for state in (states if every else states[-1:])]
+        shape = [batch, length, self.weights.hidden_size]
+        return [tf.cast(tf.reshape(state, shape), tf.float32) for state in (states if all_states else states[-1:])]
 
-    def _embed(self, input_ids: Any, type_ids: Any, length: Any, count: Any) -> Any:
+    def _embed(self, input_ids: Any, type_ids: Any, length: Any, row_count: Any) -> Any:
         from bertbundle_export.tensorflow_import import tf
 
         tables = self._tables
-        # A gather and not a slice: a length beyond the table must be an error.
+        # A gather instead of a slice, so that a length beyond the table is an error.
         positions = tf.gather(tables["positions"], tf.range(length))
         total = tf.gather(tables["words"], input_ids) + tf.gather(tables["types"], type_ids) + positions
         rows = tf.reshape(total, [-1, total.shape[-1]])
-        normal = self._kernels.normalize(rows, count, tables["gamma"], tables["beta"], self.encoder.epsilon)
+        normal = self._kernels.normalize(rows, row_count, tables["gamma"], tables["beta"], self.weights.epsilon)
         return self._kernels.dense(normal, tables["project"], tables["project_bias"]) if "project" in tables else normal
 
-    def _layer(self, x: Any, layer: Variables, places: _Places, added: Any) -> Any:
-        kernels, epsilon, rows = self._kernels, self.encoder.epsilon, places.rows
-        context = self._attend(kernels.dense(x, layer["qkv"], layer["qkv_bias"]), places, added)
+    def _layer(self, x: Any, layer: Variables, indices: _GatherIndices, mask_bias: Any) -> Any:
+        kernels, epsilon, rows = self._kernels, self.weights.epsilon, indices.rows
+        context = self._attend(kernels.dense(x, layer["qkv"], layer["qkv_bias"]), indices, mask_bias)
         attended = kernels.dense(context, layer["out"], layer["out_bias"], residual=x)
         attended = kernels.normalize(attended, rows, layer["attention_gamma"], layer["attention_beta"], epsilon)
-        inner = kernels.dense(attended, layer["up"], layer["up_bias"], activation=self.encoder.activation)
+        inner = kernels.dense(attended, layer["up"], layer["up_bias"], activation=self.weights.activation)
         outer = kernels.dense(inner, layer["down"], layer["down_bias"], residual=attended)
         return kernels.normalize(outer, rows, layer["gamma"], layer["beta"], epsilon)
 
-    def _attend(self, qkv: Any, places: _Places, added: Any) -> Any:
-        """Return what each token gathers, ``[batch * length, H]``, of its ``[batch * length, 3 H]``."""
+    def _attend(self, qkv: Any, indices: _GatherIndices, mask_bias: Any) -> Any:
+        """Return the attention's output, ``[batch * length, H]``; `qkv` is ``[batch * length, 3 H]``."""
         from bertbundle_export.tensorflow_import import tf
 
-        size = self.encoder.hidden_size // self.encoder.heads
-        query, key, value = tf.unstack(tf.gather(tf.reshape(qkv, [-1, size]), places.split))
-        weights = tf.nn.softmax(self._kernels.scores(query, key, self.encoder.scale, added))
+        size = self.weights.hidden_size // self.weights.heads
+        query, key, value = tf.unstack(tf.gather(tf.reshape(qkv, [-1, size]), indices.split))
+        weights = tf.nn.softmax(self._kernels.scores(query, key, self.weights.scale, mask_bias))
         context = tf.reshape(tf.linalg.matmul(weights, value), [-1, size])
-        return tf.reshape(tf.gather(context, places.join), [-1, self.encoder.hidden_size])
+        return tf.reshape(tf.gather(context, indices.join), [-1, self.weights.hidden_size])
 
 
 @dataclass(frozen=True, slots=True)
-class _Places:
-    """Where a head's part of a token's vector lies, computed once for all layers.
+class _GatherIndices:
+    """Indices that split the vectors of tokens into heads and join them again, computed once for all layers.
 
     Attributes:
         rows: number of tokens, int32.
-        split: places in ``[batch, length, 3, heads]`` in the order ``[3, batch, heads, length]``.
-        join: places in ``[batch, heads, length]`` in the order ``[batch, length, heads]``.
+        split: indices into ``[batch, length, 3, heads]``, in the order ``[3, batch, heads, length]``.
+        join: indices into ``[batch, heads, length]``, in the order ``[batch, length, heads]``.
     """
 
     rows: Any
@@ -137,8 +137,8 @@ class _Places:
     join: Any
 
 
-def _places(batch: Any, length: Any, heads: int) -> _Places:
-    """Return places to gather by: copying whole heads is quicker than transposing."""
+def _gather_indices(batch: Any, length: Any, heads: int) -> _GatherIndices:
+    """Return the indices: gathering whole heads is faster than transposing."""
     from bertbundle_export.tensorflow_import import tf
 
     rows = batch * length
@@ -146,4 +146,4 @@ def _places(batch: Any, length: Any, heads: int) -> _Places:
     split = parts + tf.reshape(tf.range(rows) * (3 * heads), [batch, 1, length])
     texts = tf.range(batch)[:, None, None] * (heads * length)
     join = texts + tf.range(length)[:, None] + tf.range(heads) * length
-    return _Places(rows, split, join)
+    return _GatherIndices(rows, split, join)

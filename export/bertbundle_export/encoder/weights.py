@@ -1,4 +1,4 @@
-"""An encoder of BERT's kind as its weights: what the graphs made for inference are built from."""
+"""The weights of a BERT-like encoder, from which the inference graphs are built."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["MASKED", "Encoder", "EncoderLayer", "Weight", "as_array", "read_encoder"]
+__all__ = ["MASKED_SCORE", "EncoderLayer", "EncoderWeights", "Weight", "as_array", "read_encoder"]
 
 Weight: TypeAlias = Any
-"""A float32 array, or a Keras variable: those stay where they are, a copy of a BERT-large is 1.3 GB."""
+"""A float32 array, or a Keras variable, which is not copied: the weights of a BERT-large are 1.3 GB."""
 
-MASKED = -10000.0
+MASKED_SCORE = -10000.0
 """Added to the score of a padded position before the softmax, as transformers' TFBertMainLayer does."""
 
 
 @dataclass(frozen=True, slots=True)
 class EncoderLayer:
-    """One layer's weights, float32. H is the hidden size, I the intermediate size; kernels are ``[in, out]``.
+    """The weights of one layer, float32. H is the hidden size, I the intermediate size; kernels are ``[in, out]``.
 
     Attributes:
-        qkv, qkv_bias: query, key and value side by side, ``[H, 3 H]`` and ``[3 H]``.
-        out, out_bias: what follows the attention, ``[H, H]`` and ``[H]``.
-        attention_gamma, attention_beta: its layer normalisation, ``[H]``.
-        up, up_bias: ``[H, I]`` and ``[I]``; the activation follows.
-        down, down_bias: ``[I, H]`` and ``[H]``.
-        gamma, beta: the last layer normalisation, ``[H]``.
+        qkv, qkv_bias: query, key and value, concatenated, ``[H, 3 H]`` and ``[3 H]``.
+        out, out_bias: the dense layer after the attention, ``[H, H]`` and ``[H]``.
+        attention_gamma, attention_beta: the layer normalization after it, ``[H]``.
+        up, up_bias: the dense layer before the activation, ``[H, I]`` and ``[I]``.
+        down, down_bias: the dense layer after it, ``[I, H]`` and ``[H]``.
+        gamma, beta: the last layer normalization, ``[H]``.
     """
 
     qkv: Weight
@@ -47,17 +47,17 @@ class EncoderLayer:
 
 
 @dataclass(frozen=True, slots=True)
-class Encoder:
+class EncoderWeights:
     """Embeddings and layers.
 
     Attributes:
-        words, positions, types: embedding tables, ``[size, E]``; E is H where nothing projects.
-        gamma, beta: layer normalisation of their sum, ``[E]``.
+        words, positions, types: embedding tables, ``[size, E]``; E equals H without a projection.
+        gamma, beta: layer normalization of their sum, ``[E]``.
         layers: the layers.
-        heads: attention heads.
-        epsilon: of every layer normalisation.
+        heads: number of attention heads.
+        epsilon: of every layer normalization.
         activation: "gelu", "gelu_new" or "relu".
-        project, project_bias: what makes hidden states of embeddings, ``[E, H]`` and ``[H]``; None if none is needed.
+        project, project_bias: projection of the embeddings, ``[E, H]`` and ``[H]``; None without one.
     """
 
     words: Weight
@@ -79,13 +79,13 @@ class Encoder:
 
     @property
     def tables(self) -> Mapping[str, Weight]:
-        """What comes before the layers, by name."""
-        found = {name: getattr(self, name) for name in _TABLES}
-        return {name: weight for name, weight in found.items() if weight is not None}
+        """The weights of the embeddings by name."""
+        tables = {name: getattr(self, name) for name in _TABLES}
+        return {name: weight for name, weight in tables.items() if weight is not None}
 
     @property
     def scale(self) -> float:
-        """What attention scores are multiplied by."""
+        """Factor of the attention scores."""
         return 1 / math.sqrt(self.hidden_size // self.heads)
 
 
@@ -98,16 +98,16 @@ def as_array(weight: Weight) -> npt.NDArray[np.float32]:
     return array
 
 
-# Keras activations by transformers' name that all the graphs know.
+# transformers' names of the activations that every graph supports.
 _ACTIVATIONS = ("gelu", "gelu_new", "relu")
 
 
-def read_encoder(layer: Any) -> Encoder | None:
+def read_encoder(layer: Any) -> EncoderWeights | None:
     """Read a built main layer of transformers' BERT, RoBERTa, ELECTRA or DistilBERT.
 
     Returns:
-        Its weights; None if it is not exactly that: another layer, a decoder, another activation, parts of the user's
-        own, or another precision.
+        Its weights; None for any other layer, or one that is a decoder or has another activation, custom parts or
+        another precision.
     """
     module, _, family = type(layer).__module__.rpartition(".")
     read = _READERS.get(f"{family}.{type(layer).__qualname__}") if module.startswith("transformers.models.") else None
@@ -118,30 +118,30 @@ def read_encoder(layer: Any) -> Encoder | None:
 
 def _is_plain(layer: Any) -> bool:
     modules = (type(layer).__module__, "tf_keras")
-    foreign = [part for part in layer.submodules if not type(part).__module__.startswith(modules)]
+    custom = [part for part in layer.submodules if not type(part).__module__.startswith(modules)]
     dtypes = {variable.dtype.name for variable in layer.variables}
     decoder = layer.config.is_decoder or layer.config.add_cross_attention
-    return not foreign and not decoder and dtypes == {"float32"} and layer.compute_dtype == "float32"
+    return not custom and not decoder and dtypes == {"float32"} and layer.compute_dtype == "float32"
 
 
-def _read_bert(layer: Any) -> Encoder | None:
+def _read_bert(layer: Any) -> EncoderWeights | None:
     items = [(item, item.intermediate.intermediate_act_fn) for item in layer.encoder.layer]
     return _read(layer, items, _bert_layer, layer.embeddings.token_type_embeddings)
 
 
-def _read_distilbert(layer: Any) -> Encoder | None:
+def _read_distilbert(layer: Any) -> EncoderWeights | None:
     items = [(item, item.ffn.activation) for item in layer.transformer.layer]
     return _read(layer, items, _distilbert_layer, np.zeros([1, layer.config.dim], np.float32))
 
 
 def _read(
     layer: Any, items: Sequence[tuple[Any, Any]], read_layer: Callable[[Any], EncoderLayer], types: Weight
-) -> Encoder | None:
-    """Read a main layer whose layers, and their activations, are `items`."""
+) -> EncoderWeights | None:
+    """Read a main layer; `items` are its layers with their activations."""
     activation, embeddings = _activation(function for _, function in items), layer.embeddings
     if activation is None:
         return None
-    return Encoder(
+    return EncoderWeights(
         words=embeddings.weight,
         positions=embeddings.position_embeddings,
         types=types,
@@ -153,25 +153,25 @@ def _read(
     )
 
 
-def _read_electra(layer: Any) -> Encoder | None:
+def _read_electra(layer: Any) -> EncoderWeights | None:
     encoder = _read_bert(layer)
     if encoder is None or not hasattr(layer, "embeddings_project"):
         return encoder
     return replace(encoder, **_dense(layer.embeddings_project, "project"))
 
 
-def _read_roberta(layer: Any) -> Encoder | None:
-    """Read a RoBERTa: BERT, but for positions, which are counted from the one after the padding's.
+def _read_roberta(layer: Any) -> EncoderWeights | None:
+    """Read a RoBERTa: a BERT whose positions are counted from the one after the padding's.
 
-    transformers' class counts tokens other than 1 only. As padding comes last, that is what BERT does with the rest of
-    the table, but at the padding itself.
+    transformers' class counts only tokens other than 1. As padding comes last, this equals BERT with the rest of the
+    table, except at the padding itself.
     """
     padding = layer.embeddings.padding_idx
     encoder = _read_bert(layer) if layer.config.pad_token_id == padding else None
     return encoder and replace(encoder, positions=encoder.positions.numpy()[padding + 1 :])
 
 
-_READERS: Mapping[str, Callable[[Any], Encoder | None]] = {
+_READERS: Mapping[str, Callable[[Any], EncoderWeights | None]] = {
     "modeling_tf_bert.TFBertMainLayer": _read_bert,
     "modeling_tf_roberta.TFRobertaMainLayer": _read_roberta,
     "modeling_tf_electra.TFElectraMainLayer": _read_electra,
@@ -183,14 +183,14 @@ def _activation(functions: Iterable[Any]) -> str | None:
     from transformers.activations_tf import get_tf_activation
 
     used = {id(function) for function in functions}
-    known = (name for name in _ACTIVATIONS if used == {id(get_tf_activation(name))})
-    return next(known, None)
+    names = (name for name in _ACTIVATIONS if used == {id(get_tf_activation(name))})
+    return next(names, None)
 
 
 def _bert_layer(layer: Any) -> EncoderLayer:
     attention, output = layer.attention.self_attention, layer.attention.dense_output
     return EncoderLayer(
-        **_side_by_side(attention.query, attention.key, attention.value),
+        **_concatenate(attention.query, attention.key, attention.value),
         **_dense(output.dense, "out"),
         **_normalization(output.LayerNorm, "attention_"),
         **_dense(layer.intermediate.dense, "up"),
@@ -202,7 +202,7 @@ def _bert_layer(layer: Any) -> EncoderLayer:
 def _distilbert_layer(layer: Any) -> EncoderLayer:
     attention = layer.attention
     return EncoderLayer(
-        **_side_by_side(attention.q_lin, attention.k_lin, attention.v_lin),
+        **_concatenate(attention.q_lin, attention.k_lin, attention.v_lin),
         **_dense(attention.out_lin, "out"),
         **_normalization(layer.sa_layer_norm, "attention_"),
         **_dense(layer.ffn.lin1, "up"),
@@ -211,7 +211,7 @@ def _distilbert_layer(layer: Any) -> EncoderLayer:
     )
 
 
-def _side_by_side(*projections: Any) -> Mapping[str, Weight]:
+def _concatenate(*projections: Any) -> Mapping[str, Weight]:
     return {
         "qkv": np.concatenate([dense.kernel.numpy() for dense in projections], axis=1),
         "qkv_bias": np.concatenate([dense.bias.numpy() for dense in projections]),

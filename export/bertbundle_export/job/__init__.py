@@ -1,1 +1,1 @@
-"""One export from plan to verified bundle."""
+"""One export: plan it, write each format, verify what was written."""

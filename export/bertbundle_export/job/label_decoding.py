@@ -1,85 +1,85 @@
-"""Choose how labels are decoded: by the model's CRF, by what its label scheme allows, or each by itself."""
+"""Choose how labels are decoded: by the model's CRF, by the rules of the label scheme, or each token by itself."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from bertbundle.contract.labels import detect_scheme, parse_labels
-from bertbundle.contract.types import InputFeatures
-from bertbundle_export.job import crf_tables
+from bertbundle.contract.types import Arrays, InputFeatures
+from bertbundle_export.job.crf_tables import check_tables
 from bertbundle_export.options import ExportOptions
-from bertbundle_export.tasks import Head
+from bertbundle_export.tasks import HeadConfig
 
 __all__ = ["choose_decoding"]
 
-# A BIO model on text that it was not trained for leaves out about every other B-; an IOB1 model has next to none.
-_FEW_ENTITIES, _IOB1_RATIO = 5, 20
+# A BIO model on unfamiliar text misses about every second B-; an IOB1 model predicts next to none.
+_MIN_ORPHANS, _MIN_ORPHANS_PER_BEGIN = 5, 20
 
 
 def choose_decoding(
-    head: Head,
+    head: HeadConfig,
     options: ExportOptions,
     features: InputFeatures,
-    raw: Mapping[str, npt.NDArray[Any]],
+    outputs: Arrays,
     *,
     note: Callable[[str], None],
-) -> Head:
-    """Return a tagger's head with its label scheme and decoding.
+) -> HeadConfig:
+    """Return the configuration of a tagger with its label scheme and decoding.
 
     Args:
-        head: with its labels.
-        options: what the user chose.
-        features: texts as the model takes them.
-        raw: what the model returns for them.
-        note: is told what the user should know.
+        head: the configuration, with labels.
+        options: the user's choices.
+        features: texts as inputs of the model.
+        outputs: the model's outputs for them.
+        note: called with what the user should know.
 
     Raises:
-        ExportError: a CRF is to decode, but its tables are missing or make no sense.
+        ExportError: the decoding is "crf", but the CRF's tables are missing or invalid.
     """
     scheme = options.label_scheme or detect_scheme(head.labels)
     decoding = options.label_decoding
-    if decoding == "crf" or (decoding == "auto" and "transitions" in raw):
-        crf_tables.check_tables(raw, len(head.labels))
+    if decoding == "crf" or (decoding == "auto" and "transitions" in outputs):
+        check_tables(outputs, len(head.labels))
         decoding = "crf"
     elif decoding == "auto":
-        real = ~np.isin(features.inputs["input_ids"], head.special_ids)
-        decoding = _by_scheme(head.labels, scheme, raw["logits"].argmax(axis=-1), real, note)
+        is_text = ~np.isin(features.inputs["input_ids"], head.special_ids)
+        decoding = _decoding_of_scheme(head.labels, scheme, outputs["logits"].argmax(axis=-1), is_text, note)
     return dataclasses.replace(head, label_scheme=scheme, label_decoding=decoding)
 
 
-def _by_scheme(
+def _decoding_of_scheme(
     labels: Sequence[str],
     scheme: str,
     label_ids: npt.NDArray[Any],
-    real: npt.NDArray[np.bool_],
+    is_text: npt.NDArray[np.bool_],
     note: Callable[[str], None],
 ) -> str:
     if scheme == "IO":
         return "argmax"
-    if _begins_with_inside(labels, scheme, label_ids, real):
+    if _looks_like_iob1(labels, scheme, label_ids, is_text):
         note(
-            "hardly an entity the model finds begins with B-, as in the older IOB1 scheme: labels are decoded by "
+            "almost no entity that the model finds begins with B-, as in the older IOB1 scheme: labels are decoded by "
             "argmax. Pass --label-decoding viterbi if that is wrong."
         )
         return "argmax"
     return "viterbi"
 
 
-def _begins_with_inside(
-    labels: Sequence[str], scheme: str, label_ids: npt.NDArray[Any], real: npt.NDArray[np.bool_]
+def _looks_like_iob1(
+    labels: Sequence[str], scheme: str, label_ids: npt.NDArray[Any], is_text: npt.NDArray[np.bool_]
 ) -> bool:
-    """Return whether a model hardly ever begins an entity with B-, as IOB1 does only between neighbours of one type."""
+    """Return whether a model almost never begins an entity with B-: IOB1 does so only between adjacent entities."""
     tags = parse_labels(labels, scheme)
-    begun = orphans = 0
-    for row, tokens in zip(label_ids, real, strict=True):
-        before = None
+    begins = orphans = 0
+    for row, tokens in zip(label_ids, is_text, strict=True):
+        previous = None
         for tag in (tags[label] for label in row[tokens]):
-            begun += tag.role in "BS"
-            orphans += tag.role in "IE" and (before is None or before.type != tag.type or before.role not in "BI")
-            before = tag
-    return orphans >= _FEW_ENTITIES and orphans > _IOB1_RATIO * begun
+            begins += tag.role in "BS"
+            orphans += tag.role in "IE" and (previous is None or previous.type != tag.type or previous.role not in "BI")
+            previous = tag
+    return orphans >= _MIN_ORPHANS and orphans > _MIN_ORPHANS_PER_BEGIN * begins

@@ -1,8 +1,7 @@
-"""Whether a model's answers depend on how far a text is padded: then each length would answer something else."""
+"""Detect a model whose outputs depend on padding: each signature length would give other results."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,14 +13,13 @@ from bertbundle_export.tolerance import TOLERANCES
 
 __all__ = ["depends_on_padding"]
 
-Arrays = Mapping[str, npt.NDArray[Any]]
 _ROWS = 4
 
 
 def depends_on_padding(model: SourceModel, features: InputFeatures, length: int) -> bool:
-    """Return whether texts get other answers when they are padded to a greater length.
+    """Return whether a model's outputs change when texts are padded to a greater length.
 
-    Layers after BERT that ignore the mask do that: a convolution with a maximum over all places, a backward LSTM.
+    Layers after BERT that ignore the mask do that: a convolution with a maximum over all positions, a backward LSTM.
 
     Args:
         model: the source model.
@@ -31,16 +29,16 @@ def depends_on_padding(model: SourceModel, features: InputFeatures, length: int)
     short = {name: values[:_ROWS] for name, values in features.inputs.items()}
     padded = {spec.name: _pad(short[spec.name], length, spec.pad_value) for spec in model.inputs}
     tokens = short["attention_mask"] == 1
-    answers, expected = run_source(model, padded), run_source(model, short)
-    return any(_differ(answers[name], value, tokens) for name, value in expected.items())
+    actual, expected = run_source(model, padded), run_source(model, short)
+    return any(_differs(actual[name], value, tokens) for name, value in expected.items())
 
 
 def _pad(values: npt.NDArray[Any], length: int, pad_value: int) -> npt.NDArray[Any]:
     return np.pad(values, ((0, 0), (0, length - values.shape[1])), constant_values=pad_value)
 
 
-def _differ(padded: npt.NDArray[Any], short: npt.NDArray[Any], tokens: npt.NDArray[np.bool_]) -> bool:
+def _differs(padded: npt.NDArray[Any], short: npt.NDArray[Any], tokens: npt.NDArray[np.bool_]) -> bool:
     if short.shape[:2] == tokens.shape:  # one value per token
         padded, short = padded[:, : tokens.shape[1]][tokens], short[tokens]
-    bound = TOLERANCES["float32"]
-    return not np.allclose(padded, short, rtol=bound.rtol, atol=bound.atol)
+    tolerance = TOLERANCES["float32"]
+    return not np.allclose(padded, short, rtol=tolerance.rtol, atol=tolerance.atol)

@@ -1,231 +1,179 @@
-"""One export, stage by stage: from a source model to a directory that is proved."""
+"""Plan an export: run and trace the source model, and decide everything before a file is written."""
 
 from __future__ import annotations
 
 import dataclasses
-import datetime as dt
-import gc
-import importlib.metadata
-import shutil
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from bertbundle.contract.manifest import MANIFEST_FILE, TOKENIZER_FILE, Manifest, ParityRow
-from bertbundle.contract.types import InputFeatures
+from bertbundle.contract.manifest import OutputSpec
+from bertbundle.contract.types import Arrays, InputFeatures
 from bertbundle.text.tokenizer import Tokenizer
-from bertbundle_export import bundle, warmup
-from bertbundle_export.errors import ExportError, ToleranceError
-from bertbundle_export.job import crf_tables
+from bertbundle_export.errors import ExportError
+from bertbundle_export.job.crf_tables import check_unused_tables
 from bertbundle_export.job.label_decoding import choose_decoding
 from bertbundle_export.job.padding import depends_on_padding
-from bertbundle_export.job.texts import PARITY_TEXTS
-from bertbundle_export.onnx_files import converter as onnx_model
-from bertbundle_export.onnx_files.variants import FORMATS
+from bertbundle_export.job.texts import PARITY_TEXTS, make_features
 from bertbundle_export.options import ExportOptions, signature_lengths
-from bertbundle_export.parity import compare as parity
+from bertbundle_export.parity.compare import Case
 from bertbundle_export.precision import choose_precision
-from bertbundle_export.report import Reporter
-from bertbundle_export.saved_model import writer as saved_model
+from bertbundle_export.report import NoteRecorder, Reporter
+from bertbundle_export.saved_model.tracing import TracedModel, output_specs, trace
 from bertbundle_export.source.model import SourceModel, run_source
-from bertbundle_export.source.tokenization import is_lowercase, mask_token, special_ids
-from bertbundle_export.tasks import TASKS, Head, check_outputs, check_pooled
-from bertbundle_export.tolerance import TOLERANCES
+from bertbundle_export.source.tokenization import mask_token, special_ids
+from bertbundle_export.tasks import TASKS, HeadConfig, Task
+from bertbundle_export.tasks.checks import check_outputs, check_pooler
 
-__all__ = ["Job"]
-
-_GENERATORS = ("bertbundle-toolkit", "tensorflow", "transformers", "tf2onnx", "onnx")
+__all__ = ["Plan", "make_plan"]
 
 
-class Job:
-    """One export, stage by stage."""
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What an export writes, and what it is verified against.
 
-    def __init__(self, name: str, model: SourceModel, options: ExportOptions, report: Reporter) -> None:
-        self._name, self._model, self._options, self._report = name, model, options, report
-        self._notes: list[str] = []
-        self._signatures = signature_lengths(options, model.max_positions)
-        self._definition = model.tokenizer.to_str()
-        self._task = TASKS[model.task]
-        self._int8 = options.precision == "int8"
+    Attributes:
+        name: model name.
+        model: the source model.
+        options: the user's choices.
+        signatures: length by signature name, shortest first.
+        head: how the task's outputs are computed, label decoding included.
+        cases: each signature's inputs, made of real texts, and the outputs expected for them.
+        traced: the source model and its task's outputs as a graph.
+        notes: what the user should know; goes to the manifest.
+    """
 
-    def write(self, directory: Path) -> Manifest:
-        """Write the whole bundle into a directory that does not exist yet, proved."""
-        head = self._head()
-        with self._report.stage("run the source model on real texts"):
-            features = self._one_answer(self._features(head))
-            raw = [run_source(self._model, batch.inputs) for batch in features]
-            for answer in raw:
-                check_outputs(answer, self._task, self._model.labels)
-                check_pooled(answer, self._model.pooling)
-        if self._task.name == "token-classification":
-            longest = max(zip(features, raw, strict=True), key=_text_tokens)
-            head = choose_decoding(head, self._options, *longest, note=self._note)
-        cases = [
-            parity.Case(batch, self._task.reference(answer, batch.inputs, head))
-            for batch, answer in zip(features, raw, strict=True)
-        ]
-        with self._report.stage("trace the serving function"):
-            traced = self._trace(head)
-        if self._int8 and "saved_model" in self._options.formats:
-            self._note("the ONNX files are int8, the SavedModel is float32.")
-        if self._options.label_decoding == "auto" and head.label_decoding != "none":
-            crf_tables.check_no_idle_tables(self._model.keras, traced.function, len(head.labels), head.label_decoding)
-        precision = "int8" if self._int8 else traced.precision
-        manifest = self._manifest(head, saved_model.output_specs(traced.function), precision)
-        rows = self._write_formats(directory, traced, manifest, cases, head)
-        return self._finish(directory, manifest, features, rows)
+    name: str
+    model: SourceModel
+    options: ExportOptions
+    signatures: Mapping[str, int]
+    head: HeadConfig
+    cases: tuple[Case, ...]
+    traced: TracedModel
+    notes: tuple[str, ...]
 
-    def _features(self, head: Head) -> list[InputFeatures]:
-        tokenizer = Tokenizer(self._definition, max_length=self._signatures["serving_default"])
-        texts = self._options.texts or PARITY_TEXTS
-        made = parity.make_features(tokenizer, texts, signatures=self._signatures, inputs=self._model.inputs)
-        return [InputFeatures(batch.signature, self._task.examples(batch.inputs, head)) for batch in made]
+    @property
+    def task(self) -> Task:
+        """The model's task."""
+        return TASKS[self.model.task]
 
-    def _one_answer(self, features: list[InputFeatures]) -> list[InputFeatures]:
-        """Leave out the shorter signatures of a model that answers otherwise at each length."""
-        if len(features) == 1 or not depends_on_padding(self._model, features[0], self._signatures["serving_default"]):
-            return features
-        problem = (
-            "the model's answers depend on how far a text is padded: layers after BERT ignore attention_mask, as a "
-            "convolution or a backward LSTM without a mask does"
+    @property
+    def outputs(self) -> tuple[OutputSpec, ...]:
+        """The outputs of every signature."""
+        return output_specs(self.traced.function)
+
+    @property
+    def onnx_precision(self) -> str:
+        """Precision of the ONNX files' matrix products, "float32" or "int8"; the SavedModel's is `traced.precision`."""
+        return "int8" if self.options.precision == "int8" else "float32"
+
+
+def make_plan(name: str, model: SourceModel, options: ExportOptions, reporter: Reporter) -> Plan:
+    """Run the source model on real texts, decide how to export it, and trace it.
+
+    Raises:
+        ExportError: the model cannot be exported with these options.
+    """
+    recorder = NoteRecorder(reporter)
+    head = _head_config(model, options)
+    with recorder.stage("run the source model on real texts"):
+        signatures, features = _signatures_and_features(model, options, head, recorder)
+        outputs = [_run_checked(model, batch) for batch in features]
+    if model.task == "token-classification":
+        longest = max(range(len(features)), key=lambda index: _count_tokens(features[index]))
+        head = choose_decoding(head, options, features[longest], outputs[longest], note=recorder.note)
+    cases = _make_cases(TASKS[model.task], head, features, outputs)
+    with recorder.stage("trace the serving function"):
+        traced = _trace(model, options, head, recorder)
+    if options.precision == "int8" and "saved_model" in options.formats:
+        recorder.note("the ONNX files are int8, the SavedModel is float32.")
+    if options.label_decoding == "auto" and head.label_decoding != "none":
+        check_unused_tables(model.keras, traced.function, len(head.labels), head.label_decoding)
+    return Plan(name, model, options, signatures, head, cases, traced, tuple(recorder.notes))
+
+
+def _head_config(model: SourceModel, options: ExportOptions) -> HeadConfig:
+    head = HeadConfig(
+        labels=model.labels,
+        multi_label=model.multi_label,
+        pooling=model.pooling,
+        last_layers=model.last_layers,
+        normalized=model.normalized,
+        special_ids=special_ids(model.tokenizer, model.inputs[0].pad_value),
+    )
+    if model.task != "fill-mask":
+        return head
+    if options.top_k > model.source.vocab_size:
+        raise ExportError(
+            f"top_k {options.top_k} is more than the vocabulary's {model.source.vocab_size} tokens. Choose less."
         )
-        if self._options.lengths:
-            raise ExportError(
-                f"{problem}. Leave --lengths out, so that every text is padded to max_length as in training, or mask "
-                "them."
-            )
-        self._note(f"{problem}. So every text is padded to max_length; there are no shorter signatures.")
-        self._signatures = {"serving_default": self._signatures["serving_default"]}
-        return features[-1:]
+    token, mask_id = mask_token(model.tokenizer)
+    return dataclasses.replace(head, mask_token=token, mask_id=mask_id, top_k=options.top_k)
 
-    def _head(self) -> Head:
-        model = self._model
-        head = Head(
-            labels=model.labels,
-            multi_label=model.multi_label,
-            pooling=model.pooling,
-            last_layers=model.last_layers,
-            normalized=model.normalized,
-            special_ids=special_ids(model.tokenizer, model.inputs[0].pad_value),
+
+# ---- signatures, and real texts for each
+
+
+def _signatures_and_features(
+    model: SourceModel, options: ExportOptions, head: HeadConfig, reporter: Reporter
+) -> tuple[Mapping[str, int], list[InputFeatures]]:
+    """Return the length of each signature and its batch; only the longest for a model that depends on padding."""
+    signatures = signature_lengths(options, model.max_positions)
+    features = _make_features(model, options, head, signatures)
+    if len(features) == 1 or not depends_on_padding(model, features[0], signatures["serving_default"]):
+        return signatures, features
+    problem = (
+        "the model's outputs depend on how much a text is padded: layers after BERT ignore attention_mask, as a "
+        "convolution or a backward LSTM without a mask does"
+    )
+    if options.lengths:
+        raise ExportError(
+            f"{problem}. Leave --lengths out, so that every text is padded to max_length as in training, or mask those "
+            "layers."
         )
-        if self._task.name != "fill-mask":
-            return head
-        if self._options.top_k > model.source.vocab_size:
-            raise ExportError(
-                f"top_k {self._options.top_k} is more than the vocabulary's {model.source.vocab_size} tokens. Choose "
-                "less."
-            )
-        token, mask_id = mask_token(model.tokenizer)
-        return dataclasses.replace(head, mask_token=token, mask_id=mask_id, top_k=self._options.top_k)
+    reporter.note(f"{problem}. So every text is padded to max_length; there are no shorter signatures.")
+    return {"serving_default": signatures["serving_default"]}, features[-1:]
 
-    def _trace(self, head: Head) -> saved_model.Traced:
-        asked = self._options.precision
-        precision, note = choose_precision(asked)
-        if note:
-            self._note(note)
-        # int8 is for the ONNX files, which are written from the same trace.
-        traced = saved_model.trace(self._model, head, precision="float32" if precision == "int8" else precision)
-        if precision == "float32" or traced.encoders:
-            return traced
-        problem = "the model has no encoder that could be replaced, so its own runs, in float32"
-        if asked != "auto":
-            raise ExportError(f"precision {precision} cannot be: {problem}. Export with --precision float32.")
-        self._note(f"{problem}.")
+
+def _make_features(
+    model: SourceModel, options: ExportOptions, head: HeadConfig, signatures: Mapping[str, int]
+) -> list[InputFeatures]:
+    tokenizer = Tokenizer(model.tokenizer.to_str(), max_length=signatures["serving_default"])
+    features = make_features(tokenizer, options.texts or PARITY_TEXTS, signatures=signatures, inputs=model.inputs)
+    prepare = TASKS[model.task].prepare_examples
+    return [InputFeatures(batch.signature, prepare(batch.inputs, head)) for batch in features]
+
+
+def _run_checked(model: SourceModel, batch: InputFeatures) -> Arrays:
+    outputs = run_source(model, batch.inputs)
+    check_outputs(outputs, TASKS[model.task], model.labels)
+    check_pooler(outputs, model.pooling)
+    return outputs
+
+
+def _count_tokens(batch: InputFeatures) -> int:
+    return int(batch.inputs["attention_mask"].sum())
+
+
+def _make_cases(
+    task: Task, head: HeadConfig, features: Sequence[InputFeatures], outputs: Sequence[Arrays]
+) -> tuple[Case, ...]:
+    pairs = zip(features, outputs, strict=True)
+    return tuple(Case(batch, task.reference(raw, batch.inputs, head)) for batch, raw in pairs)
+
+
+# ---- the graph
+
+
+def _trace(model: SourceModel, options: ExportOptions, head: HeadConfig, reporter: Reporter) -> TracedModel:
+    precision, note = choose_precision(options.precision)
+    if note:
+        reporter.note(note)
+    # int8 applies to the ONNX files only, which are converted from the same float32 graph.
+    traced = trace(model, head, precision="float32" if precision == "int8" else precision)
+    if precision == "float32" or traced.encoders:
         return traced
-
-    def _note(self, text: str) -> None:
-        self._notes.append(text)
-        self._report.note(text)
-
-    def _manifest(self, head: Head, outputs: Any, precision: str) -> Manifest:
-        return Manifest(
-            name=self._name,
-            task=self._model.task,
-            max_length=self._signatures["serving_default"],
-            signatures=self._signatures,
-            inputs=self._model.inputs,
-            outputs=outputs,
-            precision=precision,
-            source=self._model.source,
-            tokenizer_lowercase=is_lowercase(self._model.tokenizer),
-            labels=head.labels,
-            label_scheme=head.label_scheme,
-            label_decoding=head.label_decoding,
-            word_labels=self._options.word_labels,
-            multi_label=head.multi_label,
-            pooling=head.pooling,
-            last_layers=head.last_layers,
-            normalized=head.normalized,
-            mask_token=head.mask_token,
-            top_k=head.top_k,
-            generator=_generator(),
-            created=dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
-            notes=tuple(self._notes),
-        )
-
-    def _write_formats(
-        self, directory: Path, traced: saved_model.Traced, manifest: Manifest, cases: Sequence[parity.Case], head: Head
-    ) -> list[ParityRow]:
-        directory.mkdir()
-        (directory / TOKENIZER_FILE).write_text(self._definition, encoding="utf-8")
-        (directory / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
-        rows: list[ParityRow] = []
-        if "saved_model" in self._options.formats:
-            with self._report.stage("write the SavedModel"):
-                saved_model.save_model(
-                    directory, traced, manifest.inputs, signatures=self._signatures, asset_directory=directory
-                )
-            with self._report.stage("compare the SavedModel with the source"):
-                runner = parity.saved_model_runner(directory)
-                rows += self._compare("saved_model", runner, cases, manifest, traced.precision)
-                del runner
-                gc.collect()  # the loaded SavedModel is full of cycles, and as large as the model
-        if "onnx" in self._options.formats:
-            with self._report.stage("convert to ONNX"):
-                onnx_model.save_onnx(
-                    directory,
-                    traced,
-                    inputs=manifest.inputs,
-                    outputs=manifest.outputs,
-                    as_is=lambda: saved_model.trace_as_is(self._model, head),
-                    calibration=[case.features for case in cases] if self._int8 else (),
-                )
-            with self._report.stage("compare the ONNX models with the source"):
-                precision = "int8" if self._int8 else "float32"
-                for name, format_name in FORMATS.items():
-                    rows += self._compare(format_name, parity.onnx_runner(directory / name), cases, manifest, precision)
-        return rows
-
-    def _compare(
-        self, name: str, run: parity.Runner, cases: Sequence[parity.Case], manifest: Manifest, precision: str
-    ) -> list[ParityRow]:
-        tolerance = TOLERANCES[precision]
-        try:
-            return parity.compare(name, run, cases, outputs=manifest.outputs, task=self._task, tolerance=tolerance)
-        except ToleranceError as error:
-            if precision == "float32":
-                raise
-            raise ToleranceError(
-                f"{error} {precision} loses too much of this model on these texts. Export with --precision float32, or "
-                "give texts as it will be asked with --texts."
-            ) from error
-
-    def _finish(
-        self, directory: Path, manifest: Manifest, features: Sequence[InputFeatures], rows: list[ParityRow]
-    ) -> Manifest:
-        with self._report.stage("write warmup records and the manifest"):
-            warmup.write_warmup(directory, self._name, features)
-            files = bundle.digest_files(directory)
-            final: Manifest = dataclasses.replace(manifest, parity=tuple(rows), files=files)
-            (directory / MANIFEST_FILE).write_text(final.to_json(), encoding="utf-8")
-            if (directory / "assets").is_dir():
-                shutil.copyfile(directory / MANIFEST_FILE, directory / "assets" / MANIFEST_FILE)
-        return final
-
-
-def _text_tokens(case: tuple[InputFeatures, Any]) -> int:
-    return int(case[0].inputs["attention_mask"].sum())
-
-
-def _generator() -> dict[str, str]:
-    return {package: importlib.metadata.version(package) for package in _GENERATORS}
+    problem = "the model has no encoder that could be replaced, so its own runs, in float32"
+    if options.precision != "auto":
+        raise ExportError(f"precision {precision} is not possible: {problem}. Export with --precision float32.")
+    reporter.note(f"{problem}.")
+    return traced

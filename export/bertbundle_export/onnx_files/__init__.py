@@ -1,1 +1,1 @@
-"""Writing the ONNX files."""
+"""Write the ONNX files of a bundle."""

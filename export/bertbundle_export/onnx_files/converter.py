@@ -1,8 +1,7 @@
-"""Write the ONNX files: dynamic batch and length, for runtimes other than TensorFlow.
+"""Convert a traced model to the ONNX files, with dynamic batch size and length.
 
-tf2onnx converts only what is around the encoder - the encoder is written node by node (`onnx_variants`) - and gets
-placeholders in place of weights: with 400 MB of constants in the graph it takes eight times as long and four times the
-memory.
+tf2onnx converts the head only; the encoder is written node by node (`onnx_files.variants`). The weights of the head are
+placeholders: with 400 MB of constants in the graph tf2onnx needs eight times the time and four times the memory.
 """
 
 from __future__ import annotations
@@ -19,9 +18,9 @@ from bertbundle.contract.manifest import InputSpec, OutputSpec
 from bertbundle.contract.types import InputFeatures
 from bertbundle_export.errors import ExportError, OutputNamesError
 from bertbundle_export.onnx_files.graph import rename
-from bertbundle_export.onnx_files.variants import Parts, write_float32, write_int8
-from bertbundle_export.onnx_files.weight_detachment import Detached, detach_weights, freeze_and_detach
-from bertbundle_export.saved_model.writer import Traced
+from bertbundle_export.onnx_files.variants import ModelParts, write_float32, write_int8
+from bertbundle_export.onnx_files.weight_detachment import DetachedGraph, detach_weights, freeze_and_detach
+from bertbundle_export.saved_model.tracing import TracedModel
 
 __all__ = ["save_onnx"]
 
@@ -30,52 +29,54 @@ OPSET = 17
 
 def save_onnx(
     directory: Path,
-    traced: Traced,
+    traced: TracedModel,
     *,
     inputs: Sequence[InputSpec],
     outputs: Sequence[OutputSpec],
-    as_is: Callable[[], Traced],
+    retrace: Callable[[], TracedModel],
     calibration: Sequence[InputFeatures] = (),
 ) -> None:
-    """Convert a traced model and write it, checked.
+    """Convert a traced model, and write and check the ONNX files.
 
     Args:
-        directory: gets the files.
-        traced: what `saved_model.trace` returned.
+        directory: directory of the files.
+        traced: the traced model.
         inputs: its inputs in order.
         outputs: its outputs; the files have the same names.
-        as_is: traces the model with its own encoder, for one whose weights only freezing can take out.
-        calibration: texts for int8; none for float32.
+        retrace: traces the model with its own encoder; called if its weights can only be detached by freezing.
+        calibration: texts for the calibration of int8; empty for float32.
 
     Raises:
-        ExportError: tf2onnx could not convert an operation, or the result is not valid ONNX.
+        ExportError: tf2onnx cannot convert an operation, or the result is not valid ONNX.
     """
     function = traced.function
     detached = detach_weights(function, traced.encoders)
     if detached is None:
-        function = as_is().function
+        function = retrace().function
         detached = freeze_and_detach(function)
     head = _convert_head(function, detached, inputs, outputs)
-    read = {item.name for item in head.graph.input}
-    weights = {name: value for name, value in detached.weights.items() if name in read}
+    used = {item.name for item in head.graph.input}
+    weights = {name: value for name, value in detached.weights.items() if name in used}
     _declare_inputs(head, inputs)
-    parts = Parts(head, weights, detached.cuts)
+    parts = ModelParts(head, weights, detached.calls)
     if calibration:
         write_int8(directory, parts, calibration)
     else:
         write_float32(directory, parts)
 
 
-def _convert_head(function: Any, detached: Detached, inputs: Sequence[InputSpec], outputs: Sequence[OutputSpec]) -> Any:
-    """Convert what is around the encoders; weights and hidden states are inputs of the result."""
+def _convert_head(
+    function: Any, detached: DetachedGraph, inputs: Sequence[InputSpec], outputs: Sequence[OutputSpec]
+) -> Any:
+    """Convert everything but the encoders; weights and hidden states are inputs of the result."""
     input_names = [f"{spec.name}:0" for spec in inputs]
-    states = [name for cut in detached.cuts for name in cut.outputs]
-    # What an encoder is called with, where that is not an input as it stands.
-    called = sorted({name for cut in detached.cuts for name in cut.inputs} - {*input_names})
-    # Flat outputs come in the order of the sorted names, as `output_specs` lists them.
+    states = [name for call in detached.calls for name in call.outputs]
+    # Arguments of an encoder call that are not inputs of the model.
+    arguments = sorted({name for call in detached.calls for name in call.inputs} - {*input_names})
+    # Flat outputs are in the order of the sorted names, as in `output_specs`.
     output_names = [tensor.name for tensor in function.outputs]
-    proto = _convert(detached.graph_def, [*input_names, *detached.weights, *states], [*output_names, *called])
-    kept = [item for item in proto.graph.output if item.name not in called]
+    proto = _convert(detached.graph_def, [*input_names, *detached.weights, *states], [*output_names, *arguments])
+    kept = [item for item in proto.graph.output if item.name not in arguments]
     del proto.graph.output[:]
     proto.graph.output.extend(kept)
     names = {name: spec.name for name, spec in zip(input_names, inputs, strict=True)}
@@ -86,7 +87,7 @@ def _convert_head(function: Any, detached: Detached, inputs: Sequence[InputSpec]
 
 
 def _declare_inputs(proto: Any, inputs: Sequence[InputSpec]) -> None:
-    """Make the graph's inputs the bundle's: no weights and hidden states, but those that only an encoder reads."""
+    """Declare the bundle's inputs instead of weights and hidden states, with those that only an encoder reads."""
     from onnx import TensorProto, helper
 
     del proto.graph.input[:]
@@ -96,7 +97,7 @@ def _declare_inputs(proto: Any, inputs: Sequence[InputSpec]) -> None:
 
 
 def _erfc(ctx: Any, node: Any, name: str, args: Any) -> None:
-    """Convert Erfc, which Keras's gelu becomes and tf2onnx does not know: erfc(x) = 1 - erf(x)."""
+    """Convert Erfc, an operation of Keras' gelu that tf2onnx does not support: erfc(x) = 1 - erf(x)."""
     from tf2onnx import utils
 
     del args
@@ -111,7 +112,7 @@ def _erfc(ctx: Any, node: Any, name: str, args: Any) -> None:
 def _convert(graph_def: Any, input_names: list[str], output_names: list[str]) -> Any:
     import tf2onnx
 
-    with _errors_raise("tf2onnx"):
+    with _raise_logged_errors("tf2onnx"):
         proto, _ = tf2onnx.convert.from_graph_def(
             graph_def,
             name="bertbundle",
@@ -124,7 +125,7 @@ def _convert(graph_def: Any, input_names: list[str], output_names: list[str]) ->
 
 
 class _ErrorRecords(logging.Handler):
-    """Keep the errors that a library only logs."""
+    """Collects the errors that a library logs."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
@@ -135,16 +136,16 @@ class _ErrorRecords(logging.Handler):
 
 
 @contextmanager
-def _errors_raise(logger_name: str) -> Iterator[None]:
-    """Make a logged error an exception: tf2onnx logs that it lacks an operator, and writes the model anyway."""
+def _raise_logged_errors(logger_name: str) -> Iterator[None]:
+    """Raise logged errors: tf2onnx logs that it does not support an operator, and converts the rest anyway."""
     logger, records = logging.getLogger(logger_name), _ErrorRecords()
     propagate, logger.propagate = logger.propagate, False
     logger.addHandler(records)
     try:
         yield
     except (ValueError, RuntimeError, KeyError, NotImplementedError) as error:
-        what = str(error).partition("\n")[0]
-        raise ExportError(f"tf2onnx cannot convert the model: {what}. Export it with --formats saved_model.") from error
+        text = str(error).partition("\n")[0]
+        raise ExportError(f"tf2onnx cannot convert the model: {text}. Export it with --formats saved_model.") from error
     finally:
         logger.removeHandler(records)
         logger.propagate = propagate

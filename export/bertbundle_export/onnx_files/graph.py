@@ -1,4 +1,4 @@
-"""Small work on ONNX graphs: names, order of nodes, weights in a file of their own."""
+"""Edit ONNX graphs: names, order of nodes, weights in an external file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bertbundle_export.encoder.weights import Weight, as_array
 __all__ = ["insert_nodes", "keep_only", "rename", "write_weights"]
 
 _ALIGNMENT = 4096  # a page: runtimes map the file into memory
-_INLINE = 1024  # bytes; smaller arrays stay in the graph, where runtimes may fold them
+_MAX_INLINE = 1024  # bytes; smaller arrays are stored in the graph, where runtimes may fold them
 
 
 def rename(graph: Any, names: Mapping[str, str]) -> None:
@@ -33,38 +33,38 @@ def _rename_nodes(nodes: Iterable[Any], names: Mapping[str, str]) -> None:
 
 
 def insert_nodes(graph: Any, nodes: list[Any], names: Mapping[str, str]) -> None:
-    """Insert nodes into a GraphProto whose nodes read and make what they are renamed to; keeps the order valid."""
+    """Insert nodes into a GraphProto, with their tensors renamed to the graph's, in a valid order."""
     _rename_nodes(nodes, names)
-    ordered = _in_order([*nodes, *graph.node])
+    ordered = _sort([*nodes, *graph.node])
     del graph.node[:]
     graph.node.extend(ordered)
 
 
-def _in_order(nodes: list[Any]) -> list[Any]:
-    """Sort nodes so that each comes after those it reads from."""
-    maker = {name: index for index, node in enumerate(nodes) for name in node.output}
-    waits = [{maker[name] for name in _read_by(node) if name in maker} for node in nodes]
+def _sort(nodes: list[Any]) -> list[Any]:
+    """Sort nodes topologically: each comes after those that it reads from."""
+    producer = {name: index for index, node in enumerate(nodes) for name in node.output}
+    pending = [{producer[name] for name in _inputs_of(node) if name in producer} for node in nodes]
     readers: dict[int, list[int]] = {}
-    for index, makers in enumerate(waits):
-        for made in makers:
-            readers.setdefault(made, []).append(index)
-    ready = [index for index, makers in enumerate(waits) if not makers]
+    for index, producers in enumerate(pending):
+        for source in producers:
+            readers.setdefault(source, []).append(index)
+    ready = [index for index, producers in enumerate(pending) if not producers]
     for index in ready:
         for reader in readers.get(index, ()):
-            waits[reader].discard(index)
-            if not waits[reader]:
+            pending[reader].discard(index)
+            if not pending[reader]:
                 ready.append(reader)
     return [nodes[index] for index in ready]
 
 
 def keep_only(graph: Any, outputs: Sequence[str]) -> None:
-    """Make tensors of a GraphProto its only outputs, float32 vectors, and remove the nodes that they do not need."""
+    """Make some tensors of a GraphProto its only outputs, float32 vectors, and remove all unused nodes."""
     from onnx import TensorProto, helper
 
     needed, kept = set(outputs), []
     for node in reversed(graph.node):
         if needed & {*node.output}:
-            needed.update(_read_by(node))
+            needed.update(_inputs_of(node))
             kept.append(node)
     kept.reverse()
     del graph.node[:], graph.output[:]
@@ -72,22 +72,22 @@ def keep_only(graph: Any, outputs: Sequence[str]) -> None:
     graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, [None]) for name in outputs)
 
 
-def _read_by(node: Any) -> Iterable[str]:
+def _inputs_of(node: Any) -> Iterable[str]:
     yield from node.input
     for attribute in node.attribute:
         for inner in attribute.g.node:
-            yield from _read_by(inner)
+            yield from _inputs_of(inner)
 
 
 def write_weights(path: Path, weights: Mapping[str, Weight]) -> list[Any]:
-    """Write weights to a file, and return TensorProtos that refer to it; small ones are held by the TensorProtos."""
+    """Write weights to a file and return TensorProtos that refer to it; small weights are stored in them."""
     from onnx import numpy_helper
 
     tensors = []
     with path.open("wb") as file:
         for name, weight in weights.items():
             value = as_array(weight)
-            if value.nbytes <= _INLINE:
+            if value.nbytes <= _MAX_INLINE:
                 tensors.append(numpy_helper.from_array(value, name))
                 continue
             file.seek(-file.tell() % _ALIGNMENT, 1)

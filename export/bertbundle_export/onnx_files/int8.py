@@ -1,11 +1,12 @@
-"""The encoder's products in int8: kernels by column, what they are multiplied with by tensor.
+"""Quantize the encoder's products to int8: kernels with one scale per column, their inputs with one per tensor.
 
-Two forms over one set of int8 kernels: `DynamicEncoder` scales each tensor by the values it has, in an operator of
-onnxruntime's; `StaticEncoder` by the values seen on texts, in the standard's operators, of which OpenVINO makes int8
-products. Embeddings, attention scores, softmax, normalisation and the head stay in float32.
+Two forms share one set of int8 kernels. `DynamicEncoder` scales each input by its actual values, in an operator of
+onnxruntime. `StaticEncoder` scales it by the range measured on calibration texts, in standard operators, which OpenVINO
+runs as int8 products. Embeddings, attention scores, softmax, normalization and the head stay in float32.
 
-Some of a BERT's channels are ten times as large as most, and would leave few steps for the others: they are divided by
-what their rows of the kernel are multiplied with (SmoothQuant, Xiao et al., https://arxiv.org/abs/2211.10438, 4.2).
+Some channels of a BERT are ten times as large as most, and would leave few int8 steps for the others. So each channel
+is divided by a factor that its row of the kernel is multiplied by (SmoothQuant, Xiao et al.,
+https://arxiv.org/abs/2211.10438, 4.2).
 """
 
 from __future__ import annotations
@@ -18,26 +19,34 @@ import numpy.typing as npt
 
 from bertbundle.contract.types import Arrays, InputFeatures
 from bertbundle_export.encoder.onnx_nodes import FUSED_DOMAIN, OnnxEncoder
-from bertbundle_export.encoder.weights import Encoder, Weight, as_array
-from bertbundle_export.parity.compare import Runner
+from bertbundle_export.encoder.weights import EncoderWeights, Weight, as_array
+from bertbundle_export.runners import Runner
 
-__all__ = ["DynamicEncoder", "ObservedEncoder", "Ranges", "Seen", "StaticEncoder", "observe", "quantize"]
+__all__ = [
+    "ChannelRanges",
+    "DynamicEncoder",
+    "ObservedEncoder",
+    "StaticEncoder",
+    "TensorRanges",
+    "observe_ranges",
+    "quantize",
+]
 
 Floats = npt.NDArray[np.float32]
-Seen = Mapping[str, tuple[Floats, Floats]]
-"""Least and largest value of each channel that a kernel ``[in, out]`` was multiplied with, ``[in]``, by its name."""
-Ranges = Mapping[str, tuple[float, float]]
-"""Least and largest value of all channels, divided, 0 included."""
+ChannelRanges = Mapping[str, tuple[Floats, Floats]]
+"""Smallest and largest value of each input channel, ``[in]``, by the name of the kernel ``[in, out]``."""
+TensorRanges = Mapping[str, tuple[float, float]]
+"""Smallest and largest value over all divided channels and 0, by the name of the kernel."""
 
 _STEPS = 127
-"""Kernels are symmetric: their zero is 0, so that products need no correction by their column's sums."""
+"""Kernels are quantized symmetrically, with zero point 0: products need no correction by column sums."""
 _SHARE = 0.6
-"""SmoothQuant's alpha, how much of the difference between channels the kernel takes: the best of 0.3 to 0.8."""
+"""SmoothQuant's alpha, the share of the channels' differences that moves to the kernel: the best of 0.3 to 0.8."""
 _TINY = 1e-6
 
 
 class ObservedEncoder(OnnxEncoder):
-    """An encoder in float32 that also gives the range of each channel that a kernel is multiplied with."""
+    """An encoder in float32 that also outputs the range of each input channel of a kernel."""
 
     def dense(self, x: str, name: str) -> str:
         """Add the product in float32."""
@@ -47,10 +56,10 @@ class ObservedEncoder(OnnxEncoder):
 
 
 class DynamicEncoder(OnnxEncoder):
-    """An encoder that scales what a kernel is multiplied with by the values it has."""
+    """An encoder that scales the input of each kernel by its actual values."""
 
     def dense(self, x: str, name: str) -> str:
-        """Add the product in int8, in onnxruntime's operator, which makes uint8 of `x` by itself."""
+        """Add the product in int8 with onnxruntime's operator, which quantizes `x` to uint8."""
         kernel = self.weight(name)
         smooth = self.add("Mul", x, f"{kernel}_factors")
         operands = (smooth, kernel, f"{kernel}_scale", "", f"{kernel}_bias")
@@ -59,19 +68,19 @@ class DynamicEncoder(OnnxEncoder):
 
 
 class StaticEncoder(OnnxEncoder):
-    """An encoder that scales what a kernel is multiplied with by what was seen; what is beyond is cut off.
+    """An encoder that scales the input of each kernel by its measured range; values beyond it are clipped.
 
     Args:
-        encoder, weights, call: as for `OnnxEncoder`.
-        ranges: what was seen.
+        encoder, weight_prefix, call_prefix: as for `OnnxEncoder`.
+        ranges: the measured ranges.
     """
 
-    def __init__(self, encoder: Encoder, weights: str, call: str, *, ranges: Ranges) -> None:
-        super().__init__(encoder, weights, call)
+    def __init__(self, encoder: EncoderWeights, weight_prefix: str, call_prefix: str, *, ranges: TensorRanges) -> None:
+        super().__init__(encoder, weight_prefix, call_prefix)
         self._ranges = ranges
 
     def dense(self, x: str, name: str) -> str:
-        """Add the product between QuantizeLinear and DequantizeLinear, of which runtimes make one in int8."""
+        """Add the product after QuantizeLinear and DequantizeLinear, which runtimes fuse to a product in int8."""
         kernel = self.weight(name)
         scale, zero = _affine(*self._ranges[kernel])
         grid = (self.constant(scale, np.float32), self.constant(zero, np.uint8))
@@ -83,64 +92,69 @@ class StaticEncoder(OnnxEncoder):
 
 
 def _affine(low: float, high: float) -> tuple[float, int]:
-    """Return the scale and zero point of uint8 that hold a range with 0 in it, which is exact."""
+    """Return the scale and zero point of uint8 for a range that includes 0; 0 is represented exactly."""
     scale = max(high - low, _TINY) / 255
     return scale, round(-low / scale)
 
 
-def quantize(weights: Mapping[str, Weight], seen: Seen) -> tuple[dict[str, npt.NDArray[Any]], Ranges]:
-    """Make kernels int8.
+def quantize(
+    weights: Mapping[str, Weight], channels: ChannelRanges
+) -> tuple[dict[str, npt.NDArray[Any]], TensorRanges]:
+    """Quantize kernels to int8.
 
     Args:
         weights: all weights.
-        seen: what the kernels among them were multiplied with.
+        channels: the ranges of the input channels of the kernels among them.
 
     Returns:
-        The weights, with int8 kernels ``[in, out]``, their float32 scales ``[out]`` as ``NAME_scale`` and what the
-        channels are to be multiplied with, ``[in]``, as ``NAME_factors``; and the ranges of the products.
+        The weights, with int8 kernels ``[in, out]``, their float32 scales ``[out]`` as ``NAME_scale`` and the factors
+        of the input channels, ``[in]``, as ``NAME_factors``; and the ranges of the scaled inputs.
     """
-    made = {name: value for name, value in weights.items() if name not in seen}
+    quantized = {name: value for name, value in weights.items() if name not in channels}
     ranges = {}
-    for name, (low, high) in seen.items():
+    for name, (low, high) in channels.items():
         kernel = as_array(weights[name])
         divisors = _divisors(np.maximum(-low, high), np.abs(kernel).max(axis=1))
         kernel = kernel * divisors[:, None]
         scale = np.maximum(np.abs(kernel).max(axis=0), _TINY) / _STEPS
-        made |= {name: np.rint(kernel / scale).astype(np.int8), f"{name}_scale": scale, f"{name}_factors": 1 / divisors}
+        quantized[name] = np.rint(kernel / scale).astype(np.int8)
+        quantized |= {f"{name}_scale": scale, f"{name}_factors": 1 / divisors}
         ranges[name] = (float((low / divisors).min()), float((high / divisors).max()))
-    return made, ranges
+    return quantized, ranges
 
 
 def _divisors(channels: Floats, rows: Floats) -> Floats:
-    """Return what to divide each channel by, from its largest value and its row's in the kernel.
+    """Return the divisor of each channel, by its largest absolute value and that of its row in the kernel.
 
-    Half of the channels stay as they are and none is made larger: one that was hardly used on the texts seen may be
-    large on others.
+    Half of the channels are not changed and none is made larger: a channel that is small on the calibration texts may
+    be large on others.
     """
     quotients = np.maximum(channels, _TINY) ** _SHARE / np.maximum(rows, _TINY) ** (1 - _SHARE)
     divisors: Floats = np.maximum(quotients / np.median(quotients), 1).astype(np.float32)
     return divisors
 
 
-def observe(run: Runner, observed: Sequence[tuple[str, str, str]], features: Sequence[InputFeatures]) -> Seen:
-    """Return what each kernel is multiplied with on texts.
+def observe_ranges(
+    run: Runner, observed: Sequence[tuple[str, str, str]], features: Sequence[InputFeatures]
+) -> ChannelRanges:
+    """Return the ranges of the kernels' input channels on texts.
 
     Args:
         run: runs a graph of `ObservedEncoder`s.
-        observed: theirs.
+        observed: `OnnxEncoder.observed` of all of them.
         features: the texts; padding is left out.
     """
-    answers = [run(InputFeatures("", row)) for row in _rows(features)]
-    seen: dict[str, tuple[Floats, Floats]] = {}
+    outputs = [run(InputFeatures("", row)) for row in _rows(features)]
+    channels: dict[str, tuple[Floats, Floats]] = {}
     for kernel, low, high in observed:
-        least, most = seen.get(kernel, (np.float32(0), np.float32(0)))
-        lows, highs = (np.stack([answer[name] for answer in answers]) for name in (low, high))
-        seen[kernel] = (np.minimum(least, lows.min(axis=0)), np.maximum(most, highs.max(axis=0)))
-    return seen
+        smallest, largest = channels.get(kernel, (np.float32(0), np.float32(0)))
+        lows, highs = (np.stack([output[name] for output in outputs]) for name in (low, high))
+        channels[kernel] = (np.minimum(smallest, lows.min(axis=0)), np.maximum(largest, highs.max(axis=0)))
+    return channels
 
 
 def _rows(features: Sequence[InputFeatures]) -> Iterable[Arrays]:
-    """Return every row once, without its padding, as a batch of one."""
+    """Return every distinct row without its padding, as a batch of one."""
     rows: dict[bytes, Arrays] = {}
     for batch in features:
         for index, tokens in enumerate(batch.inputs["attention_mask"].sum(axis=1)):

@@ -1,6 +1,6 @@
-"""Take the weights out of a traced function's graph: placeholders stand for them.
+"""Detach the weights from a traced function's graph: placeholders replace them.
 
-Converters copy a graph many times over; with the weights of a BERT-base in it as constants each copy is 400 MB.
+Converters copy a graph many times; with the weights of a BERT-base as constants, each copy has 400 MB.
 """
 
 from __future__ import annotations
@@ -12,67 +12,67 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bertbundle_export.encoder.extraction import Cut, cut_encoders
+from bertbundle_export.encoder.extraction import ExtractedCall, extract_calls
 from bertbundle_export.encoder.tf_graph import EncoderGraph
 
-__all__ = ["Detached", "detach_weights", "freeze_and_detach"]
+__all__ = ["DetachedGraph", "detach_weights", "freeze_and_detach"]
 
 Weights = dict[str, npt.NDArray[Any]]
-_SMALL = 4096  # bytes; constants that small stay: shapes and axes that a converter must know
+_MAX_KEPT_CONSTANT = 4096  # bytes; small constants are kept: a converter must know shapes and axes
 
 
 @dataclass(frozen=True, slots=True)
-class Detached:
+class DetachedGraph:
     """A graph without weights.
 
     Attributes:
         graph_def: has a placeholder for every variable and large constant.
-        weights: float32 arrays by the name of the tensor they are to be fed to.
-        cuts: the encoders that were cut out; of their weights there is no trace left.
+        weights: float32 arrays by the names of their placeholder tensors.
+        calls: the encoder calls that were extracted; their weights are not among `weights`.
     """
 
     graph_def: Any
     weights: Weights
-    cuts: Sequence[Cut] = ()
+    calls: Sequence[ExtractedCall] = ()
 
 
-# ---- variables that the graph itself reads: the placeholder takes the variable's place, nothing is copied
+# ---- variables that the main graph reads: placeholders replace them in place, nothing is copied
 
 
-def detach_weights(function: Any, encoders: Sequence[EncoderGraph] = ()) -> Detached | None:
-    """Take the weights, and encoders as a whole, out of a concrete function's graph.
+def detach_weights(function: Any, encoders: Sequence[EncoderGraph] = ()) -> DetachedGraph | None:
+    """Detach the weights, and extract the encoder calls, from a concrete function's graph.
 
     Returns:
-        What remains; None if a variable is used in a way not known here, such as inside a loop.
+        The rest of the graph; None if a variable is used in an unsupported way, such as inside a loop.
     """
     from bertbundle_export.tensorflow_import import tf
 
     graph_def = function.graph.as_graph_def()
-    cuts = cut_encoders(graph_def, encoders)
+    calls = extract_calls(graph_def, encoders)
     captured = _captured(function)
     _drop(graph_def, captured.keys() - _used(graph_def))
-    there = captured.keys() & _names(graph_def)
-    if any(captured[name].dtype != tf.float32 for name in there):
+    present = captured.keys() & _names(graph_def)
+    if any(captured[name].dtype != tf.float32 for name in present):
         return None
-    # A captured tensor, a constant of the model's, is used as it is; only a variable is read.
-    variables = {name for name in there if isinstance(captured[name], tf.Variable)}
+    # A captured tensor is a constant of the model and is used directly; only variables have read operations.
+    variables = {name for name in present if isinstance(captured[name], tf.Variable)}
     weights: Weights = {}
     added = []
     for node in graph_def.node:
         names = {name.split(":")[0].removeprefix("^") for name in node.input} & variables
-        if node.name in there:
+        if node.name in present:
             weights[f"{node.name}:0"] = _to_placeholder(node, captured[node.name])
-        elif names and node.op not in _READS:
+        elif names and node.op not in _READ_OPS:
             return None
         elif names:
-            added += _READS[node.op](node)
+            added += _READ_OPS[node.op](node)
     graph_def.node.extend(added)
     _keep_loops(graph_def)
-    return Detached(graph_def, weights | _take_constants(graph_def), cuts)
+    return DetachedGraph(graph_def, weights | _detach_constants(graph_def), calls)
 
 
 def _captured(function: Any) -> dict[str, Any]:
-    """Return each captured variable, or tensor that is none, by the name of its placeholder."""
+    """Return each captured variable or tensor by the name of its placeholder."""
     variables = {id(variable.handle): variable for variable in function.graph.variables}
     return {inner.op.name: variables.get(id(outer), outer) for outer, inner in function.graph.captures}
 
@@ -101,7 +101,7 @@ def _to_placeholder(node: Any, variable: Any) -> npt.NDArray[Any]:
 
 
 def _read_to_identity(node: Any) -> list[Any]:
-    """Make a ReadVariableOp an Identity of the placeholder."""
+    """Convert a ReadVariableOp to an Identity of the placeholder."""
     dtype = node.attr["dtype"].type
     node.op = "Identity"
     node.attr.clear()
@@ -110,7 +110,7 @@ def _read_to_identity(node: Any) -> list[Any]:
 
 
 def _gather_to_gather(node: Any) -> list[Any]:
-    """Make a ResourceGather a GatherV2 along the first axis; returns the axis."""
+    """Convert a ResourceGather to a GatherV2 along the first axis; return the node of the axis."""
     from bertbundle_export.tensorflow_import import tf
 
     dtype, indices, batch_dims = node.attr["dtype"].type, node.attr["Tindices"].type, node.attr["batch_dims"].i
@@ -127,32 +127,32 @@ def _gather_to_gather(node: Any) -> list[Any]:
     return [axis]
 
 
-_READS: Mapping[str, Callable[[Any], list[Any]]] = {
+_READ_OPS: Mapping[str, Callable[[Any], list[Any]]] = {
     "ReadVariableOp": _read_to_identity,
     "ResourceGather": _gather_to_gather,
 }
 
 
 def _keep_loops(graph_def: Any) -> None:
-    """Keep loops whole: tf2onnx converts functional loops, not the switches and merges they would be lowered to."""
+    """Keep functional loops: tf2onnx cannot convert the switches and merges that they would be lowered to."""
     for node in graph_def.node:
         if "_lower_using_switch_merge" in node.attr:
             node.attr["_lower_using_switch_merge"].b = False
 
 
-# ---- the general way: TensorFlow freezes, and the large constants are taken out again
+# ---- any other graph: TensorFlow freezes the variables, then the large constants are detached
 
 
-def freeze_and_detach(function: Any) -> Detached:
-    """Take the weights out of any concrete function's graph; its variables become constants first."""
+def freeze_and_detach(function: Any) -> DetachedGraph:
+    """Detach the weights from the graph of any concrete function, by freezing its variables to constants."""
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     frozen = convert_variables_to_constants_v2(function, lower_control_flow=False, aggressive_inlining=True)
     graph_def = frozen.graph.as_graph_def()
-    return Detached(graph_def, _take_constants(graph_def))
+    return DetachedGraph(graph_def, _detach_constants(graph_def))
 
 
-def _take_constants(graph_def: Any) -> Weights:
+def _detach_constants(graph_def: Any) -> Weights:
     """Replace the large float constants of a graph by placeholders, and return their values."""
     from bertbundle_export.tensorflow_import import tf
 
@@ -161,7 +161,7 @@ def _take_constants(graph_def: Any) -> Weights:
         if node.op != "Const" or node.attr["dtype"].type != tf.float32.as_datatype_enum:
             continue
         tensor = node.attr["value"].tensor
-        if tensor.ByteSize() <= _SMALL:
+        if tensor.ByteSize() <= _MAX_KEPT_CONSTANT:
             continue
         weights[f"{node.name}:0"] = np.asarray(tf.make_ndarray(tensor))
         node.op = "Placeholder"

@@ -1,1 +1,1 @@
-"""Proving that an exported format answers like the source model."""
+"""Compare the outputs of an exported format with the source model's."""

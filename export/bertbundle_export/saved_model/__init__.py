@@ -1,1 +1,1 @@
-"""Writing the SavedModel."""
+"""Trace a source model and write it as a SavedModel."""

@@ -1,8 +1,8 @@
-"""Make Keras' recurrent layers trace loops that tf2onnx converts.
+"""Patch Keras' recurrent layers so that their traced loops can be converted by tf2onnx.
 
-Keras keeps a layer's inputs and mask in TensorArrays, and wraps LSTM and GRU in functions whose place a GPU kernel may
-take; with a mask tf2onnx converts neither. While a model is traced, `convertible_loops` puts in their place a loop
-that means the same. Of LSTM and GRU it multiplies all inputs by the kernel before the loop, at once.
+Keras stores a layer's inputs and mask in TensorArrays, and wraps LSTM and GRU in functions that a GPU kernel may
+replace; tf2onnx converts neither with a mask. While a model is traced, `convertible_loops` replaces them by an
+equivalent loop. For LSTM and GRU, all inputs are multiplied by the kernel at once, before the loop.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ Step = Callable[[Any, Any], tuple[Any, Any]]
 
 @contextmanager
 def convertible_loops() -> Iterator[None]:
-    """Let tf_keras' recurrent layers that are called in this context use a loop that tf2onnx converts."""
-    import bertbundle_export.tensorflow_import  # noqa: F401 - first: it chooses the Keras
+    """Let tf_keras' recurrent layers use a loop that tf2onnx converts while the context is open."""
+    import bertbundle_export.tensorflow_import  # noqa: F401 - must be first: it selects Keras 2
 
     # isort: split
     from tf_keras.src import backend
     from tf_keras.src.layers.rnn import gru, lstm
 
-    replaced = (
-        (backend, "rnn", _or_keras(backend.rnn)),
-        (lstm, "lstm_with_backend_selection", _layer(_lstm_step, lstm.standard_lstm)),
-        (gru, "gru_with_backend_selection", _layer(_gru_step, gru.standard_gru)),
+    patches = (
+        (backend, "rnn", _patched_rnn(backend.rnn)),
+        (lstm, "lstm_with_backend_selection", _patched_layer(_lstm_step, lstm.standard_lstm)),
+        (gru, "gru_with_backend_selection", _patched_layer(_gru_step, gru.standard_gru)),
     )
-    before = [getattr(module, name) for module, name, _ in replaced]
+    originals = [getattr(module, name) for module, name, _ in patches]
     try:
-        for module, name, function in replaced:
+        for module, name, function in patches:
             setattr(module, name, function)
         yield
     finally:
-        for (module, name, _), function in zip(replaced, before, strict=True):
+        for (module, name, _), function in zip(patches, originals, strict=True):
             setattr(module, name, function)
 
 
-def _or_keras(keras_rnn: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a stand-in for `tf_keras.backend.rnn`; steps unrolled and ragged inputs stay with Keras."""
+def _patched_rnn(keras_rnn: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a replacement for `tf_keras.backend.rnn` that leaves unrolled steps and ragged inputs to Keras."""
 
     def rnn(
         step_function: Step,
@@ -59,8 +59,8 @@ def _or_keras(keras_rnn: Callable[..., Any]) -> Callable[..., Any]:
         from bertbundle_export.tensorflow_import import tf
 
         if unroll or isinstance(input_length, tf.Tensor):
-            kept = {"mask": mask, "constants": constants, "unroll": unroll, "input_length": input_length}
-            return keras_rnn(step_function, inputs, initial_states, go_backwards, **kept, **options)  # type: ignore[no-any-return]
+            unchanged = {"mask": mask, "constants": constants, "unroll": unroll, "input_length": input_length}
+            return keras_rnn(step_function, inputs, initial_states, go_backwards, **unchanged, **options)  # type: ignore[no-any-return]
 
         def step(token: Any, states: Any) -> tuple[Any, Any]:
             return step_function(token, (*states, *(constants or ())))
@@ -74,41 +74,44 @@ def _or_keras(keras_rnn: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _lstm_step(token: Any, states: Any, kernel: Any, _: Any) -> tuple[Any, Any]:
-    """One step of `tf_keras.layers.LSTM`; the token is already multiplied by the layer's kernel."""
+    """Compute one step of `tf_keras.layers.LSTM`; the token is already multiplied by the layer's kernel."""
     from bertbundle_export.tensorflow_import import tf
 
     hidden, carry = states
-    enter, keep, new, show = tf.split(token + hidden @ kernel, 4, axis=1)
-    carry = tf.sigmoid(keep) * carry + tf.sigmoid(enter) * tf.tanh(new)
-    hidden = tf.sigmoid(show) * tf.tanh(carry)
+    input_gate, forget_gate, candidate, output_gate = tf.split(token + hidden @ kernel, 4, axis=1)
+    carry = tf.sigmoid(forget_gate) * carry + tf.sigmoid(input_gate) * tf.tanh(candidate)
+    hidden = tf.sigmoid(output_gate) * tf.tanh(carry)
     return hidden, [hidden, carry]
 
 
 def _gru_step(token: Any, states: Any, kernel: Any, bias: Any) -> tuple[Any, Any]:
-    """One step of `tf_keras.layers.GRU` that resets after the product; the token is multiplied by its kernel."""
+    """Compute one step of `tf_keras.layers.GRU` with `reset_after`; the token is already multiplied by the kernel."""
     from bertbundle_export.tensorflow_import import tf
 
     (hidden,) = states
-    keep, reset, new = tf.split(token, 3, axis=1)
-    keep_too, reset_too, new_too = tf.split(hidden @ kernel + bias, 3, axis=1)
-    share = tf.sigmoid(keep + keep_too)
-    hidden = share * hidden + (1 - share) * tf.tanh(new + tf.sigmoid(reset + reset_too) * new_too)
+    update, reset, candidate = tf.split(token, 3, axis=1)
+    hidden_update, hidden_reset, hidden_candidate = tf.split(hidden @ kernel + bias, 3, axis=1)
+    share = tf.sigmoid(update + hidden_update)
+    new = tf.tanh(candidate + tf.sigmoid(reset + hidden_reset) * hidden_candidate)
+    hidden = share * hidden + (1 - share) * new
     return hidden, [hidden]
 
 
-def _layer(one: Callable[..., tuple[Any, Any]], ragged: Callable[..., Any]) -> Callable[..., tuple[Any, ...]]:
-    """Return a stand-in for Keras' choice of a kernel: called and answering as `standard_lstm` and `standard_gru`."""
+def _patched_layer(
+    layer_step: Callable[..., tuple[Any, Any]], ragged: Callable[..., Any]
+) -> Callable[..., tuple[Any, ...]]:
+    """Return a replacement for Keras' choice of a kernel, with the interface of `standard_lstm` and `standard_gru`."""
 
     def run(**call: Any) -> tuple[Any, ...]:
         from bertbundle_export.tensorflow_import import tf
 
         if call["sequence_lengths"] is not None:
-            answer: tuple[Any, ...] = ragged(**call)
-            return answer
-        bias, recurrent_bias = tf.unstack(call["bias"]) if one is _gru_step else (call["bias"], None)
-        last, every, states = _rnn(
-            lambda token, states: one(token, states, call["recurrent_kernel"], recurrent_bias),
-            tf.matmul(call["inputs"], call["kernel"]) + bias,  # in the loop it would be as many products as tokens
+            outputs: tuple[Any, ...] = ragged(**call)
+            return outputs
+        bias, recurrent_bias = tf.unstack(call["bias"]) if layer_step is _gru_step else (call["bias"], None)
+        last, outputs_of_steps, states = _rnn(
+            lambda token, states: layer_step(token, states, call["recurrent_kernel"], recurrent_bias),
+            tf.matmul(call["inputs"], call["kernel"]) + bias,  # in the loop it would be one product per token
             tuple(call[name] for name in ("init_h", "init_c") if name in call),
             call["go_backwards"],
             call["mask"],
@@ -116,7 +119,7 @@ def _layer(one: Callable[..., tuple[Any, Any]], ragged: Callable[..., Any]) -> C
             zero_output_for_mask=call["zero_output_for_mask"],
             return_all_outputs=call["return_sequences"],
         )
-        return last, every, *states, None  # the last is a note on the kernel, for Keras' own tests
+        return last, outputs_of_steps, *states, None  # the last names the kernel, for Keras' own tests
 
     return run
 
@@ -135,47 +138,49 @@ def _rnn(
     zero_output_for_mask: bool = False,
     return_all_outputs: bool = True,
 ) -> tuple[Any, Any, Any]:
-    """Do what `tf_keras.backend.rnn` documents: last output, outputs, last states."""
+    """Return last output, outputs and last states, as `tf_keras.backend.rnn` documents."""
     from bertbundle_export.tensorflow_import import tf
 
     flatten, pack = tf.nest.flatten, tf.nest.pack_sequence_as
-    steps = inputs if time_major else tf.nest.map_structure(_swap, inputs)
-    masks = mask if mask is None or time_major else _swap(mask)
+    steps = inputs if time_major else tf.nest.map_structure(_transpose_time, inputs)
+    masks = mask if mask is None or time_major else _transpose_time(mask)
     length = tf.shape(flatten(steps)[0])[0]
-    like, _ = step_function(tf.nest.map_structure(lambda value: value[0], steps), states)  # for its shapes only
-    begin = [tf.zeros_like(value) for value in flatten(like)]
-    size = len(begin)
+    example, _ = step_function(tf.nest.map_structure(lambda value: value[0], steps), states)  # only for its shapes
+    zeros = [tf.zeros_like(value) for value in flatten(example)]
+    size = len(zeros)
 
-    def body(step: Any, *before: Any) -> tuple[list[Any], list[Any]]:
-        at = length - 1 - step if go_backwards else step
-        token = tf.nest.map_structure(lambda value: tf.gather(value, at), steps)
-        output, after = step_function(token, pack(states, before[size:]))
+    def body(step: Any, *previous: Any) -> tuple[list[Any], list[Any]]:
+        position = length - 1 - step if go_backwards else step
+        token = tf.nest.map_structure(lambda value: tf.gather(value, position), steps)
+        output, new_states = step_function(token, pack(states, previous[size:]))
         if masks is None:
-            new = flatten(output) + flatten(after)
+            new = flatten(output) + flatten(new_states)
         else:
-            last = begin if zero_output_for_mask else before[:size]
-            new = _where(tf.gather(masks, at), flatten(output) + flatten(after), [*last, *before[size:]])
-        for value, old in zip(new, before, strict=True):
+            masked_output = zeros if zero_output_for_mask else previous[:size]
+            new = _where(
+                tf.gather(masks, position), flatten(output) + flatten(new_states), [*masked_output, *previous[size:]]
+            )
+        for value, old in zip(new, previous, strict=True):
             value.set_shape(old.shape)
         return new, new[:size] if return_all_outputs else []
 
-    written = [tf.TensorSpec(value.shape, value.dtype) for value in begin] if return_all_outputs else []
-    final, outputs = scan(length, body, begin + flatten(states), written)
-    last = pack(like, final[:size])
-    every = pack(like, outputs) if return_all_outputs else tf.nest.map_structure(lambda value: value[None], last)
-    every = every if time_major else tf.nest.map_structure(_swap, every)
-    return last, every, pack(states, final[size:])
+    written = [tf.TensorSpec(value.shape, value.dtype) for value in zeros] if return_all_outputs else []
+    final, outputs = scan(length, body, zeros + flatten(states), written)
+    last = pack(example, final[:size])
+    stacked = pack(example, outputs) if return_all_outputs else tf.nest.map_structure(lambda value: value[None], last)
+    stacked = stacked if time_major else tf.nest.map_structure(_transpose_time, stacked)
+    return last, stacked, pack(states, final[size:])
 
 
-def _swap(value: Any) -> Any:
-    """Swap batch and time."""
+def _transpose_time(value: Any) -> Any:
+    """Swap the batch and time axes."""
     from bertbundle_export.tensorflow_import import tf
 
     return tf.transpose(value, [1, 0, *range(2, len(value.shape))])
 
 
 def _where(mask: Any, new: Sequence[Any], old: Sequence[Any]) -> list[Any]:
-    """Take the new values of the rows whose token counts; the mask is ``[batch]`` or ``[batch, 1]``."""
+    """Return the new values where the mask, ``[batch]`` or ``[batch, 1]``, is true, else the old ones."""
     from bertbundle_export.tensorflow_import import tf
 
     rows = tf.cast(mask, tf.bool)

@@ -1,1 +1,1 @@
-"""The source model: a Keras BERT with all that a bundle needs to know of it."""
+"""The source model: a Keras BERT with the facts that a bundle needs."""

@@ -1,4 +1,4 @@
-"""The encoder architectures, by the `model_type` of config.json: one row each."""
+"""The supported encoder architectures, one row per `model_type` of config.json."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from bertbundle.contract.manifest import InputSpec
 from bertbundle_export.errors import CheckpointError
 
-__all__ = ["ENCODERS", "Encoder", "bert_inputs", "check_config", "find_encoder", "split_architecture"]
+__all__ = ["ARCHITECTURES", "Architecture", "bert_inputs", "check_config", "class_suffix", "find_architecture"]
 
 _BERT_SIZES = {
     "vocab_size": "vocab_size",
@@ -22,14 +22,14 @@ _BERT_SIZES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Encoder:
+class Architecture:
     """An architecture that transformers has TensorFlow classes for.
 
     Attributes:
-        stem: of their names: ``TF`` + stem + ``ForTokenClassification``.
-        sizes: key in config.json of vocab_size, hidden_size, layers, heads and positions.
-        token_types: whether the model has token_type_ids.
-        reserved_positions: how many position embeddings no token uses: RoBERTa counts from pad_token_id + 1.
+        stem: part of the class names: ``TF`` + stem + ``ForTokenClassification``.
+        sizes: config.json's keys of vocab_size, hidden_size, layers, heads and positions.
+        token_types: whether the model takes token_type_ids.
+        reserved_positions: number of position embeddings that no token uses: RoBERTa counts from pad_token_id + 1.
     """
 
     stem: str
@@ -46,25 +46,26 @@ class Encoder:
         )
 
     def size(self, config: Mapping[str, Any], name: str) -> int:
-        """Return vocab_size, hidden_size, layers, heads or positions (those that tokens can use)."""
+        """Return vocab_size, hidden_size, layers, heads or positions (without the reserved ones)."""
         value = int(config[self.sizes[name]])
         return value - self.reserved_positions if name == "positions" else value
 
 
-ENCODERS: Mapping[str, Encoder] = {
-    "bert": Encoder("Bert"),
-    "roberta": Encoder("Roberta", token_types=False, reserved_positions=2),
-    "distilbert": Encoder(
+ARCHITECTURES: Mapping[str, Architecture] = {
+    "bert": Architecture("Bert"),
+    "roberta": Architecture("Roberta", token_types=False, reserved_positions=2),
+    "distilbert": Architecture(
         "DistilBert",
         sizes=_BERT_SIZES | {"hidden_size": "dim", "layers": "n_layers", "heads": "n_heads"},
         token_types=False,
     ),
-    "electra": Encoder("Electra"),
-    "albert": Encoder("Albert"),
+    "electra": Architecture("Electra"),
+    "albert": Architecture("Albert"),
 }
 
-# Settings that the TensorFlow classes do not follow: they would load, run, and answer something else.
-_KNOWN_SETTINGS: Mapping[str, tuple[Any, Any]] = {
+# Settings that the TensorFlow classes ignore: with another value a model would load, but compute something else.
+# The only supported value of each, and transformers' default.
+_FIXED_SETTINGS: Mapping[str, tuple[Any, Any]] = {
     "position_embedding_type": ("absolute", "absolute"),
     "is_decoder": (False, False),
     "add_cross_attention": (False, False),
@@ -73,10 +74,10 @@ _KNOWN_SETTINGS: Mapping[str, tuple[Any, Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class _Check:
-    """What a setting's value must be, and how a message says so."""
+    """A check of a setting's value, and how messages describe it."""
 
     expected: str
-    holds: Callable[[Any], bool]
+    is_valid: Callable[[Any], bool]
 
 
 def _is_number(value: Any) -> bool:
@@ -85,7 +86,7 @@ def _is_number(value: Any) -> bool:
 
 _COUNT = _Check("a whole number above 0", lambda value: type(value) is int and value > 0)
 _RATE = _Check("a number from 0 to 1", lambda value: _is_number(value) and 0 <= value <= 1)
-# Settings that the classes would fail over, or not notice, where they are of another type; only if they are there.
+# Optional settings that would make the classes fail obscurely, or go unnoticed, if they had another type.
 _TYPED_SETTINGS: Mapping[str, _Check] = {
     "intermediate_size": _COUNT,
     "hidden_dim": _COUNT,
@@ -101,58 +102,62 @@ _TYPED_SETTINGS: Mapping[str, _Check] = {
     "hidden_dropout_prob": _RATE,
     "attention_probs_dropout_prob": _RATE,
 }
-_ARCHITECTURE = re.compile(rf"(?:TF)?({'|'.join(row.stem for row in ENCODERS.values())})(For\w+|Model)")
+_CLASS_NAME = re.compile(rf"(?:TF)?({'|'.join(row.stem for row in ARCHITECTURES.values())})(For\w+|Model)")
 
 
 def bert_inputs(*, vocab_size: int, type_vocab_size: int, pad_id: int) -> tuple[InputSpec, ...]:
-    """Return BERT's inputs; the mask is always one of them, or padding would be attended to.
+    """Return BERT's inputs; the mask is always among them, or the model would attend to padding.
 
     Args:
         vocab_size: number of tokens.
         type_vocab_size: number of token types; 0 for a model without `token_type_ids`.
-        pad_id: what pads `input_ids`.
+        pad_id: id of the padding token.
     """
     types = (InputSpec("token_type_ids", "int32", 0, type_vocab_size),) if type_vocab_size else ()
     return (InputSpec("input_ids", "int32", pad_id, vocab_size), InputSpec("attention_mask", "int32", 0, 2), *types)
 
 
-def find_encoder(config: Mapping[str, Any], where: object) -> Encoder:
-    """Return the row of a configuration's model_type.
+def find_architecture(config: Mapping[str, Any], where: object) -> Architecture:
+    """Return the architecture of a configuration's model_type.
 
     Raises:
-        CheckpointError: it is not known here.
+        CheckpointError: the model_type is not supported.
     """
     kind = config.get("model_type", "not stated")
-    if not isinstance(kind, str) or kind not in ENCODERS:
-        raise CheckpointError(f"{where} has model_type {kind!r}, expected one of {', '.join(ENCODERS)}.")
-    return ENCODERS[kind]
+    if not isinstance(kind, str) or kind not in ARCHITECTURES:
+        raise CheckpointError(f"{where} has model_type {kind!r}, expected one of {', '.join(ARCHITECTURES)}.")
+    return ARCHITECTURES[kind]
 
 
 def check_config(config: Mapping[str, Any], where: object) -> None:
-    """Check that a configuration names an architecture known here, its sizes, and nothing that would be ignored.
+    """Check that a configuration has a supported architecture, all its sizes, and no setting that would be ignored.
 
     Raises:
         CheckpointError: it does not.
     """
-    encoder = find_encoder(config, where)
-    missing = [key for key in encoder.sizes.values() if config.get(key) is None]
+    architecture = find_architecture(config, where)
+    missing = [key for key in architecture.sizes.values() if config.get(key) is None]
     if missing:
         raise CheckpointError(f"{where} has no number for {', '.join(missing)}.")
-    for key, check in {**dict.fromkeys(encoder.sizes.values(), _COUNT), **_TYPED_SETTINGS}.items():
-        if key in config and not check.holds(config[key]):
-            raise CheckpointError(f"{where} has {key} {config[key]!r}, expected {check.expected}.")
-    pad, vocabulary = config.get("pad_token_id") or 0, encoder.size(config, "vocab_size")
+    _check_types(config, {**dict.fromkeys(architecture.sizes.values(), _COUNT), **_TYPED_SETTINGS}, where)
+    pad, vocabulary = config.get("pad_token_id") or 0, architecture.size(config, "vocab_size")
     if pad >= vocabulary:
         raise CheckpointError(f"{where} has pad_token_id {pad}, expected one below vocab_size {vocabulary}.")
-    for key, (known, default) in _KNOWN_SETTINGS.items():
-        if config.get(key, default) != known:
+    for key, (supported, default) in _FIXED_SETTINGS.items():
+        if config.get(key, default) != supported:
             raise CheckpointError(
-                f"{where} has {key} {config[key]!r}, which transformers' TensorFlow classes ignore or compute "
-                f"otherwise; only {known!r} can be exported."
+                f"{where} has {key} {config[key]!r}, which transformers' TensorFlow classes do not support. Only "
+                f"{supported!r} can be exported."
             )
 
 
-def split_architecture(name: str) -> str | None:
-    """Return the head of an architecture's name: "ForTokenClassification" of "TFBertForTokenClassification"."""
-    match = _ARCHITECTURE.fullmatch(name)
+def _check_types(config: Mapping[str, Any], checks: Mapping[str, _Check], where: object) -> None:
+    for key, check in checks.items():
+        if key in config and not check.is_valid(config[key]):
+            raise CheckpointError(f"{where} has {key} {config[key]!r}, expected {check.expected}.")
+
+
+def class_suffix(name: str) -> str | None:
+    """Return "ForTokenClassification" for "TFBertForTokenClassification"; None for an unsupported class name."""
+    match = _CLASS_NAME.fullmatch(name)
     return match.group(2) if match else None

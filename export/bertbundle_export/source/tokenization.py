@@ -1,4 +1,4 @@
-"""Make the tokenizer.json of a bundle: the fast tokenizer, casing included, without truncation or padding."""
+"""Load the tokenizer of a checkpoint for a bundle: casing included, without truncation or padding."""
 
 from __future__ import annotations
 
@@ -12,42 +12,42 @@ from tokenizers import Regex, normalizers, pre_tokenizers
 from bertbundle_export.errors import CheckpointError
 
 __all__ = [
-    "by_character",
     "character_tokenizer",
     "check_tokenizer",
     "is_lowercase",
     "load_tokenizer",
     "mask_token",
     "special_ids",
+    "split_characters",
 ]
 
-# An embedding matrix is often rounded up to a multiple of a power of two; 128 is the largest that is usual.
-_ROUNDING = 128
-_OTHER_VOCABULARIES = ("tokenizer.json", "vocab.json", "spiece.model")
-_CLASSES = tuple(
+# Embedding matrices are often padded to a multiple of a power of two, usually 128 at most.
+_MAX_UNUSED_EMBEDDINGS = 128
+_OTHER_TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "spiece.model")
+_SUPPORTED_CLASSES = tuple(
     f"{stem}Tokenizer" for stem in ("Bert", "DistilBert", "Electra", "Roberta", "Albert", "PreTrained", "Auto")
 )
-_MASKS = ("[MASK]", "<mask>")
+_MASK_TOKENS = ("[MASK]", "<mask>")
 
 
 def load_tokenizer(path: Path, *, lowercase: bool | None = None) -> tokenizers.Tokenizer:
-    """Load the tokenizer of a directory as transformers does: its tokenizer.json, or made from its vocabulary.
+    """Load the tokenizer of a directory as transformers does: from tokenizer.json, or from the vocabulary.
 
     Args:
-        path: a directory with vocab.txt (BERT's WordPiece), tokenizer.json, or the vocabulary files of another kind of
-            tokenizer (vocab.json and merges.txt, spiece.model), or a vocab.txt.
-        lowercase: whether to lower-case; None for what tokenizer_config.json says, and without one for what the
-            vocabulary shows (no capital letters: lower-case).
+        path: a vocab.txt, or a directory with vocab.txt (BERT's WordPiece), tokenizer.json, or the files of another
+            kind of tokenizer (vocab.json and merges.txt, spiece.model).
+        lowercase: whether to lower-case. None for the setting in tokenizer_config.json; without that file, texts are
+            lower-cased if the vocabulary has no capital letters.
 
     Raises:
-        CheckpointError: neither file is there, or it cannot be read.
+        CheckpointError: the files are missing or cannot be read.
     """
     directory = path if path.is_dir() else path.parent
     vocab = directory / "vocab.txt" if path.is_dir() else path
-    if not vocab.is_file() and not any((directory / name).is_file() for name in _OTHER_VOCABULARIES):
+    if not vocab.is_file() and not any((directory / name).is_file() for name in _OTHER_TOKENIZER_FILES):
         raise CheckpointError(
-            f"no tokenizer in {directory}: expected tokenizer.json or vocab.txt. Copy the one the model was trained "
-            "with there, or pass --tokenizer."
+            f"no tokenizer in {directory}: expected tokenizer.json or vocab.txt. Copy the model's own there, or pass "
+            "--tokenizer."
         )
     try:
         _check_class(directory)
@@ -73,14 +73,14 @@ def _fast_tokenizer(path: Path, vocab: Path, lowercase: bool | None) -> Any:
 
 
 def _check_class(directory: Path) -> None:
-    """Refuse a tokenizer that is written in Python only: word pieces of the same vocabulary would be other tokens."""
+    """Refuse a tokenizer implemented only in Python: WordPiece would make other tokens of the same vocabulary."""
     file = directory / "tokenizer_config.json"
     if not file.is_file() or (directory / "tokenizer.json").is_file():
         return
-    stated = json.loads(file.read_text(encoding="utf-8")).get("tokenizer_class") or "BertTokenizer"
-    if stated.removesuffix("Fast") not in _CLASSES:
+    name = json.loads(file.read_text(encoding="utf-8")).get("tokenizer_class") or "BertTokenizer"
+    if name.removesuffix("Fast") not in _SUPPORTED_CLASSES:
         raise CheckpointError(
-            f"{file} names {stated}, which has no form that a bundle could carry. Pass --tokenizer with a "
+            f"{file} names {name}, which has no tokenizer.json form that a bundle needs. Pass --tokenizer with a "
             "tokenizer.json that makes the same tokens."
         )
 
@@ -99,7 +99,7 @@ def _casing(directory: Path, vocab: Path, lowercase: bool | None) -> dict[str, b
 
 
 def _without_limits(tokenizer: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
-    """Drop truncation and padding: sentence-transformers' files cut texts silently at 128 tokens."""
+    """Remove truncation and padding: sentence-transformers' files truncate texts silently at 128 tokens."""
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
@@ -110,10 +110,10 @@ def _has_capitals(vocab: Path) -> bool:
     return any(token != token.lower() for token in tokens if token[:1] not in ("[", "<"))
 
 
-def by_character(tokenizer: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
-    """Return a copy that makes every character a token of its own, as Chinese taggers are trained.
+def split_characters(tokenizer: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
+    """Return a copy that tokenizes into single characters, as most Chinese taggers are trained.
 
-    >>> tokens = by_character(tokenizer).encode("1966年").tokens  # doctest: +SKIP
+    >>> tokens = split_characters(tokenizer).encode("1966年").tokens  # doctest: +SKIP
     ['[CLS]', '1', '9', '6', '6', '年', '[SEP]']
     """
     copy = tokenizers.Tokenizer.from_str(tokenizer.to_str())
@@ -123,15 +123,15 @@ def by_character(tokenizer: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
 
 
 def character_tokenizer(vocab: Path, *, lowercase: bool | None = None) -> tokenizers.Tokenizer:
-    """Make a character tokenizer from a vocab.txt, see `by_character`."""
-    return by_character(load_tokenizer(vocab, lowercase=lowercase))
+    """Load a vocab.txt as a tokenizer of single characters, see `split_characters`."""
+    return split_characters(load_tokenizer(vocab, lowercase=lowercase))
 
 
 def check_tokenizer(tokenizer: tokenizers.Tokenizer, vocab_size: int) -> None:
-    """Check that a tokenizer belongs to embeddings of a size.
+    """Check that a tokenizer fits embeddings of a given size.
 
     Raises:
-        CheckpointError: it lacks its token for unknown words, has ids beyond the embeddings, or far fewer than they.
+        CheckpointError: it has no token for unknown words, ids beyond the embeddings, or far fewer ids.
     """
     vocabulary = tokenizer.get_vocab(with_added_tokens=False)
     unknown = getattr(tokenizer.model, "unk_token", None)
@@ -141,42 +141,42 @@ def check_tokenizer(tokenizer: tokenizers.Tokenizer, vocab_size: int) -> None:
             "vocab.txt that the model was trained with."
         )
     highest = max(tokenizer.get_vocab(with_added_tokens=True).values())
-    if highest >= vocab_size or vocab_size - highest > _ROUNDING:
+    if highest >= vocab_size or vocab_size - highest > _MAX_UNUSED_EMBEDDINGS:
         raise CheckpointError(
-            f"the tokenizer has {highest + 1} tokens, the model's embeddings have {vocab_size}: they do not belong "
-            "together. Use the tokenizer.json or vocab.txt that the model was trained with."
+            f"the tokenizer has {highest + 1} tokens, the model's embeddings have {vocab_size}: they do not match. "
+            "Use the tokenizer.json or vocab.txt that the model was trained with."
         )
 
 
 def is_lowercase(tokenizer: tokenizers.Tokenizer) -> bool:
-    """Return whether a tokenizer lower-cases what it reads."""
+    """Return whether a tokenizer lower-cases texts."""
     normalizer: normalizers.Normalizer | None = tokenizer.normalizer
     return normalizer is not None and normalizer.normalize_str("A") == "a"
 
 
 def special_ids(tokenizer: tokenizers.Tokenizer, pad_id: int) -> tuple[int, ...]:
-    """Return the ids that stand for no text: what the tokenizer puts around one, and the padding.
+    """Return the ids that stand for no text: those that the tokenizer adds to each text, and the padding.
 
     Raises:
         CheckpointError: the tokenizer adds no [CLS] and [SEP].
     """
-    around = tokenizer.encode("").ids
-    if len(around) < 2:
+    added = tokenizer.encode("").ids
+    if len(added) < 2:
         post = json.loads(tokenizer.to_str()).get("post_processor")
         raise CheckpointError(
-            f"the tokenizer puts {len(around)} special tokens around a text, BERT needs [CLS] and [SEP] "
+            f"the tokenizer adds {len(added)} special tokens to a text, BERT needs [CLS] and [SEP] "
             f"(post_processor: {post}). Use the tokenizer.json the model was trained with."
         )
-    return tuple(sorted({*around, pad_id}))
+    return tuple(sorted({*added, pad_id}))
 
 
 def mask_token(tokenizer: tokenizers.Tokenizer) -> tuple[str, int]:
-    """Return the token that stands for a masked one, and its id.
+    """Return the mask token and its id.
 
     Raises:
         CheckpointError: the tokenizer has none.
     """
-    for token in _MASKS:
+    for token in _MASK_TOKENS:
         if tokenizer.token_to_id(token) is not None:
             return token, tokenizer.token_to_id(token)
-    raise CheckpointError(f"the tokenizer has no mask token ({' or '.join(_MASKS)}), which fill-mask needs.")
+    raise CheckpointError(f"the tokenizer has no mask token ({' or '.join(_MASK_TOKENS)}), which fill-mask needs.")

@@ -1,4 +1,4 @@
-"""What a task is: what its outputs are made from, as graph operations and as a numpy reference of the same."""
+"""What defines a task: its outputs as graph operations, the same in numpy, and how parity compares them."""
 
 from __future__ import annotations
 
@@ -9,15 +9,22 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Arrays", "Head", "Task", "Tensors", "sigmoid", "softmax"]
+from bertbundle.contract.types import Arrays
 
-Arrays: TypeAlias = Mapping[str, npt.NDArray[Any]]
+__all__ = ["HeadConfig", "Task", "Tensors", "sigmoid", "softmax"]
+
 Tensors: TypeAlias = Mapping[str, Any]
+"""TensorFlow tensors by name."""
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
-    """What comes after the model: the choices a task's outputs depend on. See `Manifest` for the fields."""
+class HeadConfig:
+    """How a task's outputs are computed from the model's. See `Manifest` for the fields it shares.
+
+    Attributes:
+        special_ids: ids of the tokens that stand for no text, padding included.
+        mask_id: id of `mask_token`.
+    """
 
     labels: tuple[str, ...] = ()
     label_scheme: str = "none"
@@ -32,42 +39,42 @@ class Head:
     top_k: int = 0
 
 
-def _as_they_are(inputs: Arrays, head: Head) -> Arrays:
+def _unchanged(inputs: Arrays, head: HeadConfig) -> Arrays:
     del head
     return inputs
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A task. An instance called `TASK` in a module here is all it takes.
+    """A task. A new one is a module with a `TASK`, and a row of `TASKS`.
 
     Attributes:
-        name: as `--task` and the manifest say it.
-        head: what follows the encoder in the name of transformers' class for its checkpoints.
-        needs: names of the model's outputs that it is made from.
+        name: for `--task` and the manifest.
+        class_suffix: suffix of transformers' class names for its checkpoints, such as "ForTokenClassification".
+        required_outputs: names of the model's outputs that the task's outputs are computed from.
         rank: number of dimensions of the first of them.
-        graph: make the outputs from the model's outputs and inputs, as tensors.
-        reference: the same in numpy.
-        has_labels: whether the first of `needs` has one column per label.
-        regression: whether the head's one column is a value instead.
-        classes: outputs whose largest column is the answer: parity asks for the same column.
-        ranked: integer outputs that rank, by the output of their scores: parity lets only near ties change places.
-        scored: outputs that hold scores of what another chose: parity compares them where the choices agree.
-        examples: change the parity texts' inputs so that they ask what the task answers.
+        graph: computes the task's outputs from the model's outputs and inputs, as tensors.
+        reference: computes the same in numpy.
+        has_labels: whether the first required output has one column per label.
+        regression: whether it has one column, a value.
+        class_outputs: outputs whose largest column is the predicted class: parity compares the classes.
+        rank_outputs: integer outputs that are ranked, with the output of their scores: parity ignores near ties.
+        score_outputs: outputs that score what another output chose: parity compares them where the choices agree.
+        prepare_examples: changes the inputs of the parity texts so that the task applies to them.
     """
 
     name: str
-    head: str
-    needs: tuple[str, ...]
+    class_suffix: str
+    required_outputs: tuple[str, ...]
     rank: int
-    graph: Callable[[Tensors, Tensors, Head], dict[str, Any]]
-    reference: Callable[[Arrays, Arrays, Head], dict[str, npt.NDArray[Any]]]
+    graph: Callable[[Tensors, Tensors, HeadConfig], dict[str, Any]]
+    reference: Callable[[Arrays, Arrays, HeadConfig], dict[str, npt.NDArray[Any]]]
     has_labels: bool = False
     regression: bool = False
-    classes: tuple[str, ...] = ()
-    ranked: Mapping[str, str] = field(default_factory=dict)
-    scored: Mapping[str, str] = field(default_factory=dict)
-    examples: Callable[[Arrays, Head], Arrays] = _as_they_are
+    class_outputs: tuple[str, ...] = ()
+    rank_outputs: Mapping[str, str] = field(default_factory=dict)
+    score_outputs: Mapping[str, str] = field(default_factory=dict)
+    prepare_examples: Callable[[Arrays, HeadConfig], Arrays] = _unchanged
 
 
 def softmax(logits: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -1,7 +1,7 @@
-"""Decode a linear-chain conditional random field: in the graph, and as a numpy reference.
+"""Decode a linear-chain conditional random field (CRF): in the graph, and as a numpy reference.
 
-The score of a label sequence is the sum of its tokens' logits and of the transitions between neighbours. The labels are
-those of the best sequence (Viterbi 1967); a label's score is its marginal probability over all sequences, by
+The score of a label sequence is the sum of its tokens' logits and of the transitions between neighbours. The result is
+the best sequence (Viterbi 1967); a label's score is its marginal probability over all sequences, by
 forward-backward (Lafferty, McCallum and Pereira, "Conditional Random Fields", ICML 2001).
 """
 
@@ -17,12 +17,14 @@ from bertbundle_export.tasks.viterbi import FORBIDDEN, viterbi_reference
 
 __all__ = ["TABLES", "crf_graph", "crf_reference"]
 
-Floats = npt.NDArray[Any]
+Array = npt.NDArray[Any]
 Decoded = tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]
 
 TABLES = {"transitions": 2, "start_transitions": 1, "end_transitions": 1}
-"""Axes of a CRF's scores by the name of the model's output. ``transitions[i, j]`` is for label j after label i; the
-scores of the first and the last label of a sequence may be missing."""
+"""Number of axes of each table of CRF scores, by the name of the model's output.
+
+``transitions[i, j]`` scores label j after label i. The tables for the first and the last label of a sequence are
+optional."""
 
 
 def crf_graph(logits: Any, mask: Any, transitions: Any, start: Any = 0.0, end: Any = 0.0) -> tuple[Any, Any]:
@@ -30,8 +32,7 @@ def crf_graph(logits: Any, mask: Any, transitions: Any, start: Any = 0.0, end: A
 
     Args:
         logits: float32 ``[batch, length, labels]``.
-        mask: int32 ``[batch, length]``: 1 for the tokens of a sequence, 0 for the padding after them, which has no
-            influence.
+        mask: int32 ``[batch, length]``: 1 for the tokens of a sequence, 0 for the padding after them, which is ignored.
         transitions: float32 ``[labels, labels]``.
         start: float32 ``[labels]``, scores of the first label.
         end: float32 ``[labels]``, scores of the last token's label.
@@ -42,19 +43,19 @@ def crf_graph(logits: Any, mask: Any, transitions: Any, start: Any = 0.0, end: A
     """
     from bertbundle_export.tensorflow_import import tf
 
-    # The same for all labels of a token, so no choice changes; sums stay small enough for float32.
+    # log_softmax subtracts the same from all labels of a token: no choice changes, and sums stay small in float32.
     emissions = tf.nn.log_softmax(logits) * tf.cast(mask, tf.float32)[:, :, None]
     steps = tf.transpose(emissions, [1, 0, 2])
     real = tf.transpose(mask)[:, :, None] == 1
-    goes_on = tf.concat([real[1:], tf.zeros_like(real[:1])], axis=0)  # whether a token follows
-    # Some forbid by minus infinity, which times 0 is no number: tf2onnx makes a product of what chooses.
+    has_next = tf.concat([real[1:], tf.zeros_like(real[:1])], axis=0)  # whether a token follows
+    # Some models forbid by minus infinity. tf2onnx converts tf.where to a product, and infinity times 0 is NaN.
     transitions, start, end = (tf.maximum(table, FORBIDDEN) for table in (transitions, start, end))
     length, none = tf.shape(steps)[0], tf.zeros_like(steps[0])
     labels = tf.range(tf.shape(steps)[2])
     stay = labels + tf.zeros_like(none, tf.int32)
 
     def forward(step: Any, best: Any, alpha: Any) -> Any:
-        emission, follows = tf.gather(steps, step), tf.gather(goes_on, step)
+        emission, follows = tf.gather(steps, step), tf.gather(has_next, step)
         best, alpha = _centred(best + emission), _centred(alpha + emission)
         paths = best[:, :, None] + transitions
         pointers = tf.where(follows, tf.argmax(paths, axis=1, output_type=tf.int32), stay)
@@ -88,14 +89,14 @@ def _log_sum_exp(values: Any, axis: int) -> Any:
 
 
 def _centred(values: Any) -> Any:
-    """Take off what all labels have in common: over hundreds of tokens float32 would lose the differences."""
+    """Subtract the maximum over the labels: sums over hundreds of tokens would lose precision in float32."""
     from bertbundle_export.tensorflow_import import tf
 
     return values - tf.reduce_max(values, axis=-1, keepdims=True)
 
 
-def crf_reference(logits: Floats, mask: Floats, transitions: Floats, start: Any = 0.0, end: Any = 0.0) -> Decoded:
-    """Do what `crf_graph` does in plain numpy, in float64 and sequence by sequence."""
+def crf_reference(logits: Array, mask: Array, transitions: Array, start: Any = 0.0, end: Any = 0.0) -> Decoded:
+    """Do the same as `crf_graph` in numpy, in float64, one sequence at a time."""
     label_ids = np.zeros(mask.shape, np.int32)
     scores = np.zeros(mask.shape, np.float32)
     transitions, start, end = (np.maximum(np.float64(table), FORBIDDEN) for table in (transitions, start, end))
@@ -109,7 +110,7 @@ def crf_reference(logits: Floats, mask: Floats, transitions: Floats, start: Any 
     return label_ids, scores
 
 
-def _marginals(emissions: Floats, transitions: Floats) -> Floats:
+def _marginals(emissions: Array, transitions: Array) -> Array:
     """Return the probability of each label of each token, ``[length, labels]``, by forward-backward."""
     alphas, betas = [emissions[0]], [np.zeros(len(transitions))]
     for emission in emissions[1:]:
@@ -117,5 +118,5 @@ def _marginals(emissions: Floats, transitions: Floats) -> Floats:
     for emission in emissions[:0:-1]:
         betas.append(np.logaddexp.reduce(transitions + emission + betas[-1], axis=1))
     both = np.array(alphas) + np.array(betas[::-1])
-    marginals: Floats = np.exp(both - np.logaddexp.reduce(alphas[-1]))
+    marginals: Array = np.exp(both - np.logaddexp.reduce(alphas[-1]))
     return marginals

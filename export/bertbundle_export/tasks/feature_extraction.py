@@ -1,4 +1,4 @@
-"""Feature extraction: a vector for each token, and one for the whole text."""
+"""Feature extraction: a vector for each token and one for the whole text."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bertbundle_export.tasks.base import Arrays, Head, Task, Tensors
+from bertbundle.contract.types import Arrays
+from bertbundle_export.tasks.base import HeadConfig, Task, Tensors
 
 __all__ = ["POOLINGS", "TASK", "Pooling"]
 
-# Sources of the constants: sentence-transformers' Pooling (clamp of the token count, what padding counts as in a
-# maximum) and torch's F.normalize.
+# Sources: sentence-transformers' Pooling (lower bound of the token count, value of padding in a maximum) and torch's
+# F.normalize.
 _MIN_TOKENS, _LOWEST, _MIN_NORM = 1e-9, -1e9, 1e-12
 
 
 @dataclass(frozen=True, slots=True)
 class Pooling:
-    """How a text's vector is made of its tokens' features; both functions take raw outputs, features and mask.
+    """How the vectors of a text's tokens become one; both functions take the raw outputs, the features and the mask.
 
     Features are float32 ``[batch, length, hidden]``, the mask is float32 ``[batch, length, 1]``.
     """
@@ -69,35 +70,40 @@ POOLINGS: Mapping[str, Pooling] = {
     "max": Pooling(_max_graph, _max_reference),
     "pooler": Pooling(_pooler, _pooler),
 }
-"""Every pooling by its name: mean and max over the text's tokens, the first token, BERT's own pooler."""
+"""The poolings by name: mean or maximum over the text's tokens, the first token, BERT's pooler."""
 
 
-def _graph(raw: Tensors, inputs: Tensors, head: Head) -> dict[str, Any]:
+def _graph(raw: Tensors, inputs: Tensors, head: HeadConfig) -> dict[str, Any]:
     from bertbundle_export.tensorflow_import import tf
 
     mask = tf.cast(inputs["attention_mask"], tf.float32)[:, :, None]
     sentence = POOLINGS[head.pooling].graph(raw, tf.cast(_features(raw, head), tf.float32), mask)
     if head.normalized:
         sentence /= tf.maximum(tf.norm(sentence, axis=-1, keepdims=True), _MIN_NORM)
-    return {**_as_returned(raw), "sentence_embedding": sentence}
+    return {**_unchanged_outputs(raw), "sentence_embedding": sentence}
 
 
-def _reference(raw: Arrays, inputs: Arrays, head: Head) -> dict[str, npt.NDArray[Any]]:
+def _reference(raw: Arrays, inputs: Arrays, head: HeadConfig) -> dict[str, npt.NDArray[Any]]:
     mask = inputs["attention_mask"].astype(np.float32)[:, :, None]
     sentence = POOLINGS[head.pooling].reference(raw, _features(raw, head).astype(np.float32), mask)
     if head.normalized:
         sentence = sentence / np.maximum(np.linalg.norm(sentence, axis=-1, keepdims=True), _MIN_NORM)
-    return {**_as_returned(raw), "sentence_embedding": sentence}
+    return {**_unchanged_outputs(raw), "sentence_embedding": sentence}
 
 
-def _features(raw: Mapping[str, Any], head: Head) -> Any:
+def _features(raw: Mapping[str, Any], head: HeadConfig) -> Any:
     return raw["last_layers" if head.last_layers > 1 else "last_hidden_state"]
 
 
-def _as_returned(raw: Mapping[str, Any]) -> dict[str, Any]:
+def _unchanged_outputs(raw: Mapping[str, Any]) -> dict[str, Any]:
     return {name: raw[name] for name in ("last_hidden_state", "pooler_output") if name in raw}
 
 
 TASK = Task(
-    name="feature-extraction", head="Model", needs=("last_hidden_state",), rank=3, graph=_graph, reference=_reference
+    name="feature-extraction",
+    class_suffix="Model",
+    required_outputs=("last_hidden_state",),
+    rank=3,
+    graph=_graph,
+    reference=_reference,
 )

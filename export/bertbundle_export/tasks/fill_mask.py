@@ -1,4 +1,7 @@
-"""Fill-mask: the likeliest tokens at each [MASK], picked in the graph: all logits of a batch are 100 MB and more."""
+"""Fill-mask: the likeliest tokens at each [MASK].
+
+The graph picks them: the logits of a whole batch are 100 MB and more.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bertbundle_export.tasks.base import Arrays, Head, Task, Tensors, softmax
+from bertbundle.contract.types import Arrays
+from bertbundle_export.tasks.base import HeadConfig, Task, Tensors, softmax
 
 __all__ = ["TASK"]
 
-_EVERY = 5
-"""Of the parity texts every fifth token is masked; none of them holds a mask of its own."""
+_MASK_INTERVAL = 5
+"""Every fifth token of the parity texts is masked: they have no [MASK] themselves."""
 
 
-def _graph(raw: Tensors, inputs: Tensors, head: Head) -> dict[str, Any]:
+def _graph(raw: Tensors, inputs: Tensors, head: HeadConfig) -> dict[str, Any]:
     from bertbundle_export.tensorflow_import import tf
 
     ids = inputs["input_ids"]
@@ -29,7 +33,7 @@ def _graph(raw: Tensors, inputs: Tensors, head: Head) -> dict[str, Any]:
     }
 
 
-def _reference(raw: Arrays, inputs: Arrays, head: Head) -> dict[str, npt.NDArray[Any]]:
+def _reference(raw: Arrays, inputs: Arrays, head: HeadConfig) -> dict[str, npt.NDArray[Any]]:
     masked = inputs["input_ids"] == head.mask_id
     probabilities = softmax(raw["logits"][masked].astype(np.float32))
     order = np.argsort(-probabilities, axis=-1, kind="stable")[:, : head.top_k]
@@ -39,21 +43,21 @@ def _reference(raw: Arrays, inputs: Arrays, head: Head) -> dict[str, npt.NDArray
     return {"token_ids": tokens, "token_scores": scores}
 
 
-def _with_masks(inputs: Arrays, head: Head) -> Arrays:
-    """Mask tokens of the parity texts, none that is special."""
+def _mask_tokens(inputs: Arrays, head: HeadConfig) -> Arrays:
+    """Mask tokens of the parity texts, except special ones."""
     ids = inputs["input_ids"].copy()
-    places = np.arange(ids.shape[1]) % _EVERY == _EVERY - 1
-    ids[places[None, :] & ~np.isin(ids, head.special_ids)] = head.mask_id
+    masked = np.arange(ids.shape[1]) % _MASK_INTERVAL == _MASK_INTERVAL - 1
+    ids[masked[None, :] & ~np.isin(ids, head.special_ids)] = head.mask_id
     return {**inputs, "input_ids": ids}
 
 
 TASK = Task(
     name="fill-mask",
-    head="ForMaskedLM",
-    needs=("logits",),
+    class_suffix="ForMaskedLM",
+    required_outputs=("logits",),
     rank=3,
     graph=_graph,
     reference=_reference,
-    ranked={"token_ids": "token_scores"},
-    examples=_with_masks,
+    rank_outputs={"token_ids": "token_scores"},
+    prepare_examples=_mask_tokens,
 )

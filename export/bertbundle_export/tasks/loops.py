@@ -1,4 +1,4 @@
-"""Loops over the tokens of a sequence, in the one form that tf2onnx converts."""
+"""Loop over the tokens of a sequence, in the only form that tf2onnx converts."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ def scan(
     state: Sequence[Any],
     written: Sequence[Any],
 ) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    """Run a body for each step from 0 to length, as one functional While.
+    """Run a body for each step from 0 to length - 1, as one functional While.
 
-    It counts from 0 and writes at its counter: tf2onnx converts no other loop. A body best reads a step by `tf.gather`,
-    one operation in ONNX where an index becomes a dozen.
+    The loop counts from 0 and writes at its counter: tf2onnx converts no other loop. A body should read the tensors of
+    a step by `tf.gather`, which is one operation in ONNX; indexing becomes a dozen.
 
     Args:
         length: int32 scalar.
-        body: called with the step and the state; returns the new state, of the same shapes, and what it writes.
-        state: tensors to begin with.
-        written: a TensorSpec for each tensor that one step writes.
+        body: called with the step and the state; returns the next state, of the same shapes, and the tensors to write.
+        state: the initial state.
+        written: a TensorSpec for each tensor that a step writes.
 
     Returns:
         The last state, and for each of `written` a tensor with the steps as its first axis.

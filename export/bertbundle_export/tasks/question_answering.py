@@ -1,4 +1,4 @@
-"""Question answering: how well each token begins, and ends, the answer within a context."""
+"""Question answering: the score of each token as the start, and as the end, of the answer in a context."""
 
 from __future__ import annotations
 
@@ -7,25 +7,31 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bertbundle_export.tasks.base import Arrays, Head, Task, Tensors
+from bertbundle.contract.types import Arrays
+from bertbundle_export.tasks.base import HeadConfig, Task, Tensors
 
 __all__ = ["TASK"]
 
-_NEEDS = ("start_logits", "end_logits")
+_OUTPUTS = ("start_logits", "end_logits")
 
 
-def _graph(raw: Tensors, inputs: Tensors, head: Head) -> dict[str, Any]:
+def _graph(raw: Tensors, inputs: Tensors, head: HeadConfig) -> dict[str, Any]:
     from bertbundle_export.tensorflow_import import tf
 
     del inputs, head
-    return {name: tf.cast(raw[name], tf.float32) for name in _NEEDS}
+    return {name: tf.cast(raw[name], tf.float32) for name in _OUTPUTS}
 
 
-def _reference(raw: Arrays, inputs: Arrays, head: Head) -> dict[str, npt.NDArray[Any]]:
+def _reference(raw: Arrays, inputs: Arrays, head: HeadConfig) -> dict[str, npt.NDArray[Any]]:
     del inputs, head
-    return {name: raw[name].astype(np.float32) for name in _NEEDS}
+    return {name: raw[name].astype(np.float32) for name in _OUTPUTS}
 
 
 TASK = Task(
-    name="question-answering", head="ForQuestionAnswering", needs=_NEEDS, rank=2, graph=_graph, reference=_reference
+    name="question-answering",
+    class_suffix="ForQuestionAnswering",
+    required_outputs=_OUTPUTS,
+    rank=2,
+    graph=_graph,
+    reference=_reference,
 )

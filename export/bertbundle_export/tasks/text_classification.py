@@ -1,4 +1,4 @@
-"""Text classification: each class's probability, of classes that exclude each other or that do not."""
+"""Text classification: the probability of each class, by softmax, or by sigmoid for independent classes."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bertbundle_export.tasks.base import Arrays, Head, Task, Tensors, sigmoid, softmax
+from bertbundle.contract.types import Arrays
+from bertbundle_export.tasks.base import HeadConfig, Task, Tensors, sigmoid, softmax
 
 __all__ = ["TASK"]
 
 
-def _class_graph(raw: Tensors, inputs: Tensors, head: Head) -> dict[str, Any]:
+def _graph(raw: Tensors, inputs: Tensors, head: HeadConfig) -> dict[str, Any]:
     from bertbundle_export.tensorflow_import import tf
 
     del inputs
@@ -20,7 +21,7 @@ def _class_graph(raw: Tensors, inputs: Tensors, head: Head) -> dict[str, Any]:
     return {"logits": logits, "scores": tf.sigmoid(logits) if head.multi_label else tf.nn.softmax(logits)}
 
 
-def _class_reference(raw: Arrays, inputs: Arrays, head: Head) -> dict[str, npt.NDArray[Any]]:
+def _reference(raw: Arrays, inputs: Arrays, head: HeadConfig) -> dict[str, npt.NDArray[Any]]:
     del inputs
     logits = raw["logits"].astype(np.float32)
     return {"logits": logits, "scores": sigmoid(logits) if head.multi_label else softmax(logits)}
@@ -28,11 +29,11 @@ def _class_reference(raw: Arrays, inputs: Arrays, head: Head) -> dict[str, npt.N
 
 TASK = Task(
     name="text-classification",
-    head="ForSequenceClassification",
-    needs=("logits",),
+    class_suffix="ForSequenceClassification",
+    required_outputs=("logits",),
     rank=2,
-    graph=_class_graph,
-    reference=_class_reference,
+    graph=_graph,
+    reference=_reference,
     has_labels=True,
-    classes=("logits", "scores"),
+    class_outputs=("logits", "scores"),
 )

@@ -1,4 +1,4 @@
-"""Token classification: the label of each token, and the probability of it."""
+"""Token classification: the label of each token and its probability."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bertbundle_export.tasks.base import Arrays, Head, Task, Tensors, softmax
+from bertbundle.contract.types import Arrays
+from bertbundle_export.tasks.base import HeadConfig, Task, Tensors, softmax
 from bertbundle_export.tasks.crf import TABLES, crf_graph, crf_reference
 from bertbundle_export.tasks.viterbi import (
     FORBIDDEN,
@@ -21,7 +22,7 @@ from bertbundle_export.tasks.viterbi import (
 __all__ = ["TASK"]
 
 
-def _label_graph(raw: Tensors, inputs: Tensors, head: Head) -> dict[str, Any]:
+def _graph(raw: Tensors, inputs: Tensors, head: HeadConfig) -> dict[str, Any]:
     from bertbundle_export.tensorflow_import import tf
 
     logits = tf.cast(raw["logits"], tf.float32)
@@ -30,7 +31,7 @@ def _label_graph(raw: Tensors, inputs: Tensors, head: Head) -> dict[str, Any]:
         return {"logits": logits, "label_ids": label_ids, "label_scores": scores}
     if head.label_decoding == "viterbi":
         start, transitions = constraint_tables(head.labels, head.label_scheme)
-        emissions = _outside_at_special_graph(tf.nn.log_softmax(logits), inputs["input_ids"], head)
+        emissions = _force_outside_graph(tf.nn.log_softmax(logits), inputs["input_ids"], head)
         label_ids = viterbi_graph(emissions, start, transitions)
     else:
         label_ids = tf.argmax(logits, axis=-1, output_type=tf.int32)
@@ -38,8 +39,8 @@ def _label_graph(raw: Tensors, inputs: Tensors, head: Head) -> dict[str, Any]:
     return {"logits": logits, "label_ids": label_ids, "label_scores": scores}
 
 
-def _outside_at_special_graph(emissions: Any, input_ids: Any, head: Head) -> Any:
-    """Let special tokens and padding be outside only: entities begin and end within the text."""
+def _force_outside_graph(emissions: Any, input_ids: Any, head: HeadConfig) -> Any:
+    """Force the outside label on special tokens and padding: entities start and end within the text."""
     from bertbundle_export.tensorflow_import import tf
 
     row = _outside_row(head)
@@ -49,7 +50,7 @@ def _outside_at_special_graph(emissions: Any, input_ids: Any, head: Head) -> Any
     return tf.where(special[:, :, None], row, emissions)
 
 
-def _outside_row(head: Head) -> npt.NDArray[np.float32] | None:
+def _outside_row(head: HeadConfig) -> npt.NDArray[np.float32] | None:
     outside = outside_index(head.labels, head.label_scheme)
     if outside is None:
         return None
@@ -58,7 +59,7 @@ def _outside_row(head: Head) -> npt.NDArray[np.float32] | None:
     return row
 
 
-def _label_reference(raw: Arrays, inputs: Arrays, head: Head) -> dict[str, npt.NDArray[Any]]:
+def _reference(raw: Arrays, inputs: Arrays, head: HeadConfig) -> dict[str, npt.NDArray[Any]]:
     logits = raw["logits"].astype(np.float32)
     if head.label_decoding == "crf":
         label_ids, scores = crf_reference(logits, inputs["attention_mask"], *_crf_tables(raw))
@@ -81,12 +82,12 @@ def _crf_tables(raw: Mapping[str, Any]) -> list[Any]:
 
 TASK = Task(
     name="token-classification",
-    head="ForTokenClassification",
-    needs=("logits",),
+    class_suffix="ForTokenClassification",
+    required_outputs=("logits",),
     rank=3,
-    graph=_label_graph,
-    reference=_label_reference,
+    graph=_graph,
+    reference=_reference,
     has_labels=True,
-    classes=("logits",),
-    scored={"label_scores": "label_ids"},
+    class_outputs=("logits",),
+    score_outputs={"label_scores": "label_ids"},
 )

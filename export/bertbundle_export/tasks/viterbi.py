@@ -1,7 +1,7 @@
-"""The best label sequence that a label scheme allows, in the graph and as a numpy reference.
+"""Decode the best label sequence that a label scheme allows: in the graph, and as a numpy reference.
 
-A model that labels each token for itself may answer O I-PER, which no BIO text contains. Viterbi decoding picks the
-sequence with the highest sum of log-probabilities among those the scheme allows (Viterbi 1967; for tagging see
+A model that labels each token independently may predict O I-PER, which is not valid BIO. Viterbi decoding returns the
+valid sequence with the highest sum of log-probabilities (Viterbi 1967; for tagging see
 Collobert et al., "Natural Language Processing (almost) from Scratch", JMLR 2011, section 3.3.2).
 """
 
@@ -22,12 +22,12 @@ __all__ = ["FORBIDDEN", "constraint_tables", "outside_index", "viterbi_graph", "
 Floats = npt.NDArray[np.float32]
 
 FORBIDDEN = -1e9
-"""Score of a forbidden step. Log-probabilities of 512 tokens sum to more than -1e5, so one such step loses always;
-512 of them stay far from float32's limit."""
+"""Score of a forbidden transition. The log-probabilities of 512 tokens sum to more than -1e5, so a sequence with one
+forbidden transition never wins; 512 of them stay far from float32's limit."""
 
 
 def constraint_tables(labels: Sequence[str], scheme: str | None = None) -> tuple[Floats, Floats]:
-    """Return what a label scheme allows as scores: 0 for an allowed step, `FORBIDDEN` for another.
+    """Return the transition scores of a label scheme: 0 if the scheme allows the transition, else `FORBIDDEN`.
 
     Args:
         labels: label of each class index.
@@ -40,40 +40,40 @@ def constraint_tables(labels: Sequence[str], scheme: str | None = None) -> tuple
     tags = parse_labels(labels, scheme or detect_scheme(labels))
     rules = _Rules(
         has_end=any(tag.role == "E" for tag in tags),
-        begun=frozenset(tag.type for tag in tags if tag.role == "B"),
+        types_with_begin=frozenset(tag.type for tag in tags if tag.role == "B"),
     )
-    start = [rules.score(Tag("O", ""), after) for after in tags]
-    transitions = [[rules.score(before, after) for after in tags] for before in tags]
+    start = [rules.score(Tag("O", ""), tag) for tag in tags]
+    transitions = [[rules.score(previous, tag) for tag in tags] for previous in tags]
     return np.array(start, np.float32), np.array(transitions, np.float32)
 
 
 @dataclass(frozen=True, slots=True)
 class _Rules:
-    """What a set of labels allows.
+    """The transitions that a set of labels allows.
 
     Attributes:
-        has_end: whether entities end with a label of their own: one that has begun must then end.
-        begun: the types that have a B label. One without, and every type of IO, may begin with I.
+        has_end: whether the last token of an entity has a label of its own (E): then each entity must reach it.
+        types_with_begin: entity types with a B label. Entities of other types, as in IO, may start with I.
     """
 
     has_end: bool
-    begun: frozenset[str]
+    types_with_begin: frozenset[str]
 
-    def score(self, before: Tag, after: Tag) -> float:
-        inside = before.role in "BI" and before.type in self.begun
-        if after.role in "IE" and after.type in self.begun:
-            return 0.0 if inside and before.type == after.type else FORBIDDEN
+    def score(self, previous: Tag, tag: Tag) -> float:
+        inside = previous.role in "BI" and previous.type in self.types_with_begin
+        if tag.role in "IE" and tag.type in self.types_with_begin:
+            return 0.0 if inside and previous.type == tag.type else FORBIDDEN
         return FORBIDDEN if inside and self.has_end else 0.0
 
 
 def outside_index(labels: Sequence[str], scheme: str) -> int | None:
-    """Return the index of the outside label, ``O`` before any other without a type; None if there is none."""
+    """Return the index of the outside label: ``O``, else another label without a type; None if there is none."""
     outside = [index for index, tag in enumerate(parse_labels(labels, scheme)) if tag.role == "O"]
     return min(outside, key=lambda index: labels[index] != "O", default=None)
 
 
 def viterbi_reference(emissions: npt.NDArray[Any], start: Floats, transitions: Floats) -> npt.NDArray[np.int32]:
-    """Decode one sequence in plain numpy; ties go to the lower index, as in `viterbi_graph`.
+    """Decode one sequence in numpy; the lower index wins a tie, as in `viterbi_graph`.
 
     Args:
         emissions: log-probabilities (or logits: the best sequence is the same) of shape ``[length, labels]``.

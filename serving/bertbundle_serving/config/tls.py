@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc
 
-from bertbundle._shared.pem import check_authorities, load_identity
+from bertbundle._shared.pem import check_certificates, load_cert_chain
 from bertbundle_serving.config.text_format import read_text_file
 from bertbundle_serving.errors import ServeError
 from bertbundle_serving.protos import _config_pb2 as proto
@@ -38,8 +38,8 @@ def read_credentials(path: Path) -> Any:
 
 def _check(path: Path, key: bytes, chain: bytes, authorities: bytes) -> None:
     try:
-        load_identity(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), chain, key)
+        load_cert_chain(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), chain, key)
         if authorities:
-            check_authorities(authorities, "the certificates of custom_ca")
+            check_certificates(authorities, "the certificates of custom_ca")
     except ValueError as error:
         raise ServeError(f"{_FLAG} {path} is not usable: {error}. Its values are PEM texts, not paths.") from error

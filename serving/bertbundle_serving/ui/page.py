@@ -18,10 +18,12 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from bertbundle.contract.manifest import BUNDLE_INFO, Manifest
-from bertbundle.contract.types import Prediction
+from bertbundle.contract.types import PredictCall, Prediction
 from bertbundle.decoding.decoders import DECODERS
 from bertbundle.errors import BertBundleError, ServerError
-from bertbundle.session.session import Call, Flow, Options, Session
+from bertbundle.session.batches import AskOptions, CallSettings
+from bertbundle.session.session import Flow, Session
+from bertbundle.session.version_agreement import answer_many
 from bertbundle_serving.dataplane.admission import AdmissionControl, RequestInfo
 from bertbundle_serving.engine.engine import Engine
 from bertbundle_serving.errors import RequestError, deadline_exceeded
@@ -105,7 +107,8 @@ class _Page:
             manifest: Manifest = await self._run(model, self._session(model).manifest())
             inputs = _session_inputs(manifest.task, text, other)
             results = await self._run(
-                model, self._session(model).many(DECODERS[manifest.task], inputs, Options(truncation="error"))
+                model,
+                answer_many(self._session(model), DECODERS[manifest.task], inputs, AskOptions(truncation="error")),
             )
         except BertBundleError as error:
             raise RequestError("INVALID_ARGUMENT", str(error)) from error
@@ -114,7 +117,7 @@ class _Page:
     def _session(self, model: str) -> Session:
         if model not in self._repository.models:
             raise RequestError("NOT_FOUND", f"Servable not found for request: {ModelRef(model)}")
-        return self._sessions.setdefault(model, Session(model))
+        return self._sessions.setdefault(model, Session(CallSettings(model)))
 
     async def _run(self, model: str, flow: Flow[T]) -> T:
         """Make the calls that a flow yields until it returns."""
@@ -126,7 +129,7 @@ class _Page:
             result: T = stop.value
             return result
 
-    async def _predict(self, model: str, call: Call) -> Prediction:
+    async def _predict(self, model: str, call: PredictCall) -> Prediction:
         with self._repository.acquire(ModelRef(model)) as version:
             signature = find_signature(version.signatures, call.signature)
             checked = make_call(signature, dict(sorted(call.inputs.items())), call.outputs)

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from bertbundle import AsyncClient, Client, DeadlineExceeded, InputError, ModelNotFound, ServerUnavailable
-from bertbundle.client.questions import Questions
+from bertbundle.decoding.decoders import DECODERS
 
 if TYPE_CHECKING:
-    from tests.clients.conftest import FakeServer
+    from fakes import FakeServer
 
-METHODS = sorted(name for name in vars(Questions) if not name.startswith("_"))
+METHODS = sorted(decoder.method for decoder in DECODERS.values())
 ASKED: dict[str, tuple[str, tuple[Any, ...]]] = {
     "entities": ("token-classification", ("Wang lives in Berlin",)),
     "classify": ("text-classification", (("wang", "in"),)),

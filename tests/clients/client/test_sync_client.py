@@ -26,7 +26,7 @@ from bertbundle import (
 from bertbundle.contract.manifest import BUNDLE_INFO, InputSpec
 
 if TYPE_CHECKING:
-    from tests.clients.conftest import FakeTransport
+    from fakes import FakeTransport
 
     Fakes = Any
 
@@ -125,7 +125,7 @@ def test_pad_values_are_the_models(fakes: Fakes) -> None:
 def test_an_unknown_input_is_an_error(fakes: Fakes) -> None:
     """An input this version does not know is never filled with something else."""
     manifest = fakes.make_manifest(inputs=(InputSpec("position_ids", "int32", 0, 12),))
-    with pytest.raises(ManifestError, match=r"input 'position_ids' that is not known here\. Upgrade bertbundle"):
+    with pytest.raises(ManifestError, match=r"unknown input 'position_ids'\. Upgrade bertbundle"):
         connect(fakes.FakeTransport(fakes.Model(manifest))).entities("wang")
 
 
@@ -316,7 +316,9 @@ def test_not_a_bundle(fakes: Fakes) -> None:
 def test_versions_that_never_settle(fakes: Fakes) -> None:
     """Where each answer comes from yet another version the client gives up within a bounded number of calls."""
     transport = fakes.FakeTransport(*(replace(fakes.Model(), version=version) for version in range(40)))
-    with pytest.raises(ServerError, match=r"the servers of model 'tiny' answer with different versions.*in 3 attempts"):
+    with pytest.raises(
+        ServerError, match=r"the servers of model 'tiny' answer with different versions.*in 3 attempts no version"
+    ):
         connect(transport).entities("wang")
     assert len(transport.calls) < 30
 
@@ -462,7 +464,7 @@ def test_a_tuple_where_no_pair_is_taken(fakes: Fakes, task: str, method: str, ba
     """A tuple meant as a batch is not silently read as one pair."""
     pair: Any = ("wang", "berlin")
     transport = fakes.FakeTransport(fakes.Model(fakes.make_manifest(task)))
-    with pytest.raises(TypeError, match=f"{method} takes a text each, got a pair"):
+    with pytest.raises(TypeError, match=rf"{method}\(\) takes a text or a list or an iterator of texts, got a pair"):
         getattr(connect(transport), method)([pair] if batch else pair)
     assert transport.calls == []
 
@@ -570,7 +572,7 @@ def test_the_timeout_covers_the_whole_call(fakes: Fakes) -> None:
     with pytest.raises(DeadlineExceeded, match=r"no answer within 0.5 s. Raise the timeout") as caught:
         connect(transport, timeout=0.5).embed(["a"] * 32 * 5)
     assert caught.value.code == "DEADLINE_EXCEEDED"
-    timeouts = [call.timeout for call in transport.calls]
+    timeouts = transport.timeouts.copy()
     assert timeouts.pop(0) <= 0.5  # for the manifest, and at once
     assert all(later <= earlier - 0.2 for earlier, later in pairwise(timeouts))
     assert 2 <= len(timeouts) < 5
@@ -582,7 +584,7 @@ def test_each_call_has_its_own_timeout(embedder: FakeTransport) -> None:
     client.embed("a")
     time.sleep(0.3)
     client.embed("a")
-    assert embedder.calls[-1].timeout > 4.7
+    assert embedder.timeouts[-1] > 4.7
 
 
 def test_the_context_manager_closes(transport: FakeTransport) -> None:

@@ -1,4 +1,4 @@
-"""bundle.json, read and written."""
+"""Reading and writing bundle.json."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def manifest(fakes: Fakes) -> Manifest:
-    """A manifest with every field filled."""
+    """A manifest with a value for every field."""
     made: Manifest = fakes.make_manifest(
         label_decoding="viterbi",
         word_labels="first",
@@ -42,15 +42,15 @@ def data(manifest: Manifest) -> dict[str, Any]:
 
 
 def test_round_trip(manifest: Manifest) -> None:
-    """A manifest that is written and read again is equal, from text and from bytes."""
+    """A manifest that is serialized and parsed again is equal, from str and from bytes."""
     text = manifest.to_json()
     assert Manifest.from_json(text) == manifest
     assert Manifest.from_json(text.encode()) == manifest
     assert Manifest.from_json(text).to_json() == text
 
 
-def test_it_is_readable(manifest: Manifest) -> None:
-    """The file is for people too: text as it is, one line per value, a newline at the end."""
+def test_json_is_readable(manifest: Manifest) -> None:
+    """The JSON is readable: unescaped text, one line per value, a newline at the end."""
     text = manifest.to_json()
     assert "中文" in text
     assert '\n "max_length": 12,\n' in text
@@ -58,14 +58,14 @@ def test_it_is_readable(manifest: Manifest) -> None:
 
 
 def test_read(manifest: Manifest, tmp_path: Path) -> None:
-    """A bundle directory is read by its bundle.json."""
+    """The manifest of a bundle directory is read from its bundle.json."""
     (tmp_path / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
     assert Manifest.read(tmp_path) == manifest
 
 
 @pytest.mark.parametrize("kind", [pytest.param("missing", id="missing"), pytest.param("directory", id="directory")])
 def test_no_file(kind: str, tmp_path: Path) -> None:
-    """A bundle without the file is an error that names both and says why."""
+    """The error for a missing bundle.json has the file name, the directory and the reason."""
     if kind == "directory":
         (tmp_path / MANIFEST_FILE).mkdir()
     with pytest.raises(ManifestError) as caught:
@@ -78,23 +78,23 @@ def test_no_file(kind: str, tmp_path: Path) -> None:
     ("text", "message"),
     [
         pytest.param("", "bundle.json is not JSON: .*Export the bundle again", id="empty"),
-        pytest.param("{", "bundle.json is not JSON: .*Export the bundle again", id="cut"),
+        pytest.param("{", "bundle.json is not JSON: .*Export the bundle again", id="truncated"),
         pytest.param("[" * 100_000, "bundle.json is not JSON: .*Export the bundle again", id="deep"),
         pytest.param(b"\xff\xfe{", "bundle.json is not JSON: .*Export the bundle again", id="not-utf8"),
-        pytest.param("[]", "bundle.json holds list, expected an object", id="list"),
-        pytest.param("null", "bundle.json holds NoneType, expected an object", id="null"),
+        pytest.param("[]", "bundle.json contains list, expected an object", id="list"),
+        pytest.param("null", "bundle.json contains NoneType, expected an object", id="null"),
         pytest.param("{}", "bundle.json has no name, task, max_length, signatures, inputs, outputs", id="no-fields"),
     ],
 )
 def test_not_a_manifest(text: str | bytes, message: str) -> None:
-    """What is not a manifest is an error that says what it is instead."""
+    """The error for JSON that is not a manifest says what was found instead."""
     with pytest.raises(ManifestError, match=message):
         Manifest.from_json(text)
 
 
 @pytest.mark.parametrize("name", ["name", "task", "max_length", "signatures", "inputs", "outputs", "source"])
 def test_missing_field(data: dict[str, Any], name: str) -> None:
-    """A required field that is missing is named."""
+    """The error for a missing required field has its name."""
     del data[name]
     with pytest.raises(ManifestError, match=f"bundle.json is malformed: bundle.json has no {name}"):
         Manifest.from_json(json.dumps(data))
@@ -130,39 +130,39 @@ def _set(data: Any, path: list[Any], value: Any) -> None:
         pytest.param(["outputs", 0, "shape", 0], 3, r"outputs\[0\].shape\[0\] is int '3', expected str", id="deep"),
         pytest.param(["files", "model.onnx", "size"], "1", r"files.model.onnx.size is str '1'", id="files"),
         pytest.param(["schema_version"], "2", "schema_version is str '2', expected int", id="version"),
-        pytest.param(["name"], ["x" * 999], "name is list .{1,70}, expected str", id="long-value-is-cut"),
+        pytest.param(["name"], ["x" * 999], "name is list .{1,70}, expected str", id="long-value-is-truncated"),
     ],
 )
 def test_wrong_type(data: dict[str, Any], path: list[Any], value: Any, message: str) -> None:
-    """A value of another type is an error that names its place, what is there and what should be."""
+    """The error for a value of the wrong type has its path, the value, and the expected type."""
     _set(data, path, value)
     with pytest.raises(ManifestError, match=rf"bundle.json is malformed: bundle.json.{message}"):
         Manifest.from_json(json.dumps(data))
 
 
-def test_a_nested_field_may_be_missing(data: dict[str, Any]) -> None:
-    """A missing field inside is named with its place."""
+def test_missing_nested_field(data: dict[str, Any]) -> None:
+    """The error for a missing nested field has its path."""
     del data["inputs"][1]["pad_value"]
     with pytest.raises(ManifestError, match=r"bundle.json.inputs\[1\] has no pad_value"):
         Manifest.from_json(json.dumps(data))
 
 
-def test_an_integer_is_a_float(data: dict[str, Any]) -> None:
-    """JSON of other writers spells 1.0 as 1: that is a float where one is expected."""
+def test_integer_for_a_float(data: dict[str, Any]) -> None:
+    """An integer is accepted for a float, since other JSON writers write 1.0 as 1."""
     data["parity"][0]["agreement"] = 1
     assert type(Manifest.from_json(json.dumps(data)).parity[0].agreement) is float
 
 
-def test_a_newer_schema(data: dict[str, Any]) -> None:
-    """A newer schema is refused before its fields are looked at, with the way out."""
+def test_newer_schema(data: dict[str, Any]) -> None:
+    """A newer schema version is refused before the fields are checked, with the next step."""
     newer = {"schema_version": SCHEMA_VERSION + 1, "model": data}
     message = f"has schema version {SCHEMA_VERSION + 1}, this bertbundle reads up to {SCHEMA_VERSION}. Upgrade"
     with pytest.raises(ManifestError, match=message):
         Manifest.from_json(json.dumps(newer))
 
 
-def test_unknown_keys_are_tolerated(data: dict[str, Any], manifest: Manifest) -> None:
-    """A field this version does not know, at any depth, does not keep it from reading the rest."""
+def test_unknown_fields_are_ignored(data: dict[str, Any], manifest: Manifest) -> None:
+    """Unknown fields are ignored at any depth."""
     data["colour"] = "blue"
     data["source"]["licence"] = {"name": "Apache-2.0"}
     data["inputs"][0]["unit"] = None
@@ -180,7 +180,7 @@ def test_unknown_keys_are_tolerated(data: dict[str, Any], manifest: Manifest) ->
     ],
 )
 def test_invariants(manifest: Manifest, changes: dict[str, Any], message: str) -> None:
-    """What cannot be a bundle is a ValueError when made, and a ManifestError when read."""
+    """An inconsistent manifest raises a ValueError when created and a ManifestError when parsed."""
     with pytest.raises(ValueError, match=message):
         replace(manifest, **changes)
     data = json.loads(manifest.to_json()) | {key: json.loads(json.dumps(value)) for key, value in changes.items()}

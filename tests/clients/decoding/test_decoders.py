@@ -92,15 +92,23 @@ def test_fill_mask(fakes: Any) -> None:
     ]
     assert [fill.text for fill in second] == ["[MASK] lives in wang.", "[MASK] lives in lives."]
     assert client.fill_mask(["wang lives", text]) == [[], [first, second]]
-    with pytest.raises(InputError, match=r"top_k is 3, the bundle offers 2 tokens .*--top-k"):
+    with pytest.raises(InputError, match=r"top_k is 3, but the model returns only the best 2 .*--top-k"):
         client.fill_mask(text, top_k=3)
 
 
 @pytest.mark.parametrize(
     ("task", "method", "texts", "message"),
     [
-        pytest.param("fill-mask", "fill_mask", [("a", "b")], "fill_mask takes a text each, got a pair", id="fill_mask"),
-        pytest.param("token-classification", "entities", [("a", "b")], "entities takes a text each", id="entities"),
+        pytest.param(
+            "fill-mask", "fill_mask", [("a", "b")], r"fill_mask\(\) takes a text or .*, got a pair", id="fill_mask"
+        ),
+        pytest.param(
+            "token-classification",
+            "entities",
+            [("a", "b")],
+            r"entities\(\) takes a text or .*, got a pair",
+            id="entities",
+        ),
     ],
 )
 def test_pairs_where_texts_are_meant(fakes: Any, task: str, method: str, texts: Any, message: str) -> None:
@@ -135,5 +143,5 @@ def test_questions_and_contexts_belong_together(fakes: Any) -> None:
 def test_answers_that_do_not_fit(fakes: Any, task: str, change: Any, question: tuple[str, ...]) -> None:
     """An answer of another shape, or with tokens that do not exist, is an error, not a result."""
     method, *texts = question
-    with pytest.raises((ServerError, InputError), match=r"answered|no token 99"):
+    with pytest.raises((ServerError, InputError), match=r"answered|no token with id 99"):
         getattr(ask(fakes, task, **change), method)(*texts)

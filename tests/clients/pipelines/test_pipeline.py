@@ -24,15 +24,15 @@ def client(fakes: Any, task: str) -> Client:
     ("task", "options", "message"),
     [
         pytest.param("text-classification", {"max_length": 9}, "chosen when it was exported", id="max_length"),
-        pytest.param("text-classification", {"return_all_scores": True}, "say top_k=None", id="return_all_scores"),
+        pytest.param("text-classification", {"return_all_scores": True}, "use top_k=None", id="return_all_scores"),
         pytest.param(
             "text-classification", {"function_to_apply": "tanh"}, "sigmoid, softmax, none, got", id="function"
         ),
-        pytest.param("token-classification", {"grouped_entities": True}, "say aggregation_strategy", id="grouped"),
+        pytest.param("token-classification", {"grouped_entities": True}, "use aggregation_strategy", id="grouped"),
         pytest.param("token-classification", {"aggregation_strategy": "best"}, "none, simple, first", id="strategy"),
-        pytest.param("token-classification", {"delimiter": "-"}, "joined by single spaces", id="delimiter"),
+        pytest.param("token-classification", {"delimiter": "-"}, "always joined by single spaces", id="delimiter"),
         pytest.param("question-answering", {"max_seq_len": 9}, "chosen when it was exported", id="max_seq_len"),
-        pytest.param("question-answering", {"max_question_len": 9}, "never cut: shorten it", id="max_question_len"),
+        pytest.param("question-answering", {"max_question_len": 9}, "never truncated: shorten it", id="question"),
         pytest.param("question-answering", {"max_answer_len": 0}, "max_answer_len must be at least 1", id="answer_len"),
         pytest.param("text-classification", {"top_k": 0}, "top_k must be at least 1", id="classes"),
         pytest.param("question-answering", {"top_k": 0}, "top_k must be at least 1", id="top_k"),
@@ -50,7 +50,7 @@ def test_refused_options(fakes: Any, task: str, options: dict[str, Any], message
 @pytest.mark.parametrize(
     ("question", "context", "message"),
     [
-        pytest.param(["a", "b"], ["c"], "2 questions need as many contexts, or one, got 1", id="contexts"),
+        pytest.param(["a", "b"], ["c"], "2 questions need the same number of contexts, or one, got 1", id="contexts"),
         pytest.param({"query": "a"}, None, "a dict needs text .* or question and context, got query", id="dict"),
     ],
 )
@@ -90,9 +90,11 @@ def test_options_that_change_no_answer(fakes: Any) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        pytest.param({"top_k": 3}, r"top_k is 3, and the bundle offers its best 2 .* --top-k", id="top_k"),
-        pytest.param({"targets": ["wang", "berlin"]}, "targets has 'berlin', and the bundle offers", id="not-offered"),
-        pytest.param({"targets": ["\u200b"]}, "no token spells", id="no-token"),
+        pytest.param({"top_k": 3}, r"top_k is 3, but the model returns only the best 2 .*--top-k", id="top_k"),
+        pytest.param(
+            {"targets": ["wang", "berlin"]}, "targets has 'berlin', but the model returns only", id="not-offered"
+        ),
+        pytest.param({"targets": ["\u200b"]}, "has no tokens", id="no-token"),
     ],
 )
 def test_tokens_that_are_not_offered(fakes: Any, options: dict[str, Any], message: str) -> None:
@@ -122,3 +124,9 @@ def test_awaited(fakes: Any) -> None:
             return await client.pipeline("fill-mask", targets="lives")("[MASK] in")
 
     assert asyncio.run(ask())[0]["token"] == fakes.VOCABULARY["lives"]
+
+
+def test_long_texts_are_answered_whole(fakes: Any) -> None:
+    """A text of several windows has the entities of all of them, also from logits."""
+    answer = client(fakes, "token-classification").pipeline("ner", aggregation_strategy="simple")
+    assert [entity["word"] for entity in answer("Wang lives in Berlin " * 8)] == ["wang", "berlin"] * 8

@@ -12,10 +12,10 @@ import grpc
 import pytest
 
 from bertbundle import AsyncClient, Client, DeadlineExceeded, InvalidRequest, Overloaded, Retries, ServerUnavailable
-from bertbundle.session.retries import Begin, Budget, Deadline, Rules, Send, Wait, persist
+from bertbundle.session.retries import CallPolicy, Deadline, RetryBudget, Send, Start, WaitForFirst, call_with_retries
 
 if TYPE_CHECKING:
-    from tests.clients.conftest import FakeServer
+    from fakes import FakeServer
 
 SLOW = 10.0
 """Seconds that the slow server takes, far more than any test may."""
@@ -148,14 +148,14 @@ def test_a_bug_is_not_swallowed(fakes: Any) -> None:
         client.entities("wang")
 
 
-# ---- the rules, without waiting
+# ---- the policy, without waiting
 
 
-def steps(hedge_after: float | None = 1.0, **settings: Any) -> tuple[Any, Budget]:
+def steps(hedge_after: float | None = 1.0, **settings: Any) -> tuple[Any, RetryBudget]:
     """Return the steps of a call and the budget it is paid from."""
-    budget = Budget(5)
-    rules = Rules(**{"retries": Retries(), "budget": budget, "hedge_after": hedge_after, **settings})
-    return persist(Deadline(9.0), rules), budget
+    budget = RetryBudget(5)
+    policy = CallPolicy(**{"retries": Retries(), "budget": budget, "hedge_after": hedge_after, **settings})
+    return call_with_retries(Deadline(9.0), policy), budget
 
 
 def test_without_hedging_nothing_changes() -> None:
@@ -166,20 +166,20 @@ def test_without_hedging_nothing_changes() -> None:
 def test_each_attempt_has_its_own_time() -> None:
     """The second attempt has the seconds of a request of its own, within the whole."""
     call, budget = steps(call_timeout=2.0)
-    assert next(call) == Begin(2.0)
-    assert call.send(None) == Wait(1.0)
-    assert call.send(None) == Begin(2.0)
-    assert budget._left == 4
-    assert call.send(None) == Wait(None)
+    assert next(call) == Start(2.0)
+    assert call.send(None) == WaitForFirst(1.0)
+    assert call.send(None) == Start(2.0)
+    assert budget._remaining == 4
+    assert call.send(None) == WaitForFirst(None)
 
 
 @pytest.mark.parametrize("error", [ServerUnavailable, Overloaded, DeadlineExceeded])
 def test_one_failure_of_two_is_none(error: type[Exception]) -> None:
     """When one of two attempts fails as the other may not, that is waited for; if it fails, too, so does the call."""
     call, _ = steps(retries=Retries(attempts=1))
-    for expected in (Begin, Wait, Begin, Wait):
+    for expected in (Start, WaitForFirst, Start, WaitForFirst):
         assert isinstance(call.send(None), expected)
-    assert call.throw(error("away")) == Wait(None)
+    assert call.throw(error("away")) == WaitForFirst(None)
     with pytest.raises(error, match="away, too"):
         call.throw(error("away, too"))
 
@@ -200,7 +200,7 @@ def test_an_early_error_is_a_failed_attempt() -> None:
     call.send(None)
     pause = call.throw(ServerUnavailable("away"))
     assert pause.seconds >= 0
-    assert isinstance(call.send(None), Begin)
+    assert isinstance(call.send(None), Start)
 
 
 @pytest.mark.parametrize("value", [0, -1.0, float("nan"), float("inf")])

@@ -16,7 +16,7 @@ import pytest
 from bertbundle import AsyncClient, Client
 
 if TYPE_CHECKING:
-    from tests.clients.conftest import FakeServer
+    from fakes import FakeServer
 
 TEXTS = [f"wang {number}" for number in range(9)]
 
@@ -81,7 +81,7 @@ def test_another_process(fakes: Any, kind: Any, monkeypatch: pytest.MonkeyPatch)
     """In a process that was forked off, where gRPC and threads would hang, a client says where to make one."""
     client = kind(fakes)
     monkeypatch.setattr(os, "getpid", lambda: -1)
-    with pytest.raises(RuntimeError, match="make one in each process"):
+    with pytest.raises(RuntimeError, match="create one in each process"):
         asyncio.run(_awaited(client.entities, "wang"))
 
 
@@ -93,7 +93,7 @@ async def _awaited(ask: Any, text: str) -> Any:
 @pytest.mark.parametrize("kind", [blocking, awaiting])
 def test_pickled(fakes: Any, kind: Any) -> None:
     """A client that is handed to another process says where to make one."""
-    with pytest.raises(TypeError, match="cannot be pickled: make one in each process"):
+    with pytest.raises(TypeError, match="cannot be pickled: create one in each process"):
         pickle.dumps(kind(fakes))
 
 
@@ -101,7 +101,7 @@ def test_another_event_loop(fakes: Any) -> None:
     """An awaiting client belongs to the loop of its first use, and says so in another one, and when it is closed."""
     client = awaiting(fakes)
     asyncio.run(client.entities("wang"))
-    with pytest.raises(RuntimeError, match=r"another event loop: make one in each `asyncio\.run`"):
+    with pytest.raises(RuntimeError, match=r"another event loop: create one in each `asyncio\.run`"):
         asyncio.run(client.entities("wang"))
     asyncio.run(client.close())
     with pytest.raises(RuntimeError, match="the client is closed"):
@@ -114,7 +114,9 @@ def test_another_event_loop(fakes: Any) -> None:
         pytest.param(
             {"retries": 3}, r"retries must be a Retries, Retries\(attempts=1\) for none, got int: 3", id="retries"
         ),
-        pytest.param({"tls": True}, r"tls must be a Tls, Tls\(\) for gRPC's own list .*, got bool: True", id="tls"),
+        pytest.param(
+            {"tls": True}, r"tls must be a Tls, Tls\(\) for gRPC's default authorities, got bool: True", id="tls"
+        ),
         pytest.param({"timeout": None}, "timeout must be a number of seconds, got NoneType", id="timeout"),
         pytest.param({"hedge_after": "1"}, "hedge_after must be a number of seconds, got str: '1'", id="hedge_after"),
         pytest.param({"concurrency": 1.5}, "concurrency must be a whole number, got float", id="concurrency"),
@@ -123,7 +125,9 @@ def test_another_event_loop(fakes: Any) -> None:
         ),
         pytest.param({"metadata": {"a": 5}}, "metadata 'a' must be a str, got int: 5", id="metadata_value"),
         pytest.param({"token": b"x"}, "token must be a str, or a function that returns one, got bytes", id="token"),
-        pytest.param({"server": ["a:1", "b:1"]}, "server must be a str, several addresses with commas", id="server"),
+        pytest.param(
+            {"server": ["a:1", "b:1"]}, "server must be a str, with several addresses separated by commas", id="server"
+        ),
         pytest.param({"model": None}, "model must be the model's name, got NoneType", id="model"),
     ],
 )

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from bertbundle import Client, DeadlineExceeded, InvalidRequest, Overloaded, Retries, ServerError, ServerUnavailable
-from bertbundle.session.retries import Budget, Deadline, Pause, Rules, Send, persist
+from bertbundle.session.retries import CallPolicy, Deadline, Pause, RetryBudget, Send, call_with_retries
 
 FAST = Retries(first_pause=0.001, longest_pause=0.002)
 
@@ -82,7 +82,7 @@ def test_budget(fakes: Any) -> None:
 
 def test_budget_is_earned() -> None:
     """Ten successes earn one retry, and never more than the budget's size."""
-    budget = Budget(1)
+    budget = RetryBudget(1)
     assert budget.spend()
     assert not budget.spend()
     for _ in range(11):
@@ -102,7 +102,9 @@ def test_pauses_grow_and_are_random() -> None:
 
 def test_no_pause_beyond_the_deadline() -> None:
     """When a pause would not leave time for another attempt, the error comes at once."""
-    steps = persist(Deadline(5.0), Rules(Retries(attempts=9, first_pause=1e9, longest_pause=1e9), Budget(9)))
+    steps = call_with_retries(
+        Deadline(5.0), CallPolicy(Retries(attempts=9, first_pause=1e9, longest_pause=1e9), RetryBudget(9))
+    )
     assert isinstance(next(steps), Send)
     with pytest.raises(ServerUnavailable):
         steps.throw(ServerUnavailable("away"))
@@ -110,11 +112,11 @@ def test_no_pause_beyond_the_deadline() -> None:
 
 def test_each_attempt_gets_what_is_left() -> None:
     """A request has the shorter of its own timeout and what is left of the whole."""
-    steps = persist(Deadline(5.0), Rules(Retries(attempts=3), Budget(9), call_timeout=2.0))
+    steps = call_with_retries(Deadline(5.0), CallPolicy(Retries(attempts=3), RetryBudget(9), call_timeout=2.0))
     first: Any = next(steps)
     assert first.timeout == 2.0
     assert isinstance(steps.throw(Overloaded("full")), Pause)
-    steps = persist(Deadline(1.0), Rules(Retries(), Budget(9), call_timeout=2.0))
+    steps = call_with_retries(Deadline(1.0), CallPolicy(Retries(), RetryBudget(9), call_timeout=2.0))
     first = next(steps)
     assert 0.9 < first.timeout <= 1.0
 

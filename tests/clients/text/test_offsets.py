@@ -1,4 +1,4 @@
-"""Offsets into the text as given, whatever the text and whatever the tokenizer made of it."""
+"""Character offsets of entities, from the tokenizer through the windows, for any text."""
 
 from __future__ import annotations
 
@@ -24,36 +24,36 @@ EXAMPLES = int(os.environ.get("BERTBUNDLE_EXAMPLES", "2000"))
 
 @pytest.fixture(scope="module", params=["cased", "uncased"])
 def client(request: pytest.FixtureRequest, fakes: Any) -> Client:
-    """A client of a model that labels every token, one after the other with each label."""
+    """A client of a model that labels the tokens with all labels in turn."""
     tokenizer = fakes.make_tokenizer(lowercase=request.param == "uncased").to_str()
     labels = {"label_ids": lambda inputs: inputs["input_ids"].cumsum(axis=1) % len(fakes.LABELS)}
     return Client("nowhere:1", "tiny", transport=fakes.FakeTransport(fakes.Model(tokenizer=tokenizer, change=labels)))
 
 
 def check(text: str, entities: list[Entity]) -> None:
-    """Check that entities are spans of the text, in order, without overlap, with the marks upon their characters."""
-    reached = 0
+    """Check that entities are spans of the text, in order, without overlap, including combining marks."""
+    end = 0
     for entity in entities:
         assert text[entity.start : entity.end] == entity.text
-        assert reached <= entity.start < entity.end
-        reached = entity.end
+        assert end <= entity.start < entity.end
+        end = entity.end
         assert entity.end == len(text) or unicodedata.category(text[entity.end])[0] != "M"
 
 
 @settings(max_examples=EXAMPLES)
 @given(text=ANY_TEXT)
 def test_any_text(client: Client, text: str) -> None:
-    """Whatever the text, of one window or many, an entity is ``text[start:end]``, marks included."""
+    """For any text, in one window or several, an entity is ``text[start:end]``, including combining marks."""
     try:
         check(text, client.entities(text))
     except InputError as error:
-        assert "empty" in str(error) or "nothing the tokenizer keeps" in str(error)  # noqa: PT017 - either is right
+        assert "empty" in str(error) or "has no tokens" in str(error)  # noqa: PT017 - either is right
 
 
 @settings(max_examples=EXAMPLES // 10)
 @given(words=st.lists(st.sampled_from(TRICKY), min_size=1, max_size=12))
 def test_any_words(client: Client, words: list[str]) -> None:
-    """A text that is split into words has offsets into the words joined by spaces."""
+    """The offsets of a text that is split into words refer to the words joined by spaces."""
     try:
         entities = client.entities([words], is_split_into_words=True)[0]
     except InputError:
@@ -62,7 +62,7 @@ def test_any_words(client: Client, words: list[str]) -> None:
 
 
 def entities(fakes: Any, text: Any, **options: Any) -> list[tuple[str, str]]:
-    """Return label and text of a text's entities."""
+    """Return label and text of the entities of a text."""
     client = Client("nowhere:1", "tiny", transport=fakes.FakeTransport())
     return [(entity.label, entity.text) for entity in client.entities(text, **options)]
 
@@ -78,12 +78,12 @@ def entities(fakes: Any, text: Any, **options: Any) -> list[tuple[str, str]]:
     ],
 )
 def test_tricky_texts(fakes: Any, text: str, expected: str) -> None:
-    """An entity is what a reader would mark in the text as given."""
+    """An entity includes combining marks and variation selectors, but no whitespace around it."""
     assert [text for _, text in entities(fakes, text)] == [expected]
 
 
 def test_typed_special_tokens_are_text(fakes: Any) -> None:
-    """A "[SEP]" that somebody typed is five characters of text, not the end of it."""
+    """A "[SEP]" in a text is encoded as ordinary text."""
     transport = fakes.FakeTransport()
     Client("nowhere:1", "tiny", transport=transport).entities("wang [SEP] [MASK]")
     ids = transport.calls[-1].inputs["input_ids"][0].tolist()
@@ -91,16 +91,16 @@ def test_typed_special_tokens_are_text(fakes: Any) -> None:
     assert fakes.VOCABULARY["[MASK]"] not in ids
 
 
-def test_the_mask_is_special_where_masks_are_filled(fakes: Any) -> None:
-    """For fill-mask the mask is one token, and other special tokens still are text."""
+def test_mask_token(fakes: Any) -> None:
+    """For fill-mask the mask token is recognized, and other special tokens are ordinary text."""
     transport = fakes.FakeTransport(fakes.Model(fakes.make_manifest("fill-mask")))
     masks = Client("nowhere:1", "tiny", transport=transport).fill_mask("[MASK] [SEP]")
     ids = transport.calls[-1].inputs["input_ids"][0].tolist()
     assert (len(masks), ids.count(fakes.VOCABULARY["[SEP]"])) == (1, 1)
 
 
-def test_words_given(fakes: Any) -> None:
-    """Words that are given are the words: offsets are those of the words joined, one text or many."""
+def test_split_words(fakes: Any) -> None:
+    """With `is_split_into_words`, offsets refer to the words joined by spaces, for one text or a list."""
     words = ["wang", "lives", "in", "Berlin"]
     client: Any = Client("nowhere:1", "tiny", transport=fakes.FakeTransport())
     assert [entity.text for entity in client.entities(words, is_split_into_words=True)] == ["wang", "Berlin"]
@@ -110,8 +110,8 @@ def test_words_given(fakes: Any) -> None:
 
 
 @pytest.mark.parametrize("texts", [["a", "b"], [["a", 1]], ["ab", ["c"]]])
-def test_words_of_another_type(fakes: Any, texts: Any) -> None:
-    """Texts where lists of words are meant are a mistake."""
+def test_invalid_split_words(fakes: Any, texts: Any) -> None:
+    """With `is_split_into_words`, texts that are not lists of words raise a TypeError."""
     client: Any = Client("nowhere:1", "tiny", transport=fakes.FakeTransport())
     with pytest.raises(TypeError, match="list of words"):
         client.entities([*texts, ["a"]] if isinstance(texts[0], list) else [["a"], *texts], is_split_into_words=True)

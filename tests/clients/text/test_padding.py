@@ -1,4 +1,4 @@
-"""How much of what is sent is padding: a count, not a timing."""
+"""The fraction of padding in the requests of a client."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BENCHMARK = ROOT / "benchmarks" / "clients" / "padding.py"
 
 
 def test_padding_of_natural_text(shared: Callable[[str], Path], tmp_path: Path) -> None:
-    """Of 3000 Chinese sentences under 10 % is padding with the default lengths, and the more with fewer lengths."""
+    """For 3000 Chinese sentences, padding is less than 10 % with the default lengths, and more with fewer lengths."""
     shared("data/msra-ner/test.bio.txt")
     shared("data/bert-base-chinese-vocab.txt")
     subprocess.run([sys.executable, BENCHMARK, "--json", tmp_path / "figures.json"], check=True, timeout=300)

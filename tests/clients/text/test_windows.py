@@ -1,4 +1,4 @@
-"""Long texts as windows: how they are split, and how the windows' answers become one."""
+"""Splitting long texts into windows, truncation, and merging the outputs of the windows."""
 
 from __future__ import annotations
 
@@ -12,128 +12,130 @@ from hypothesis import strategies as st
 
 from bertbundle import Client, InputError, ServerError, TextTooLong
 from bertbundle.contract.types import Encoding
-from bertbundle.text.windows import mean, split, stitch, truncate
+from bertbundle.text.windows import average_outputs, merge_token_outputs, split_into_windows, truncate
 
 
 def encoding_of(words: list[int], question: int = 0) -> Encoding:
     """Return [CLS] (question [SEP]) words [SEP]; `words` has the number of tokens of each word."""
     word_ids = [index for index, size in enumerate(words) for _ in range(size)]
-    sides: list[int | None] = [
+    sequence_ids: list[int | None] = [
         None,
         *([0] * question + [None] if question else []),
         *[1 if question else 0] * len(word_ids),
     ]
     columns: list[Any] = [None, *([*range(question), None] if question else []), *word_ids, None]
     count = len(columns)
-    return Encoding(tuple(range(count)), (0,) * count, ("",) * count, ((0, 0),) * count, tuple(columns), (*sides, None))
+    return Encoding(
+        tuple(range(count)), (0,) * count, ("",) * count, ((0, 0),) * count, tuple(columns), (*sequence_ids, None)
+    )
 
 
 texts = st.builds(encoding_of, st.lists(st.integers(1, 7), min_size=1, max_size=60), st.integers(0, 5))
 
 
 @given(encoding=texts, max_length=st.integers(12, 40), stride=st.none() | st.integers(0, 3))
-def test_every_token_is_answered_once(encoding: Encoding, max_length: int, stride: int | None) -> None:
-    """Whatever is split, windows fit, hold all special tokens, and stitched together give each token's own value."""
-    windows = split(encoding, max_length, stride=stride, side=1)
+def test_split_and_merge(encoding: Encoding, max_length: int, stride: int | None) -> None:
+    """Windows fit the length and have all special tokens, and merging them restores the value of each token."""
+    windows = split_into_windows(encoding, max_length, stride=stride, sequence_id=1)
     assert all(len(window.encoding) <= max_length for window in windows)
     rows = [{"ids": np.array([*window.encoding.ids, *[-1] * 50])} for window in windows]
-    assert stitch(windows, rows)["ids"][: len(encoding)].tolist() == list(encoding.ids)
+    assert merge_token_outputs(windows, rows)["ids"][: len(encoding)].tolist() == list(encoding.ids)
 
 
 @given(encoding=texts, max_length=st.integers(12, 40))
-def test_neighbours_share_tokens(encoding: Encoding, max_length: int) -> None:
-    """Each window begins before the one before ends, by a quarter of the room; none begins inside a word that fits."""
-    windows = split(encoding, max_length, side=1)
-    for before, after in itertools.pairwise(windows):
-        assert before.start < after.start < before.stop < after.stop
-        assert before.stop - after.start >= (max_length - len(encoding) + windows[-1].stop - windows[0].start) // 4
+def test_adjacent_windows_overlap(encoding: Encoding, max_length: int) -> None:
+    """Adjacent windows overlap by at least a quarter of a window's tokens of the text."""
+    windows = split_into_windows(encoding, max_length, sequence_id=1)
+    for left, right in itertools.pairwise(windows):
+        assert left.start < right.start < left.stop < right.stop
+        assert left.stop - right.start >= (max_length - len(encoding) + windows[-1].stop - windows[0].start) // 4
 
 
-def test_words_stay_whole() -> None:
-    """A window ends and begins between words where it can."""
+def test_words_are_not_split() -> None:
+    """Windows start and end between words where possible."""
     encoding = encoding_of([3] * 10)
-    for window in split(encoding, 12, stride=3):
+    for window in split_into_windows(encoding, 12, stride=3):
         assert window.encoding.word_ids.count(window.encoding.word_ids[1]) == 3
 
 
 @pytest.mark.parametrize("stride", [-1, 10, 99])
-def test_stride_must_leave_a_step(stride: int) -> None:
-    """A stride that would never get on is an error that states the limits."""
+def test_invalid_stride(stride: int) -> None:
+    """A negative stride, or one as long as a window, is an error that states the limits."""
     with pytest.raises(InputError, match=f"stride is {stride} tokens, expected 0 to 9"):
-        split(encoding_of([1] * 30), 12, stride=stride)
+        split_into_windows(encoding_of([1] * 30), 12, stride=stride)
 
 
-def test_a_question_that_leaves_no_room() -> None:
-    """A question as long as a window is an error, whatever is asked for."""
+def test_question_that_leaves_no_room() -> None:
+    """A question that fills the window is an error, both for windows and for truncation."""
     with pytest.raises(InputError, match="leaves room for 1 tokens of 12"):
-        split(encoding_of([1] * 30, question=8), 12, side=1)
+        split_into_windows(encoding_of([1] * 30, question=8), 12, sequence_id=1)
     with pytest.raises(InputError, match="leaves no room in 10 tokens"):
-        truncate(encoding_of([1] * 30, question=8), 10, side=1)
+        truncate(encoding_of([1] * 30, question=8), 10, sequence_id=1)
 
 
-def test_windows_hand_over_in_the_middle() -> None:
-    """A token that two windows hold is taken from the one with more context for it."""
-    windows = split(encoding_of([1] * 16), 12, stride=4)
+def test_boundary_in_the_middle_of_the_overlap() -> None:
+    """A token that is in two windows is taken from the one with more context for it."""
+    windows = split_into_windows(encoding_of([1] * 16), 12, stride=4)
     rows = [{"row": np.full(12, index)} for index in range(2)]
     assert [window.start for window in windows] == [1, 7]
-    assert stitch(windows, rows)["row"].tolist() == [0, *[0] * 8, *[1] * 8, 1]
+    assert merge_token_outputs(windows, rows)["row"].tolist() == [0, *[0] * 8, *[1] * 8, 1]
 
 
-def test_windows_hand_over_where_it_is_quiet() -> None:
-    """No entity is cut: windows hand over at the nearest token that both of them find outside."""
-    windows = split(encoding_of([1] * 16), 12, stride=4)
+def test_boundary_outside_entities() -> None:
+    """The boundary is at the nearest token that is outside any entity in both windows, so no entity is split."""
+    windows = split_into_windows(encoding_of([1] * 16), 12, stride=4)
     rows = [{"row": np.full(12, index)} for index in range(2)]
-    quiet = np.ones(12, bool)
-    quiet[[1, 3, 9]] = False  # token 9 of the text is busy in both, so is 8 + 1
-    seam = stitch(windows, rows, quiet=lambda _: quiet)["row"].tolist().index(1)
-    assert seam in (8, 10)
+    outside = np.ones(12, bool)
+    outside[[1, 3, 9]] = False  # token 9 of the text is in an entity in both windows
+    boundary = merge_token_outputs(windows, rows, outside=lambda _: outside)["row"].tolist().index(1)
+    assert boundary in (8, 10)
 
 
-def test_mean_is_weighted() -> None:
-    """The mean of windows counts each token once, however often it was read."""
-    windows = split(encoding_of([1] * 12), 12, stride=4)
+def test_average_is_weighted() -> None:
+    """The average of windows counts each token once, even if it is in two windows."""
+    windows = split_into_windows(encoding_of([1] * 12), 12, stride=4)
     assert [(window.start, window.stop) for window in windows] == [(1, 11), (7, 13)]
-    (value,) = [mean(windows, [{"v": np.array([0.0])}, {"v": np.array([12.0])}])["v"].tolist()]
+    (value,) = [average_outputs(windows, [{"v": np.array([0.0])}, {"v": np.array([12.0])}])["v"].tolist()]
     assert value == [4.0]  # 8 tokens of the first, 4 of the second
 
 
-@given(encoding=texts, length=st.integers(12, 30), side=st.none() | st.just(1))
-def test_truncate(encoding: Encoding, length: int, side: int | None) -> None:
-    """What is cut has exactly the length, all special tokens, and the beginning of each text."""
+@given(encoding=texts, length=st.integers(12, 30), sequence_id=st.none() | st.just(1))
+def test_truncate(encoding: Encoding, length: int, sequence_id: int | None) -> None:
+    """A truncated encoding has the exact length, all special tokens, and the beginning of each text."""
     if len(encoding) <= length:
         return
-    cut = truncate(encoding, length, side=side)
-    assert len(cut) == length
-    assert cut.word_ids.count(None) == encoding.word_ids.count(None)
-    for each in (0, 1):
-        kept = [i for i, s in zip(cut.ids, cut.sequence_ids, strict=True) if s == each]
-        whole = [i for i, s in zip(encoding.ids, encoding.sequence_ids, strict=True) if s == each]
+    truncated = truncate(encoding, length, sequence_id=sequence_id)
+    assert len(truncated) == length
+    assert truncated.word_ids.count(None) == encoding.word_ids.count(None)
+    for text in (0, 1):
+        kept = [i for i, s in zip(truncated.ids, truncated.sequence_ids, strict=True) if s == text]
+        whole = [i for i, s in zip(encoding.ids, encoding.sequence_ids, strict=True) if s == text]
         assert kept == whole[: len(kept)]
 
 
 # ---- through the client
 
 
-def ask(fakes: Any, task: str = "token-classification", **change: Any) -> Client:
-    """Return a client of a model of 12 tokens; `change` replaces outputs."""
+def make_client(fakes: Any, task: str = "token-classification", **change: Any) -> Client:
+    """Return a client of a model with a length of 12 tokens; `change` replaces outputs."""
     model = fakes.Model(fakes.make_manifest(task), change=change)
     return Client("nowhere:1", "tiny", transport=fakes.FakeTransport(model))
 
 
 @pytest.mark.parametrize("stride", [None, 0, 1, 5])
 @pytest.mark.parametrize("shift", range(8))
-def test_entities_on_borders_come_once(fakes: Any, shift: int, stride: int | None) -> None:
-    """Wherever windows end, each entity of a long text comes out once and whole, at its place."""
+def test_entities_at_boundaries(fakes: Any, shift: int, stride: int | None) -> None:
+    """Each entity of a long text is found exactly once and is not split, wherever windows end."""
     text = "a " * shift + "in Berlin 王建国 " * 9
-    entities = ask(fakes).entities(text, stride=stride)
+    entities = make_client(fakes).entities(text, stride=stride)
     assert [entity.text for entity in entities] == ["Berlin", "王建国"] * 9
     assert all(text[entity.start : entity.end] == entity.text for entity in entities)
 
 
-def test_a_word_longer_than_a_window(fakes: Any) -> None:
-    """A word of more tokens than a window holds is answered all the same."""
+def test_word_longer_than_a_window(fakes: Any) -> None:
+    """A word with more tokens than a window is split."""
     text = "王建国 " + "aaaaaaaaaa" * 5 + " Berlin"
-    assert [entity.text for entity in ask(fakes).entities(text)] == ["王建国", "Berlin"]
+    assert [entity.text for entity in make_client(fakes).entities(text)] == ["王建国", "Berlin"]
 
 
 @pytest.mark.parametrize(
@@ -144,23 +146,23 @@ def test_a_word_longer_than_a_window(fakes: Any) -> None:
         pytest.param("regression", "regress", id="regress"),
     ],
 )
-def test_one_value_of_a_long_text_is_an_error(fakes: Any, task: str, method: str) -> None:
-    """Where windows change what a value means, a long text is an error until the caller says what to do."""
+def test_long_text_is_an_error_for_text_outputs(fakes: Any, task: str, method: str) -> None:
+    """For tasks with one output per text, a text that is too long is an error unless `truncation` is passed."""
     with pytest.raises(TextTooLong, match="pass truncation='window'"):
-        getattr(ask(fakes, task), method)("wang " * 20)
+        getattr(make_client(fakes, task), method)("wang " * 20)
 
 
-def test_classification_and_embedding_of_windows(fakes: Any) -> None:
-    """By windows, scores and vectors are means weighted by the tokens that each window adds."""
+def test_averages_of_windows(fakes: Any) -> None:
+    """With windows, scores and embeddings are averages weighted by the tokens taken from each window."""
     text = "wang " * 7 + "lives " * 8
-    result = ask(fakes, "text-classification").classify(text, truncation="window", stride=4)
+    result = make_client(fakes, "text-classification").classify(text, truncation="window", stride=4)
     assert result.scores == pytest.approx({"perhaps": 0.75, "yes": 0.5, "no": 0.25})
-    vector = ask(fakes, "feature-extraction").embed(text, truncation="window", stride=4)
+    vector = make_client(fakes, "feature-extraction").embed(text, truncation="window", stride=4)
     assert vector.tolist() == pytest.approx([4, (12 * 9 + 11 * 6) / 15], abs=0.2)
 
 
-def test_normalised_embeddings_stay_so(fakes: Any) -> None:
-    """A mean of vectors of length 1 is made one again, if the manifest says that vectors are."""
+def test_average_of_normalized_embeddings(fakes: Any) -> None:
+    """The average of normalized embeddings is normalized again."""
     transport = fakes.FakeTransport(fakes.Model(fakes.make_manifest("feature-extraction", normalized=True)))
     vector = Client("nowhere:1", "tiny", transport=transport).embed("wang " * 40, truncation="window")
     assert np.linalg.norm(vector) == pytest.approx(1)
@@ -168,24 +170,24 @@ def test_normalised_embeddings_stay_so(fakes: Any) -> None:
 
 
 def test_answers_of_long_contexts(fakes: Any) -> None:
-    """An answer is found wherever in a long context it is, at its place in the context as given."""
-    client = ask(fakes, "question-answering")
+    """An answer is found anywhere in a long context, with offsets into the original context."""
+    client = make_client(fakes, "question-answering")
     for before in range(0, 40, 3):
         context = "a " * before + "in Berlin " + "b " * 20
         answer = client.answer("wang", context)
         assert (answer.text, answer.start) == ("Berlin", 2 * before + 3)
-    cut = client.answer("wang", "a " * 30 + "Berlin", truncation="truncate")
-    assert cut.text != "Berlin"
+    truncated = client.answer("wang", "a " * 30 + "Berlin", truncation="truncate")
+    assert truncated.text != "Berlin"
 
 
 def test_masks_of_long_texts(fakes: Any) -> None:
-    """Each mask of a long text is answered once."""
-    masks = ask(fakes, "fill-mask").fill_mask("a b [MASK] c " * 12)
+    """Each mask of a long text is filled exactly once."""
+    masks = make_client(fakes, "fill-mask").fill_mask("a b [MASK] c " * 12)
     assert [fills[0].start for fills in masks] == [4 + 13 * index for index in range(12)]
 
 
-def test_short_rows_of_long_texts(fakes: Any) -> None:
-    """An answer with too few values for a window is the server's error."""
-    client = ask(fakes, label_ids=lambda inputs: np.zeros((len(inputs["input_ids"]), 2), np.int32))
-    with pytest.raises(ServerError, match="for 'label_ids' of long texts"):
+def test_outputs_with_too_few_values(fakes: Any) -> None:
+    """An output with fewer values than a window has tokens is a ServerError."""
+    client = make_client(fakes, label_ids=lambda inputs: np.zeros((len(inputs["input_ids"]), 2), np.int32))
+    with pytest.raises(ServerError, match="for 'label_ids', expected a value for each of 12 tokens"):
         client.entities("wang " * 40)

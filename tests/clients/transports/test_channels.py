@@ -21,14 +21,16 @@ from bertbundle import (
     GrpcTransport,
     InvalidRequest,
     Overloaded,
+    PredictCall,
     ServerUnavailable,
     Tls,
 )
 from bertbundle.transports import channels
 from fake_dns import FakeDns
+from optional import skip_without
 
 if TYPE_CHECKING:
-    from tests.clients.conftest import FakeServer
+    from fakes import FakeServer
 
 Replica = Callable[..., "FakeServer"]
 
@@ -71,7 +73,7 @@ def test_in_turn(replica: Replica, calls: Counter[str]) -> None:
         assert min(calls["first"], calls["second"]) >= 10
         first.stop()
         ask(client, 50)  # with a budget of 20 retries this would fail, if they counted
-        assert client._rules.budget._left == 20
+        assert client._runner._policy.budget._remaining == 20
 
 
 def test_in_turn_awaited(replica: Replica, calls: Counter[str]) -> None:
@@ -125,7 +127,7 @@ def test_only_absence_is_passed_over(
     first, second = replica("first", code), replica("second", code)
     transport = GrpcTransport(f"{first.address},{second.address}")
     with pytest.raises(error):
-        transport.predict("tiny", "length_4", {}, timeout=9)
+        transport.predict(PredictCall("tiny", "length_4", {}), timeout=9)
     assert calls.total() == 1
     transport.close()
 
@@ -163,7 +165,7 @@ def test_addresses_must_have_ports(address: str) -> None:
 @pytest.mark.parametrize("address", ["unix:/run/ner.sock", "dns:///ner", "xds:///ner", "ipv4:1.2.3.4:1,5.6.7.8:2"])
 def test_names_of_grpc(address: str) -> None:
     """What gRPC has names of its own for is left to it."""
-    assert channels.check(address, "none") == [address]
+    assert channels.check_connection(address, "none") == [address]
 
 
 @pytest.fixture
@@ -172,8 +174,8 @@ def loopback6() -> str:
     try:
         with socket.socket(socket.AF_INET6) as probe:
             probe.bind(("::1", 0))
-    except OSError as error:
-        pytest.skip(f"this machine has no IPv6 loopback: {error}")
+    except OSError:
+        skip_without("the IPv6 loopback address")
     return "[::1]"
 
 

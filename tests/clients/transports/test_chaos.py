@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from bertbundle import AsyncClient, Client, Retries, ServerError
-from chaos import FATES, ChaosProxy
+from chaos import FAULTS, ChaosProxy
 
 TEXTS = ["a", "Wang lives in Berlin", "b c", "王建国", "in Berlin " * 6, "today"] * 20
 EXPECTED = [[], ["Wang", "Berlin"], [], ["王建国"], ["Berlin"] * 6, []] * 20
@@ -31,16 +31,16 @@ def proxy(fakes: Any, start: Callable[..., Any]) -> Iterator[ChaosProxy]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("fate", "hedge_after"),
-    [*(pytest.param(fate, None, id=fate) for fate in sorted(FATES)), pytest.param("drop", 0.05, id="drop-hedged")],
+    ("fault", "hedge_after"),
+    [*(pytest.param(fault, None, id=fault) for fault in sorted(FAULTS)), pytest.param("drop", 0.05, id="drop-hedged")],
 )
-def test_no_wrong_answer_and_no_hang(proxy: ChaosProxy, fate: str, hedge_after: float | None) -> None:
-    """Under each fate calls end by their deadline, with the right answer or a ServerError."""
+def test_no_wrong_answer_and_no_hang(proxy: ChaosProxy, fault: str, hedge_after: float | None) -> None:
+    """Under each fault calls end by their deadline, with the right answer or a ServerError."""
     answered = 0
     settings: dict[str, Any] = {"timeout": SECONDS, "retries": RETRIES, "rows_per_call": 8, "hedge_after": hedge_after}
     with Client(proxy.address, "tiny", **settings) as client:
         client.manifest()
-        proxy.fates = ("pass", "pass", "pass", fate)
+        proxy.faults = ("pass", "pass", "pass", fault)
         for _ in range(6):
             begun = time.monotonic()
             try:
@@ -51,9 +51,9 @@ def test_no_wrong_answer_and_no_hang(proxy: ChaosProxy, fate: str, hedge_after: 
                 assert [[entity.text for entity in each] for each in answers] == EXPECTED
                 answered += 1
             assert time.monotonic() - begun < SECONDS + SLACK
-        proxy.fates = ("pass",)
+        proxy.faults = ("pass",)
         assert recovered(client)
-    assert answered >= (6 if fate in ("pass", "delay") else 0)
+    assert answered >= (6 if fault in ("pass", "delay") else 0)
 
 
 def recovered(client: Client) -> bool:
@@ -68,14 +68,14 @@ def recovered(client: Client) -> bool:
 
 @pytest.mark.parametrize("hedge_after", [None, 0.05], ids=["plain", "hedged"])
 def test_awaiting_client(proxy: ChaosProxy, hedge_after: float | None) -> None:
-    """The awaiting client under all fates at once: right answers or errors, by the deadline."""
+    """The awaiting client under all faults at once: right answers or errors, by the deadline."""
     twice = f"{proxy.address},{proxy.address}" if hedge_after else proxy.address
     settings: dict[str, Any] = {"timeout": SECONDS, "retries": RETRIES, "hedge_after": hedge_after}
 
     async def ask() -> None:
         async with AsyncClient(twice, "tiny", **settings) as client:
             await client.manifest()
-            proxy.fates = ("pass", "pass", "pass", "pass", *FATES)
+            proxy.faults = ("pass", "pass", "pass", "pass", *FAULTS)
             begun = time.monotonic()
             outcomes = await asyncio.gather(*(client.entities(TEXTS) for _ in range(6)), return_exceptions=True)
             assert time.monotonic() - begun < SECONDS + SLACK

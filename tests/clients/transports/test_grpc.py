@@ -19,6 +19,7 @@ from bertbundle import (
     InvalidRequest,
     ModelNotFound,
     Overloaded,
+    PredictCall,
     ServerError,
     ServerUnavailable,
     SignatureNotFound,
@@ -30,7 +31,7 @@ from bertbundle.wire.status_errors import error_from_status
 from bertbundle.wire.tensors import encode_tensor
 
 if TYPE_CHECKING:
-    from tests.clients.conftest import FakeServer
+    from fakes import FakeServer
 
     Fakes = Any
     Start = Callable[..., FakeServer]
@@ -109,7 +110,7 @@ def test_an_http_port() -> None:
     """A port that speaks HTTP/1, as the REST one does, is called that; source of the text: grpcio 1.85 against one."""
     details = "Failed parsing HTTP/2 (Expected SETTINGS frame as the first frame) (Trying to connect an http1.x server)"
     error = error_from_status(CODES.UNAVAILABLE, details, "host:8501")
-    assert "It speaks HTTP/1: give the gRPC port (8500)" in str(error)
+    assert "It speaks HTTP/1: use the gRPC port (8500)" in str(error)
 
 
 @pytest.mark.parametrize("code", [pytest.param(code, id=code.name) for code in grpc.StatusCode if code.value[0]])
@@ -123,7 +124,10 @@ def test_status_codes_over_the_wire(start: Start, code: grpc.StatusCode) -> None
 
     server = start(refuse, refuse)
     transport = GrpcTransport(server.address)
-    for call in (lambda: transport.predict("tiny", "s", {}, timeout=9), lambda: transport.status("tiny", timeout=9)):
+    for call in (
+        lambda: transport.predict(PredictCall("tiny", "s", {}), timeout=9),
+        lambda: transport.status("tiny", timeout=9),
+    ):
         with pytest.raises(ServerError) as caught:
             call()
         assert type(caught.value) is ERRORS[code]
@@ -147,7 +151,9 @@ def test_predict(start: Start) -> None:
         return response.SerializeToString()
 
     transport = GrpcTransport(start(answer).address)
-    prediction = transport.predict("tiny", "length_4", {"x": np.array([[1, 2]], np.int32)}, outputs=["y"], timeout=9)
+    prediction = transport.predict(
+        PredictCall("tiny", "length_4", {"x": np.array([[1, 2]], np.int32)}, outputs=("y",)), timeout=9
+    )
     assert prediction.version == 2**40
     assert prediction.outputs["y"].tolist() == [[0.5]]
     (request,) = seen
@@ -155,7 +161,7 @@ def test_predict(start: Start) -> None:
     assert not request.model_spec.HasField("version")
     assert request.output_filter == ["y"]
     assert request.inputs["x"] == encode_tensor(np.array([[1, 2]], np.int32))
-    transport.predict("tiny", "length_4", {}, version=0, timeout=9)
+    transport.predict(PredictCall("tiny", "length_4", {}, version=0), timeout=9)
     assert seen[-1].model_spec.HasField("version")
     assert seen[-1].model_spec.version.value == 0
     transport.close()
@@ -198,7 +204,7 @@ def test_answers_of_more_than_4_mb(start: Start) -> None:
     tensor = encode_tensor(np.ones(2**21, np.float32))
     response = wire.PredictResponse(outputs={"y": tensor}).SerializeToString()
     transport = GrpcTransport(start(lambda *_: response).address)
-    assert transport.predict("tiny", "s", {}, timeout=30).outputs["y"].nbytes == 2**23
+    assert transport.predict(PredictCall("tiny", "s", {}), timeout=30).outputs["y"].nbytes == 2**23
     transport.close()
 
 
@@ -216,7 +222,7 @@ def test_malformed_tensor(start: Start, tensor: wire.Tensor) -> None:
     server = start(lambda *_: response)
     transport = GrpcTransport(server.address)
     with pytest.raises(ServerError, match=f"{server.address} sent a malformed tensor: ") as caught:
-        transport.predict("tiny", "s", {}, timeout=9)
+        transport.predict(PredictCall("tiny", "s", {}), timeout=9)
     assert caught.value.code == "INTERNAL"
     transport.close()
 
@@ -225,7 +231,7 @@ def test_malformed_response(start: Start) -> None:
     """An answer that is no message at all is a ServerError too."""
     transport = GrpcTransport(start(lambda *_: b"\xff\xff").address)
     with pytest.raises(ServerError, match="answered INTERNAL: "):
-        transport.predict("tiny", "s", {}, timeout=9)
+        transport.predict(PredictCall("tiny", "s", {}), timeout=9)
     transport.close()
 
 
@@ -317,7 +323,7 @@ def test_plain_text_to_tls(start: Start, fakes: Fakes, certificate: tuple[bytes,
     """Plain text to a TLS port is an error with a guess at the cause, not a hang."""
     server = start(fakes.answers_of(fakes.Model()), credentials=grpc.ssl_server_credentials([certificate]))
     with (
-        pytest.raises(ServerUnavailable, match="is TLS the same on both sides"),
+        pytest.raises(ServerUnavailable, match="do both sides agree on TLS"),
         Client(server.address, "tiny", timeout=5) as client,
     ):
         client.manifest()
@@ -328,12 +334,12 @@ def test_plain_text_to_tls(start: Start, fakes: Fakes, certificate: tuple[bytes,
     [
         pytest.param({"private_key": b"x"}, "private_key and certificate_chain go together", id="key-alone"),
         pytest.param({"certificate_chain": b"x"}, "private_key and certificate_chain go together", id="chain-alone"),
-        pytest.param({"root_certificates": b""}, "root_certificates hold no PEM certificate", id="empty"),
-        pytest.param({"root_certificates": b"no PEM"}, "root_certificates hold no PEM certificate", id="text"),
-        pytest.param({"root_certificates": b"\xff\x00"}, "root_certificates hold no PEM certificate", id="binary"),
+        pytest.param({"root_certificates": b""}, "root_certificates contain no PEM certificate", id="empty"),
+        pytest.param({"root_certificates": b"no PEM"}, "root_certificates contain no PEM certificate", id="text"),
+        pytest.param({"root_certificates": b"\xff\x00"}, "root_certificates contain no PEM certificate", id="binary"),
         pytest.param(
             {"root_certificates": b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"},
-            "root_certificates hold no PEM certificate",
+            "root_certificates contain no PEM certificate",
             id="not-a-certificate",
         ),
     ],
@@ -354,7 +360,7 @@ def test_addresses_are_readable() -> None:
 def test_certificate_without_its_key(certificate: tuple[bytes, bytes]) -> None:
     """A client's certificates and a key that is not theirs are refused when given."""
     key, chain = certificate
-    with pytest.raises(ValueError, match="the private key is no PEM key"):
+    with pytest.raises(ValueError, match="the private key is not a PEM key"):
         Tls(private_key=chain, certificate_chain=chain)
-    with pytest.raises(ValueError, match="the certificates hold no PEM certificate"):
+    with pytest.raises(ValueError, match="the certificates contain no PEM certificate"):
         Tls(private_key=key, certificate_chain=key)

@@ -20,6 +20,7 @@ from bertbundle import (
     InvalidRequest,
     ModelNotFound,
     Overloaded,
+    PredictCall,
     Retries,
     ServerError,
     ServerUnavailable,
@@ -182,7 +183,7 @@ def test_errors(start_rest: Any, status: int, text: str, kind: type[ServerError]
     """Each HTTP status becomes the error that gRPC's would, with the server's text."""
     transport = connect(start_rest(lambda *_: (status, {"error": text})).url)
     with pytest.raises(kind) as caught:
-        transport.predict("tiny", "s", {}, version=1, timeout=5)
+        transport.predict(PredictCall("tiny", "s", {}, version=1), timeout=5)
     assert type(caught.value) is kind
     assert caught.value.details == text
 
@@ -199,13 +200,13 @@ def test_answers_that_cannot_be_read(start_rest: Any, value: Any, message: str) 
     """An answer that is not what the API says is a ServerError."""
     transport = connect(start_rest(lambda *_: (200, value)).url)
     with pytest.raises(ServerError, match=message):
-        transport.predict("tiny", "s", {}, outputs=("a",), version=1, timeout=5)
+        transport.predict(PredictCall("tiny", "s", {}, outputs=("a",), version=1), timeout=5)
 
 
 def test_one_output_has_no_name(start_rest: Any) -> None:
     """TensorFlow Serving sends the only output of a signature without its name: it is the one that was asked for."""
     transport = connect(start_rest(lambda *_: (200, {"outputs": [[0.5], [1.0]]})).url)
-    outputs = transport.predict("tiny", "s", {}, outputs=("value",), version=1, timeout=5).outputs
+    outputs = transport.predict(PredictCall("tiny", "s", {}, outputs=("value",), version=1), timeout=5).outputs
     assert outputs["value"].tolist() == [[0.5], [1.0]]
     assert outputs["value"].dtype == np.float32
 
@@ -249,7 +250,7 @@ def test_nobody_there_and_reconnect(fakes: Any, start_rest: Any) -> None:
         retries=Retries(first_pause=0.01),
     )
     assert client.entities("wang")
-    client._transport._idle.queue[0].sock.shutdown(2)  # type: ignore[attr-defined]
+    client._runner._transport._idle.queue[0].sock.shutdown(2)  # type: ignore[attr-defined]
     assert client.entities("wang")
 
 

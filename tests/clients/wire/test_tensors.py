@@ -1,4 +1,4 @@
-"""Arrays to tensors and back, in every encoding that is legal on the wire, and in some that are not."""
+"""Conversion between arrays and tensors, in every valid encoding and in some malformed ones."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SHAPES = hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=5)
 
 
 def extremes(name: str) -> np.ndarray[Any, Any]:
-    """Return the values of a dtype where encodings go wrong."""
+    """Return edge cases of a dtype's values."""
     if name == "string":
         return np.array([b"", "王建国 é".encode(), b"\x00\xff", b"x" * 300], object)
     dtype = BY_NAME[name].numpy
@@ -49,48 +49,48 @@ def extremes(name: str) -> np.ndarray[Any, Any]:
 
 
 def content(array: np.ndarray[Any, Any]) -> Any:
-    """Return what makes two arrays the same, NaN payloads and signs of zero included."""
+    """Return the content of an array for an exact comparison, including NaN payloads and signed zeros."""
     return array.tolist() if array.dtype == object else array.tobytes()
 
 
-def sent(tensor: wire.Tensor) -> wire.Tensor:
-    """Return a tensor as it arrives."""
+def transmit(tensor: wire.Tensor) -> wire.Tensor:
+    """Serialize and parse a tensor."""
     return wire.Tensor.FromString(tensor.SerializeToString())
 
 
 def assert_same(actual: np.ndarray[Any, Any], expected: np.ndarray[Any, Any]) -> None:
-    """Check dtype, shape and every bit."""
+    """Check that dtype, shape and every bit are equal."""
     assert actual.dtype == expected.dtype.newbyteorder("<")
     assert actual.shape == expected.shape
     assert content(actual) == content(expected.astype(actual.dtype))
 
 
-# ---- what goes in comes out
+# ---- round trips
 
 
 @BOTH_WAYS
 @EVERY_NUMERIC
 @given(data=st.data())
 def test_round_trip(name: str, as_content: bool, data: st.DataObject) -> None:
-    """Any array of any numeric dtype and shape, 0-d and empty ones too, survives both encodings bit by bit."""
+    """An array of any numeric dtype and shape, including 0-d and empty, is unchanged after either encoding."""
     array = data.draw(hnp.arrays(BY_NAME[name].numpy, SHAPES))
-    assert_same(decode_tensor(sent(encode_tensor(array, as_content=as_content))), array)
+    assert_same(decode_tensor(transmit(encode_tensor(array, as_content=as_content))), array)
 
 
 @given(values=st.lists(st.binary(max_size=300), max_size=6))
 def test_strings_round_trip(values: list[bytes]) -> None:
-    """Strings may hold any bytes, none and NUL included."""
+    """Strings may contain any bytes, including NUL, and be empty."""
     array = np.empty(len(values), object)
     array[:] = values
-    assert_same(decode_tensor(sent(encode_tensor(array))), array)
+    assert_same(decode_tensor(transmit(encode_tensor(array))), array)
 
 
 @BOTH_WAYS
 @EVERY_DTYPE
 def test_extremes_round_trip(name: str, as_content: bool) -> None:
-    """NaN, infinities, subnormals and the ends of each integer range survive both encodings."""
+    """NaN, infinities, subnormals and the limits of each integer type are unchanged after either encoding."""
     array = extremes(name)
-    assert_same(decode_tensor(sent(encode_tensor(array, as_content=as_content))), array)
+    assert_same(decode_tensor(transmit(encode_tensor(array, as_content=as_content))), array)
 
 
 @BOTH_WAYS
@@ -107,8 +107,8 @@ def test_extremes_round_trip(name: str, as_content: bool) -> None:
     ],
 )
 def test_memory_layouts(array: np.ndarray[Any, Any], as_content: bool) -> None:
-    """What an array looks like in memory does not change what is sent."""
-    decoded = decode_tensor(sent(encode_tensor(array, as_content=as_content)))
+    """The memory layout and byte order of an array do not change what is sent."""
+    decoded = decode_tensor(transmit(encode_tensor(array, as_content=as_content)))
     assert decoded.shape == array.shape
     assert decoded.tolist() == array.tolist()
     assert decoded.dtype.newbyteorder("=") == array.dtype.newbyteorder("=")
@@ -123,12 +123,12 @@ def test_memory_layouts(array: np.ndarray[Any, Any], as_content: bool) -> None:
     ],
 )
 def test_str_is_sent_as_utf8(array: np.ndarray[Any, Any]) -> None:
-    """A str travels as UTF-8; what comes back is bytes."""
+    """A str is encoded as UTF-8 and decoded as bytes."""
     assert decode_tensor(encode_tensor(array)).tolist() == [["é".encode(), b"b"]]
 
 
 def test_maps_of_tensors() -> None:
-    """Named arrays are encoded and decoded by name."""
+    """Arrays are encoded and decoded by name."""
     arrays = {"a": np.array([1], np.int32), "b": np.array([[1.5]], np.float32)}
     tensors = encode_tensors(arrays)
     assert {name: array.tolist() for name, array in decode_tensors(tensors).items()} == {"a": [1], "b": [[1.5]]}
@@ -142,23 +142,23 @@ def test_maps_of_tensors() -> None:
         pytest.param(np.array([1, None], object), "no tensor dtype for int, expected str or bytes", id="objects"),
     ],
 )
-def test_dtypes_that_have_no_counterpart(array: np.ndarray[Any, Any], message: str) -> None:
-    """An array the wire has no dtype for is a TypeError, not a guess."""
+def test_unsupported_dtypes(array: np.ndarray[Any, Any], message: str) -> None:
+    """An array of a dtype that tensors do not support raises a TypeError."""
     with pytest.raises(TypeError, match=message):
         encode_tensor(array)
 
 
 def test_dtype_names() -> None:
-    """Dtypes are named as TensorFlow's error messages print them."""
+    """The names of dtypes are those of TensorFlow's error messages."""
     assert dtype_name(3) == "int32"
     assert dtype_name(99) == "unknown dtype enum (99)"
 
 
-# ---- legal ways of other senders
+# ---- valid encodings of other senders
 
 
 def varint(value: int) -> bytes:
-    """Encode one varint, by the book: https://protobuf.dev/programming-guides/encoding/#varints."""
+    """Encode one varint; source: https://protobuf.dev/programming-guides/encoding/#varints."""
     value &= 2**64 - 1
     out = bytearray()
     while value >= 0x80:
@@ -168,7 +168,7 @@ def varint(value: int) -> bytes:
 
 
 def records(name: str, values: np.ndarray[Any, Any]) -> list[bytes]:
-    """Return one record per value: tag, then the value by itself, as a sender that does not pack writes them."""
+    """Encode values unpacked: one record of tag and value for each."""
     row = BY_NAME[name]
     number = wire.Tensor.DESCRIPTOR.fields_by_name[row.field].number
     if row.field == "float_val":
@@ -180,13 +180,13 @@ def records(name: str, values: np.ndarray[Any, Any]) -> list[bytes]:
 
 
 def frame(name: str, *shape: int) -> bytes:
-    """Return the bytes of a tensor without values."""
+    """Serialize a tensor without values."""
     return wire.Tensor(dtype=BY_NAME[name].number, tensor_shape=tensor_shape(shape)).SerializeToString()
 
 
 @EVERY_NUMERIC
 def test_packed_values_are_canonical(name: str) -> None:
-    """Our packed varints are what the book writes."""
+    """Packed values are encoded as protobuf's documentation specifies."""
     array = extremes(name)
     row = BY_NAME[name]
     if row.field in ("float_val", "double_val"):
@@ -199,18 +199,18 @@ def test_packed_values_are_canonical(name: str) -> None:
 
 @EVERY_NUMERIC
 def test_chunked_values(name: str) -> None:
-    """A packed field may come in several records: protobuf joins them, and so do we."""
+    """A packed field that was sent in several records is joined, as protobuf does."""
     array = extremes(name)
     halves = [getattr(encode_tensor(part, as_content=False), BY_NAME[name].field)[0] for part in np.split(array, [1])]
     assert len(halves) == 2
     values: list[dict[str, Any]] = [{BY_NAME[name].field: [half]} for half in halves]
-    message = frame(name, len(array)) + b"".join(wire.Tensor(**each).SerializeToString() for each in values)
+    message = frame(name, len(array)) + b"".join(wire.Tensor(**fields).SerializeToString() for fields in values)
     assert_same(decode_tensor(wire.Tensor.FromString(message)), array)
 
 
 @EVERY_NUMERIC
 def test_shortened_unpacked_values(name: str) -> None:
-    """Unpacked values may be shortened too."""
+    """Unpacked values may be shortened."""
     array = extremes(name)[:2]
     message = frame(name, 3) + b"".join(records(name, array))
     assert content(decode_tensor(wire.Tensor.FromString(message))) == content(array[[0, 1, 1]])
@@ -218,7 +218,7 @@ def test_shortened_unpacked_values(name: str) -> None:
 
 @EVERY_NUMERIC
 def test_unpacked_values(name: str) -> None:
-    """A field may come as one record per value."""
+    """A field may be sent unpacked, with one record per value."""
     array = extremes(name)
     message = frame(name, len(array)) + b"".join(records(name, array))
     assert content(decode_tensor(wire.Tensor.FromString(message))) == content(array)
@@ -226,36 +226,36 @@ def test_unpacked_values(name: str) -> None:
 
 @EVERY_NUMERIC
 def test_packed_and_unpacked_values(name: str) -> None:
-    """A field that is partly packed and partly not is refused: the order of its values is lost, and nobody sends it."""
+    """A field with both packed and unpacked values is refused, because the order of its values is unknown."""
     array = extremes(name)
     packed = encode_tensor(array[1:], as_content=False)
     packed.ClearField("tensor_shape")
     message = frame(name, len(array)) + records(name, array[:1])[0] + packed.SerializeToString()
-    with pytest.raises(TensorError, match="some of its values are packed, some are not"):
+    with pytest.raises(TensorError, match="packed and unpacked values are mixed"):
         decode_tensor(wire.Tensor.FromString(message))
 
 
 @EVERY_DTYPE
 def test_shortened_values(name: str) -> None:
-    """With fewer values than the shape holds the last one stands for all that follow; with none, zero does."""
+    """If there are fewer values than the shape has, the last one is repeated, or zero if there are none."""
     first = extremes(name)[:2]
     tensor = encode_tensor(first, as_content=False)
     tensor.tensor_shape.CopyFrom(tensor_shape((2, 3)))
-    assert content(decode_tensor(sent(tensor))) == content(first[[0, 1, 1, 1, 1, 1]].reshape(2, 3))
+    assert content(decode_tensor(transmit(tensor))) == content(first[[0, 1, 1, 1, 1, 1]].reshape(2, 3))
     none = decode_tensor(wire.Tensor.FromString(frame(name, 2)))
     assert none.tolist() == ([b"", b""] if name == "string" else [0, 0])
 
 
 def test_narrow_integers_wrap_as_protobuf_does() -> None:
-    """An int32 written as an unsigned 5-byte varint is read as protobuf reads it: modulo 2**32."""
+    """An int32 that was encoded as an unsigned 5-byte varint is decoded modulo 2**32, as protobuf does."""
     tensor = wire.Tensor(dtype=3, tensor_shape=tensor_shape((1,)), int_val=[varint(2**32 - 1)])
     assert decode_tensor(tensor).tolist() == [-1]
 
 
 def test_strings_in_tensor_content() -> None:
-    """A server with --enable_serialization_as_tensor_content sends strings as all lengths, then all bytes.
+    """With --enable_serialization_as_tensor_content strings are sent as all lengths, followed by all bytes.
 
-    Golden: two strings, "abc" and ""; tf.io.parse_tensor reads these bytes so (see the slow test below).
+    Golden value: the strings "abc" and "" as tf.io.parse_tensor decodes them (see the slow test below).
     """
     tensor = wire.Tensor(dtype=7, tensor_shape=tensor_shape((2,)), tensor_content=b"\x03\x00abc")
     assert decode_tensor(tensor).tolist() == [b"abc", b""]
@@ -263,46 +263,55 @@ def test_strings_in_tensor_content() -> None:
 
 @given(values=st.lists(st.binary(max_size=300), min_size=1, max_size=6))
 def test_any_strings_in_tensor_content(values: list[bytes]) -> None:
-    """Strings in tensor_content may hold any bytes and be longer than one varint byte says."""
+    """Strings in tensor_content may contain any bytes, and their lengths may need several varint bytes."""
     joined = b"".join(varint(len(value)) for value in values) + b"".join(values)
     tensor = wire.Tensor(dtype=7, tensor_shape=tensor_shape((len(values), 1)), tensor_content=joined)
     assert decode_tensor(tensor).tolist() == [[value] for value in values]
 
 
-# ---- what does not hold together
+# ---- malformed tensors
 
 
 def _tensor(name: str, shape: tuple[int, ...], **fields: Any) -> wire.Tensor:
     return wire.Tensor(dtype=BY_NAME[name].number, tensor_shape=tensor_shape(shape), **fields)
 
 
-def _unparsed(data: bytes) -> wire.Tensor:
+def _parse(data: bytes) -> wire.Tensor:
     return wire.Tensor.FromString(data)
 
 
 MALFORMED = {
-    "cut-varint": (_tensor("int32", (2,), int_val=[b"\x01\x80"]), "malformed int_val: the last varint is cut off"),
+    "truncated-varint": (
+        _tensor("int32", (2,), int_val=[b"\x01\x80"]),
+        "malformed int_val: the last varint is truncated",
+    ),
     "long-varint": (_tensor("int64", (1,), int64_val=[b"\xff" * 10 + b"\x01"]), "longer than 10 bytes"),
     "float-of-5-bytes": (_tensor("float", (2,), float_val=[b"12345"]), "malformed float_val"),
     "double-of-5-bytes": (_tensor("double", (1,), double_val=[b"12345"]), "malformed double_val"),
     "other-field-malformed": (_tensor("int32", (2,), int_val=[b"\x01"], float_val=[b"12345"]), "malformed int_val"),
-    "too-many": (_tensor("int32", (2,), int_val=[b"\x01\x02\x03"]), "int_val has 3 values, the shape holds 2"),
+    "too-many": (_tensor("int32", (2,), int_val=[b"\x01\x02\x03"]), "int_val has 3 values, the shape has 2"),
     "too-many-strings": (_tensor("string", (1,), string_val=[b"a", b"b"]), "string_val has 2 values"),
-    "values-for-none": (_tensor("float", (0, 3), float_val=[b"1234"]), "float_val has 1 values, the shape holds 0"),
+    "values-for-empty-shape": (
+        _tensor("float", (0, 3), float_val=[b"1234"]),
+        "float_val has 1 values, the shape has 0",
+    ),
     "content-too-short": (_tensor("int32", (2,), tensor_content=b"1234"), "tensor_content has 4 bytes, expected 8"),
     "content-too-long": (_tensor("int32", (1,), tensor_content=b"12345678"), "has 8 bytes, expected 4"),
     "strings-too-short": (_tensor("string", (2,), tensor_content=b"\x03\x00ab"), "4 bytes, its strings need 5"),
     "strings-too-long": (_tensor("string", (1,), tensor_content=b"\x01ab"), "3 bytes, its strings need 2"),
     "strings-no-lengths": (_tensor("string", (3,), tensor_content=b"\x01\x80"), "the lengths of 1 strings"),
-    "strings-for-none": (_tensor("string", (0,), tensor_content=b"\x01a"), "the shape holds 0"),
+    "strings-for-empty-shape": (_tensor("string", (0,), tensor_content=b"\x01a"), "the shape has 0"),
     "string-of-negative-length": (_tensor("string", (1,), tensor_content=varint(-1)), "its strings need"),
     "string-length-too-long": (_tensor("string", (1,), tensor_content=b"\x80" * 10 + b"\x01"), "longer than 10"),
     "no-dtype": (wire.Tensor(), "unknown dtype enum \\(0\\)"),
     "unknown-dtype": (wire.Tensor(dtype=99), "unknown dtype enum \\(99\\)"),
     "negative-dimension": (_tensor("int32", (2, -1)), "shape must be known, got \\[2, -1\\]"),
     "unknown-rank": (wire.Tensor(dtype=3, tensor_shape=wire.TensorShape(unknown_rank=True)), "shape must be known"),
-    "too-many-dimensions": (_tensor("int32", (1,) * 70, int_val=[b"\x01"]), "shape is not possible here"),
-    "empty-but-huge": (_tensor("int32", (0, 2**62, 2**62)), "shape is not possible here"),
+    "too-many-dimensions": (
+        _tensor("int32", (1,) * 70, int_val=[b"\x01"]),
+        "cannot represent the tensor's shape",
+    ),
+    "empty-but-huge": (_tensor("int32", (0, 2**62, 2**62)), "cannot represent the tensor's shape"),
     "huge": (_tensor("float", (2**40, 2**40)), "has too many elements"),
     "overflowing": (_tensor("float", (2**32, 2**32)), "has too many elements"),
     "huge-of-none": (_tensor("double", (2**31,)), "0 values, too few to fill 2147483648 elements"),
@@ -310,7 +319,7 @@ MALFORMED = {
     "huge-strings": (_tensor("string", (2**31,), string_val=[b"a"]), "1 values, too few to fill"),
     "huge-strings-content": (_tensor("string", (2**31,), tensor_content=b"\x00"), "the lengths of 1 strings"),
     "huge-unpacked": (
-        _unparsed(frame("int32", 2**31) + records("int32", np.array([5], np.int32))[0]),
+        _parse(frame("int32", 2**31) + records("int32", np.array([5], np.int32))[0]),
         "1 values, too few to fill",
     ),
 }
@@ -318,13 +327,13 @@ MALFORMED = {
 
 @pytest.mark.parametrize(("tensor", "message"), [pytest.param(*case, id=name) for name, case in MALFORMED.items()])
 def test_malformed_tensors(tensor: wire.Tensor, message: str) -> None:
-    """A tensor that does not hold together is a TensorError, at once and without the memory it claims."""
+    """A malformed tensor raises a TensorError quickly, and without allocating the memory of its declared shape."""
     tracemalloc.start()
-    begin = time.perf_counter()
+    start = time.perf_counter()
     try:
         with pytest.raises(TensorError, match=message):
             decode_tensor(tensor)
-        assert time.perf_counter() - begin < 1
+        assert time.perf_counter() - start < 1
         assert tracemalloc.get_traced_memory()[1] < 2**20
     finally:
         tracemalloc.stop()
@@ -332,7 +341,7 @@ def test_malformed_tensors(tensor: wire.Tensor, message: str) -> None:
 
 @given(data=st.binary(max_size=60), row=st.sampled_from(DATA_TYPES), shape=st.lists(st.integers(0, 9), max_size=3))
 def test_any_bytes_as_values(data: bytes, row: Any, shape: list[int]) -> None:
-    """Whatever bytes a value field holds, the answer is an array of the shape or a TensorError."""
+    """Any bytes in a value field are decoded to an array of the shape, or raise a TensorError."""
     tensor = _tensor(row.name, tuple(shape), **{row.field: [data]})
     try:
         decoded = decode_tensor(tensor)
@@ -341,7 +350,7 @@ def test_any_bytes_as_values(data: bytes, row: Any, shape: list[int]) -> None:
     assert decoded.shape == tuple(shape)
 
 
-# ---- against TensorFlow
+# ---- compared with TensorFlow
 
 
 def _official(name: str, array: np.ndarray[Any, Any], tensorflow: Any) -> Any:
@@ -352,7 +361,7 @@ def _official(name: str, array: np.ndarray[Any, Any], tensorflow: Any) -> Any:
 @pytest.mark.slow
 @EVERY_DTYPE
 def test_decodes_what_tensorflow_encodes(name: str, tensorflow: Any) -> None:
-    """decode_tensor reads tf.make_tensor_proto's bytes as tf.make_ndarray does."""
+    """decode_tensor decodes the output of tf.make_tensor_proto like tf.make_ndarray."""
     array = extremes(name)
     for part in (array, array.reshape(1, -1), array[:0], array[:1]):
         official = _official(name, part, tensorflow)
@@ -366,7 +375,7 @@ def test_decodes_what_tensorflow_encodes(name: str, tensorflow: Any) -> None:
 @BOTH_WAYS
 @EVERY_DTYPE
 def test_tensorflow_decodes_what_is_encoded(name: str, as_content: bool, tensorflow: Any) -> None:
-    """tf.make_ndarray and tf.io.parse_tensor read encode_tensor's bytes as the array that went in."""
+    """tf.make_ndarray and tf.io.parse_tensor decode the output of encode_tensor to the original array."""
     array = extremes(name)
     data = encode_tensor(array, as_content=as_content).SerializeToString()
     official = tensorflow.make_tensor_proto(0)
@@ -377,8 +386,8 @@ def test_tensorflow_decodes_what_is_encoded(name: str, as_content: bool, tensorf
 
 
 @pytest.mark.slow
-def test_tensorflow_reads_strings_in_tensor_content_alike(tensorflow: Any) -> None:
-    """tf.io.parse_tensor splits the tensor_content of strings as decode_tensor does."""
+def test_strings_in_tensor_content_in_tensorflow(tensorflow: Any) -> None:
+    """tf.io.parse_tensor splits the tensor_content of strings like decode_tensor."""
     values = [b"abc", b"", b"x" * 300]
     joined = b"".join(varint(len(value)) for value in values) + b"".join(values)
     tensor = wire.Tensor(dtype=7, tensor_shape=tensor_shape((3,)), tensor_content=joined)
@@ -388,8 +397,8 @@ def test_tensorflow_reads_strings_in_tensor_content_alike(tensorflow: Any) -> No
 
 @pytest.mark.slow
 @EVERY_DTYPE
-def test_tensorflow_fills_alike(name: str, tensorflow: Any) -> None:
-    """A shortened tensor is filled as tf.io.parse_tensor fills it, with the last value and with none."""
+def test_shortened_values_in_tensorflow(name: str, tensorflow: Any) -> None:
+    """tf.io.parse_tensor fills shortened values like decode_tensor, with the last value or with zero."""
     for values in (extremes(name)[:2], extremes(name)[:0]):
         tensor = encode_tensor(values, as_content=False)
         tensor.tensor_shape.CopyFrom(tensor_shape((2, 3)))

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from google_checkpoints import tf1_weights, write_hub, write_tf1
+from keras_files import CONFIG, Naming, write_beside, write_h5
 from tiny_checkpoints import Weights, pytorch_weights, vocabulary
 
 Write = Callable[..., Path]
@@ -17,7 +18,7 @@ Write = Callable[..., Path]
 
 @pytest.fixture
 def tf1(checkpoint: Write, tmp_path: Path) -> Write:
-    """Write a tiny checkpoint of Google's, with `more` weights by its names, see `write_tf1`; gives its directory."""
+    """Write a tiny checkpoint of Google's with `more` weights, see `write_tf1`; return its directory."""
 
     def write(architecture: str = "BertModel", *, more: Weights | None = None, **options: Any) -> Path:
         source = checkpoint(architecture)
@@ -29,7 +30,7 @@ def tf1(checkpoint: Write, tmp_path: Path) -> Write:
 
 @pytest.fixture
 def tf_hub(checkpoint: Write, tmp_path: Path) -> Write:
-    """Write a tiny SavedModel of TF Hub's, see `write_hub`; gives its directory."""
+    """Write a tiny SavedModel of TF Hub, see `write_hub`; return its directory."""
 
     def write(style: str = "dict", *, approximate: bool = False, lowercase: bool = True, **config: Any) -> Path:
         source = checkpoint("BertModel")
@@ -42,6 +43,18 @@ def tf_hub(checkpoint: Write, tmp_path: Path) -> Write:
 
 
 def sizes(path: Path) -> dict[str, Any]:
-    """Return what a Hugging Face directory's config.json says that bert_config.json says as well."""
+    """Return the settings of a Hugging Face directory's config.json that bert_config.json has as well."""
     config = json.loads((path / "config.json").read_text(encoding="utf-8"))
     return {key: value for key, value in config.items() if key not in ("architectures", "id2label", "label2id")}
+
+
+@pytest.fixture
+def write_keras_h5(tmp_path: Path, tensorflow: Any) -> Write:
+    """Write weights as model.h5, with a bert_config.json and a vocab.txt beside it; return its path."""
+    del tensorflow
+
+    def write(weights: Weights, naming: Naming) -> Path:
+        write_beside(tmp_path / "model.h5", CONFIG)
+        return write_h5(tmp_path / "model.h5", weights, naming)
+
+    return write

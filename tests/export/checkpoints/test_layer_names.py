@@ -5,24 +5,24 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bertbundle_export.checkpoints.layer_names import renumber
+from bertbundle_export.checkpoints.layer_names import normalize_layer_names
 
 
 def test_numbers_count_from_the_first_of_each_scope() -> None:
-    """Layers of one kind beside each other are numbered in their order; BERT's own numbers stay."""
+    """Layers of one kind in a scope are numbered in their order; BERT's own numbers are kept."""
     names = ["dense_9.weight", "dense_10.weight", "block_4.dense_7.bias", "bert.encoder.layer.3.output.dense.weight"]
     expected = ["dense.weight", "dense#1.weight", "block.dense.bias", "bert.encoder.layer.3.output.dense.weight"]
-    assert list(renumber(names).values()) == expected
+    assert list(normalize_layer_names(names).values()) == expected
 
 
 @given(st.integers(0, 30), st.lists(st.integers(1, 5), min_size=1, max_size=6))
 def test_the_start_does_not_matter(start: int, steps: list[int]) -> None:
-    """Models that differ in how many layers were built before and between theirs have the same names."""
+    """Names do not depend on how many layers were built before or between."""
 
     def numbered(numbers: list[int]) -> list[str]:
         return [f"dense_{number}.weight" if number else "dense.weight" for number in numbers]
 
     spread = [start + sum(steps[:index]) for index in range(len(steps))]
-    found = renumber(numbered(spread))
-    assert list(found.values()) == list(renumber(numbered(list(range(len(steps))))).values())
+    found = normalize_layer_names(numbered(spread))
+    assert list(found.values()) == list(normalize_layer_names(numbered(list(range(len(steps))))).values())
     assert len(set(found.values())) == len(steps)

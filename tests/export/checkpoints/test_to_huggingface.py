@@ -21,6 +21,7 @@ from bertbundle_export.errors import CheckpointError, ExportError
 from bertbundle_export.job.texts import PARITY_TEXTS
 from bertbundle_export.source.model import run_source
 from keras_files import CONFIG, head_weights, main_layer, random_weights, write_beside, write_h5
+from optional import needs_torch
 from tiny_checkpoints import LABELS
 
 pytestmark = pytest.mark.slow
@@ -30,14 +31,14 @@ IDS = np.arange(3 * 7, dtype=np.int32).reshape(3, 7) + 5
 INPUTS = {"input_ids": IDS, "attention_mask": (IDS % 5 > 0).astype(np.int32), "token_type_ids": IDS % 2}
 
 
-def answers(path: Path, options: LoadOptions) -> dict[str, Any]:
-    """Return what a checkpoint's model answers to a fixed batch."""
+def outputs_of(path: Path, options: LoadOptions) -> dict[str, Any]:
+    """Return the outputs of a checkpoint's model for a fixed batch."""
     model = load_checkpoint(path, str(path), options)
     return dict(run_source(model, {spec.name: INPUTS[spec.name] for spec in model.inputs}))
 
 
-def torch_answers(path: Path) -> dict[str, Any]:
-    """Return what transformers' PyTorch class of a directory answers to the same."""
+def torch_outputs_of(path: Path) -> dict[str, Any]:
+    """Return the outputs of transformers' PyTorch class for the same batch."""
     import torch
     import transformers
 
@@ -63,17 +64,17 @@ CASES: dict[str, tuple[str, dict[str, Any], LoadOptions]] = {
 }
 
 
+@needs_torch
 @pytest.mark.parametrize("case", CASES)
-def test_directory_answers_as_its_source(request: pytest.FixtureRequest, tmp_path: Path, case: str) -> None:
-    """PyTorch and TensorFlow classes read the directory and answer as the source; its tokenizer gives the same ids."""
-    pytest.importorskip("torch", reason="needs torch: make setup-torch")
+def test_directory_equals_its_source(request: pytest.FixtureRequest, tmp_path: Path, case: str) -> None:
+    """PyTorch and TensorFlow classes read the directory with the source's outputs; its tokenizer gives equal ids."""
     from transformers import AutoTokenizer
 
     fixture, arguments, options = CASES[case]
     source = request.getfixturevalue(fixture)(**arguments)
     path = write_huggingface(source, tmp_path / "made", options)
-    expected, torch_found = answers(source, options), torch_answers(path)
-    for name, value in answers(path, LoadOptions()).items():
+    expected, torch_found = outputs_of(source, options), torch_outputs_of(path)
+    for name, value in outputs_of(path, LoadOptions()).items():
         np.testing.assert_allclose(value, expected[name], atol=1e-6)
         np.testing.assert_allclose(torch_found[name], expected[name], atol=1e-4)
     tokenizer = load_checkpoint(source, "source", options).tokenizer
@@ -84,7 +85,7 @@ def test_directory_answers_as_its_source(request: pytest.FixtureRequest, tmp_pat
 
 
 def test_files(tf1: Write, tmp_path: Path) -> None:
-    """The directory has the files that other programs look for, with casing and labels in them."""
+    """The directory has the files that other programs read, with casing and labels."""
     options = LoadOptions(labels=("no", "yes", "a", "b", "c"), lowercase=False)
     path = write_huggingface(tf1("BertForSequenceClassification"), tmp_path / "new" / "made", options)
     assert {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt"} <= {
@@ -109,7 +110,7 @@ def test_files(tf1: Write, tmp_path: Path) -> None:
 def test_sentence_embedding(
     tf1: Write, tmp_path: Path, options: LoadOptions, expected: tuple[str | None, bool]
 ) -> None:
-    """Pooling and normalisation are written as sentence-transformers does, and once more from what was written."""
+    """Pooling and normalization are written as sentence-transformers does, and again from what was written."""
     first = write_huggingface(tf1("BertModel"), tmp_path / "first", options)
     second = write_huggingface(first, tmp_path / "second", LoadOptions())
     for path in (first, second):
@@ -120,32 +121,32 @@ def test_sentence_embedding(
     assert inspect_checkpoint(second, LoadOptions())["pooling"] == said
 
 
-def test_pooling_that_sentence_transformers_has_not(tf1: Write, tmp_path: Path) -> None:
-    """A pooling that cannot be written is refused."""
+def test_unsupported_pooling(tf1: Write, tmp_path: Path) -> None:
+    """A pooling that sentence-transformers does not support is refused."""
     with pytest.raises(CheckpointError, match="no pooling by BERT's pooler"):
         write_huggingface(tf1("BertModel"), tmp_path / "made", LoadOptions(pooling="pooler"))
 
 
 @pytest.mark.parametrize("pooling", ["cls", "mean", "max"])
 def test_head_over_another_vector(tmp_path: Path, tensorflow: Any, pooling: str) -> None:
-    """A classifier over what transformers' class does not take is refused; its encoder is written when asked for."""
+    """A classifier with another input than transformers' class is refused; its encoder is written on request."""
     del tensorflow
     write_beside(tmp_path / "model.h5", CONFIG)
     path = write_h5(tmp_path / "model.h5", {**random_weights(), **head_weights("dense", 5)}, main_layer())
-    with pytest.raises(CheckpointError, match=r"no class of transformers reads .*--task feature-extraction writes"):
+    with pytest.raises(CheckpointError, match=r"no class of transformers can load .*--task feature-extraction writes"):
         write_huggingface(path, tmp_path / "made", LoadOptions(task="text-classification", pooling=pooling))
     assert write_huggingface(path, tmp_path / "made", LoadOptions(task="feature-extraction")).is_dir()
 
 
 def test_labels_of_another_number(tf1: Write, tmp_path: Path) -> None:
-    """Labels that are not as many as the head has classes are refused."""
+    """A number of labels other than the head's classes is refused."""
     with pytest.raises(CheckpointError, match=r"--labels has 2, .* has 5 classes"):
         write_huggingface(tf1("BertForSequenceClassification"), tmp_path / "made", LoadOptions(labels=("no", "yes")))
     assert not (tmp_path / "made").exists()
 
 
-def test_nothing_is_written_of_what_is_damaged(tf1: Write, tmp_path: Path) -> None:
-    """A checkpoint that does not hold together leaves nothing behind, and what is there already is not touched."""
+def test_failure_leaves_nothing(tf1: Write, tmp_path: Path) -> None:
+    """A damaged checkpoint leaves no files behind, and existing files are not touched."""
     path, target = tf1(), tmp_path / "made"
     data = next(path.glob("*.data-*"))
     whole = data.read_bytes()
@@ -156,12 +157,12 @@ def test_nothing_is_written_of_what_is_damaged(tf1: Write, tmp_path: Path) -> No
     assert set(tmp_path.rglob("*")) == before
     data.write_bytes(whole)
     (target / "mine").mkdir(parents=True)
-    with pytest.raises(ExportError, match="is there already, and not an empty directory"):
+    with pytest.raises(ExportError, match="exists already and is not an empty directory"):
         write_huggingface(path, target, LoadOptions())
 
 
 def test_command(tf1: Write, tmp_path: Path) -> None:
-    """`--to-hf` takes the place of `--name`; one of them is needed, both are a mistake."""
+    """`--to-hf` replaces `--name`; one of them is required, both are a mistake."""
     command = [sys.executable, "-m", "bertbundle_export", str(tf1())]
     run = subprocess.run([*command, "--to-hf", str(tmp_path / "hf")], capture_output=True, text=True, check=True)
     assert run.stdout == f"Hugging Face directory: {tmp_path / 'hf'}\n"

@@ -1,4 +1,4 @@
-"""The encoder made for inference: in the model's place while it is traced, and the same answers."""
+"""The patched encoder: called instead of the model's while it is traced, with equal outputs."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bertbundle_export.encoder.kernels import Kernels, OneDnnKernels, PublicKernels, have_onednn
-from bertbundle_export.encoder.patching import swapped_encoders
+from bertbundle_export.encoder.kernels import Kernels, OneDnnKernels, PublicKernels, has_onednn
+from bertbundle_export.encoder.patching import patched_encoders
 from bertbundle_export.encoder.tf_graph import EncoderGraph
-from bertbundle_export.encoder.weights import read_encoder
+from optional import skip_without
 
 pytestmark = pytest.mark.slow
 
+
 Build = Callable[..., Any]
+
 
 ELECTRA = {"embedding_size": 32}
 """As large as the hidden states, which the small ELECTRAs' are not."""
@@ -23,7 +25,7 @@ ELECTRA = {"embedding_size": 32}
 
 @pytest.fixture
 def build(tensorflow: Any) -> Build:
-    """Make a model with random weights of one of transformers' classes."""
+    """Build a model of one of transformers' classes with random weights."""
     del tensorflow
 
     def make(kind: str = "TFBertModel", **config: Any) -> Any:
@@ -53,23 +55,23 @@ def batch(tensorflow: Any, rows: int = 2) -> dict[str, Any]:
     return {name: tensorflow.constant(value) for name, value in arrays.items()}
 
 
-def run_swapped(
+def run_patched(
     tensorflow: Any, model: Any, inputs: dict[str, Any], kernels: Kernels | None = None, **options: Any
 ) -> tuple[Any, list[EncoderGraph]]:
-    """Trace a call of a model with its encoders swapped, and run it."""
-    with swapped_encoders(model, lambda found: EncoderGraph(found, kernels or PublicKernels(), "float32")) as graphs:
+    """Trace a call of a model with its encoders patched, and run it."""
+    with patched_encoders(model, lambda found: EncoderGraph(found, kernels or PublicKernels(), "float32")) as graphs:
         function = tensorflow.function(lambda values: model(values, training=False, **options), autograph=False)
         return function(inputs), list(graphs)
 
 
 def tensors(output: Any) -> Iterator[Any]:
-    """Give each tensor of a model's output, in order."""
+    """Yield each tensor of a model's output, in order."""
     for value in output.to_tuple() if hasattr(output, "to_tuple") else output:
         yield from value if isinstance(value, tuple) else [value]
 
 
 def assert_same(found: Any, expected: Any, mask: Any) -> None:
-    """Compare two outputs; what stands at padding is left out."""
+    """Compare two outputs without padding."""
     pairs = list(zip(tensors(found), tensors(expected), strict=True))
     assert pairs
     for ours, theirs in pairs:
@@ -105,35 +107,35 @@ def assert_same(found: Any, expected: Any, mask: Any) -> None:
     ],
 )
 @pytest.mark.parametrize("kernels", [PublicKernels(), OneDnnKernels()], ids=["public", "onednn"])
-def test_swapped_model_answers_the_same(
+def test_patched_model_equals_the_model(
     tensorflow: Any, build: Build, kernels: Kernels, kind: str, config: dict[str, Any], options: dict[str, Any]
 ) -> None:
-    """With its encoder swapped a model gives every output it gives by itself."""
-    if isinstance(kernels, OneDnnKernels) and not have_onednn("float32"):
-        pytest.skip("this TensorFlow has no oneDNN")
+    """A model with its encoder patched gives every output of the model itself."""
+    if isinstance(kernels, OneDnnKernels) and not has_onednn("float32"):
+        skip_without("a TensorFlow with oneDNN")
     model, inputs = build(kind, **config), batch(tensorflow)
     if model.config.model_type == "distilbert":
         del inputs["token_type_ids"]
-    found, graphs = run_swapped(tensorflow, model, inputs, kernels, **options)
+    found, graphs = run_patched(tensorflow, model, inputs, kernels, **options)
     assert [graph.calls for graph in graphs] == [1]
     assert_same(found, model(inputs, training=False, **options), inputs["attention_mask"])
 
 
 @pytest.mark.parametrize("rows", [0, 1, 15, 16, 40])
-def test_onednn_answers_the_same_in_batches_of_any_size(tensorflow: Any, build: Build, rows: int) -> None:
-    """Few tokens are normalised by other operations than many; the answers do not tell."""
-    if not have_onednn("float32"):
-        pytest.skip("this TensorFlow has no oneDNN")
+def test_onednn_batches_of_any_size(tensorflow: Any, build: Build, rows: int) -> None:
+    """Few rows are normalized by other operations than many, with equal outputs."""
+    if not has_onednn("float32"):
+        skip_without("a TensorFlow with oneDNN")
     model, inputs = build(), batch(tensorflow, max(rows, 2))
     inputs = {name: value[:rows] for name, value in inputs.items()}
-    found, _ = run_swapped(tensorflow, model, inputs, OneDnnKernels())
+    found, _ = run_patched(tensorflow, model, inputs, OneDnnKernels())
     assert_same(found, model(inputs, training=False), inputs["attention_mask"])
 
 
 def test_inputs_may_be_left_out(tensorflow: Any, build: Build) -> None:
-    """Without mask and type ids every token counts, and all are of type 0."""
+    """Without mask and type ids every token counts, and all have type 0."""
     model, inputs = build(), {"input_ids": batch(tensorflow)["input_ids"]}
-    found, graphs = run_swapped(tensorflow, model, inputs)
+    found, graphs = run_patched(tensorflow, model, inputs)
     assert [graph.calls for graph in graphs] == [1]
     assert_same(found, model(inputs, training=False), np.ones((2, 12)))
 
@@ -146,21 +148,21 @@ def test_inputs_may_be_left_out(tensorflow: Any, build: Build) -> None:
         pytest.param({"inputs_embeds": None, "output_attentions": True, "output_hidden_states": True}, id="both"),
     ],
 )
-def test_unknown_arguments_go_to_the_model_itself(tensorflow: Any, build: Build, options: dict[str, Any]) -> None:
-    """A call that the graph does not know is computed by the model's own code."""
+def test_unsupported_arguments_use_the_models_own_code(tensorflow: Any, build: Build, options: dict[str, Any]) -> None:
+    """A call that the graph does not support is computed by the model's own code."""
     model, inputs = build(), batch(tensorflow)
-    found, graphs = run_swapped(tensorflow, model, inputs, **options)
+    found, graphs = run_patched(tensorflow, model, inputs, **options)
     assert [graph.calls for graph in graphs] == [0]
     assert_same(found, model(inputs, training=False, **options), inputs["attention_mask"])
 
 
-def test_model_is_left_as_it_was(build: Build) -> None:
-    """Whatever happens inside the context, afterwards the model has its own encoder and no other variables."""
+def test_model_is_restored(build: Build) -> None:
+    """After the context, even after an error, the model has its own encoder and no other variables."""
     model = build()
     attributes, variables = set(vars(model.bert)), [variable.ref() for variable in model.variables]
 
     def interrupted() -> None:
-        with swapped_encoders(model, lambda found: EncoderGraph(found, PublicKernels(), "float32")):
+        with patched_encoders(model, lambda found: EncoderGraph(found, PublicKernels(), "float32")):
             assert "call" in vars(model.bert)
             raise KeyError
 
@@ -170,42 +172,12 @@ def test_model_is_left_as_it_was(build: Build) -> None:
     assert [variable.ref() for variable in model.variables] == variables
 
 
-def test_subclass_of_a_user_is_swapped(tensorflow: Any) -> None:
-    """The encoder is found inside a user's own model, and the head stays the user's."""
+def test_encoder_in_a_subclass_is_patched(tensorflow: Any) -> None:
+    """The encoder inside a user's own model is patched, and its head is not."""
     from ner_model import small_model
 
     model, inputs = small_model(("O", "B-X", "I-X"), vocab_size=50, max_length=32), batch(tensorflow)
     expected = model(inputs, training=False)
-    found, graphs = run_swapped(tensorflow, model, inputs)
+    found, graphs = run_patched(tensorflow, model, inputs)
     assert [graph.calls for graph in graphs] == [1]
     assert_same(found, expected, inputs["attention_mask"])
-
-
-def _own_attention(model: Any) -> None:
-    layer = model.bert.encoder.layer[1].attention
-    layer.self_attention.__class__ = type("OwnAttention", (type(layer.self_attention),), {"__module__": __name__})
-
-
-def _own_activation(model: Any) -> None:
-    model.bert.encoder.layer[1].intermediate.intermediate_act_fn = np.tanh
-
-
-@pytest.mark.parametrize(
-    ("config", "change"),
-    [
-        pytest.param({"hidden_act": "swish"}, None, id="activation"),
-        pytest.param({"is_decoder": True}, None, id="decoder"),
-        pytest.param({}, _own_attention, id="own_attention"),
-        pytest.param({}, _own_activation, id="one_layer_differs"),
-        pytest.param({"kind": "TFRobertaModel", "pad_token_id": 0}, None, id="roberta_padded_with_a_token"),
-        pytest.param({"kind": "TFAlbertModel"}, None, id="albert"),
-    ],
-)
-def test_other_encoders_are_not_read(
-    build: Build, config: dict[str, Any], change: Callable[[Any], None] | None
-) -> None:
-    """A main layer that is not an encoder of BERT's kind to the letter is left alone."""
-    model = build(**config)
-    if change:
-        change(model)
-    assert read_encoder(getattr(model, model.base_model_prefix)) is None

@@ -1,4 +1,4 @@
-"""What --precision int8 writes: which products are int8, and that their weights are there once."""
+"""Bundles in int8: which products are quantized, and that the weights are stored once."""
 
 from __future__ import annotations
 
@@ -7,22 +7,54 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 
 from bertbundle_export import export_bundle
 from bertbundle_export.cli import main
 from bertbundle_export.errors import ExportError, ToleranceError
+from bertbundle_export.onnx_files.int8 import quantize
 
 pytestmark = pytest.mark.slow
 
+
+def test_int8_kernels_keep_the_product() -> None:
+    """The product of scaled channels and their int8 kernel equals the product, to a step of each column and range."""
+    random = np.random.default_rng(0)
+    kernel = random.normal(size=(64, 8)).astype(np.float32)
+    channels = random.normal(size=(200, 64)).astype(np.float32)
+    channels[:, 3] *= 40  # as some of a trained BERT's are
+    seen = {"kernel": (channels.min(axis=0), channels.max(axis=0))}
+    weights, ranges = quantize({"kernel": kernel, "bias": kernel[0]}, seen)
+    assert {name: value.dtype.name for name, value in weights.items()} == {
+        "bias": "float32",
+        "kernel": "int8",
+        "kernel_scale": "float32",
+        "kernel_factors": "float32",
+    }
+    factors = weights["kernel_factors"]
+    # None is made larger, half of them stay as they are, and the large one gets nearer to the others.
+    assert factors.max() == 1
+    assert (factors == 1).sum() >= 32
+    assert factors[3] < 0.3
+    low, high = ranges["kernel"]
+    step = (high - low) / 255
+    rounded = np.clip(np.rint(channels * factors / step), np.rint(low / step), np.rint(high / step)) * step
+    restored = rounded @ (weights["kernel"] * weights["kernel_scale"])
+    error = np.abs(restored - channels @ kernel).max() / np.abs(channels @ kernel).max()
+    assert error < 0.01
+
+
 LAYERS, HIDDEN = 2, 32
+
+
 FLOAT32, INT8 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT8
 
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory, tensorflow: Any) -> Path:
-    """Export a tiny encoder in int8; gives the version directory."""
+    """Export a tiny encoder in int8; return the version directory."""
     del tensorflow
     from tiny_checkpoints import write_checkpoint
 
@@ -32,17 +64,17 @@ def exported(tmp_path_factory: pytest.TempPathFactory, tensorflow: Any) -> Path:
 
 
 def graph(path: Path) -> Any:
-    """Return a file's graph, without the weights."""
+    """Return a file's graph without the weights."""
     return onnx.load(path, load_external_data=False).graph
 
 
 def operators(proto: Any) -> collections.Counter[str]:
-    """Count the operators of the encoder's call."""
+    """Count the operators of the encoder call."""
     return collections.Counter(node.op_type for node in proto.node if node.name.startswith("call_0/"))
 
 
 def test_products_of_layers_are_int8(exported: Path) -> None:
-    """All four products of a layer are int8 in both files; of float32 are attention's own two."""
+    """All four products of a layer are int8 in both files; attention's own two are float32."""
     fused, standard = (graph(exported / name) for name in ("model.onnx", "model_standard.onnx"))
     assert operators(fused)["DynamicQuantizeMatMul"] == 4 * LAYERS
     assert operators(fused)["MatMul"] == 2 * LAYERS
@@ -56,8 +88,8 @@ def test_products_of_layers_are_int8(exported: Path) -> None:
         assert [types[name] for name in read] == [INT8] * 4 * LAYERS
 
 
-def test_what_is_not_a_kernel_is_float32(exported: Path) -> None:
-    """Embeddings and norms are float32; of the kernels int8 is all there is, on disk once for both files."""
+def test_other_weights_are_float32(exported: Path) -> None:
+    """Embeddings and norms are float32; int8 kernels are stored once for both files."""
     proto = graph(exported / "model.onnx")
     by_type = collections.defaultdict(set)
     for tensor in proto.initializer:
@@ -75,8 +107,8 @@ def test_what_is_not_a_kernel_is_float32(exported: Path) -> None:
     assert (exported / "model.onnx.data").stat().st_size == end
 
 
-def test_saved_model_beside_it_is_float32(exported: Path) -> None:
-    """The manifest says int8 and holds each format's figures; the SavedModel is held to float32, and it is said."""
+def test_saved_model_is_float32(exported: Path) -> None:
+    """The manifest says int8 and has each format's figures; a note says that the SavedModel is float32."""
     from bertbundle.contract.manifest import Manifest
 
     manifest = Manifest.read(exported)
@@ -88,24 +120,24 @@ def test_saved_model_beside_it_is_float32(exported: Path) -> None:
     assert 1e-4 < differences["onnx_standard"] < 0.2
 
 
-def test_a_model_that_int8_harms_is_refused(checkpoint: Callable[..., Path], tmp_path: Path) -> None:
-    """What loses more than the tolerance is not written, and the message says what to do."""
+def test_imprecise_model_is_refused(checkpoint: Callable[..., Path], tmp_path: Path) -> None:
+    """A loss beyond the tolerance is refused, with what to do."""
     # Untrained and with weights ten times as large as trained ones: every rounding grows.
     options: dict[str, Any] = {"max_length": 16, "lengths": (), "formats": ("onnx",)}
-    with pytest.raises(ToleranceError, match=r"int8 loses too much of this model .*--precision float32"):
+    with pytest.raises(ToleranceError, match=r"int8 is too imprecise for this model .*--precision float32"):
         export_bundle(checkpoint("BertModel"), name="t", output=tmp_path / "m", precision="int8", **options)
     assert list((tmp_path / "m").rglob("*")) == []
 
 
-def test_int8_needs_an_encoder_that_can_be_swapped(checkpoint: Callable[..., Path], tmp_path: Path) -> None:
-    """A model whose own encoder runs cannot be int8: an error, which says what to do."""
-    with pytest.raises(ExportError, match=r"precision int8 cannot be: .*Export with --precision float32"):
+def test_int8_needs_a_supported_encoder(checkpoint: Callable[..., Path], tmp_path: Path) -> None:
+    """A model with an unsupported encoder cannot be int8: the error says what to do."""
+    with pytest.raises(ExportError, match=r"precision int8 is not possible: .*Export with --precision float32"):
         export_bundle(checkpoint(hidden_act="swish"), name="t", output=tmp_path / "m", precision="int8")
     assert list((tmp_path / "m").rglob("*")) == []
 
 
 def test_the_command_refuses_int8_without_onnx(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The command says in one line that int8 is of the ONNX files."""
+    """The command says in one line that int8 needs the ONNX files."""
     arguments = [str(tmp_path), "--name", "t", "--precision", "int8", "--formats", "saved_model"]
     assert main(arguments) == 2
     assert "Add onnx to --formats" in capsys.readouterr().err

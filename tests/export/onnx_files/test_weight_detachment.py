@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def weights(tensorflow: Any) -> dict[str, Any]:
-    """Give an embedding and a dense layer's kernel as variables."""
+    """Return an embedding and a dense layer's kernel as variables."""
     random = np.random.default_rng(0)
     shapes = {"embedding": (300, 40), "kernel": (40, 50)}
     return {name: tensorflow.Variable(random.normal(size=shape).astype(np.float32)) for name, shape in shapes.items()}
@@ -28,7 +28,7 @@ def trace(tensorflow: Any, body: Callable[[Any], Any]) -> Any:
 
 
 def run(tensorflow: Any, graph_def: Any, weights: dict[str, Any], output: str, ids: Any) -> Any:
-    """Run a graph with its weights fed."""
+    """Run a graph, with its weights fed."""
     with tensorflow.Graph().as_default() as graph:
         tensorflow.import_graph_def(graph_def, name="")
         with tensorflow.compat.v1.Session(graph=graph) as session:
@@ -36,8 +36,8 @@ def run(tensorflow: Any, graph_def: Any, weights: dict[str, Any], output: str, i
 
 
 @pytest.mark.parametrize("way", ["direct", "nested"])
-def test_graph_with_fed_weights_is_the_same(tensorflow: Any, weights: dict[str, Any], way: str) -> None:
-    """Fed its weights, the graph computes what the function does, and holds none of them itself."""
+def test_detached_graph_equals_the_function(tensorflow: Any, weights: dict[str, Any], way: str) -> None:
+    """With its weights fed, the graph computes the function's result, and contains none of them."""
     constant = tensorflow.constant(np.full((50, 40), 0.5, np.float32))
 
     def body(ids: Any) -> Any:

@@ -21,7 +21,7 @@ LENGTHS = (5, 3, 1)
 
 @pytest.fixture(scope="module")
 def keras(tensorflow: Any) -> Any:
-    """Give the Keras that transformers 4 is built on."""
+    """Return the Keras 2 that transformers 4 needs."""
     del tensorflow
     import tf_keras
 
@@ -29,7 +29,7 @@ def keras(tensorflow: Any) -> Any:
 
 
 def make_minimal_cell(keras: Any, tensorflow: Any) -> Any:
-    """Return a user's own cell, whose output is not its state."""
+    """Return a custom cell whose output is not its state."""
 
     class MinimalCell(keras.layers.Layer):  # type: ignore[misc]
         state_size, output_size = 4, 2
@@ -73,8 +73,8 @@ HEADS: dict[str, Callable[[Any, Any], Any]] = {
 
 @pytest.mark.parametrize("masked", [True, False], ids=["masked", "unmasked"])
 @pytest.mark.parametrize("name", LAYERS)
-def test_layer_means_the_same(keras: Any, tensorflow: Any, name: str, masked: bool) -> None:
-    """A layer traced in our loop returns what Keras returns outside it, states and masked tokens included."""
+def test_patched_layer_equals_keras(keras: Any, tensorflow: Any, name: str, masked: bool) -> None:
+    """A layer traced in the patched loop equals Keras' own, including states and masked tokens."""
     layer = LAYERS[name](keras, tensorflow)
     values = np.random.default_rng(0).normal(size=(3, 5, 6)).astype(np.float32)
     mask = np.arange(5) < np.array(LENGTHS)[:, None] if masked else None
@@ -91,7 +91,7 @@ def test_layer_means_the_same(keras: Any, tensorflow: Any, name: str, masked: bo
 
 @pytest.mark.parametrize("name", ["bilstm", "gru"])
 def test_weights_are_read_before_the_loop(keras: Any, tensorflow: Any, name: str) -> None:
-    """No loop holds a variable of an LSTM or GRU, so that all weights, BERT's too, stay out of the graph to convert."""
+    """No loop contains a variable of an LSTM or GRU, so all weights, BERT's too, can be detached."""
     layer = LAYERS[name](keras, tensorflow)
     spec = tensorflow.TensorSpec([None, None, 6], name="values")
     mask = tensorflow.TensorSpec([None, None], tensorflow.bool, name="mask")
@@ -103,8 +103,8 @@ def test_weights_are_read_before_the_loop(keras: Any, tensorflow: Any, name: str
     assert sorted(found) == sorted(tuple(weight.shape) for weight in layer.weights)
 
 
-def test_keras_is_itself_again(keras: Any, tensorflow: Any) -> None:
-    """After the context, also one that an error ends, Keras has its own loop back."""
+def test_keras_is_restored(keras: Any, tensorflow: Any) -> None:
+    """After the context, even after an error, Keras has its own loop."""
     del tensorflow
     from tf_keras.src import backend
 
@@ -116,7 +116,7 @@ def test_keras_is_itself_again(keras: Any, tensorflow: Any) -> None:
 
 @pytest.fixture
 def tagger(checkpoint: Callable[..., Path], keras: Any, tensorflow: Any) -> Callable[..., Any]:
-    """Make a tagger of a tiny BERT and recurrent layers; gives the model and its tokenizer."""
+    """Build a tagger of a tiny BERT and recurrent layers; return the model and its tokenizer."""
     from bertbundle_export.checkpoints import LoadOptions, load_checkpoint
 
     source = load_checkpoint(checkpoint("BertModel"), "x", LoadOptions())
@@ -143,7 +143,7 @@ def tagger(checkpoint: Callable[..., Path], keras: Any, tensorflow: Any) -> Call
 def test_recurrent_head_exports(
     tagger: Callable[..., Any], keras: Any, tensorflow: Any, tmp_path: Path, names: tuple[str, ...]
 ) -> None:
-    """BERT with more layers becomes a SavedModel and ONNX, both proved on real tokens; recurrent ones see the mask."""
+    """BERT with recurrent layers exports to SavedModel and ONNX, verified on real tokens with the mask."""
     model, tokenizer = tagger(*(HEADS[name](keras, tensorflow) for name in names))
     exported = export_bundle(
         model,

@@ -1,8 +1,9 @@
-"""The SavedModel's graph as a session runs it: fused operations, and one copy of the weights."""
+"""The SavedModel as a plain session runs it: signatures, fused operations, one copy of the weights."""
 
 from __future__ import annotations
 
 import collections
+import shutil
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -11,37 +12,41 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bertbundle_export import LoadOptions, export_bundle
+from bertbundle.contract.manifest import Manifest
+from bertbundle.contract.types import Arrays
+from bertbundle_export import Exported, LoadOptions
 from bertbundle_export.checkpoints import load_checkpoint
-from bertbundle_export.encoder.kernels import have_onednn
-from bertbundle_export.errors import ExportError
-from bertbundle_export.saved_model.writer import save_model, trace
-from bertbundle_export.tasks import Head
+from bertbundle_export.encoder.kernels import has_onednn
+from bertbundle_export.saved_model.tracing import trace
+from bertbundle_export.saved_model.writer import save_model
+from bertbundle_export.tasks import HeadConfig
+from optional import skip_without
 from tiny_checkpoints import LABELS
 
 pytestmark = pytest.mark.slow
+
 
 LAYERS = 2
 
 
 @pytest.fixture
 def save(checkpoint: Callable[..., Path], tmp_path: Path) -> Callable[[str], Path]:
-    """Write the SavedModel of a checkpoint with two layers, in a precision; gives its path."""
+    """Write the SavedModel of a checkpoint with two layers in a precision; return its path."""
 
     def write(precision: str) -> Path:
         source = load_checkpoint(checkpoint(), "x", LoadOptions())
-        traced = trace(source, Head(labels=LABELS), precision=precision)
+        traced = trace(source, HeadConfig(labels=LABELS), precision=precision)
         for name in ("bundle.json", "tokenizer.json"):
             (tmp_path / name).write_text("{}", encoding="utf-8")
         path = tmp_path / "saved"
-        save_model(path, traced, source.inputs, signatures={"length_16": 16, "length_32": 32}, asset_directory=tmp_path)
+        save_model(path, traced, source.inputs, signatures={"length_16": 16, "length_32": 32}, assets=tmp_path)
         return path
 
     return write
 
 
 def optimized_operations(tensorflow: Any, path: Path) -> collections.Counter[str]:
-    """Run a signature in a plain session; count the operations of the graph that TensorFlow made of it."""
+    """Run a signature in a plain session; count the operations of the graph that TensorFlow optimized."""
     v1 = tensorflow.compat.v1
     with v1.Session(graph=tensorflow.Graph()) as session, warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -58,17 +63,17 @@ def optimized_operations(tensorflow: Any, path: Path) -> collections.Counter[str
 
 
 def uses_onednn() -> bool:
-    """Return whether TensorFlow's optimiser fuses with oneDNN, as it does by default on newer processors only."""
+    """Return whether TensorFlow's optimizer uses oneDNN, by default only on newer CPUs."""
     from tensorflow.python.util import _pywrap_util_port
 
     return bool(_pywrap_util_port.IsMklEnabled())
 
 
 def test_float32_is_fused_by_tensorflow(tensorflow: Any, save: Callable[[str], Path]) -> None:
-    """TensorFlow makes one operation of each product with its bias, its gelu and its residual."""
+    """TensorFlow fuses each product with its bias, gelu and residual to one operation."""
     path = save("float32")
     if not uses_onednn():
-        pytest.skip("this processor gets no oneDNN by default")
+        skip_without("oneDNN in TensorFlow's graph optimizer")
     found = optimized_operations(tensorflow, path)
     product = "_MklNativeFusedMatMul+BiasAdd"
     # Query, key and value as one; the head is an operation of its own.
@@ -84,12 +89,12 @@ def test_float32_is_fused_by_tensorflow(tensorflow: Any, save: Callable[[str], P
 
 
 def test_bfloat16_is_fused_in_the_file(tensorflow: Any, save: Callable[[str], Path]) -> None:
-    """Fused operations of oneDNN are in the file itself, over variables, to be rearranged once and not per call."""
+    """The file itself has oneDNN's fused operations over variables, which are rearranged once, not per call."""
     from tensorflow.core.protobuf import saved_model_pb2
 
     del tensorflow
-    if not have_onednn("bfloat16"):
-        pytest.skip("this TensorFlow has no oneDNN")
+    if not has_onednn("bfloat16"):
+        skip_without("a TensorFlow with oneDNN")
     saved = saved_model_pb2.SavedModel.FromString((save("bfloat16") / "saved_model.pb").read_bytes())
     functions = saved.meta_graphs[0].graph_def.library.function
     nodes = [node for function in functions for node in function.node_def if node.op.startswith("_Mkl")]
@@ -98,9 +103,99 @@ def test_bfloat16_is_fused_in_the_file(tensorflow: Any, save: Callable[[str], Pa
     assert all(node.attr["is_filter_const"].b for node in nodes if node.op == "_MklNativeFusedMatMul")
 
 
+class Session:
+    """A SavedModel in a TensorFlow 1 session, as TensorFlow Serving's C++ loads and runs it."""
+
+    def __init__(self, tensorflow: Any, path: Path) -> None:
+        v1 = tensorflow.compat.v1
+        self._session = v1.Session(graph=tensorflow.Graph())
+        with self._session.graph.as_default(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self.signatures = v1.saved_model.loader.load(self._session, ["serve"], str(path)).signature_def
+
+    def run(self, signature: str, inputs: Arrays) -> dict[str, Any]:
+        """Run a signature without the shape checks of the Python API."""
+        from tensorflow.python.client import pywrap_tf_session
+
+        spec, graph = self.signatures[signature], self._session.graph
+
+        def handle(info: Any) -> Any:
+            return graph.get_tensor_by_name(info.name)._as_tf_output()
+
+        feeds = {handle(spec.inputs[name]): value for name, value in inputs.items()}
+        names = sorted(spec.outputs)
+        self._session._extend_graph()
+        values = pywrap_tf_session.TF_SessionRun_wrapper(
+            self._session._session, None, feeds, [handle(spec.outputs[name]) for name in names], [], None
+        )
+        return dict(zip(names, values, strict=True))
+
+
+@pytest.fixture
+def session(tiny_bundle: Exported, tensorflow: Any, tmp_path: Path) -> Session:
+    """Load the bundle from another path than it was written to."""
+    return Session(tensorflow, Path(shutil.copytree(tiny_bundle.path, tmp_path / "moved" / "1")))
+
+
+def inputs(rows: int, length: int) -> dict[str, Any]:
+    """Return valid inputs."""
+    ids = np.full((rows, length), 7, np.int32)
+    return {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
+
+
+def test_session_runs_every_signature(session: Session, tiny_bundle: Exported) -> None:
+    """In a plain session every signature returns the manifest's shapes, also for an empty batch."""
+    for name, length in tiny_bundle.manifest.signatures.items():
+        for rows in (0, 1, 3):
+            sizes = {"batch": rows, "length": length}
+            expected = {
+                s.name: [sizes.get(d) if d in sizes else int(d) for d in s.shape] for s in tiny_bundle.manifest.outputs
+            }
+            found = session.run(name, inputs(rows, length))
+            assert {key: list(value.shape) for key, value in found.items()} == expected
+
+
+def test_session_refuses_a_wrong_length(session: Session, tensorflow: Any) -> None:
+    """The graph itself refuses another length: TensorFlow Serving does not check it."""
+    with pytest.raises(tensorflow.errors.InvalidArgumentError, match=r"\[2,7\] is not compatible .*\[\?,16\]"):
+        session.run("length_16", inputs(2, 7))
+
+
+def test_bundle_info_returns_the_manifest(session: Session, tiny_bundle: Exported) -> None:
+    """`bundle_info` reads the final manifest and the tokenizer after the bundle was moved."""
+    found = session.run("bundle_info", {"row": np.zeros(2, np.int32)})
+    assert [Manifest.from_json(text) for text in found["manifest"]] == [tiny_bundle.manifest] * 2
+    assert found["tokenizer"][0] == (tiny_bundle.path / "tokenizer.json").read_bytes()
+
+
+def test_weights_are_on_disk_once(tiny_bundle: Exported) -> None:
+    """All signatures share one copy of the weights."""
+    weights = tiny_bundle.manifest.source.parameters * 4
+    variables = tiny_bundle.manifest.files["variables/variables.data-00000-of-00001"].size
+    assert weights <= variables <= weights * 1.05 + 10_000
+
+
+def test_graph_has_no_weights(tiny_bundle: Exported, tensorflow: Any) -> None:
+    """The graph has no large constants for any number of signatures."""
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    graph = (
+        saved_model_pb2.SavedModel.FromString((tiny_bundle.path / "saved_model.pb").read_bytes())
+        .meta_graphs[0]
+        .graph_def
+    )
+    nodes = [node for function in graph.library.function for node in function.node_def] + list(graph.node)
+    floats = [
+        node for node in nodes if node.op == "Const" and node.attr["dtype"].type == tensorflow.float32.as_datatype_enum
+    ]
+    assert max(node.ByteSize() for node in floats) < 1024
+
+
 @pytest.mark.parametrize(("precision", "size"), [("float32", 4), ("bfloat16", 2)], ids=["float32", "bfloat16"])
-def test_weights_are_on_disk_once(tensorflow: Any, save: Callable[[str], Path], precision: str, size: int) -> None:
-    """The encoder's weights are saved once, in their precision, whatever the number of signatures."""
+def test_weights_are_saved_in_their_precision(
+    tensorflow: Any, save: Callable[[str], Path], precision: str, size: int
+) -> None:
+    """The encoder's weights are saved once, in their precision, for any number of signatures."""
     path = save(precision)
     stored = tensorflow.train.load_checkpoint(str(path / "variables/variables")).get_variable_to_dtype_map()
     shapes = tensorflow.train.load_checkpoint(str(path / "variables/variables")).get_variable_to_shape_map()
@@ -108,49 +203,3 @@ def test_weights_are_on_disk_once(tensorflow: Any, save: Callable[[str], Path], 
     # Three tables, and four kernels a layer.
     assert len(kernels) == 3 + 4 * LAYERS
     assert {stored[name].size for name in kernels} == {size}
-
-
-@pytest.mark.parametrize("kind", ["Roberta", "DistilBert", "Electra"])
-def test_encoders_of_berts_kind_are_made_for_inference(
-    checkpoint: Callable[..., Path], tmp_path: Path, tensorflow: Any, kind: str
-) -> None:
-    """They pass the gate in int8, for which the encoder must be ours; all products are, ELECTRA's projection, too."""
-    import onnx
-
-    del tensorflow
-    options: dict[str, Any] = {"precision": "int8", "formats": ("onnx",), "max_length": 16, "lengths": ()}
-    source = checkpoint(f"{kind}Model", initializer_range=0.05)
-    path = export_bundle(source, name="t", output=tmp_path / "m", **options).path
-    nodes = onnx.load(str(path / "model.onnx"), load_external_data=False).graph.node
-    count = sum(node.op_type == "DynamicQuantizeMatMul" for node in nodes)
-    assert count == 4 * LAYERS + (kind == "Electra")
-
-
-def test_bfloat16_answers_like_float32_on_real_weights(tmp_path: Path, tensorflow: Any) -> None:
-    """A real tagger passes the gate in bfloat16: labels agree, and ONNX, which stays float32, is held to float32."""
-    del tensorflow
-    if not have_onednn("bfloat16"):
-        pytest.skip("this TensorFlow has no oneDNN")
-    from real_weights import fetch
-
-    options: dict[str, Any] = {"precision": "bfloat16", "word_labels": "first-labelled", "label_scheme": "IO"}
-    manifest = export_bundle(
-        fetch("rampart"), name="rampart", output=tmp_path, max_length=32, lengths=(), **options
-    ).manifest
-    assert manifest.precision == "bfloat16"
-    labels = {row.format: row for row in manifest.parity if row.output == "label_ids"}
-    assert labels["saved_model"].agreement >= 0.99
-    logits = {row.format: row for row in manifest.parity if row.output == "logits"}
-    assert 1e-4 < logits["saved_model"].max_abs <= logits["saved_model"].atol
-    assert logits["onnx"].max_abs < 1e-4 == logits["onnx"].atol
-
-
-def test_bfloat16_needs_an_encoder_that_can_be_swapped(
-    checkpoint: Callable[..., Path], tmp_path: Path, tensorflow: Any
-) -> None:
-    """A model whose own encoder runs is float32: asked for bfloat16 that is an error, which says what to do."""
-    del tensorflow
-    source = checkpoint(hidden_act="swish")
-    with pytest.raises(ExportError, match=r"precision bfloat16 cannot be: .*Export with --precision float32"):
-        export_bundle(source, name="t", output=tmp_path / "m", precision="bfloat16")
-    assert list((tmp_path / "m").rglob("*")) == []

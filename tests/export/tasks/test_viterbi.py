@@ -25,7 +25,7 @@ BMES = ("B-X", "M-X", "E-X", "S-X", "O")
 
 
 def allowed(labels: tuple[str, ...], path: tuple[int, ...], scheme: str) -> bool:
-    """Say whether a label sequence follows its scheme, by reading it from left to right."""
+    """Return whether a label sequence follows its scheme."""
     tags = parse_labels(labels, scheme)
     inside: str | None = None
     for tag in (tags[index] for index in path):
@@ -50,7 +50,7 @@ def allowed(labels: tuple[str, ...], path: tuple[int, ...], scheme: str) -> bool
 def test_reference_finds_the_best_allowed_sequence(
     labels: tuple[str, ...], scheme: str, seed: int, length: int
 ) -> None:
-    """No sequence that the scheme allows scores higher than the one found."""
+    """No sequence that the scheme allows has a higher score than the result."""
     emissions = np.random.default_rng(seed).normal(size=(length, len(labels)))
     found = tuple(viterbi_reference(emissions, *constraint_tables(labels)).tolist())
     assert allowed(labels, found, scheme)
@@ -60,7 +60,7 @@ def test_reference_finds_the_best_allowed_sequence(
 
 
 def test_crf_scores_are_used() -> None:
-    """Start and transition scores that are no mere constraints decide, too: a hand-computed case."""
+    """Learned start and transition scores are used, too: a hand-computed case."""
     emissions = np.zeros((2, 2))
     start = np.array([0.0, 1.0], np.float32)
     transitions = np.array([[5.0, 0.0], [0.0, 3.0]], np.float32)
@@ -69,15 +69,15 @@ def test_crf_scores_are_used() -> None:
 
 
 def test_tables_of_bio() -> None:
-    """In BIO only I- is bound: to B- or I- of its own type."""
+    """BIO restricts only I-: it must follow B- or I- of its own type."""
     start, transitions = constraint_tables(BIO)
     assert start.tolist() == [0, 0, FORBIDDEN, 0, FORBIDDEN]
     assert transitions[:, 2].tolist() == [FORBIDDEN, 0, 0, FORBIDDEN, FORBIDDEN]
     assert (transitions[:, [0, 1, 3]] == 0).all()
 
 
-def test_what_has_no_beginning_is_free() -> None:
-    """IO has no rules, and a type without a B label may begin with I."""
+def test_types_without_begin_are_unrestricted() -> None:
+    """IO has no restrictions, and a type without a B- label may start with I-."""
     assert not constraint_tables(("O", "PER", "LOC"))[1].any()
     assert not constraint_tables(BIO, "IO")[1].any()
     start, transitions = constraint_tables(("O", "B-PER", "I-PER", "I-LOC"))

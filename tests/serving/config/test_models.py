@@ -44,7 +44,7 @@ def test_config_names_a_policy(tmp_path: Path, text: str, policy: VersionPolicy)
     ("text", "message"),
     [
         pytest.param("model_config_list {", "models.config: ", id="syntax"),
-        pytest.param("models { }", 'has no field named "models". It holds', id="unknown-field"),
+        pytest.param("models { }", 'has no field named "models". Expected', id="unknown-field"),
         pytest.param("", "it lists no models", id="empty"),
         pytest.param(f"model_config_list {{ {ONE} {ONE} }}", "Illegal to list model a multiple times", id="twice"),
         pytest.param('model_config_list { config { base_path: "/a" } }', "a model needs a name", id="no-name"),

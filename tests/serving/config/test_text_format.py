@@ -12,7 +12,7 @@ from bertbundle_serving.errors import ServeError
 
 def test_missing_config_is_explained(tmp_path: Path) -> None:
     """A model_config_file that is not there is named."""
-    with pytest.raises(ServeError, match=r"absent: No such file or directory\. It holds ModelServerConfig in"):
+    with pytest.raises(ServeError, match=r"absent: No such file or directory\. Expected: ModelServerConfig in"):
         read_model_configs(tmp_path / "absent")
 
 

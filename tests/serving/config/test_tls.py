@@ -14,6 +14,7 @@ from bertbundle_serving.config.tls import read_credentials
 from bertbundle_serving.errors import ServeError
 from bertbundle_serving.protos import _config_pb2 as config
 from embedded_server import PREDICT, Serve
+from optional import skip_without
 from tiny_bundles import TinyBundles, predict_request
 from waiting import SECONDS
 
@@ -22,7 +23,7 @@ from waiting import SECONDS
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """A CA, and a key and certificate for localhost that it signed, as PEM texts."""
     if shutil.which("openssl") is None:
-        pytest.skip("needs the openssl command to make certificates")
+        skip_without("openssl")
     place = tmp_path_factory.mktemp("tls")
 
     def openssl(*arguments: str) -> None:
@@ -61,14 +62,14 @@ def test_tls(bundles: TinyBundles, serve: Serve, tmp_path: Path, certificates: d
     ca, key, cert = (certificates[name].encode() for name in ("ca", "key", "cert"))
     secure = grpc.ssl_channel_credentials(ca, key, cert) if verify else grpc.ssl_channel_credentials(ca)
     with grpc.secure_channel(f"localhost:{port}", secure) as channel:
-        data = channel.unary_unary(PREDICT)(predict_request(bundles.features()), timeout=SECONDS)
+        data = channel.unary_unary(PREDICT)(predict_request(bundles.features()).SerializeToString(), timeout=SECONDS)
     assert wire.PredictResponse.FromString(data).model_spec.version.value == 1
     strangers = [grpc.insecure_channel(f"localhost:{port}")]
     if verify:
         strangers.append(grpc.secure_channel(f"localhost:{port}", grpc.ssl_channel_credentials(ca)))
     for stranger in strangers:
         with stranger, pytest.raises(grpc.RpcError) as caught:
-            stranger.unary_unary(PREDICT)(predict_request(bundles.features()), timeout=2)
+            stranger.unary_unary(PREDICT)(predict_request(bundles.features()).SerializeToString(), timeout=2)
         assert caught.value.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
@@ -78,7 +79,9 @@ def test_tls(bundles: TinyBundles, serve: Serve, tmp_path: Path, certificates: d
         pytest.param("server_key: 1", "cannot read --ssl_config_file", id="malformed"),
         pytest.param('server_key: "k"', "lacks server_key or server_cert", id="no-certificate"),
         pytest.param(
-            'server_key: "k" server_cert: "c" client_verify: true', "without a custom_ca to verify with", id="no-ca"
+            'server_key: "k" server_cert: "c" client_verify: true',
+            "has client_verify but no custom_ca to verify with",
+            id="no-ca",
         ),
     ],
 )
@@ -93,11 +96,13 @@ def test_malformed_ssl_config(tmp_path: Path, text: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        pytest.param({"key": "other"}, "the private key is that of another certificate", id="key-of-another"),
+        pytest.param({"key": "other"}, "the private key does not match the certificate", id="key-of-another"),
         pytest.param({"key": "encrypted"}, "the private key is encrypted; decrypt it", id="encrypted"),
-        pytest.param({"key": "cert"}, "the private key is no PEM key", id="key-is-a-certificate"),
-        pytest.param({"cert": "key"}, "the certificates hold no PEM certificate", id="certificate-is-a-key"),
-        pytest.param({"ca": "key"}, "the certificates of custom_ca hold no PEM certificate", id="authority-is-a-key"),
+        pytest.param({"key": "cert"}, "the private key is not a PEM key", id="key-is-a-certificate"),
+        pytest.param({"cert": "key"}, "the certificates contain no PEM certificate", id="certificate-is-a-key"),
+        pytest.param(
+            {"ca": "key"}, "the certificates of custom_ca contain no PEM certificate", id="authority-is-a-key"
+        ),
     ],
 )
 def test_unusable_certificates(

@@ -41,7 +41,7 @@ def test_taken_port_is_said() -> None:
     """A port in use is told from an address that is not this machine's, and from a name nobody knows."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        assert "Address already in use. Stop what uses it" in refused("127.0.0.1", port)
+        assert "Address already in use. Stop the process that uses it" in refused("127.0.0.1", port)
     assert "Cannot assign requested address" in refused("203.0.113.1", 0)  # RFC 5737: nobody's
     assert "cannot listen on [::1]:0" in refused("[::1]", 0)
 
@@ -58,8 +58,8 @@ def refused(host: str, port: int) -> str:
     [
         pytest.param("x" * 200, "AF_UNIX path too long", id="long"),
         pytest.param("absent/socket", "No such file or directory", id="no-directory"),
-        pytest.param("file", "a file that is no socket is there", id="file"),
-        pytest.param("live", "another server listens there", id="live"),
+        pytest.param("file", "the path is a file that is not a socket", id="file"),
+        pytest.param("live", "another server listens on it", id="live"),
     ],
 )
 def test_socket_that_cannot_be_had(tmp_path: Path, path: str, reason: str) -> None:
@@ -88,5 +88,5 @@ def test_unix_socket(bundles: TinyBundles, serve: Serve, tmp_path: Path) -> None
     path = tmp_path / "s.sock"
     serve(bundles.base, socket_path=str(path))
     with grpc.insecure_channel(f"unix:{path}") as channel:
-        data = channel.unary_unary(PREDICT)(predict_request(bundles.features()), timeout=SECONDS)
+        data = channel.unary_unary(PREDICT)(predict_request(bundles.features()).SerializeToString(), timeout=SECONDS)
     assert wire.PredictResponse.FromString(data).model_spec.version.value == 1

@@ -121,7 +121,7 @@ def test_reload_changes_policy_and_labels(bundles: TinyBundles, serve: Serve) ->
             reload_request(a=Path("/absent")),
             "FAILED_PRECONDITION",
             "model a has base path /absent, which is not a directory. "
-            "Give the directory that holds one directory per version.",
+            "Give the directory that contains one directory per version.",
             id="absent",
         ),
     ],

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from bertbundle_serving.protos import _config_pb2 as proto
 from generated_code import descriptors
+from optional import require_package
 from paths import ROOT
 
 SERVING = ROOT / "serving"
@@ -21,7 +20,7 @@ def test_generated_code_is_up_to_date() -> None:
 
 def test_model_server_config_is_the_official_one() -> None:
     """Every field of ModelServerConfig has the official name, number and type."""
-    official = pytest.importorskip("tensorflow_serving.config.model_server_config_pb2")
+    official = require_package("tensorflow_serving.config.model_server_config_pb2")
     assert _differences(proto.ModelServerConfig.DESCRIPTOR, official.ModelServerConfig.DESCRIPTOR) == []
 
 

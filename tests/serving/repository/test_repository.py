@@ -19,7 +19,7 @@ def test_none_loads_stops_the_start(tmp_path: Path) -> None:
     """A server whose only version is broken does not start, and says which and why."""
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "broken").write_text("no weights.")
-    with pytest.raises(ServeError, match=r"no version of model m .* version 1: no weights\. Mend or remove it"):
+    with pytest.raises(ServeError, match=r"no version of model m .* version 1: no weights\. Repair or remove it"):
         make_repository(tmp_path).start()
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bertbundle_serving.rest_api import app as rest
+from bertbundle_serving.rest_api import app, predictions
 from embedded_server import Serve
 from http_calls import fetch, fetch_json
 from tiny_bundles import rest_columns, rest_instances
@@ -80,8 +80,8 @@ def test_cors(url: str) -> None:
 def test_large_body_holds_nobody_up(url: str, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A large body is parsed, and made arrays of, in another thread than a small one, with the same answer."""
     threads: list[tuple[str, int]] = []
-    for name in ("parse_object", "row_inputs", "column_inputs"):
-        monkeypatch.setattr(rest, name, _noting(getattr(rest, name), threads))
+    for module, name in ((app, "parse_object"), (predictions, "row_inputs"), (predictions, "column_inputs")):
+        monkeypatch.setattr(module, name, _noting(getattr(module, name), threads))
     make = rest_instances if form == "instances" else rest_columns
     key = "predictions" if form == "instances" else "outputs"
     _, small = fetch_json(f"{url}/v1/models/tiny:predict", {form: make(3)})

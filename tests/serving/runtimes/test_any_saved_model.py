@@ -15,6 +15,7 @@ import pytest
 from embedded_server import start_server
 from http_calls import fetch_json
 from model_server import BINARY, free_port, model_server
+from optional import skip_without
 from saved_models import SAVERS
 
 pytestmark = pytest.mark.slow  # imports TensorFlow
@@ -36,7 +37,7 @@ def server(
     """One server with a model per way of saving; a real TensorFlow Serving, too, where there is one."""
     real = request.param == "tensorflow_model_server"
     if real and not os.environ.get(BINARY):
-        pytest.skip(f"{BINARY} does not name a tensorflow_model_server binary")
+        skip_without("a real TensorFlow Serving")
     base = tmp_path_factory.mktemp("saved")
     for name, save in SAVERS.items():
         (base / name).mkdir()

@@ -9,7 +9,8 @@ import pytest
 
 from bertbundle.errors import ManifestError
 from bertbundle_serving.errors import ServeError
-from runtime_files import GRAPHS, load, needs_openvino, write_graphs
+from optional import needs_openvino
+from runtime_files import GRAPHS, load, write_graphs
 from tiny_bundles import TinyBundles
 
 

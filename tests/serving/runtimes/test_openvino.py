@@ -6,7 +6,8 @@ import pytest
 
 from bertbundle_serving.errors import ServeError
 from bertbundle_serving.runtimes import RuntimeOptions, loader
-from runtime_files import load, needs_openvino, write_graphs
+from optional import needs_openvino
+from runtime_files import load, write_graphs
 from tiny_bundles import TinyBundles
 
 
@@ -39,5 +40,7 @@ def test_int8_without_its_instructions(
     path = write_graphs(bundles, "int8")
     with pytest.raises(ServeError, match="int8 products overflow on this processor: it has none of amx_int8"):
         load(path, "openvino")
-    assert load(path, "auto").description.startswith("runtime onnx precision int8 threads 1 (auto: openvino cannot")
+    assert load(path, "auto").description.startswith(
+        "runtime onnx precision int8 threads 1 (auto: openvino does not support"
+    )
     assert "int8 is slow on this processor" in caplog.text

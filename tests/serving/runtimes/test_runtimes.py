@@ -13,7 +13,8 @@ import pytest
 
 from bertbundle_serving.errors import ServeError
 from bertbundle_serving.runtimes import RuntimeOptions, loader, runtime_names
-from runtime_files import GRAPHS, load, needs_openvino, write_graphs
+from optional import needs_openvino
+from runtime_files import GRAPHS, load, write_graphs
 from tiny_bundles import TinyBundles
 
 
@@ -80,9 +81,9 @@ def test_auto_passes_over_what_cannot_compute(bundles: TinyBundles, caplog: pyte
     model = onnx.load(path / GRAPHS["openvino"])
     model.graph.node[0].op_type = "NobodyHasThis"
     onnx.save(model, path / GRAPHS["openvino"])
-    assert load(path, "auto").description.endswith("threads 1 (auto: openvino cannot compute this model)")
-    assert "OpenVINO does not load model_standard.onnx" in caplog.text
-    with pytest.raises(ServeError, match=r"OpenVINO does not load model_standard\.onnx of .*NobodyHasThis"):
+    assert load(path, "auto").description.endswith("threads 1 (auto: openvino does not support this model)")
+    assert "OpenVINO cannot load model_standard.onnx" in caplog.text
+    with pytest.raises(ServeError, match=r"OpenVINO cannot load model_standard\.onnx of .*NobodyHasThis"):
         load(path, "openvino")
 
 
@@ -90,14 +91,14 @@ def test_int8_files_are_int8(bundles: TinyBundles) -> None:
     """Another precision than that of the files is refused, with what to do."""
     path = write_graphs(bundles, "int8")
     assert load(path, "onnx").description == "runtime onnx precision int8 threads 1"
-    with pytest.raises(ServeError, match=r"are int8, --precision float32 was asked for\. Leave it out, or export"):
+    with pytest.raises(ServeError, match=r"are int8, but --precision is float32\. Omit it, or export"):
         loader("onnx", RuntimeOptions(precision="float32"))(path)
 
 
 def test_precision_must_be_one_that_the_runtime_has() -> None:
     """A precision that a runtime does not have is refused, with those that do."""
     for name in ("onnx", "saved_model"):
-        with pytest.raises(ServeError, match=f"runtime {name} cannot compute in bfloat16. Choose --runtime openvino"):
+        with pytest.raises(ServeError, match=f"runtime {name} does not support bfloat16. Choose --runtime openvino"):
             loader(name, RuntimeOptions(precision="bfloat16"))
 
 

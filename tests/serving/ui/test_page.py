@@ -14,6 +14,7 @@ from bertbundle_serving.config.models import ModelConfig
 from browser import Page, find_browser, open_page
 from embedded_server import Serve, start_server
 from http_calls import fetch, fetch_json
+from optional import skip_without
 from tiny_bundles import TinyBundles
 from tiny_checkpoints import write_checkpoint
 
@@ -40,7 +41,7 @@ def page(url: str, tmp_path: Path) -> Iterator[Page]:
     """The page in a browser, in a phone's width."""
     browser = find_browser()
     if browser is None:
-        pytest.skip("needs a Chromium (Debian: apt install chromium)")
+        skip_without("chromium")
     with open_page(browser, tmp_path / "profile") as opened:
         opened.show(url, width=390, height=844)
         opened.wait_for("document.readyState === 'complete' && document.querySelectorAll('#models li').length === 3")

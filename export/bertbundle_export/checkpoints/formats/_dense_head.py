@@ -1,4 +1,4 @@
-"""Find the one Dense layer that a model has after BERT, and what of BERT's it reads."""
+"""The Dense layer after BERT in a Keras file: find it, its input and its activation."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bertbundle_export.checkpoints.readers.keras_file import Layer, Shapes
+from bertbundle_export.checkpoints.readers.keras_file import KerasLayer, Shapes
 from bertbundle_export.errors import CheckpointError
 
-__all__ = ["DenseHead", "activations_of", "find_dense", "problem_of", "reads_of"]
+__all__ = ["DenseHead", "activations_after", "find_dense_head", "find_problem_type", "input_of"]
 
 
 @dataclass(frozen=True, slots=True)
 class DenseHead:
-    """A Dense layer: its name, the names of its variables (`bias` None if it has none), and its number of outputs."""
+    """A Dense layer: its name, the names of its variables (`bias` is None if it has none), its number of outputs."""
 
     layer: str
     kernel: str
@@ -23,16 +23,16 @@ class DenseHead:
     columns: int
 
 
-def find_dense(path: Path, rest: Shapes, hidden: int) -> DenseHead:
-    """Return the one Dense layer that the variables after BERT are.
+def find_dense_head(path: Path, rest: Shapes, hidden: int) -> DenseHead:
+    """Return the Dense layer that consists of all variables outside BERT.
 
     Args:
         path: the file, for the message.
-        rest: shapes of what is not BERT's.
+        rest: shapes of the variables outside BERT.
         hidden: BERT's hidden size.
 
     Raises:
-        CheckpointError: they are something else; says what there is.
+        CheckpointError: they are anything else than one Dense layer.
     """
     kernels = [name for name in rest if name.endswith("/kernel")]
     layer = kernels[0].removesuffix("/kernel") if kernels else ""
@@ -43,35 +43,35 @@ def find_dense(path: Path, rest: Shapes, hidden: int) -> DenseHead:
         found = ", ".join(f"{name} {list(size)}" for name, size in sorted(rest.items())[:8])
         raise CheckpointError(
             f"{path} has more than BERT and one Dense layer of kernel [{hidden}, labels]: found {found}. Pass "
-            "--model-class my_project.model:build_model, a class or function of yours that makes the model."
+            "--model-class my_project.model:build_model, your own class or function that builds the model."
         )
     return DenseHead(layer, f"{layer}/kernel", bias, shape[1])
 
 
-# ---- its activation, where a whole model says so
+# ---- its activation, if the file has the whole model
 
-# What a bundle applies itself: to a classifier's logits softmax, or sigmoid if its classes are independent.
+# The activations that a bundle applies itself: softmax, or sigmoid for independent classes.
 _ACTIVATIONS: Mapping[str, tuple[str, ...]] = {
     "text-classification": ("linear", "softmax", "sigmoid"),
     "token-classification": ("linear", "softmax"),
 }
 
 
-def activations_of(layers: Mapping[str, Layer], name: str) -> list[str]:
-    """Return what is applied to the outputs of a layer: by itself, and by the layers that it goes through after.
+def activations_after(layers: Mapping[str, KerasLayer], name: str) -> list[str]:
+    """Return the activations of a layer and of all layers that read its outputs, in order.
 
     Args:
-        layers: of a whole model, by name; none of weights alone.
+        layers: the layers of a whole model by name; empty if the file has weights only.
         name: of the layer.
     """
     if name not in layers:
         return []
-    after = [layer for layer in layers.values() if any(read == name for read, _ in layer.reads)]
-    following = [activation for layer in after for activation in activations_of(layers, str(layer.config.get("name")))]
-    return [_activation(layers[name]), *following]
+    readers = [layer for layer in layers.values() if any(source == name for source, _ in layer.sources)]
+    names = [str(layer.config.get("name")) for layer in readers]
+    return [_activation(layers[name]), *(item for reader in names for item in activations_after(layers, reader))]
 
 
-def _activation(layer: Layer) -> str:
+def _activation(layer: KerasLayer) -> str:
     if layer.kind in ("Dense", "Activation"):
         return _activation_name(layer.config.get("activation"))
     if layer.kind == "TFOpLambda":
@@ -83,81 +83,81 @@ def _activation_name(stored: Any) -> str:
     return str(stored.get("config") if isinstance(stored, dict) else stored or "linear")
 
 
-def problem_of(where: object, layer: str, activations: Sequence[Any], task: str) -> dict[str, str]:
-    """Return the `problem_type` that the activations over a head mean, as a setting of config.json; none for most.
+def find_problem_type(where: object, layer: str, activations: Sequence[Any], task: str) -> dict[str, str]:
+    """Return the `problem_type` of the activations after a head, as a setting of config.json; usually empty.
 
     Args:
         where: the file, for the message.
         layer: name of the head's layer, for the message.
-        activations: as Keras stores them, in the order that they are applied.
-        task: what the head is for; a bundle applies softmax or sigmoid itself, where the task has one.
+        activations: as Keras stores them, in order.
+        task: the task of the head; the bundle applies its softmax or sigmoid itself.
 
     Raises:
-        CheckpointError: one that a bundle would leave out.
+        CheckpointError: a bundle would not apply one of the activations.
     """
-    known = _ACTIVATIONS.get(task, ("linear",))
+    supported = _ACTIVATIONS.get(task, ("linear",))
     applied = [name for name in map(_activation_name, activations) if name != "linear"]
-    if len(applied) > 1 or not set(applied) <= set(known):
+    if len(applied) > 1 or not set(applied) <= set(supported):
         raise CheckpointError(
-            f"{where} has the activation {', '.join(applied)} over its layer {layer}, which a bundle for {task} would "
-            f"leave out: expected {' or '.join(known)}. Export the model from Python, where it runs as it is: "
+            f"{where} has the activation {', '.join(applied)} after its layer {layer}, which a bundle for {task} would "
+            f"not apply: expected {' or '.join(supported)}. Export the model from Python, with its own code: "
             "export_bundle(model, ...)."
         )
     return {"problem_type": "multi_label_classification"} if applied == ["sigmoid"] else {}
 
 
-# ---- what it reads, where a whole model says so
+# ---- its input, if the file has the whole model
 
 
-def _first_token(layer: Layer) -> str | None:
+def _slice_input(layer: KerasLayer) -> str | None:
     spec = layer.arguments.get("slice_spec") or [None]
     return "cls" if spec[1:2] == [0] and all(isinstance(item, dict) for item in spec[:1] + spec[2:]) else None
 
 
-def _extract(layer: Layer) -> str | None:
+def _extract_input(layer: KerasLayer) -> str | None:
     return "cls" if layer.config.get("index") == 0 else None
 
 
-def _pooler(layer: Layer) -> str | None:
+def _dense_input(layer: KerasLayer) -> str | None:
     return "pooler" if layer.config.get("activation") == "tanh" else None
 
 
-# What a layer over BERT's tokens makes of them, by its class: Keras' own slice, and keras-bert's layers.
-_OVER_TOKENS: Mapping[str, Callable[[Layer], str | None]] = {
-    "SlicingOpLambda": _first_token,
-    "Extract": _extract,
+# The pooling of a layer that reads BERT's tokens, by its class: Keras' slice, and keras-bert's layers.
+_POOLING_LAYERS: Mapping[str, Callable[[KerasLayer], str | None]] = {
+    "SlicingOpLambda": _slice_input,
+    "Extract": _extract_input,
     "MaskedGlobalMaxPool1D": lambda _: "max",
 }
-_ENCODERS = ("TFBertMainLayer", "TFBertModel", "BertModelLayer")
+_BERT_LAYERS = ("TFBertMainLayer", "TFBertModel", "BertModelLayer")
 
 
-def reads_of(layers: Mapping[str, Layer], name: str) -> str | None:
-    """Return "tokens", a key of `tasks.POOLINGS`, or None if it cannot be told what a layer is called on.
+def input_of(layers: Mapping[str, KerasLayer], name: str) -> str | None:
+    """Return what a layer is called on: "tokens", a key of `tasks.POOLINGS`, or None if that is unknown.
 
     Args:
-        layers: of a whole model, by name; none of weights alone.
+        layers: the layers of a whole model by name; empty if the file has weights only.
         name: of the layer.
     """
-    layer, output = _source(layers, name)
-    if layer is None:
+    source, output = _source(layers, name)
+    if source is None:
         return None
-    if layer.kind in _ENCODERS:
+    if source.kind in _BERT_LAYERS:
         return "pooler" if output == 1 else "tokens"
-    if layer.kind == "LayerNormalization" and "FeedForward" in str(layer.config.get("name")):
+    if source.kind == "LayerNormalization" and "FeedForward" in str(source.config.get("name")):
         return "tokens"
-    own = str(layer.config.get("name"))
-    if layer.kind == "Dense":
-        return _pooler(layer) if reads_of(layers, own) == "cls" else None
-    over = _OVER_TOKENS.get(layer.kind)
-    return over(layer) if over and reads_of(layers, own) == "tokens" else None
+    source_name = str(source.config.get("name"))
+    if source.kind == "Dense":
+        return _dense_input(source) if input_of(layers, source_name) == "cls" else None
+    pooling = _POOLING_LAYERS.get(source.kind)
+    return pooling(source) if pooling and input_of(layers, source_name) == "tokens" else None
 
 
-def _source(layers: Mapping[str, Layer], name: str) -> tuple[Layer | None, int]:
-    """Return the layer that one reads, through Dropout, and which of its outputs."""
+def _source(layers: Mapping[str, KerasLayer], name: str) -> tuple[KerasLayer | None, int]:
+    """Return the layer whose output a layer reads, skipping Dropout, and the index of that output."""
     while True:
-        reads: tuple[tuple[str, int], ...] = layers[name].reads if name in layers else ()
-        if len(reads) != 1 or reads[0][0] not in layers:
+        sources: tuple[tuple[str, int], ...] = layers[name].sources if name in layers else ()
+        if len(sources) != 1 or sources[0][0] not in layers:
             return None, 0
-        name, output = reads[0]
+        name, output = sources[0]
         if layers[name].kind != "Dropout":
             return layers[name], output

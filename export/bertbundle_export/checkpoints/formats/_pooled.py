@@ -12,19 +12,19 @@ _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
 def pooled_classifier(config: Any, *, pooling: str) -> Any:
-    """Return a functional model: BERT called ``bert``, and a Dense layer called ``classifier``.
+    """Build a functional model: BERT as the layer ``bert``, and a Dense layer ``classifier``.
 
     Args:
         config: a BertConfig; its `num_labels` is the number of classes.
         pooling: a key of `tasks.POOLINGS`.
     """
-    import tf_keras as keras
+    import tf_keras
     from transformers.models.bert.modeling_tf_bert import TFBertMainLayer
 
     from bertbundle_export.tensorflow_import import tf
 
-    inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in _INPUTS}
+    inputs = {name: tf_keras.Input((None,), dtype="int32", name=name) for name in _INPUTS}
     raw = TFBertMainLayer(config, add_pooling_layer=pooling == "pooler", name="bert")(inputs)
     mask = tf.cast(inputs["attention_mask"], tf.float32)[:, :, None]
     vector = POOLINGS[pooling].graph(raw, raw["last_hidden_state"], mask)
-    return keras.Model(inputs, keras.layers.Dense(config.num_labels, name="classifier")(vector))
+    return tf_keras.Model(inputs, tf_keras.layers.Dense(config.num_labels, name="classifier")(vector))

@@ -8,15 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bertbundle_export.checkpoints.formats._keras_bert_family import KerasBert, dense_rows, norm_rows, rename_by
+from bertbundle_export.checkpoints.formats._keras_bert_family import KerasBertFormat
+from bertbundle_export.checkpoints.formats._variable_names import dense_rows, norm_rows, rename_by
 from bertbundle_export.checkpoints.readers.keras_file import KerasFile
 from bertbundle_export.errors import CheckpointError
 
 __all__ = ["FORMAT"]
 
 _LAYER = "bert.encoder.layer.{n}"
-
-
 _ROWS = {
     "embeddings/word_embeddings/embeddings": "bert.embeddings.word_embeddings.weight",
     "embeddings/token_type_embeddings/embeddings": "bert.embeddings.token_type_embeddings.weight",
@@ -32,24 +31,30 @@ _ROWS = {
     **norm_rows("encoder/layer_{n}/output/LayerNorm", f"{_LAYER}.output.LayerNorm"),
 }
 
-# BertModelLayer's parameters in the terms of config.json.
+# config.json's keys by BertModelLayer's parameters.
 _PARAMETERS = {"num_heads": "num_attention_heads", "intermediate_activation": "hidden_act"}
-# What BERT has not: ALBERT's and the adapters' of arXiv:1902.00751. Their weights have no place in a BERT either.
-_NOT_BERT = ("embedding_size", "adapter_size", "extra_tokens_vocab_size", "shared_layer", "out_layer_ndxs")
+# Parameters of ALBERT and of the adapters of arXiv:1902.00751, whose weights a BERT does not have.
+_UNSUPPORTED_PARAMETERS = (
+    "embedding_size",
+    "adapter_size",
+    "extra_tokens_vocab_size",
+    "shared_layer",
+    "out_layer_ndxs",
+)
 
 
 def _settings(file: KerasFile) -> Mapping[str, Any]:
-    """Return what a whole model says of its BertModelLayer."""
+    """Return the settings of the BertModelLayer, if the file has the whole model."""
     layer = next((layer for layer in file.layers.values() if layer.kind == "BertModelLayer"), None)
     if layer is None:
         return {}
-    others = {name: layer.config[name] for name in _NOT_BERT if layer.config.get(name)}
-    if others:
-        raise CheckpointError(f"{file.path} is of a BertModelLayer with {others}, which is not a plain BERT.")
-    return {ours: layer.config[name] for name, ours in _PARAMETERS.items() if layer.config.get(name)}
+    unsupported = {name: layer.config[name] for name in _UNSUPPORTED_PARAMETERS if layer.config.get(name)}
+    if unsupported:
+        raise CheckpointError(f"{file.path} has a BertModelLayer with {unsupported}, which is not a plain BERT.")
+    return {key: layer.config[name] for name, key in _PARAMETERS.items() if layer.config.get(name)}
 
 
-FORMAT = KerasBert(
+FORMAT = KerasBertFormat(
     name="bert-for-tf2",
     expected="an .h5 file of a model around bert-for-tf2's BertModelLayer",
     marker="embeddings/word_embeddings/embeddings",

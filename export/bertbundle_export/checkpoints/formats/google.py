@@ -12,8 +12,8 @@ from bertbundle_export.checkpoints.formats.huggingface import read_config
 from bertbundle_export.checkpoints.readers.tensor_bundle import TensorBundle, read_index, read_tensors
 from bertbundle_export.checkpoints.readers.tf1_names import (
     LAYER,
-    architecture,
     check_bert,
+    class_of_heads,
     expected_shapes,
     is_weight,
     to_pytorch,
@@ -26,7 +26,7 @@ __all__ = ["FORMAT"]
 _SUFFIX = re.compile(r"(?<=.)\.(index|meta|data-\d{5}-of-\d{5})$")
 
 
-class Google:
+class GoogleFormat:
     """See `CheckpointFormat`."""
 
     name = "tf1"
@@ -46,7 +46,7 @@ class Google:
         file = _find_config(prefix.parent, options)
         config = read_config(file, model_type="bert", intermediate_size=3072, type_vocab_size=2)
         _check_shapes(bundle, config, file)
-        config["architectures"] = [architecture(bundle.entries)]
+        config["architectures"] = [class_of_heads(bundle.entries)]
         if "output_bias" in bundle.entries:
             config["num_labels"] = bundle.entries["output_bias"].shape[0]
         return Description(self.name, path, "TensorFlow 1 checkpoint", bundle.files, config, _vocab(prefix.parent))
@@ -59,7 +59,7 @@ class Google:
         return dict(to_pytorch(name, value) for name, value in read_tensors(bundle, names).items())
 
 
-FORMAT = Google()
+FORMAT = GoogleFormat()
 
 
 def _has_huggingface_weights(path: Path) -> bool:
@@ -70,36 +70,38 @@ def _has_huggingface_weights(path: Path) -> bool:
 
 
 def _prefix_of(path: Path) -> Path:
-    """Return the prefix of a checkpoint that one of its files, or the prefix itself, names."""
+    """Return the prefix of a checkpoint for the path of one of its files, or of the prefix itself."""
     return path.with_name(_SUFFIX.sub("", path.name))
 
 
 def _find_prefix(path: Path) -> Path:
-    """Return the prefix of the checkpoint at a path; of several, the one that TensorFlow's `checkpoint` file names."""
+    """Return the prefix of the checkpoint at a path; if there are several, the one named in the file `checkpoint`."""
     if not path.is_dir():
         return _prefix_of(path)
     prefixes = sorted(_prefix_of(item) for item in path.glob("*.index"))
     if len(prefixes) > 1:
-        stated = re.search(r'^model_checkpoint_path: "(.*)"', _text(path / "checkpoint"), re.MULTILINE)
-        prefixes = [prefix for prefix in prefixes if stated and prefix.name == Path(stated[1]).name] or prefixes
+        latest = re.search(r'^model_checkpoint_path: "(.*)"', _read_text(path / "checkpoint"), re.MULTILINE)
+        prefixes = [prefix for prefix in prefixes if latest and prefix.name == Path(latest[1]).name] or prefixes
     if len(prefixes) != 1:
         names = ", ".join(prefix.name for prefix in prefixes) or "none"
-        raise CheckpointError(f"{path} must have one TensorFlow checkpoint, found {names}. Name one: {path}/PREFIX.")
+        raise CheckpointError(
+            f"{path} must have one TensorFlow checkpoint, found {names}. Give one of them: {path}/PREFIX."
+        )
     return prefixes[0]
 
 
-def _text(path: Path) -> str:
+def _read_text(path: Path) -> str:
     return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
 
 
 def _find_config(directory: Path, options: LoadOptions) -> Path:
-    place = options.config or directory
-    # Such as bert_config_large.json, third.
-    names = [place / "bert_config.json", place / "config.json", *sorted(place.glob("bert_config*.json"))]
-    found = [file for file in (place, *names) if file.is_file()]
+    parent = options.config or directory
+    # The pattern is for names such as bert_config_large.json.
+    files = [parent / "bert_config.json", parent / "config.json", *sorted(parent.glob("bert_config*.json"))]
+    found = [file for file in (parent, *files) if file.is_file()]
     if not found:
         raise CheckpointError(
-            f"{place} has no bert_config.json. Pass --config, the bert_config.json of the model that the checkpoint "
+            f"{parent} has no bert_config.json. Pass --config, the bert_config.json of the model that the checkpoint "
             "was trained from."
         )
     return found[0]
@@ -113,7 +115,7 @@ def _vocab(directory: Path) -> Path | None:
 
 
 def _check_shapes(bundle: TensorBundle, config: Mapping[str, Any], file: Path) -> None:
-    """Check a checkpoint's encoder against the sizes that its configuration states."""
+    """Check the shapes of a checkpoint's encoder against its configuration."""
     found = {name: entry.shape for name, entry in bundle.entries.items()}
     layers = 1 + max(int(match[1]) for match in map(LAYER.match, found) if match)
     if layers != config["num_hidden_layers"]:
@@ -123,6 +125,6 @@ def _check_shapes(bundle: TensorBundle, config: Mapping[str, Any], file: Path) -
     for name, shape in expected_shapes(config).items():
         if name in found and found[name] != shape:
             raise CheckpointError(
-                f"{bundle.prefix} has {name} of shape {list(found[name])}, expected {list(shape)} by {file}. Take the "
+                f"{bundle.prefix} has {name} of shape {list(found[name])}, expected {list(shape)} by {file}. Use the "
                 "bert_config.json that belongs to the checkpoint."
             )

@@ -1,4 +1,4 @@
-"""keras-bert: .h5 files of its models, whole or weights.
+"""keras-bert: .h5 files of its models, with or without the model's layers.
 
 Source of names and constants: keras-bert 0.89.0, keras-transformer 0.40.0, keras-layer-normalization 0.16.0.
 """
@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from bertbundle_export.checkpoints.formats._keras_bert_family import KerasBert, dense_rows, norm_rows, rename_by
+from bertbundle_export.checkpoints.formats._keras_bert_family import KerasBertFormat
+from bertbundle_export.checkpoints.formats._variable_names import dense_rows, norm_rows, rename_by
 from bertbundle_export.checkpoints.readers.keras_file import KerasFile
 
 __all__ = ["FORMAT"]
@@ -17,7 +18,7 @@ _LAYER = "bert.encoder.layer.{n}"
 
 
 def _numbered(layer: str, letter: str, pytorch: str) -> dict[str, str]:
-    """Name a weight and a bias that one layer holds several of: ``Encoder-1-FeedForward_W2``."""
+    """Return the rows of one weight and bias of a layer with several: ``Encoder-1-FeedForward_W2``."""
     return {f"{layer}/{layer}_W{letter}": f"{pytorch}.weight", f"{layer}/{layer}_b{letter}": f"{pytorch}.bias"}
 
 
@@ -43,11 +44,11 @@ _ROWS = {
 
 
 def _settings(file: KerasFile) -> dict[str, Any]:
-    """Return what a whole model says, and the number of positions: `seq_len` cuts the embeddings to its length."""
-    return dict(_stored(file))
+    """Return the settings of a whole model, and the number of positions: `seq_len` truncates the embeddings."""
+    return dict(_stored_settings(file))
 
 
-def _stored(file: KerasFile) -> Iterator[tuple[str, Any]]:
+def _stored_settings(file: KerasFile) -> Iterator[tuple[str, Any]]:
     for name, shape in file.shapes.items():
         if name.endswith("Embedding-Position/embeddings"):
             yield "max_position_embeddings", shape[0]
@@ -60,7 +61,7 @@ def _stored(file: KerasFile) -> Iterator[tuple[str, Any]]:
             yield "layer_norm_eps", layer.config["epsilon"]
 
 
-FORMAT = KerasBert(
+FORMAT = KerasBertFormat(
     name="keras-bert",
     expected="an .h5 file of a keras-bert model",
     marker="Embedding-Token/embeddings",

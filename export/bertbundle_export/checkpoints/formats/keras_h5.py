@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bertbundle_export.checkpoints.formats._keras_bert_family import KerasBert
+from bertbundle_export.checkpoints.formats._keras_bert_family import KerasBertFormat
 from bertbundle_export.checkpoints.readers.keras_file import KerasFile
 
 __all__ = ["FORMAT"]
@@ -15,7 +15,7 @@ _LEAVES = {"kernel": "weight", "embeddings": "weight", "gamma": "weight", "beta"
 
 
 def _rename(name: str) -> str | None:
-    """Give PyTorch's name: of ``encoder/layer_._0/output/dense/kernel`` bert.encoder.layer.0.output.dense.weight."""
+    """Return "bert.encoder.layer.0.output.dense.weight" for "encoder/layer_._0/output/dense/kernel"."""
     *scopes, leaf = name.replace("_._", "/").split("/")
     if not scopes or scopes[0] not in _PARTS:
         return None
@@ -23,7 +23,7 @@ def _rename(name: str) -> str | None:
 
 
 def _settings(file: KerasFile) -> Mapping[str, Any]:
-    """Return the configuration that transformers' layers and models store in a whole model."""
+    """Return the configuration that a layer or model of transformers stores in a whole model."""
     for layer in file.layers.values():
         for config in (layer.config, layer.config.get("config")):
             if isinstance(config, dict) and "model_type" in config:
@@ -31,7 +31,7 @@ def _settings(file: KerasFile) -> Mapping[str, Any]:
     return {}
 
 
-FORMAT = KerasBert(
+FORMAT = KerasBertFormat(
     name="keras-h5",
     expected="an .h5 file of a Keras model around TFBertMainLayer, with a config.json",
     marker="embeddings/word_embeddings/weight",

@@ -1,7 +1,7 @@
-"""BERT as TF Hub publishes it: a SavedModel of TensorFlow 2, called with a list or a dict, or a TF1 Hub module.
+"""BERTs published on TF Hub: a SavedModel of TensorFlow 2, called with a list or a dict, or a TF1 Hub module.
 
-Variable names: tensorflow/models, official/nlp/bert/tf1_checkpoint_converter_lib.py, which made these models of
-Google's checkpoints. Attention's kernels have the heads as a dimension of their own there.
+Source of the variable names: tensorflow/models, official/nlp/bert/tf1_checkpoint_converter_lib.py, which converted
+Google's checkpoints to these models. Attention kernels have the heads as a separate dimension there.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ _NAMES = (
     (r"pooler_transform/(\w+)", r"pooler/dense/\1"),
 )
 _MLM = re.compile(r"(?:.*/)?(cls/predictions/(?:transform/.+|output_bias))(?:/bias)?")
-# Keras makes a name that is taken unique.
-_UNIQUE = re.compile(r"(kernel|gamma|beta|bias|embeddings)_\d+$")
-# What computes the activation: tf.nn.gelu is Erfc in newer versions; its approximation is the one that needs a power.
+# Keras adds a number to a name that is already used.
+_NUMBER_SUFFIX = re.compile(r"(kernel|gamma|beta|bias|embeddings)_\d+$")
+# The operation that identifies the activation: newer versions of tf.nn.gelu use Erfc; only its approximation has a Pow.
 _ACTIVATIONS = {"Erf": "gelu", "Erfc": "gelu", "Pow": "gelu_new", "Relu": "relu"}
 _INPUTS = {
     "input_word_ids": "input_ids",
@@ -58,10 +58,10 @@ _INPUTS = {
     "segment_ids": "token_type_ids",
 }
 _LOWERCASE = "do_lower_case/.ATTRIBUTES/VARIABLE_VALUE"
-_HEAD_SIZE = 64  # of all of Google's models
+_HEAD_SIZE = 64  # in all of Google's models
 
 
-class TfHub:
+class TfHubFormat:
     """See `CheckpointFormat`."""
 
     name = "tf-hub"
@@ -88,7 +88,7 @@ class TfHub:
             config,
             _vocab(path / "assets"),
             bool(read_raw(bundle, _LOWERCASE)[0]) if _LOWERCASE in bundle.entries else None,
-            original=functools.partial(_run, path, [list(graph.meta_info_def.tags) for graph in graphs]),
+            run_graph=functools.partial(_run, path, [list(graph.meta_info_def.tags) for graph in graphs]),
         )
 
     def read(self, description: Description, options: LoadOptions) -> StateDict:
@@ -97,10 +97,10 @@ class TfHub:
         bundle = read_index(description.path / "variables" / "variables")
         keys = {name: key for name, key in _keys(bundle).items() if is_weight(name, bundle.entries[key])}
         values = read_tensors(bundle, keys.values())
-        return dict(to_pytorch(name, _flat(name, values[key])) for name, key in keys.items())
+        return dict(to_pytorch(name, _merge_heads(name, values[key])) for name, key in keys.items())
 
 
-FORMAT = TfHub()
+FORMAT = TfHubFormat()
 
 
 def _meta_graphs(path: Path) -> list[MetaGraph]:
@@ -108,26 +108,30 @@ def _meta_graphs(path: Path) -> list[MetaGraph]:
     try:
         graphs = list(SavedModel.FromString(file.read_bytes()).meta_graphs)
     except DecodeError as error:
-        raise CheckpointError(f"{file} is not a SavedModel, or is cut off: {error}. Fetch it again.") from error
+        raise CheckpointError(f"{file} is not a SavedModel, or is truncated: {error}. Download it again.") from error
     if not graphs:
-        raise CheckpointError(f"{file} ({file.stat().st_size} bytes) is a SavedModel without a graph. Fetch it again.")
+        raise CheckpointError(
+            f"{file} ({file.stat().st_size} bytes) is a SavedModel without a graph. Download it again."
+        )
     return graphs
 
 
 def _keys(bundle: TensorBundle) -> dict[str, str]:
-    """Return the key of each variable by its name in Google's original checkpoints, as far as it had one there."""
+    """Return the key of each variable by its name in Google's original checkpoints, if it has one there."""
     if OBJECT_GRAPH not in bundle.entries:
         return {name: name for name in bundle.entries}
     found: dict[str, str] = {}
     for variable, key in checkpoint_keys(bundle).items():
-        name = _original_name(variable)
+        name = _google_name(variable)
         if found.setdefault(name, key) != key:
-            raise CheckpointError(f"{bundle.prefix} has two variables that could be {name}: {found[name]} and {key}.")
+            raise CheckpointError(
+                f"{bundle.prefix} has two candidates for the variable {name}: {found[name]} and {key}."
+            )
     return found
 
 
-def _original_name(variable: str) -> str:
-    name = _UNIQUE.sub(r"\1", variable).removeprefix("bert_model/")
+def _google_name(variable: str) -> str:
+    name = _NUMBER_SUFFIX.sub(r"\1", variable).removeprefix("bert_model/")
     if mlm := _MLM.fullmatch(name):
         return mlm[1]
     for pattern, replacement in _NAMES:
@@ -159,8 +163,8 @@ def _activation(graphs: list[MetaGraph], path: Path) -> str:
     found = [activation for op, activation in _ACTIVATIONS.items() if op in ops]
     if not found:
         raise CheckpointError(
-            f"{path} computes no activation that is known: its graph has none of the operations "
-            f"{', '.join(_ACTIVATIONS)}. It must hold the call of the BERT whose weights it has."
+            f"{path} has no supported activation: its graph has none of the operations {', '.join(_ACTIVATIONS)}. It "
+            "must contain the call of the BERT whose weights it has."
         )
     return found[0]
 
@@ -175,8 +179,8 @@ def _vocab(assets: Path) -> Path | None:
     return found[0] if len(found) == 1 else None
 
 
-def _flat(name: str, value: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Join the dimensions of the heads to one."""
+def _merge_heads(name: str, value: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Merge the heads and their size to one dimension."""
     if "/attention/output/dense/kernel" in name:
         return value.reshape(-1, value.shape[-1])
     if "/attention/self/" in name:
@@ -184,20 +188,20 @@ def _flat(name: str, value: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return value
 
 
-# ---- the model itself
+# ---- the graph
 
 
 def _run(path: Path, tags: list[list[str]], inputs: Mapping[str, Any]) -> dict[str, npt.NDArray[Any]]:
-    """Call the SavedModel, which is what the rebuilt model is compared with."""
+    """Call the SavedModel: the rebuilt model is compared with its outputs."""
     from bertbundle_export.tensorflow_import import tf
 
     try:
-        # Of a TF1 module's graphs the one for inference is tagged with nothing.
+        # The inference graph of a TF1 module has no tags.
         loaded = tf.saved_model.load(str(path), tags=None if len(tags) == 1 else min(tags, key=len))
         tensors = {name: tf.constant(value) for name, value in inputs.items()}
         outputs = (_call if callable(loaded) else _call_signature)(loaded, tensors)
     except (OSError, KeyError, StopIteration, TypeError, ValueError, AttributeError, tf.errors.OpError) as error:
-        raise CheckpointError(f"{path} cannot be called as TF Hub's BERT models are: {error}.") from error
+        raise CheckpointError(f"{path} cannot be called as a BERT model of TF Hub: {error}.") from error
     return {name: value.numpy() for name, value in outputs.items()}
 
 
@@ -214,9 +218,9 @@ def _call(loaded: Any, tensors: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _call_signature(loaded: Any, tensors: Mapping[str, Any]) -> dict[str, Any]:
-    """Call the signature that TF1 Hub modules of BERT have."""
+    """Call the signature of a TF1 Hub module of BERT."""
     if "tokens" not in loaded.signatures:
-        raise ValueError(f"expected a call, or a signature 'tokens', found signatures {list(loaded.signatures)}")
+        raise ValueError(f"expected __call__ or a signature 'tokens', found signatures {list(loaded.signatures)}")
     function = loaded.signatures["tokens"]
     outputs = function(**{name: tensors[_INPUTS[name]] for name in function.structured_input_signature[1]})
     return {"last_hidden_state": outputs["sequence_output"], "pooler_output": outputs["pooled_output"]}

@@ -1,1 +1,1 @@
-"""Reading weight files without the libraries that wrote them."""
+"""Read weight files without the libraries that wrote them."""

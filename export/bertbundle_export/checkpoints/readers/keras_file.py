@@ -1,4 +1,4 @@
-"""Open Keras' .h5 files without Keras: the variables of weights or of a whole model, and the layers of the latter."""
+"""Read Keras' .h5 files without Keras: the variables, and the layers if the file has the whole model."""
 
 from __future__ import annotations
 
@@ -14,47 +14,48 @@ import numpy.typing as npt
 from bertbundle_export.checkpoints.base import StateDict
 from bertbundle_export.errors import CheckpointError
 
-__all__ = ["KerasFile", "Layer", "Shapes", "describe_h5", "is_h5", "parse_layers", "read_datasets", "read_h5"]
+__all__ = ["KerasFile", "KerasLayer", "Shapes", "describe_h5", "is_h5", "parse_layers", "read_datasets", "read_h5"]
 
 Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
+_Variables: TypeAlias = Mapping[tuple[str, str], Any]  # by layer group and name
 
 _MAGIC = b"\x89HDF\r\n\x1a\n"
-# h5py raises whichever of these a damaged file runs it into.
-_DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, UnicodeError, OverflowError, MemoryError)
+# The exceptions that h5py raises for a damaged file.
+_H5_ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError, UnicodeError, OverflowError, MemoryError)
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
+class KerasLayer:
     """A layer of a stored model.
 
     Attributes:
         kind: name of its class.
         config: its settings.
-        reads: what it is called on: name of a layer, and which of that layer's outputs.
-        arguments: what else it is called with.
+        sources: its inputs: the name of a layer, and the index of that layer's output.
+        arguments: other arguments of its call.
     """
 
     kind: str
     config: Mapping[str, Any]
-    reads: tuple[tuple[str, int], ...]
+    sources: tuple[tuple[str, int], ...]
     arguments: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class KerasFile:
-    """What a file holds, without the values.
+    """The content of a file, without the values.
 
     Attributes:
-        path: where it is.
-        shapes: of every variable by its name, without ``:0`` and without the name of the model around it.
-        scope: that name, as ``tf_bert_for_token_classification``; empty for a functional model.
-        layers: the model's layers by name; none if the file has weights alone.
+        path: its path.
+        shapes: shape of every variable by name, without ``:0`` and without the scope.
+        scope: name of a subclassed model, such as ``tf_bert_for_token_classification``; empty for a functional model.
+        layers: the model's layers by name; empty if the file has weights only.
     """
 
     path: Path
     shapes: Shapes
     scope: str
-    layers: Mapping[str, Layer]
+    layers: Mapping[str, KerasLayer]
 
 
 def is_h5(path: Path) -> bool:
@@ -70,68 +71,66 @@ def describe_h5(path: Path) -> KerasFile:
     """Read the names, the shapes and the layers of a file.
 
     Raises:
-        CheckpointError: not an h5 file, or a damaged one.
+        CheckpointError: the file is not h5, or damaged.
     """
-    found, stored = _visit(path, lambda item: tuple(item.shape))
-    scope = _scope(found)
-    return KerasFile(path, _without_scope(path, found, scope), scope, parse_layers(stored, path))
+    shapes, model_config = _read_variables(path, lambda item: tuple(item.shape))
+    scope = _scope(shapes)
+    return KerasFile(path, _without_scope(path, shapes, scope), scope, parse_layers(model_config, path))
 
 
 def read_h5(path: Path) -> StateDict:
-    """Read every variable of a file by its name as `describe_h5` gives it; floats become float32.
+    """Read every variable of a file, by the names of `describe_h5`; floats become float32.
 
     Raises:
-        CheckpointError: not an h5 file, a damaged one, or a variable with values that are no numbers.
+        CheckpointError: the file is not h5, or damaged, or a variable has values that are not finite.
     """
-    found, _ = _visit(path, np.asarray)
-    values = _without_scope(path, found, _scope(found))
-    return {name: _checked(path, name, value) for name, value in values.items()}
+    stored, _ = _read_variables(path, np.asarray)
+    values = _without_scope(path, stored, _scope(stored))
+    return {name: _check_finite(path, name, value) for name, value in values.items()}
 
 
-def _checked(path: Path, name: str, value: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def _check_finite(path: Path, name: str, value: npt.NDArray[Any]) -> npt.NDArray[Any]:
     if value.dtype.kind != "f":
         return value
     if not np.isfinite(value).all():
-        raise CheckpointError(f"{path} has values in {name} that are not finite. Save or fetch it again.")
+        raise CheckpointError(f"{path} has values in {name} that are not finite. Save or download it again.")
     return value.astype(np.float32)
 
 
-_Found: TypeAlias = dict[tuple[str, str], Any]
-
-
 def read_datasets(source: Any, path: Path) -> StateDict:
-    """Read every variable of an open h5 file by its whole name; floats become float32.
+    """Read every variable of an h5 file by its full path in the file; floats become float32.
 
     Args:
-        source: what h5py opens.
-        path: what the message calls it.
+        source: a path or a binary file object.
+        path: the file, for the message.
 
     Raises:
-        CheckpointError: not an h5 file, a damaged one, or a variable with values that are no numbers.
+        CheckpointError: the file is not h5, or damaged, or a variable has values that are not finite.
     """
-    found, _ = _open(source, path, np.asarray)
-    return {name: _checked(path, name, value) for name, value in found.items()}
+    values, _ = _visit(source, path, np.asarray)
+    return {name: _check_finite(path, name, value) for name, value in values.items()}
 
 
-def _visit(path: Path, take: Callable[[Any], Any]) -> tuple[_Found, str | None]:
-    """Return what is taken of each variable, by its layer's group and its name, and the model_config."""
-    found, stored = _open(path, path, take)
-    return {_split(name): value for name, value in found.items()}, stored
+def _read_variables(path: Path, read: Callable[[Any], Any]) -> tuple[_Variables, str | None]:
+    """Apply a function to each variable; return the results by layer group and name, and the model_config."""
+    found, model_config = _visit(path, path, read)
+    return {_split(name): value for name, value in found.items()}, model_config
 
 
-def _open(source: Any, path: Path, take: Callable[[Any], Any]) -> tuple[dict[str, Any], str | None]:
+def _visit(source: Any, path: Path, read: Callable[[Any], Any]) -> tuple[dict[str, Any], str | None]:
+    """Apply a function to each dataset of an h5 file; return the results by path in the file, and the model_config."""
     import h5py
 
     if path.is_dir():
-        raise CheckpointError(f"{path} is a directory, expected an .h5 file. Name the file.")
+        raise CheckpointError(f"{path} is a directory, expected an .h5 file. Give the file.")
     try:
         with h5py.File(source) as file:
             stored = file.attrs.get("model_config")
-            found = {name: take(item) for name, item in _datasets(file.get("model_weights", file))}
+            found = {name: read(item) for name, item in _datasets(file.get("model_weights", file))}
         return found, stored.decode() if isinstance(stored, bytes) else stored
-    except _DAMAGE as error:
+    except _H5_ERRORS as error:
         raise CheckpointError(
-            f"{path} cannot be read as h5, it is cut off or damaged: {error}. Fetch it again."
+            f"{path} cannot be read as h5, it is truncated or damaged: {error}. Download it again."
         ) from error
 
 
@@ -149,54 +148,58 @@ def _split(name: str) -> tuple[str, str]:
     return group, (variable or group).removesuffix(":0")
 
 
-def _scope(found: Mapping[tuple[str, str], Any]) -> str:
-    """Return the name of the subclassed model around all layers: ``model/dense/kernel`` in the group ``dense``."""
-    parts = [(group, name.split("/")) for group, name in found if "/" in name]
+def _scope(variables: _Variables) -> str:
+    """Return the name of the subclassed model of all layers: ``model/dense/kernel`` in the group ``dense``."""
+    parts = [(group, name.split("/")) for group, name in variables if "/" in name]
     scopes = {part[0] for group, part in parts if part[0] != group and part[1] == group}
-    around_all = len(scopes) == 1 and all(part[0] in scopes for _, part in parts)
-    return scopes.pop() if around_all else ""
+    contains_all = len(scopes) == 1 and all(part[0] in scopes for _, part in parts)
+    return scopes.pop() if contains_all else ""
 
 
-def _without_scope(path: Path, found: Mapping[tuple[str, str], Any], scope: str) -> dict[str, Any]:
-    names = [name.removeprefix(f"{scope}/") if scope else name for _, name in found]
+def _without_scope(path: Path, variables: _Variables, scope: str) -> dict[str, Any]:
+    names = [name.removeprefix(f"{scope}/") if scope else name for _, name in variables]
     twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
     if twice:
-        raise CheckpointError(f"{path} has more than one variable called {', '.join(twice[:5])}. Give layers names.")
-    return dict(zip(names, found.values(), strict=True))
+        raise CheckpointError(
+            f"{path} has more than one variable called {', '.join(twice[:5])}. Give each layer a unique name."
+        )
+    return dict(zip(names, variables.values(), strict=True))
 
 
-# ---- the layers of a whole model
+# ---- layers
 
 
-def parse_layers(stored: str | None, path: Path) -> dict[str, Layer]:
-    """Return the layers of a functional model's stored configuration by name; none for weights alone.
+def parse_layers(model_config: str | None, path: Path) -> dict[str, KerasLayer]:
+    """Return the layers in the stored configuration of a functional model by name; empty for weights only.
 
     Raises:
         CheckpointError: the configuration is damaged.
     """
-    if stored is None:
+    if model_config is None:
         return {}
     try:
-        config = json.loads(stored)["config"]
+        config = json.loads(model_config)["config"]
         layers = config.get("layers", []) if isinstance(config, dict) else []
         return {item["config"].get("name") or item["name"]: _layer(item) for item in layers}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{path} has a model_config that cannot be read: {error!r}. Fetch it again.") from error
+        raise CheckpointError(
+            f"{path} has a model_config that cannot be read: {error!r}. Download it again."
+        ) from error
 
 
-def _layer(item: Mapping[str, Any]) -> Layer:
+def _layer(item: Mapping[str, Any]) -> KerasLayer:
     calls = list(_calls(item.get("inbound_nodes", [])))
     arguments: Mapping[str, Any] = next((call[3] for call in calls if len(call) > 3), {})
-    return Layer(
+    return KerasLayer(
         kind=str(item["class_name"]).rpartition(">")[2],
         config=item["config"],
-        reads=tuple((call[0], call[2]) for call in calls),
+        sources=tuple((call[0], call[2]) for call in calls),
         arguments=arguments,
     )
 
 
 def _calls(nodes: Any) -> Iterator[list[Any]]:
-    """Find ``[layer, node, output, arguments]`` in whatever lists and dicts a version of Keras nests them in."""
+    """Find each ``[layer, node, output, arguments]``; versions of Keras nest them in different lists and dicts."""
     if isinstance(nodes, dict):
         nodes = list(nodes.values())
     if not isinstance(nodes, list):

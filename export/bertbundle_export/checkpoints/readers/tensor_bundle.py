@@ -1,7 +1,7 @@
-"""Read what a TensorFlow checkpoint holds from its index, without TensorFlow, and then its tensors, with it.
+"""Read the index of a TensorFlow checkpoint without TensorFlow, and its tensors with it.
 
 The index is a sorted table, tensorflow/core/lib/io/table_format.txt: blocks of prefix-compressed keys and values, then
-a footer of 48 bytes. Its values are messages of tensorflow/core/protobuf/tensor_bundle.proto. TensorFlow verifies the
+a footer of 48 bytes. The values are messages of tensorflow/core/protobuf/tensor_bundle.proto. TensorFlow verifies the
 checksums, of the index and of each tensor, when the tensors are read.
 """
 
@@ -23,7 +23,7 @@ from bertbundle_export.errors import CheckpointError
 __all__ = ["OBJECT_GRAPH", "Entry", "TensorBundle", "checkpoint_keys", "read_index", "read_raw", "read_tensors"]
 
 OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
-"""Name of the entry that makes a checkpoint an object-based one, as Keras and SavedModels of TensorFlow 2 write."""
+"""Name of the entry that object-based checkpoints have: those of Keras and of SavedModels of TensorFlow 2."""
 
 _FOOTER = 48  # bytes: two block handles of at most 20, and the magic number
 _MAGIC = bytes.fromhex("57fb808b247547db")
@@ -33,10 +33,10 @@ _FLOATS = frozenset({1, 2, 14, 19})
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A tensor of a checkpoint: its shape, and where its bytes are.
+    """A tensor of a checkpoint: its shape and the location of its bytes.
 
     Attributes:
-        is_float: whether it holds numbers of a floating point type.
+        is_float: whether its dtype is a floating point type.
         shape: empty for a scalar.
         shard: number of the data file.
         offset, size: in bytes.
@@ -51,10 +51,10 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class TensorBundle:
-    """A checkpoint as its index describes it.
+    """The index of a checkpoint.
 
     Attributes:
-        prefix: what the names of its files begin with.
+        prefix: common prefix of its files.
         shards: the data files.
         entries: the tensors by name.
     """
@@ -70,10 +70,10 @@ class TensorBundle:
 
 
 def read_index(prefix: Path) -> TensorBundle:
-    """Read the index of the checkpoint with a prefix, and check that its data files are there, and whole.
+    """Read the index of a checkpoint, and check that its data files exist and are complete.
 
     Raises:
-        CheckpointError: the index or a data file is missing, cut off or malformed.
+        CheckpointError: the index or a data file is missing, truncated or malformed.
     """
     path = Path(f"{prefix}.index")
     if not path.is_file():
@@ -81,12 +81,12 @@ def read_index(prefix: Path) -> TensorBundle:
     try:
         items = dict(_items(path.read_bytes()))
         header = BundleHeader.FromString(items.pop(b""))
-        # Keys that begin with a zero byte are slices of partitioned variables, each listed whole as well.
+        # Keys that begin with a zero byte are slices of partitioned variables, which are also listed as a whole.
         entries = {key.decode(): _entry(value) for key, value in items.items() if not key.startswith(b"\0")}
     except (IndexError, KeyError, ValueError, struct.error, DecodeError) as error:
         raise CheckpointError(
-            f"{path} ({path.stat().st_size} bytes) is not the index of a TensorFlow checkpoint, or is cut off or "
-            f"damaged: {error}. Fetch it again."
+            f"{path} ({path.stat().st_size} bytes) is not the index of a TensorFlow checkpoint, or is truncated "
+            f"or damaged: {error}. Download it again."
         ) from error
     if header.endianness:
         raise CheckpointError(f"{path} was written on a big-endian machine, which is not supported.")
@@ -104,14 +104,16 @@ def _check_shards(path: Path, shards: tuple[Path, ...], entries: Iterable[Entry]
         raise CheckpointError(f"{path} has no {', '.join(missing)} beside it, expected {len(shards)} data files.")
     for number, end in ends.items():
         if number >= len(shards):
-            raise CheckpointError(f"{path} is damaged: it names data file {number} of {len(shards)}. Fetch it again.")
+            raise CheckpointError(
+                f"{path} is damaged: it refers to data file {number} of {len(shards)}. Download it again."
+            )
         found = shards[number].stat().st_size
         if found < end:
-            raise CheckpointError(f"{shards[number]} has {found} bytes, its index says {end}. Fetch it again.")
+            raise CheckpointError(f"{shards[number]} has {found} bytes, its index says {end}. Download it again.")
 
 
 def read_raw(bundle: TensorBundle, name: str) -> bytes:
-    """Return the bytes of a tensor as they are stored, unverified: for a small one that a description needs."""
+    """Return the stored bytes of a tensor without verifying its checksum, for small tensors of a description."""
     entry = bundle.entries[name]
     with bundle.shards[entry.shard].open("rb") as file:
         file.seek(entry.offset)
@@ -122,21 +124,23 @@ def checkpoint_keys(bundle: TensorBundle) -> dict[str, str]:
     """Return the key of each variable of an object-based checkpoint, by the variable's name.
 
     Raises:
-        CheckpointError: the list of its objects is damaged.
+        CheckpointError: the object graph is damaged.
     """
     raw = read_raw(bundle, OBJECT_GRAPH)
     try:
-        # A string tensor is its length, four bytes of checksum, and the text (tensor_bundle.cc, WriteStringTensor).
+        # A string tensor has its length, a checksum of four bytes, and the text (tensor_bundle.cc, WriteStringTensor).
         _, start = _varint(raw, 0)
         graph = TrackableObjectGraph.FromString(raw[start + 4 :])
     except (IndexError, DecodeError) as error:
-        raise CheckpointError(f"{bundle.shards[0]} is damaged in {OBJECT_GRAPH}: {error}. Fetch it again.") from error
+        raise CheckpointError(
+            f"{bundle.shards[0]} is damaged in {OBJECT_GRAPH}: {error}. Download it again."
+        ) from error
     attributes = (attribute for node in graph.nodes for attribute in node.attributes)
     return {item.full_name: item.checkpoint_key for item in attributes if item.checkpoint_key in bundle.entries}
 
 
 def read_tensors(bundle: TensorBundle, names: Iterable[str]) -> dict[str, npt.NDArray[Any]]:
-    """Read tensors, checksums verified; floats become float32.
+    """Read tensors and verify their checksums; floats become float32.
 
     Raises:
         CheckpointError: a tensor, or the index, does not match its checksum.
@@ -150,11 +154,11 @@ def read_tensors(bundle: TensorBundle, names: Iterable[str]) -> dict[str, npt.ND
             value = reader.get_tensor(name)
             found[name] = value.astype(np.float32) if bundle.entries[name].is_float else value
     except (tf.errors.OpError, RuntimeError, ValueError) as error:
-        raise CheckpointError(f"{bundle.prefix} is damaged at {name}: {error}. Fetch it again.") from error
+        raise CheckpointError(f"{bundle.prefix} is damaged at {name}: {error}. Download it again.") from error
     return found
 
 
-# ---- the table
+# ---- the sorted table
 
 
 def _items(data: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -169,7 +173,7 @@ def _items(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 def _block(data: bytes, at: int, size: int) -> Iterator[tuple[bytes, bytes]]:
     if data[at + size]:
-        raise ValueError("compressed, which TensorFlow does not write")
+        raise ValueError("its blocks are compressed, which TensorFlow never does")
     (restarts,) = struct.unpack_from("<I", data, at + size - 4)
     end = at + size - 4 - 4 * restarts
     key = b""

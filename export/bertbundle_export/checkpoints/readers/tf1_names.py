@@ -1,4 +1,4 @@
-"""Google's original names of BERT's weights, and what transformers' PyTorch classes call them.
+"""Translate Google's original names of BERT's weights to those of transformers' PyTorch classes.
 
 Source: google-research/bert, modeling.py (the encoder, MLM and NSP), run_classifier.py and run_squad.py (the heads);
 transformers' own conversion is `load_tf_weights_in_bert`.
@@ -16,12 +16,12 @@ import numpy.typing as npt
 from bertbundle_export.checkpoints.readers.tensor_bundle import OBJECT_GRAPH, Entry
 from bertbundle_export.errors import CheckpointError
 
-__all__ = ["LAYER", "WORD_EMBEDDINGS", "architecture", "check_bert", "expected_shapes", "is_weight", "to_pytorch"]
+__all__ = ["LAYER", "WORD_EMBEDDINGS", "check_bert", "class_of_heads", "expected_shapes", "is_weight", "to_pytorch"]
 
 WORD_EMBEDDINGS = "bert/embeddings/word_embeddings"
 LAYER = re.compile(r"bert/encoder/layer_(\d+)/")
 
-# Stored as [out, in] already, unlike dense kernels. A tagger's head has the names of a classifier's.
+# Stored as [out, in] already, unlike dense kernels. A tagger's head has the same names as a classifier's.
 _HEADS = {
     "output_weights": "classifier.weight",
     "output_bias": "classifier.bias",
@@ -32,13 +32,13 @@ _HEADS = {
     "cls/seq_relationship/output_bias": "cls.seq_relationship.bias",
 }
 _ENDINGS = {"kernel": ".weight", "gamma": ".weight", "beta": ".bias", "bias": ".bias"}
-_OURS = re.compile(r"bert/.+|cls/predictions/transform/.+")
-# Adam and LAMB in Google's code, and TensorFlow's own optimizers.
-_SLOT = re.compile(r"/(adam_[mv]|lamb_[mv]|Adam(_1)?|LAMB(_1)?|Momentum|ExponentialMovingAverage)$")
-# Part of a weight's name, and whose it is.
-_FOREIGN = {
+_BERT_NAME = re.compile(r"bert/.+|cls/predictions/transform/.+")
+# Slots of Adam and LAMB in Google's code, and of TensorFlow's own optimizers.
+_OPTIMIZER_SLOT = re.compile(r"/(adam_[mv]|lamb_[mv]|Adam(_1)?|LAMB(_1)?|Momentum|ExponentialMovingAverage)$")
+# Parts of weight names that identify checkpoints of other models.
+_OTHER_MODELS = {
     OBJECT_GRAPH: (
-        "is a TensorFlow 2 checkpoint of objects (if it is the variables/ of a SavedModel, name the directory above; "
+        "is a TensorFlow 2 checkpoint of objects (if it is the variables/ of a SavedModel, give the directory above; "
         "if save_weights() of a Keras model wrote it, load it there and call export_bundle(model), or save it as .h5)"
     ),
     "/group_0/": "is an ALBERT checkpoint",
@@ -46,8 +46,8 @@ _FOREIGN = {
     "electra/": "is an ELECTRA checkpoint",
     "model/transformer/": "is an XLNet checkpoint",
 }
-# The most special first: a tagger that was trained on from pre-training keeps the MLM head.
-_ARCHITECTURES = {
+# In order of priority: a tagger fine-tuned from pre-training may keep the MLM head.
+_CLASSES_BY_HEAD = {
     "output_weights": "BertForSequenceClassification",
     "cls/squad/output_weights": "BertForQuestionAnswering",
     "cls/predictions/output_bias": "BertForMaskedLM",
@@ -55,20 +55,20 @@ _ARCHITECTURES = {
 
 
 def is_weight(name: str, entry: Entry) -> bool:
-    """Return whether a variable is the model's: not an optimizer's, and nothing that is counted."""
-    return entry.is_float and bool(entry.shape) and not _SLOT.search(name)
+    """Return whether a variable is a weight of the model: not an optimizer's slot, and not a counter."""
+    return entry.is_float and bool(entry.shape) and not _OPTIMIZER_SLOT.search(name)
 
 
 def check_bert(names: Iterable[str], where: object) -> None:
-    """Check that some weights are BERT's.
+    """Check that weight names are those of a BERT.
 
     Raises:
-        CheckpointError: they are not: says what is there, and whose it is where that is known.
+        CheckpointError: they are not. The message names the model that they belong to, if it is known.
     """
     names = sorted(names)
     if WORD_EMBEDDINGS in names and any(LAYER.match(name) for name in names):
         return
-    kinds = [text for part, text in _FOREIGN.items() if any(part in name for name in names)]
+    kinds = [text for part, text in _OTHER_MODELS.items() if any(part in name for name in names)]
     raise CheckpointError(
         f"{where} {(kinds or ['is not a BERT checkpoint'])[0]}: expected {WORD_EMBEDDINGS}, bert/encoder/layer_0/... "
         f"(or TF Hub's names of them), found {', '.join(names[:3]) or 'nothing'}, .... Other models export from a "
@@ -76,17 +76,17 @@ def check_bert(names: Iterable[str], where: object) -> None:
     )
 
 
-def architecture(names: Iterable[str]) -> str:
-    """Return the transformers class that the heads among some names belong to."""
+def class_of_heads(names: Iterable[str]) -> str:
+    """Return the name of the transformers class that has the same heads."""
     found = set(names)
-    return next((value for key, value in _ARCHITECTURES.items() if key in found), "BertModel")
+    return next((value for key, value in _CLASSES_BY_HEAD.items() if key in found), "BertModel")
 
 
 def to_pytorch(name: str, value: npt.NDArray[Any]) -> tuple[str, npt.NDArray[Any]]:
-    """Rename a weight, and transpose it if it is a dense kernel; names that are not BERT's stay as they are."""
+    """Rename a weight, and transpose it if it is a dense kernel; names that are not BERT's are kept."""
     if name in _HEADS:
         return _HEADS[name], value
-    if not _OURS.fullmatch(name):
+    if not _BERT_NAME.fullmatch(name):
         return name, value
     scope, _, last = name.rpartition("/")
     path = re.sub(r"\blayer_(\d+)", r"layer.\1", scope).replace("/", ".")

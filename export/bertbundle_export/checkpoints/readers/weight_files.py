@@ -1,4 +1,4 @@
-"""Read weight files into numpy arrays, or say what is wrong with them."""
+"""Read the weight files of Hugging Face directories into numpy arrays."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from bertbundle_export.errors import CheckpointError
 __all__ = [
     "WeightFiles",
     "find_weights",
-    "from_keras",
     "h5_weights",
+    "keras_to_pytorch",
     "read_keras_h5",
     "read_pytorch",
     "read_safetensors",
@@ -30,7 +30,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class WeightFiles:
-    """The weights of a Hugging Face directory.
+    """The weight files of a Hugging Face directory.
 
     Attributes:
         kind: "safetensors", "tf_h5" or "pytorch".
@@ -41,7 +41,7 @@ class WeightFiles:
     files: tuple[Path, ...]
 
 
-# In the order of preference. Safetensors need neither torch nor pickle, and cannot hold code.
+# In order of preference: safetensors need neither torch nor pickle, and cannot contain code.
 _KINDS = (
     ("safetensors", "model.safetensors"),
     ("tf_h5", "tf_model.h5"),
@@ -53,7 +53,7 @@ def find_weights(directory: Path) -> WeightFiles | None:
     """Return the weight files of a directory, or None if it has none.
 
     Raises:
-        CheckpointError: an index names shards that are not there.
+        CheckpointError: an index names shards that do not exist.
     """
     for kind, name in _KINDS:
         if (directory / name).is_file():
@@ -68,10 +68,10 @@ def _shards(index: Path) -> tuple[Path, ...]:
     try:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
     except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise CheckpointError(f"{index} is not an index of weight files: {error!r}. Fetch it again.") from error
+        raise CheckpointError(f"{index} is not an index of weight files: {error!r}. Download it again.") from error
     missing = [name for name in names if not (index.parent / name).is_file() or Path(name).name != name]
     if missing:
-        raise CheckpointError(f"{index.name} names {', '.join(missing)}, not in {index.parent}. Fetch all shards.")
+        raise CheckpointError(f"{index.name} names {', '.join(missing)}, not in {index.parent}. Download all shards.")
     return tuple(index.parent / name for name in names)
 
 
@@ -81,27 +81,29 @@ def safetensors_header(path: Path) -> dict[str, Any]:
     Source: https://huggingface.co/docs/safetensors (8 bytes of length, little endian, then JSON).
 
     Raises:
-        CheckpointError: not such a file, or shorter than its header says.
+        CheckpointError: the file has another format, or another size than its header says.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
         start = file.read(8)
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else size
         if length > size - 8:
-            raise CheckpointError(f"{path} is not a safetensors file, or is cut off ({size} bytes). Fetch it again.")
+            raise CheckpointError(
+                f"{path} is not a safetensors file, or is truncated ({size} bytes). Download it again."
+            )
         try:
             header: dict[str, Any] = json.loads(file.read(length))
         except ValueError as error:
-            raise CheckpointError(f"{path} has a malformed header: {error}. Fetch it again.") from error
+            raise CheckpointError(f"{path} has a malformed header: {error}. Download it again.") from error
     try:
         ends = [int(item["data_offsets"][1]) for name, item in header.items() if name != "__metadata__"]
     except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
         raise CheckpointError(
-            f"{path} has a malformed header, expected data_offsets for each tensor: {error!r}. Fetch it again."
+            f"{path} has a malformed header, expected data_offsets for each tensor: {error!r}. Download it again."
         ) from error
     if max(ends, default=0) + 8 + length != size:
         raise CheckpointError(
-            f"{path} has {size} bytes, its header says {max(ends, default=0) + 8 + length}. Fetch it again."
+            f"{path} has {size} bytes, its header says {max(ends, default=0) + 8 + length}. Download it again."
         )
     return header
 
@@ -109,7 +111,7 @@ def safetensors_header(path: Path) -> dict[str, Any]:
 def _merge(path: Path, tensors: Iterator[tuple[str, npt.NDArray[Any]]], merged: StateDict) -> None:
     for name, value in tensors:
         if name in merged:
-            raise CheckpointError(f"{path} has {name}, and so has another shard. Fetch the shards again.")
+            raise CheckpointError(f"{path} has {name}, which another shard has too. Download the shards again.")
         merged[name] = value.astype(np.float32) if value.dtype.kind in "fV" else value
 
 
@@ -117,7 +119,7 @@ def read_safetensors(files: tuple[Path, ...]) -> StateDict:
     """Read safetensors files, in PyTorch's naming or TensorFlow's; floats become float32.
 
     Raises:
-        CheckpointError: a file that is cut off or malformed.
+        CheckpointError: a file is truncated or malformed.
     """
     import ml_dtypes  # registers bfloat16 with numpy; comes with TensorFlow
     from safetensors import SafetensorError
@@ -126,12 +128,16 @@ def read_safetensors(files: tuple[Path, ...]) -> StateDict:
     del ml_dtypes
     merged: StateDict = {}
     for path in files:
-        written_by_keras = safetensors_header(path).get("__metadata__", {}).get("format") == "tf"
+        is_tensorflow = safetensors_header(path).get("__metadata__", {}).get("format") == "tf"
         try:
             tensors = load_file(path).items()
-            _merge(path, (_from_stripped(*item) for item in tensors) if written_by_keras else iter(tensors), merged)
+            _merge(
+                path,
+                (_unscoped_keras_to_pytorch(*item) for item in tensors) if is_tensorflow else iter(tensors),
+                merged,
+            )
         except (SafetensorError, TypeError, KeyError) as error:
-            raise CheckpointError(f"{path} cannot be read: {error}. Fetch it again.") from error
+            raise CheckpointError(f"{path} cannot be read: {error}. Download it again.") from error
     return merged
 
 
@@ -139,7 +145,7 @@ def read_pytorch(files: tuple[Path, ...]) -> StateDict:
     """Read PyTorch pickles with PyTorch's restricted unpickler; floats become float32.
 
     Raises:
-        CheckpointError: torch is not installed, or a file is malformed or holds more than tensors.
+        CheckpointError: torch is not installed, or a file is malformed or contains more than tensors.
     """
     try:
         import torch
@@ -153,10 +159,10 @@ def read_pytorch(files: tuple[Path, ...]) -> StateDict:
     for path in files:
         try:
             tensors = load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # pickle, zipfile and torch each raise their own, with advice on running the code
+        except Exception as error:  # pickle, zipfile and torch raise different exceptions, and advise to run the code
             raise CheckpointError(
-                f"{path} cannot be read as PyTorch weights: it is damaged, or holds more than tensors, which is never "
-                "run here. Fetch it again, or convert it to model.safetensors."
+                f"{path} cannot be read as PyTorch weights: it is damaged, or contains more than tensors, and code is "
+                "never run. Download it again, or convert it to model.safetensors."
             ) from error
         _check_state_dict(path, tensors)
         _merge(path, ((name, tensor.float().numpy()) for name, tensor in tensors.items()), merged)
@@ -169,7 +175,7 @@ def _check_state_dict(path: Path, found: Any) -> None:
         wrong = ", ".join(f"{key!r}: {type(item).__name__}" for key, item in found.items() if not _is_tensor(key, item))
     if wrong:
         raise CheckpointError(
-            f"{path} is not a state dict, tensors by name: found {wrong[:200]}. Save the state dict alone: "
+            f"{path} is not a state dict of tensors by name: found {wrong[:200]}. Save only the state dict: "
             "torch.save(model.state_dict(), ...)."
         )
 
@@ -180,10 +186,10 @@ def _is_tensor(name: Any, item: Any) -> bool:
 
 @contextmanager
 def h5_weights(path: Path) -> Iterator[dict[str, Any]]:
-    """Open a Keras h5 file: its datasets by variable name, each read when it is asked for.
+    """Open a Keras h5 file and yield its datasets by variable name; each is read on access.
 
     Raises:
-        CheckpointError: not an h5 file, one that is cut off, or a dataset in it that cannot be read.
+        CheckpointError: the file is not h5, or truncated, or one of its datasets cannot be read.
     """
     import h5py
 
@@ -194,37 +200,37 @@ def h5_weights(path: Path) -> Iterator[dict[str, Any]]:
             def visit(name: str, item: Any) -> None:
                 if isinstance(item, h5py.Dataset):
                     layer, _, variable = name.removesuffix(":0").partition("/")
-                    # Keras has a group per layer around the variable's whole name; transformers' shards have neither
-                    # the group nor the model's name, which every variable's name begins with.
+                    # Keras stores a variable's full name in a group per layer; transformers' shards have neither the
+                    # group nor the model's name, the first part of every full name.
                     found[variable if "weight_names" in file[layer].attrs else f"model/{layer}/{variable}"] = item
 
             file.visititems(visit)
             yield found
     except OSError as error:
-        raise CheckpointError(f"{path} cannot be read as h5: {error}. Fetch it again.") from error
+        raise CheckpointError(f"{path} cannot be read as h5: {error}. Download it again.") from error
 
 
 def read_keras_h5(files: tuple[Path, ...]) -> StateDict:
-    """Read TensorFlow variables of transformers' classes from Keras h5 files, under PyTorch's names and layout.
+    """Read the TensorFlow variables of transformers' classes from h5 files, with PyTorch's names and layout.
 
     Raises:
-        CheckpointError: a file that is cut off or malformed.
+        CheckpointError: a file is truncated or malformed.
     """
     merged: StateDict = {}
     for path in files:
         with h5_weights(path) as found:
-            _merge(path, (from_keras(name, np.asarray(item)) for name, item in found.items()), merged)
+            _merge(path, (keras_to_pytorch(name, np.asarray(item)) for name, item in found.items()), merged)
     return merged
 
 
-def from_keras(name: str, value: npt.NDArray[Any]) -> tuple[str, npt.NDArray[Any]]:
-    """Rename and transpose a variable of a transformers class as transformers' own loader will expect it back."""
+def keras_to_pytorch(name: str, value: npt.NDArray[Any]) -> tuple[str, npt.NDArray[Any]]:
+    """Convert the name and layout of a variable of a transformers class to PyTorch's."""
     from transformers.modeling_tf_pytorch_utils import apply_transpose, convert_tf_weight_name_to_pt_weight_name
 
     renamed, transpose = convert_tf_weight_name_to_pt_weight_name(name, tf_weight_shape=value.shape)
     return renamed, apply_transpose(transpose, value, pt_to_tf=False)
 
 
-def _from_stripped(name: str, value: npt.NDArray[Any]) -> tuple[str, npt.NDArray[Any]]:
-    """Do the same for safetensors of TensorFlow classes, where the model's name is not part of the variable's."""
-    return from_keras(f"model/{name}", value)
+def _unscoped_keras_to_pytorch(name: str, value: npt.NDArray[Any]) -> tuple[str, npt.NDArray[Any]]:
+    """Do the same for safetensors of TensorFlow classes, whose names lack the model's name."""
+    return keras_to_pytorch(f"model/{name}", value)

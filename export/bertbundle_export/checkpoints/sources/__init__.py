@@ -1,1 +1,1 @@
-"""Where a checkpoint comes from: a hub, an archive, a cache, the files beside it."""
+"""The sources of a checkpoint: a hub, an archive, a cache, the files beside it."""

@@ -1,4 +1,4 @@
-"""Unpack an archive for as long as it is read: only files and directories, inside it, of a size that can be."""
+"""Unpack an archive temporarily, and refuse paths outside of it, links, and implausible sizes."""
 
 from __future__ import annotations
 
@@ -16,24 +16,22 @@ from bertbundle_export.errors import CheckpointError
 __all__ = ["unpacked"]
 
 _MAX_RATIO = 100
-"""Weights hardly shrink, zeros (an optimizer's, at its start) a thousandfold; text about fivefold."""
+"""Allowed compression ratio: weights hardly shrink, and text about fivefold, but zeros a thousandfold."""
 _MAX_MEMBERS = 10_000
 _OTHER_ARCHIVES = (".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".7z", ".rar")
 
 
 @contextmanager
 def unpacked(path: Path) -> Iterator[Path]:
-    """Give a path as it is, or for an archive (.zip, .tar.gz, .tgz, .tar) the directory that it holds, temporarily.
+    """Yield the content of an archive (.zip, .tar.gz, .tgz, .tar) in a temporary directory; any other path unchanged.
 
     Raises:
-        CheckpointError: the archive is damaged, empty, of another kind, or has paths that lead out of it, links, or
-            sizes that cannot be.
+        CheckpointError: the archive is damaged, empty or of an unsupported kind, or has paths that lead out of it,
+            links, or implausible sizes.
     """
     unpack = next((function for suffix, function in _UNPACK.items() if path.name.lower().endswith(suffix)), None)
     if path.is_file() and path.name.lower().endswith(_OTHER_ARCHIVES):
-        raise CheckpointError(
-            f"{path} is an archive of a kind that is not read. Give {', '.join(_UNPACK)}, or unpack it."
-        )
+        raise CheckpointError(f"{path} is an archive of an unsupported kind. Give {', '.join(_UNPACK)}, or unpack it.")
     if unpack is None or not path.is_file():
         yield path
         return
@@ -44,30 +42,30 @@ def unpacked(path: Path) -> Iterator[Path]:
             unpack(path, target)
         except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, RuntimeError) as error:
             raise CheckpointError(
-                f"{path} cannot be unpacked: {error}. Fetch it again, or give its directory."
+                f"{path} cannot be unpacked: {error}. Download it again, or give its directory."
             ) from error
         if not any(target.rglob("*")):
-            raise CheckpointError(f"{path} is an empty archive. Fetch it again, or give the model's directory.")
+            raise CheckpointError(f"{path} is an empty archive. Download it again, or give the model's directory.")
         yield _content(target)
 
 
 def _unpack_zip(path: Path, target: Path) -> None:
-    limit = _Limit(path)
+    limits = _Limits(path)
     with zipfile.ZipFile(path) as archive:
         for item in archive.infolist():
             kind = stat.S_IFMT(item.external_attr >> 16)
-            limit.check(item.filename, item.file_size, is_plain=kind in (0, stat.S_IFREG, stat.S_IFDIR))
+            limits.check(item.filename, item.file_size, is_plain=kind in (0, stat.S_IFREG, stat.S_IFDIR))
             archive.extract(item, target)  # never writes more than file_size, and verifies the checksum
 
 
 def _unpack_tar(path: Path, target: Path) -> None:
-    limit = _Limit(path)
+    limits = _Limits(path)
     with tarfile.open(path) as archive:
         for item in archive:
-            limit.check(item.name, item.size, is_plain=item.isreg() or item.isdir())
+            limits.check(item.name, item.size, is_plain=item.isreg() or item.isdir())
             archive.extract(item, target, filter="data")
         while archive.fileobj and archive.fileobj.read(1 << 20):
-            pass  # the checksum of gzip is at its end, after what tarfile reads
+            pass  # gzip verifies its checksum at the end of the file, which tarfile does not read
 
 
 _UNPACK: dict[str, Callable[[Path, Path], None]] = {
@@ -78,30 +76,30 @@ _UNPACK: dict[str, Callable[[Path, Path], None]] = {
 }
 
 
-class _Limit:
-    """Refuses what no archive of a checkpoint has."""
+class _Limits:
+    """Limits of an archive: paths, kinds, sizes and number of its members."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._left = _MAX_RATIO * path.stat().st_size
+        self._bytes_left = _MAX_RATIO * path.stat().st_size
         self._members = 0
 
     def check(self, name: str, size: int, *, is_plain: bool) -> None:
-        place = PurePosixPath(name.replace("\\", "/"))
-        self._left -= size
+        member = PurePosixPath(name.replace("\\", "/"))
+        self._bytes_left -= size
         self._members += 1
         wrong = {
-            "a path that leads out of it": place.is_absolute() or ".." in place.parts,
+            "a path that leads out of it": member.is_absolute() or ".." in member.parts,
             "neither a file nor a directory": not is_plain,
-            f"over {_MAX_RATIO} times as large as it, unpacked": self._left < 0,
-            f"one file more than {_MAX_MEMBERS}": self._members > _MAX_MEMBERS,
+            f"too large: it unpacks to over {_MAX_RATIO} times the archive's size": self._bytes_left < 0,
+            f"one of more than {_MAX_MEMBERS} files": self._members > _MAX_MEMBERS,
         }
         for text, is_wrong in wrong.items():
             if is_wrong:
-                raise CheckpointError(f"{self._path} is refused: its {name!r} is {text}.")
+                raise CheckpointError(f"{self._path} is refused: its member {name!r} is {text}.")
 
 
 def _content(directory: Path) -> Path:
-    """Return the directory that an archive of one directory holds."""
+    """Return the innermost directory that contains everything: an archive often has a single directory."""
     items = [item for item in directory.iterdir() if item.name != "__MACOSX" and not item.name.startswith(".")]
     return _content(items[0]) if len(items) == 1 and items[0].is_dir() else directory

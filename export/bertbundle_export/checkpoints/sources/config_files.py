@@ -1,4 +1,4 @@
-"""Find the config.json, the tokenizer, of weights that are a file and not a directory."""
+"""Find the config.json and the tokenizer of weights that are a single file."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _TOKENIZERS = ("tokenizer.json", "vocab.txt")
 
 
 def find_config(path: Path, options: LoadOptions) -> dict[str, Any]:
-    """Return the configuration that is given, or else the one beside the weights; an empty one if there is neither.
+    """Return the configuration that the user gave, else the one beside the weights; empty if there is none.
 
-    Google's bert_config.json does not say that it is a BERT; its other terms are those of config.json.
+    Google's bert_config.json has the keys of config.json, except model_type.
 
     Raises:
-        CheckpointError: there is none where the user says, or it is no configuration.
+        CheckpointError: there is none at the path that the user gave, or it is not a configuration.
     """
-    place = options.config or path.parent
-    candidates = [place / name for name in _CONFIGS] if place.is_dir() else [place]
+    parent = options.config or path.parent
+    candidates = [parent / name for name in _CONFIGS] if parent.is_dir() else [parent]
     file = next((item for item in candidates if item.is_file()), None)
     if file is None and options.config:
         raise CheckpointError(f"--config {options.config}: found no {' or '.join(_CONFIGS)} there. Check the path.")
@@ -40,8 +40,8 @@ def find_config(path: Path, options: LoadOptions) -> dict[str, Any]:
 
 
 def find_tokenizer(path: Path, options: LoadOptions) -> Path | None:
-    """Return the directory with the tokenizer beside the weights, or beside the configuration that is given."""
-    places = [path.parent]
+    """Return the directory with the tokenizer: that of the weights, or of the configuration that the user gave."""
+    directories = [path.parent]
     if options.config:
-        places.append(options.config if options.config.is_dir() else options.config.parent)
-    return next((place for place in places for name in _TOKENIZERS if (place / name).is_file()), None)
+        directories.append(options.config if options.config.is_dir() else options.config.parent)
+    return next((item for item in directories for name in _TOKENIZERS if (item / name).is_file()), None)

@@ -1,4 +1,4 @@
-"""Google's TensorFlow 1 checkpoints: what is found in them, and what is refused."""
+"""Google's TensorFlow 1 checkpoints."""
 
 from __future__ import annotations
 
@@ -12,15 +12,18 @@ import numpy as np
 import pytest
 
 from bertbundle_export.checkpoints import LoadOptions
-from bertbundle_export.checkpoints.loader import load_checkpoint
 from bertbundle_export.checkpoints.registry import describe_checkpoint, find_format
 from bertbundle_export.errors import CheckpointError
-from bertbundle_export.source.model import SourceModel
+from optional import needs_torch
+from source_models import load
 from tiny_checkpoints import LABELS, Weights, pytorch_weights
 
 pytestmark = pytest.mark.slow
 
+
 Write = Callable[..., Path]
+
+
 LAYER = "bert/encoder/layer_0/attention/self/query/kernel"
 
 
@@ -28,11 +31,6 @@ def read(path: Path) -> Weights:
     """Return the weights of a checkpoint."""
     options = LoadOptions()
     return dict(find_format(path).read(describe_checkpoint(path, options), options))
-
-
-def load(path: Path, **options: Any) -> SourceModel:
-    """Load a checkpoint."""
-    return load_checkpoint(path, str(path), LoadOptions(**options))
 
 
 @pytest.mark.parametrize(
@@ -47,7 +45,7 @@ def load(path: Path, **options: Any) -> SourceModel:
     ],
 )
 def test_heads(tf1: Write, checkpoint: Write, architecture: str, described: str) -> None:
-    """Every weight comes back under transformers' name and in its layout, and the heads say whose they are."""
+    """Every weight is read with transformers' name and layout, and the heads determine the class."""
     path = tf1(architecture)
     assert describe_checkpoint(path, LoadOptions()).config["architectures"] == [described]
     found, expected = read(path), pytorch_weights(checkpoint(architecture))
@@ -56,9 +54,9 @@ def test_heads(tf1: Write, checkpoint: Write, architecture: str, described: str)
         np.testing.assert_array_equal(found[name], value)
 
 
+@needs_torch
 def test_parity_with_the_converter_of_transformers(tf1: Write) -> None:
-    """On the same file, transformers' own converter fills a PyTorch model with the same weights."""
-    pytest.importorskip("torch", reason="needs torch: make setup-torch")
+    """The converter of transformers reads the same weights from the same file."""
     from transformers import BertConfig, BertForPreTraining
     from transformers.models.bert.modeling_bert import load_tf_weights_in_bert
 
@@ -71,8 +69,8 @@ def test_parity_with_the_converter_of_transformers(tf1: Write) -> None:
         np.testing.assert_array_equal(value, converted[name].numpy())
 
 
-def test_what_training_leaves_behind(tf1: Write) -> None:
-    """Optimizer slots, counters and losses are no weights; the model loads without them."""
+def test_optimizer_slots_are_ignored(tf1: Write) -> None:
+    """Optimizer slots, counters and losses are not read as weights; the model loads without them."""
     slots = {f"{LAYER}/{slot}": np.ones((32, 32), np.float32) for slot in ("adam_m", "adam_v", "lamb_m", "Adam_1")}
     counters = {"global_step": np.int64(100), "beta1_power": np.float32(0.9), "loss_scale": np.float32(1)}
     path = tf1(more={**slots, **counters})
@@ -90,26 +88,26 @@ def test_what_training_leaves_behind(tf1: Write) -> None:
     ],
 )
 def test_source(tf1: Write, source: str) -> None:
-    """A checkpoint of any prefix and number of shards is named by its directory, its prefix, or one of its files."""
+    """A checkpoint can be given as directory, prefix, or one of its files, for any prefix and number of shards."""
     path = tf1(prefix="model.ckpt-12", shards=3)
     found = describe_checkpoint(path / source, LoadOptions())
     assert (found.format, len(found.files), found.tokenizer) == ("tf1", 4, path)
     assert load(path / source).keras.count_params() > 0
 
 
-def test_of_several_checkpoints(tf1: Write) -> None:
-    """Of several checkpoints in a directory TensorFlow's `checkpoint` file chooses; without it the user must."""
+def test_several_checkpoints(tf1: Write) -> None:
+    """The file `checkpoint` selects one of several checkpoints in a directory; without it the user must."""
     path = tf1(prefix="model.ckpt-1")
     for file in list(path.glob("model.ckpt-1.*")):
         shutil.copyfile(file, path / file.name.replace("-1.", "-2."))
-    with pytest.raises(CheckpointError, match=r"found model.ckpt-1, model.ckpt-2. Name one: .*/PREFIX"):
+    with pytest.raises(CheckpointError, match=r"found model.ckpt-1, model.ckpt-2. Give one of them: .*/PREFIX"):
         describe_checkpoint(path, LoadOptions())
     (path / "checkpoint").write_text('model_checkpoint_path: "/elsewhere/model.ckpt-2"\n', encoding="utf-8")
     assert describe_checkpoint(path, LoadOptions()).files[0].name == "model.ckpt-2.index"
 
 
 def test_fine_tuned_checkpoint_without_its_config(tf1: Write, tmp_path: Path) -> None:
-    """What run_classifier.py writes has neither config nor vocabulary: it exports with those it was trained from."""
+    """A checkpoint of run_classifier.py has no config and vocabulary: it loads with those it was trained from."""
     path, base = tf1("BertForSequenceClassification", prefix="model.ckpt-9"), tmp_path / "base"
     base.mkdir()
     for name in ("bert_config.json", "vocab.txt"):
@@ -132,7 +130,7 @@ def test_fine_tuned_checkpoint_without_its_config(tf1: Write, tmp_path: Path) ->
     ],
 )
 def test_casing(tf1: Write, token: str, option: bool | None, lowercase: bool) -> None:
-    """The vocabulary says whether texts are lower-cased, unless the user does."""
+    """Texts are lower-cased as the vocabulary suggests, unless the user says otherwise."""
     from bertbundle_export.source.tokenization import is_lowercase
 
     path = tf1()
@@ -141,27 +139,8 @@ def test_casing(tf1: Write, token: str, option: bool | None, lowercase: bool) ->
     assert is_lowercase(load(path, lowercase=option).tokenizer) is lowercase
 
 
-def test_format_that_it_is_not(checkpoint: Write) -> None:
-    """A format that was asked for and does not fit is an error that says what the files look like."""
-    for name in ("keras-bert", "tf1"):
-        with pytest.raises(CheckpointError, match=f"looks like huggingface, not {name}: "):
-            describe_checkpoint(checkpoint(), LoadOptions(format=name))
-
-
-def test_beside_hugging_face_weights(tf1: Write, checkpoint: Write) -> None:
-    """A directory that has both is read as Hugging Face's, which says more; --format chooses the other."""
-    path, source = tf1(), checkpoint()
-    for name in ("config.json", "tf_model.h5"):
-        shutil.copyfile(source / name, path / name)
-    assert describe_checkpoint(path, LoadOptions()).format == "huggingface"
-    assert describe_checkpoint(path, LoadOptions(format="tf1")).format == "tf1"
-
-
-# ---- what is refused
-
-
 def change(**settings: Any) -> Callable[[Path], object]:
-    """Make what changes bert_config.json; None removes a setting."""
+    """Return a function that changes bert_config.json; None removes a setting."""
 
     def apply(path: Path) -> None:
         file = path / "bert_config.json"
@@ -179,8 +158,8 @@ def flip(path: Path) -> None:
     file.write_bytes(data)
 
 
-def cut(path: Path) -> None:
-    """Cut the weights off."""
+def truncate(path: Path) -> None:
+    """Truncate the weights."""
     (file,) = path.glob("*.data-*")
     file.write_bytes(file.read_bytes()[:-4])
 
@@ -188,7 +167,9 @@ def cut(path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        pytest.param(cut, r"bert_model.ckpt.data-00000-of-00001 has \d+ bytes, its index says \d+", id="truncated"),
+        pytest.param(
+            truncate, r"bert_model.ckpt.data-00000-of-00001 has \d+ bytes, its index says \d+", id="truncated"
+        ),
         pytest.param(flip, "bert_model.ckpt is damaged at bert/", id="bit_flipped"),
         pytest.param(
             change(hidden_size=48), r"word_embeddings of shape \[\d+, 32\], expected \[\d+, 48\]", id="hidden"
@@ -202,14 +183,12 @@ def cut(path: Path) -> None:
         pytest.param(change(type_vocab_size=3), "token_type_embeddings of shape", id="types"),
         pytest.param(change(vocab_size=None), "no number for vocab_size", id="no_size"),
         pytest.param(lambda path: (path / "bert_config.json").write_text("{"), "is not JSON", id="no_json"),
-        pytest.param(
-            lambda path: (path / "vocab.txt").write_text("[PAD]\n[UNK]\n"), "not belong together|tok", id="vocab"
-        ),
+        pytest.param(lambda path: (path / "vocab.txt").write_text("[PAD]\n[UNK]\n"), "do not match|tok", id="vocab"),
         pytest.param(lambda path: (path / "vocab.txt").unlink(), "no tokenizer. Pass --tokenizer", id="no_vocab"),
     ],
 )
 def test_damage(tf1: Write, damage: Callable[[Path], object], message: str) -> None:
-    """A checkpoint that does not hold together is one error that names the file or tensor, expected and found."""
+    """A damaged or inconsistent checkpoint is one error with file or tensor, expected and found."""
     path = tf1()
     damage(path)
     with pytest.raises(CheckpointError, match=message):
@@ -217,7 +196,7 @@ def test_damage(tf1: Write, damage: Callable[[Path], object], message: str) -> N
 
 
 def test_missing_shard(tf1: Write) -> None:
-    """A shard that is missing is named."""
+    """A missing shard is named."""
     path = tf1(shards=3)
     (path / "bert_model.ckpt.data-00001-of-00003").unlink()
     with pytest.raises(CheckpointError, match=r"has no bert_model\.ckpt\.data-00001-of-00003 beside it"):
@@ -236,7 +215,7 @@ def test_missing_shard(tf1: Write) -> None:
     ],
 )
 def test_other_checkpoints(tensorflow: Any, tmp_path: Path, name: str, message: str) -> None:
-    """A checkpoint of another model says whose it is, and what was expected."""
+    """A checkpoint of another model is an error that names the model and what was expected."""
     tensorflow.raw_ops.SaveV2(
         prefix=str(tmp_path / "x.ckpt"), tensor_names=[name], shape_and_slices=[""], tensors=[np.zeros(2, np.float32)]
     )
@@ -244,14 +223,14 @@ def test_other_checkpoints(tensorflow: Any, tmp_path: Path, name: str, message: 
         load(tmp_path)
 
 
-def test_head_that_is_not_known(tf1: Write) -> None:
-    """Weights of a layer that transformers' classes do not have are named as they are in the file, and refused."""
+def test_unknown_head(tf1: Write) -> None:
+    """Weights that transformers' classes do not have are refused, by their names in the file."""
     path = tf1("BertForTokenClassification", more={"crf_loss/transitions": np.zeros((5, 5), np.float32)})
-    with pytest.raises(CheckpointError, match="no place for: crf_loss/transitions"):
+    with pytest.raises(CheckpointError, match="does not have: crf_loss/transitions"):
         load(path, task="token-classification", labels=LABELS)
 
 
 def test_labels_of_another_number(tf1: Write) -> None:
-    """Labels that are not as many as the head's outputs are refused."""
+    """A number of labels other than the head's outputs is refused."""
     with pytest.raises(CheckpointError, match=r"classifier.weight \[5, 32\]|other shapes"):
         load(tf1("BertForSequenceClassification"), labels=("yes", "no"))

@@ -11,23 +11,29 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bertbundle_export.checkpoints import LoadOptions, load_checkpoint
+from bertbundle_export.checkpoints import LoadOptions
 from bertbundle_export.checkpoints.registry import describe_checkpoint, find_format
 from bertbundle_export.errors import CheckpointError
-from bertbundle_export.source.model import run_source
-from keras_files import CONFIG, example_inputs, head_weights, random_weights, write_archive, write_beside
+from keras_archives import write_archive
+from keras_files import head_weights, random_weights, write_beside
+from source_models import load, run
 
 pytestmark = pytest.mark.slow
 
+
 # First values that keras-hub 0.32.0 on Keras 3.15.1 gave for these files, loaded by keras.saving.load_model.
 FEATURES = [0.22394903, 0.07813855, 0.27472383, -0.283626, -0.13723879, -0.38373664]
+
+
 POOLED = [-0.3978629, -0.01648344, 0.68669, 0.6997839, 0.707352, -0.64390755]
+
+
 LOGITS = [1.6614926, 1.8864951, -2.4628484, 5.086863, 2.1141334, 1.6814642]
 
 
 @pytest.fixture
 def archive(tmp_path: Path, tensorflow: Any) -> Callable[[int], Path]:
-    """Write a BertBackbone, or a BertTextClassifier with a number of classes, and a vocab.txt; gives its path."""
+    """Write a BertBackbone, or a BertTextClassifier with a number of classes, and a vocab.txt; return its path."""
     del tensorflow
     write_beside(tmp_path / "model.keras")
 
@@ -38,21 +44,16 @@ def archive(tmp_path: Path, tensorflow: Any) -> Callable[[int], Path]:
     return write
 
 
-def outputs(path: Path) -> dict[str, Any]:
-    """Return what a loaded archive answers to the example."""
-    return run_source(load_checkpoint(path, str(path), LoadOptions()), example_inputs())
-
-
-def test_backbone_answers_as_keras_hub(archive: Callable[..., Path]) -> None:
-    """A BertBackbone gives the features that keras-hub gives."""
-    found = outputs(archive())
+def test_backbone_equals_keras_hub(archive: Callable[..., Path]) -> None:
+    """A BertBackbone gives keras-hub's features."""
+    found = run(load(archive()))
     np.testing.assert_allclose(found["last_hidden_state"].reshape(-1)[:6], FEATURES, atol=1e-5)
     np.testing.assert_allclose(found["pooler_output"].reshape(-1)[:6], POOLED, atol=1e-5)
 
 
-def test_classifier_answers_as_keras_hub(archive: Callable[..., Path]) -> None:
-    """A BertTextClassifier gives the logits that keras-hub gives, and says its task itself."""
-    np.testing.assert_allclose(outputs(archive(5))["logits"].reshape(-1)[:6], LOGITS, atol=1e-5)
+def test_classifier_equals_keras_hub(archive: Callable[..., Path]) -> None:
+    """A BertTextClassifier gives keras-hub's logits, and states its task."""
+    np.testing.assert_allclose(run(load(archive(5)))["logits"].reshape(-1)[:6], LOGITS, atol=1e-5)
 
 
 def _rewrite(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
@@ -68,11 +69,11 @@ def _rewrite(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
 
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid", "relu"])
 def test_classifier_activation(archive: Callable[..., Path], activation: str) -> None:
-    """A classifier's own activation is what the bundle applies, sigmoid to independent classes, or is refused."""
+    """The bundle applies a classifier's activation itself, sigmoid for independent classes; others are refused."""
     path = archive(5)
     _rewrite(path, lambda it: it["config"].update(activation=activation))
     if activation == "relu":
-        with pytest.raises(CheckpointError, match="activation relu over its layer logits"):
+        with pytest.raises(CheckpointError, match="activation relu after its layer logits"):
             describe_checkpoint(path, LoadOptions())
         return
     expected = "multi_label_classification" if activation == "sigmoid" else None
@@ -99,7 +100,7 @@ BROKEN: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "another": (
         lambda path: _rewrite(path, lambda it: it.update(class_name="Functional")),
-        "of a Functional, expected",
+        "has a Functional, expected",
     ),
     "vocabulary": (
         lambda path: (path.parent / "vocab.txt").write_text("[UNK]\n[CLS]\n"),
@@ -110,37 +111,10 @@ BROKEN: dict[str, tuple[Callable[[Path], Any], str]] = {
 
 @pytest.mark.parametrize("broken", BROKEN)
 def test_broken_archives(archive: Callable[..., Path], broken: str) -> None:
-    """An archive that is damaged, of something else, or does not hold together is one error that names it."""
+    """An archive that is damaged, of another model, or inconsistent is one error that names it."""
     change, message = BROKEN[broken]
     path = archive()
     change(path)
     assert find_format(path).name == "keras-v3"
     with pytest.raises(CheckpointError, match=message):
-        outputs(path)
-
-
-def test_live_keras_3_model(tmp_path: Path, tensorflow: Any) -> None:
-    """A functional model of Keras 3 on TensorFlow exports from a script, beside the Keras 2 of transformers."""
-    del tensorflow
-    import keras
-
-    from bertbundle_export import export_bundle
-
-    write_beside(tmp_path / "x")
-    names = ("input_ids", "attention_mask")
-    ids, mask = (keras.Input((None,), dtype="int32", name=name) for name in names)
-    words = keras.layers.Embedding(CONFIG["vocab_size"], 16)(ids)
-    features = keras.layers.MultiHeadAttention(2, 8)(words, words, attention_mask=mask[:, None, :])
-    model = keras.Model({"input_ids": ids, "attention_mask": mask}, keras.layers.Dense(5)(features))
-    made = export_bundle(
-        model,
-        name="live",
-        output=tmp_path / "models",
-        task="token-classification",
-        labels=("O", "B-A", "I-A", "B-B", "I-B"),
-        tokenizer=tmp_path / "vocab.txt",
-        max_length=16,
-        lengths=[],
-    )
-    assert [spec.name for spec in made.manifest.inputs] == list(names)
-    assert {row.format for row in made.manifest.parity} == {"saved_model", "onnx", "onnx_standard"}
+        run(load(path))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bertbundle_export.checkpoints import LoadOptions
-from bertbundle_export.checkpoints.formats.tf_hub import _original_name
+from bertbundle_export.checkpoints.formats.tf_hub import _google_name
 from bertbundle_export.checkpoints.loader import load_checkpoint
 from bertbundle_export.checkpoints.registry import describe_checkpoint, find_format
 from bertbundle_export.errors import CheckpointError
@@ -40,10 +40,10 @@ def load(path: Path, options: LoadOptions = HEADS) -> SourceModel:
         pytest.param("list", {"hidden_act": "relu"}, "relu", id="relu"),
     ],
 )
-def test_sizes_are_those_of_the_weights(
+def test_sizes_and_weights(
     tf_hub: Write, checkpoint: Write, style: str, options: dict[str, Any], activation: str
 ) -> None:
-    """Sizes and activation are found, the weights come back, and the model agrees with the SavedModel's own call."""
+    """Sizes, activation and weights are read, and the model agrees with the SavedModel's own call."""
     path = tf_hub(style=style, **options)
     config = describe_checkpoint(path, HEADS).config
     assert {
@@ -67,7 +67,7 @@ def test_sizes_are_those_of_the_weights(
 @pytest.mark.parametrize("style", ["list", "dict"])
 @pytest.mark.parametrize("lowercase", [True, False], ids=["uncased", "cased"])
 def test_casing(tf_hub: Write, style: str, lowercase: bool) -> None:
-    """The model's `do_lower_case` decides, whatever the vocabulary looks like."""
+    """The model's `do_lower_case` overrides the vocabulary."""
     from bertbundle_export.source.tokenization import is_lowercase
 
     path = tf_hub(style=style, lowercase=lowercase)
@@ -76,15 +76,15 @@ def test_casing(tf_hub: Write, style: str, lowercase: bool) -> None:
 
 
 def test_casing_of_a_module(tf_hub: Write) -> None:
-    """A TF1 module keeps its casing inside its graph: the vocabulary decides."""
+    """A TF1 module does not state its casing: the vocabulary decides."""
     path = tf_hub(style="module")
     assert describe_checkpoint(path, HEADS).lowercase is None
 
 
-def test_another_head(tf_hub: Write) -> None:
-    """A SavedModel whose heads are not of the usual size is refused until the user says how many there are."""
+def test_other_head_sizes(tf_hub: Write) -> None:
+    """A SavedModel with an unusual size of heads is refused until the user gives their number."""
     path = tf_hub(style="module")
-    with pytest.raises(CheckpointError, match=r"its own last_hidden_state differs by .* --init-args"):
+    with pytest.raises(CheckpointError, match=r"last_hidden_state of its own graph differs by .* --init-args"):
         load(path, LoadOptions())
     assert load(path).task == "feature-extraction"
 
@@ -106,12 +106,12 @@ def test_another_head(tf_hub: Write) -> None:
     ],
 )
 def test_names(variable: str, name: str) -> None:
-    """Names that Keras made unique, of exports between the two generations, and of the MLM head are known."""
-    assert _original_name(variable) == name
+    """Names with numbers by Keras, of exports between the two generations, and of the MLM head are translated."""
+    assert _google_name(variable) == name
 
 
-def test_saved_model_without_serve(tf_hub: Write) -> None:
-    """A SavedModel of TensorFlow 2 without any tag is read."""
+def test_saved_model_without_tags(tf_hub: Write) -> None:
+    """A SavedModel of TensorFlow 2 without tags is read."""
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
     path = tf_hub()
@@ -125,7 +125,7 @@ def test_saved_model_without_serve(tf_hub: Write) -> None:
 
 
 def replace(name: str, change: Callable[[bytes], bytes]) -> Callable[[Path], object]:
-    """Make what changes a file."""
+    """Return a function that changes a file."""
     return lambda path: (path / name).write_bytes(change((path / name).read_bytes()))
 
 
@@ -147,26 +147,24 @@ DATA = "variables/variables.data-00000-of-00001"
         pytest.param(replace(DATA, flip), "variables is damaged at", id="bit_flipped"),
         pytest.param(replace("variables/variables.index", lambda data: data[:90]), "is not the index", id="index_cut"),
         pytest.param(
-            replace("saved_model.pb", lambda data: data[:999]), "is not a SavedModel, or is cut", id="graph_cut"
+            replace("saved_model.pb", lambda data: data[:999]), "is not a SavedModel, or is truncated", id="graph_cut"
         ),
         pytest.param(replace("saved_model.pb", lambda _: b""), "is a SavedModel without a graph", id="graph_empty"),
         pytest.param(lambda path: shutil.rmtree(path / "variables"), "no file .*variables.index", id="no_variables"),
         pytest.param(lambda path: shutil.rmtree(path / "assets"), "no tokenizer. Pass --tokenizer", id="no_assets"),
-        pytest.param(
-            replace("assets/vocab.txt", lambda _: b"[PAD]\n[UNK]\n"), "not belong together|tokenizer", id="vocab"
-        ),
+        pytest.param(replace("assets/vocab.txt", lambda _: b"[PAD]\n[UNK]\n"), "do not match|tokenizer", id="vocab"),
     ],
 )
 def test_damage(tf_hub: Write, damage: Callable[[Path], object], message: str) -> None:
-    """A SavedModel that does not hold together is one error that names the file or tensor, expected and found."""
+    """A damaged or inconsistent SavedModel is one error with file or tensor, expected and found."""
     path = tf_hub()
     damage(path)
     with pytest.raises(CheckpointError, match=message):
         load(path)
 
 
-def test_saved_model_that_is_no_bert(tensorflow: Any, tmp_path: Path) -> None:
-    """A SavedModel of something else says what was expected and what is there."""
+def test_saved_model_of_another_model(tensorflow: Any, tmp_path: Path) -> None:
+    """A SavedModel of another model is an error with what was expected and found."""
     module = tensorflow.Module()
     module.kernel = tensorflow.Variable([1.0], name="dense/kernel")
     tensorflow.saved_model.save(module, str(tmp_path / "other"))
@@ -177,19 +175,19 @@ def test_saved_model_that_is_no_bert(tensorflow: Any, tmp_path: Path) -> None:
 def test_saved_model_that_computes_something_else(tf_hub: Write) -> None:
     """BERT's weights in a SavedModel of another computation are refused, with the difference."""
     path = tf_hub(layer_norm_eps=0.1)
-    with pytest.raises(CheckpointError, match=r"its own last_hidden_state differs by [\d.e+-]+ from that of a BERT"):
+    with pytest.raises(CheckpointError, match=r"its own graph differs by [\d.e+-]+ from that of a BERT"):
         load(path)
 
 
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        pytest.param("erf", "expected a call, or a signature 'tokens', found signatures", id="no_call"),
+        pytest.param("erf", "expected __call__ or a signature 'tokens', found signatures", id="no_call"),
         pytest.param("cos", "its graph has none of the operations Erf, ", id="no_activation"),
     ],
 )
 def test_saved_model_that_cannot_be_called(tensorflow: Any, tf_hub: Write, function: str, message: str) -> None:
-    """BERT's weights in a SavedModel without a call of TF Hub's are refused: nothing would prove them."""
+    """BERT's weights in a SavedModel without TF Hub's call are refused: nothing could verify the model."""
     path = tf_hub()
     module, vocab = tensorflow.Module(), (path / "assets" / "vocab.txt").read_bytes()
     module.weights = [

@@ -31,8 +31,8 @@ def save(tf: Any, prefix: Path, tensors: dict[str, Any]) -> Path:
 
 
 @pytest.mark.slow
-def test_reads_what_tensorflow_lists(tensorflow: Any, tmp_path: Path) -> None:
-    """Names and shapes are those that TensorFlow lists, over many blocks, for every rank and kind of tensor."""
+def test_index_equals_tensorflows_list(tensorflow: Any, tmp_path: Path) -> None:
+    """Names and shapes are those that TensorFlow lists, over many blocks, for every rank and dtype."""
     many = {f"scope_{n // 50}/variable_{n}/kernel": np.full((n % 3 + 1, 2), n, np.float32) for n in range(500)}
     kinds = {
         "step": np.int64(3),
@@ -49,8 +49,8 @@ def test_reads_what_tensorflow_lists(tensorflow: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_partitioned_variable_is_one(tensorflow: Any, tmp_path: Path) -> None:
-    """A variable that was saved in slices is listed once, with its whole shape, and read whole."""
+def test_partitioned_variable(tensorflow: Any, tmp_path: Path) -> None:
+    """A variable saved in slices is listed and read as one."""
     prefix, parts = tmp_path / "sliced", [np.zeros((2, 4), np.float32), np.ones((3, 4), np.float32)]
     tensorflow.raw_ops.SaveV2(
         prefix=str(prefix), tensor_names=["w", "w"], shape_and_slices=["5 4 0,2:0,4", "5 4 2,3:0,4"], tensors=parts
@@ -71,7 +71,7 @@ def test_floats_become_float32(tensorflow: Any, tmp_path: Path, dtype: str) -> N
 
 @pytest.mark.slow
 def test_describing_imports_no_tensorflow(tf1: Write, tf_hub: Write) -> None:
-    """Neither of Google's formats needs TensorFlow, seconds to import, to be described."""
+    """Describing Google's formats does not import TensorFlow, which takes seconds."""
     code = (
         "import sys\n"
         "from pathlib import Path\n"
@@ -100,10 +100,10 @@ def test_describing_imports_no_tensorflow(tf1: Write, tf_hub: Write) -> None:
         pytest.param("x.data-00000-of-00001", None, "no x.data-00000-of-00001 beside it", id="no_data"),
     ],
 )
-def test_damage_that_the_index_shows(
+def test_missing_and_truncated_files(
     tensorflow: Any, tmp_path: Path, file: str, change: Callable[[bytes], bytes] | None, message: str
 ) -> None:
-    """A file that is missing or cut off is named, without a tensor being read."""
+    """A missing or truncated file is named without reading a tensor."""
     save(tensorflow, tmp_path / "x", {"w": np.zeros((100, 100), np.float32)})
     path = tmp_path / file
     if change is None:
@@ -116,7 +116,7 @@ def test_damage_that_the_index_shows(
 
 @pytest.mark.slow
 def test_flipped_bits_in_the_index(tensorflow: Any, tmp_path: Path) -> None:
-    """Whichever byte of the index is damaged, reading is refused, or gives the tensor as it was."""
+    """With any byte of the index damaged, reading fails or returns the original tensor."""
     weight = np.arange(6, dtype=np.float32).reshape(2, 3)
     path = Path(f"{save(tensorflow, tmp_path / 'x', {'weight': weight})}.index")
     whole, refused = path.read_bytes(), 0
@@ -132,7 +132,7 @@ def test_flipped_bits_in_the_index(tensorflow: Any, tmp_path: Path) -> None:
 
 
 def test_generated_code_is_that_of_the_proto() -> None:
-    """_tensorflow_pb2.py holds exactly what _tensorflow.proto compiles to: run `make proto` after a change."""
+    """_tensorflow_pb2.py is exactly what _tensorflow.proto compiles to: run `make proto` after a change."""
     compiled, committed = descriptors(EXPORT, "bertbundle_export/checkpoints/readers/_tensorflow.proto", ours)
     assert committed == compiled
 
@@ -150,7 +150,7 @@ def test_generated_code_is_that_of_the_proto() -> None:
     ],
 )
 def test_fields_are_tensorflows(tensorflow: Any, message: str, official: str) -> None:
-    """Every field has the number and the type that TensorFlow's own message gives it."""
+    """Every field has the number and the type of TensorFlow's own message."""
     del tensorflow
     import importlib
 

@@ -17,7 +17,7 @@ KAGGLE = "tensorflow/bert/tensorFlow2/zh-l-12-h-768-a-12/4"
 
 @pytest.fixture
 def caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Point both clients' caches into a directory; gives it."""
+    """Point the caches of both clients to a directory; return it."""
     monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path / "tfhub"))
     monkeypatch.setenv("KAGGLEHUB_CACHE", str(tmp_path / "kaggle"))
     return tmp_path
@@ -37,7 +37,7 @@ def caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
 )
 def test_cached(caches: Path, handle: str, place: str) -> None:
-    """A handle is the directory that its client fetched it to."""
+    """A handle is the directory that its client downloaded it to."""
     (caches / place).mkdir(parents=True)
     with open_source(handle) as path:
         assert path == caches / place
@@ -51,7 +51,7 @@ def test_cached(caches: Path, handle: str, place: str) -> None:
     ],
 )
 def test_not_cached(caches: Path, handle: str, command: str) -> None:
-    """A handle that is not there says where it was looked for, and the command that fetches it."""
+    """A handle that is not cached is an error with the searched directories and the command that downloads it."""
     with pytest.raises(CheckpointError, match="is neither in") as raised, open_source(handle):
         pass
     assert str(caches / "tfhub") in str(raised.value)

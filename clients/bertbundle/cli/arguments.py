@@ -1,0 +1,108 @@
+"""The argument parser of the `bertbundle` command."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import bertbundle
+from bertbundle._shared.commands import CommandParser
+from bertbundle.cli.completion import SHELLS
+from bertbundle.cli.connection_flags import add_connection_flags, positive_seconds
+from bertbundle.cli.row_files import FILE_FORMATS
+from bertbundle.text.tokenizer import TRUNCATIONS
+
+__all__ = ["make_parser"]
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Create the parser; the name of the chosen command is in `command`."""
+    parser = CommandParser(prog="bertbundle", description="Ask a served BERT bundle.")
+    parser.add_argument("--version", action="version", version=f"bertbundle {bertbundle.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_predict(
+        _add_command(
+            commands, "predict", "answer texts with entities, classes, embeddings, ..., depending on the model"
+        )
+    )
+    _add_bench(_add_command(commands, "bench", "run a load test of a server and show the latencies"))
+    _add_bulk(_add_command(commands, "bulk", "answer a file of any size, row by row: txt, JSONL, CSV or Parquet"))
+    _add_command(commands, "info", "show the manifest of the model")
+    _add_command(commands, "status", "show the state of each version of the model")
+    completion = commands.add_parser("completion", help="print a completion script for a shell")
+    completion.add_argument("shell", choices=[*SHELLS])
+    return parser
+
+
+def _add_command(commands: Any, name: str, description: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=description, description=description.capitalize() + "."
+    )
+    add_connection_flags(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON, one object per line")
+    return parser
+
+
+def _add_predict(predict: argparse.ArgumentParser) -> None:
+    predict.add_argument("texts", nargs="*", metavar="TEXT", help="text to answer (default: lines of standard input)")
+    _add_pair(predict)
+    _add_answer_flags(predict)
+
+
+def _add_pair(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--pair", metavar="TEXT", help="second text of a pair, or the context of a question; paired with every TEXT"
+    )
+
+
+def _add_answer_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--truncation",
+        choices=TRUNCATIONS,
+        help="what to do with a text that is too long (default: window for entities, answers and masks, else error)",
+    )
+    parser.add_argument(
+        "--allow-no-answer", action="store_true", help='answer "" if the context probably does not answer the question'
+    )
+
+
+def _add_bench(bench: argparse.ArgumentParser) -> None:
+    bench.add_argument(
+        "texts", nargs="*", metavar="TEXT", help="texts to send in turn (default: lines of standard input)"
+    )
+    bench.add_argument(
+        "--seconds", type=positive_seconds, default=10.0, help="duration of the test (default: %(default)s)"
+    )
+    bench.add_argument(
+        "--concurrency", type=_count, default=4, metavar="N", help="concurrent calls (default: %(default)s)"
+    )
+    bench.add_argument("--batch", type=_count, default=1, metavar="N", help="texts per call (default: %(default)s)")
+    _add_pair(bench)
+    bench.add_argument("--png", metavar="FILE", help="plot the latencies; needs matplotlib (bertbundle[bench])")
+
+
+def _add_bulk(bulk: argparse.ArgumentParser) -> None:
+    bulk.add_argument("source", nargs="?", default="-", metavar="FILE", help="input rows (default: standard input)")
+    bulk.add_argument("--output", default="-", metavar="FILE", help="answers as JSON lines (default: standard output)")
+    bulk.add_argument("--rejects", metavar="FILE", help="rows without answer (default: OUTPUT.rejects, or stderr)")
+    bulk.add_argument("--format", choices=[*FILE_FORMATS], help="format of the input (default: by the file's suffix)")
+    bulk.add_argument("--text", default="text", metavar="COLUMN", help="column to answer (default: %(default)s)")
+    bulk.add_argument("--pair", metavar="COLUMN", help="column of the second text of a pair")
+    bulk.add_argument("--keep", type=_columns, metavar="COLUMN,...", help="columns of the output (default: all)")
+    _add_answer_flags(bulk)
+    bulk.add_argument(
+        "--concurrency", type=_count, default=4, metavar="N", help="concurrent requests (default: %(default)s)"
+    )
+    existing = bulk.add_mutually_exclusive_group()
+    existing.add_argument("--resume", action="store_true", help="continue an interrupted run")
+    existing.add_argument("--overwrite", action="store_true", help="start over and overwrite existing answers")
+
+
+def _columns(text: str) -> tuple[str, ...]:
+    return tuple(text.split(",")) if text else ()
+
+
+def _count(text: str) -> int:
+    if text.isascii() and text.isdigit() and int(text) > 0:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")

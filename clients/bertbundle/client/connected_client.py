@@ -1,0 +1,103 @@
+"""Create a client from an address and settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from numbers import Real
+from pathlib import Path
+from typing import Any, ClassVar
+
+from bertbundle._shared.validation import check_counts, check_seconds, check_type
+from bertbundle.client.base import BaseClient, TransportT
+from bertbundle.contract.manifest import TOKENIZER_FILE, Manifest
+from bertbundle.decoding.loaded_model import LoadedModel, load_model
+from bertbundle.errors import InputError, ManifestError
+from bertbundle.session.batches import CallSettings
+from bertbundle.session.retries import CallPolicy, Retries, RetryBudget
+from bertbundle.session.session import Session
+from bertbundle.transports.credentials import Tls, Token
+
+__all__ = ["ConnectedClient"]
+
+
+class ConnectedClient(BaseClient[TransportT]):
+    """A client of one model at an address. Subclasses choose the transport and the runner."""
+
+    _open_transport: ClassVar[Callable[..., Any]]
+    _make_runner: ClassVar[Callable[..., Any]]
+
+    def __init__(
+        self,
+        server: str,
+        model: str,
+        *,
+        timeout: float = 30.0,
+        call_timeout: float | None = None,
+        hedge_after: float | None = None,
+        concurrency: int = 4,
+        rows_per_call: int = 32,
+        retries: Retries = Retries(),  # noqa: B008 - frozen
+        tls: Tls | None = None,
+        token: Token | None = None,
+        metadata: Mapping[str, str] | None = None,
+        compression: str = "none",
+        transport: TransportT | None = None,
+        manifest: Manifest | None = None,
+        tokenizer: str | Path | None = None,
+        names: Mapping[str, str] | None = None,
+    ) -> None:
+        """Create a client; it connects on the first request.
+
+        Args:
+            server: address of the gRPC port, ``host:port`` or ``unix:path``, or several of them separated by commas.
+                Requests are distributed over all addresses, and over all servers behind a name.
+            model: model name.
+            timeout: timeout of a method call in seconds, including all of its requests and retries; for an iterator, of
+                each 2048 texts.
+            call_timeout: timeout of one request in seconds; None for the time that remains of `timeout`.
+            hedge_after: seconds after which a request without a response is sent a second time, to the next address;
+                None for never. The first response is used, and the other request is cancelled. Each hedge takes one
+                retry from the budget of `retries`, and is not limited by `concurrency`. A good value is the 95th
+                percentile of the latency.
+            concurrency: maximum number of in-flight requests.
+            rows_per_call: maximum number of rows in a request.
+            retries: when a failed request is retried.
+            tls: how to secure the connection; None for plain text.
+            token: bearer token, or a callable that returns the current token.
+            metadata: names and values that are sent with each request.
+            compression: compression of requests: "none", "gzip" or "deflate".
+            transport: the transport to use, instead of gRPC to `server`.
+            manifest: description of a model that is not a bundle; see `foreign_manifest`.
+            tokenizer: tokenizer.json of a model that is not a bundle, or the directory that contains it.
+            names: the model's own names of its signature, inputs and outputs: ``{"input_ids": "input_word_ids"}``.
+        """
+        check_type("model", model, str, "the model's name")
+        check_type("timeout", timeout, Real, "a number of seconds")
+        check_type("retries", retries, Retries, "a Retries, Retries(attempts=1) for none")
+        check_seconds(timeout=timeout, call_timeout=call_timeout, hedge_after=hedge_after)
+        check_counts(concurrency=concurrency, rows_per_call=rows_per_call)
+        session = Session(CallSettings(model, names or {}, rows_per_call), _external_model(manifest, tokenizer))
+        connection = transport or self._open_transport(
+            server, tls=tls, token=token, metadata=metadata, compression=compression
+        )
+        policy = CallPolicy(retries, RetryBudget(retries.budget), call_timeout, hedge_after)
+        super().__init__(session, self._make_runner(connection, policy, timeout=timeout, concurrency=concurrency))
+
+
+_HINT = "To convert a vocab.txt: tokenizers.BertWordPieceTokenizer('vocab.txt').save('tokenizer.json')."
+
+
+def _external_model(manifest: Manifest | None, tokenizer: str | Path | None) -> LoadedModel | None:
+    """Load a model that is not a bundle from the caller's description; None for a bundle."""
+    if (manifest is None) != (tokenizer is None):
+        raise ValueError("manifest and tokenizer go together: pass both for a model that is not a bundle, else neither")
+    if manifest is None or tokenizer is None:
+        return None
+    path = Path(tokenizer)
+    path = path / TOKENIZER_FILE if path.is_dir() else path
+    try:
+        return load_model(manifest, path.read_text(encoding="utf-8"), version=0)
+    except OSError as error:
+        raise InputError(f"the tokenizer {path} cannot be read: {error.strerror}. {_HINT}") from error
+    except ManifestError as error:
+        raise InputError(f"{path}: {error} {_HINT}") from error

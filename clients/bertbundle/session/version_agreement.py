@@ -1,0 +1,152 @@
+"""All results of a list of texts come from one version of the model, even during a rolling update."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from bertbundle.contract.types import PredictCall, Prediction
+from bertbundle.decoding.base import Decoder
+from bertbundle.decoding.decoders import DECODERS
+from bertbundle.decoding.loaded_model import LoadedModel
+from bertbundle.errors import InputError, InvalidRequest, ServerError, SignatureNotFound, TextTooLong
+from bertbundle.session.batches import AskOptions, decode_predictions, make_batches
+from bertbundle.session.session import Flow, Session
+
+__all__ = ["TEXTS_PER_CHUNK", "answer_many", "answer_one"]
+
+TEXTS_PER_CHUNK = 2048
+"""Number of texts of a list or an iterator that are tokenized, grouped by length and kept in memory at a time."""
+_MAX_VERSIONS = 3
+_MAX_ROUNDS_WITHOUT_PROGRESS = 8  # of two replicas chosen at random, one answers all 8 once in 256 times
+
+
+def answer_one(session: Session, decoder: Decoder, text: Any, options: AskOptions) -> Flow[Any]:
+    """Return the result of one text."""
+    results = yield from answer_with_one_version(session, decoder, [text], options)
+    return results[0]
+
+
+def answer_many(session: Session, decoder: Decoder, texts: Sequence[Any], options: AskOptions) -> Flow[Any]:
+    """Return the results of texts, in order, combined by the decoder's `gather`.
+
+    Raises:
+        InputError: there are no texts.
+    """
+    if not texts:
+        raise InputError("the batch is empty. Give at least one text.")
+    results = yield from answer_with_one_version(session, decoder, texts, options)
+    return decoder.gather(results)
+
+
+def answer_with_one_version(
+    session: Session, decoder: Decoder, texts: Sequence[Any], options: AskOptions
+) -> Flow[list[Any]]:
+    """Return the result of each text, all from one version; start again if another version takes over.
+
+    Raises:
+        InputError: the model is for another task, or a text is invalid.
+        ServerError: the server rejects a call, or no version answers all calls.
+    """
+    if not options.is_split_into_words:
+        _check_pairs(decoder, texts)
+    loaded_before = session.loaded
+    model = loaded_before
+    if model is None or model.manifest.task != decoder.task:
+        model = yield from session.load()
+    _check_task(session, model, decoder)
+    for remaining in reversed(range(_MAX_VERSIONS)):
+        try:
+            results = yield from try_version(session, model, decoder, texts, options, last_try=not remaining)
+            if results is not None:
+                return results
+            model = yield from session.load_other_version(model)
+        except (TextTooLong, InvalidRequest, SignatureNotFound) as error:  # another version may accept the texts
+            rejected_by = model
+            just_loaded = model is not loaded_before
+            if not (just_loaded and isinstance(error, TextTooLong)):
+                model = yield from session.load()
+            if model.version == rejected_by.version:
+                raise
+        _check_task(session, model, decoder)
+    raise ServerError(
+        f"the servers of model {session.settings.model!r} answer with different versions: in {_MAX_VERSIONS} attempts "
+        "no version answered all requests of the batch. Retry when the rolling update is complete."
+    )
+
+
+def try_version(
+    session: Session,
+    model: LoadedModel,
+    decoder: Decoder,
+    texts: Sequence[Any],
+    options: AskOptions,
+    *,
+    last_try: bool,
+) -> Flow[list[Any] | None]:
+    """Return the result of each text from one version, or None as soon as another version should be used."""
+    results: list[Any] = []
+    for start in range(0, len(texts), TEXTS_PER_CHUNK):
+        chunk = texts[start : start + TEXTS_PER_CHUNK]
+        batches = make_batches(session.settings, model, decoder, chunk, options)
+        version = None if session.external else model.version
+        predictions = yield from call_until_consistent(batches.calls, version, last_try=last_try)
+        if predictions is None:
+            return None
+        results += decode_predictions(session.settings, model, decoder, batches, predictions)
+    return results
+
+
+def call_until_consistent(
+    calls: Sequence[PredictCall], version: int | None, *, last_try: bool = False
+) -> Flow[list[Prediction] | None]:
+    """Make calls, and repeat those that another version answered: during a rolling update replicas differ.
+
+    Args:
+        calls: the calls to make.
+        version: the version whose predictions are accepted; None for any.
+        last_try: continue even if a newer version has answered as often.
+
+    Returns:
+        The predictions of `version`, in the order of the calls. None if that version no longer answers, or if a newer
+        version has answered as often and `last_try` is False.
+    """
+    predictions: dict[int, Prediction] = {}
+    newer = rounds_without_progress = 0
+    while rounds_without_progress < _MAX_ROUNDS_WITHOUT_PROGRESS:
+        missing = [index for index in range(len(calls)) if index not in predictions]
+        if not missing:
+            return [predictions[index] for index in range(len(calls))]
+        received = yield [calls[index] for index in missing]
+        accepted = {
+            index: prediction
+            for index, prediction in zip(missing, received, strict=True)
+            if version is None or prediction.version == version
+        }
+        predictions |= accepted
+        newer += sum(version is not None and prediction.version > version for prediction in received)
+        rounds_without_progress = 0 if accepted else rounds_without_progress + 1
+        if newer >= max(1, len(predictions)) and not last_try:
+            return None
+    return None
+
+
+def _check_pairs(decoder: Decoder, texts: Sequence[Any]) -> None:
+    """Raise TypeError for a pair if the task takes single texts, and for a single text if it takes pairs."""
+    kinds = {"pair" if isinstance(text, tuple) else "text" for text in texts}
+    wrong = kinds - set(decoder.takes.split(" or "))
+    if wrong:
+        kind = decoder.takes
+        raise TypeError(f"{decoder.method}() takes a {kind} or a list or an iterator of {kind}s, got a {wrong.pop()}")
+
+
+def _check_task(session: Session, model: LoadedModel, decoder: Decoder) -> None:
+    """Raise InputError if the model is for another task, and name the method for it."""
+    task = model.manifest.task
+    if task == decoder.task:
+        return
+    right_decoder = DECODERS.get(task)
+    advice = f"use {right_decoder.method}()" if right_decoder else "upgrade bertbundle"
+    raise InputError(
+        f"model {session.settings.model!r} does {task}, {decoder.method}() needs a model for {decoder.task}: {advice}."
+    )

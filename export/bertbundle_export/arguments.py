@@ -1,0 +1,178 @@
+"""The arguments of the `bertbundle-export` command."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from bertbundle._shared.commands import CommandParser
+from bertbundle_export.checkpoints import CHECKPOINT_FORMATS
+from bertbundle_export.options import BUNDLE_FORMATS, DECODINGS, WORD_LABELS
+from bertbundle_export.precision import PRECISIONS
+from bertbundle_export.tasks import POOLINGS, TASKS
+
+__all__ = ["export_parser", "inspect_parser"]
+
+_CRF_TABLES = {
+    "transitions": "of label pairs, for example crf.transitions",
+    "start": "of the first label",
+    "end": "of the last label",
+}
+
+
+def inspect_parser() -> argparse.ArgumentParser:
+    """Return the parser of `bertbundle-export inspect`."""
+    parser = CommandParser(
+        prog="bertbundle-export inspect", description="Print what a checkpoint is, without loading its weights."
+    )
+    _add_source(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    return parser
+
+
+def export_parser() -> argparse.ArgumentParser:
+    """Return the parser of `bertbundle-export`."""
+    parser = CommandParser(
+        prog="bertbundle-export",
+        description="Export a BERT checkpoint to a bundle that TensorFlow Serving and bertbundle-serve can serve. "
+        "`bertbundle-export inspect SOURCE` prints what a checkpoint is.",
+    )
+    _add_source(parser)
+    _add_target(parser)
+    _add_bundle_options(parser)
+    _add_label_options(parser)
+    _add_task_options(parser)
+    _add_custom_model(parser)
+    return parser
+
+
+def _add_source(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that name the checkpoint and state what its files do not."""
+    add = parser.add_argument
+    add(
+        "source",
+        metavar="SOURCE",
+        help="a checkpoint (directory, file, archive, prefix), a Hugging Face hub name, or a TF Hub handle",
+    )
+    add("--format", choices=list(CHECKPOINT_FORMATS), help="format of the checkpoint (default: detected)")
+    add("--revision", help="branch, tag or commit of a hub source")
+    add("--config", type=Path, metavar="PATH", help="config.json or bert_config.json, for weights without one")
+    add("--tokenizer", type=Path, metavar="PATH", help="directory or vocab.txt to take the tokenizer from")
+    add("--task", choices=list(TASKS), help="default: the task of the checkpoint's architecture")
+    add("--labels", type=_labels, metavar="L,L,..", help="label of each class index (default: the checkpoint's)")
+    add(
+        "--allow-pickle",
+        action="store_true",
+        help="read PyTorch pickles, which may run code: only from trusted sources",
+    )
+    _add_switch(parser, "--lowercase", "--do-lower-case", text="lower-case texts (default: as the checkpoint says)")
+
+
+def _add_target(parser: argparse.ArgumentParser) -> None:
+    target = parser.add_mutually_exclusive_group(required=True)
+    target.add_argument("--name", help="model name: the bundle is written to OUTPUT/NAME/VERSION")
+    target.add_argument("--to-hf", type=Path, metavar="DIR", help="write a Hugging Face directory instead of a bundle")
+    add = parser.add_argument
+    add("--output", type=Path, default=Path("models"), help="directory of all models (default: %(default)s)")
+    add("--version", type=int, help="version number (default: the next free one)")
+
+
+def _add_bundle_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--max-length", type=int, metavar="N", help="tokens of serving_default (default: 128, or the model's limit)")
+    add(
+        "--lengths",
+        type=_numbers,
+        metavar="N,N,..",
+        help="lengths of the shorter signatures (default: 8,16,24,...,64,80,...; with bfloat16: 16,32,64,...)",
+    )
+    add(
+        "--precision",
+        choices=PRECISIONS,
+        default="float32",
+        help="bfloat16 for the SavedModel, int8 for ONNX, auto: by this CPU (default: float32)",
+    )
+    add("--formats", type=_words, default=BUNDLE_FORMATS, metavar="F,F", help="saved_model,onnx (default: both)")
+    add("--characters", action="store_true", help="tokenize into single characters, as most Chinese taggers do")
+    add(
+        "--texts",
+        type=Path,
+        metavar="FILE",
+        help="verify the export on these texts, one per line, not the built-in ones",
+    )
+
+
+def _add_label_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--label-scheme", metavar="S", help="IO, BIO, BIOES, BMES or BILOU (default: detected from the labels)")
+    add(
+        "--label-decoding",
+        choices=DECODINGS,
+        default="auto",
+        help="default: crf if the model has one, else viterbi if the labels have a scheme",
+    )
+    for table, description in _CRF_TABLES.items():
+        add(f"--crf-{table}", metavar="ATTR", help=f"attribute of the model with its CRF's scores {description}")
+    add(
+        "--word-labels",
+        choices=WORD_LABELS,
+        default="token",
+        help="which token labels a word (default: each by itself)",
+    )
+
+
+def _add_task_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    _add_switch(parser, "--multi-label", text="classes are independent (default: as the checkpoint says)")
+    add("--pooling", choices=list(POOLINGS), help="sentence embedding (default: as the checkpoint says, else mean)")
+    add("--last-layers", type=int, default=1, metavar="N", help="concatenate the last N layers before the pooling")
+    _add_switch(parser, "--normalize", text="scale sentence embeddings to length 1 (default: as the checkpoint says)")
+    add("--top-k", type=int, default=10, metavar="K", help="tokens that fill-mask returns per mask (default: 10)")
+
+
+def _add_custom_model(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--model-class", metavar="MODULE:NAME", help="your own class or function that builds the model")
+    add("--init-args", type=_settings, default={}, metavar="K=V,..", help="its arguments, or settings of the config")
+
+
+def _add_switch(parser: argparse.ArgumentParser, *names: str, text: str) -> None:
+    parser.add_argument(*names, action=argparse.BooleanOptionalAction, default=None, help=text)
+
+
+# ---- values
+
+
+def _settings(text: str) -> dict[str, Any]:
+    """Parse ``name=value,name=value``; a value is JSON (true, 3, [2,3]), or else a string."""
+    pairs = [word.strip(" ,").partition("=") for word in re.split(r",(?=\s*\w+=)", text)]
+    if not all(name.isidentifier() and equals for name, equals, _ in pairs):
+        raise argparse.ArgumentTypeError(f"expected name=value,name=value, got {text!r}")
+    return {name: _value(value) for name, _, value in pairs}
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def _labels(text: str) -> tuple[str, ...]:
+    if labels := _words(text):
+        return labels
+    raise argparse.ArgumentTypeError(f"expected labels like O,B-PER,I-PER, got {text!r}")
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(word) for word in _words(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected numbers like 16,32,64, got {text!r}") from None

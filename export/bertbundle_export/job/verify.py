@@ -1,0 +1,74 @@
+"""Verify what was written: compare each format with the source model, then write the final manifest."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from bertbundle.contract.manifest import MANIFEST_FILE, Manifest, ParityRow
+from bertbundle_export.bundle import digest_files
+from bertbundle_export.errors import ToleranceError
+from bertbundle_export.job.plan import Plan
+from bertbundle_export.onnx_files.variants import ONNX_FILES
+from bertbundle_export.parity.compare import compare
+from bertbundle_export.report import Reporter
+from bertbundle_export.runners import Runner, onnx_runner, saved_model_runner
+from bertbundle_export.tolerance import TOLERANCES
+from bertbundle_export.warmup import write_warmup
+
+__all__ = ["verify_onnx", "verify_saved_model", "write_final_manifest"]
+
+
+def verify_saved_model(directory: Path, plan: Plan, reporter: Reporter) -> list[ParityRow]:
+    """Compare the SavedModel with the source model, and release it: it is as large as the model.
+
+    Raises:
+        OutputNamesError, OutputShapeError, ToleranceError: its outputs differ.
+    """
+    with reporter.stage("compare the SavedModel with the source"):
+        rows = _compare(plan, "saved_model", saved_model_runner(directory), plan.traced.precision)
+        gc.collect()  # a loaded SavedModel is full of reference cycles
+    return rows
+
+
+def verify_onnx(directory: Path, plan: Plan, reporter: Reporter) -> list[ParityRow]:
+    """Compare the ONNX files with the source model.
+
+    Raises:
+        OutputNamesError, OutputShapeError, ToleranceError: their outputs differ.
+        ExportError: onnxruntime cannot load one of them.
+    """
+    rows: list[ParityRow] = []
+    with reporter.stage("compare the ONNX models with the source"):
+        for file, format_name in ONNX_FILES.items():
+            rows += _compare(plan, format_name, onnx_runner(directory / file), plan.onnx_precision)
+    return rows
+
+
+def _compare(plan: Plan, format_name: str, run: Runner, precision: str) -> list[ParityRow]:
+    tolerance = TOLERANCES[precision]
+    try:
+        return compare(format_name, run, plan.cases, outputs=plan.outputs, task=plan.task, tolerance=tolerance)
+    except ToleranceError as error:
+        if precision == "float32":
+            raise
+        raise ToleranceError(
+            f"{error} {precision} is too imprecise for this model on these texts. Export with --precision float32, or "
+            "give typical texts with --texts."
+        ) from error
+
+
+def write_final_manifest(
+    directory: Path, plan: Plan, draft: Manifest, rows: Sequence[ParityRow], reporter: Reporter
+) -> Manifest:
+    """Write the warmup records, and the manifest with parity rows and file digests; return the manifest."""
+    with reporter.stage("write warmup records and the manifest"):
+        write_warmup(directory, plan.name, [case.features for case in plan.cases])
+        manifest = dataclasses.replace(draft, parity=tuple(rows), files=digest_files(directory))
+        (directory / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
+        if (directory / "assets").is_dir():
+            shutil.copyfile(directory / MANIFEST_FILE, directory / "assets" / MANIFEST_FILE)
+    return manifest

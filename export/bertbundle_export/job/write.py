@@ -1,0 +1,75 @@
+"""Write what a plan describes: tokenizer, manifest, SavedModel and ONNX files."""
+
+from __future__ import annotations
+
+import datetime as dt
+import importlib.metadata
+from pathlib import Path
+
+from bertbundle.contract.manifest import MANIFEST_FILE, TOKENIZER_FILE, Manifest
+from bertbundle_export.job.plan import Plan
+from bertbundle_export.onnx_files.converter import save_onnx
+from bertbundle_export.report import Reporter
+from bertbundle_export.saved_model.tracing import trace_unpatched
+from bertbundle_export.saved_model.writer import save_model
+from bertbundle_export.source.tokenization import is_lowercase
+
+__all__ = ["write_manifest_draft", "write_onnx", "write_saved_model"]
+
+_GENERATORS = ("bertbundle-toolkit", "tensorflow", "transformers", "tf2onnx", "onnx")
+
+
+def write_manifest_draft(directory: Path, plan: Plan) -> Manifest:
+    """Make the directory, write the tokenizer and a manifest without parity and files, and return the manifest."""
+    draft = _manifest_draft(plan)
+    directory.mkdir()
+    (directory / TOKENIZER_FILE).write_text(plan.model.tokenizer.to_str(), encoding="utf-8")
+    (directory / MANIFEST_FILE).write_text(draft.to_json(), encoding="utf-8")
+    return draft
+
+
+def _manifest_draft(plan: Plan) -> Manifest:
+    model, head, traced = plan.model, plan.head, plan.traced
+    return Manifest(
+        name=plan.name,
+        task=model.task,
+        max_length=plan.signatures["serving_default"],
+        signatures=plan.signatures,
+        inputs=model.inputs,
+        outputs=plan.outputs,
+        precision="int8" if plan.onnx_precision == "int8" else traced.precision,
+        source=model.source,
+        tokenizer_lowercase=is_lowercase(model.tokenizer),
+        labels=head.labels,
+        label_scheme=head.label_scheme,
+        label_decoding=head.label_decoding,
+        word_labels=plan.options.word_labels,
+        multi_label=head.multi_label,
+        pooling=head.pooling,
+        last_layers=head.last_layers,
+        normalized=head.normalized,
+        mask_token=head.mask_token,
+        top_k=head.top_k,
+        generator={package: importlib.metadata.version(package) for package in _GENERATORS},
+        created=dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
+        notes=plan.notes,
+    )
+
+
+def write_saved_model(directory: Path, plan: Plan, reporter: Reporter) -> None:
+    """Write the SavedModel; `write_manifest_draft` must have run, for its assets."""
+    with reporter.stage("write the SavedModel"):
+        save_model(directory, plan.traced, plan.model.inputs, signatures=plan.signatures, assets=directory)
+
+
+def write_onnx(directory: Path, plan: Plan, reporter: Reporter) -> None:
+    """Convert the traced model to the ONNX files."""
+    with reporter.stage("convert to ONNX"):
+        save_onnx(
+            directory,
+            plan.traced,
+            inputs=plan.model.inputs,
+            outputs=plan.outputs,
+            retrace=lambda: trace_unpatched(plan.model, plan.head),
+            calibration=[case.features for case in plan.cases] if plan.onnx_precision == "int8" else (),
+        )

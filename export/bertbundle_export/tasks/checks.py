@@ -1,0 +1,68 @@
+"""Check that the outputs of a source model are what its task is computed from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bertbundle.contract.types import Arrays
+from bertbundle_export.errors import ExportError
+from bertbundle_export.tasks.base import Task
+
+__all__ = ["check_outputs", "check_pooler"]
+
+
+def check_pooler(outputs: Arrays, pooling: str) -> None:
+    """Check that a model returns its pooler's output if the pooling needs it.
+
+    Raises:
+        ExportError: the pooling is "pooler" and the model has none.
+    """
+    if pooling == "pooler" and "pooler_output" not in outputs:
+        raise ExportError("the model has no pooler, or no weights for it. Choose another --pooling: mean, cls or max.")
+
+
+def check_outputs(outputs: Arrays, task: Task, labels: Sequence[str]) -> None:
+    """Check the outputs that a task needs: finite, of the right rank, with one column per label.
+
+    Raises:
+        ExportError: they are not.
+    """
+    for name in task.required_outputs:
+        _check_required(outputs, name, task)
+    logits = outputs[task.required_outputs[0]]
+    if logits.ndim != task.rank:
+        raise ExportError(
+            f"the model's {task.required_outputs[0]} have shape {list(logits.shape)}, task {task.name} needs "
+            f"{task.rank} dimensions. Check --task, or what the model returns."
+        )
+    columns = logits.shape[-1]
+    if task.regression and columns != 1:
+        raise ExportError(f"the model returns {columns} values per text, task regression needs one.")
+    if task.has_labels and columns != len(labels):
+        raise ExportError(
+            f"the model has {columns} classes, but {len(labels)} labels were given: {', '.join(labels)}. Give one "
+            "label per class."
+        )
+    if task.has_labels:
+        _check_logits(logits)
+
+
+def _check_required(outputs: Arrays, name: str, task: Task) -> None:
+    if name not in outputs:
+        returned = ", ".join(outputs) or "none"
+        raise ExportError(f"task {task.name} needs the model's {name}, the model returns {returned}.")
+    if not np.isfinite(outputs[name]).all():
+        raise ExportError(f"the model's {name} has values that are not finite on real texts. Check its weights.")
+
+
+def _check_logits(logits: npt.NDArray[Any]) -> None:
+    """Refuse probabilities: the softmax of probabilities is meaningless."""
+    if logits.shape[-1] > 1 and logits.min(initial=0) >= 0 and np.allclose(logits.sum(axis=-1), 1, atol=1e-3):
+        raise ExportError(
+            "the model returns probabilities: they sum to 1 for every text. Return logits instead: remove "
+            "activation='softmax' from the last layer. The bundle computes the probabilities."
+        )

@@ -1,0 +1,84 @@
+"""The examples of docs/clients.md besides the one of each task, which tests/clients/test_docs.py runs."""
+
+from __future__ import annotations
+
+import asyncio
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bertbundle import AsyncClient, Client
+from documents import read_blocks
+from fakes import FakeAsyncTransport, FakeTransport, make_tokenizer, write_bundle
+
+BLOCKS = [block.text for block in read_blocks("docs/clients.md") if block.language == "python"]
+
+
+def block_with(code: str) -> str:
+    """Return the one block of the page that has a piece of code."""
+    (found,) = [block for block in BLOCKS if code in block]
+    return found
+
+
+def run(block: str, **names: Any) -> dict[str, Any]:
+    """Run a block with some names defined; return all names that it leaves."""
+    exec(block, names)  # noqa: S102
+    return names
+
+
+def test_every_example_is_run() -> None:
+    """A block is an example of a task, or is run by a test below."""
+    others = ("async with", "line.strip() for line", "client.pipeline(", "RestTransport(", "foreign_manifest(")
+    assert {*BLOCKS} == {block_with(code) for code in others} | {b for b in BLOCKS if "\nwith Client(" in f"\n{b}"}
+
+
+def test_async_client() -> None:
+    """The asyncio example awaits two calls at the same time."""
+    body = block_with("async with").replace("from bertbundle import AsyncClient\n", "")
+    code = f"async def example():\n{textwrap.indent(body, '    ')}    return first, second\n"
+
+    def connect(_: str, model: str) -> AsyncClient:
+        return AsyncClient("", model, transport=FakeAsyncTransport())
+
+    example = run(code, AsyncClient=connect, asyncio=asyncio)["example"]
+    first, second = asyncio.run(example())
+    assert (len(first), len(second)) == (0, 2)
+
+
+def test_iterator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The example that reads a file answers each of its lines."""
+    monkeypatch.chdir(tmp_path)
+    Path("texts.txt").write_text("Wang\nin Berlin\n", encoding="utf-8")
+    seen: list[Any] = []
+    block = block_with("line.strip() for line").replace("...", "seen.append(entities)")
+    with Client("", "ner", transport=FakeTransport()) as client, Path("texts.txt").open(encoding="utf-8") as lines:
+        run(block, client=client, open=lambda _: lines, seen=seen)  # the file that the example leaves open
+    assert [[entity.text for entity in entities] for entities in seen] == [["Wang"], ["Berlin"]]
+
+
+def test_pipeline() -> None:
+    """The pipeline example returns entities with the keys that the page shows."""
+    block = block_with("client.pipeline(").replace("Alex Rivera", "Wang")
+    *code, shown = block.strip().splitlines()
+    with Client("", "ner", transport=FakeTransport()) as client:
+        left = run("\n".join(code).replace("\npipe(", "\nresult = pipe("), client=client)
+    keys = {*run(f"shown = {shown}")["shown"][0]}
+    assert {*left["result"][0]} == keys
+
+
+def test_other_transports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client over REST, and one of a bundle in this process, are created as shown."""
+    write_bundle(tmp_path / "models/ner")
+    monkeypatch.chdir(tmp_path)
+    run(block_with("RestTransport("), Client=Client)
+
+
+def test_external_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client of a model that is not a bundle is created as shown."""
+    monkeypatch.chdir(tmp_path)
+    make_tokenizer().save("tokenizer.json")
+    left = run(block_with("foreign_manifest("), LABELS=["O", "B-PER", "I-PER"])
+    with left["client"] as client:
+        assert client.manifest().labels == ("O", "B-PER", "I-PER")

@@ -1,0 +1,73 @@
+"""Hugging Face directories: the pooling that sentence-transformers stored."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bertbundle_export.errors import CheckpointError
+from source_models import load
+
+pytestmark = pytest.mark.slow
+
+
+Write = Callable[..., Path]
+
+
+@pytest.mark.parametrize(
+    ("files", "options", "expected"),
+    [
+        pytest.param({}, {}, ("mean", False), id="plain"),
+        pytest.param(
+            {
+                "modules.json": [
+                    {"type": "sentence_transformers.models.Transformer"},
+                    {"type": "x.Pooling"},
+                    {"type": "x.Normalize"},
+                ],
+                "1_Pooling/config.json": {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False},
+            },
+            {},
+            ("cls", True),
+            id="sentence_transformers",
+        ),
+        pytest.param(
+            {"modules.json": [{"type": "x.Normalize"}]}, {"normalize": False}, ("mean", False), id="overridden"
+        ),
+        pytest.param(
+            {"1_Pooling/config.json": {"pooling_mode_cls_token": True}},
+            {"pooling": "mean"},
+            ("mean", False),
+            id="pooling",
+        ),
+    ],
+)
+def test_pooling(checkpoint: Write, files: dict[str, Any], options: dict[str, Any], expected: tuple[str, bool]) -> None:
+    """Pooling and normalization are those that sentence-transformers stored, unless the user says otherwise."""
+    path = checkpoint("BertModel")
+    for name, content in files.items():
+        (path / name).parent.mkdir(exist_ok=True)
+        (path / name).write_text(json.dumps(content), encoding="utf-8")
+    model = load(path, **options)
+    assert (model.pooling, model.normalized) == expected
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        pytest.param({"1_Pooling/config.json": {"pooling_mode_lasttoken": True}}, id="last"),
+        pytest.param({"modules.json": [{"type": "sentence_transformers.models.Dense"}]}, id="dense"),
+    ],
+)
+def test_unknown_pooling(checkpoint: Write, files: dict[str, Any]) -> None:
+    """An unsupported pooling is refused: the sentence embedding would be wrong."""
+    path = checkpoint("BertModel")
+    for name, content in files.items():
+        (path / name).parent.mkdir(exist_ok=True)
+        (path / name).write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(CheckpointError, match="Pass --pooling"):
+        load(path)

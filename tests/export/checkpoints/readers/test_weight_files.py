@@ -1,0 +1,114 @@
+"""The weight files of Hugging Face directories."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from bertbundle_export.checkpoints.readers.weight_files import read_pytorch
+from bertbundle_export.errors import CheckpointError
+from bertbundle_export.source.model import run_source
+from optional import TORCH_MARKS, needs_torch
+from source_models import load
+from tiny_checkpoints import to_pytorch, to_safetensors
+
+pytestmark = pytest.mark.slow
+
+
+Write = Callable[..., Path]
+
+
+def logits(path: Path) -> np.ndarray[Any, Any]:
+    """Return the logits of a checkpoint for a fixed batch."""
+    ids = np.arange(3 * 7, dtype=np.int32).reshape(3, 7) + 5
+    inputs = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
+    return run_source(load(path, allow_pickle=True), inputs)["logits"]
+
+
+FORMS: dict[str, Callable[[Path], None]] = {
+    "safetensors": to_safetensors,
+    "safetensors_sharded": lambda path: to_safetensors(path, shards=3),
+    "pytorch": to_pytorch,
+    "pytorch_sharded": lambda path: to_pytorch(path, shards=3),
+}
+
+
+@pytest.mark.parametrize(
+    "form", [pytest.param(form, marks=TORCH_MARKS if form.startswith("pytorch") else ()) for form in FORMS]
+)
+def test_every_kind_of_weight_files(checkpoint: Write, form: str) -> None:
+    """A checkpoint gives equal logits from every kind of weight files."""
+    path = checkpoint()
+    expected = logits(path)
+    FORMS[form](path)
+    assert not (path / "tf_model.h5").exists()
+    np.testing.assert_allclose(logits(path), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16], ids=["float16", "bfloat16"])
+def test_half_precision_weights(checkpoint: Write, dtype: Any) -> None:
+    """Weights stored in half precision give the logits of the same numbers stored in float32."""
+    half, rounded = checkpoint(name="half"), checkpoint(name="rounded")
+    to_safetensors(half, dtype=dtype)
+    to_safetensors(rounded, rounded_to=dtype)
+    np.testing.assert_array_equal(logits(half), logits(rounded))
+
+
+def test_sharded_h5(checkpoint: Write) -> None:
+    """TensorFlow's own shards are read."""
+    path = checkpoint()
+    model, whole = load(path).keras, logits(path)
+    (path / "tf_model.h5").unlink()
+    model.save_pretrained(str(path), max_shard_size="20KB")
+    assert (path / "tf_model.h5.index.json").is_file()
+    np.testing.assert_array_equal(logits(path), whole)
+
+
+@needs_torch
+@pytest.mark.parametrize("content", [{"model": {}, "epoch": 3}, [1, 2]], ids=["training_state", "list"])
+def test_pickle_that_is_no_state_dict(tmp_path: Path, content: Any) -> None:
+    """A pickle without tensors by name is refused, with what it contains and what to save."""
+    import torch
+
+    torch.save(content, tmp_path / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match=r"is not a state dict, .*Save only the state dict"):
+        read_pytorch((tmp_path / "pytorch_model.bin",))
+
+
+def test_pickle_without_torch(checkpoint: Write) -> None:
+    """Without torch a PyTorch pickle is an error that says what to install."""
+    path = checkpoint()
+    (path / "tf_model.h5").unlink()
+    (path / "pytorch_model.bin").write_bytes(b"not looked at")
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from pathlib import Path\n"
+        "from bertbundle_export.checkpoints.readers.weight_files import read_pytorch\n"
+        f"read_pytorch((Path({str(path / 'pytorch_model.bin')!r}),))\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "CheckpointError: pytorch_model.bin is a PyTorch pickle and needs torch: pip install" in run.stderr
+
+
+@needs_torch
+def test_pickle_that_is_code(checkpoint: Write) -> None:
+    """A pickle that would run code is refused."""
+    import torch
+
+    path = checkpoint()
+    (path / "tf_model.h5").unlink()
+    torch.save({"weight": os.system}, path / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match="cannot be read as PyTorch weights") as refused:
+        load(path, allow_pickle=True)
+    assert "weights_only" not in str(refused.value)
+    assert "\n" not in str(refused.value)
+    with pytest.raises(CheckpointError, match="safetensors, or pass --allow-pickle"):
+        load(path)

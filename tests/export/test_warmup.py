@@ -1,0 +1,31 @@
+"""The warmup records."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import pytest
+
+from bertbundle_export import Exported
+
+pytestmark = pytest.mark.slow
+
+
+def test_warmup_records_are_tensorflow_servings(tiny_bundle: Exported, tensorflow: Any) -> None:
+    """The warmup file has one PredictionLog per signature, as the official package reads it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from tensorflow_serving.apis import prediction_log_pb2
+
+    path = tiny_bundle.path / "assets.extra/tf_serving_warmup_requests"
+    logs = [
+        prediction_log_pb2.PredictionLog.FromString(item.numpy()) for item in tensorflow.data.TFRecordDataset(str(path))
+    ]
+    requests = [log.predict_log.request for log in logs]
+    shapes = {
+        request.model_spec.signature_name: [dim.size for dim in request.inputs["input_ids"].tensor_shape.dim]
+        for request in requests
+    }
+    assert shapes == {name: [1, length] for name, length in tiny_bundle.manifest.signatures.items()}
+    assert {request.model_spec.name for request in requests} == {"tiny"}

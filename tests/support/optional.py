@@ -1,0 +1,63 @@
+"""What some tests need that a plain `make setup` may not give: they skip with what is missing and how to get it."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any, NoReturn, TypeVar
+
+import pytest
+
+__all__ = ["TORCH_MARKS", "needs_openvino", "needs_torch", "require_package", "skip_without"]
+
+HOW_TO_GET = {
+    "torch": "make setup-torch",
+    "onnx": "make setup",
+    "openvino": "make setup",
+    "matplotlib": "make setup",
+    "pyarrow": "make setup",
+    "tensorflow_serving": "make setup",
+    "the otel extra": "make setup",
+    "openssl": "apt install openssl",
+    "chromium": "apt install chromium",
+    "a running Docker engine": "apt install docker.io, then start it",
+    "a real TensorFlow Serving": "set TENSORFLOW_MODEL_SERVER to a tensorflow_model_server binary, 2.16 or newer",
+    "a TensorFlow with oneDNN": "run on x86-64 Linux",
+    "oneDNN in TensorFlow's graph optimizer": "set TF_ENABLE_ONEDNN_OPTS=1",
+    "the IPv6 loopback address": "sysctl net.ipv6.conf.lo.disable_ipv6=0",
+}
+"""How to get each optional thing: a command where there is one (those of apt are Debian's)."""
+
+
+def reason(what: str, how: str | None = None) -> str:
+    """Return why a test is skipped; ``how`` to get it is looked up in `HOW_TO_GET` unless given."""
+    return f"needs {what}: {how or HOW_TO_GET[what]}"
+
+
+def skip_without(what: str, how: str | None = None) -> NoReturn:
+    """Skip the running test because something is missing."""
+    pytest.skip(reason(what, how))
+
+
+def require_package(name: str) -> Any:
+    """Import an optional package or a module of it, or skip the running test."""
+    package = name.partition(".")[0]
+    if find_spec(package) is None:
+        skip_without(package)
+    return importlib.import_module(name)
+
+
+needs_openvino = pytest.mark.skipif(find_spec("openvino") is None, reason=reason("openvino"))
+
+TORCH_MARKS = (pytest.mark.torch, pytest.mark.skipif(find_spec("torch") is None, reason=reason("torch")))
+"""For `pytestmark` and `pytest.param(marks=...)`: the marker `torch`, and the skip where torch is not installed."""
+
+_Test = TypeVar("_Test", bound=Callable[..., Any])
+
+
+def needs_torch(test: _Test) -> _Test:
+    """Mark a test with `TORCH_MARKS`."""
+    for mark in TORCH_MARKS:
+        test = mark(test)
+    return test
