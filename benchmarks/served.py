@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from bertbundle_serving.config.batching_parameters import BatchingParameters
+from bertbundle_serving.engine.queue import max_batch_rows
 from bertbundle_serving.runtimes import RuntimeOptions, loader
 from frame import Row, finish, in_turns, machine, parser, rows_of, seconds
 from local_server import serving
@@ -122,8 +123,8 @@ def share(name: str, asks: dict[str, Ask], version: Path, runtime: str, rounds: 
     servable = loader(runtime, RuntimeOptions())(version)
     lengths, draw = list(signatures(version)), random.Random(0)  # noqa: S311 - the same order for all variants
     work = [(draw.choice((1, 1, 1, 2, 4, 8)), draw.choice(lengths)) for _ in range(12 * CALLERS)]
-    for length in lengths:  # an engine does extra work for each new combination of rows and length
-        for rows in range(1, BatchingParameters().room(length) + 1):
+    for length in lengths:  # an engine does extra work for each new combination
+        for rows in range(1, max_batch_rows(BatchingParameters(), row_size=length) + 1):
             for ask in asks.values():
                 ask(rows, length)
     answered: dict[str, list[tuple[int, int]]] = {}
@@ -163,7 +164,7 @@ def compute(servable: Any, version: Path, work: Sequence[tuple[int, int]]) -> No
     for length, signature in signatures(version).items():
         left = sum(rows for rows, tokens in work if tokens == length)
         while left > 0:
-            rows = min(left, BatchingParameters().room(length))
+            rows = min(left, max_batch_rows(BatchingParameters(), row_size=length))
             servable.run(signature, features(rows, length), [output(version)])
             left -= rows
 

@@ -1,1 +1,1 @@
-"""The embedded server: TensorFlow Serving's gRPC API over a folder of bundles, without TensorFlow where it can."""
+"""The embedded server: TensorFlow Serving's gRPC and REST API for bundles, mostly without TensorFlow."""

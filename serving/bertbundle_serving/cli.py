@@ -10,24 +10,25 @@ __all__ = ["main"]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the server until it is told to stop; return the exit code: 0, or 2 if it cannot start."""
-    # gRPC logs a failed bind by itself; ours says it once. It reads this when it is imported, so all that follows is.
+    """Run the server until it is stopped. Return the exit code: 0, or 2 if it cannot start."""
+    # gRPC would log a failed bind, which the server reports itself. gRPC reads this variable when it is imported.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    # Ctrl-C ends the start at once, as SIGTERM does, without a traceback from the middle of an import.
+    # Until the server listens, Ctrl-C ends the process at once, as SIGTERM does, instead of raising KeyboardInterrupt
+    # in the middle of an import. If SIGINT is ignored, as in background jobs of a shell, it stays ignored.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     from bertbundle._shared.commands import discard_stdout, run_command
-    from bertbundle_serving.flags import options_of, read_arguments
+    from bertbundle_serving.flags import parse_arguments, to_options
     from bertbundle_serving.logs import configure_logging
     from bertbundle_serving.server import run
 
-    flags = read_arguments(arguments)
+    flags = parse_arguments(arguments)
     configure_logging(flags.log_format)
 
     def announce(line: str) -> None:
         try:
             print(f"bertbundle-serve: {line}", flush=True)
-        except BrokenPipeError:  # who read it has gone, and requests come all the same
+        except BrokenPipeError:  # the reader of stdout is gone, but the server can still serve
             discard_stdout()
 
-    return run_command("bertbundle-serve", lambda: asyncio.run(run(options_of(flags), announce)))
+    return run_command("bertbundle-serve", lambda: asyncio.run(run(to_options(flags), announce)))

@@ -1,13 +1,13 @@
-"""The exceptions of the server: one for a server that cannot start, one for a request that gets no result."""
+"""Exceptions of the server: `ServeError` if it cannot start or load, `RequestError` if a request fails."""
 
 from __future__ import annotations
 
 from bertbundle.errors import BertBundleError
 
-__all__ = ["CODES", "INTERNAL_TEXT", "RequestError", "ServeError"]
+__all__ = ["CODES", "INTERNAL_TEXT", "RequestError", "ServeError", "deadline_exceeded", "invalid_argument"]
 
-# Names of the status codes by number (https://grpc.github.io/grpc/core/md_doc_statuscodes.html); TensorFlow's are
-# the same (tensorflow/core/protobuf/error_codes.proto).
+# Names of the gRPC status codes by number (https://grpc.github.io/grpc/core/md_doc_statuscodes.html). TensorFlow uses
+# the same numbers (tensorflow/core/protobuf/error_codes.proto).
 CODES: tuple[str, ...] = (
     "OK",
     "CANCELLED",
@@ -29,11 +29,11 @@ CODES: tuple[str, ...] = (
 )
 
 INTERNAL_TEXT = "Internal error. The server's log has the details."
-"""What a caller reads of an error that is ours: paths and stack traces are not for them."""
+"""The message of every INTERNAL error: callers must not see paths and stack traces of the server."""
 
 
 class ServeError(BertBundleError):
-    """The embedded server cannot start: an occupied port, no model directory, a malformed config file.
+    """The server cannot start, or cannot load a model: an occupied port, a missing directory, a malformed config file.
 
     >>> issubclass(ServeError, BertBundleError)
     True
@@ -41,14 +41,28 @@ class ServeError(BertBundleError):
 
 
 class RequestError(Exception):
-    """A request that gets no result. The domain raises it; the servicer turns it into a gRPC status.
+    """A request failed. The gRPC and REST layers turn this error into a status.
 
     Attributes:
         code: name of the gRPC status code, for example ``"INVALID_ARGUMENT"``.
-        message: the text a TensorFlow Serving server would give, or a better one where it would give none.
+        message: the text that TensorFlow Serving gives; a more helpful one where it gives none.
     """
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
+
+
+def invalid_argument(message: str) -> RequestError:
+    """Return an INVALID_ARGUMENT error.
+
+    >>> invalid_argument("Input is empty.").code
+    'INVALID_ARGUMENT'
+    """
+    return RequestError("INVALID_ARGUMENT", message)
+
+
+def deadline_exceeded() -> RequestError:
+    """Return the error of a request that did not finish in time, with TensorFlow Serving's text."""
+    return RequestError("DEADLINE_EXCEEDED", "Timed out waiting for notification")

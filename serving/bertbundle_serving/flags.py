@@ -1,13 +1,12 @@
-"""The flags of `bertbundle-serve`: TensorFlow Serving's names where it has them."""
+"""The flags of `bertbundle-serve`, with TensorFlow Serving's names where it has the same flags."""
 
 from __future__ import annotations
 
 import argparse
-import math
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 from bertbundle._shared.commands import CommandParser
+from bertbundle_serving import flag_types
 from bertbundle_serving.config.batching_parameters import BatchingParameters, read_batching_parameters
 from bertbundle_serving.config.models import ModelConfig, read_model_configs
 from bertbundle_serving.config.monitoring import read_metrics_path
@@ -17,33 +16,30 @@ from bertbundle_serving.logs import LOG_FORMATS
 from bertbundle_serving.options import ServerOptions
 from bertbundle_serving.runtimes import PRECISIONS, runtime_names
 
-__all__ = ["options_of", "parse_flags", "read_arguments"]
-
-_MOST = 4096
-_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
+__all__ = ["parse_arguments", "parse_flags", "to_options"]
 
 
-def read_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Return the flags as they were given; None takes the command line's.
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Parse arguments; None parses those of the command line.
 
     Raises:
-        SystemExit: a flag is unknown or malformed, or asks for help or the version.
+        SystemExit: a flag is unknown or malformed, or it is --help or --version.
     """
     return _parser().parse_args(arguments)
 
 
 def parse_flags(arguments: list[str] | None = None) -> ServerOptions:
-    """Return the options that the flags give; None takes the command line's.
+    """Parse arguments and return the server's options; None parses the arguments of the command line.
 
     Raises:
-        ServeError: a model is missing, or a file that a flag names is missing or malformed.
-        SystemExit: as `read_arguments`.
+        ServeError: no model is given, or a file that a flag names is missing or malformed.
+        SystemExit: as `parse_arguments`.
     """
-    return options_of(read_arguments(arguments))
+    return to_options(parse_arguments(arguments))
 
 
-def options_of(flags: argparse.Namespace) -> ServerOptions:
-    """Return the options that flags give; see `parse_flags`."""
+def to_options(flags: argparse.Namespace) -> ServerOptions:
+    """Return the server's options for parsed flags; see `parse_flags`."""
     monitoring = flags.monitoring_config_file
     return ServerOptions(
         models=_models(flags),
@@ -53,7 +49,7 @@ def options_of(flags: argparse.Namespace) -> ServerOptions:
         port=flags.port,
         socket_path=flags.grpc_socket_path,
         rest_port=flags.rest_api_port or None,
-        rest_seconds=flags.rest_api_timeout_in_ms / 1000,
+        rest_timeout_seconds=flags.rest_api_timeout_in_ms / 1000,
         cors=flags.rest_api_enable_cors_support,
         page=flags.ui,
         metrics_path=None if monitoring is None else read_metrics_path(monitoring),
@@ -70,8 +66,8 @@ def options_of(flags: argparse.Namespace) -> ServerOptions:
         inter_op_threads=flags.tensorflow_inter_op_parallelism or None,
         warmup=flags.enable_model_warmup,
         batching=_batching(flags),
-        batch_any=bool(flags.enable_batching),
-        model_batching=flags.enable_per_model_batching_parameters,
+        batch_non_bundles=bool(flags.enable_batching),
+        per_version_batching=flags.enable_per_model_batching_parameters,
         limits=Limits(flags.grpc_max_threads, flags.max_message_bytes, 8 * flags.max_message_bytes),
         tensor_content=flags.enable_serialization_as_tensor_content,
         health=flags.enable_grpc_healthcheck_service,
@@ -81,13 +77,13 @@ def options_of(flags: argparse.Namespace) -> ServerOptions:
 
 
 def _models(flags: argparse.Namespace) -> tuple[ModelConfig, ...]:
-    # As in TensorFlow Serving, the file wins over the flags for a single model.
+    # As in TensorFlow Serving, the file takes precedence over the flags for a single model.
     if flags.model_config_file is not None:
         return read_model_configs(flags.model_config_file)
     if flags.model_base_path is None:
         raise ServeError("no model to serve. Give --model_base_path, or --model_config_file for several models.")
     if not flags.model_name:
-        raise ServeError("--model_name is empty. Give the name that clients ask for.")
+        raise ServeError("--model_name is empty. Give the name that clients use in requests.")
     return (ModelConfig(flags.model_name, flags.model_base_path),)
 
 
@@ -101,7 +97,7 @@ def _batching(flags: argparse.Namespace) -> BatchingParameters | None:
 def _parser() -> argparse.ArgumentParser:
     parser = CommandParser(
         prog="bertbundle-serve",
-        description="Serve bundles with TensorFlow Serving's gRPC and REST API. Takes --flag=value and --flag value.",
+        description="Serve bundles with TensorFlow Serving's gRPC and REST API. Takes --flag=value or --flag value.",
         allow_abbrev=False,
     )
     _add_models(parser.add_argument_group("models"))
@@ -109,191 +105,163 @@ def _parser() -> argparse.ArgumentParser:
     _add_network(parser.add_argument_group("network"))
     _add_rest(parser.add_argument_group("REST"))
     _add_engine(parser.add_argument_group("engine"))
-    parser.add_argument("--log_format", choices=tuple(LOG_FORMATS), default="text", help="(default: %(default)s)")
-    _add_switch(parser, "--log_requests", default=False, text="a line in the log per request, never with its contents")
+    parser.add_argument(
+        "--log_format",
+        choices=tuple(LOG_FORMATS),
+        default="text",
+        help="format of log lines on stderr (default: %(default)s)",
+    )
+    _add_switch(parser, "--log_requests", default=False, text="log a line per request, never with its contents")
     parser.add_argument("--version", action="version", version=f"bertbundle-serve {_version()}")
     return parser
 
 
 def _add_models(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--model_name", default="default", help="name of the model (default: %(default)s)")
-    group.add_argument("--model_base_path", type=_path, help="directory with one directory per version")
-    group.add_argument("--model_config_file", type=_path, help="several models: a ModelServerConfig in text form")
+    group.add_argument("--model_base_path", type=flag_types.path, help="directory with one directory per version")
+    group.add_argument(
+        "--model_config_file", type=flag_types.path, help="several models: a ModelServerConfig in text format"
+    )
     group.add_argument(
         "--model_config_file_poll_wait_seconds",
         metavar="SECONDS",
-        type=_seconds,
+        type=flag_types.seconds,
         default=0.0,
-        help="seconds between two looks whether that file changed; 0 never looks (default: %(default)g)",
+        help="seconds between two checks whether that file changed; 0 never checks (default: %(default)g)",
     )
     group.add_argument(
         "--file_system_poll_wait_seconds",
         metavar="SECONDS",
-        type=_seconds,
+        type=flag_types.seconds,
         default=1.0,
-        help="seconds between two looks for new versions; 0 looks once, negative never (default: %(default)g)",
+        help="seconds between two scans for new versions; 0 scans once, negative never (default: %(default)g)",
     )
     _add_switch(
         group,
         "--allow_version_labels_for_unavailable_models",
         default=False,
-        text="let a new label point to a version that is not available",
+        text="allow a new label to point to a version that is not available",
     )
 
 
 def _add_loading(group: argparse._ArgumentGroup) -> None:
     _add_switch(group, "--enable_model_warmup", default=True, text="run a version's warmup requests before it serves")
-    group.add_argument("--num_load_threads", type=_count, default=0, help="models loaded at a time (default: 1)")
+    group.add_argument(
+        "--num_load_threads", type=flag_types.count, default=0, help="models loaded at the same time (default: 1)"
+    )
     group.add_argument(
         "--max_num_load_retries",
-        type=_count,
+        type=flag_types.count,
         default=5,
-        help="how often a version that does not load is tried again (default: %(default)s)",
+        help="how often to retry a version that does not load (default: %(default)s)",
     )
     group.add_argument(
         "--load_retry_interval_micros",
         metavar="MICROS",
-        type=_whole,
+        type=flag_types.positive_int,
         default=60_000_000,
-        help="microseconds between two tries (default: %(default)s)",
+        help="microseconds between two attempts (default: %(default)s)",
     )
 
 
 def _add_network(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    group.add_argument("--port", type=_port, default=8500, help="gRPC; 0 picks a free one (default: %(default)s)")
-    group.add_argument("--grpc_socket_path", default="", help="a Unix socket for gRPC, beside the port")
-    group.add_argument("--ssl_config_file", type=_path, help="TLS for gRPC: an SSLConfig in text form")
     group.add_argument(
-        "--grpc_channel_arguments", type=_channel_arguments, default=(), help="name=value,... passed to gRPC"
+        "--port", type=flag_types.port, default=8500, help="gRPC port; 0 picks a free one (default: %(default)s)"
+    )
+    group.add_argument("--grpc_socket_path", default="", help="Unix socket for gRPC, in addition to the port")
+    group.add_argument("--ssl_config_file", type=flag_types.path, help="TLS for gRPC: an SSLConfig in text format")
+    group.add_argument(
+        "--grpc_channel_arguments", type=flag_types.channel_arguments, default=(), help="name=value,... passed to gRPC"
     )
     group.add_argument(
         "--grpc_max_threads",
-        type=_positive,
+        type=flag_types.positive_count,
         default=1000,
-        help="requests in flight; more are refused (default: %(default)s)",
+        help="maximum number of requests in flight; more are refused (default: %(default)s)",
     )
-    text = "size of a request, or of an answer (default: %(default)s)"
-    group.add_argument("--max_message_bytes", type=_whole, default=64 << 20, help=text)
-    _add_switch(
-        group, "--enable_grpc_healthcheck_service", default=True, text="answer the standard gRPC health service"
-    )
+    text = "maximum size of a request or a response (default: %(default)s)"
+    group.add_argument("--max_message_bytes", type=flag_types.positive_int, default=64 << 20, help=text)
+    _add_switch(group, "--enable_grpc_healthcheck_service", default=True, text="run the standard gRPC health service")
     group.add_argument(
         "--lame_duck_seconds",
-        type=_seconds,
+        type=flag_types.seconds,
         default=0.0,
-        help="seconds to answer on after SIGTERM, while the health says NOT_SERVING (default: %(default)g)",
+        help="seconds to go on serving after SIGTERM, with health status NOT_SERVING (default: %(default)g)",
     )
     _add_switch(
         group,
         "--enable_serialization_as_tensor_content",
         default=False,
-        text="answer with tensor_content instead of the *_val fields",
+        text="send outputs as tensor_content instead of the *_val fields",
     )
 
 
 def _add_rest(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--rest_api_port", type=_port, default=0, help="0 means no REST (default: %(default)s)")
     group.add_argument(
-        "--rest_api_timeout_in_ms", type=_whole, default=30_000, help="deadline of a request (default: %(default)s)"
+        "--rest_api_port", type=flag_types.port, default=0, help="REST port; 0 disables REST (default: %(default)s)"
     )
-    _add_switch(group, "--rest_api_enable_cors_support", default=False, text="let pages of other origins ask")
-    group.add_argument("--monitoring_config_file", type=_path, help="metrics: a MonitoringConfig in text form")
-    _add_switch(group, "--ui", default=False, text="a page at / of the REST port to try the models")
+    group.add_argument(
+        "--rest_api_timeout_in_ms",
+        type=flag_types.positive_int,
+        default=30_000,
+        help="deadline of a request (default: %(default)s)",
+    )
+    _add_switch(
+        group, "--rest_api_enable_cors_support", default=False, text="allow requests from web pages of other origins"
+    )
+    group.add_argument(
+        "--monitoring_config_file", type=flag_types.path, help="metrics: a MonitoringConfig in text format"
+    )
+    _add_switch(group, "--ui", default=False, text="web page to try the models, at / of the REST port")
 
 
 def _add_engine(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--runtime", choices=runtime_names(), default="auto", help="(default: %(default)s)")
+    group.add_argument(
+        "--runtime", choices=runtime_names(), default="auto", help="inference runtime (default: %(default)s)"
+    )
     group.add_argument(
         "--precision",
         choices=PRECISIONS,
         default="bundle",
-        help="of the matrix products; bundle: as exported, bfloat16 only where it is fast (default: %(default)s)",
+        help="precision of matrix products; bundle: as exported, bfloat16 only where it is fast (default: %(default)s)",
     )
     group.add_argument(
         "--enable_batching",
         nargs="?",
-        type=_boolean,
+        type=flag_types.boolean,
         const=True,
         metavar="BOOL",
-        help="compute together what waits; true does it for models that are no bundles, too (default: for bundles)",
+        help="compute waiting requests together; true: also for models that are not bundles (default: for bundles)",
     )
-    group.add_argument("--batching_parameters_file", type=_path, help="BatchingParameters in text form")
+    group.add_argument("--batching_parameters_file", type=flag_types.path, help="BatchingParameters in text format")
     _add_switch(
         group,
         "--enable_per_model_batching_parameters",
         default=True,
-        text="let a version's own batching_params.pbtxt count",
+        text="use the batching_params.pbtxt in a version directory",
     )
     group.add_argument(
         "--tensorflow_intra_op_parallelism",
         metavar="THREADS",
-        type=_count,
+        type=flag_types.count,
         default=0,
-        help="threads of one computation, ONNX too; 0 takes the cores the process may use (default: %(default)s)",
+        help="threads of one computation, in all runtimes; 0 uses all available cores (default: %(default)s)",
     )
     group.add_argument(
         "--tensorflow_inter_op_parallelism",
         metavar="THREADS",
-        type=_count,
+        type=flag_types.count,
         default=0,
-        help="threads for independent operations, saved_model only; 0 leaves it to TensorFlow (default: %(default)s)",
+        help="threads for independent operations, saved_model only; 0 is TensorFlow's default (default: %(default)s)",
     )
 
 
 def _add_switch(group: argparse._ActionsContainer, flag: str, *, default: bool, text: str) -> None:
     help_text = f"{text} (default: {str(default).lower()})"
-    group.add_argument(flag, nargs="?", type=_boolean, const=True, default=default, metavar="BOOL", help=help_text)
-
-
-def _path(text: str) -> Path:
-    if not text:
-        raise argparse.ArgumentTypeError("the path is empty")
-    return Path(text)
-
-
-def _boolean(text: str) -> bool:
-    try:
-        return _BOOLEANS[text.lower()]
-    except KeyError:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false") from None
-
-
-def _channel_arguments(text: str) -> tuple[tuple[str, int | str], ...]:
-    pairs = [pair.partition("=") for pair in text.split(",") if pair]
-    if any(not name or not equals for name, equals, _ in pairs):
-        raise argparse.ArgumentTypeError(f"{text!r} is not name=value,...")
-    return tuple((name, int(value) if value.lstrip("-").isdigit() else value) for name, _, value in pairs)
-
-
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not math.isfinite(seconds):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
-    return seconds
-
-
-def _whole(text: str) -> int:
-    if not (text.isascii() and text.isdigit()) or not 0 < int(text) < 2**31:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {2**31 - 1}")
-    return int(text)
-
-
-def _count(text: str, least: int = 0) -> int:
-    # A thread takes memory and time to end: what is mistyped must not take the machine with it.
-    if not (text.isascii() and text.isdigit()) or not least <= int(text) <= _MOST:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from {least} to {_MOST}")
-    return int(text)
-
-
-def _positive(text: str) -> int:
-    return _count(text, 1)
-
-
-def _port(text: str) -> int:
-    if not (text.isascii() and text.isdigit()) or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port: 0 to 65535")
-    return int(text)
+    group.add_argument(
+        flag, nargs="?", type=flag_types.boolean, const=True, default=default, metavar="BOOL", help=help_text
+    )
 
 
 def _version() -> str:

@@ -1,4 +1,4 @@
-"""Log lines for people, or one JSON object per line for machines."""
+"""Log in plain text, or as one JSON object per line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 __all__ = ["LOG_FORMATS", "configure_logging"]
 
 
-class _Text(logging.Formatter):
+class _TextFormatter(logging.Formatter):
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
 
@@ -19,7 +19,7 @@ class _Text(logging.Formatter):
         return f"{super().format(record)} {fields}".rstrip()
 
 
-class _Json(logging.Formatter):
+class _JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         line = {
             "time": datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="milliseconds"),
@@ -33,11 +33,11 @@ class _Json(logging.Formatter):
         return json.dumps(line, ensure_ascii=False)
 
 
-LOG_FORMATS = {"text": _Text, "json": _Json}
+LOG_FORMATS = {"text": _TextFormatter, "json": _JsonFormatter}
 
 
-def configure_logging(name: str) -> None:
-    """Log to stderr in the named format: a key of LOG_FORMATS."""
+def configure_logging(log_format: str) -> None:
+    """Log to stderr in a format of `LOG_FORMATS`."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(LOG_FORMATS[name]())
+    handler.setFormatter(LOG_FORMATS[log_format]())
     logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)

@@ -1,4 +1,4 @@
-"""Give memory back to the system."""
+"""Return free memory to the operating system."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["free_memory"]
 
 
 def free_memory() -> None:
-    """Make the C library return what is free: glibc keeps it for itself otherwise. Holds nobody up: no lock is held."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's alone
+    """Make the C library return free memory to the system: glibc otherwise keeps it. Call it without holding a lock."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc only
     if trim is not None:
         trim(0)

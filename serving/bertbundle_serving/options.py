@@ -1,4 +1,4 @@
-"""What the flags say, as one value."""
+"""The options of a server, as the flags set them."""
 
 from __future__ import annotations
 
@@ -14,42 +14,43 @@ from bertbundle_serving.errors import ServeError
 __all__ = ["GRACE_SECONDS", "ServerOptions", "check_base_path"]
 
 GRACE_SECONDS = 10.0
-"""How long calls in flight may take to end after SIGTERM."""
+"""How long to wait for in-flight requests after SIGTERM."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerOptions:
-    """What the flags say.
+    """The options of a server.
 
     Attributes:
         models: the models to serve.
-        model_config_file: where they were read; it is read again every `config_poll_seconds`, 0 for never.
-        host, port: where gRPC listens; port 0 picks a free one.
-        socket_path: a Unix socket where gRPC listens, too.
-        rest_port: where REST listens; None for nowhere, 0 picks a free one.
-        rest_seconds: the deadline of a REST request.
-        cors: whether pages of other origins may use REST.
-        page: whether ``/`` of the REST port is the page.
-        metrics_path: where on the REST port the metrics are; None for nowhere.
-        ssl_config_file: TLS for gRPC.
-        channel_arguments: further arguments of gRPC by name.
-        poll_seconds: time between two looks at the disk; 0 looks once, negative never looks.
-        load_threads: models loaded at a time.
-        load_retries, load_retry_seconds: how often a broken version is tried again, and when.
-        labels_for_unavailable: whether a label may point to a version that is not available.
+        model_config_file: the file that lists the models, if they come from one.
+        config_poll_seconds: time between two checks whether that file changed; 0 never checks.
+        host, port: address of the gRPC server; port 0 picks a free one.
+        socket_path: Unix socket of the gRPC server, in addition to the port; empty for none.
+        rest_port: port of the REST server; None for no REST, 0 picks a free one.
+        rest_timeout_seconds: deadline of a REST request.
+        cors: whether web pages of other origins may send REST requests.
+        page: whether the REST server has a web page at ``/``.
+        metrics_path: URL path of the metrics on the REST port; None disables them.
+        ssl_config_file: TLS configuration for gRPC.
+        channel_arguments: further arguments for gRPC, as (name, value).
+        poll_seconds: time between two scans for new versions; 0 scans once, a negative number never.
+        load_threads: number of models that are loaded at the same time.
+        load_retries, load_retry_seconds: how often to retry a version that does not load, and the time between.
+        labels_for_unavailable: whether a new label may point to a version that is not available.
         runtime: a name from `runtime_names()`.
         precision: one of `PRECISIONS`.
-        threads: threads of one computation; None takes the cores the process may use.
-        inter_op_threads: TensorFlow's threads for independent operations; None leaves it to TensorFlow.
+        threads: threads of one computation; None uses all available cores.
+        inter_op_threads: TensorFlow's threads for independent operations; None is TensorFlow's default.
         warmup: whether to run a version's warmup requests before it is available.
-        batching: how requests are computed together; None for not.
-        batch_any: whether also those of models that are no bundles.
-        model_batching: whether a version's own batching parameters count.
-        limits: what is held at a time.
-        tensor_content: whether answers hold ``tensor_content`` instead of the ``*_val`` fields.
-        health: whether the gRPC health service is there.
-        lame_duck_seconds: how long the server still answers after its health says NOT_SERVING.
-        log_requests: whether each request is a line in the log.
+        batching: how calls are batched; None disables batching.
+        batch_non_bundles: whether calls of models that are not bundles are batched, too.
+        per_version_batching: whether versions may have their own batching parameters.
+        limits: limits on requests.
+        tensor_content: whether responses have ``tensor_content`` instead of the ``*_val`` fields.
+        health: whether to run the gRPC health service.
+        lame_duck_seconds: how long to go on serving after the health service says NOT_SERVING.
+        log_requests: whether to log a line for each request.
     """
 
     models: tuple[ModelConfig, ...]
@@ -59,7 +60,7 @@ class ServerOptions:
     port: int = 8500
     socket_path: str = ""
     rest_port: int | None = None
-    rest_seconds: float = 30.0
+    rest_timeout_seconds: float = 30.0
     cors: bool = False
     page: bool = False
     metrics_path: str | None = None
@@ -76,8 +77,8 @@ class ServerOptions:
     inter_op_threads: int | None = None
     warmup: bool = True
     batching: BatchingParameters | None = field(default_factory=BatchingParameters)
-    batch_any: bool = False
-    model_batching: bool = True
+    batch_non_bundles: bool = False
+    per_version_batching: bool = True
     limits: Limits = field(default_factory=Limits)
     tensor_content: bool = False
     health: bool = True
@@ -89,28 +90,28 @@ class ServerOptions:
             check_base_path(model)
 
     def address(self, port: int) -> str:
-        """Return ``host:port``, an IPv6 host in brackets."""
+        """Return ``host:port``, with brackets around an IPv6 host."""
         return f"[{self.host}]:{port}" if ":" in self.host else f"{self.host}:{port}"
 
 
 def check_base_path(model: ModelConfig) -> None:
-    """Check that a base path can hold versions.
+    """Check that a model's base path can contain versions.
 
     Raises:
-        ServeError: it is not a directory, or a version itself.
+        ServeError: it is not a directory, cannot be read, or is a version directory itself.
     """
     if not model.base_path.is_dir():
         raise ServeError(
             f"model {model.name} has base path {model.base_path}, which is not a directory. "
-            "Give the directory that holds one directory per version."
+            "Give the directory that contains one directory per version."
         )
     if not os.access(model.base_path, os.R_OK | os.X_OK):
         raise ServeError(
-            f"model {model.name} has base path {model.base_path}, which this user may not read. "
-            "Let the user of the server read it."
+            f"model {model.name} has base path {model.base_path}, which the server's user may not read. "
+            "Allow that user to read it."
         )
     if (model.base_path / "saved_model.pb").is_file() or (model.base_path / "model.onnx").is_file():
         raise ServeError(
-            f"model {model.name} has base path {model.base_path}, which is a version itself. "
-            f"Give the directory above it, {model.base_path.parent}."
+            f"model {model.name} has base path {model.base_path}, which is a version directory. "
+            f"Give its parent directory, {model.base_path.parent}."
         )

@@ -1,4 +1,4 @@
-"""The server as a whole: options in, listening ports out, and an orderly end."""
+"""The server: binds the ports, loads the models, serves requests and stops in order."""
 
 from __future__ import annotations
 
@@ -15,185 +15,235 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from starlette.routing import BaseRoute
 
-from bertbundle_serving.config.batching_parameters import BatchingParameters, model_parameters
+from bertbundle_serving.config.batching_parameters import BatchingParameters, version_batching_parameters
 from bertbundle_serving.config.models import ModelConfig, read_model_configs
 from bertbundle_serving.config.tls import read_credentials
 from bertbundle_serving.cores import available_cores
-from bertbundle_serving.dataplane.admission import Front
+from bertbundle_serving.dataplane.admission import AdmissionControl
 from bertbundle_serving.dataplane.metrics import Metrics
-from bertbundle_serving.dataplane.predictor import Predictor
 from bertbundle_serving.engine.engine import Engine
 from bertbundle_serving.errors import ServeError
-from bertbundle_serving.grpc_api.handlers import MODEL_SERVICE, PREDICTION_SERVICE, generic_handlers
-from bertbundle_serving.grpc_api.listener import take_port, take_socket
+from bertbundle_serving.grpc_api.listener import bind_port, bind_socket
 from bertbundle_serving.grpc_api.reflection import descriptor_pool
 from bertbundle_serving.grpc_api.servicer import Servicer
+from bertbundle_serving.grpc_api.services import SERVICES
 from bertbundle_serving.options import GRACE_SECONDS, ServerOptions, check_base_path
-from bertbundle_serving.repository.model import Loading, Model
+from bertbundle_serving.repository.model import LoadOptions, Model
 from bertbundle_serving.repository.repository import Repository, RepositoryOptions
-from bertbundle_serving.repository.version import State
 from bertbundle_serving.repository.warmup import warm_up
 from bertbundle_serving.rest_api.app import RestOptions, rest_application
-from bertbundle_serving.rest_api.listener import WebListener
+from bertbundle_serving.rest_api.listener import HttpListener
 from bertbundle_serving.runtimes import RuntimeOptions, Servable, loader
 
 __all__ = ["GRACE_SECONDS", "Server", "ServerOptions", "run"]
 
-_NOT_BATCHED = BatchingParameters(max_execution_batch_size=1)
-_NOTICE_SECONDS = 0.05
-_SERVICES = ("", PREDICTION_SERVICE, MODEL_SERVICE)
+_NO_BATCHING = BatchingParameters(max_execution_batch_size=1)
+_HEALTH_NOTICE_SECONDS = 0.05
+_UNLOAD_SECONDS = 1.0
 
 _logger = logging.getLogger(__name__)
 
 
 class Server:
-    """One embedded server. `start`, then `stop`, in the same event loop."""
+    """An embedded server. Call `start`, then `stop`, in the same event loop.
+
+    Attributes:
+        metrics: its metrics.
+        repository: its models.
+        engine: computes calls.
+        admission: limits and records requests.
+        servicer: implements the gRPC methods.
+        port: the gRPC port, once it is bound.
+    """
 
     def __init__(self, options: ServerOptions) -> None:
         self._options = options
         self.metrics = Metrics()
-        self._engine = Engine(
-            _slots(options),
+        self.repository = _make_repository(options)
+        self.engine = Engine(
+            _number_of_slots(options),
             self.metrics,
             batching=options.batching is not None,
-            answer_bytes=options.limits.message_bytes,
+            max_output_bytes=options.limits.message_bytes,
         )
-        self.repository = _repository(options)
-        self.predictor = Predictor(self.repository, self._engine, self.metrics)
-        self._front = Front(options.limits, self.metrics, self.repository, log_requests=options.log_requests)
+        self.admission = AdmissionControl(
+            options.limits, self.metrics, self.repository, log_requests=options.log_requests
+        )
+        self.servicer = Servicer(self.repository, self.engine, self.admission, tensor_content=options.tensor_content)
         self._health = health.aio.HealthServicer()
-        self._grpc = self._make_grpc()
-        self._web: WebListener | None = None
-        self._config_watch: asyncio.Task[None] | None = None
+        self._grpc = self._make_grpc_server()
+        self._http: HttpListener | None = None
+        self._config_watcher: asyncio.Task[None] | None = None
         self.port = 0
 
     @property
     def rest_port(self) -> int | None:
-        """The port of the REST API, None if it has none."""
-        return None if self._web is None else self._web.port
+        """The port of the REST API; None if it is disabled."""
+        return None if self._http is None else self._http.port
 
     async def start(self) -> None:
-        """Take the ports, load the models, then answer.
+        """Bind the ports, load the models, then serve requests.
 
         Raises:
-            ServeError: a port is taken, a model has versions of which none loads, or a label points nowhere.
+            ServeError: a port is in use, none of a model's versions loads, or a label points to an unavailable version.
         """
         options = self._options
-        self.port = self._bind()
+        self.port = self._bind_grpc()
         if options.rest_port is not None:
-            self._web = WebListener(options.host, options.rest_port)
-        await asyncio.get_running_loop().run_in_executor(None, self.repository.start)
+            self._http = HttpListener(options.host, options.rest_port)
+        await asyncio.to_thread(self.repository.start)
         await self._set_health(health_pb2.HealthCheckResponse.SERVING)
         await self._grpc.start()
-        if self._web is not None:
-            await self._web.start(self._application())
+        if self._http is not None:
+            await self._http.start(self.make_rest_application())
         if options.model_config_file is not None and options.config_poll_seconds > 0:
-            self._config_watch = asyncio.ensure_future(self._watch_config(options.model_config_file))
+            self._config_watcher = asyncio.ensure_future(self._watch_config(options.model_config_file))
 
     async def stop(self, grace: float = GRACE_SECONDS) -> bool:
-        """Say NOT_SERVING, refuse new calls, wait up to `grace` seconds for those in flight, then unload everything.
+        """Report NOT_SERVING, refuse new requests, wait up to `grace` seconds for in-flight ones, unload all models.
 
-        Tells whether a version is still being loaded: that cannot be interrupted.
+        Return whether a version is still loading: that cannot be interrupted.
         """
         await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
         await asyncio.sleep(self._options.lame_duck_seconds)
-        if self._config_watch is not None:
-            self._config_watch.cancel()
-        await asyncio.gather(self._stop_grpc(grace), *([self._web.stop(grace)] if self._web else []))
-        self._engine.close()
-        return await asyncio.get_running_loop().run_in_executor(None, self.repository.close, 1.0)
+        if self._config_watcher is not None:
+            self._config_watcher.cancel()
+        await asyncio.gather(self._stop_grpc(grace), *([self._http.stop(grace)] if self._http else []))
+        self.engine.close()
+        return await asyncio.to_thread(self.repository.close, _UNLOAD_SECONDS)
 
     async def _stop_grpc(self, grace: float) -> None:
         stopping = asyncio.ensure_future(self._grpc.stop(grace))
-        await asyncio.sleep(_NOTICE_SECONDS)  # who watches the health reads it
-        await self._front.idle(grace)
-        # Streams of the health service end with the server, which must not wait for them.
+        await asyncio.sleep(_HEALTH_NOTICE_SECONDS)  # clients that watch the health service receive the change
+        await self.admission.wait_until_idle(grace)
+        # Health watches never end: without this the server would wait for them until the grace period is over.
         await self._grpc.stop(None)
         await stopping
 
     def banner(self) -> list[str]:
-        """Return the start-up lines: the addresses, then what is served."""
+        """Return the start-up lines: the addresses, then the available versions."""
         options = self._options
         lines = [f"listening on {options.address(self.port)}"]
         if self.rest_port is not None:
             lines.append(f"REST on http://{options.address(self.rest_port)}")
         if options.socket_path:
             lines.append(f"listening on unix:{options.socket_path}")
-        return [*lines, *(line for model in self.repository.models.values() for line in _lines(model))]
+        return [*lines, *(line for model in self.repository.models.values() for line in _describe_model(model))]
 
-    def _make_grpc(self) -> grpc.aio.Server:
-        limit = self._options.limits.message_bytes
+    def make_rest_application(self) -> object:
+        """Return the ASGI application of the REST API, with the web page if it is enabled."""
+        options = self._options
+        rest_options = RestOptions(
+            options.rest_timeout_seconds, options.cors, options.metrics_path, options.limits.message_bytes
+        )
+        return rest_application(
+            self.repository, self.engine, self.admission, self.metrics, rest_options, self._page_routes()
+        )
+
+    def _page_routes(self) -> tuple[BaseRoute, ...]:
+        if not self._options.page:
+            return ()
+        # Imported only if needed: the page imports the tokenizer.
+        from bertbundle_serving.ui.page import page_routes
+
+        return tuple(page_routes(self.repository, self.engine, self.admission, self._options.rest_timeout_seconds))
+
+    def _make_grpc_server(self) -> grpc.aio.Server:
         arguments = {
-            "grpc.max_receive_message_length": limit,
+            "grpc.max_receive_message_length": self._options.limits.message_bytes,
             "grpc.max_send_message_length": -1,
-            # Two servers that share a port by accident would each get half of the calls.
+            # Otherwise two servers could share a port by accident, and each would get half of the requests.
             "grpc.so_reuseport": 0,
             **dict(self._options.channel_arguments),
         }
         server = grpc.aio.server(options=list(arguments.items()))
-        servicer = Servicer(self.predictor, tensor_content=self._options.tensor_content)
-        server.add_generic_rpc_handlers(generic_handlers(servicer, self._front))
-        names = [PREDICTION_SERVICE, MODEL_SERVICE, reflection.SERVICE_NAME]
+        server.add_generic_rpc_handlers(self.servicer.handlers())
+        names = [*SERVICES, reflection.SERVICE_NAME]
         if self._options.health:
             health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
             names.append(health.SERVICE_NAME)
         reflection.enable_server_reflection(names, server, pool=descriptor_pool())
         return server
 
-    def _bind(self) -> int:
+    def _bind_grpc(self) -> int:
         options = self._options
         credentials = None if options.ssl_config_file is None else read_credentials(options.ssl_config_file)
         if options.socket_path:
-            take_socket(self._grpc, options.socket_path)
-        return take_port(self._grpc, options.host, options.port, options.address(options.port), credentials)
-
-    def _application(self) -> object:
-        options = self._options
-        rest = RestOptions(options.rest_seconds, options.cors, options.metrics_path, options.limits.message_bytes)
-        return rest_application(self.predictor, self._front, self.metrics, rest, self._page())
-
-    def _page(self) -> tuple[BaseRoute, ...]:
-        if not self._options.page:
-            return ()
-        # Not earlier: only the page needs the tokenizer.
-        from bertbundle_serving.ui.page import page_routes
-
-        return tuple(page_routes(self.predictor, self._front, self._options.rest_seconds))
+            bind_socket(self._grpc, options.socket_path)
+        return bind_port(self._grpc, options.host, options.port, options.address(options.port), credentials)
 
     async def _set_health(self, status: int) -> None:
-        for service in _SERVICES:
+        for service in ("", *SERVICES):
             await self._health.set(service, status)
 
     async def _watch_config(self, path: Path) -> None:
-        """Read the model_config_file again and again; what is wrong with a new one is logged, the old one stays."""
-        loop, models = asyncio.get_running_loop(), self._options.models
-        seen = b""  # the file may have changed since the models were read from it
+        """Poll the model_config_file. If a new content has an error, log it and keep the current models."""
+        models = self._options.models
+        content = b""  # not that of the start: the file may have changed since the models were read from it
         while True:
             await asyncio.sleep(self._options.config_poll_seconds)
             try:
-                text = await loop.run_in_executor(None, path.read_bytes)
-                if text != seen:
-                    seen = text
-                    models = await loop.run_in_executor(None, self._reconfigure, path, models)
+                new_content = await asyncio.to_thread(path.read_bytes)
+                if new_content != content:
+                    content = new_content
+                    models = await asyncio.to_thread(self._apply_config, path, models)
             except (ServeError, OSError) as error:
-                _logger.error("the models stay as they are: %s", error)
+                _logger.error("keeping the current models: %s", error)
 
-    def _reconfigure(self, path: Path, before: tuple[ModelConfig, ...]) -> tuple[ModelConfig, ...]:
-        """Serve the models of a file, unless they are those before; return them."""
+    def _apply_config(self, path: Path, current: tuple[ModelConfig, ...]) -> tuple[ModelConfig, ...]:
+        """Serve the models of a file if they are not the current ones; return them."""
         models = read_model_configs(path)
-        if models != before:
+        if models != current:
             self.repository.reconfigure(models)
             _logger.info("serving the models of the changed %s", path)
         return models
 
 
-def _slots(options: ServerOptions) -> int | None:
+async def run(options: ServerOptions, announce: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT. `announce` receives the start-up lines when the server is ready.
+
+    Raises:
+        ServeError: the server cannot start.
+    """
+    stop = asyncio.Event()
+    server = Server(options)
+    try:
+        await server.start()
+        _handle_signals(stop)
+        for line in server.banner():
+            announce(line)
+        await stop.wait()
+        _logger.info("stopping: waiting up to %g seconds for in-flight requests", GRACE_SECONDS)
+    finally:
+        is_loading = await server.stop()
+    if is_loading:
+        # The thread that loads a version cannot be interrupted, and a normal exit would wait for it.
+        logging.shutdown()
+        os._exit(0)
+
+
+def _handle_signals(stop: asyncio.Event) -> None:
+    """Set `stop` on SIGTERM and SIGINT.
+
+    Before the server is ready there are no requests to wait for: signals then end the process at once, however long a
+    model takes to load.
+    """
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    # A shell starts background jobs with SIGINT ignored, so that Ctrl-C stops the foreground job only.
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        loop.add_signal_handler(signal.SIGINT, stop.set)
+
+
+def _number_of_slots(options: ServerOptions) -> int | None:
     return 4 * available_cores() if options.batching is None else options.batching.num_batch_threads
 
 
-def _repository(options: ServerOptions) -> Repository:
-    runtime_options = RuntimeOptions(options.threads, options.inter_op_threads, options.batch_any, options.precision)
-    load_directory = loader(options.runtime, runtime_options)
+def _make_repository(options: ServerOptions) -> Repository:
+    load_directory = loader(
+        options.runtime,
+        RuntimeOptions(options.threads, options.inter_op_threads, options.batch_non_bundles, options.precision),
+    )
 
     def load(directory: Path) -> Servable:
         servable = load_directory(directory)
@@ -206,47 +256,20 @@ def _repository(options: ServerOptions) -> Repository:
         return servable
 
     def batching(directory: Path) -> BatchingParameters:
-        common = options.batching or _NOT_BATCHED
-        return model_parameters(directory, common) if options.batching and options.model_batching else common
+        default = options.batching or _NO_BATCHING
+        has_own = options.batching and options.per_version_batching
+        return version_batching_parameters(directory, default) if has_own else default
 
-    keep = RepositoryOptions(options.poll_seconds, options.load_threads, options.labels_for_unavailable)
-    loading = Loading(load, batching, options.load_retries, options.load_retry_seconds, check_base_path)
-    return Repository(options.models, loading, keep)
-
-
-def _lines(model: Model) -> list[str]:
-    lines = []
-    for status in model.statuses():
-        version = model.acquire(status.version) if status.state == State.AVAILABLE else None
-        if version is not None:
-            lines.append(f"model {model.config.name} version {version.number} {version.servable.description}")
-            version.release()
-    return lines or [
-        f"model {model.config.name} waits for {model.config.policy.wanted(())} in {model.config.base_path}"
-    ]
+    return Repository(
+        options.models,
+        LoadOptions(load, batching, options.load_retries, options.load_retry_seconds, check_base_path),
+        RepositoryOptions(options.poll_seconds, options.load_threads, options.labels_for_unavailable),
+    )
 
 
-async def run(options: ServerOptions, announce: Callable[[str], None]) -> None:
-    """Serve until SIGTERM or SIGINT; `announce` gets the start-up lines once requests are answered.
-
-    Raises:
-        ServeError: the server cannot start.
-    """
-    stop = asyncio.Event()
-    server = Server(options)
-    try:
-        await server.start()
-        # Not earlier: until the server answers there is nothing to drain, and a signal ends it at once, however long
-        # a model takes to load.
-        for name in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(name, stop.set)
-        for line in server.banner():
-            announce(line)
-        await stop.wait()
-        _logger.info("stopping: calls in flight have %g seconds", GRACE_SECONDS)
-    finally:
-        loading = await server.stop()
-    if loading:
-        # A version is being loaded in a thread that nothing can end but the end of the process.
-        logging.shutdown()
-        os._exit(0)
+def _describe_model(model: Model) -> list[str]:
+    """Return a line for each available version, newest first, or a line that says what the model waits for."""
+    name, versions = model.config.name, sorted(model.versions.items(), reverse=True)
+    if not versions:
+        return [f"model {name} waits for {model.config.policy.describe_missing(())} in {model.config.base_path}"]
+    return [f"model {name} version {number} {version.servable.description}" for number, version in versions]

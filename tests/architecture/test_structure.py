@@ -25,8 +25,10 @@ NOT_NAMED_AFTER_A_MODULE = {
     "clients/text/test_offsets.py": "character offsets, from the tokenizer through the windows",
     "clients/text/test_padding.py": "the share of padding in what a client sends",
     "clients/transports/test_chaos.py": "every transport behind an unreliable network",
-    "serving/grpc_api/test_extras.py": "what the gRPC port offers beside the API",
+    "serving/grpc_api/test_official_stubs.py": "the gRPC API through TensorFlow Serving's own stubs",
     "serving/protos/test_api_proto.py": "generated messages against TensorFlow Serving's",
+    "serving/protos/test_config_proto.py": "generated configuration messages against TensorFlow Serving's",
+    "serving/runtimes/test_any_saved_model.py": "SavedModels that are not bundles, over gRPC and REST",
     "serving/runtimes/test_runtimes.py": "the rules that every runtime obeys",
 }
 """Test files in a package's folder that test no single module, and what they test."""

@@ -149,6 +149,6 @@ def test_examples_to_a_bundle(channel: grpc.Channel, apis: Any, runtime: str, me
     # Method names are not looked at: --enable_signature_method_name_check is false unless asked for.
     real = (_Code.INVALID_ARGUMENT, "Expected one input Tensor.")
     path = f"tensorflow/serving/{method.lower()}"
-    text = f"the model has no {kind} signature ({path}); ask it by Predict (tensorflow/serving/predict)"
+    text = f"the model has no {kind} signature ({path}); call Predict instead (tensorflow/serving/predict)"
     ours = (_Code.UNIMPLEMENTED, text)
     assert (caught.value.code(), caught.value.details()) == (real if runtime == "tensorflow_model_server" else ours)

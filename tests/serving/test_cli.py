@@ -9,16 +9,14 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from embedded_server import Launch
+from tiny_bundles import TinyBundles
 from waiting import SECONDS, wait_until
-
-if TYPE_CHECKING:
-    from tests.serving.conftest import Bundles, Launch
 
 pytestmark = pytest.mark.slow  # starts processes
 
@@ -34,7 +32,7 @@ def fail(*flags: str) -> str:
     return result.stderr
 
 
-def test_start_up_lines(bundles: Bundles, launch: Launch) -> None:
+def test_start_up_lines(bundles: TinyBundles, launch: Launch) -> None:
     """Port 0 picks a port; the first line names it, the next the model, its runtime and threads."""
     bundles.write(7)
     server = launch("--model_name=tiny", f"--model_base_path={bundles.base}", "--tensorflow_intra_op_parallelism=1")
@@ -45,7 +43,7 @@ def test_start_up_lines(bundles: Bundles, launch: Launch) -> None:
     assert server.address().predict_tiny().model_spec.version.value == 7
 
 
-def test_models_from_a_file(bundles: Bundles, launch: Launch, tmp_path: Path) -> None:
+def test_models_from_a_file(bundles: TinyBundles, launch: Launch, tmp_path: Path) -> None:
     """A model_config_file may list models and labels."""
     bundles.write(1)
     bundles.write(2)
@@ -70,7 +68,7 @@ def test_occupied_port() -> None:
     )
 
 
-def test_occupied_rest_port(bundles: Bundles) -> None:
+def test_occupied_rest_port(bundles: TinyBundles) -> None:
     """A REST port in use is one message and exit code 2, before any model is loaded."""
     bundles.write(1)
     with socket.socket() as taken:
@@ -84,7 +82,7 @@ def test_occupied_rest_port(bundles: Bundles) -> None:
     )
 
 
-def test_two_servers_do_not_share_a_port(bundles: Bundles, launch: Launch) -> None:
+def test_two_servers_do_not_share_a_port(bundles: TinyBundles, launch: Launch) -> None:
     """A second server on the port of a first does not start."""
     bundles.write(1)
     port = launch(f"--model_base_path={bundles.base}").address().port
@@ -115,13 +113,13 @@ def test_malformed_config_file(tmp_path: Path) -> None:
     assert f"cannot read --model_config_file {path}: 2:12" in error
 
 
-def test_base_path_that_is_a_version(bundles: Bundles) -> None:
+def test_base_path_that_is_a_version(bundles: TinyBundles) -> None:
     """A version given as the base path is recognised, and the right path named."""
     version = bundles.write(1)
     assert f"Give the directory above it, {bundles.base}." in fail(f"--model_base_path={version}")
 
 
-def test_broken_only_version(bundles: Bundles) -> None:
+def test_broken_only_version(bundles: TinyBundles) -> None:
     """A server whose only version is broken ends with the reason."""
     bundles.write(1, warmup=b"not a record")
     error = fail("--port=0", "--model_name=tiny", f"--model_base_path={bundles.base}")
@@ -129,7 +127,7 @@ def test_broken_only_version(bundles: Bundles) -> None:
     assert "corrupted record in tf_serving_warmup_requests at byte 0. Mend or remove it." in error
 
 
-def test_broken_warmup_may_be_skipped(bundles: Bundles, launch: Launch) -> None:
+def test_broken_warmup_may_be_skipped(bundles: TinyBundles, launch: Launch) -> None:
     """Warmup can be switched off."""
     bundles.write(1, warmup=b"not a record")
     server = launch("--model_name=tiny", f"--model_base_path={bundles.base}", "--enable_model_warmup=false")
@@ -137,7 +135,7 @@ def test_broken_warmup_may_be_skipped(bundles: Bundles, launch: Launch) -> None:
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
-def test_signal_drains(bundles: Bundles, launch: Launch, tmp_path: Path, name: str) -> None:
+def test_signal_drains(bundles: TinyBundles, launch: Launch, tmp_path: Path, name: str) -> None:
     """After SIGTERM or SIGINT the calls in flight are answered, then the server ends with code 0."""
     bundles.write(1, warmup=b"")
     gate = tmp_path / "gate"
@@ -166,7 +164,7 @@ def test_version() -> None:
 
 
 @pytest.mark.parametrize("closed", [pytest.param(True, id="closed"), pytest.param(False, id="reader-gone")])
-def test_nobody_reads_the_start_up_lines(bundles: Bundles, tmp_path: Path, closed: bool) -> None:
+def test_nobody_reads_the_start_up_lines(bundles: TinyBundles, tmp_path: Path, closed: bool) -> None:
     """Without a stdout, or after its reader has gone, the server serves, and ends with code 0 and no traceback."""
     bundles.write(1)
     path = tmp_path / "socket"

@@ -12,7 +12,7 @@ import json
 import os
 import random
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import grpc
 import numpy as np
@@ -20,13 +20,9 @@ import pytest
 
 from bertbundle.wire import _wire_pb2 as wire
 from bertbundle.wire.tensors import encode_tensors
-from bertbundle_serving.grpc_api.handlers import generic_handlers
-from bertbundle_serving.grpc_api.servicer import Servicer
 from bertbundle_serving.protos import _api_pb2 as api
 from bertbundle_serving.server import Server
-
-if TYPE_CHECKING:
-    from tests.serving.conftest import Bundles
+from tiny_bundles import TinyBundles
 
 pytestmark = pytest.mark.slow
 CASES = int(os.environ.get("BERTBUNDLE_FUZZ_CASES") or 20_000)
@@ -129,7 +125,7 @@ TOKENS = [
 ]
 
 
-def run(bundles: Bundles, work: Callable[[Server], Awaitable[None]]) -> None:
+def run(bundles: TinyBundles, work: Callable[[Server], Awaitable[None]]) -> None:
     """Run `work` with a server of the tiny bundle that listens nowhere."""
     from bertbundle_serving.config.models import ModelConfig
     from bertbundle_serving.options import ServerOptions
@@ -147,7 +143,7 @@ def run(bundles: Bundles, work: Callable[[Server], Awaitable[None]]) -> None:
     asyncio.run(whole())
 
 
-def test_grpc_bytes(bundles: Bundles) -> None:
+def test_grpc_bytes(bundles: TinyBundles) -> None:
     """Mutated and random messages of every method are answered with a result or an error that is the caller's."""
 
     async def work(server: Server) -> None:
@@ -169,7 +165,7 @@ def test_grpc_bytes(bundles: Bundles) -> None:
 
 def _handlers(server: Server) -> dict[str, Any]:
     found = {}
-    for handler in generic_handlers(Servicer(server.predictor), server._front):
+    for handler in server.servicer.handlers():
         found.update({path: handler._method_handlers[path].unary_unary for path in handler._method_handlers})
     return found
 
@@ -182,11 +178,11 @@ async def _ask(handler: Any, data: bytes) -> str:
     return "OK"
 
 
-def test_rest_bytes(bundles: Bundles) -> None:
+def test_rest_bytes(bundles: TinyBundles) -> None:
     """Mutated bodies and paths of REST are answered with JSON and a documented status."""
 
     async def work(server: Server) -> None:
-        application = server._application()
+        application = server.make_rest_application()
         rng = random.Random(20261122)  # noqa: S311  # not for secrets
         ids = [list(range(8))] * 2
         columns = {"input_ids": ids, "attention_mask": ids[:1] * 2, "token_type_ids": [[0] * 8] * 2}

@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import grpc
 import numpy as np
@@ -21,9 +21,8 @@ import pytest
 
 from bertbundle.wire import _wire_pb2 as wire
 from bertbundle.wire.tensors import decode_tensor, encode_tensors
-
-if TYPE_CHECKING:
-    from tests.serving.conftest import Bundles, Launch
+from embedded_server import Launch
+from tiny_bundles import TinyBundles
 
 pytestmark = pytest.mark.slow
 LOAD_SECONDS = float(os.environ.get("BERTBUNDLE_LOAD_SECONDS") or 5)
@@ -31,7 +30,7 @@ PREDICT = "/tensorflow.serving.PredictionService/Predict"
 LENGTHS = {"serving_default": 8, "length_4": 4}
 
 
-def request_for(bundles: Bundles, signature: str, rows: int, shift: int = 0) -> wire.PredictRequest:
+def request_for(bundles: TinyBundles, signature: str, rows: int, shift: int = 0) -> wire.PredictRequest:
     """Return a request of so many rows, whose ids differ by caller."""
     features = bundles.features(rows, LENGTHS[signature])
     features["input_ids"] = (features["input_ids"] + np.int32(shift)) % np.int32(100)
@@ -53,7 +52,7 @@ def memory(process: Any) -> int:
     return int(Path(f"/proc/{process.pid}/statm").read_text().split()[1]) * 4096
 
 
-def test_sixteen_callers(bundles: Bundles, launch: Launch) -> None:
+def test_sixteen_callers(bundles: TinyBundles, launch: Launch) -> None:
     """Callers of mixed lengths and numbers of rows get, without one error, what each would get alone, and the
     server's memory does not grow.
     """
@@ -87,7 +86,7 @@ def test_sixteen_callers(bundles: Bundles, launch: Launch) -> None:
     assert memory(server.process) - halfway[0] < 100 << 20
 
 
-def test_flood(bundles: Bundles, launch: Launch, tmp_path: Path) -> None:
+def test_flood(bundles: TinyBundles, launch: Launch, tmp_path: Path) -> None:
     """More callers than the server takes get a result or a documented refusal, the memory is bounded, and afterwards
     the server answers as before.
     """

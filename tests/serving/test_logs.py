@@ -1,18 +1,16 @@
-"""What the server says: log lines, and what it never says."""
+"""Log lines as text or JSON."""
 
 from __future__ import annotations
 
 import json
 import logging
 import sys
-from typing import TYPE_CHECKING
 
 import pytest
 
 from bertbundle_serving.logs import LOG_FORMATS
-
-if TYPE_CHECKING:
-    from tests.serving.conftest import Bundles, Launch, Serve
+from embedded_server import Launch
+from tiny_bundles import TinyBundles
 
 
 def record(**fields: object) -> logging.LogRecord:
@@ -40,21 +38,8 @@ def test_text_lines() -> None:
     assert LOG_FORMATS["text"]().format(record(code="OK")).endswith("INFO name: said so code=OK")
 
 
-def test_requests_are_logged_if_asked(bundles: Bundles, serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
-    """With the flag each request is a line of what, how long and how it ended; without it there is none."""
-    bundles.write(1)
-    caplog.set_level(logging.INFO)
-    serve(bundles.base).address.predict_tiny()
-    assert not [r for r in caplog.records if r.name == "bertbundle_serving.requests"]
-    serve(bundles.base, log_requests=True).address.predict_tiny()
-    (line,) = [r for r in caplog.records if r.name == "bertbundle_serving.requests"]
-    fields = line.fields  # type: ignore[attr-defined]
-    assert set(fields) == {"model", "api", "entrypoint", "code", "bytes", "milliseconds"}
-    assert (fields["model"], fields["api"], fields["entrypoint"], fields["code"]) == ("tiny", "Predict", "GRPC", "OK")
-
-
 @pytest.mark.slow
-def test_process_logs_json(bundles: Bundles, launch: Launch) -> None:
+def test_process_logs_json(bundles: TinyBundles, launch: Launch) -> None:
     """With --log_format=json every line on stderr is JSON, and the banner stays on stdout."""
     bundles.write(1)
     server = launch("--model_name=tiny", f"--model_base_path={bundles.base}", "--log_format=json", "--log_requests")

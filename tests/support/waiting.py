@@ -1,4 +1,4 @@
-"""Waiting for what happens elsewhere, in another thread or process."""
+"""Wait for something that happens in another thread or process."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import time
 from collections.abc import Callable
 
 SECONDS = 20.0
-"""Longest wait for something that takes milliseconds: a slow machine is not a failure."""
+"""Maximum wait for something that takes milliseconds: a slow machine must not fail a test."""
 
 
-def wait_until(holds: Callable[[], bool], seconds: float = SECONDS) -> None:
-    """Wait until something holds.
+def wait_until(condition: Callable[[], bool], seconds: float = SECONDS) -> None:
+    """Wait until a condition is true.
 
     Raises:
-        AssertionError: It did not in time.
+        AssertionError: it is still false after `seconds`.
     """
     deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, "it did not happen"
+    while not condition():
+        assert time.monotonic() < deadline, f"the condition is still false after {seconds:g} s"
         time.sleep(0.005)

@@ -1,1 +1,1 @@
-"""TensorFlow Serving's configuration files."""
+"""Read TensorFlow Serving's configuration files."""

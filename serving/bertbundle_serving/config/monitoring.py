@@ -1,4 +1,4 @@
-"""The --monitoring_config_file."""
+"""Read a --monitoring_config_file."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from bertbundle_serving.protos import _config_pb2 as proto
 
 __all__ = ["read_metrics_path"]
 
-_DEFAULT = "/monitoring/prometheus/metrics"
+_DEFAULT_PATH = "/monitoring/prometheus/metrics"
 
 
 def read_metrics_path(path: Path) -> str | None:
-    """Return where a MonitoringConfig in text form wants the metrics; None for nowhere.
+    """Return the URL path of the metrics in a MonitoringConfig file; None if they are disabled.
 
     Raises:
         ServeError: the file is missing or malformed.
     """
     config = read_text_file(path, proto.MonitoringConfig(), "--monitoring_config_file")
-    place = config.prometheus_config.path or _DEFAULT
-    if not place.startswith("/"):
-        raise ServeError(f"--monitoring_config_file {path}: the path {place!r} does not begin with a slash.")
-    return place if config.prometheus_config.enable else None
+    url_path = config.prometheus_config.path or _DEFAULT_PATH
+    if not url_path.startswith("/"):
+        raise ServeError(f"--monitoring_config_file {path}: the path {url_path!r} does not begin with a slash.")
+    return url_path if config.prometheus_config.enable else None

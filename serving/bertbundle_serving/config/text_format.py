@@ -1,4 +1,4 @@
-"""Read TensorFlow Serving's configuration files: protobuf messages in text form."""
+"""Read protobuf messages in text format: the format of TensorFlow Serving's configuration files."""
 
 from __future__ import annotations
 
@@ -18,33 +18,29 @@ _PACKAGE = "bertbundle.serving_config."
 
 
 def read_text_file(path: Path, message: M, what: str, *, secret: bool = False) -> M:
-    """Fill a message from a file, and return it.
+    """Parse a file into a message and return the message.
 
     Args:
         path: the file.
-        message: an empty message of the type that the file holds.
-        what: how an error names the file, for example the flag.
-        secret: whether an error must not quote the file: it holds a private key.
+        message: an empty message of the file's type.
+        what: name of the file in error messages, for example the flag.
+        secret: whether error messages must not quote the file, because it contains a private key.
 
     Raises:
-        ServeError: the file cannot be read, is no text, or does not parse.
+        ServeError: the file cannot be read, is not UTF-8, or cannot be parsed.
     """
     try:
-        # -sig: Windows' editors begin a file with a mark.
+        # -sig: Windows editors write a byte order mark at the beginning.
         return text_format.Parse(path.read_text(encoding="utf-8-sig"), message)
     except OSError as error:
         reason = error.strerror or str(error)
     except UnicodeDecodeError as error:
         reason = f"byte {error.start} is not UTF-8"
     except text_format.ParseError as error:
-        reason = _place(error) if secret else _reason(error)
-    kind = message.DESCRIPTOR.name
-    raise ServeError(f"cannot read {what} {path}: {reason}. It holds {kind} in protobuf's text form.")
+        reason = _position(error) if secret else str(error).replace(_PACKAGE, "").rstrip(".")
+    expected = message.DESCRIPTOR.name
+    raise ServeError(f"cannot read {what} {path}: {reason}. Expected: {expected} in protobuf text format.")
 
 
-def _reason(error: text_format.ParseError) -> str:
-    return str(error).replace(_PACKAGE, "").rstrip(".")
-
-
-def _place(error: Any) -> str:
+def _position(error: Any) -> str:
     return f"{error.GetLine()}:{error.GetColumn()} is malformed"

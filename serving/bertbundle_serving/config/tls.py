@@ -1,4 +1,4 @@
-"""TLS from an --ssl_config_file, in TensorFlow Serving's format."""
+"""Read an --ssl_config_file: TLS for gRPC, in TensorFlow Serving's format."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ _FLAG = "--ssl_config_file"
 
 
 def read_credentials(path: Path) -> Any:
-    """Return the server credentials of an SSLConfig in text form, whose values are PEM texts.
+    """Return the gRPC server credentials in an SSLConfig file, whose values are PEM texts.
 
-    With `client_verify` a client must show a certificate that `custom_ca` signed.
+    With `client_verify` clients must present a certificate signed by `custom_ca`.
 
     Raises:
-        ServeError: the file is missing or malformed, lacks the key or the certificate, or they do not go together.
+        ServeError: the file is missing or malformed, lacks the key or the certificate, or they do not match.
     """
     config = read_text_file(path, proto.SSLConfig(), _FLAG, secret=True)
     if not config.server_key or not config.server_cert:
-        raise ServeError(f"{_FLAG} {path} lacks server_key or server_cert: both hold PEM texts, not paths.")
+        raise ServeError(f"{_FLAG} {path} lacks server_key or server_cert: both are PEM texts, not paths.")
     if config.client_verify and not config.custom_ca:
-        raise ServeError(f"{_FLAG} {path} asks for client_verify without a custom_ca to verify with.")
+        raise ServeError(f"{_FLAG} {path} has client_verify but no custom_ca to verify with.")
     key, chain, authorities = (text.encode() for text in (config.server_key, config.server_cert, config.custom_ca))
     _check(path, key, chain, authorities)
     return grpc.ssl_server_credentials([(key, chain)], authorities or None, config.client_verify)
@@ -42,4 +42,4 @@ def _check(path: Path, key: bytes, chain: bytes, authorities: bytes) -> None:
         if authorities:
             check_certificates(authorities, "the certificates of custom_ca")
     except ValueError as error:
-        raise ServeError(f"{_FLAG} {path} is not usable: {error}. It holds PEM texts, not paths.") from error
+        raise ServeError(f"{_FLAG} {path} is not usable: {error}. Its values are PEM texts, not paths.") from error

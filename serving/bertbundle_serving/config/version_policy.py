@@ -6,22 +6,26 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol
 
-__all__ = ["All", "Latest", "Policy", "Specific"]
+__all__ = ["AllVersions", "LatestVersions", "SpecificVersions", "VersionPolicy"]
 
 
-class Policy(Protocol):
-    """Chooses versions."""
+class VersionPolicy(Protocol):
+    """Selects the versions to serve."""
 
-    def choose(self, versions: Collection[int]) -> frozenset[int]:
-        """Return those of the versions that are to be served."""
+    def select(self, versions: Collection[int]) -> frozenset[int]:
+        """Return the versions to serve, of those that exist."""
 
-    def wanted(self, versions: Collection[int]) -> str:
-        """Return what is to be served and is not among the versions, for people; empty for nothing."""
+    def describe_missing(self, versions: Collection[int]) -> str:
+        """Describe what the policy asks for and does not exist, for log messages; empty if nothing is missing."""
 
 
 @dataclass(frozen=True, slots=True)
-class Latest:
-    """Serve the newest versions."""
+class LatestVersions:
+    """Serve the newest versions.
+
+    Attributes:
+        count: how many.
+    """
 
     count: int = 1
 
@@ -29,35 +33,39 @@ class Latest:
         if self.count < 1:
             raise ValueError(f"the number of latest versions must be at least 1, got {self.count}")
 
-    def choose(self, versions: Collection[int]) -> frozenset[int]:
-        """Return the highest numbers.
+    def select(self, versions: Collection[int]) -> frozenset[int]:
+        """Return the highest version numbers.
 
-        >>> sorted(Latest(2).choose([1, 2, 3]))
+        >>> sorted(LatestVersions(2).select([1, 2, 3]))
         [2, 3]
         """
         return frozenset(sorted(versions)[-self.count :])
 
-    def wanted(self, versions: Collection[int]) -> str:
-        """Return that there is none."""
+    def describe_missing(self, versions: Collection[int]) -> str:
+        """Return "a version" if there is none."""
         return "" if versions else "a version"
 
 
 @dataclass(frozen=True, slots=True)
-class All:
+class AllVersions:
     """Serve every version."""
 
-    def choose(self, versions: Collection[int]) -> frozenset[int]:
-        """Return all of them."""
+    def select(self, versions: Collection[int]) -> frozenset[int]:
+        """Return all versions."""
         return frozenset(versions)
 
-    def wanted(self, versions: Collection[int]) -> str:
-        """Return that there is none."""
+    def describe_missing(self, versions: Collection[int]) -> str:
+        """Return "a version" if there is none."""
         return "" if versions else "a version"
 
 
 @dataclass(frozen=True, slots=True)
-class Specific:
-    """Serve the named versions, as far as they are there."""
+class SpecificVersions:
+    """Serve the listed versions, if they exist.
+
+    Attributes:
+        versions: version numbers.
+    """
 
     versions: frozenset[int]
 
@@ -65,15 +73,15 @@ class Specific:
         if not self.versions:
             raise ValueError("a specific policy must name at least one version")
 
-    def choose(self, versions: Collection[int]) -> frozenset[int]:
-        """Return the named ones."""
+    def select(self, versions: Collection[int]) -> frozenset[int]:
+        """Return the listed versions that exist."""
         return self.versions.intersection(versions)
 
-    def wanted(self, versions: Collection[int]) -> str:
-        """Return the named ones that are not there.
+    def describe_missing(self, versions: Collection[int]) -> str:
+        """Return the listed versions that do not exist.
 
-        >>> Specific(frozenset({1, 7, 9})).wanted([1, 2])
+        >>> SpecificVersions(frozenset({1, 7, 9})).describe_missing([1, 2])
         'version 7, 9'
         """
-        lacking = sorted(self.versions.difference(versions))
-        return f"version {', '.join(map(str, lacking))}" if lacking else ""
+        missing = sorted(self.versions.difference(versions))
+        return f"version {', '.join(map(str, missing))}" if missing else ""

@@ -1,1 +1,1 @@
-"""What every request passes, whichever API it came by: admission, prediction, metrics."""
+"""Shared by gRPC, REST and the web page: admission control and metrics."""

@@ -1,36 +1,34 @@
-"""What every request passes, whichever way it came: limits, a deadline, what is told of an error."""
+"""Admission control: limits on the requests in flight, and what every request needs at its end."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import Coroutine
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
 
 from bertbundle_serving.dataplane.metrics import Metrics
-from bertbundle_serving.errors import INTERNAL_TEXT, RequestError
+from bertbundle_serving.errors import INTERNAL_TEXT, RequestError, deadline_exceeded
 from bertbundle_serving.repository.repository import Repository
 
-__all__ = ["Front", "Limits", "Request"]
-
-T = TypeVar("T")
+__all__ = ["AdmissionControl", "Limits", "RequestInfo"]
 
 _logger = logging.getLogger(__name__)
-_requests = logging.getLogger("bertbundle_serving.requests")
-_OTHER = "(other)"
-_LOOK_SECONDS = 0.01
+_request_log = logging.getLogger("bertbundle_serving.requests")
+_UNKNOWN_MODEL = "(other)"
+_POLL_SECONDS = 0.01
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the server holds at a time.
+    """Limits on requests.
 
     Attributes:
-        calls: requests in flight.
-        message_bytes: size of one request; of the outputs of one answer, too.
-        total_bytes: size of all requests in flight; of all REST bodies that arrive, too.
+        calls: maximum number of requests in flight.
+        message_bytes: maximum size of one request, and of the outputs of one response.
+        total_bytes: maximum size of all requests in flight, and of all REST bodies being received.
     """
 
     calls: int = 1000
@@ -39,14 +37,14 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """What a request is, for limits, metrics and log.
+class RequestInfo:
+    """What the limits, the metrics and the log need to know of a request.
 
     Attributes:
-        model: the model it names.
-        api: Predict, Classify, ...; TensorFlow Serving's labels.
+        model: the model that the request names.
+        api: Predict, Classify, ...: the values that TensorFlow Serving's metrics have.
         entrypoint: GRPC or REST.
-        size: bytes of the request.
+        size: size of the request in bytes.
     """
 
     model: str
@@ -55,14 +53,18 @@ class Request:
     size: int
 
 
-class Front:
-    """Lets requests in, and tells what became of them.
+class AdmissionControl:
+    """Admits requests while there is capacity, and records how they end.
 
     Args:
-        limits: what is held at a time.
-        metrics: told of every request.
-        repository: knows which model names are served.
-        log_requests: whether each request is a line in the log. Its contents never are.
+        limits: limits on requests.
+        metrics: counts every request.
+        repository: knows which models are served.
+        log_requests: whether to log a line for each request, never with its contents.
+
+    Attributes:
+        calls_in_flight: number of admitted requests that have not ended.
+        finished_calls: number of requests that have ended, refused ones included.
     """
 
     def __init__(self, limits: Limits, metrics: Metrics, repository: Repository, *, log_requests: bool = False) -> None:
@@ -70,92 +72,93 @@ class Front:
         self._limits = limits
         self._metrics = metrics
         self._log_requests = log_requests
-        self._calls = 0
-        self._bytes = 0
-        self._arriving = 0
-        self.answered = 0
+        self._bytes_in_flight = 0
+        self._reserved_bytes = 0
+        self.calls_in_flight = 0
+        self.finished_calls = 0
 
-    async def idle(self, seconds: float) -> None:
-        """Wait until nothing is in flight, so many seconds at most."""
-        end = time.monotonic() + seconds
-        while self._calls and time.monotonic() < end:
-            await asyncio.sleep(_LOOK_SECONDS)
+    @contextlib.contextmanager
+    def admit(self, request: RequestInfo) -> Iterator[None]:
+        """Count a request as in flight while the context lasts, and turn every exception into a RequestError.
 
-    def arrive(self, size: int) -> None:
-        """Note that so many bytes of a REST body are here, before it is a request; `left` takes them back.
-
-        gRPC hands over whole messages. Bodies count apart: whoever stalls with one keeps no gRPC caller out.
+        A timeout becomes DEADLINE_EXCEEDED. Unexpected exceptions become INTERNAL with a fixed text: the details are
+        logged.
 
         Raises:
-            RequestError: RESOURCE_EXHAUSTED, too much arrives.
-        """
-        self._arriving += size
-        if self._arriving > self._limits.total_bytes:
-            raise self._too_much("bodies that arrive")
-
-    def left(self, size: int) -> None:
-        """Note that a body of so many bytes is a request now, or was given up."""
-        self._arriving -= size
-
-    async def answer(self, request: Request, work: Coroutine[Any, Any, T], seconds: float | None) -> T:
-        """Return what `work` returns, within so many seconds.
-
-        Raises:
-            RequestError: RESOURCE_EXHAUSTED, too much is in flight; DEADLINE_EXCEEDED; or what `work` raises, with a
-                fixed text in place of what is not the caller's business.
+            RequestError: RESOURCE_EXHAUSTED, a limit is exceeded; or the error that ended the request.
         """
         started, code = time.perf_counter(), "CANCELLED"
-        self._calls += 1
-        self._bytes += request.size
+        self.calls_in_flight += 1
+        self._bytes_in_flight += request.size
         try:
-            result = await self._guarded(work, seconds)
+            with _public_errors():
+                self._check_capacity()
+                yield
             code = "OK"
-            return result
         except RequestError as error:
             code = error.code
             raise
         finally:
-            work.close()  # where it was not awaited
-            self._calls -= 1
-            self.answered += 1
-            self._bytes -= request.size
-            self._tell(request, code, time.perf_counter() - started)
+            self.calls_in_flight -= 1
+            self.finished_calls += 1
+            self._bytes_in_flight -= request.size
+            self._record(request, code, time.perf_counter() - started)
 
-    async def _guarded(self, work: Coroutine[Any, Any, T], seconds: float | None) -> T:
-        try:
-            self._check_room()
-            return await asyncio.wait_for(work, seconds)
-        except asyncio.TimeoutError as error:
-            raise RequestError("DEADLINE_EXCEEDED", "Timed out waiting for notification") from error
-        except RequestError as error:
-            raise _public(error) from error
-        except Exception as error:  # a bug in one request must not reach its caller, nor end the server
-            _logger.exception("a request failed")
-            raise RequestError("INTERNAL", INTERNAL_TEXT) from error
+    def reserve(self, size: int) -> None:
+        """Reserve memory for `size` more bytes of a REST body that is being received. `release` frees them.
 
-    def _check_room(self) -> None:
-        if self._calls > self._limits.calls:
+        gRPC needs no reservation: it hands over whole messages. Bodies do not count as in flight, so that clients that
+        stall in the middle of a body do not keep gRPC requests out.
+
+        Raises:
+            RequestError: RESOURCE_EXHAUSTED, all bodies together are too large.
+        """
+        self._reserved_bytes += size
+        if self._reserved_bytes > self._limits.total_bytes:
+            raise self._exhausted("request bodies being received")
+
+    def release(self, size: int) -> None:
+        """Release `size` reserved bytes."""
+        self._reserved_bytes -= size
+
+    async def wait_until_idle(self, seconds: float) -> None:
+        """Wait up to `seconds` for in-flight requests."""
+        end = time.monotonic() + seconds
+        while self.calls_in_flight and time.monotonic() < end:
+            await asyncio.sleep(_POLL_SECONDS)
+
+    def _check_capacity(self) -> None:
+        if self.calls_in_flight > self._limits.calls:
             raise RequestError("RESOURCE_EXHAUSTED", "Server Threadpool Exhausted")
-        if self._bytes > self._limits.total_bytes and self._calls > 1:
-            raise self._too_much("requests in flight")
+        if self._bytes_in_flight > self._limits.total_bytes and self.calls_in_flight > 1:
+            raise self._exhausted("requests in flight")
 
-    def _too_much(self, what: str) -> RequestError:
-        text = f"the {what} hold more than {self._limits.total_bytes} bytes; try again later"
+    def _exhausted(self, what: str) -> RequestError:
+        text = f"the {what} have more than {self._limits.total_bytes} bytes; retry later"
         return RequestError("RESOURCE_EXHAUSTED", text)
 
-    def _tell(self, request: Request, code: str, seconds: float) -> None:
-        # Names that nobody serves share one label: else a client could fill the memory with them.
-        model = request.model if request.model in self._repository.models else _OTHER
-        self._metrics.requested(model, request.api, request.entrypoint, code, seconds)
+    def _record(self, request: RequestInfo, code: str, seconds: float) -> None:
+        # All unknown names share one label: otherwise clients could fill the memory with labels.
+        model = request.model if request.model in self._repository.models else _UNKNOWN_MODEL
+        self._metrics.request_finished(model, request.api, request.entrypoint, code, seconds)
         if self._log_requests:
             fields = {"model": model, "api": request.api, "entrypoint": request.entrypoint, "code": code}
-            times = {"bytes": request.size, "milliseconds": round(seconds * 1e3, 3)}
-            _requests.info("request", extra={"fields": fields | times})
+            numbers = {"bytes": request.size, "milliseconds": round(seconds * 1e3, 3)}
+            _request_log.info("request", extra={"fields": fields | numbers})
 
 
-def _public(error: RequestError) -> RequestError:
-    """Return the error as its caller may read it: an INTERNAL one keeps its text to the log."""
-    if error.code != "INTERNAL":
-        return error
-    _logger.error("a request failed: %s", error.message, exc_info=error)
-    return RequestError("INTERNAL", INTERNAL_TEXT)
+@contextlib.contextmanager
+def _public_errors() -> Iterator[None]:
+    """Replace exceptions by the RequestErrors that clients may see."""
+    try:
+        yield
+    except asyncio.TimeoutError as error:
+        raise deadline_exceeded() from error
+    except RequestError as error:
+        if error.code != "INTERNAL":
+            raise
+        _logger.error("a request failed: %s", error.message, exc_info=error)
+        raise RequestError("INTERNAL", INTERNAL_TEXT) from error
+    except Exception as error:  # a bug in one request must not stop the server
+        _logger.exception("a request failed")
+        raise RequestError("INTERNAL", INTERNAL_TEXT) from error

@@ -1,4 +1,4 @@
-"""Metrics for Prometheus: under TensorFlow Serving's names where it has them, else under ``bertbundle_``."""
+"""Prometheus metrics: those of TensorFlow Serving under its names, others under names with ``bertbundle_``."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from bertbundle_serving.engine.batch import Batch
-from bertbundle_serving.engine.engine import QueueKey
-from bertbundle_serving.requests.call import Call
+from bertbundle_serving.engine.queue import QueueKey
+from bertbundle_serving.requests.call import SignatureCall
 
 __all__ = ["CONTENT_TYPE", "Metrics"]
 
@@ -20,7 +20,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _MICROSECONDS = tuple(10 * 1.8**power for power in range(33))
 _SECONDS = tuple(0.001 * 2**power for power in range(15))
 _ROWS = tuple(2**power for power in range(11))
-# The library ends a counter's name in _total, TensorFlow Serving does not.
+# The library appends _total to the names of counters, TensorFlow Serving does not.
 _TOTAL = re.compile(rb"^((?:# (?:HELP|TYPE) )?:tensorflow:[\w:]+)_total\b", re.MULTILINE)
 _ATTENTION_MASK = "attention_mask"
 
@@ -28,7 +28,7 @@ prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 class Metrics:
-    """What the server counts. The engine tells it as an `EngineObserver`."""
+    """The metrics of a server. It is the `EngineObserver` of the engine."""
 
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
@@ -54,7 +54,7 @@ class Metrics:
         )
         names = ("model", "signature")
         self._queue = Gauge(
-            "bertbundle_queue_depth", "Requests that wait for the engine.", (*names, "version"), registry=registry
+            "bertbundle_queue_depth", "Requests waiting for the engine.", (*names, "version"), registry=registry
         )
         self._batch_rows = Histogram(
             "bertbundle_batch_rows", "Rows computed together.", names, buckets=_ROWS, registry=registry
@@ -62,40 +62,40 @@ class Metrics:
         self._batch_padding = Counter(
             "bertbundle_batch_padding_rows", "Rows added to reach an allowed batch size.", names, registry=registry
         )
-        self._tokens = Counter("bertbundle_tokens", "Tokens computed, padding included.", names, registry=registry)
-        self._padding = Counter("bertbundle_padding_tokens", "Tokens that were padding.", names, registry=registry)
+        self._tokens = Counter("bertbundle_tokens", "Tokens computed, including padding.", names, registry=registry)
+        self._padding = Counter("bertbundle_padding_tokens", "Padding tokens computed.", names, registry=registry)
         self._latency = Histogram(
             "bertbundle_request_seconds",
-            "Time from a request's arrival to its outputs.",
+            "Time from a request's submission to the engine until its outputs are computed.",
             names,
             buckets=_SECONDS,
             registry=registry,
         )
 
-    def requested(self, model: str, api: str, entrypoint: str, code: str, seconds: float) -> None:
-        """Count a request that was answered, with a result or an error."""
+    def request_finished(self, model: str, api: str, entrypoint: str, code: str, seconds: float) -> None:
+        """Count a request that ended with a result or an error."""
         self._requests.labels(model, code).inc()
         self._request_latency.labels(model, api, entrypoint, code).observe(seconds * 1e6)
 
-    def answered(self, model: str, call: Call, seconds: float) -> None:
-        """Count the outputs given to a call."""
-        names = (model, call.signature)
-        self._latency.labels(*names).observe(seconds)
+    def queue_changed(self, key: QueueKey, waiting_calls: int) -> None:
+        """Set the number of calls that wait for a signature of a version."""
+        self._queue.labels(key.model, key.signature, key.version).set(waiting_calls)
+
+    def batch_computed(self, key: QueueKey, batch: Batch, seconds: float) -> None:
+        """Count a batch."""
+        labels = (key.model, key.signature)
+        self._runtime_latency.labels(key.model, "Predict", key.runtime).observe(seconds * 1e6)
+        self._batch_rows.labels(*labels).observe(batch.rows)
+        self._batch_padding.labels(*labels).inc(batch.padded_rows - batch.rows)
+
+    def call_computed(self, key: QueueKey, call: SignatureCall, seconds: float) -> None:
+        """Count a call whose caller gets the outputs."""
+        labels = (key.model, key.signature)
+        self._latency.labels(*labels).observe(seconds)
         mask = call.inputs.get(_ATTENTION_MASK)
         if mask is not None:
-            self._tokens.labels(*names).inc(mask.size)
-            self._padding.labels(*names).inc(mask.size - int(np.count_nonzero(mask)))
-
-    def queued(self, key: QueueKey, tasks: int) -> None:
-        """Note how many calls wait for a signature of a version."""
-        self._queue.labels(key.model, key.signature, key.version).set(tasks)
-
-    def computed(self, key: QueueKey, batch: Batch, seconds: float) -> None:
-        """Count a batch that was computed."""
-        names = (key.model, key.signature)
-        self._runtime_latency.labels(key.model, "Predict", key.runtime).observe(seconds * 1e6)
-        self._batch_rows.labels(*names).observe(batch.rows)
-        self._batch_padding.labels(*names).inc(batch.padded - batch.rows)
+            self._tokens.labels(*labels).inc(mask.size)
+            self._padding.labels(*labels).inc(mask.size - int(np.count_nonzero(mask)))
 
     def exposition(self) -> bytes:
         """Return the metrics in Prometheus' text format."""

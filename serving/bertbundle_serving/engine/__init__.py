@@ -1,1 +1,1 @@
-"""Computing requests in batches."""
+"""Compute calls in batches, in threads."""

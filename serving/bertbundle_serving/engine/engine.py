@@ -1,115 +1,54 @@
-"""Run calls off the event loop, those that wait at the same time together."""
+"""Compute calls in threads. Calls that wait at the same time are computed together."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import dataclasses
-import math
 import threading
 import time
-from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from typing import Protocol
 
-from bertbundle_serving.config.batching_parameters import BatchingParameters
 from bertbundle_serving.cores import available_cores
-from bertbundle_serving.engine.batch import Batch, Outputs, Part, Task
-from bertbundle_serving.errors import RequestError
+from bertbundle_serving.engine.batch import Batch
+from bertbundle_serving.engine.queue import CallQueue, PendingCall, QueuedBatch, QueueKey
+from bertbundle_serving.errors import invalid_argument
 from bertbundle_serving.repository.version import Version
-from bertbundle_serving.requests.call import Call
+from bertbundle_serving.requests.call import SignatureCall
+from bertbundle_serving.runtimes.base import Outputs
 
-__all__ = ["Engine", "EngineObserver", "QueueKey"]
-
-
-@dataclass(frozen=True, slots=True)
-class QueueKey:
-    """What a queue holds calls for."""
-
-    model: str
-    version: int
-    signature: str
-    runtime: str
+__all__ = ["Engine", "EngineObserver"]
 
 
 class EngineObserver(Protocol):
-    """Told what the engine does, for the metrics."""
+    """Is notified of what the engine does, for the metrics."""
 
-    def queued(self, key: QueueKey, tasks: int) -> None:
-        """Tell how many calls wait now."""
+    def queue_changed(self, key: QueueKey, waiting_calls: int) -> None:
+        """Receive the number of calls that wait in a queue."""
 
-    def computed(self, key: QueueKey, batch: Batch, seconds: float) -> None:
-        """Tell that a batch was computed."""
+    def batch_computed(self, key: QueueKey, batch: Batch, seconds: float) -> None:
+        """Receive a batch and how long its computation took."""
 
-
-@dataclass(eq=False, slots=True)
-class _Queue:
-    """The calls for one signature of one version, and how many batches of them run."""
-
-    key: QueueKey
-    version: Version
-    parameters: BatchingParameters
-    tasks: deque[Task] = field(default_factory=deque)
-    running: int = 0
-
-    def check_room(self) -> None:
-        limit = self.parameters.max_enqueued_batches
-        rows = sum(task.rows - task.taken for task in self.tasks if task.waits)
-        batches = -(-rows // self.parameters.max_execution_batch_size)
-        if batches >= limit:
-            raise RequestError(
-                "UNAVAILABLE",
-                "The batch scheduling queue to which this task was submitted is full; "
-                f"currently {batches} batches enqueued and max_enqueued_batches is {limit}",
-            )
-
-    def take(self) -> Batch | None:
-        """Return the next batch, None if nobody waits any more. Calls whose caller has left are dropped."""
-        self.tasks = deque(task for task in self.tasks if task.waits)
-        if not self.tasks:
-            return None
-        parts, passed, shapes = list[Part](), list[Task](), self.tasks[0].call.row_shapes
-        room = self.parameters.room(math.prod(shapes[0]) if shapes else 1)
-        for task in self.tasks:
-            left = task.rows - task.taken
-            fits = left <= room or (self.parameters.split and room > 0)
-            # A call that is not batched has no row shapes and is alone; the first always goes.
-            if not parts or (fits and shapes is not None and task.call.row_shapes == shapes):
-                parts.append(task.take(room if shapes is not None else left))
-                room -= parts[-1].rows
-            else:
-                passed.append(task)
-        # What is left of a large call goes to the end: a small one never waits for the whole of it.
-        unfinished = [part.task for part in parts if part.stop < part.task.rows]
-        for task in unfinished:
-            task.arrived = time.perf_counter()
-        self.tasks = deque([*passed, *unfinished])
-        batch = Batch(self.key.signature, tuple(parts), 0)
-        rows = batch.rows
-        return Batch(batch.signature, batch.parts, rows if shapes is None else self.parameters.padded(rows))
-
-
-@dataclass(frozen=True, slots=True)
-class _Work:
-    """A batch that is computed, the queue that it is from, and the slots that it takes."""
-
-    queue: _Queue
-    batch: Batch
-    slots: int
+    def call_computed(self, key: QueueKey, call: SignatureCall, seconds: float) -> None:
+        """Receive a call whose caller gets the outputs, and the time since its submission."""
 
 
 class Engine:
-    """Computes batches, as many at a time as it has slots. Its methods belong to one event loop.
+    """Computes batches in threads, as many at the same time as it has slots.
+
+    A call runs at once if a slot is free. Otherwise it waits, and all calls that wait for the same signature of the
+    same version are computed together when a slot becomes free. The signature whose first call has waited longest is
+    next.
+
+    All methods must be called in the same event loop.
 
     Args:
-        slots: batches at a time; None for as many as `Servable.parallel` says.
-        observer: told what is done.
-        batching: whether calls are put together.
-        answer_bytes: what the outputs of one call may hold; a small request can ask for many gigabytes.
-
-    A call runs at once while a slot is free. Else it waits, and all that wait for the same signature of the same
-    version are computed together when a slot gets free; the signature whose first call has waited longest is next.
+        slots: number of batches computed at the same time. None: one per core, of which a batch takes as many as
+            `Servable.parallel` says.
+        observer: notified of queues, batches and calls.
+        batching: whether calls are computed together.
+        max_output_bytes: maximum size of the outputs of one call: a small request can ask for many gigabytes.
     """
 
     def __init__(
@@ -118,136 +57,133 @@ class Engine:
         observer: EngineObserver | None = None,
         *,
         batching: bool = True,
-        answer_bytes: int = 64 << 20,
+        max_output_bytes: int = 64 << 20,
     ) -> None:
         self._slots = slots or available_cores()
-        self._by_cores = slots is None
-        self._answer_bytes = answer_bytes
+        self._slots_are_cores = slots is None
+        self._max_output_bytes = max_output_bytes
         self._batching = batching
         self._observer = observer
-        # One more thread than slots: it unloads a version, which can take a while.
-        self._pool = ThreadPoolExecutor(self._slots + 1, thread_name_prefix="engine")
-        # The loop puts calls into the queues, the threads take batches out of them.
+        # One thread more than slots: unloading a version takes a thread for a while.
+        self._threads = ThreadPoolExecutor(self._slots + 1, thread_name_prefix="engine")
+        # Guards all that follows: the event loop fills the queues, the threads empty them.
         self._lock = threading.Lock()
-        self._queues: dict[tuple[Version, str], _Queue] = {}
-        self._waiting: list[_Queue] = []
-        self._taken = 0
+        self._queues: dict[tuple[Version, str], CallQueue] = {}
+        self._waiting: list[CallQueue] = []
+        self._used_slots = 0
 
-    def start(self, version: Version, call: Call) -> asyncio.Future[Outputs]:
-        """Compute a call's outputs. A caller who leaves (who cancels the future) while it waits is not computed for.
+    def submit(self, version: Version, call: SignatureCall) -> asyncio.Future[Outputs]:
+        """Return a future of the call's outputs. To give the call up, cancel the future.
 
-        The result may be a RequestError: the servable refuses the inputs, or the outputs are too large.
+        The future raises RequestError if the servable refuses the inputs or if the outputs are too large.
 
         Raises:
-            RequestError: INVALID_ARGUMENT, too many rows; UNAVAILABLE, too much waits already.
+            RequestError: INVALID_ARGUMENT, the call has too many rows; UNAVAILABLE, too many calls wait.
         """
         if not self._batching:
-            call = dataclasses.replace(call, row_shapes=None)
+            call = dataclasses.replace(call, rows=1, row_shapes=None)
         limit = version.batching.max_batch_size
-        rows = 1 if call.row_shapes is None else call.rows
-        if rows > limit:
-            text = f"Task size {rows} is larger than maximum input batch size {limit}"
-            raise RequestError("INVALID_ARGUMENT", text)
-        done: asyncio.Future[Outputs] = asyncio.get_running_loop().create_future()
+        if call.rows > limit:
+            raise invalid_argument(f"Task size {call.rows} is larger than maximum input batch size {limit}")
+        loop = asyncio.get_running_loop()
+        pending = PendingCall(call, loop.create_future(), self._max_output_bytes)
         with self._lock:
-            queue = self._queue(version, call.signature)
-            if not self._fits(queue):
-                queue.check_room()
-            queue.tasks.append(Task(call, rows, done, time.perf_counter(), self._answer_bytes))
+            queue = self._find_queue(version, call.signature)
+            if not self._has_slots_for(queue):
+                queue.check_capacity()
+            queue.calls.append(pending)
             if queue not in self._waiting:
                 self._waiting.append(queue)
-            self._begin(done.get_loop())
-        self._tell(queue)
-        return done
+            self._start_batches(loop)
+        if self._observer is not None:
+            self._observer.queue_changed(queue.key, len(queue.calls))
+        return pending.future
 
     def close(self) -> None:
-        """Drop the calls that wait; those that run end by themselves."""
+        """Drop the calls that wait. Batches that are being computed finish in the background."""
         with self._lock:
             self._slots = 0
             self._waiting.clear()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _queue(self, version: Version, signature: str) -> _Queue:
+    def _find_queue(self, version: Version, signature: str) -> CallQueue:
         queue = self._queues.get((version, signature))
         if queue is None:
-            # The version must stay until the last batch is computed, also when every caller has left.
-            version.hold()
-            # "runtime onnx precision int8 threads 2 ..." is "onnx int8" in the metrics.
+            # The version must stay loaded until its last batch is computed, even if all callers leave.
+            version.acquire()
+            # "runtime onnx precision int8 threads 2 ..." becomes "onnx int8" in the metrics.
             runtime = version.servable.description.removeprefix("runtime ").partition(" threads ")[0]
-            runtime = runtime.replace(" precision ", " ")
-            key = QueueKey(version.model, version.number, signature, runtime)
-            queue = self._queues[version, signature] = _Queue(key, version, version.batching)
+            key = QueueKey(version.model, version.number, signature, runtime.replace(" precision ", " "))
+            queue = self._queues[version, signature] = CallQueue(key, version, version.batching)
         return queue
 
-    def _compute(self, work: _Work | None, loop: asyncio.AbstractEventLoop) -> None:
-        """Compute batches, in a thread, until nobody waits.
+    def _slots_for(self, queue: CallQueue) -> int:
+        """Return the slots that a batch takes: all of them, if another batch would only take cores from it."""
+        return max(1, self._slots // queue.version.servable.parallel) if self._slots_are_cores else 1
 
-        The thread takes the next batch itself: while the loop delivers the last one, this one is computed.
-        """
-        while work is not None:
-            started = time.perf_counter()
-            results = work.batch.run(work.queue.version.servable)
-            seconds, done = time.perf_counter() - started, work
-            with self._lock:
-                for part, result in zip(done.batch.parts, results, strict=True):
-                    part.task.keep(part, result)
-                self._taken -= done.slots
-                work = self._next()
-                self._begin(loop)
-            with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits any more
-                loop.call_soon_threadsafe(self._finish, done, seconds)
+    def _has_slots_for(self, queue: CallQueue) -> bool:
+        return self._used_slots + self._slots_for(queue) <= self._slots
 
-    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Begin all batches that there are slots for, each in a thread, under the lock."""
-        while (work := self._next()) is not None:
-            self._pool.submit(self._compute, work, loop)
+    def _start_batches(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Start every batch that has free slots, each in a thread. The caller has the lock."""
+        while (queued := self._take_batch()) is not None:
+            self._threads.submit(self._compute_batches, queued, loop)
 
-    def _slots_of(self, queue: _Queue) -> int:
-        """Return how many slots a batch takes: all of them, where a second would only take cores from the first."""
-        return max(1, self._slots // queue.version.servable.parallel) if self._by_cores else 1
-
-    def _fits(self, queue: _Queue) -> bool:
-        return self._taken + self._slots_of(queue) <= self._slots
-
-    def _next(self) -> _Work | None:
-        """Take the next batch if there are slots for it, under the lock."""
+    def _take_batch(self) -> QueuedBatch | None:
+        """Return the next batch and take its slots; None if no call waits or not enough slots are free."""
         while self._waiting:
-            # Not in turns: a signature of long rows, whose batches hold few, would always be behind.
-            queue = min(self._waiting, key=lambda waiting: waiting.tasks[0].arrived)
-            if not self._fits(queue):
+            # Not round-robin: a signature with long rows, whose batches have few rows, would always fall behind.
+            queue = min(self._waiting, key=lambda waiting: waiting.calls[0].queued)
+            if not self._has_slots_for(queue):
                 return None
-            batch = queue.take()
-            if not queue.tasks:
+            queued = queue.take_batch()
+            if not queue.calls:
                 self._waiting.remove(queue)
-            if batch is not None:
+            if queued is not None:
                 queue.running += 1
-                self._taken += self._slots_of(queue)
-                return _Work(queue, batch, self._slots_of(queue))
+                self._used_slots += self._slots_for(queue)
+                return queued
             self._drop_if_idle(queue)
         return None
 
-    def _finish(self, work: _Work, seconds: float) -> None:
-        queue = work.queue
-        if self._observer is not None:  # first: whoever has an answer finds it counted
-            self._observer.computed(queue.key, work.batch, seconds)
-        for part in work.batch.parts:
-            part.task.answer()
+    def _compute_batches(self, queued: QueuedBatch | None, loop: asyncio.AbstractEventLoop) -> None:
+        """Compute a batch, then the next ones, until no call waits. Runs in a thread.
+
+        The thread takes the next batch itself, so that it computes while the event loop delivers the last results.
+        """
+        while queued is not None:
+            started = time.perf_counter()
+            results = queued.batch.run(queued.queue.version.servable)
+            seconds = time.perf_counter() - started
+            computed = queued
+            with self._lock:
+                computed.add_results(results)
+                self._used_slots -= self._slots_for(computed.queue)
+                queued = self._take_batch()
+                self._start_batches(loop)
+            with contextlib.suppress(RuntimeError):  # the event loop is closed: nobody waits for the results
+                loop.call_soon_threadsafe(self._deliver, computed, seconds)
+
+    def _deliver(self, computed: QueuedBatch, seconds: float) -> None:
+        """Give the callers their outputs. Runs in the event loop."""
+        queue = computed.queue
         with self._lock:
             queue.running -= 1
             self._drop_if_idle(queue)
-        self._tell(queue)
+        resolved = [pending for pending in computed.calls if pending.resolve()]
+        if self._observer is not None:  # before the event loop resumes the callers: they find their calls counted
+            self._observer.batch_computed(queue.key, computed.batch, seconds)
+            self._observer.queue_changed(queue.key, len(queue.calls))
+            for pending in resolved:
+                self._observer.call_computed(queue.key, pending.call, time.perf_counter() - pending.submitted)
 
-    def _drop_if_idle(self, queue: _Queue) -> None:
-        """Let go of the version that a queue is for, under the lock."""
+    def _drop_if_idle(self, queue: CallQueue) -> None:
+        """Remove a queue without calls and release its version. The caller has the lock."""
         key = (queue.version, queue.key.signature)
-        if queue.running or queue.tasks or self._queues.get(key) is not queue:
+        if queue.running or queue.calls or self._queues.get(key) is not queue:
             return
         del self._queues[key]
         if self._slots:
-            self._pool.submit(queue.version.release)
-        else:  # the engine was closed
+            self._threads.submit(queue.version.release)
+        else:  # the engine is closed
             queue.version.release()
-
-    def _tell(self, queue: _Queue) -> None:
-        if self._observer is not None:
-            self._observer.queued(queue.key, len(queue.tasks))

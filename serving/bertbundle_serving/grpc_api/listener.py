@@ -1,4 +1,4 @@
-"""Take gRPC's port and Unix socket, and say why where that fails: gRPC itself does not."""
+"""Bind gRPC's port and Unix socket. gRPC does not say why it cannot bind, so this module finds out."""
 
 from __future__ import annotations
 
@@ -10,14 +10,23 @@ from typing import Any
 
 from bertbundle_serving.errors import ServeError
 
-__all__ = ["take_port", "take_socket"]
+__all__ = ["bind_port", "bind_socket"]
+
+_UNKNOWN_REASON = "gRPC does not say why"
 
 
-def take_port(server: Any, host: str, port: int, address: str, credentials: Any | None) -> int:
-    """Make a gRPC server listen at ``address``, which is the host and the port, and return the port.
+def bind_port(server: Any, host: str, port: int, address: str, credentials: Any | None) -> int:
+    """Make a gRPC server listen on a port, with TLS if there are credentials, and return the port.
+
+    Args:
+        server: the gRPC server.
+        host: host name or address.
+        port: the port; 0 picks a free one.
+        address: host and port as gRPC writes them.
+        credentials: TLS credentials, or None.
 
     Raises:
-        ServeError: it cannot, and why.
+        ServeError: the port cannot be bound; the message says why.
     """
     try:
         if credentials is None:
@@ -25,52 +34,52 @@ def take_port(server: Any, host: str, port: int, address: str, credentials: Any 
         return int(server.add_secure_port(address, credentials))
     except RuntimeError as error:
         raise ServeError(
-            f"cannot listen on {address}: {_reason(host, port)}. Stop what uses it, or give another --port (0 picks a "
-            "free one) or --host."
+            f"cannot listen on {address}: {_find_reason(host, port)}. Stop the process that uses it, or choose another "
+            "--port (0 picks a free one) or --host."
         ) from error
 
 
-def take_socket(server: Any, path: str) -> None:
-    """Make a gRPC server listen on a Unix socket. One that a server left behind when it was killed is replaced.
+def bind_socket(server: Any, path: str) -> None:
+    """Make a gRPC server listen on a Unix socket. The socket of a server that was killed is replaced.
 
     Raises:
-        ServeError: it cannot, and why; or another server listens there.
+        ServeError: the socket cannot be bound, or another server listens on it; the message says why.
     """
-    taken = _taken(path)
-    if taken is None:
+    reason = _find_conflict(path)
+    if reason is None:
         try:
             server.add_insecure_port(f"unix:{path}")
         except RuntimeError:
-            taken = _unbound(socket.AF_UNIX, path) or "gRPC does not say why"
-    if taken is not None:
-        raise ServeError(f"cannot listen on --grpc_socket_path {path}: {taken}. Give another path.")
+            reason = _try_to_bind(socket.AF_UNIX, path) or _UNKNOWN_REASON
+    if reason is not None:
+        raise ServeError(f"cannot listen on --grpc_socket_path {path}: {reason}. Choose another path.")
 
 
-def _reason(host: str, port: int) -> str:
+def _find_reason(host: str, port: int) -> str:
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except OSError as error:  # a name nobody knows
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as error:  # an unknown host name
         return error.strerror or str(error)
-    reasons = [_unbound(family, place) for family, _, _, _, place in found]
-    return next((reason for reason in reasons if reason), "gRPC does not say why")
+    reasons = [_try_to_bind(family, address) for family, _, _, _, address in addresses]
+    return next((reason for reason in reasons if reason), _UNKNOWN_REASON)
 
 
-def _taken(path: str) -> str | None:
-    # gRPC removes a socket that is there, even one that a server listens on.
+def _find_conflict(path: str) -> str | None:
+    """Return why the path must not be used. gRPC itself would remove any socket, even one with a listening server."""
     try:
-        with socket.socket(socket.AF_UNIX) as caller:
-            caller.connect(path)
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(path)
     except ConnectionRefusedError:
-        return None if stat.S_ISSOCK(Path(path).stat().st_mode) else "a file that is no socket is there"
+        return None if stat.S_ISSOCK(Path(path).stat().st_mode) else "the path is a file that is not a socket"
     except OSError:
-        return None  # nothing is there, or binding fails, too
-    return "another server listens there"
+        return None  # the path does not exist, or binding fails and gives the reason
+    return "another server listens on it"
 
 
-def _unbound(family: int, place: Any) -> str | None:
+def _try_to_bind(family: int, address: Any) -> str | None:
     try:
-        with socket.socket(family) as taken:
-            taken.bind(place)
+        with socket.socket(family) as test:
+            test.bind(address)
     except OSError as error:
         return os.strerror(error.errno) if error.errno else str(error)
     return None

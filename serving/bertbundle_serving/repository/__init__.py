@@ -1,1 +1,1 @@
-"""Models and their versions: found on disk, loaded, warmed up, unloaded."""
+"""Models and their versions: find them on disk, load, warm up and unload them."""

@@ -1,4 +1,4 @@
-"""The models of a server, found by name, version or label, and kept in step with the disk."""
+"""The models of a server, found by name, version or label, and kept in step with the configuration."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from bertbundle_serving.config.models import ModelConfig
-from bertbundle_serving.errors import RequestError, ServeError
-from bertbundle_serving.repository.model import Loading, Model
-from bertbundle_serving.repository.version import State, Version, VersionStatus
+from bertbundle_serving.errors import RequestError, ServeError, invalid_argument
+from bertbundle_serving.repository.model import LoadOptions, Model
+from bertbundle_serving.repository.version import ModelVersionStatus, Version, VersionState
 
 __all__ = ["ModelRef", "Repository", "RepositoryOptions"]
 
 
 @dataclass(frozen=True, slots=True)
 class ModelRef:
-    """Which model and version a request names.
+    """The model and the version that a request names.
 
     Attributes:
         name: model name.
-        version: version number; None takes the newest, unless a label is given.
-        label: version label; None for none.
+        version: version number; None selects the newest version, unless a label is given.
+        label: version label, if any.
     """
 
     name: str
@@ -32,17 +32,17 @@ class ModelRef:
     label: str | None = None
 
     def __str__(self) -> str:
-        """Return how TensorFlow Serving writes it: ``Latest(bert)`` or ``Specific(bert, 99)``."""
+        """Return the reference in TensorFlow Serving's form: ``Latest(bert)`` or ``Specific(bert, 99)``."""
         return f"Latest({self.name})" if self.version is None else f"Specific({self.name}, {self.version})"
 
 
 @dataclass(frozen=True, slots=True)
 class RepositoryOptions:
-    """How models are kept.
+    """How a repository follows the disk.
 
     Attributes:
-        poll_seconds: time between two looks at the disk; 0 looks once, negative never looks.
-        load_threads: models that are loaded at a time.
+        poll_seconds: time between two scans of the base paths; 0 scans once, a negative number never.
+        load_threads: number of models that are loaded at the same time.
         labels_for_unavailable: whether a new label may point to a version that is not available.
     """
 
@@ -52,28 +52,33 @@ class RepositoryOptions:
 
 
 class Repository:
-    """Every model of the server."""
+    """All models of the server.
+
+    Attributes:
+        models: the models by name. The mapping is replaced as a whole and never changed, so that requests read it
+            without a lock.
+    """
 
     def __init__(
-        self, configs: Iterable[ModelConfig], loading: Loading, options: RepositoryOptions | None = None
+        self, configs: Iterable[ModelConfig], load_options: LoadOptions, options: RepositoryOptions | None = None
     ) -> None:
-        self._loading = loading
+        self._load_options = load_options
         self._options = options or RepositoryOptions()
-        self._changing = threading.Lock()
-        # Replaced as a whole, never changed: requests read it without a lock.
-        self.models: Mapping[str, Model] = {config.name: Model(config, loading) for config in configs}
-        self._gone: dict[str, Model] = {}
+        self._reconfiguring = threading.Lock()
+        self.models: Mapping[str, Model] = {config.name: Model(config, load_options) for config in configs}
+        self._removed: dict[str, Model] = {}
 
     @contextlib.contextmanager
-    def use(self, ref: ModelRef) -> Iterator[Version]:
-        """Hold the version a request names, for as long as the context lasts.
+    def acquire(self, ref: ModelRef) -> Iterator[Version]:
+        """Keep a version loaded while the context lasts; gives the version that a request names.
 
         Raises:
-            RequestError: INVALID_ARGUMENT, no name or an unknown label; NOT_FOUND, not available.
+            RequestError: INVALID_ARGUMENT, no model name or an unknown label; NOT_FOUND, the version is not available.
         """
-        ref = self._resolve(ref)
-        model = self.models.get(ref.name)
-        version = model.acquire(ref.version) if model else None
+        ref = self._resolve_label(ref)
+        version = self._find(ref)
+        while version is not None and not version.acquire():  # it was unloaded just now: look again
+            version = self._find(ref)
         if version is None:
             raise RequestError("NOT_FOUND", f"Servable not found for request: {ref}")
         try:
@@ -81,125 +86,132 @@ class Repository:
         finally:
             version.release()
 
-    def statuses(self, ref: ModelRef) -> list[VersionStatus]:
-        """Return the status of the versions a request names, newest first; also of a model that was removed.
+    def statuses(self, ref: ModelRef) -> list[ModelVersionStatus]:
+        """Return the status of the versions that a request names, newest first, also of a model that was removed.
 
         Raises:
-            RequestError: as `use`, but NOT_FOUND only for a version or model never seen.
+            RequestError: INVALID_ARGUMENT, no model name or an unknown label; NOT_FOUND, no such version was ever seen.
         """
-        ref = self._resolve(ref)
-        model = self.models.get(ref.name) or self._gone.get(ref.name)
-        found = [s for s in (model.statuses() if model else []) if ref.version in (None, s.version)]
-        if not found:
-            what = "any versions" if ref.version is None else f"version {ref.version}"
-            raise RequestError("NOT_FOUND", f"Could not find {what} of model {ref.name}")
-        return found
+        ref = self._resolve_label(ref)
+        model = self.models.get(ref.name) or self._removed.get(ref.name)
+        statuses = [s for s in (model.statuses() if model else []) if ref.version in (None, s.version)]
+        if not statuses:
+            missing = "any versions" if ref.version is None else f"version {ref.version}"
+            raise RequestError("NOT_FOUND", f"Could not find {missing} of model {ref.name}")
+        return statuses
 
     def start(self) -> None:
-        """Load every model, then poll.
+        """Load every model, then start polling.
 
         Raises:
-            ServeError: nothing will mend by waiting: versions are there but none loads, or a label points to one that
-                is not available.
+            ServeError: a model has versions on disk but none loads, or a label points to an unavailable version.
         """
         if self._options.poll_seconds >= 0:
             self._load(self.models.values())
         if self._options.poll_seconds > 0:
-            self._poll(self.models.values())
-
-    def refresh(self) -> None:
-        """Look at the disk once, for every model."""
-        with ThreadPoolExecutor(max(1, self._options.load_threads), thread_name_prefix="load") as pool:
-            list(pool.map(Model.refresh, self.models.values()))
+            self._start_polling(self.models.values())
 
     def reconfigure(self, configs: Sequence[ModelConfig]) -> None:
-        """Serve these models instead. New ones are loaded before anything else changes.
+        """Serve these models instead of the current ones. New models are loaded before anything else changes.
 
         Raises:
-            ServeError: as `start`; then everything stays as it was.
+            ServeError: as `start`; the repository is then unchanged.
         """
-        with self._changing:
+        with self._reconfiguring:
             before = self.models
-            moved = {c.name for c in configs if c.name in before and before[c.name].config.base_path != c.base_path}
             for config in configs:
-                self._loading.check(config)
-            fresh = {c.name: Model(c, self._loading) for c in configs if c.name not in before or c.name in moved}
-            try:
-                self._load(fresh.values())
-                for config in configs:
-                    if config.name not in fresh:
-                        self._check_labels(before[config.name], config, before[config.name].config.labels)
-            except ServeError:
-                _close(fresh.values())
-                raise
-            self.models = {c.name: fresh.get(c.name) or before[c.name] for c in configs}
+                self._load_options.check(config)
+            new = {
+                config.name: Model(config, self._load_options)
+                for config in configs
+                if config.name not in before or before[config.name].config.base_path != config.base_path
+            }
+            kept = {config.name: before[config.name] for config in configs if config.name not in new}
+            self._load_new(new, kept, configs)
+            self.models = {config.name: new.get(config.name) or kept[config.name] for config in configs}
             for config in configs:
-                if config.name not in fresh:
-                    before[config.name].configure(config)
+                if config.name in kept:
+                    kept[config.name].configure(config)
             if self._options.poll_seconds > 0:
-                self._poll(fresh.values())
-            gone = [model for name, model in before.items() if self.models.get(name) is not model]
-            _close(gone)
-            self._gone = {**self._gone, **{model.config.name: model for model in gone}}
+                self._start_polling(new.values())
+            removed = [model for name, model in before.items() if name not in kept]
+            _close(removed)
+            self._removed = {**self._removed, **{model.config.name: model for model in removed}}
 
     def close(self, wait_seconds: float | None = None) -> bool:
-        """Stop polling and unload everything; tell whether a load still runs after that time."""
+        """Stop polling and unload all models. Return whether a load is still running after `wait_seconds`."""
         return _close(self.models.values(), wait_seconds)
+
+    def _find(self, ref: ModelRef) -> Version | None:
+        model = self.models.get(ref.name)
+        versions = {} if model is None else model.versions
+        return versions.get(max(versions, default=-1) if ref.version is None else ref.version)
+
+    def _resolve_label(self, ref: ModelRef) -> ModelRef:
+        """Return the reference with the version number in place of the label."""
+        if not ref.name:
+            raise invalid_argument("ModelSpec has no name specified.")
+        if ref.label is None:
+            return ref
+        model = self.models.get(ref.name)
+        version = model.config.labels.get(ref.label) if model else None
+        if version is None:
+            raise invalid_argument(f"Unrecognized servable version label: {ref.label}")
+        return ModelRef(ref.name, version)
+
+    def _load_new(self, new: Mapping[str, Model], kept: Mapping[str, Model], configs: Sequence[ModelConfig]) -> None:
+        """Load the new models and check the new labels of the kept ones; if that fails, close the new models again."""
+        try:
+            self._load(new.values())
+            for config in configs:
+                if config.name in kept:
+                    model = kept[config.name]
+                    self._check_labels(model, config, labels_before=model.config.labels)
+        except ServeError:
+            _close(new.values())
+            raise
 
     def _load(self, models: Iterable[Model]) -> None:
         models = list(models)
         with ThreadPoolExecutor(max(1, self._options.load_threads), thread_name_prefix="load") as pool:
             list(pool.map(Model.refresh, models))
         for model in models:
-            self._check_loaded(model)
+            _check_loaded(model)
+            self._check_labels(model, model.config)
 
-    def _poll(self, models: Iterable[Model]) -> None:
+    def _start_polling(self, models: Iterable[Model]) -> None:
         for model in models:
             model.start_polling(self._options.poll_seconds)
 
-    def _check_loaded(self, model: Model) -> None:
-        statuses = model.statuses()
-        if statuses and not _available(statuses):
-            raise ServeError(_none_loads(model, statuses))
-        self._check_labels(model, model.config)
+    def _check_labels(self, model: Model, config: ModelConfig, labels_before: Mapping[str, int] | None = None) -> None:
+        """Check that labels point to available versions.
 
-    def _check_labels(self, model: Model, config: ModelConfig, before: Mapping[str, int] | None = None) -> None:
-        """Check that labels point to what is available; those of `before`, whatever the options let new ones do."""
+        With `labels_for_unavailable` only labels that pointed to another version before are checked.
+        """
         labels = config.labels
         if self._options.labels_for_unavailable:
-            labels = {name: version for name, version in labels.items() if (before or {}).get(name, version) != version}
-        for version in sorted(set(labels.values()) - _available(model.statuses())):
+            before = labels_before or {}
+            labels = {name: version for name, version in labels.items() if before.get(name, version) != version}
+        for version in sorted(set(labels.values()) - model.versions.keys()):
             raise ServeError(
                 f"Request to assign label to version {version} of model {config.name}, which is not currently "
                 "available for inference"
             )
 
-    def _resolve(self, ref: ModelRef) -> ModelRef:
-        if not ref.name:
-            raise RequestError("INVALID_ARGUMENT", "ModelSpec has no name specified.")
-        if ref.label is None:
-            return ref
-        model = self.models.get(ref.name)
-        version = model.config.labels.get(ref.label) if model else None
-        if version is None:
-            raise RequestError("INVALID_ARGUMENT", f"Unrecognized servable version label: {ref.label}")
-        return ModelRef(ref.name, version)
 
-
-def _available(statuses: Iterable[VersionStatus]) -> set[int]:
-    return {status.version for status in statuses if status.state == State.AVAILABLE}
+def _check_loaded(model: Model) -> None:
+    """Check that a version is available if the model has any."""
+    statuses = model.statuses()
+    if statuses and all(status.state != VersionState.AVAILABLE for status in statuses):
+        newest = statuses[0]
+        raise ServeError(
+            f"no version of model {model.config.name} in {model.config.base_path} loads; version {newest.version}: "
+            f"{newest.message.rstrip('.')}. Repair or remove it."
+        )
 
 
 def _close(models: Iterable[Model], wait_seconds: float | None = None) -> bool:
-    """Close models, all within that time, and tell whether one still loads."""
+    """Close models, within `wait_seconds` in total. Return whether a load is still running."""
     end = None if wait_seconds is None else time.monotonic() + wait_seconds
-    left = [model.close(None if end is None else max(0.0, end - time.monotonic())) for model in list(models)]
-    return any(left)
-
-
-def _none_loads(model: Model, statuses: Sequence[VersionStatus]) -> str:
-    newest = statuses[0]
-    return (
-        f"no version of model {model.config.name} in {model.config.base_path} loads; version {newest.version}: "
-        f"{newest.message.rstrip('.')}. Mend or remove it."
-    )
+    running = [model.close(None if end is None else max(0.0, end - time.monotonic())) for model in list(models)]
+    return any(running)

@@ -14,7 +14,7 @@ _CRC = struct.Struct("<I")
 
 
 class TFRecordError(ValueError):
-    """A file that is not a TFRecord file, or one that is cut off or damaged."""
+    """The file is not a TFRecord file, or it is truncated or damaged."""
 
 
 def _crc_row(byte: int) -> int:
@@ -28,7 +28,7 @@ _TABLE = tuple(_crc_row(byte) for byte in range(256))
 
 
 def crc32c(data: bytes) -> int:
-    """Return the CRC-32C (Castagnoli) of some bytes.
+    """Return the CRC-32C (Castagnoli) checksum.
 
     >>> hex(crc32c(b"123456789"))
     '0xe3069283'
@@ -40,16 +40,21 @@ def crc32c(data: bytes) -> int:
 
 
 def masked_crc32c(data: bytes) -> int:
-    """Return the CRC as TFRecord stores it: rotated, plus a constant (tensorflow/core/lib/hash/crc32c.h, `Mask`)."""
+    """Return the CRC-32C as TFRecord stores it: rotated, plus a constant.
+
+    Source: `Mask` in tensorflow/core/lib/hash/crc32c.h.
+    """
     crc = crc32c(data)
     return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
 
 
 def read_records(path: Path) -> Iterator[bytes]:
-    """Yield the records of a file; each is ``length u64, crc u32 of the length, data, crc u32 of the data``.
+    """Yield the records of a file.
+
+    A record is the length (u64), the CRC of the length (u32), the data, and the CRC of the data (u32), little-endian.
 
     Raises:
-        TFRecordError: the file is cut off, or a checksum does not match.
+        TFRecordError: the file is truncated, or a checksum does not match.
         OSError: the file cannot be read.
     """
     size = path.stat().st_size
@@ -58,7 +63,7 @@ def read_records(path: Path) -> Iterator[bytes]:
             where = f"{path.name} at byte {file.tell() - len(header)}"
             _check(file, header, _LENGTH.size, where)
             (length,) = _LENGTH.unpack(header)
-            # Never ask read() for more than there is: it allocates first.
+            # Never read more than the size of the file: read() allocates the whole length first.
             data = file.read(min(length, size))
             _check(file, data, length, where)
             yield data

@@ -1,4 +1,4 @@
-"""A version of a model: its state, and who is using it."""
+"""A loaded version of a model. It stays in memory as long as anyone uses it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from bertbundle_serving.config.batching_parameters import BatchingParameters
 from bertbundle_serving.memory import free_memory
 from bertbundle_serving.runtimes.base import Servable
 
-__all__ = ["State", "Version", "VersionStatus"]
+__all__ = ["ModelVersionStatus", "Version", "VersionState"]
 
 
-class State(enum.IntEnum):
-    """Life of a version; names and numbers are those of tensorflow_serving/apis/get_model_status.proto."""
+class VersionState(enum.IntEnum):
+    """Life cycle of a version. Names and numbers are those of tensorflow_serving/apis/get_model_status.proto."""
 
     START = 10
     LOADING = 20
@@ -25,24 +25,35 @@ class State(enum.IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class VersionStatus:
-    """State of one version.
+class ModelVersionStatus:
+    """Status of one version, as GetModelStatus reports it.
 
     Attributes:
         version: version number.
-        state: where it is in its life.
-        code: name of a gRPC status code, ``"OK"`` unless it broke.
-        message: why it broke.
+        state: state in the version's life cycle.
+        code: name of a gRPC status code; ``"OK"`` unless loading failed.
+        message: why loading failed; otherwise empty.
     """
 
     version: int
-    state: State
+    state: VersionState
     code: str = "OK"
     message: str = ""
 
 
 class Version:
-    """A loaded version. It is closed when the last holder lets go; the model itself is the first holder."""
+    """A loaded version of a model, with a count of its users.
+
+    The users are the model while it serves the version, every request while it needs the version, and the engine while
+    it computes with it. When the last one releases the version, its servable is closed.
+
+    Args:
+        model: name of the model.
+        number: version number.
+        servable: computes.
+        on_close: called after the servable was closed.
+        batching: the version's batching parameters.
+    """
 
     def __init__(
         self,
@@ -50,28 +61,31 @@ class Version:
         number: int,
         servable: Servable,
         *,
-        ended: Callable[[], None],
+        on_close: Callable[[], None],
         batching: BatchingParameters | None = None,
     ) -> None:
         self.model = model
         self.number = number
         self.servable = servable
+        self.signatures = servable.signatures
         self.batching = batching or BatchingParameters()
-        self._ended = ended
-        self._holders = 1
+        self._on_close = on_close
+        self._users = 1  # the model
         self._lock = threading.Lock()
 
-    def hold(self) -> None:
-        """Keep the version loaded until `release`. Only who gets the version from a holder may call this."""
+    def acquire(self) -> bool:
+        """Add a user, who must call `release`. Return False if the servable is closed already."""
         with self._lock:
-            self._holders += 1
+            if self._users:
+                self._users += 1
+            return self._users > 0
 
     def release(self) -> None:
-        """Let go; the last one closes the servable, in its own thread."""
+        """Remove a user. The last one closes the servable, in its own thread."""
         with self._lock:
-            self._holders -= 1
-            last = self._holders == 0
-        if last:
+            self._users -= 1
+            is_last = self._users == 0
+        if is_last:
             self.servable.close()
             free_memory()
-            self._ended()
+            self._on_close()

@@ -1,4 +1,4 @@
-"""Run a bundle's warmup requests before it is served."""
+"""Run the warmup requests of a version before it is served."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _logger = logging.getLogger(__name__)
 
 
 def warm_up(servable: Servable, directory: Path) -> int:
-    """Run every warmup request of a version directory, if it has any, and return their number.
+    """Run the warmup requests of a version directory and return their number: 0 if there is no warmup file.
 
     Raises:
-        RequestError: a record is damaged, asks for something else than Predict, or fails; or there are too many.
+        RequestError: a record is damaged, is not a Predict request, or fails; or there are too many records.
     """
     path = directory / WARMUP_FILE
     if not path.is_file():
@@ -47,8 +47,9 @@ def _replay(servable: Servable, record: bytes, number: int) -> None:
     try:
         log = wire.PredictionLog.FromString(record)
         if not log.HasField("predict_log"):
-            raise RequestError("UNIMPLEMENTED", "it holds no predict_log, the only kind that can be replayed")
-        read_call(log.predict_log.request, servable.signatures).run(servable)
+            raise RequestError("UNIMPLEMENTED", "it has no predict_log, the only supported kind")
+        call = read_call(log.predict_log.request, servable.signatures)
+        servable.run(call.signature, call.inputs, call.outputs)
     except DecodeError as error:
         raise RequestError("DATA_LOSS", f"warmup record {number} is not a PredictionLog") from error
     except RequestError as error:

@@ -1,1 +1,1 @@
-"""A request as the server understands it: checked inputs, tf.Examples, encoded outputs."""
+"""Requests as arrays: decoded and checked inputs, tf.Examples, encoded outputs."""

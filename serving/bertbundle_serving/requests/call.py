@@ -1,79 +1,198 @@
-"""Turn a PredictRequest into a checked call on a signature. Used for requests and for warmup records alike."""
+"""Decode a PredictRequest and check it against a signature, in TensorFlow Serving's order and with its error texts.
+
+Source: tensorflow_serving/servables/tensorflow/{predict_util,saved_model_predict_util}.cc.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from bertbundle.contract.types import Arrays
 from bertbundle.wire import _wire_pb2 as wire
-from bertbundle.wire.tensors import TensorError, decode_tensor
-from bertbundle_serving.errors import RequestError
-from bertbundle_serving.requests.signature_checks import check_arrays, check_names, find_signature
-from bertbundle_serving.runtimes.base import Servable, SignatureSpec
+from bertbundle.wire.tensors import DATA_TYPES, TensorError, decode_tensor
+from bertbundle_serving.errors import RequestError, invalid_argument
+from bertbundle_serving.runtimes.base import SignatureSpec, TensorSpec
 
-__all__ = ["Call", "make_call", "read_call"]
+__all__ = ["DEFAULT_SIGNATURE", "SignatureCall", "dtype_text", "find_signature", "make_call", "read_call"]
+
+DEFAULT_SIGNATURE = "serving_default"
+
+_DTYPE_NAMES = {row.numpy: row.name for row in DATA_TYPES}
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """One computation that was checked and may run.
+class SignatureCall:
+    """A call of a signature, checked and ready to be computed.
 
     Attributes:
-        signature: resolved signature name.
-        inputs: the signature's inputs.
-        outputs: names of the outputs wanted.
-        row_shapes: what must be equal in calls that are computed together: the inputs' shapes but for the rows. None
-            for a call that is computed alone.
+        signature: name of the signature.
+        inputs: arrays by input name.
+        outputs: names of the outputs to compute.
+        rows: number of rows; 1 if the call must not be batched with others.
+        row_shapes: shapes of the inputs without the batch dimension: only calls with equal ones are batched together.
+            None if the call must not be batched with others.
     """
 
     signature: str
     inputs: Arrays
     outputs: tuple[str, ...]
+    rows: int = 1
     row_shapes: tuple[tuple[int, ...], ...] | None = None
 
-    @property
-    def rows(self) -> int:
-        """The number of rows of its inputs; 1 if they have none."""
-        shape = next(iter(self.inputs.values())).shape if self.inputs else ()
-        return shape[0] if shape else 1
 
-    def run(self, servable: Servable) -> dict[str, npt.NDArray[Any]]:
-        """Compute the outputs; see `Servable.run`."""
-        return servable.run(self.signature, self.inputs, self.outputs)
-
-
-def read_call(request: wire.PredictRequest, signatures: Mapping[str, SignatureSpec]) -> Call:
+def read_call(request: wire.PredictRequest, signatures: Mapping[str, SignatureSpec]) -> SignatureCall:
     """Decode a request and check it against the signature it names.
 
     Raises:
-        RequestError: with the code and the text of TensorFlow Serving.
+        RequestError: with TensorFlow Serving's code and text.
     """
     signature = find_signature(signatures, request.model_spec.signature_name)
-    check_names(signature, set(request.inputs))
-    sent = {name: _decode(name, request.inputs[name]) for name in sorted(request.inputs)}
+    _check_names(signature, request.inputs)
+    sent = _decode_inputs(request.inputs)
     inputs = {name: sent[name] if name in sent else signature.defaults[name] for name in sorted(signature.inputs)}
     return make_call(signature, inputs, request.output_filter)
 
 
-def make_call(signature: SignatureSpec, inputs: Arrays, output_filter: Sequence[str] = ()) -> Call:
-    """Check decoded inputs, all of a signature's by name, and return the call.
+def make_call(signature: SignatureSpec, inputs: Arrays, output_filter: Sequence[str] = ()) -> SignatureCall:
+    """Check arrays against a signature and return the call.
+
+    Args:
+        signature: the signature to call.
+        inputs: an array for every input of the signature.
+        output_filter: names of the outputs to compute; empty for all.
 
     Raises:
-        RequestError: as `read_call`.
+        RequestError: INVALID_ARGUMENT, the inputs or the output filter do not fit the signature.
     """
-    outputs = check_arrays(signature, inputs, output_filter)
+    _check_dtypes(signature, inputs)
+    outputs = _select_outputs(signature, output_filter)
+    for name, spec in signature.inputs.items():
+        _check_shape(spec, inputs[name].shape, batched=signature.batched)
+    if signature.batched:
+        _check_row_counts(inputs)
+    for name, spec in signature.inputs.items():
+        _check_range(spec, inputs[name])
     shapes = tuple(array.shape for array in inputs.values())
-    # A batch of 0 rows is computed alone: there is nothing of it to put together.
-    joins = signature.batched and all(shape and shape[0] for shape in shapes)
-    return Call(signature.name, inputs, outputs, tuple(shape[1:] for shape in shapes) if joins else None)
+    # A call of 0 rows has nothing to contribute to a batch.
+    if signature.batched and shapes and all(shape and shape[0] for shape in shapes):
+        return SignatureCall(signature.name, inputs, outputs, shapes[0][0], tuple(shape[1:] for shape in shapes))
+    return SignatureCall(signature.name, inputs, outputs)
 
 
-def _decode(name: str, tensor: wire.Tensor) -> npt.NDArray[Any]:
+def find_signature(signatures: Mapping[str, SignatureSpec], name: str) -> SignatureSpec:
+    """Return the signature with this name; the default signature if the name is empty.
+
+    Raises:
+        RequestError: FAILED_PRECONDITION, no such signature.
+    """
+    signature = signatures.get(name or DEFAULT_SIGNATURE)
+    if signature is None:
+        raise RequestError("FAILED_PRECONDITION", f'Serving signature key "{name or DEFAULT_SIGNATURE}" not found.')
+    return signature
+
+
+def dtype_text(dtype: np.dtype[Any]) -> str:
+    """Return TensorFlow's name of a dtype, as its messages print it."""
+    return _DTYPE_NAMES.get(dtype, str(dtype))
+
+
+def _decode_inputs(tensors: Mapping[str, wire.Tensor]) -> dict[str, npt.NDArray[Any]]:
+    decoded = {}
+    name = ""
     try:
-        return decode_tensor(tensor)
+        for name in sorted(tensors):
+            decoded[name] = decode_tensor(tensors[name])
     except TensorError as error:
-        raise RequestError("INVALID_ARGUMENT", f"tensor parsing error: {name}") from error
+        raise invalid_argument(f"tensor parsing error: {name}") from error
+    return decoded
+
+
+def _check_names(signature: SignatureSpec, sent: Collection[str]) -> None:
+    """Check that every input without a default was sent, and nothing else."""
+    expected = signature.inputs
+    required = expected.keys() - signature.defaults.keys()
+    if required <= set(sent) <= expected.keys():
+        return
+    if len(sent) != len(expected):
+        raise invalid_argument(
+            f"input size does not match signature: {len(sent)}!={len(expected)} len({_braced(sent)}) != "
+            f"len({_braced(expected)}). Sent extra: {_braced(set(sent) - set(expected))}. "
+            f"Missing but required: {_braced(required - set(sent))}."
+        )
+    for name, spec in sorted(expected.items()):
+        if name not in sent and name in required:
+            # TensorFlow Serving says "expected" but lists the inputs that were sent.
+            raise invalid_argument(
+                f"Signature input alias: {name}(feed name: {spec.feed}) not found in request and no default value "
+                f"provided. Inputs expected to be in the request {_braced(sent)}, or default input alias set: "
+                f"{_braced(signature.defaults) if signature.defaults else ''}"
+            )
+
+
+def _check_dtypes(signature: SignatureSpec, inputs: Arrays) -> None:
+    for index, (name, spec) in enumerate(sorted(signature.inputs.items())):
+        expected, sent = dtype_text(spec.dtype), dtype_text(inputs[name].dtype)
+        if spec.dtype != inputs[name].dtype:
+            raise invalid_argument(f"Expects arg[{index}] to be {expected} but {sent} is provided")
+
+
+def _select_outputs(signature: SignatureSpec, output_filter: Sequence[str]) -> tuple[str, ...]:
+    seen: set[str] = set()
+    for name in output_filter:
+        if name not in signature.outputs:
+            raise invalid_argument(
+                f"output tensor alias not found in signature: {name} Outputs expected to be in the set "
+                f"{_braced(signature.outputs)}."
+            )
+        if name in seen:
+            raise invalid_argument(f"duplicate output tensor alias: {name}")
+        seen.add(name)
+    return tuple(output_filter or signature.outputs)
+
+
+def _check_shape(spec: TensorSpec, sent: tuple[int, ...], *, batched: bool) -> None:
+    """Check the rank and the fixed sizes. In TensorFlow Serving the graph does so, and its errors name graph nodes."""
+    if spec.shape is None:
+        return
+    fits = len(sent) == len(spec.shape) and all(
+        expected in (None, size) for expected, size in zip(spec.shape, sent, strict=True)
+    )
+    if not fits:
+        raise invalid_argument(
+            f"{spec.name} has shape {list(sent)}, expected {_shape_text(spec.shape, batched=batched)}"
+        )
+
+
+def _shape_text(shape: tuple[int | None, ...], *, batched: bool) -> str:
+    sizes = ["?" if size is None else str(size) for size in shape]
+    if batched:
+        sizes[:1] = ["batch"]
+    return f"[{', '.join(sizes)}]"
+
+
+def _check_row_counts(inputs: Arrays) -> None:
+    sizes = {name: array.shape[0] for name, array in sorted(inputs.items())}
+    if len(set(sizes.values())) > 1:
+        counts = ", ".join(f"{name} has {size}" for name, size in sizes.items())
+        # Source: tensorflow_serving/batching/batching_session.cc, without the counts.
+        raise invalid_argument(f"Batching Run() input tensors must have equal 0th-dimension size: {counts}")
+
+
+def _check_range(spec: TensorSpec, values: npt.NDArray[Any]) -> None:
+    """Refuse ids outside the vocabulary: onnxruntime's Gather silently counts negative ids from the end."""
+    if spec.limit is None:
+        return
+    wrong = (values < 0) | (values >= spec.limit)
+    if wrong.any():
+        index = [int(number) for number in np.argwhere(wrong)[0]]
+        value = int(values[tuple(index)])
+        raise invalid_argument(f"{spec.name} has {value} at {index}, expected values in [0, {spec.limit})")
+
+
+def _braced(names: Iterable[str]) -> str:
+    return "{" + ",".join(sorted(names)) + "}"

@@ -1,6 +1,7 @@
-"""Classify, Regress and MultiInference: tf.Example in, classes or a number out.
+"""Classify, Regress and MultiInference: tf.Examples as inputs, classes or numbers as results.
 
-Source of order and texts: tensorflow_serving/servables/tensorflow/{classifier,regressor,multi_inference,util}.cc.
+Source of the order of checks and the error texts:
+tensorflow_serving/servables/tensorflow/{classifier,regressor,multi_inference,util}.cc.
 """
 
 from __future__ import annotations
@@ -12,14 +13,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bertbundle_serving.engine.batch import Outputs
-from bertbundle_serving.errors import RequestError
+from bertbundle_serving.errors import RequestError, invalid_argument
 from bertbundle_serving.protos import _api_pb2 as api
-from bertbundle_serving.requests.call import Call, make_call
-from bertbundle_serving.requests.signature_checks import DEFAULT_SIGNATURE
-from bertbundle_serving.runtimes.base import PREDICT_METHOD, SignatureSpec
+from bertbundle_serving.requests.call import DEFAULT_SIGNATURE, SignatureCall, make_call
+from bertbundle_serving.runtimes.base import PREDICT_METHOD, Outputs, SignatureSpec
 
-__all__ = ["CLASSIFY_METHOD", "REGRESS_METHOD", "classifications", "example_call", "multi_call", "regressions"]
+__all__ = [
+    "CLASSIFY_METHOD",
+    "REGRESS_METHOD",
+    "count_examples",
+    "read_example_call",
+    "read_multi_inference_calls",
+    "to_classifications",
+    "to_regressions",
+]
 
 # Source: tensorflow/cc/saved_model/signature_constants.h.
 CLASSIFY_METHOD = "tensorflow/serving/classify"
@@ -30,36 +37,36 @@ _Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)
-class _Kind:
-    """What makes a signature one of a method.
+class _ExampleMethod:
+    """What a signature needs so that Classify or Regress can call it.
 
-    Its own method name does not: TensorFlow 2 saves every signature as one for Predict, and TensorFlow Serving looks at
-    the name only with ``--enable_signature_method_name_check``.
+    The method name that the SavedModel has for the signature does not matter: TensorFlow 2 saves every signature with
+    Predict's, and TensorFlow Serving checks the name only with ``--enable_signature_method_name_check``.
 
     Attributes:
-        name: what messages call it.
-        outputs: names, of which it has at least one.
-        counts: how many outputs it has.
-        wrong_count: what is said of another number of them.
-        wrong_names: what is said of other names; ``{}`` is the signature's.
+        name: name of the method's result in messages.
+        output_names: the signature has at least one of these outputs.
+        output_counts: allowed numbers of outputs.
+        wrong_count: error text for another number of outputs; ``{}`` is the number.
+        wrong_names: error text for other outputs; ``{}`` is the signature's name.
     """
 
     name: str
-    outputs: frozenset[str]
-    counts: tuple[int, ...]
+    output_names: frozenset[str]
+    output_counts: tuple[int, ...]
     wrong_count: str
     wrong_names: str
 
 
-_KINDS = {
-    CLASSIFY_METHOD: _Kind(
+_EXAMPLE_METHODS = {
+    CLASSIFY_METHOD: _ExampleMethod(
         "classification",
         frozenset({"classes", "scores"}),
         (1, 2),
         "Expected one or two output Tensors, found {}",
         'Expected classification signature outputs to contain at least one of "classes" or "scores". Signature was: {}',
     ),
-    REGRESS_METHOD: _Kind(
+    REGRESS_METHOD: _ExampleMethod(
         "regression",
         frozenset({"outputs"}),
         (1,),
@@ -69,49 +76,70 @@ _KINDS = {
 }
 
 
-def example_call(signatures: Mapping[str, SignatureSpec], name: str, method: str, examples: api.Input) -> Call:
-    """Return the call that a Classify or Regress request stands for.
+def read_example_call(
+    signatures: Mapping[str, SignatureSpec], name: str, method: str, examples: api.Input
+) -> SignatureCall:
+    """Return the signature call for a Classify or Regress request.
+
+    Args:
+        signatures: the model's signatures.
+        name: the signature that the request names; empty for the default signature.
+        method: `CLASSIFY_METHOD` or `REGRESS_METHOD`.
+        examples: the request's examples.
 
     Raises:
-        RequestError: UNIMPLEMENTED, the model has no such signature; INVALID_ARGUMENT, this one is not, or no examples.
+        RequestError: UNIMPLEMENTED, no signature of the model fits the method; INVALID_ARGUMENT, this signature does
+            not fit the method, or there are no examples.
     """
-    _check_any(signatures, method)
+    _check_some_fit(signatures, method)
     signature = signatures.get(name or DEFAULT_SIGNATURE)
     if signature is None:
-        raise _invalid(f"No signature was found with the name: {name or DEFAULT_SIGNATURE}")
+        raise invalid_argument(f"No signature was found with the name: {name or DEFAULT_SIGNATURE}")
     _check_fit(signature, method)
-    return make_call(signature, {_INPUTS: _serialized(examples)})
+    return make_call(signature, {_INPUTS: _serialized_examples(examples)})
 
 
-def multi_call(signatures: Mapping[str, SignatureSpec], request: api.MultiInferenceRequest) -> list[Call]:
-    """Return a call for each task of a MultiInference request.
+def read_multi_inference_calls(
+    signatures: Mapping[str, SignatureSpec], request: api.MultiInferenceRequest
+) -> list[SignatureCall]:
+    """Return a signature call for each task of a MultiInference request.
 
     Raises:
-        RequestError: as `example_call`, or the tasks do not go together.
+        RequestError: as `read_example_call`; INVALID_ARGUMENT, also if the tasks name different models or the same
+            signature twice.
     """
     names = [task.model_spec.signature_name or DEFAULT_SIGNATURE for task in request.tasks]
     for index, (name, task) in enumerate(zip(names, request.tasks, strict=True)):
         if not task.model_spec.name:
-            raise _invalid("Found ModelSpec with an empty model name.")
+            raise invalid_argument("Found ModelSpec with an empty model name.")
         if task.model_spec.name != request.tasks[0].model_spec.name:
-            raise _invalid("All ModelSpecs in a MultiInferenceRequest must access the same model name.")
+            raise invalid_argument("All ModelSpecs in a MultiInferenceRequest must access the same model name.")
         if name in names[:index]:
-            raise _invalid(f"Duplicate evaluation of signature: {name}")
+            raise invalid_argument(f"Duplicate evaluation of signature: {name}")
         if name not in signatures:
-            raise _invalid(f"Requested signature not found in model graph: {name}")
-        if task.method_name not in _KINDS:
+            raise invalid_argument(f"Requested signature not found in model graph: {name}")
+        if task.method_name not in _EXAMPLE_METHODS:
             raise RequestError("UNIMPLEMENTED", f"Unsupported signature method_name: {task.method_name}")
-        _check_any(signatures, task.method_name)
+        _check_some_fit(signatures, task.method_name)
         _check_fit(signatures[name], task.method_name)
     if len({signatures[name].inputs[_INPUTS].feed for name in names}) > 1:
-        raise _invalid("Input tensor must be the same for all Signatures.")
-    examples = _serialized(request.input)
+        raise invalid_argument("Input tensor must be the same for all Signatures.")
+    examples = _serialized_examples(request.input)
     return [make_call(signatures[name], {_INPUTS: examples}) for name in names]
 
 
-def classifications(outputs: Outputs, rows: int) -> api.ClassificationResult:
-    """Return the classes and scores of each example."""
-    classes, scores = (_matrix(outputs, name, kind, rows) for name, kind in (("classes", "O"), ("scores", "f")))
+def count_examples(examples: api.Input) -> int:
+    """Return the number of examples in an input of a checked request."""
+    return len(getattr(examples, str(examples.WhichOneof("kind"))).examples)
+
+
+def to_classifications(outputs: Outputs, rows: int) -> api.ClassificationResult:
+    """Return the classes and scores of each example.
+
+    Raises:
+        RequestError: INVALID_ARGUMENT, the outputs have not one row per example, or the wrong dtype or rank.
+    """
+    classes, scores = (_check_matrix(outputs, name, kind, rows) for name, kind in (("classes", "O"), ("scores", "f")))
     table = next(array for array in (classes, scores) if array is not None)
     return api.ClassificationResult(
         classifications=[
@@ -129,75 +157,76 @@ def classifications(outputs: Outputs, rows: int) -> api.ClassificationResult:
     )
 
 
-def regressions(outputs: Outputs, rows: int) -> api.RegressionResult:
-    """Return the value of each example."""
+def to_regressions(outputs: Outputs, rows: int) -> api.RegressionResult:
+    """Return the value of each example.
+
+    Raises:
+        RequestError: INVALID_ARGUMENT, the output has not one value per example.
+    """
     values = outputs["outputs"]
     if not (values.ndim == 1 or (values.ndim == 2 and values.shape[1] == 1)):
-        raise _invalid(
+        raise invalid_argument(
             "Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got "
             + str(list(values.shape))
         )
     if len(values) != rows:
-        raise _invalid(f"Input batch size did not match output batch size: {rows} vs. {len(values)}")
+        raise invalid_argument(f"Input batch size did not match output batch size: {rows} vs. {len(values)}")
     return api.RegressionResult(regressions=[api.Regression(value=float(value)) for value in values.reshape(-1)])
 
 
-def _check_any(signatures: Mapping[str, SignatureSpec], method: str) -> None:
-    if all(_misfit(spec, _KINDS[method]) for spec in signatures.values()):
+def _check_some_fit(signatures: Mapping[str, SignatureSpec], method: str) -> None:
+    if all(_find_mismatch(spec, _EXAMPLE_METHODS[method]) for spec in signatures.values()):
         raise RequestError(
             "UNIMPLEMENTED",
-            f"the model has no {_KINDS[method].name} signature ({method}); ask it by Predict ({PREDICT_METHOD})",
+            f"the model has no {_EXAMPLE_METHODS[method].name} signature ({method}); call Predict instead "
+            f"({PREDICT_METHOD})",
         )
 
 
 def _check_fit(signature: SignatureSpec, method: str) -> None:
-    misfit = _misfit(signature, _KINDS[method])
-    if misfit:
-        raise _invalid(misfit)
+    mismatch = _find_mismatch(signature, _EXAMPLE_METHODS[method])
+    if mismatch:
+        raise invalid_argument(mismatch)
 
 
-def _misfit(signature: SignatureSpec, kind: _Kind) -> str:
-    """Return what keeps a signature from being one of a kind, "" for nothing."""
+def _find_mismatch(signature: SignatureSpec, method: _ExampleMethod) -> str:
+    """Return why a method cannot call a signature; "" if it can."""
     if len(signature.inputs) != 1:
         return "Expected one input Tensor."
-    if len(signature.outputs) not in kind.counts:
-        return kind.wrong_count.format(len(signature.outputs))
+    if len(signature.outputs) not in method.output_counts:
+        return method.wrong_count.format(len(signature.outputs))
     if _INPUTS not in signature.inputs:
-        return f"No {kind.name} inputs found in SignatureDef: {signature.name}"
-    if not kind.outputs & signature.outputs.keys():
-        return kind.wrong_names.format(signature.name)
+        return f"No {method.name} inputs found in SignatureDef: {signature.name}"
+    if not method.output_names & signature.outputs.keys():
+        return method.wrong_names.format(signature.name)
     return ""
 
 
-def _serialized(examples: api.Input) -> _Array:
-    """Return the serialized examples; a context is in front of each: concatenated messages are merged messages."""
+def _serialized_examples(examples: api.Input) -> _Array:
+    """Return each example as bytes, preceded by the context if there is one: concatenation merges two messages."""
     kind = examples.WhichOneof("kind")
     context = examples.example_list_with_context.context if kind == "example_list_with_context" else b""
-    found = list(getattr(examples, kind).examples) if kind else []
-    if not found:
-        raise _invalid("Input is empty.")
-    values: _Array = np.empty(len(found), object)
-    values[:] = [context + example for example in found]
+    serialized = [context + example for example in getattr(examples, kind).examples] if kind else []
+    if not serialized:
+        raise invalid_argument("Input is empty.")
+    values: _Array = np.empty(len(serialized), object)
+    values[:] = serialized
     return values
 
 
-def _matrix(outputs: Outputs, name: str, kind: str, rows: int) -> _Array | None:
+def _check_matrix(outputs: Outputs, name: str, kind: str, rows: int) -> _Array | None:
     array = outputs.get(name)
     if array is None:
         return None
     if array.ndim != 2:
-        raise _invalid(f"Expected Tensor shape: [batch_size num_classes] but got {list(array.shape)}")
+        raise invalid_argument(f"Expected Tensor shape: [batch_size num_classes] but got {list(array.shape)}")
     if array.dtype.kind != kind:
         expected = {"O": "DT_STRING", "f": "DT_FLOAT"}[kind]
-        raise _invalid(f"Expected {name} Tensor of {expected}. Got: {array.dtype}")
+        raise invalid_argument(f"Expected {name} Tensor of {expected}. Got: {array.dtype}")
     if len(array) != rows:
-        raise _invalid(f"Expected {name} output batch size of {rows}. Got: {len(array)}")
+        raise invalid_argument(f"Expected {name} output batch size of {rows}. Got: {len(array)}")
     return array
 
 
 def _text(value: object) -> str:
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
-
-
-def _invalid(message: str) -> RequestError:
-    return RequestError("INVALID_ARGUMENT", message)

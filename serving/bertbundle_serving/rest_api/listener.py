@@ -1,4 +1,4 @@
-"""The HTTP listener: an ASGI application on a port, in the server's own event loop."""
+"""Serve an ASGI application over HTTP, in the event loop of the server."""
 
 from __future__ import annotations
 
@@ -13,39 +13,39 @@ import uvicorn
 
 from bertbundle_serving.errors import ServeError
 
-__all__ = ["WebListener"]
+__all__ = ["HttpListener"]
 
-_MOST_CONNECTIONS = 4096
+_MAX_CONNECTIONS = 4096
 _KEEP_ALIVE_SECONDS = 60
 
 
 class _Uvicorn(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave signals to the server as a whole."""
+        """Do nothing: the server handles signals itself."""
         yield
 
 
-class WebListener:
-    """Takes a port at once, answers after `start`."""
+class HttpListener:
+    """Binds a port when it is created, and answers requests after `start`."""
 
     def __init__(self, host: str, port: int) -> None:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
-            # As gRPC does: `::` is every address of either family.
-            both = host == "::" and socket.has_dualstack_ipv6()
-            self._socket = socket.create_server((host, port), family=family, backlog=1024, dualstack_ipv6=both)
+            # As in gRPC, `::` includes all IPv4 addresses.
+            dual_stack = host == "::" and socket.has_dualstack_ipv6()
+            self._socket = socket.create_server((host, port), family=family, backlog=1024, dualstack_ipv6=dual_stack)
         except OSError as error:
             raise ServeError(
-                f"cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}. Stop what uses the port, or give "
-                "another --rest_api_port (0 means none) or --host."
+                f"cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}. Stop the process that uses it, or "
+                "choose another --rest_api_port (0 disables REST) or --host."
             ) from error
         self.port = int(self._socket.getsockname()[1])
         self._server: _Uvicorn | None = None
         self._serving: asyncio.Task[None] | None = None
 
     async def start(self, application: Any) -> None:
-        """Answer requests."""
+        """Start to answer requests."""
         config = uvicorn.Config(
             application,
             log_config=None,
@@ -54,7 +54,7 @@ class WebListener:
             ws="none",
             server_header=False,
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-            limit_concurrency=_MOST_CONNECTIONS,
+            limit_concurrency=_MAX_CONNECTIONS,
         )
         self._server = _Uvicorn(config)
         self._serving = asyncio.ensure_future(self._server.serve([self._socket]))
@@ -62,7 +62,7 @@ class WebListener:
             await asyncio.sleep(0.005)
 
     async def stop(self, grace: float) -> None:
-        """Take no more connections, wait up to `grace` seconds for what is in flight."""
+        """Refuse new connections, and wait up to `grace` seconds for in-flight requests."""
         if self._server is None or self._serving is None:
             self._socket.close()
             return

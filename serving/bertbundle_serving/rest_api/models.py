@@ -1,4 +1,4 @@
-"""What the REST API tells about models, in the JSON form of TensorFlow Serving's messages."""
+"""Model status and metadata in the JSON form of TensorFlow Serving's messages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bertbundle.wire.tensors import DATA_TYPES
-from bertbundle_serving.repository.version import VersionStatus
+from bertbundle_serving.repository.version import ModelVersionStatus
 from bertbundle_serving.runtimes.base import SignatureSpec, TensorSpec
 
 __all__ = ["metadata_document", "status_document"]
@@ -16,8 +16,8 @@ __all__ = ["metadata_document", "status_document"]
 _DTYPES: Mapping[np.dtype[Any], str] = {row.numpy: f"DT_{row.name.upper()}" for row in DATA_TYPES}
 
 
-def status_document(statuses: Sequence[VersionStatus]) -> dict[str, Any]:
-    """Return a GetModelStatusResponse. 64-bit numbers are strings, as protobuf's JSON form has them."""
+def status_document(statuses: Sequence[ModelVersionStatus]) -> dict[str, Any]:
+    """Return a GetModelStatusResponse. 64-bit numbers are strings, as in protobuf's JSON format."""
     return {
         "model_version_status": [
             {

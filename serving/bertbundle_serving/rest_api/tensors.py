@@ -1,4 +1,7 @@
-"""JSON to arrays and back, with TensorFlow Serving's rules and texts (tensorflow_serving/util/json_tensor.cc)."""
+"""Convert between JSON values and arrays.
+
+Source of the rules and error texts: tensorflow_serving/util/json_tensor.cc.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from bertbundle.contract.types import Arrays
-from bertbundle_serving.errors import RequestError
-from bertbundle_serving.requests.signature_checks import dtype_text
+from bertbundle_serving.errors import RequestError, invalid_argument
+from bertbundle_serving.requests.call import dtype_text
 from bertbundle_serving.rest_api.json_parser import json_text
 from bertbundle_serving.runtimes.base import TensorSpec
 
-__all__ = ["column_inputs", "decode_base64", "is_base64", "row_inputs", "to_plain"]
+__all__ = ["column_inputs", "decode_base64", "is_base64", "row_inputs", "to_json_values"]
 
 _Array = npt.NDArray[Any]
 
@@ -24,26 +27,31 @@ _TYPES = {type(None): "Null", dict: "Object", list: "Array", str: "String", int:
 
 
 def row_inputs(instances: Any, inputs: Mapping[str, TensorSpec], document: Mapping[str, Any]) -> dict[str, _Array]:
-    """Return the inputs of the row form: a list with one element per row, an object if there are several inputs.
+    """Return the inputs of a request in the row format.
+
+    Args:
+        instances: a list with one element per row: an object with a value per input, or the value of the only input.
+        inputs: the inputs of the signature.
+        document: the whole request, for error messages.
 
     Raises:
-        RequestError: INVALID_ARGUMENT, something in it does not fit.
+        RequestError: INVALID_ARGUMENT, the instances do not fit the inputs.
     """
     if not isinstance(instances, list):
-        raise _invalid(f"JSON Value: {json_text(document)} Excepting 'instances' to be an list/array")
+        raise invalid_argument(f"JSON Value: {json_text(document)} Excepting 'instances' to be an list/array")
     if not instances:
-        raise _invalid(f"JSON Value: {json_text(document)} No values in 'instances' array")
+        raise invalid_argument(f"JSON Value: {json_text(document)} No values in 'instances' array")
     named = _is_named(instances[0])
     if not isinstance(instances[0], dict) and len(inputs) > 1:
-        raise _invalid(
+        raise invalid_argument(
             "instances is a plain list, but expecting list of objects as multiple input tensors required as per "
             "tensorinfo_map"
         )
     rows: dict[str, list[_Array]] = {}
     for index, element in enumerate(instances):
         if _is_named(element) != named:
-            wanted = "object but got list" if named else "value/list but got object"
-            raise _invalid(f"Expecting {wanted} at item {index} of input list")
+            mismatch = "object but got list" if named else "value/list but got object"
+            raise invalid_argument(f"Expecting {mismatch} at item {index} of input list")
         _add_row(rows, index, element if named else {next(iter(inputs)): element}, inputs, named=named)
     return {name: _stack(inputs[name], arrays) for name, arrays in rows.items()}
 
@@ -63,27 +71,27 @@ def _add_row(
     for name, value in element.items():
         try:
             if name not in inputs:
-                raise _invalid(f"JSON object: does not have named input: {name}")
+                raise invalid_argument(f"JSON object: does not have named input: {name}")
             array = _to_array(value, inputs[name])
-            _check_like(rows.setdefault(name, [array])[0], array)
+            _check_same_shape(rows.setdefault(name, [array])[0], array)
         except RequestError as error:
             key = f" key: {name}" if named else ""
             text = f"Failed to process element: {index}{key} of 'instances' list. Error: {error.code}: {error.message}"
-            raise _invalid(text) from error
+            raise invalid_argument(text) from error
         if index:
             rows[name].append(array)
     if element.keys() != inputs.keys():
-        raise _invalid(
+        raise invalid_argument(
             f"Failed to process element: {index} of 'instances' list. JSON object: {json_text(element)} keys must be "
             f"equal to: {','.join(sorted(inputs))}"
         )
 
 
-def _check_like(first: _Array, array: _Array) -> None:
+def _check_same_shape(first: _Array, array: _Array) -> None:
     if first.size != array.size:
-        raise _invalid(f"Expecting tensor size: {first.size} but got: {array.size}")
+        raise invalid_argument(f"Expecting tensor size: {first.size} but got: {array.size}")
     if first.shape != array.shape:
-        raise _invalid(f"Expecting shape {_shape(first)} but got: {_shape(array)}")
+        raise invalid_argument(f"Expecting shape {_shape(first)} but got: {_shape(array)}")
 
 
 def _shape(array: _Array) -> str:
@@ -93,26 +101,30 @@ def _shape(array: _Array) -> str:
 def _stack(spec: TensorSpec, arrays: Sequence[_Array]) -> _Array:
     stacked: _Array = np.empty((len(arrays), *arrays[0].shape), spec.dtype)
     for index, array in enumerate(arrays):
-        stacked[index] = array[()]  # a string itself, not an array around it
+        stacked[index] = array[()]  # of a 0-dimensional array the value itself
     return stacked
 
 
 def column_inputs(value: Any, inputs: Mapping[str, TensorSpec]) -> dict[str, _Array]:
-    """Return the inputs of the column form: an object with a value per input, or the value if there is one input.
+    """Return the inputs of a request in the column format.
+
+    Args:
+        value: an object with a value per input, or the value of the only input.
+        inputs: the inputs of the signature.
 
     Raises:
-        RequestError: INVALID_ARGUMENT, something in it does not fit.
+        RequestError: INVALID_ARGUMENT, the value does not fit the inputs.
     """
     if not isinstance(value, dict) or is_base64(value):
         if len(inputs) > 1:
-            raise _invalid(
+            raise invalid_argument(
                 "inputs is a plain value/list, but expecting an object as multiple input tensors required as per "
                 "tensorinfo_map"
             )
         return {name: _to_array(value, spec) for name, spec in inputs.items()}
     missing = sorted(inputs.keys() - value.keys())
     if missing:
-        raise _invalid(f"Missing named input: {missing[0]} in 'inputs' object.")
+        raise invalid_argument(f"Missing named input: {missing[0]} in 'inputs' object.")
     return {name: _to_array(value[name], spec) for name, spec in inputs.items()}
 
 
@@ -123,7 +135,7 @@ def _to_array(value: Any, spec: TensorSpec) -> _Array:
         shape.append(len(first))
         first = first[0] if first else None
     flat: list[Any] = []
-    _fill(flat, value, 0, shape, spec.dtype)
+    _flatten(flat, value, 0, shape, spec.dtype)
     if spec.dtype == object:
         array: _Array = np.empty(len(flat), object)
         array[:] = flat
@@ -131,37 +143,37 @@ def _to_array(value: Any, spec: TensorSpec) -> _Array:
     return np.array(flat, spec.dtype).reshape(shape)
 
 
-def _fill(flat: list[Any], value: Any, level: int, shape: Sequence[int], dtype: np.dtype[Any]) -> None:
+def _flatten(flat: list[Any], value: Any, level: int, shape: Sequence[int], dtype: np.dtype[Any]) -> None:
     if not isinstance(value, list):
         if level != len(shape):
-            raise _invalid(
+            raise invalid_argument(
                 f"JSON Value: {json_text(value)} found at incorrect level: {level + 1} in the JSON DOM. "
                 f"Expected at level: {len(shape)}"
             )
         flat.append(_to_value(value, dtype))
         return
     if level >= len(shape):
-        raise _invalid(f"Encountered list at unexpected level: {level} expected < {len(shape)}")
+        raise invalid_argument(f"Encountered list at unexpected level: {level} expected < {len(shape)}")
     if len(value) != shape[level]:
-        raise _invalid(
+        raise invalid_argument(
             f"Encountered list at unexpected size: {len(value)} at level: {level} expected size: {shape[level]}"
         )
     if level == len(shape) - 1 and _are_integers(value, dtype):
         flat.extend(value)
         return
     for item in value:
-        _fill(flat, item, level + 1, shape, dtype)
+        _flatten(flat, item, level + 1, shape, dtype)
 
 
 def _are_integers(values: list[Any], dtype: np.dtype[Any]) -> bool:
-    """Tell whether a list is integers of the dtype and nothing else, without a call for each of millions."""
+    """Return whether all values are integers in the range of the dtype; fast for millions of values."""
     if dtype.kind not in "iu" or set(map(type, values)) != {int}:
         return False
     return bool(np.iinfo(dtype).min <= min(values) and max(values) <= np.iinfo(dtype).max)
 
 
 def _to_value(value: Any, dtype: np.dtype[Any]) -> Any:
-    """Return a JSON value as one of the dtype."""
+    """Convert a JSON value to the dtype."""
     if isinstance(value, dict) and dtype.kind != "O":
         raise _type_error(value, dtype)
     convert = _CONVERT.get(dtype.kind)
@@ -187,7 +199,7 @@ def _to_float(value: Any, dtype: np.dtype[Any]) -> float:
         lossless = not np.isfinite(value) or abs(value) <= float(np.finfo(dtype).max)
     if not lossless:
         target = "float" if dtype == np.float32 else "double"
-        raise _invalid(f"Cannot convert JSON value: {json_text(value)} to {target} without loss of precision.")
+        raise invalid_argument(f"Cannot convert JSON value: {json_text(value)} to {target} without loss of precision.")
     return float(value)
 
 
@@ -215,51 +227,47 @@ _CONVERT: Mapping[str, Callable[[Any, np.dtype[Any]], Any]] = {
 
 
 def is_base64(value: Any) -> bool:
-    """Tell whether a value is ``{"b64": "..."}``."""
+    """Return whether a value is ``{"b64": "..."}``."""
     return isinstance(value, dict) and value.keys() == {"b64"} and isinstance(value["b64"], str)
 
 
 def decode_base64(value: Mapping[str, Any]) -> bytes:
-    """Return the bytes that ``{"b64": "..."}`` stands for.
+    """Return the bytes encoded in ``{"b64": "..."}``.
 
     Raises:
-        RequestError: INVALID_ARGUMENT, it does not.
+        RequestError: INVALID_ARGUMENT, the value has another form or is not base64.
     """
     if not is_base64(value):
-        raise _invalid(f"JSON Value: {json_text(value)} not formatted correctly for base64 data")
+        raise invalid_argument(f"JSON Value: {json_text(value)} not formatted correctly for base64 data")
     try:
         return base64.b64decode(value["b64"].encode(), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise _invalid("Unable to base64 decode") from error
+        raise invalid_argument("Unable to base64 decode") from error
 
 
-def to_plain(outputs: Arrays) -> dict[str, Any]:
-    """Return outputs as lists that json takes; strings of an output named ``..._bytes`` as ``{"b64": ...}``."""
-    return {name: _plain(name, array) for name, array in outputs.items()}
+def to_json_values(outputs: Arrays) -> dict[str, Any]:
+    """Return outputs as JSON values. Strings of outputs named ``..._bytes`` become ``{"b64": "..."}``."""
+    return {name: _json_value(name, array) for name, array in outputs.items()}
 
 
-def _plain(name: str, array: _Array) -> Any:
+def _json_value(name: str, array: _Array) -> Any:
     if array.dtype == object:
-        return _plain_strings(array.tolist(), as_bytes=name.endswith("_bytes"))
+        return _json_strings(array.tolist(), as_bytes=name.endswith("_bytes"))
     if array.dtype in (np.float32, np.float16):
-        if array.ndim > 1:  # row by row: numpy spends 128 bytes on each number's text, and holds other threads up
-            return [_plain(name, row) for row in array]
-        # The shortest digits that give the same number again; a float32 as a double has noise after them.
+        if array.ndim > 1:  # row by row: numpy needs 128 bytes for each number and holds the GIL
+            return [_json_value(name, row) for row in array]
+        # The shortest text that gives the same number again; converting float32 to double would add noise digits.
         return array.astype(np.str_).astype(np.float64).tolist()
     return array.tolist()
 
 
-def _plain_strings(value: Any, *, as_bytes: bool) -> Any:
+def _json_strings(value: Any, *, as_bytes: bool) -> Any:
     if isinstance(value, list):
-        return [_plain_strings(item, as_bytes=as_bytes) for item in value]
+        return [_json_strings(item, as_bytes=as_bytes) for item in value]
     data = value if isinstance(value, bytes) else str(value).encode()
     return {"b64": base64.b64encode(data).decode()} if as_bytes else data.decode(errors="replace")
 
 
 def _type_error(value: Any, dtype: np.dtype[Any]) -> RequestError:
     kind = str(value) if isinstance(value, bool) else _TYPES[type(value)]
-    return _invalid(f"JSON Value: {json_text(value)} Type: {kind} is not of expected type: {dtype_text(dtype)}")
-
-
-def _invalid(message: str) -> RequestError:
-    return RequestError("INVALID_ARGUMENT", message)
+    return invalid_argument(f"JSON Value: {json_text(value)} Type: {kind} is not of expected type: {dtype_text(dtype)}")

@@ -1,4 +1,4 @@
-"""The runtimes: one file each, and one row of the table."""
+"""The runtimes, one module each, and the choice among them."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ __all__ = [
     "runtime_names",
 ]
 
-# In the order of preference of `--runtime auto`, after what has the precision wanted.
 RUNTIMES: tuple[Runtime, ...] = (openvino.RUNTIME, onnx.RUNTIME, saved_model.RUNTIME)
+"""All runtimes. ``--runtime auto`` prefers those that support the precision, then the first in this order."""
 
 PRECISIONS = ("bundle", "float32", "bfloat16")
 """Values of ``--precision``."""
@@ -45,106 +45,113 @@ _logger = logging.getLogger(__name__)
 
 
 def runtime_names() -> tuple[str, ...]:
-    """Return the values that ``--runtime`` takes."""
+    """Return the values of ``--runtime``."""
     return ("auto", *(runtime.name for runtime in RUNTIMES))
 
 
 def loader(name: str, options: RuntimeOptions) -> Callable[[Path], Servable]:
-    """Return the function that loads a version directory with the named runtime, or with ``"auto"`` the first that is
-    installed, finds its file and can compute it; those that compute in the precision wanted come first.
+    """Return the function that loads a version directory with the named runtime.
+
+    With ``"auto"`` it uses the first runtime that is installed, finds its model file and supports the model's
+    operations. Runtimes that support the precision come first.
 
     Raises:
-        ServeError: no such runtime, or not in that precision; from the function returned: no file that a runtime
-            loads.
+        ServeError: no such runtime, or it does not support the precision. The returned function raises it if the
+            directory has no model file for the runtime.
     """
     named = tuple(runtime for runtime in RUNTIMES if name in ("auto", runtime.name))
     if not named:
         raise ServeError(f"no runtime {name!r}. Choose one of {', '.join(runtime_names())}.")
-    able = tuple(runtime for runtime in named if options.precision in ("bundle", *runtime.precisions))
-    if not able:
-        raise ServeError(f"runtime {name} cannot compute in {options.precision}. {_who_can(options.precision)}")
+    supported = tuple(runtime for runtime in named if options.precision in ("bundle", *runtime.precisions))
+    if not supported:
+        raise ServeError(f"runtime {name} does not support {options.precision}. {_suggest_runtimes(options.precision)}")
 
     def load(directory: Path) -> Servable:
-        precision = _precision(options.precision, directory)
-        wanted = dataclasses.replace(options, precision=precision)
+        precision = _choose_precision(options.precision, directory)
+        load_options = dataclasses.replace(options, precision=precision)
         if name == "auto":
-            ordered = sorted(able, key=lambda runtime: precision not in runtime.precisions)
-            return _load_first(ordered, directory, wanted)
-        (runtime,) = able
-        if not (directory / runtime.marker).is_file():
-            raise _no_file(able, directory)
-        return _load_checked(runtime, directory, wanted)
+            preferred = sorted(supported, key=lambda runtime: precision not in runtime.precisions)
+            return _load_first(preferred, directory, load_options)
+        (runtime,) = supported
+        if not (directory / runtime.model_file).is_file():
+            raise _no_model_file(supported, directory)
+        return _load_and_check(runtime, directory, load_options)
 
     return load
 
 
-def _load_first(ordered: Sequence[Runtime], directory: Path, options: RuntimeOptions) -> Servable:
-    """Load a version with the first runtime that can; the start-up line says why not with those before."""
-    passed, reasons, unable = list[Runtime](), list[str](), list[GraphNotSupported]()
-    for runtime in ordered:
+def _load_first(runtimes: Sequence[Runtime], directory: Path, options: RuntimeOptions) -> Servable:
+    """Load a version with the first runtime that can; the start-up line says why the runtimes before it cannot."""
+    skipped, reasons, unsupported = list[Runtime](), list[str](), list[GraphNotSupported]()
+    for runtime in runtimes:
         if not find_spec(runtime.package):
             reasons.append(f"{runtime.name} is not installed")
             continue
-        if not (directory / runtime.marker).is_file():
-            reasons.append(f"no {runtime.marker} for {runtime.name}")
+        if not (directory / runtime.model_file).is_file():
+            reasons.append(f"no {runtime.model_file} for {runtime.name}")
         else:
-            why = f"auto: {', '.join(reasons) or f'the first choice for {options.precision}'}"
+            reason = f"auto: {', '.join(reasons) or f'the first choice for {options.precision}'}"
             try:
-                return _load_checked(runtime, directory, dataclasses.replace(options, why=why), preferred=passed)
+                return _load_and_check(runtime, directory, dataclasses.replace(options, reason=reason), skipped)
             except GraphNotSupported as error:
                 _logger.warning("%s. Trying the next runtime.", error)
-                reasons.append(f"{runtime.name} cannot compute this model")
-                unable.append(error)
-        passed.append(runtime)
-    raise unable[0] if unable else _no_file(passed or ordered, directory)
+                reasons.append(f"{runtime.name} does not support this model")
+                unsupported.append(error)
+        skipped.append(runtime)
+    raise unsupported[0] if unsupported else _no_model_file(skipped or runtimes, directory)
 
 
-def _no_file(runtimes: Sequence[Runtime], directory: Path) -> ServeError:
-    markers = " or ".join(runtime.marker for runtime in runtimes)
-    return ServeError(f"no {markers} in {directory}. Export the bundle there, or choose another --runtime.")
+def _no_model_file(runtimes: Sequence[Runtime], directory: Path) -> ServeError:
+    files = " or ".join(runtime.model_file for runtime in runtimes)
+    return ServeError(f"no {files} in {directory}. Export the bundle there, or choose another --runtime.")
 
 
-def _who_can(precision: str) -> str:
+def _suggest_runtimes(precision: str) -> str:
     names = [runtime.name for runtime in RUNTIMES if precision in runtime.precisions]
-    return f"Choose --runtime {' or '.join(names)}, or leave --precision out."
+    return f"Choose --runtime {' or '.join(names)}, or omit --precision."
 
 
-def _precision(asked: str, directory: Path) -> str:
-    """Return the precision wanted of a version: as asked; else the bundle's, bfloat16 only where it is fast."""
+def _choose_precision(requested: str, directory: Path) -> str:
+    """Return the precision to load a version in: the bundle's unless requested, bfloat16 only where it is fast."""
     exported = Manifest.read(directory).precision if (directory / MANIFEST_FILE).is_file() else "float32"
-    if exported == "int8" and asked != "bundle":
+    if exported == "int8" and requested != "bundle":
         raise ServeError(
-            f"the ONNX files in {directory} are int8, --precision {asked} was asked for. Leave it out, or export the "
-            "bundle in that precision."
+            f"the ONNX files in {directory} are int8, but --precision is {requested}. Omit it, or export the bundle in "
+            "that precision."
         )
-    fast = fast_bfloat16() is not None
-    if asked == "bfloat16" and not fast:
+    is_fast = fast_bfloat16() is not None
+    if requested == "bfloat16" and not is_fast:
         _logger.warning("bfloat16 is slow on this processor: it has none of %s", ", ".join(BFLOAT16_FLAGS))
-    if asked != "bundle":
-        return asked
-    return exported if fast or exported == "int8" else "float32"
+    if requested != "bundle":
+        return requested
+    return exported if is_fast or exported == "int8" else "float32"
 
 
-def _load_checked(
-    runtime: Runtime, directory: Path, options: RuntimeOptions, *, preferred: Sequence[Runtime] = ()
+def _load_and_check(
+    runtime: Runtime, directory: Path, options: RuntimeOptions, skipped: Sequence[Runtime] = ()
 ) -> Servable:
-    """Load a version, and while it loads check the files that the runtime reads against the manifest."""
+    """Load a version, and meanwhile check the files that the runtime reads against the manifest.
+
+    The model files of the skipped runtimes are checked, too: if one is missing, the bundle may still be being copied.
+    """
     if not (directory / MANIFEST_FILE).is_file():
         return runtime.load(directory, options)
-    listed = Manifest.read(directory).files
-    # The preferred runtimes' files, too: without them this may be a bundle that is still being copied.
-    wanted = {better.marker for better in preferred}
-    files = {name: info for name, info in listed.items() if name in wanted or not name.startswith(runtime.ignores)}
+    skipped_files = {other.model_file for other in skipped}
+    files = {
+        name: info
+        for name, info in Manifest.read(directory).files.items()
+        if name in skipped_files or not name.startswith(runtime.ignores)
+    }
     check_sizes(directory, files)
     with ThreadPoolExecutor(1, thread_name_prefix="digests") as pool:
-        checked = pool.submit(check_digests, directory, files)
+        check = pool.submit(check_digests, directory, files)
         try:
             servable = runtime.load(directory, options)
         except Exception:
-            checked.result()  # a damaged file is the better reason
+            check.result()  # a damaged file explains the error better
             raise
     try:
-        checked.result()
+        check.result()
     except ServeError:
         servable.close()
         raise

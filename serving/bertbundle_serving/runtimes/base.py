@@ -1,4 +1,4 @@
-"""What a runtime gives to the rest of the server: arrays in, arrays out, and what it takes and returns."""
+"""The interface of a runtime: a servable has signatures and computes arrays from arrays."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from bertbundle_serving.errors import ServeError
 __all__ = [
     "PREDICT_METHOD",
     "GraphNotSupported",
+    "Outputs",
     "Runtime",
     "RuntimeOptions",
     "Servable",
@@ -24,8 +25,10 @@ __all__ = [
     "describe",
 ]
 
-
 PREDICT_METHOD = "tensorflow/serving/predict"
+
+Outputs = dict[str, npt.NDArray[Any]]
+"""Arrays by output name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +36,11 @@ class TensorSpec:
     """One input or output of a signature.
 
     Attributes:
-        name: its alias in requests and responses.
-        dtype: numpy dtype; object stands for strings (bytes).
-        shape: sizes, None for one that is not fixed; None as a whole if not even the rank is known.
+        name: alias in requests and responses.
+        dtype: numpy dtype; object for strings (as bytes).
+        shape: size of each dimension, None if it is not fixed; None instead of the tuple if the rank is unknown.
         feed: name of the tensor in the graph, as GetModelMetadata reports it.
-        limit: values are in [0, limit); None for any.
+        limit: values must be in [0, limit); None allows any value.
     """
 
     name: str
@@ -53,10 +56,10 @@ class SignatureSpec:
 
     Attributes:
         name: signature name, for example ``"serving_default"``.
-        inputs, outputs: by name.
-        batched: whether the first dimension of every input and output is the same batch.
-        method: the kind of signature, one of tensorflow/cc/saved_model/signature_constants.h.
-        defaults: values of inputs that a request may leave out.
+        inputs, outputs: tensors by name.
+        batched: whether the first dimension of every input and output is the batch dimension.
+        method: method name, one of tensorflow/cc/saved_model/signature_constants.h.
+        defaults: values of inputs that a request may omit.
     """
 
     name: str
@@ -68,7 +71,7 @@ class SignatureSpec:
 
 
 class Servable(Protocol):
-    """A loaded version of a model. `run` is called from several threads at once."""
+    """A loaded version of a model. Several threads call `run` at the same time."""
 
     @property
     def signatures(self) -> Mapping[str, SignatureSpec]:
@@ -76,52 +79,56 @@ class Servable(Protocol):
 
     @property
     def description(self) -> str:
-        """Runtime, threads and what else the start-up line tells."""
+        """Runtime, precision and threads, as the start-up line prints them."""
 
     @property
     def parallel(self) -> int:
-        """How many computations at a time it is the fastest with."""
+        """The number of concurrent computations with the highest throughput."""
 
-    def run(self, signature: str, inputs: Arrays, outputs: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
+    def run(self, signature: str, inputs: Arrays, outputs: Sequence[str]) -> Outputs:
         """Compute the named outputs from inputs that were checked against the signature.
 
         Raises:
-            RequestError: the values are refused.
+            RequestError: the model refuses the values.
         """
 
     def close(self) -> None:
-        """Free what the servable holds; it is not used any more."""
+        """Free the servable's memory. It must not be used afterwards."""
 
 
 @dataclass(frozen=True, slots=True)
 class RuntimeOptions:
-    """How to load.
+    """How to load a version.
 
     Attributes:
-        threads: threads of one computation; None takes the cores the process may use.
-        inter_op_threads: TensorFlow's own pool for independent operations; None leaves it to TensorFlow.
-        batch_any: whether calls of a model that is no bundle may be computed together: nobody promises for it that
-            rows do not depend on each other.
-        precision: of the matrix products, "float32", "bfloat16" or "int8"; "bundle" takes what the bundle was exported
-            for: `loader` makes one of the three of it.
-        why: why this runtime was chosen, for the start-up line; empty if it was asked for.
+        threads: threads of one computation; None uses all available cores.
+        inter_op_threads: TensorFlow's threads for independent operations; None is TensorFlow's default.
+        batch_non_bundles: whether calls of models that are not bundles are batched, although nothing guarantees that
+            their rows are independent.
+        precision: precision of the matrix products, "float32", "bfloat16" or "int8"; "bundle" is the precision that the
+            bundle was exported in, which `loader` replaces by one of the three.
+        reason: why this runtime was chosen, for the start-up line; empty if the user chose it.
     """
 
     threads: int | None = None
     inter_op_threads: int | None = None
-    batch_any: bool = False
+    batch_non_bundles: bool = False
     precision: str = "bundle"
-    why: str = ""
+    reason: str = ""
 
 
 class GraphNotSupported(ServeError):
-    """A runtime cannot compute what is in a file of its; another one may."""
+    """The runtime does not support an operation in its model file; another runtime may."""
 
 
-def describe(runtime: str, precision: str, threads: int, why: str) -> str:
-    """Return the `Servable.description` of a loaded version."""
-    chosen = f" ({why})" if why else ""
-    return f"runtime {runtime} precision {precision} threads {threads}{chosen}"
+def describe(runtime: str, precision: str, threads: int, reason: str) -> str:
+    """Return the `Servable.description` of a loaded version.
+
+    >>> describe("onnx", "float32", 2, "auto: openvino is not installed")
+    'runtime onnx precision float32 threads 2 (auto: openvino is not installed)'
+    """
+    suffix = f" ({reason})" if reason else ""
+    return f"runtime {runtime} precision {precision} threads {threads}{suffix}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,15 +137,15 @@ class Runtime:
 
     Attributes:
         name: value of ``--runtime``.
-        marker: the file in a version directory that this runtime loads.
-        load: loads a version directory. May raise anything: the version is then reported as broken.
-        package: what must be installed for ``--runtime auto`` to take it.
-        ignores: beginnings of the paths of a bundle's files that it does not read.
-        precisions: what ``--precision`` it can compute in; none if that is fixed in its file.
+        model_file: the file in a version directory that this runtime loads.
+        load: loads a version directory. Any exception marks the version as broken.
+        package: the Python package it needs; ``--runtime auto`` skips the runtime if it is not installed.
+        ignores: path prefixes of the bundle's files that it does not read.
+        precisions: supported values of ``--precision``; empty if the model file fixes the precision.
     """
 
     name: str
-    marker: str
+    model_file: str
     load: Callable[[Path, RuntimeOptions], Servable]
     package: str
     ignores: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""The signatures of a bundle as its manifest states them, and `bundle_info`."""
+"""The signatures of a bundle, as described by its manifest, and the signature `bundle_info`."""
 
 from __future__ import annotations
 
@@ -6,42 +6,40 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from bertbundle.contract.manifest import BUNDLE_INFO, MANIFEST_FILE, TOKENIZER_FILE, Manifest, OutputSpec
 from bertbundle.contract.types import Arrays
 from bertbundle_serving.cores import available_cores
 from bertbundle_serving.errors import ServeError
-from bertbundle_serving.runtimes.base import SignatureSpec, TensorSpec
+from bertbundle_serving.runtimes.base import Outputs, SignatureSpec, TensorSpec
 
-__all__ = ["Bundle", "BundleServable", "check_graph", "read_bundle"]
+__all__ = ["BundleMetadata", "BundleServable", "check_graph", "read_bundle_metadata"]
 
 _STRING = np.dtype(object)
 
 
 @dataclass(frozen=True, slots=True)
-class Bundle:
-    """What the server holds of a bundle besides its weights.
+class BundleMetadata:
+    """The files of a bundle other than its model files.
 
     Attributes:
-        manifest: bundle.json.
-        info: values of the outputs of `bundle_info`: the two files as they are.
+        manifest: parsed bundle.json.
+        info: outputs of `bundle_info`: the contents of bundle.json and tokenizer.json.
     """
 
     manifest: Manifest
     info: Mapping[str, bytes]
 
     def signatures(self) -> dict[str, SignatureSpec]:
-        """Return every signature of the bundle by name."""
+        """Return all signatures of the bundle by name."""
         lengths = self.manifest.signatures
         return {name: self._length_signature(name, length) for name, length in lengths.items()} | {
             BUNDLE_INFO: self._info_signature()
         }
 
-    def bundle_info(self, rows: int) -> dict[str, npt.NDArray[Any]]:
+    def bundle_info(self, rows: int) -> Outputs:
         """Return the outputs of `bundle_info`: each a string array of shape ``[rows]``."""
         return {name: np.full(rows, text, _STRING) for name, text in self.info.items()}
 
@@ -65,11 +63,11 @@ def _output(spec: OutputSpec, length: int, signature: str) -> TensorSpec:
     return TensorSpec(spec.name, np.dtype(spec.dtype), shape, f"{signature}_{spec.name}:0")
 
 
-def read_bundle(directory: Path) -> Bundle:
+def read_bundle_metadata(directory: Path) -> BundleMetadata:
     """Read the manifest and the tokenizer of a bundle.
 
     Raises:
-        ManifestError: bundle.json is missing, malformed or too new.
+        ManifestError: bundle.json is missing, malformed or of a newer schema.
         OSError: tokenizer.json cannot be read.
     """
     info = {
@@ -77,25 +75,26 @@ def read_bundle(directory: Path) -> Bundle:
         "tokenizer": directory / TOKENIZER_FILE,
     }
     manifest = Manifest.read(directory)
-    return Bundle(manifest, {name: path.read_bytes() for name, path in info.items()})
+    return BundleMetadata(manifest, {name: path.read_bytes() for name, path in info.items()})
 
 
 class BundleServable(ABC):
-    """A bundle computed by a graph of any length, which serves every length signature.
+    """A bundle computed by one graph, which accepts every length and serves all length signatures.
 
     Args:
-        bundle: what it holds besides its weights.
+        bundle: the bundle's metadata.
         description: see `Servable`.
-        threads: of one computation. More at a time than there are cores for would only take them from each other.
+        threads: threads of one computation.
     """
 
-    def __init__(self, bundle: Bundle, description: str, threads: int) -> None:
+    def __init__(self, bundle: BundleMetadata, description: str, threads: int) -> None:
         self._bundle = bundle
+        # More computations at the same time would compete for the cores.
         self.parallel = max(1, available_cores() // threads)
         self.signatures: Mapping[str, SignatureSpec] = bundle.signatures()
         self.description = description
 
-    def run(self, signature: str, inputs: Arrays, outputs: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
+    def run(self, signature: str, inputs: Arrays, outputs: Sequence[str]) -> Outputs:
         """Compute the named outputs of a signature; see `Servable.run`."""
         if signature == BUNDLE_INFO:
             values = self._bundle.bundle_info(len(inputs["row"]))
@@ -106,35 +105,35 @@ class BundleServable(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Free what the servable holds."""
+        """Free the servable's memory."""
 
     @abstractmethod
-    def _compute(self, inputs: Arrays, outputs: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
-        """Compute the named outputs of a batch that is not empty."""
+    def _compute(self, inputs: Arrays, outputs: Sequence[str]) -> Outputs:
+        """Compute the named outputs of at least one row."""
 
-    def _empty(self, signature: str, outputs: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
-        """Answer a batch of 0 rows: some of the runtimes' kernels fail on one."""
+    def _empty(self, signature: str, outputs: Sequence[str]) -> Outputs:
+        """Return outputs of 0 rows without computing: some kernels of the runtimes fail on an empty batch."""
         specs = self.signatures[signature].outputs
         return {name: np.empty([size or 0 for size in specs[name].shape or ()], specs[name].dtype) for name in outputs}
 
 
-def check_graph(marker: str, bundle: Bundle, feeds: Sequence[str], results: Sequence[str]) -> None:
-    """Check that a graph and the manifest are of one bundle.
+def check_graph(model_file: str, bundle: BundleMetadata, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+    """Check that a graph and the manifest belong to the same bundle.
 
     Args:
-        marker: name of the graph's file.
-        bundle: the bundle it is in.
-        feeds: the graph's inputs: perhaps fewer than the manifest's, an unused one is optimised away.
-        results: the graph's outputs.
+        model_file: name of the graph's file.
+        bundle: metadata of the bundle.
+        inputs: names of the graph's inputs: maybe fewer than the manifest's, because unused inputs are optimised away.
+        outputs: names of the graph's outputs.
 
     Raises:
-        ServeError: the graph has an input that the manifest has not, or lacks an output.
+        ServeError: the graph has an input that is not in the manifest, or lacks an output.
     """
-    _check_known(marker, "inputs", feeds, [spec.name for spec in bundle.manifest.inputs])
-    _check_known(marker, "outputs", [spec.name for spec in bundle.manifest.outputs], results)
+    _check_subset(model_file, "inputs", inputs, [spec.name for spec in bundle.manifest.inputs])
+    _check_subset(model_file, "outputs", [spec.name for spec in bundle.manifest.outputs], outputs)
 
 
-def _check_known(marker: str, what: str, wanted: Sequence[str], there: Sequence[str]) -> None:
-    missing = sorted(set(wanted) - set(there))
+def _check_subset(model_file: str, kind: str, names: Sequence[str], allowed: Sequence[str]) -> None:
+    missing = sorted(set(names) - set(allowed))
     if missing:
-        raise ServeError(f"{marker} and bundle.json disagree on the {what} {', '.join(missing)}. Export again.")
+        raise ServeError(f"{model_file} and bundle.json disagree on the {kind} {', '.join(missing)}. Export again.")

@@ -1,4 +1,4 @@
-"""Check a bundle's files against the manifest before it is served."""
+"""Check the files of a bundle against its manifest before it is served."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _CHUNK = 1 << 20
 
 
 def check_sizes(directory: Path, files: Mapping[str, FileInfo]) -> None:
-    """Check that every file is there and of its size.
+    """Check that every file exists and has the size in the manifest.
 
     Raises:
-        ServeError: one is missing or has another size, as while a version is being copied.
+        ServeError: a file is missing or has another size, for example because the version is being copied.
     """
     for name, info in sorted(files.items()):
-        path = _inside(directory, name)
+        path = _resolve(directory, name)
         if not path.is_file():
             raise ServeError(f"{name} is in bundle.json but not in {directory}. Copy the bundle again.")
         size = path.stat().st_size
@@ -30,22 +30,22 @@ def check_sizes(directory: Path, files: Mapping[str, FileInfo]) -> None:
 
 
 def check_digests(directory: Path, files: Mapping[str, FileInfo]) -> None:
-    """Check the SHA-256 of every file.
+    """Check the SHA-256 digest of every file.
 
     Raises:
-        ServeError: one does not match: it was damaged or changed after the export.
+        ServeError: a digest does not match: the file was damaged or changed after the export.
     """
     for name, info in sorted(files.items()):
-        found = _sha256(_inside(directory, name))
-        if found != info.sha256:
+        digest = _sha256(_resolve(directory, name))
+        if digest != info.sha256:
             raise ServeError(
-                f"{name} has SHA-256 {found[:12]}..., bundle.json says {info.sha256[:12]}...: changed or damaged "
+                f"{name} has SHA-256 {digest[:12]}..., bundle.json says {info.sha256[:12]}...: changed or damaged "
                 "after the export. Export or copy the bundle again."
             )
 
 
-def _inside(directory: Path, name: str) -> Path:
-    """Return the path of a file the manifest names; a manifest may not lead out of its bundle."""
+def _resolve(directory: Path, name: str) -> Path:
+    """Return the path of a file in the manifest, which must not point outside of the bundle."""
     path = directory / name
     if Path(name).is_absolute() or ".." in Path(name).parts:
         raise ServeError(f"bundle.json names {name!r}, a path outside the bundle. Export again.")

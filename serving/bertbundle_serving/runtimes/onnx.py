@@ -1,4 +1,4 @@
-"""The ONNX runtime: ``model.onnx`` of a bundle, without TensorFlow."""
+"""The ONNX runtime: computes ``model.onnx`` of a bundle with onnxruntime."""
 
 from __future__ import annotations
 
@@ -7,19 +7,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy.typing as npt
-
 from bertbundle._shared.cpu_features import EXACT_INT8, INT8_FLAGS, fast_int8
 from bertbundle._shared.onnxruntime_loader import import_onnxruntime
 from bertbundle.contract.types import Arrays
 from bertbundle_serving.cores import available_cores
 from bertbundle_serving.errors import ServeError
-from bertbundle_serving.runtimes.base import Runtime, RuntimeOptions, Servable, describe
-from bertbundle_serving.runtimes.bundle import Bundle, BundleServable, check_graph, read_bundle
+from bertbundle_serving.runtimes.base import Outputs, Runtime, RuntimeOptions, Servable, describe
+from bertbundle_serving.runtimes.bundle import BundleMetadata, BundleServable, check_graph, read_bundle_metadata
 
 __all__ = ["RUNTIME", "OnnxServable"]
 
-_MARKER = "model.onnx"
+_MODEL_FILE = "model.onnx"
 _PRECISIONS = ("float32", "int8")
 
 _logger = logging.getLogger(__name__)
@@ -28,18 +26,18 @@ _logger = logging.getLogger(__name__)
 class OnnxServable(BundleServable):
     """A bundle computed by onnxruntime."""
 
-    def __init__(self, session: Any, bundle: Bundle, description: str, threads: int) -> None:
+    def __init__(self, session: Any, bundle: BundleMetadata, description: str, threads: int) -> None:
         super().__init__(bundle, description, threads)
         self._session = session
-        self._feeds = tuple(node.name for node in session.get_inputs())
-        check_graph(_MARKER, bundle, self._feeds, [node.name for node in session.get_outputs()])
+        self._input_names = tuple(node.name for node in session.get_inputs())
+        check_graph(_MODEL_FILE, bundle, self._input_names, [node.name for node in session.get_outputs()])
 
     def close(self) -> None:
-        """Drop the session; onnxruntime frees the weights once no run uses it."""
+        """Drop the session. onnxruntime frees the weights when the last run ends."""
         self._session = None
 
-    def _compute(self, inputs: Arrays, outputs: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
-        feeds = {name: inputs[name] for name in self._feeds}
+    def _compute(self, inputs: Arrays, outputs: Sequence[str]) -> Outputs:
+        feeds = {name: inputs[name] for name in self._input_names}
         return dict(zip(outputs, self._session.run(list(outputs), feeds), strict=True))
 
 
@@ -52,20 +50,21 @@ def _load(directory: Path, options: RuntimeOptions) -> Servable:
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = threads
     settings.inter_op_num_threads = 1
-    settings.log_severity_level = 3  # errors; they are raised as well
+    settings.log_severity_level = 3  # errors only, and they are also raised
     settings.add_session_config_entry(*EXACT_INT8)
     session = onnxruntime.InferenceSession(
-        str(directory / _MARKER), sess_options=settings, providers=["CPUExecutionProvider"]
+        str(directory / _MODEL_FILE), sess_options=settings, providers=["CPUExecutionProvider"]
     )
     precision = options.precision if options.precision in _PRECISIONS else "float32"
     if precision == "int8" and fast_int8() is None:
         _logger.warning("int8 is slow on this processor: it has none of %s", ", ".join(INT8_FLAGS))
-    return OnnxServable(session, read_bundle(directory), describe("onnx", precision, threads, options.why), threads)
+    description = describe("onnx", precision, threads, options.reason)
+    return OnnxServable(session, read_bundle_metadata(directory), description, threads)
 
 
 RUNTIME = Runtime(
     "onnx",
-    _MARKER,
+    _MODEL_FILE,
     _load,
     "onnxruntime",
     ignores=("saved_model.pb", "variables/", "assets/", "model_standard.onnx"),

@@ -1,4 +1,4 @@
-"""The OpenVINO runtime: ``model_standard.onnx`` of a bundle, in float32, in bfloat16 or in int8."""
+"""The OpenVINO runtime: computes ``model_standard.onnx`` of a bundle in float32, bfloat16 or int8."""
 
 from __future__ import annotations
 
@@ -11,85 +11,91 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from bertbundle._shared.cpu_features import INT8_FLAGS, fast_bfloat16, fast_int8
 from bertbundle.contract.types import Arrays
 from bertbundle_serving.cores import available_cores
 from bertbundle_serving.errors import ServeError
-from bertbundle_serving.runtimes.base import GraphNotSupported, Runtime, RuntimeOptions, Servable, describe
-from bertbundle_serving.runtimes.bundle import Bundle, BundleServable, check_graph, read_bundle
+from bertbundle_serving.runtimes.base import (
+    GraphNotSupported,
+    Outputs,
+    Runtime,
+    RuntimeOptions,
+    Servable,
+    describe,
+)
+from bertbundle_serving.runtimes.bundle import BundleMetadata, BundleServable, check_graph, read_bundle_metadata
 
 __all__ = ["RUNTIME", "OpenVinoServable"]
 
-_MARKER = "model_standard.onnx"
-_HINTS = {"float32": "f32", "bfloat16": "bf16"}
-"""Our names of precisions and OpenVINO's."""
+_MODEL_FILE = "model_standard.onnx"
+_PRECISION_HINTS = {"float32": "f32", "bfloat16": "bf16"}
+"""OpenVINO's names of precisions."""
 
 
 class OpenVinoServable(BundleServable):
     """A bundle computed by OpenVINO."""
 
-    def __init__(self, model: Any, bundle: Bundle, description: str, threads: int) -> None:
+    def __init__(self, model: Any, bundle: BundleMetadata, description: str, threads: int) -> None:
         super().__init__(bundle, description, threads)
         self._model = model
-        self._feeds = tuple(port.any_name for port in model.inputs)
-        check_graph(_MARKER, bundle, self._feeds, [name for port in model.outputs for name in port.names])
-        # A request holds the memory of one computation and serves one call at a time; the last used is the warmest.
-        self._idle: queue.LifoQueue[Any] = queue.LifoQueue()
+        self._input_names = tuple(port.any_name for port in model.inputs)
+        check_graph(_MODEL_FILE, bundle, self._input_names, [name for port in model.outputs for name in port.names])
+        # An infer request owns the memory of one computation. The one used last has the warmest caches.
+        self._idle_requests: queue.LifoQueue[Any] = queue.LifoQueue()
 
     def close(self) -> None:
-        """Drop the model; OpenVINO frees the weights once no request uses it."""
+        """Drop the model. OpenVINO frees the weights when the last request ends."""
         self._model = None
-        self._idle = queue.LifoQueue()
+        self._idle_requests = queue.LifoQueue()
 
-    def _compute(self, inputs: Arrays, outputs: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
+    def _compute(self, inputs: Arrays, outputs: Sequence[str]) -> Outputs:
         with self._request() as request:
-            request.infer({name: inputs[name] for name in self._feeds}, share_inputs=True)
-            # Copies: the next call of this request writes into the same memory.
+            request.infer({name: inputs[name] for name in self._input_names}, share_inputs=True)
+            # Copy: the next computation of this request writes to the same memory.
             return {name: np.array(request.get_tensor(name).data) for name in outputs}
 
     @contextmanager
     def _request(self) -> Iterator[Any]:
-        idle = self._idle
+        idle = self._idle_requests  # `close` replaces it
         try:
             request = idle.get_nowait()
         except queue.Empty:
             request = self._model.create_infer_request()
         yield request
-        idle.put(request)  # not one that failed
+        idle.put(request)  # not reached if the computation failed
 
 
 def _load(directory: Path, options: RuntimeOptions) -> Servable:
-    # Its newer reader of ONNX files does not know the loops of label decoding.
+    # OpenVINO's newer ONNX reader does not support the loops of label decoding.
     os.environ.setdefault("ONNX_ITERATOR", "0")
-    # Else the import itself reports to Google Analytics and writes to the home directory.
+    # Otherwise the import reports to Google Analytics and writes to the home directory.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     try:
         import openvino
     except ImportError as error:
         raise ServeError("OpenVINO is not installed: pip install 'bertbundle-toolkit[openvino]'.") from error
-    bundle = read_bundle(directory)
+    bundle = read_bundle_metadata(directory)
     cores = available_cores()
     threads = options.threads or cores
-    streams = max(1, cores // threads)  # as many computations at a time as the server begins
+    streams = max(1, cores // threads)  # the number of computations that the server starts at the same time
     settings = {
-        "INFERENCE_PRECISION_HINT": _HINTS[_rest(options.precision)],
+        "INFERENCE_PRECISION_HINT": _PRECISION_HINTS[_float_precision(options.precision)],
         "INFERENCE_NUM_THREADS": threads * streams,
         "NUM_STREAMS": streams,
     }
     try:
-        model = openvino.Core().compile_model(str(directory / _MARKER), "CPU", settings)
+        model = openvino.Core().compile_model(str(directory / _MODEL_FILE), "CPU", settings)
     except RuntimeError as error:
-        # Of many lines: where in its sources, what each operation lacks, and after dashes what it comes to.
+        # The message has many lines. The summary is in the last one that begins with dashes.
         lines = str(error).strip().splitlines()
         reason = next((line for line in reversed(lines) if line.startswith("-- ")), lines[-1]).removeprefix("-- ")
-        raise GraphNotSupported(f"OpenVINO does not load {_MARKER} of {directory}: {reason}") from error
-    return OpenVinoServable(model, bundle, describe("openvino", options.precision, threads, options.why), threads)
+        raise GraphNotSupported(f"OpenVINO cannot load {_MODEL_FILE} of {directory}: {reason}") from error
+    return OpenVinoServable(model, bundle, describe("openvino", options.precision, threads, options.reason), threads)
 
 
-def _rest(precision: str) -> str:
-    """Return the precision of what is not int8 in a model, or of the whole model if nothing is."""
+def _float_precision(precision: str) -> str:
+    """Return the precision of the operations that are not int8."""
     if precision != "int8":
         return precision
     if fast_int8() is None:
@@ -101,9 +107,9 @@ def _rest(precision: str) -> str:
 
 RUNTIME = Runtime(
     "openvino",
-    _MARKER,
+    _MODEL_FILE,
     _load,
     "openvino",
     ignores=("saved_model.pb", "variables/", "assets/"),
-    precisions=(*_HINTS, "int8"),
+    precisions=(*_PRECISION_HINTS, "int8"),
 )

@@ -1,1 +1,1 @@
-"""The web page for trying the models."""
+"""A web page to try the models."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import grpc
 import pytest
@@ -13,10 +13,9 @@ from bertbundle.wire import _wire_pb2 as wire
 from bertbundle.wire.tensors import decode_tensor, encode_tensors
 from bertbundle_serving.config.batching_parameters import PARAMETERS_FILE, BatchingParameters, read_batching_parameters
 from bertbundle_serving.errors import ServeError
+from embedded_server import Serve
 from paths import ROOT
-
-if TYPE_CHECKING:
-    from tests.serving.conftest import Bundles, Serve
+from tiny_bundles import TinyBundles
 
 DEPLOY = ROOT / "serving" / "deploy"
 
@@ -104,7 +103,7 @@ def ask(address: Any, features: dict[str, Any]) -> wire.PredictResponse:
     return answer
 
 
-def test_model_has_parameters_of_its_own(bundles: Bundles, serve: Serve) -> None:
+def test_model_has_parameters_of_its_own(bundles: TinyBundles, serve: Serve) -> None:
     """The batching_params.pbtxt of a version counts for it."""
     (bundles.write(1) / PARAMETERS_FILE).write_text("max_batch_size { value: 2 }")
     address = serve(bundles.base).address
@@ -114,7 +113,7 @@ def test_model_has_parameters_of_its_own(bundles: Bundles, serve: Serve) -> None
     assert caught.value.details() == "Task size 3 is larger than maximum input batch size 2"
 
 
-def test_broken_parameters_break_the_version(bundles: Bundles, serve: Serve) -> None:
+def test_broken_parameters_break_the_version(bundles: TinyBundles, serve: Serve) -> None:
     """A version whose parameters are malformed does not load, and the one before stays."""
     bundles.write(1)
     hidden = bundles.write("2.tmp", scale=2.0)
@@ -126,7 +125,7 @@ def test_broken_parameters_break_the_version(bundles: Bundles, serve: Serve) -> 
     assert "max_batch_size must be positive" in status[2].status.error_message
 
 
-def test_callers_at_a_time_get_their_own_answers(bundles: Bundles, serve: Serve) -> None:
+def test_callers_at_a_time_get_their_own_answers(bundles: TinyBundles, serve: Serve) -> None:
     """Callers of different lengths and numbers of rows, one of them wrong, get what each would get alone."""
     bundles.write(1, loops=5)
     server = serve(bundles.base)

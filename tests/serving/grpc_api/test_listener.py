@@ -1,18 +1,20 @@
-"""Ports and sockets that cannot be had are refused with the reason."""
+"""The gRPC server binds its port and socket, or says why it cannot."""
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
+from bertbundle.wire import _wire_pb2 as wire
 from bertbundle_serving.errors import ServeError
-from bertbundle_serving.grpc_api.listener import take_port, take_socket
-from bertbundle_serving.rest_api.listener import WebListener
-from optional import skip_without
+from bertbundle_serving.grpc_api.listener import bind_port, bind_socket
+from embedded_server import PREDICT, Serve
+from tiny_bundles import TinyBundles, predict_request
+from waiting import SECONDS
 
 
 class Refuses:
@@ -39,7 +41,7 @@ def test_taken_port_is_said() -> None:
     """A port in use is told from an address that is not this machine's, and from a name nobody knows."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        assert "Address already in use. Stop what uses it" in refused("127.0.0.1", port)
+        assert "Address already in use. Stop the process that uses it" in refused("127.0.0.1", port)
     assert "Cannot assign requested address" in refused("203.0.113.1", 0)  # RFC 5737: nobody's
     assert "cannot listen on [::1]:0" in refused("[::1]", 0)
 
@@ -47,17 +49,8 @@ def test_taken_port_is_said() -> None:
 def refused(host: str, port: int) -> str:
     """Return why the port is refused."""
     with pytest.raises(ServeError) as caught:
-        take_port(Refuses(), host, port, f"{host}:{port}", None)
+        bind_port(Refuses(), host, port, f"{host}:{port}", None)
     return str(caught.value)
-
-
-def test_every_address() -> None:
-    """REST on `::` is reached over IPv4, too, as gRPC is."""
-    if not socket.has_dualstack_ipv6():
-        skip_without("the IPv6 loopback address")
-    listener = WebListener("::", 0)
-    socket.create_connection(("127.0.0.1", listener.port)).close()
-    asyncio.run(listener.stop(0))
 
 
 @pytest.mark.parametrize(
@@ -65,8 +58,8 @@ def test_every_address() -> None:
     [
         pytest.param("x" * 200, "AF_UNIX path too long", id="long"),
         pytest.param("absent/socket", "No such file or directory", id="no-directory"),
-        pytest.param("file", "a file that is no socket is there", id="file"),
-        pytest.param("live", "another server listens there", id="live"),
+        pytest.param("file", "the path is a file that is not a socket", id="file"),
+        pytest.param("live", "another server listens on it", id="live"),
     ],
 )
 def test_socket_that_cannot_be_had(tmp_path: Path, path: str, reason: str) -> None:
@@ -77,7 +70,7 @@ def test_socket_that_cannot_be_had(tmp_path: Path, path: str, reason: str) -> No
         live.bind(str(tmp_path / "live"))
         live.listen()
         with pytest.raises(ServeError, match=reason):
-            take_socket(server, str(tmp_path / path))
+            bind_socket(server, str(tmp_path / path))
 
 
 def test_socket_left_behind_is_replaced(tmp_path: Path) -> None:
@@ -85,5 +78,15 @@ def test_socket_left_behind_is_replaced(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(tmp_path / "socket"))
     server = Listens()
-    take_socket(server, str(tmp_path / "socket"))
+    bind_socket(server, str(tmp_path / "socket"))
     assert server.addresses == [f"unix:{tmp_path / 'socket'}"]
+
+
+def test_unix_socket(bundles: TinyBundles, serve: Serve, tmp_path: Path) -> None:
+    """The server answers on a Unix socket, too."""
+    bundles.write(1)
+    path = tmp_path / "s.sock"
+    serve(bundles.base, socket_path=str(path))
+    with grpc.insecure_channel(f"unix:{path}") as channel:
+        data = channel.unary_unary(PREDICT)(predict_request(bundles.features()).SerializeToString(), timeout=SECONDS)
+    assert wire.PredictResponse.FromString(data).model_spec.version.value == 1

@@ -1,4 +1,4 @@
-"""JSON of requests."""
+"""JSON is parsed as by Python's json module, with RapidJSON's error messages."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from bertbundle_serving.rest_api.json_parser import YieldingDecoder
+from bertbundle_serving.errors import RequestError
+from bertbundle_serving.rest_api.json_parser import YieldingDecoder, parse_object
 
 
 @pytest.mark.parametrize(
@@ -39,3 +40,36 @@ def test_parser_of_large_bodies(text: str) -> None:
             return str(error)
 
     assert parsed(cls=YieldingDecoder) == parsed()
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        pytest.param(b"", "JSON Parse error: The document is empty", id="nothing"),
+        pytest.param(b"  ", "JSON Parse error: The document is empty. at offset: 2", id="blank"),
+        pytest.param(b"{x}", "JSON Parse error: Missing a name for object member. at offset: 1", id="name"),
+        pytest.param(
+            b'{"a" 1}', "JSON Parse error: Missing a colon after a name of object member. at offset: 5", id="colon"
+        ),
+        pytest.param(
+            b'{"a":[1 2]}', "JSON Parse error: Missing a comma or ] after an array element. at offset: 8", id="array"
+        ),
+        pytest.param(
+            b'{"]":1 "b"}', "JSON Parse error: Missing a comma or } after an object member. at offset: 7", id="object"
+        ),
+        pytest.param(
+            b"{} 1", "JSON Parse error: The document root must not be followed by other values. at offset: 3", id="more"
+        ),
+        pytest.param(b"[1]", "JSON Value: [\n    1\n] Is not object", id="list"),
+        pytest.param(b'{"a": \xff}', "JSON Parse error: Invalid encoding in string. at offset: 6", id="encoding"),
+        pytest.param(b"[" * 100_000, "JSON Parse error: lists are nested too deeply", id="deep"),
+        pytest.param(
+            b"1" * 5000, "JSON Parse error: Number too big to be stored in double. at offset: 0", id="long-number"
+        ),
+    ],
+)
+def test_parse_errors(body: bytes, text: str) -> None:
+    """What is no JSON object gets RapidJSON's text, as in TensorFlow Serving, and never breaks the server."""
+    with pytest.raises(RequestError) as caught:
+        parse_object(body)
+    assert (caught.value.code, caught.value.message) == ("INVALID_ARGUMENT", text)

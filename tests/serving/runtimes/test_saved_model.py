@@ -1,298 +1,83 @@
-"""Any SavedModel is served, not only bundles: what tf.Module, Keras and old TensorFlow 1 code export."""
+"""The SavedModel runtime."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
-import grpc
 import numpy as np
 import pytest
 
-from http_calls import fetch_json
-from model_server import BINARY, free_port, model_server
-from optional import skip_without
-from saved_models import SAVERS
-
-if TYPE_CHECKING:
-    from tests.serving.conftest import Serve
-
-pytestmark = pytest.mark.slow  # imports TensorFlow
-SECONDS = 30
-_Code = grpc.StatusCode
-
-
-class Served(NamedTuple):
-    """Where a server of all of them answers: gRPC, and REST up to the names of models."""
-
-    channel: grpc.Channel
-    url: str
-
-
-@pytest.fixture(scope="module", params=["embedded", "tensorflow_model_server"])
-def server(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, tensorflow: Any, in_process: Serve
-) -> Iterator[Served]:
-    """One server with a model per way of saving; a real TensorFlow Serving, too, where there is one."""
-    real = request.param == "tensorflow_model_server"
-    if real and not os.environ.get(BINARY):
-        skip_without("a real TensorFlow Serving")
-    base = tmp_path_factory.mktemp("saved")
-    for name, save in SAVERS.items():
-        (base / name).mkdir()
-        save(tensorflow, base / name / "1")
-    with _serve_real(base) if real else _serve_embedded(base, in_process) as served:
-        yield served
-
-
-@contextlib.contextmanager
-def _serve_embedded(base: Path, in_process: Serve) -> Iterator[Served]:
-    from bertbundle_serving.config.models import ModelConfig
-
-    models = tuple(ModelConfig(name, base / name) for name in SAVERS)
-    started = in_process(base, models=models, rest_port=0, poll_seconds=0, batch_any=True)
-    yield Served(started.address.channel, f"http://127.0.0.1:{started.server.rest_port}/v1/models")
-    started.stop()
-
-
-@contextlib.contextmanager
-def _serve_real(base: Path) -> Iterator[Served]:
-    models = "".join(f'config {{ name: "{n}" base_path: "{base / n}" model_platform: "tensorflow" }}' for n in SAVERS)
-    config = base / "models.config"
-    config.write_text(f"model_config_list {{ {models} }}", encoding="utf-8")
-    port = free_port()
-    with (
-        model_server("module", model_config_file=config, rest_api_port=port) as address,
-        grpc.insecure_channel(address) as channel,
-    ):
-        yield Served(channel, f"http://127.0.0.1:{port}/v1/models")
+from bertbundle_serving.errors import ServeError
+from runtime_files import load, write_graphs
+from tiny_bundles import TinyBundles
 
 
 @pytest.fixture
-def channel(server: Served) -> grpc.Channel:
-    """Where it answers gRPC."""
-    return server.channel
+def processor(monkeypatch: pytest.MonkeyPatch) -> Callable[[str | None], None]:
+    """Let the processor have the flag given, or none."""
+
+    def have(flag: str | None) -> None:
+        for module in ("bertbundle_serving.runtimes", "bertbundle_serving.runtimes.saved_model"):
+            monkeypatch.setattr(f"{module}.fast_bfloat16", lambda: flag)
+
+    return have
 
 
-@pytest.fixture
-def url(server: Served) -> str:
-    """Where it answers REST."""
-    return server.url
+@pytest.mark.slow
+def test_saved_model_needs_no_bundle(tmp_path: Path, tensorflow: object, save_model: object) -> None:
+    """Any SavedModel with signatures is served, its first dimensions left to the graph."""
+    del tensorflow
+    assert callable(save_model)
+    save_model(tmp_path / "1")
+    servable = load(tmp_path / "1", "auto")
+    assert servable.description.startswith("runtime saved_model precision its own threads 1 (auto: ")
+    signature = servable.signatures["serving_default"]
+    assert not signature.batched
+    assert signature.inputs["input_ids"].shape == (None, 8)
+    assert servable.signatures["bundle_info"].outputs["manifest"].dtype == np.dtype(object)
 
 
-def test_module(url: str) -> None:
-    """A tf.Module's default signature answers both forms; one output is answered without its name."""
-    assert fetch_json(f"{url}/module:predict", {"instances": [[1, 2]]}) == (200, {"predictions": [[2.0, 4.0]]})
-    assert fetch_json(f"{url}/module:predict", {"inputs": [[1, 2]]}) == (200, {"outputs": [[2.0, 4.0]]})
-
-
-def test_strings(url: str) -> None:
-    """Strings go in as text or base64, and come out as text, or base64 where the name ends in _bytes."""
-    asked = {"signature_name": "upper", "instances": ["a", {"b64": "Yg=="}]}
-    rows = [{"raw_bytes": {"b64": "YQ=="}, "upper": "A"}, {"raw_bytes": {"b64": "Yg=="}, "upper": "B"}]
-    assert fetch_json(f"{url}/module:predict", asked) == (200, {"predictions": rows})
-
-
-def test_default_value(apis: Any, tensorflow: Any, channel: grpc.Channel) -> None:
-    """An input that has a default in the signature may be left out."""
-    request = apis.predict.PredictRequest()
-    request.model_spec.name = "module"
-    request.model_spec.signature_name = "scale"
-    request.inputs["b"].CopyFrom(tensorflow.make_tensor_proto([[1.0, 2.0]]))
-    stub = apis.prediction.PredictionServiceStub(channel)
-    assert list(stub.Predict(request, timeout=SECONDS).outputs["scaled"].float_val) == [3.0, 6.0]
-    request.inputs["a"].CopyFrom(tensorflow.make_tensor_proto(np.float32(5)))
-    assert list(stub.Predict(request, timeout=SECONDS).outputs["scaled"].float_val) == [5.0, 10.0]
-    del request.inputs["b"]
-    with pytest.raises(grpc.RpcError) as caught:
-        stub.Predict(request, timeout=SECONDS)
-    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
-
-
-def test_keras_export(url: str) -> None:
-    """What `model.export()` writes is served."""
-    status, answer = fetch_json(f"{url}/keras/metadata")
-    (name,) = answer["metadata"]["signature_def"]["signature_def"]["serving_default"]["inputs"]
-    assert (status, name) == (200, "features")
-    assert fetch_json(f"{url}/keras:predict", {"instances": [[1, 2, 3]]}) == (200, {"predictions": [[6.0]]})
-
-
-def example_input(apis: Any, *values: float) -> Any:
-    """Return an Input of examples."""
-    request = apis.classify.ClassificationRequest()
-    request.model_spec.name = "examples"
-    for value in values:
-        example = request.input.example_list.examples.add()
-        example.features.feature["x"].float_list.value.append(value)
-    return request
-
-
-def test_classify(apis: Any, channel: grpc.Channel) -> None:
-    """Classify answers labels and scores per example."""
-    answer = apis.prediction.PredictionServiceStub(channel).Classify(example_input(apis, 0.25, 0.5), timeout=SECONDS)
-    found = [[(c.label, c.score) for c in row.classes] for row in answer.result.classifications]
-    assert found == [[("yes", 0.25), ("no", 0.75)], [("yes", 0.5), ("no", 0.5)]]
-    assert (answer.model_spec.name, answer.model_spec.signature_name) == ("examples", "serving_default")
-
-
-def test_classify_by_what_the_signature_has(url: str) -> None:
-    """A signature that TensorFlow 2 saved for Predict is classified with, as its input and outputs say."""
-    answer = {"results": [[["", 0.25], ["", 0.75]]]}
-    assert fetch_json(f"{url}/native:classify", {"examples": [{"x": 0.25}]}) == (200, answer)
-
-
-def test_regress_with_context(apis: Any, channel: grpc.Channel) -> None:
-    """Regress answers a number per example; a context holds what the examples have in common."""
-    request = apis.regress.RegressionRequest()
-    request.model_spec.name = "examples"
-    request.model_spec.signature_name = "regress"
-    listed = request.input.example_list_with_context
-    listed.context.features.feature["x"].float_list.value.append(0.5)
-    listed.examples.add()
-    listed.examples.add()
-    answer = apis.prediction.PredictionServiceStub(channel).Regress(request, timeout=SECONDS)
-    assert [row.value for row in answer.result.regressions] == [5.0, 5.0]
-
-
-def test_multi_inference(apis: Any, channel: grpc.Channel) -> None:
-    """MultiInference answers several signatures on the same examples."""
-    request = apis.inference.MultiInferenceRequest(input=example_input(apis, 0.25).input)
-    for name, method in (("serving_default", "classify"), ("regress", "regress")):
-        task = request.tasks.add(method_name=f"tensorflow/serving/{method}")
-        task.model_spec.name = "examples"
-        task.model_spec.signature_name = name
-    stub = apis.prediction.PredictionServiceStub(channel)
-    classified, regressed = stub.MultiInference(request, timeout=SECONDS).results
-    assert classified.classification_result.classifications[0].classes[0].label == "yes"
-    assert regressed.regression_result.regressions[0].value == 2.5
-
-
-@pytest.mark.parametrize(
-    ("second", "code", "text"),
-    [
-        pytest.param(None, _Code.INVALID_ARGUMENT, "ModelSpec has no name specified.", id="no-tasks"),
-        pytest.param(
-            ("", "regress", "regress"),
-            _Code.INVALID_ARGUMENT,
-            "Found ModelSpec with an empty model name.",
-            id="no-name",
-        ),
-        pytest.param(
-            ("module", "regress", "regress"),
-            _Code.INVALID_ARGUMENT,
-            "All ModelSpecs in a MultiInferenceRequest must access the same model name.",
-            id="models",
-        ),
-        pytest.param(
-            ("examples", "", "regress"),
-            _Code.INVALID_ARGUMENT,
-            "Duplicate evaluation of signature: serving_default",
-            id="twice",
-        ),
-        pytest.param(
-            ("examples", "nope", "regress"),
-            _Code.INVALID_ARGUMENT,
-            "Requested signature not found in model graph: nope",
-            id="signature",
-        ),
-        pytest.param(
-            ("examples", "predict", "predict"),
-            _Code.UNIMPLEMENTED,
-            "Unsupported signature method_name: tensorflow/serving/predict",
-            id="method",
-        ),
-    ],
-)
-def test_multi_inference_refused(
-    apis: Any, channel: grpc.Channel, second: tuple[str, str, str] | None, code: grpc.StatusCode, text: str
+@pytest.mark.slow
+def test_slow_saved_model_is_said(
+    bundles: TinyBundles,
+    processor: Callable[[str | None], None],
+    caplog: pytest.LogCaptureFixture,
+    tensorflow: Any,
+    save_model: Any,
 ) -> None:
-    """Tasks that do not go together are refused, in TensorFlow Serving's order (multi_inference.cc)."""
-    request = apis.inference.MultiInferenceRequest(input=example_input(apis, 0.25).input)
-    for name, signature, method in () if second is None else (("examples", "", "classify"), second):
-        task = request.tasks.add(method_name=f"tensorflow/serving/{method}")
-        task.model_spec.name, task.model_spec.signature_name = name, signature
-    with pytest.raises(grpc.RpcError) as caught:
-        apis.prediction.PredictionServiceStub(channel).MultiInference(request, timeout=SECONDS)
-    assert (caught.value.code(), caught.value.details()) == (code, text)
+    """A bfloat16 SavedModel on a processor that is slow in it is a warning, which says what to do."""
+    del tensorflow
+    path = write_graphs(bundles, "bfloat16")
+    save_model(path)
+    processor("amx_bf16")
+    assert load(path, "saved_model").description == "runtime saved_model precision bfloat16 threads 1"
+    assert not caplog.messages
+    processor(None)
+    load(path, "saved_model")
+    assert "is a bfloat16 SavedModel, which is slow on this processor" in caplog.text
+    assert "Use --runtime onnx" in caplog.text
 
 
-def test_rest_classify_and_regress(url: str) -> None:
-    """The REST forms of both, with a context or without."""
-    asked: dict[str, Any] = {"examples": [{"x": 0.25}, {"x": [0.5]}]}
-    rows = [[["yes", 0.25], ["no", 0.75]], [["yes", 0.5], ["no", 0.5]]]
-    assert fetch_json(f"{url}/examples:classify", asked) == (200, {"results": rows})
-    asked = {"signature_name": "regress", "context": {"x": 0.5}, "examples": [{}]}
-    assert fetch_json(f"{url}/examples:regress", asked) == (200, {"results": [5.0]})
+@pytest.mark.slow
+def test_saved_model_of_any_kind(tmp_path: Path, tensorflow: Any) -> None:
+    """Strings, unknown ranks and no rows at all pass through a SavedModel that is not a bundle."""
+    tf = tensorflow
+    join = tf.function(lambda text: {"joined": tf.strings.reduce_join(text, axis=-1)})
+    text = tf.TensorSpec(None, tf.string, name="text")
+    tf.saved_model.save(tf.Module(), str(tmp_path / "1"), signatures={"join": join.get_concrete_function(text)})
+    servable = load(tmp_path / "1", "saved_model")
+    assert servable.signatures["join"].inputs["text"].shape is None
+    for value, expected in (([b"a", b"b"], b"ab"), ([[b"a"], [b"b"]], [b"a", b"b"]), ([], b"")):
+        joined = servable.run("join", {"text": np.array(value, object)}, ["joined"])["joined"]
+        assert joined.tolist() == expected
 
 
-AT = "Failed to process element: {} of 'instances' list. Error: INVALID_ARGUMENT: "
-REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
-    "example-no-object": ("examples:classify", {"examples": [1]}, "Example must be JSON object but got JSON Number"),
-    "example-mixed": (
-        "examples:classify",
-        {"examples": [{"x": [1.5, "a"]}]},
-        "Unexpected element type in feature: x expecting type: float",
-    ),
-    "example-null": (
-        "examples:classify",
-        {"examples": [{"x": None}]},
-        "Feature: x has element with unexpected JSON type: Null",
-    ),
-    "example-large": (
-        "examples:classify",
-        {"examples": [{"x": 2**64 - 1}]},
-        "Feature: x has uint64 element. Only int64 is supported.",
-    ),
-    "example-method": ("examples:regress", {"examples": [{"x": 1.5}]}, "Expected one output Tensor."),
-    "example-signature": (
-        "examples:classify",
-        {"signature_name": "nope", "examples": [{"x": 1.5}]},
-        "No signature was found with the name: nope",
-    ),
-    "base64": (
-        "module:predict",
-        {"signature_name": "upper", "instances": [{"b64": "?"}]},
-        AT.format(0) + "Unable to base64 decode",
-    ),
-    "base64-number": (
-        "module:predict",
-        {"signature_name": "upper", "inputs": [{"b64": 1}]},
-        'JSON Value: {\n    "b64": 1\n} not formatted correctly for base64 data',
-    ),
-    "shape": (
-        "module:predict",
-        {"instances": [[1, 2], [[1], [2]]]},
-        AT.format(1) + "Expecting shape [2] but got: [2,1]",
-    ),
-    "object-among-lists": (
-        "module:predict",
-        {"instances": [[1, 2], {"x": [1, 2]}]},
-        "Expecting value/list but got object at item 1 of input list",
-    ),
-    "level-too-high": (
-        "module:predict",
-        {"inputs": [[1, 2], 3]},
-        "JSON Value: 3 found at incorrect level: 2 in the JSON DOM. Expected at level: 2",
-    ),
-    "level-too-deep": (
-        "module:predict",
-        {"inputs": [[1, 2], [[3], 4]]},
-        "Encountered list at unexpected level: 2 expected < 2",
-    ),
-    "lossy": (
-        "module:predict",
-        {"inputs": [[1, 2**24 + 1]]},
-        "Cannot convert JSON value: 16777217 to float without loss of precision.",
-    ),
-    "null": ("module:predict", {"inputs": [[None, 1]]}, "JSON Value: null Type: Null is not of expected type: float"),
-    "true": ("module:predict", {"inputs": [[True, 1]]}, "JSON Value: true Type: True is not of expected type: float"),
-}
-
-
-@pytest.mark.parametrize(("path", "asked", "text"), REFUSED.values(), ids=REFUSED)
-def test_rest_refused(url: str, path: str, asked: Any, text: str) -> None:
-    """What does not fit gets TensorFlow Serving's text (tensorflow_serving/util/json_tensor.cc)."""
-    assert fetch_json(f"{url}/{path}", asked) == (400, {"error": text})
+def test_saved_model_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without TensorFlow, a SavedModel's load says what to install."""
+    (tmp_path / "saved_model.pb").touch()
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    with pytest.raises(ServeError, match=r"pip install 'bertbundle-toolkit\[export\]'"):
+        load(tmp_path, "saved_model")

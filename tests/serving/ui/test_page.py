@@ -6,18 +6,17 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from bertbundle_serving.config.models import ModelConfig
 from browser import Page, find_browser, open_page
+from embedded_server import Serve, start_server
 from http_calls import fetch, fetch_json
 from optional import skip_without
+from tiny_bundles import TinyBundles
 from tiny_checkpoints import write_checkpoint
-
-if TYPE_CHECKING:
-    from tests.serving.conftest import Bundles, Serve
 
 pytestmark = pytest.mark.slow
 TEXT = "Alex Rivera lives in Springfield. 😀 Call Alex."
@@ -25,14 +24,14 @@ SCREENSHOT = os.environ.get("BERTBUNDLE_SCREENSHOT")
 
 
 @pytest.fixture(scope="module")
-def url(rampart: Path, minilm: Path, models: Path, in_process: Serve) -> Iterator[str]:
+def url(rampart: Path, minilm: Path, models: Path) -> Iterator[str]:
     """The root of a server with the page, of a tagger, an encoder and a classifier."""
     from bertbundle_export import export_bundle
 
     write_checkpoint(models / "source", "BertForSequenceClassification", labels=("bad", "good"))
     classifier = export_bundle(models / "source", name="classifier", output=models, max_length=16).path
     configs = tuple(ModelConfig(path.parent.name, path.parent) for path in (rampart, minilm, classifier))
-    server = in_process(models, models=configs, rest_port=0, page=True, poll_seconds=0, runtime="onnx")
+    server = start_server(models, models=configs, rest_port=0, page=True, poll_seconds=0, runtime="onnx")
     yield f"http://127.0.0.1:{server.server.rest_port}"
     server.stop()
 
@@ -138,7 +137,7 @@ def test_page_may_load_nothing_from_elsewhere(url: str) -> None:
     assert b"https://" not in body
 
 
-def test_no_page_unless_asked(bundles: Bundles, serve: Serve) -> None:
+def test_no_page_unless_asked(bundles: TinyBundles, serve: Serve) -> None:
     """Without --ui there is no page."""
     bundles.write(1)
     server = serve(bundles.base, rest_port=0).server

@@ -9,16 +9,13 @@ import subprocess
 import sys
 import urllib.request
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import grpc
 import pytest
 
 from bertbundle.wire import _wire_pb2 as wire
 from optional import skip_without
-
-if TYPE_CHECKING:
-    from tests.serving.conftest import Bundles
+from tiny_bundles import TinyBundles
 
 pytestmark = pytest.mark.slow  # starts a process
 
@@ -44,7 +41,7 @@ def ask(grpc_address: str, rest_port: int) -> None:
         pass
 
 
-def test_traces_go_on(bundles: Bundles) -> None:
+def test_traces_go_on(bundles: TinyBundles) -> None:
     """Under OpenTelemetry's own launcher the server's spans belong to the traces that its callers named."""
     launcher = Path(sys.executable).with_name("opentelemetry-instrument")
     if not launcher.is_file():

@@ -1,0 +1,33 @@
+"""The scanner finds the version directories under a base path."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bertbundle_serving.repository.scanner import VersionScanner
+from fake_versions import make_model, version_states
+
+
+def test_other_names_are_ignored_and_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A directory that is not named after a number is never loaded, and one warning names it."""
+    for name in ("draft", ".2.part", "-1", "1.5", "٣", "99999999999999999999"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "7").write_text("a file")
+    model = make_model(tmp_path)
+    model.refresh()
+    model.refresh()
+    assert version_states(model) == {}
+    assert caplog.text.count("draft") == 1
+    assert "rename it" in caplog.text
+    assert ".2.part" not in caplog.text
+    assert caplog.text.count("model m waits for a version") == 1
+
+
+def test_one_number_twice_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Of two directories with one number one is served, and a warning names the other."""
+    for name in ("007", "7"):
+        (tmp_path / name).mkdir()
+    assert VersionScanner(tmp_path).versions() == {7: tmp_path / "7"}
+    assert f"ignored {tmp_path / '007'}: another directory has the same number" in caplog.text

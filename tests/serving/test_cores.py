@@ -1,0 +1,27 @@
+"""The number of cores respects the quota of a container."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bertbundle_serving.cores import available_cores
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        pytest.param({"cpu.max": "100000 100000"}, 1, id="v2"),
+        pytest.param({"cpu.max": "max 100000"}, None, id="v2-no-quota"),
+        pytest.param({"cpu/cpu.cfs_quota_us": "50000", "cpu/cpu.cfs_period_us": "100000"}, 1, id="v1"),
+        pytest.param({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, None, id="v1-no-quota"),
+        pytest.param({}, None, id="no-cgroup"),
+    ],
+)
+def test_cores_follow_the_quota(tmp_path: Path, files: dict[str, str], expected: int | None) -> None:
+    """A container's CPU quota counts, not the host's cores."""
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert available_cores(tmp_path) == (expected or available_cores(tmp_path / "none"))
