@@ -63,8 +63,8 @@ def test_occupied_port() -> None:
         port = taken.getsockname()[1]
         error = fail(f"--port={port}", f"--model_base_path={Path(__file__).parent}")
     assert error == (
-        f"bertbundle-serve: cannot listen on 127.0.0.1:{port}: Address already in use. Stop what uses it, or give "
-        "another --port (0 picks a free one) or --host.\n"
+        f"bertbundle-serve: cannot listen on 127.0.0.1:{port}: Address already in use. Stop the process that uses "
+        "it, or choose another --port (0 picks a free one) or --host.\n"
     )
 
 
@@ -77,8 +77,8 @@ def test_occupied_rest_port(bundles: TinyBundles) -> None:
         port = taken.getsockname()[1]
         error = fail("--port=0", f"--rest_api_port={port}", f"--model_base_path={bundles.base}")
     assert error == (
-        f"bertbundle-serve: cannot listen on 127.0.0.1:{port}: Address already in use. Stop what uses the port, or "
-        "give another --rest_api_port (0 means none) or --host.\n"
+        f"bertbundle-serve: cannot listen on 127.0.0.1:{port}: Address already in use. Stop the process that uses "
+        "it, or choose another --rest_api_port (0 disables REST) or --host.\n"
     )
 
 
@@ -116,7 +116,7 @@ def test_malformed_config_file(tmp_path: Path) -> None:
 def test_base_path_that_is_a_version(bundles: TinyBundles) -> None:
     """A version given as the base path is recognised, and the right path named."""
     version = bundles.write(1)
-    assert f"Give the directory above it, {bundles.base}." in fail(f"--model_base_path={version}")
+    assert f"Give its parent directory, {bundles.base}." in fail(f"--model_base_path={version}")
 
 
 def test_broken_only_version(bundles: TinyBundles) -> None:
@@ -124,7 +124,7 @@ def test_broken_only_version(bundles: TinyBundles) -> None:
     bundles.write(1, warmup=b"not a record")
     error = fail("--port=0", "--model_name=tiny", f"--model_base_path={bundles.base}")
     assert "no version of model tiny" in error
-    assert "corrupted record in tf_serving_warmup_requests at byte 0. Mend or remove it." in error
+    assert "corrupted record in tf_serving_warmup_requests at byte 0. Repair or remove it." in error
 
 
 def test_broken_warmup_may_be_skipped(bundles: TinyBundles, launch: Launch) -> None:
