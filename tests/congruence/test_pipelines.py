@@ -67,7 +67,7 @@ def reference(bundle: Path, source: Path) -> Any:
 def compare(pair: tuple[Any, Any, list[str]]) -> int:
     """Compare the results of both pipelines for every sentence and strategy; return the number of dicts compared."""
     theirs, ours, texts = pair
-    longest = ours._client.manifest().max_length  # beyond it, the client has windows and transformers truncates or fails
+    longest = ours._client.manifest().max_length  # beyond it, the client splits into windows
     sentences = [text for text in texts if len(theirs.tokenizer(text).input_ids) <= longest][:COUNT]
     assert len(sentences) == COUNT
     outputs = {
