@@ -16,13 +16,12 @@ from grpc_reflection.v1alpha import reflection
 from starlette.routing import BaseRoute
 
 from bertbundle_serving.config.batching_parameters import BatchingParameters, version_batching_parameters
-from bertbundle_serving.config.models import ModelConfig, read_model_configs
 from bertbundle_serving.config.tls import read_credentials
+from bertbundle_serving.config.watcher import watch_model_configs
 from bertbundle_serving.cores import available_cores
 from bertbundle_serving.dataplane.admission import AdmissionControl
 from bertbundle_serving.dataplane.metrics import Metrics
 from bertbundle_serving.engine.engine import Engine
-from bertbundle_serving.errors import ServeError
 from bertbundle_serving.grpc_api.listener import bind_port, bind_socket
 from bertbundle_serving.grpc_api.reflection import descriptor_pool
 from bertbundle_serving.grpc_api.servicer import Servicer
@@ -97,7 +96,14 @@ class Server:
         if self._http is not None:
             await self._http.start(self.make_rest_application())
         if options.model_config_file is not None and options.config_poll_seconds > 0:
-            self._config_watcher = asyncio.ensure_future(self._watch_config(options.model_config_file))
+            self._config_watcher = asyncio.ensure_future(
+                watch_model_configs(
+                    options.model_config_file,
+                    options.models,
+                    options.config_poll_seconds,
+                    self.repository.reconfigure,
+                )
+            )
 
     async def stop(self, grace: float = GRACE_SECONDS) -> bool:
         """Report NOT_SERVING, refuse new requests, wait up to `grace` seconds for in-flight ones, unload all models.
@@ -175,28 +181,6 @@ class Server:
     async def _set_health(self, status: int) -> None:
         for service in ("", *SERVICES):
             await self._health.set(service, status)
-
-    async def _watch_config(self, path: Path) -> None:
-        """Poll the model_config_file. If a new content has an error, log it and keep the current models."""
-        models = self._options.models
-        content = b""  # not that of the start: the file may have changed since the models were read from it
-        while True:
-            await asyncio.sleep(self._options.config_poll_seconds)
-            try:
-                new_content = await asyncio.to_thread(path.read_bytes)
-                if new_content != content:
-                    content = new_content
-                    models = await asyncio.to_thread(self._apply_config, path, models)
-            except (ServeError, OSError) as error:
-                _logger.error("keeping the current models: %s", error)
-
-    def _apply_config(self, path: Path, current: tuple[ModelConfig, ...]) -> tuple[ModelConfig, ...]:
-        """Serve the models of a file if they are not the current ones; return them."""
-        models = read_model_configs(path)
-        if models != current:
-            self.repository.reconfigure(models)
-            _logger.info("serving the models of the changed %s", path)
-        return models
 
 
 async def run(options: ServerOptions, announce: Callable[[str], None]) -> None:

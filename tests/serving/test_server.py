@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -13,7 +12,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from bertbundle.wire import _wire_pb2 as wire
-from bertbundle_serving.config.models import ModelConfig, read_model_configs
+from bertbundle_serving.config.models import ModelConfig
 from embedded_server import Launch, Serve
 from server_states import version_state
 from tiny_bundles import TinyBundles
@@ -71,40 +70,6 @@ def test_several_models(bundles: TinyBundles, serve: Serve) -> None:
     models = (ModelConfig("tiny", bundles.base), ModelConfig("other", bundles.base))
     server = serve(bundles.base, models=models)
     assert server.address.statuses("other").keys() == server.address.statuses("tiny").keys() == {1}
-
-
-def test_config_file_is_polled(bundles: TinyBundles, serve: Serve, tmp_path: Path) -> None:
-    """A changed model_config_file is followed; a broken one is not."""
-    bundles.write(1)
-    path = tmp_path / "models.config"
-    entry = f'config {{ name: "%s" base_path: "{bundles.base}" }}'
-    path.write_text(f"model_config_list {{ {entry % 'tiny'} }}")
-    models = read_model_configs(path)
-    address = serve(bundles.base, models=models, model_config_file=path, config_poll_seconds=0.05).address
-    path.write_text("model_config_list {")
-    time.sleep(0.2)
-    assert address.predict_tiny().model_spec.version.value == 1
-    path.write_text(f"model_config_list {{ {entry % 'tiny'} {entry % 'second'} }}")
-    wait_until(lambda: _knows(address, "second"))
-
-
-def test_config_file_that_changes_while_the_server_starts(bundles: TinyBundles, serve: Serve, tmp_path: Path) -> None:
-    """What changes between the reading of the file and the first look at it is not missed."""
-    bundles.write(1)
-    path = tmp_path / "models.config"
-    entry = f'config {{ name: "%s" base_path: "{bundles.base}" }}'
-    path.write_text(f"model_config_list {{ {entry % 'tiny'} }}")
-    models = read_model_configs(path)
-    path.write_text(f"model_config_list {{ {entry % 'tiny'} {entry % 'second'} }}")
-    address = serve(bundles.base, models=models, model_config_file=path, config_poll_seconds=0.05).address
-    wait_until(lambda: _knows(address, "second"))
-
-
-def _knows(address: Any, model: str) -> bool:
-    try:
-        return bool(address.statuses(model))
-    except grpc.RpcError:
-        return False
 
 
 def test_idle_connections_cost_little(bundles: TinyBundles, serve: Serve) -> None:

@@ -84,7 +84,7 @@ class Metrics:
     def batch_computed(self, key: QueueKey, batch: Batch, seconds: float) -> None:
         """Count a batch."""
         labels = (key.model, key.signature)
-        self._runtime_latency.labels(key.model, "Predict", key.runtime).observe(seconds * 1e6)
+        self._runtime_latency.labels(key.model, "Predict", _runtime_label(key.runtime)).observe(seconds * 1e6)
         self._batch_rows.labels(*labels).observe(batch.rows)
         self._batch_padding.labels(*labels).inc(batch.padded_rows - batch.rows)
 
@@ -100,3 +100,12 @@ class Metrics:
     def exposition(self) -> bytes:
         """Return the metrics in Prometheus' text format."""
         return _TOTAL.sub(rb"\1", prometheus_client.generate_latest(self._registry))
+
+
+def _runtime_label(description: str) -> str:
+    """Return the runtime and precision of a servable's description.
+
+    >>> _runtime_label("runtime onnx precision int8 threads 2")
+    'onnx int8'
+    """
+    return description.removeprefix("runtime ").partition(" threads ")[0].replace(" precision ", " ")

@@ -111,9 +111,7 @@ class Engine:
         if queue is None:
             # The version must stay loaded until its last batch is computed, even if all callers leave.
             version.acquire()
-            # "runtime onnx precision int8 threads 2 ..." becomes "onnx int8" in the metrics.
-            runtime = version.servable.description.removeprefix("runtime ").partition(" threads ")[0]
-            key = QueueKey(version.model, version.number, signature, runtime.replace(" precision ", " "))
+            key = QueueKey(version.model, version.number, signature, version.servable.description)
             queue = self._queues[version, signature] = CallQueue(key, version, version.batching)
         return queue
 

@@ -104,7 +104,7 @@ class QueueKey:
     model: str
     version: int
     signature: str
-    runtime: str
+    runtime: str  # `Servable.description`
 
 
 @dataclass(frozen=True, slots=True)
