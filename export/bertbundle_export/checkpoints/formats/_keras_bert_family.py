@@ -15,6 +15,8 @@ from bertbundle_export.checkpoints.base import Description, LoadOptions, StateDi
 from bertbundle_export.checkpoints.formats._dense_head import (
     DenseHead,
     activations_after,
+    bert_inputs_of,
+    check_head_input,
     find_dense_head,
     find_problem_type,
     input_of,
@@ -226,16 +228,21 @@ def _describe_head(
 ) -> Description:
     """Complete a description, and its configuration in place, by the facts about the Dense layer."""
     path, layers = variables.file.path, variables.file.layers
+    check_head_input(path, layers, head.layer, task=options.task, pooling=options.pooling)
+    inputs = bert_inputs_of(path, layers)
     head_input = input_of(layers, head.layer)
     suffix = _head_suffix(head_input, options)
     config["architectures"] = [_stem(config) + (suffix or f" and a Dense layer with {head.columns} columns")]
-    task = options.task or _head_task(head, head_input, config)
-    config.update(find_problem_type(path, head.layer, activations_after(layers, head.layer), task))
+    activations = activations_after(layers, head.layer)
+    task = options.task or _head_task(head, head_input, activations, config)
+    config.update(find_problem_type(path, head.layer, activations, task))
     _add_labels(config, head)
-    pooling = _pooling(path, head, head_input, options) if suffix == "ForSequenceClassification" else "pooler"
-    if pooling == "pooler":
+    if suffix != "ForSequenceClassification":
         return description
-    return replace(description, build_model=pooled_classifier, init_args={"pooling": pooling})
+    pooling = _pooling(path, head, head_input, options)
+    if pooling == "pooler" and len(inputs) == 3:
+        return description
+    return replace(description, build_model=pooled_classifier, init_args={"pooling": pooling, "inputs": inputs})
 
 
 def _head_suffix(head_input: str | None, options: LoadOptions) -> str | None:
@@ -246,10 +253,11 @@ def _head_suffix(head_input: str | None, options: LoadOptions) -> str | None:
     return "ForTokenClassification" if head_input == "tokens" else "ForSequenceClassification"
 
 
-def _head_task(head: DenseHead, head_input: str | None, config: Settings) -> str:
+def _head_task(head: DenseHead, head_input: str | None, activations: list[str], config: Settings) -> str:
     if head_input == "tokens":
         return "token-classification"
-    return "regression" if head.columns == 1 or config.get("problem_type") == "regression" else "text-classification"
+    is_number = head.columns == 1 and "sigmoid" not in activations
+    return "regression" if is_number or config.get("problem_type") == "regression" else "text-classification"
 
 
 def _pooling(path: Path, head: DenseHead, head_input: str | None, options: LoadOptions) -> str:
