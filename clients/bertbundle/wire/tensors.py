@@ -39,7 +39,7 @@ class TensorError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class DataType:
-    """A dtype: number and name in TensorFlow's types.proto, numpy dtype, and the field of its values."""
+    """A dtype: number and name in TensorFlow's types.proto, numpy dtype, and the field that contains the values."""
 
     number: int
     name: str
