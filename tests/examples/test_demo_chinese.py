@@ -1,4 +1,4 @@
-"""What the Chinese demo does around the training: finding files, and ending the server whatever happens."""
+"""The Chinese demo: finding files, choosing texts, and the demo end to end."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_data_files_are_found_by_their_names(tmp_path: Path) -> None:
 def test_an_unsuitable_directory_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], names: list[str], message: str
 ) -> None:
-    """An unsuitable directory is exit code 2 and one message, before TensorFlow is imported."""
+    """An unsuitable directory gives exit code 2 and one message, before TensorFlow is imported."""
     fill(tmp_path, *names)
     assert demo_chinese.main(["--data", str(tmp_path)]) == 2
     error = capsys.readouterr().err

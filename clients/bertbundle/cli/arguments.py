@@ -36,7 +36,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def _add_command(commands: Any, name: str, description: str) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = commands.add_parser(
-        name, help=description, description=description.capitalize() + "."
+        name, help=description, description=f"{description[0].upper()}{description[1:]}."
     )
     add_connection_flags(parser)
     parser.add_argument("--json", action="store_true", help="print JSON, one object per line")

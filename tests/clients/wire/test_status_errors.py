@@ -81,7 +81,7 @@ def test_status_codes(code: grpc.StatusCode) -> None:
         pytest.param(CODES.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted", Overloaded, id="threads"),
     ],
 )
-def test_details_tell_causes_apart(code: grpc.StatusCode, details: str, kind: type[ServerError]) -> None:
+def test_details_distinguish_causes(code: grpc.StatusCode, details: str, kind: type[ServerError]) -> None:
     """If one code has several causes, the server's details decide on the exception."""
     assert type(error_from_status(code, details, "host:8500")) is kind
 
