@@ -9,7 +9,7 @@ __all__ = ["check_counts", "check_seconds", "check_type"]
 
 
 def check_type(name: str, value: object, types: type | tuple[type, ...], expected: str) -> None:
-    """Check the type of a setting; the error message says `expected`, a description of what to pass.
+    """Check the type of a setting; `expected` describes, for the error message, what to pass.
 
     Raises:
         TypeError: the value is not an instance of `types`.

@@ -217,7 +217,7 @@ def call_with_retries(deadline: Deadline, policy: CallPolicy) -> Generator[Actio
 
 
 def _attempt(deadline: Deadline, policy: CallPolicy) -> Generator[Action, Any, Any]:
-    """Make one attempt; if it is slow, start a second one beside it and return the first response.
+    """Make one attempt; if it is slow, start a second one in parallel and return the first response.
 
     Source: "hedged requests" in Dean and Barroso, "The Tail at Scale", 2013; limited by the retry budget as in gRFC A6.
     """

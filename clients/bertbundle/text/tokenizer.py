@@ -207,7 +207,7 @@ def _joined_words(text: object, index: int) -> Sequence[str]:
 
 
 def _unicode_error(text: str, index: int) -> InputError | None:
-    """Return an error for a lone surrogate: a str may contain one, but the tokenizer takes UTF-8, which may not."""
+    """Return an error for a lone surrogate, which cannot be encoded in UTF-8 and so cannot be tokenized."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
