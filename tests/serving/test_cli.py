@@ -183,15 +183,19 @@ def test_nobody_reads_the_start_up_lines(bundles: TinyBundles, tmp_path: Path, c
     assert (process.returncode, "Traceback" in stderr) == (0, False)
 
 
-def test_interrupt_before_the_start() -> None:
-    """Ctrl-C ends the command at once until the server answers: no traceback from the middle of an import."""
-    program = """
+@pytest.mark.parametrize(
+    ("inherited", "expected"), [("default_int_handler", "SIG_DFL"), ("SIG_IGN", "SIG_IGN")], ids=["handled", "ignored"]
+)
+def test_interrupt_before_the_start(inherited: str, expected: str) -> None:
+    """Until the server answers, Ctrl-C ends the command at once, without a traceback; if it is ignored, it stays so."""
+    program = f"""
 import signal
 from bertbundle_serving.cli import main
+signal.signal(signal.SIGINT, signal.{inherited})
 try:
     main(["--version"])
 except SystemExit:
-    print(signal.getsignal(signal.SIGINT) is signal.SIG_DFL)
+    print(signal.getsignal(signal.SIGINT) is signal.{expected})
 """
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert result.stdout.splitlines()[-1] == "True"

@@ -172,6 +172,7 @@ class BulkRun:
 def _initial_progress(job: BulkJob, *, resume: bool, overwrite: bool) -> Progress:
     """Return the progress of the run to resume, or of a new run."""
     options = asdict(job) | _source_size(job.source)
+    options["kind"] = options.pop("format")  # its key in the progress files of 0.1.0
     if job.output == "-":
         return Progress(job=options)
     if resume and job.progress_path.exists():

@@ -11,10 +11,11 @@ from bertbundle.contract.types import Arrays, InputFeatures
 from bertbundle.text.tokenizer import Tokenizer
 from bertbundle_export.errors import ExportError
 from bertbundle_export.job.crf_tables import check_unused_tables
-from bertbundle_export.job.label_decoding import choose_decoding
+from bertbundle_export.job.decoding_choice import choose_decoding
 from bertbundle_export.job.padding import depends_on_padding
+from bertbundle_export.job.signature_lengths import signature_lengths
 from bertbundle_export.job.texts import PARITY_TEXTS, make_features
-from bertbundle_export.options import ExportOptions, signature_lengths
+from bertbundle_export.options import ExportOptions
 from bertbundle_export.parity.compare import Case
 from bertbundle_export.precision import choose_precision
 from bertbundle_export.report import NoteRecorder, Reporter

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from bertbundle.contract.manifest import OutputSpec, ParityRow
 from bertbundle.contract.types import Arrays, InputFeatures
 from bertbundle_export.errors import OutputNamesError, OutputShapeError, ToleranceError
-from bertbundle_export.parity.agreement import Agreement, agreement_rule
+from bertbundle_export.parity.agreement import Agreement, Comparison, agreement_rule, check_agreement
 from bertbundle_export.runners import Runner
 from bertbundle_export.tasks import Task
 from bertbundle_export.tolerance import TOLERANCES, Tolerance
@@ -28,19 +28,6 @@ class Case:
     expected: Arrays
 
 
-@dataclass(frozen=True, slots=True)
-class _Comparison:
-    """One output of one signature.
-
-    Attributes:
-        row: the result for the manifest.
-        count: number of rows or tokens that were compared.
-    """
-
-    row: ParityRow
-    count: int
-
-
 def compare(
     format_name: str,
     run: Runner,
@@ -51,10 +38,6 @@ def compare(
     tolerance: Tolerance = TOLERANCES["float32"],
 ) -> list[ParityRow]:
     """Compare a format's outputs with the source model's: values per signature and output, labels per output.
-
-    In float32 the share of equal labels is checked for each signature. In bfloat16 and int8 it is checked over all
-    signatures together: they share one set of weights, and a signature with few tokens would lose half a percent for
-    each that differs.
 
     Padding is left out of outputs with one value per token: nothing attends to padding and no client reads it, and a
     few of its values magnify rounding errors (MiniLM: 1.6e-4 at padding, 3.7e-6 at every token).
@@ -78,23 +61,8 @@ def compare(
     per_token = {spec.name for spec in outputs if "length" in spec.shape}
     comparer = _Comparer(format_name, task, tolerance, per_token)
     compared = [item for case in cases for item in comparer.compare_case(case, run(case.features))]
-    for name in sorted({item.row.output for item in compared}):
-        of_output = [item for item in compared if item.row.output == name]
-        for group in [of_output] if tolerance.peak else [[item] for item in of_output]:
-            _check_agreement(group, tolerance.agreement)
+    check_agreement(compared, tolerance)
     return [item.row for item in compared]
-
-
-def _check_agreement(group: Sequence[_Comparison], required: float) -> None:
-    """Check the share of equal labels over a group of comparisons of one output."""
-    total = sum(item.count for item in group)
-    agreement = sum(item.row.agreement * item.count for item in group) / total if total else 1.0
-    if agreement < required:
-        worst = min((item.row for item in group), key=lambda row: row.agreement)
-        raise ToleranceError(
-            f"{worst.format} output {worst.output}: {agreement:.2%} of labels agree with the source model's, at least "
-            f"{required:.1%} must. The worst signature is {worst.signature} ({worst.agreement:.2%})."
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +74,7 @@ class _Comparer:
     tolerance: Tolerance
     per_token: set[str]
 
-    def compare_case(self, case: Case, actual: Arrays) -> list[_Comparison]:
+    def compare_case(self, case: Case, actual: Arrays) -> list[Comparison]:
         """Compare all outputs of one signature."""
         if actual.keys() != case.expected.keys():
             raise OutputNamesError(
@@ -115,12 +83,12 @@ class _Comparer:
             )
         return [self._compare_output(name, case, actual) for name in sorted(case.expected)]
 
-    def _compare_output(self, name: str, case: Case, actual: Arrays) -> _Comparison:
+    def _compare_output(self, name: str, case: Case, actual: Arrays) -> Comparison:
         mask = self._mask(name, case, actual)
         agreement = agreement_rule(name, self.task, case.expected, mask)
         key = (self.format_name, case.features.signature, name)
         row = _parity_row(key, (actual[name], case.expected[name]), mask, agreement, self.tolerance)
-        return _Comparison(row, int(mask.sum()))
+        return Comparison(row, int(mask.sum()))
 
     def _mask(self, name: str, case: Case, actual: Arrays) -> npt.NDArray[np.bool_]:
         """Return which rows, or tokens, of an output are compared."""

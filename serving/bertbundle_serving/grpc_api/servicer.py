@@ -19,8 +19,9 @@ from bertbundle_serving.errors import RequestError, ServeError, invalid_argument
 from bertbundle_serving.grpc_api.metadata import check_metadata_fields, encode_signatures, encode_status
 from bertbundle_serving.grpc_api.services import SERVICES
 from bertbundle_serving.protos import _api_pb2 as api
-from bertbundle_serving.repository.repository import ModelRef, Repository
+from bertbundle_serving.repository.repository import Repository
 from bertbundle_serving.repository.version import Version
+from bertbundle_serving.repository.version_labels import ModelRef
 from bertbundle_serving.requests.call import SignatureCall, read_call
 from bertbundle_serving.requests.examples import (
     CLASSIFY_METHOD,

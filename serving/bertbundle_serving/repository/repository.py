@@ -13,27 +13,9 @@ from bertbundle_serving.config.models import ModelConfig
 from bertbundle_serving.errors import RequestError, ServeError, invalid_argument
 from bertbundle_serving.repository.model import LoadOptions, Model
 from bertbundle_serving.repository.version import ModelVersionStatus, Version, VersionState
+from bertbundle_serving.repository.version_labels import ModelRef, check_labels, resolve_label
 
-__all__ = ["ModelRef", "Repository", "RepositoryOptions"]
-
-
-@dataclass(frozen=True, slots=True)
-class ModelRef:
-    """The model and the version that a request names.
-
-    Attributes:
-        name: model name.
-        version: version number; None selects the newest version, unless a label is given.
-        label: version label, if any.
-    """
-
-    name: str
-    version: int | None = None
-    label: str | None = None
-
-    def __str__(self) -> str:
-        """Return the reference in TensorFlow Serving's form: ``Latest(bert)`` or ``Specific(bert, 99)``."""
-        return f"Latest({self.name})" if self.version is None else f"Specific({self.name}, {self.version})"
+__all__ = ["Repository", "RepositoryOptions"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +57,7 @@ class Repository:
         Raises:
             RequestError: INVALID_ARGUMENT, no model name or an unknown label; NOT_FOUND, the version is not available.
         """
-        ref = self._resolve_label(ref)
+        ref = self._resolve(ref)
         version = self._find(ref)
         while version is not None and not version.acquire():  # it was unloaded just now: look again
             version = self._find(ref)
@@ -92,7 +74,7 @@ class Repository:
         Raises:
             RequestError: INVALID_ARGUMENT, no model name or an unknown label; NOT_FOUND, no such version was ever seen.
         """
-        ref = self._resolve_label(ref)
+        ref = self._resolve(ref)
         model = self.models.get(ref.name) or self._removed.get(ref.name)
         statuses = [s for s in (model.statuses() if model else []) if ref.version in (None, s.version)]
         if not statuses:
@@ -147,17 +129,10 @@ class Repository:
         versions = {} if model is None else model.versions
         return versions.get(max(versions, default=-1) if ref.version is None else ref.version)
 
-    def _resolve_label(self, ref: ModelRef) -> ModelRef:
-        """Return the reference with the version number in place of the label."""
+    def _resolve(self, ref: ModelRef) -> ModelRef:
         if not ref.name:
             raise invalid_argument("ModelSpec has no name specified.")
-        if ref.label is None:
-            return ref
-        model = self.models.get(ref.name)
-        version = model.config.labels.get(ref.label) if model else None
-        if version is None:
-            raise invalid_argument(f"Unrecognized servable version label: {ref.label}")
-        return ModelRef(ref.name, version)
+        return ref if ref.label is None else resolve_label(ref, self.models)
 
     def _load_new(self, new: Mapping[str, Model], kept: Mapping[str, Model], configs: Sequence[ModelConfig]) -> None:
         """Load the new models and check the new labels of the kept ones; if that fails, close the new models again."""
@@ -166,7 +141,7 @@ class Repository:
             for config in configs:
                 if config.name in kept:
                     model = kept[config.name]
-                    self._check_labels(model, config, labels_before=model.config.labels)
+                    self._check_labels(model, config.labels, before=model.config.labels)
         except ServeError:
             _close(new.values())
             raise
@@ -177,26 +152,14 @@ class Repository:
             list(pool.map(Model.refresh, models))
         for model in models:
             _check_loaded(model)
-            self._check_labels(model, model.config)
+            self._check_labels(model, model.config.labels, before={})
+
+    def _check_labels(self, model: Model, labels: Mapping[str, int], *, before: Mapping[str, int]) -> None:
+        check_labels(model, labels, before=before, allow_unavailable=self._options.labels_for_unavailable)
 
     def _start_polling(self, models: Iterable[Model]) -> None:
         for model in models:
             model.start_polling(self._options.poll_seconds)
-
-    def _check_labels(self, model: Model, config: ModelConfig, labels_before: Mapping[str, int] | None = None) -> None:
-        """Check that labels point to available versions.
-
-        With `labels_for_unavailable` only labels that pointed to another version before are checked.
-        """
-        labels = config.labels
-        if self._options.labels_for_unavailable:
-            before = labels_before or {}
-            labels = {name: version for name, version in labels.items() if before.get(name, version) != version}
-        for version in sorted(set(labels.values()) - model.versions.keys()):
-            raise ServeError(
-                f"Request to assign label to version {version} of model {config.name}, which is not currently "
-                "available for inference"
-            )
 
 
 def _check_loaded(model: Model) -> None:

@@ -22,7 +22,8 @@ from bertbundle_serving.dataplane.admission import AdmissionControl, RequestInfo
 from bertbundle_serving.dataplane.metrics import CONTENT_TYPE, Metrics
 from bertbundle_serving.engine.engine import Engine
 from bertbundle_serving.errors import RequestError, invalid_argument
-from bertbundle_serving.repository.repository import ModelRef, Repository
+from bertbundle_serving.repository.repository import Repository
+from bertbundle_serving.repository.version_labels import ModelRef
 from bertbundle_serving.requests.examples import (
     CLASSIFY_METHOD,
     REGRESS_METHOD,

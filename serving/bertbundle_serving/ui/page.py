@@ -28,7 +28,8 @@ from bertbundle_serving.dataplane.admission import AdmissionControl, RequestInfo
 from bertbundle_serving.engine.engine import Engine
 from bertbundle_serving.errors import RequestError, deadline_exceeded
 from bertbundle_serving.repository.model import Model
-from bertbundle_serving.repository.repository import ModelRef, Repository
+from bertbundle_serving.repository.repository import Repository
+from bertbundle_serving.repository.version_labels import ModelRef
 from bertbundle_serving.requests.call import find_signature, make_call
 from bertbundle_serving.rest_api.json_parser import parse_object
 from bertbundle_serving.rest_api.responses import error_response, json_response

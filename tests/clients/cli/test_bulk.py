@@ -54,6 +54,20 @@ def test_resume(bulk: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file
     assert Path(f"{resumed}.rejects").read_bytes() == Path(f"{whole}.rejects").read_bytes()
 
 
+def test_resume_of_an_older_version(bulk: Run, tmp_path: Path) -> None:
+    """A run that was interrupted with 0.1.0 is resumed: this is the content of its progress file."""
+    source, output, rejects = tmp_path / "in.txt", tmp_path / "out.jsonl", tmp_path / "out.jsonl.rejects"
+    source.write_text("Wang lives\nWang\n")
+    output.write_text('{"row": 0}\n')
+    rejects.write_text("")
+    job: dict[str, Any] = {"source": str(source), "kind": "txt", "output": str(output), "rejects": str(rejects)}
+    job |= {"text": "text", "pair": None, "keep": None, "source_size": 16}
+    progress = {"rows": 1, "answered": 1, "rejected": 0, "sizes": {str(output): 11, str(rejects): 0}, "job": job}
+    Path(f"{output}.progress").write_text(json.dumps(progress))
+    assert bulk(source, "--output", output, "--resume")[0] == 0
+    assert [row.get("text") for row in read_json_lines(output)] == [None, "Wang"]
+
+
 def test_unavailable_server(bulk: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """If the server becomes unavailable, the message says how many rows are done and how to continue."""
 

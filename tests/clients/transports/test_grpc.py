@@ -128,6 +128,13 @@ def test_token_metadata_and_compression(start_server: StartServer, compression: 
     }
 
 
+@pytest.mark.parametrize("metadata", [pytest.param({"a b": "c"}, id="name"), pytest.param({"a": "ü"}, id="value")])
+def test_invalid_metadata(metadata: dict[str, str]) -> None:
+    """Metadata that gRPC does not accept raises ValueError when the transport is created, before any call."""
+    with pytest.raises(ValueError, match="metadata must have names of a-z 0-9"):
+        GrpcTransport("localhost:1", metadata=metadata)
+
+
 # ---- errors
 
 
