@@ -1,4 +1,4 @@
-"""Answers from real weights, through the client, from every server."""
+"""Results of models with real weights, through the client, from every server."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ GOLDEN = json.loads((Path(__file__).parent / "minilm_golden.json").read_text(enc
 
 @pytest.fixture(scope="module")
 def sentences(shared: Callable[[str], Path]) -> list[Sentence]:
-    """Return the test set; sentences over 126 characters are split after punctuation, for model and client alike."""
+    """The test set; sentences over 126 characters are split after punctuation, for model and client."""
     whole = read_sentences(shared("data/resume-ner/test.char.bmes"))
     return [piece for sentence in whole for piece in split_sentence(sentence, 126)]
 
 
 @pytest.fixture(scope="module")
 def keras_f1(shared: Callable[[str], Path], sentences: list[Sentence]) -> Callable[[str], float]:
-    """Return the F1 of the Keras model itself, decoded in numpy without bundle, server and client."""
+    """Return a function that computes the F1 of the Keras model itself, decoded in numpy, without a server."""
     from bertbundle_export.checkpoints import LoadOptions, load_checkpoint
     from bertbundle_export.source.model import run_source
     from bertbundle_export.tasks.viterbi import constraint_tables, viterbi_reference
@@ -63,13 +63,13 @@ def keras_f1(shared: Callable[[str], Path], sentences: list[Sentence]) -> Callab
 def lenient_spans(labels: Sequence[str]) -> set[tuple[str, int, int]]:
     """Return the spans of BIO labels, where an I- without a B- starts a span, as in conlleval."""
     found: list[tuple[str, int, int]] = []
-    before = "O"
+    previous = "O"
     for index, label in enumerate(labels):
         if label != "O":
-            goes_on = label[0] == "I" and before[2:] == label[2:]
-            start = found.pop()[1] if goes_on else index
+            continues = label[0] == "I" and previous[2:] == label[2:]
+            start = found.pop()[1] if continues else index
             found.append((label[2:], start, index + 1))
-        before = label
+        previous = label
     return set(found)
 
 

@@ -1,4 +1,4 @@
-"""The real MiniLM, rewritten as Google's checkpoints: the same answers as from its Hugging Face directory."""
+"""The real MiniLM, rewritten as Google's checkpoints: the same results as from its Hugging Face directory."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from real_weights import fetch
 pytestmark = pytest.mark.slow
 
 ATOL = 1e-5
-OPTIONS = LoadOptions(pooling="mean", normalize=True)  # what only sentence-transformers' files say
+OPTIONS = LoadOptions(pooling="mean", normalize=True)  # stated in sentence-transformers' files only
 WRITERS: dict[str, Callable[..., Path]] = {
     "tf1": write_tf1,
     "tf-hub-list": lambda *arguments: write_hub(*arguments, style="list"),

@@ -1,4 +1,4 @@
-"""OpenVINO against onnxruntime, whose outputs the export has compared with the source model's, on real weights."""
+"""OpenVINO compared on real weights with onnxruntime, which the export has compared with the source model."""
 
 from __future__ import annotations
 

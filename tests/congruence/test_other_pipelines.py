@@ -1,4 +1,4 @@
-"""The pipelines beside token classification, against transformers' own over the same tiny checkpoints."""
+"""The pipelines other than token classification, compared with those of transformers on the same tiny checkpoints."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from tiny_checkpoints import LABELS, vocabulary, write_checkpoint
 pytestmark = [pytest.mark.slow, *TORCH_MARKS]  # without torch, transformers.pipeline fails with a NameError
 
 TEXTS = [text for text in PARITY_TEXTS if 0 < len(text) < 25]
-"""Short enough for 48 tokens of single characters, special tokens included."""
+"""Texts of at most 48 tokens, each of a single character, including special tokens."""
 
 Pair = tuple[Any, Any]
 
 
 @pytest.fixture(scope="module")
 def pipelines(tmp_path_factory: pytest.TempPathFactory, tensorflow: Any) -> Callable[..., Pair]:
-    """Return transformers' pipeline of a task, and the client's over a bundle of the same random weights."""
+    """Return a function that makes transformers' pipeline of a task, and the client's with the same random weights."""
     del tensorflow
     folder = tmp_path_factory.mktemp("pipelines")
     made: dict[str, tuple[Any, Any, Client]] = {}
@@ -67,7 +67,7 @@ def _make(path: Path, task: str) -> tuple[Any, Any, Client]:
 
 
 def close(value: Any) -> Any:
-    """Replace the floats of a nested value by approximations to 2e-5."""
+    """Replace the floats in a nested value by approximate values, with a tolerance of 2e-5."""
     if isinstance(value, dict):
         return {key: close(each) for key, each in value.items()}
     if isinstance(value, list):
@@ -75,14 +75,14 @@ def close(value: Any) -> Any:
     return pytest.approx(value, abs=2e-5) if isinstance(value, float) else value
 
 
-@pytest.mark.parametrize("made", [{}, {"top_k": None}, {"top_k": 2}], ids=["made-plain", "made-all", "made-two"])
-@pytest.mark.parametrize("asked", [{}, {"top_k": None}, {"top_k": 1}], ids=["plain", "all", "one"])
-def test_text_classification(pipelines: Callable[..., Pair], made: dict[str, Any], asked: dict[str, Any]) -> None:
+@pytest.mark.parametrize("defaults", [{}, {"top_k": None}, {"top_k": 2}], ids=["no-default", "all", "two"])
+@pytest.mark.parametrize("options", [{}, {"top_k": None}, {"top_k": 1}], ids=["no-option", "all", "one"])
+def test_text_classification(pipelines: Callable[..., Pair], defaults: dict[str, Any], options: dict[str, Any]) -> None:
     """Texts, lists and pairs give equal labels and scores in equal nesting, wherever `top_k` is passed."""
-    theirs, ours = pipelines("text-classification", **made)
+    theirs, ours = pipelines("text-classification", **defaults)
     pair = {"text": TEXTS[0][:10], "text_pair": TEXTS[1][:10]}
     for inputs in (TEXTS[0], TEXTS[:8], pair, [pair, pair]):
-        assert ours(inputs, **asked) == close(theirs(inputs, **asked)), inputs
+        assert ours(inputs, **options) == close(theirs(inputs, **options)), inputs
 
 
 @pytest.mark.parametrize("function", ["sigmoid", "softmax", "none", "NONE"])
@@ -123,7 +123,7 @@ def as_floats(value: Any) -> Any:
 
 
 def test_fill_mask(pipelines: Callable[..., Pair]) -> None:
-    """Token ids, tokens and scores are equal for one mask and for several; `sequence` is the client's own."""
+    """Token ids, tokens and scores are equal for one or several masks; `sequence` differs, as documented."""
     theirs, ours = pipelines("fill-mask")
 
     def without_sequence(value: Any) -> Any:
@@ -141,7 +141,7 @@ def test_fill_mask(pipelines: Callable[..., Pair]) -> None:
 @pytest.mark.parametrize("targets", ["a", ["a", "b"], ["a", "b", "a", "##a"], ["ab", "b"]], ids=str)
 @pytest.mark.parametrize("options", [{}, {"top_k": 1}], ids=["all", "one"])
 def test_targets(pipelines: Callable[..., Pair], targets: Any, options: dict[str, Any]) -> None:
-    """Only the targets are returned, with their scores among all tokens; of a target with several tokens the first."""
+    """Only the targets are returned, with their scores among all tokens; for a target of several tokens, the first."""
     theirs, ours = pipelines("fill-mask")
     got, expected = (each("a [MASK] b", targets=targets, **options) for each in (ours, theirs))
     keys = ("score", "token", "token_str")
@@ -171,10 +171,10 @@ ANSWERING = {
 
 @pytest.mark.parametrize("options", [pytest.param(each, id=name) for name, each in ANSWERING.items()])
 def test_question_answering(pipelines: Callable[..., Pair], options: dict[str, Any]) -> None:
-    """Spans and scores are equal: [CLS] counts, and spans with equal text are added."""
+    """Spans and scores are equal: [CLS] is included, and the scores of spans with equal text are added."""
     theirs, ours = pipelines("question-answering")
     for context in (*TEXTS, "aa bb aa b"):
         got, expected = (each(question="a b?", context=context, **options) for each in (ours, theirs))
-        if isinstance(expected, list):  # transformers' fills up with spans from [CLS], of score 0
+        if isinstance(expected, list):  # transformers also returns spans that start at [CLS], with a score of 0
             got, expected = got if isinstance(got, list) else [got], [each for each in expected if each["score"] > 0]
         assert got == close(expected), context

@@ -1,4 +1,4 @@
-"""`client.pipeline()` against transformers' own pipeline, over the same weights and the same tokenizer."""
+"""`client.pipeline()` compared with transformers' pipeline, with the same weights and the same tokenizer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ner_data import read_sentences
 pytestmark = pytest.mark.slow
 
 COUNT = 250
-"""Sentences of each language: 500 in all, each with every strategy."""
+"""The number of sentences per language; each is compared with every strategy."""
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def english(rampart: Path, shared: Callable[[str], Path]) -> Iterator[tuple[Any,
 
 
 def reference(bundle: Path, source: Path) -> Any:
-    """Return transformers' own pipeline of a checkpoint, with the tokenizer of its bundle."""
+    """Return transformers' pipeline of a checkpoint, with the tokenizer of its bundle."""
     from bertbundle_export.checkpoints import LoadOptions, load_checkpoint
     from bertbundle_export.tensorflow_import import transformers
 
@@ -89,7 +89,7 @@ def compare(pair: tuple[Any, Any, list[str]]) -> int:
 
 
 def transformers_strategy(name: str) -> Any:
-    """Return transformers' value of a strategy."""
+    """Return transformers' enum member of a strategy."""
     from transformers.pipelines.token_classification import AggregationStrategy
 
     return AggregationStrategy(name)

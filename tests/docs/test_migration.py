@@ -1,4 +1,4 @@
-"""docs/migration.md names modules and names that exist."""
+"""The new modules and names in docs/migration.md exist, and the old ones do not."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_old_modules_are_gone() -> None:
     "name", ["CheckpointError", "ExportError", "OutputNamesError", "OutputShapeError", "ToleranceError"]
 )
 def test_public_names_that_moved(name: str) -> None:
-    """A public name of the table is where the table says, and no longer where it was."""
+    """A public name exists in its new package, as listed in the table, and no longer in the old one."""
     assert f"| `bertbundle.{name}` | `bertbundle_export.{name}` |" in PAGE
     assert not hasattr(bertbundle, name)
     assert hasattr(bertbundle_export, name)
@@ -52,7 +52,7 @@ def new_names(package: str, section: str) -> list[tuple[str, list[str]]]:
     text = PAGE.split(f"\n### {section}\n")[1].split("\n#")[0]
     for new in re.findall(r"^\| `.+` \| (.+) \|$", text, re.MULTILINE):
         for name, parameters in re.findall(r"`([\w.]+)(?:\(([\w, ]+)\))?`", new):
-            if "." not in name or name[0].isupper():  # in the module of the name before it
+            if "." not in name or name[0].isupper():  # in the module of the previous name
                 module = re.sub(r"\.([A-Z]\w*\.)?\w+$", "", names[-1][0])
                 full_name = f"{module}.{name}"
             else:
@@ -62,7 +62,7 @@ def new_names(package: str, section: str) -> list[tuple[str, list[str]]]:
 
 
 def exists(full_name: str, parameters: list[str]) -> bool:
-    """Return whether there is such a module, or a name or class member with these parameters."""
+    """Return whether a module of this name exists, or a name or class member with these parameters."""
     *path, name = full_name.split(".")
     if (ROOT / file_of(full_name)).is_file():
         return True

@@ -39,7 +39,7 @@ class TensorError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class DataType:
-    """A dtype: number and name in TensorFlow's types.proto, numpy dtype, and the field of its values."""
+    """A dtype: number and name in TensorFlow's types.proto, numpy dtype, and the field that contains the values."""
 
     number: int
     name: str
@@ -63,8 +63,8 @@ DATA_TYPES: tuple[DataType, ...] = (
     DataType(22, "uint32", np.dtype("<u4"), "uint32_val"),
     DataType(23, "uint64", np.dtype("<u8"), "uint64_val"),
 )
-_BY_NUMBER = {row.number: row for row in DATA_TYPES}
-_BY_DTYPE = {row.numpy: row for row in DATA_TYPES}
+_BY_NUMBER = {data_type.number: data_type for data_type in DATA_TYPES}
+_BY_DTYPE = {data_type.numpy: data_type for data_type in DATA_TYPES}
 _FIXED_WIDTH: dict[str, np.dtype[Any]] = {"float_val": np.dtype("<f4"), "double_val": np.dtype("<f8")}
 _MAX_ELEMENTS = 2**31
 # The last value of a tensor is repeated up to the size of its shape, so a few bytes can declare a huge tensor. Limit a
@@ -74,8 +74,8 @@ _MAX_FILLED = 2**24
 
 def dtype_name(number: int) -> str:
     """Return the name of a dtype number as in TensorFlow's error messages: ``dtype_name(3) == "int32"``."""
-    row = _BY_NUMBER.get(number)
-    return row.name if row else f"unknown dtype enum ({number})"
+    data_type = _BY_NUMBER.get(number)
+    return data_type.name if data_type else f"unknown dtype enum ({number})"
 
 
 def tensor_shape(shape: Sequence[int]) -> wire.TensorShape:
@@ -83,13 +83,13 @@ def tensor_shape(shape: Sequence[int]) -> wire.TensorShape:
     return wire.TensorShape(dim=[wire.TensorShape.Dim(size=size) for size in shape])
 
 
-def _row_of(array: _Array) -> DataType:
+def _data_type_of(array: _Array) -> DataType:
     if array.dtype.kind in "OSU":
         return _BY_NUMBER[7]
-    row = _BY_DTYPE.get(array.dtype.newbyteorder("<"))
-    if row is None:
+    data_type = _BY_DTYPE.get(array.dtype.newbyteorder("<"))
+    if data_type is None:
         raise TypeError(f"no tensor dtype for numpy dtype {array.dtype}")
-    return row
+    return data_type
 
 
 def _to_bytes(value: object) -> bytes:
@@ -107,16 +107,16 @@ def encode_tensor(array: _Array, *, as_content: bool = True) -> wire.Tensor:
     >>> encode_tensor(np.array([[1, 2]], np.int32)).tensor_content.hex()
     '0100000002000000'
     """
-    row = _row_of(array)
-    tensor = wire.Tensor(dtype=row.number, tensor_shape=tensor_shape(array.shape))
-    if row.name == "string":
+    data_type = _data_type_of(array)
+    tensor = wire.Tensor(dtype=data_type.number, tensor_shape=tensor_shape(array.shape))
+    if data_type.name == "string":
         tensor.string_val.extend(_to_bytes(value) for value in array.reshape(-1).tolist())
         return tensor
-    values = np.ascontiguousarray(array, dtype=row.numpy)
+    values = np.ascontiguousarray(array, dtype=data_type.numpy)
     if as_content:
         tensor.tensor_content = values.tobytes()
     elif values.size:
-        getattr(tensor, row.field).append(_pack(values, row))
+        getattr(tensor, data_type.field).append(_pack(values, data_type))
     return tensor
 
 
@@ -142,17 +142,17 @@ def decode_tensor(tensor: wire.Tensor) -> _Array:
     >>> decode_tensor(encode_tensor(np.array([1.5, 2.5], np.float32), as_content=False)).tolist()
     [1.5, 2.5]
     """
-    row = _BY_NUMBER.get(tensor.dtype)
-    if row is None:
+    data_type = _BY_NUMBER.get(tensor.dtype)
+    if data_type is None:
         raise TensorError(f"cannot decode a tensor of {dtype_name(tensor.dtype)}")
     shape, size = _checked_shape(tensor)
-    if row.name == "string":
+    if data_type.name == "string":
         values = _from_strings(tensor, size)
     elif tensor.tensor_content:
-        values = _from_content(tensor.tensor_content, row, size)
+        values = _from_content(tensor.tensor_content, data_type, size)
     else:
-        values = _from_field(tensor, row, size)
-    values = _fill(values, size, row)
+        values = _from_field(tensor, data_type, size)
+    values = _fill(values, size, data_type)
     try:
         return values.reshape(shape)
     except ValueError as error:  # more dimensions than numpy has, or [0, 2**62, 2**62]
@@ -171,10 +171,10 @@ def _checked_shape(tensor: wire.Tensor) -> tuple[tuple[int, ...], int]:
     return shape, size
 
 
-def _from_content(content: bytes, row: DataType, size: int) -> _Array:
-    if len(content) != size * row.numpy.itemsize:
-        raise TensorError(f"tensor_content has {len(content)} bytes, expected {size * row.numpy.itemsize}")
-    return np.frombuffer(content, row.numpy)
+def _from_content(content: bytes, data_type: DataType, size: int) -> _Array:
+    if len(content) != size * data_type.numpy.itemsize:
+        raise TensorError(f"tensor_content has {len(content)} bytes, expected {size * data_type.numpy.itemsize}")
+    return np.frombuffer(content, data_type.numpy)
 
 
 def _from_strings(tensor: wire.Tensor, size: int) -> _Array:
@@ -204,28 +204,28 @@ def _split_strings(content: bytes, size: int) -> list[bytes]:
     return [content[begin:end] for begin, end in itertools.pairwise(bounds)]
 
 
-def _from_field(tensor: wire.Tensor, row: DataType, size: int) -> _Array:
-    records: Sequence[bytes] = getattr(tensor, row.field)
+def _from_field(tensor: wire.Tensor, data_type: DataType, size: int) -> _Array:
+    records: Sequence[bytes] = getattr(tensor, data_type.field)
     data = records[0] if len(records) == 1 else b"".join(records)
     try:
-        values = _unpack(data, row.field)
+        values = _unpack(data, data_type.field)
         if values.size < size:  # shortened or unpacked
-            unpacked = _unpacked_values(tensor, row)
+            unpacked = _unpacked_values(tensor, data_type)
             if data and unpacked.size > values.size:  # mixed, so the order of the values is unknown
                 raise ValueError("packed and unpacked values are mixed")
             values = unpacked
     except (ValueError, DecodeError) as error:
-        raise TensorError(f"malformed {row.field}: {error}") from error
-    if row.field == "half_val":
-        return values.astype(np.uint16).view(row.numpy)
-    return values.astype(row.numpy, copy=False)
+        raise TensorError(f"malformed {data_type.field}: {error}") from error
+    if data_type.field == "half_val":
+        return values.astype(np.uint16).view(data_type.numpy)
+    return values.astype(data_type.numpy, copy=False)
 
 
-def _unpacked_values(tensor: wire.Tensor, row: DataType) -> _Array:
+def _unpacked_values(tensor: wire.Tensor, data_type: DataType) -> _Array:
     """Read a field that was sent unpacked, one record per value: protobuf keeps it in the unknown fields."""
-    slow = wire.TensorUnpacked.FromString(tensor.SerializeToString())
-    dtype = _FIXED_WIDTH.get(row.field, np.dtype(np.uint64 if row.name == "uint64" else np.int64))
-    values: _Array = np.array(getattr(slow, row.field), dtype)
+    message = wire.TensorUnpacked.FromString(tensor.SerializeToString())
+    dtype = _FIXED_WIDTH.get(data_type.field, np.dtype(np.uint64 if data_type.name == "uint64" else np.int64))
+    values: _Array = np.array(getattr(message, data_type.field), dtype)
     return values
 
 
@@ -255,12 +255,14 @@ def _unpack_varints(data: bytes) -> npt.NDArray[np.int64]:
     return np.add.reduceat(parts, starts).view(np.int64)
 
 
-def _pack(values: _Array, row: DataType) -> bytes:
-    if row.field in _FIXED_WIDTH:
+def _pack(values: _Array, data_type: DataType) -> bytes:
+    if data_type.field in _FIXED_WIDTH:
         return values.tobytes()
-    if row.field == "half_val":
+    if data_type.field == "half_val":
         values = values.view(np.uint16)
-    return _pack_varints(values.reshape(-1).astype(np.uint64 if row.name == "uint64" else np.int64).view(np.uint64))
+    return _pack_varints(
+        values.reshape(-1).astype(np.uint64 if data_type.name == "uint64" else np.int64).view(np.uint64)
+    )
 
 
 def _pack_varints(values: npt.NDArray[np.uint64]) -> bytes:
@@ -275,14 +277,14 @@ def _pack_varints(values: npt.NDArray[np.uint64]) -> bytes:
     return packed
 
 
-def _fill(values: _Array, size: int, row: DataType) -> _Array:
+def _fill(values: _Array, size: int, data_type: DataType) -> _Array:
     if values.size == size:
         return values
     if values.size > size:
-        raise TensorError(f"{row.field} has {values.size} values, the shape has {size}")
+        raise TensorError(f"{data_type.field} has {values.size} values, the shape has {size}")
     if size > _MAX_FILLED:
-        raise TensorError(f"{row.field} has {values.size} values, too few to fill {size} elements")
-    filled = np.full(size, b"" if row.name == "string" else 0, row.numpy)
+        raise TensorError(f"{data_type.field} has {values.size} values, too few to fill {size} elements")
+    filled = np.full(size, b"" if data_type.name == "string" else 0, data_type.numpy)
     filled[: values.size] = values
     if values.size:
         filled[values.size :] = values[-1]

@@ -1,4 +1,4 @@
-"""`bertbundle bulk`: interrupted and resumed runs, and what is not overwritten."""
+"""`bertbundle bulk`: interrupted and resumed runs, and output that is not overwritten."""
 
 from __future__ import annotations
 
@@ -72,12 +72,12 @@ def test_unavailable_server(bulk: Run, tmp_path: Path, monkeypatch: pytest.Monke
     """If the server becomes unavailable, the message says how many rows are done and how to continue."""
 
     def fail(*_: Any) -> Any:
-        raise ServerUnavailable("localhost:1 answered UNAVAILABLE.", code="UNAVAILABLE")
+        raise ServerUnavailable("call to localhost:1 failed with UNAVAILABLE.", code="UNAVAILABLE")
 
     monkeypatch.setattr(main_module, "_answer_rows", fail)
     source = write_rows(tmp_path / "in.txt", ["Wang"])
     code, _, err = bulk(source, "--output", tmp_path / "out.jsonl")
-    message = "bertbundle: localhost:1 answered UNAVAILABLE. 0 rows are done; continue with --resume.\n"
+    message = "bertbundle: call to localhost:1 failed with UNAVAILABLE. 0 rows are done; continue with --resume.\n"
     assert (code, err) == (2, message)
     assert bulk(source)[2].endswith("0 rows are done.\n")
 
@@ -114,7 +114,7 @@ def test_existing_output_is_kept(bulk: Run, tmp_path: Path) -> None:
         pytest.param(["none.txt"], "none.txt cannot be read: No such file", id="missing"),
         pytest.param(["a.docx"], "does not have one of the suffixes txt, jsonl, csv, parquet", id="suffix"),
         pytest.param(["none.txt", "--resume"], "--resume needs an output file", id="resume"),
-        pytest.param(["none.txt", "--pair", "b"], "which takes single texts: leave --pair out", id="pair"),
+        pytest.param(["none.txt", "--pair", "b"], "which takes single texts: omit --pair", id="pair"),
     ],
 )
 def test_invalid_options(bulk: Run, arguments: list[str], message: str) -> None:
@@ -166,7 +166,7 @@ def test_twenty_kills(unreliable: str, tmp_path: Path) -> None:
         _, err = process.communicate(timeout=300)
         if process.returncode == 0:
             break
-        assert "answered" in err  # a network error; --resume continues
+        assert "failed with" in err  # a network error; --resume continues
     assert kills == 20
     rows, rejects = read_json_lines(output), read_json_lines(tmp_path / "out.jsonl.rejects")
     assert [row["id"] for row in rows] == [index for index, text in enumerate(texts) if text]
