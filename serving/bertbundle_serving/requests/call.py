@@ -156,7 +156,7 @@ def _select_outputs(signature: SignatureSpec, output_filter: Sequence[str]) -> t
 
 
 def _check_shape(spec: TensorSpec, sent: tuple[int, ...], *, batched: bool) -> None:
-    """Check the rank and the fixed sizes. In TensorFlow Serving the graph does this, and its errors name graph nodes."""
+    """Check the rank and the fixed sizes. In TensorFlow Serving the graph does this; its errors name graph nodes."""
     if spec.shape is None:
         return
     fits = len(sent) == len(spec.shape) and all(

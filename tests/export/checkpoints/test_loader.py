@@ -104,7 +104,7 @@ def _missing_shard(path: Path) -> None:
         _break(
             "fewer_labels",
             lambda _: None,
-            "other shapes than config.json says for classifier.weight",
+            "shapes that differ from config.json for classifier.weight",
             labels=("O", "B-X"),
         ),
         _break("other_task", lambda _: None, "no weights for", task="text-classification", labels=LABELS),

@@ -140,7 +140,7 @@ def test_head_over_another_vector(tmp_path: Path, tensorflow: Any, pooling: str)
 
 def test_labels_of_another_number(tf1: Write, tmp_path: Path) -> None:
     """A number of labels other than the head's classes is refused."""
-    with pytest.raises(CheckpointError, match=r"--labels has 2, .* has 5 classes"):
+    with pytest.raises(CheckpointError, match=r"--labels has 2 labels, but .* has 5 classes"):
         write_huggingface(tf1("BertForSequenceClassification"), tmp_path / "made", LoadOptions(labels=("no", "yes")))
     assert not (tmp_path / "made").exists()
 

@@ -110,7 +110,7 @@ def test_class_of_transformers(write_keras_h5: Write, tensorflow: Any, tmp_path:
     [
         pytest.param({"kernel": (32, 5), "b2": (5, 3)}, {"task": "token-classification"}, "more than BERT", id="two"),
         pytest.param({"kernel": (64, 5)}, {"task": "token-classification"}, r"kernel \[32, labels\]", id="wide"),
-        pytest.param({"kernel": (32, 5)}, {}, "names no task", id="no_task"),
+        pytest.param({"kernel": (32, 5)}, {}, "belongs to no task", id="no_task"),
         pytest.param({"kernel": (32, 5)}, {"task": "text-classification"}, "Pass --pooling", id="no_pooling"),
         pytest.param({"kernel": (32, 4)}, {"task": "token-classification"}, r"expected \[32, 5\]", id="labels"),
     ],
