@@ -70,7 +70,7 @@ class PendingCall:
             return
         self.output_bytes += sum(_size_in_bytes(array) for array in result.values())
         self.results[row_slice.start] = result
-        self.computed_rows += row_slice.rows
+        self.computed_rows += row_slice.stop - row_slice.start
         if self.output_bytes > self.max_output_bytes:
             self.results.clear()
             self.outcome = invalid_argument(
@@ -173,7 +173,7 @@ class CallQueue:
         for pending in unfinished:
             pending.queued = time.perf_counter()
         self.calls = deque([*skipped, *unfinished])
-        rows = sum(row_slice.rows for row_slice in slices)
+        rows = sum(row_slice.stop - row_slice.start for row_slice in slices)
         padded_rows = rows if waiting[0].call.row_shapes is None else padded_batch_rows(self.parameters, rows)
         batch = Batch(self.key.signature, tuple(slices), rows, padded_rows)
         return QueuedBatch(self, batch, tuple(batched))
@@ -193,7 +193,7 @@ class CallQueue:
             if pending is first or (fits and pending.call.row_shapes == shapes):
                 batched.append(pending)
                 slices.append(pending.take_rows(free_rows))
-                free_rows -= slices[-1].rows
+                free_rows -= slices[-1].stop - slices[-1].start
             else:
                 skipped.append(pending)
         return batched, slices, skipped
