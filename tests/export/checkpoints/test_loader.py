@@ -122,7 +122,9 @@ def _missing_shard(path: Path) -> None:
         _break("vocab_empty", lambda p: (p / "vocab.txt").write_bytes(b""), "tokenizer"),
         _break("other_layers", lambda p: change_config(p, num_hidden_layers=3), "no weights for .*layer"),
         _break(
-            "other_width", lambda p: change_config(p, intermediate_size=32), "other shapes .*intermediate.dense.weight"
+            "other_width",
+            lambda p: change_config(p, intermediate_size=32),
+            "shapes that differ .*intermediate.dense.weight",
         ),
     ],
 )

@@ -12,7 +12,7 @@ from engine_rig import EngineRig, first_columns, run
 from waiting import SECONDS, wait_until
 
 
-def test_lone_call_runs_at_once() -> None:
+def test_single_call_runs_at_once() -> None:
     """A call is computed at once and alone if the engine is idle."""
 
     async def work() -> None:
@@ -52,7 +52,7 @@ def test_cancelled_call_is_not_computed() -> None:
 
 
 def test_call_with_too_many_rows() -> None:
-    """A call with more rows than max_batch_size is refused with TensorFlow Serving's error text."""
+    """A call with more rows than max_batch_size is refused with TensorFlow Serving's message."""
 
     async def work() -> None:
         rig = EngineRig(max_batch_size=8, max_execution_batch_size=8)
