@@ -120,7 +120,7 @@ def _add_label_options(parser: argparse.ArgumentParser) -> None:
         "--word-labels",
         choices=WORD_LABELS,
         default="token",
-        help="which tokens of a word are labeled (default: token, each has its own label)",
+        help="how a word gets its label (default: token, each token has its own)",
     )
 
 

@@ -51,7 +51,7 @@ def test_bfloat16_needs_a_supported_encoder(checkpoint: Callable[..., Path], tmp
 def test_bert_like_encoders_are_patched(
     checkpoint: Callable[..., Path], tmp_path: Path, tensorflow: Any, kind: str
 ) -> None:
-    """RoBERTa, DistilBERT and ELECTRA can be exported in int8, with all products quantized, ELECTRA's projection, too."""
+    """RoBERTa, DistilBERT and ELECTRA can be exported in int8: all products are quantized, and ELECTRA's projection."""
     import onnx
 
     del tensorflow

@@ -232,5 +232,5 @@ def test_unknown_head(tf1: Write) -> None:
 
 def test_wrong_number_of_labels(tf1: Write) -> None:
     """A number of labels that differs from the number of the head's outputs is an error."""
-    with pytest.raises(CheckpointError, match=r"shapes that differ .*classifier.weight \[5, 32\]"):
+    with pytest.raises(CheckpointError, match=r"shapes that differ .*classifier.weight"):
         load(tf1("BertForSequenceClassification"), labels=("yes", "no"))
