@@ -1,4 +1,4 @@
-"""Cost of a client before its first call: import time, resident memory and installed size, against the usual client.
+"""Cost of a client before its first call, compared with the usual client: import time, memory and installed size.
 
 The usual client is tensorflow-serving-api (which imports TensorFlow) and a transformers tokenizer.
 """
@@ -60,7 +60,7 @@ def installed(*names: str) -> float:
 
 
 def main() -> None:
-    """Measure in turns and print ratios."""
+    """Measure alternately and print the ratios."""
     options = parser(__doc__ or "").parse_args()
     measure(OURS)
     measure(THEIRS)

@@ -1,4 +1,4 @@
-"""The score tables of a CRF: among the model's outputs, or attributes of the model that the user names."""
+"""The score tables of a CRF: outputs of the model, or attributes of the model that the user names."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def add_tables(model: SourceModel, attributes: Sequence[str | None]) -> SourceMo
     if not paths:
         return model
     return dataclasses.replace(
-        model, more_outputs={name: _attribute(model.keras, path) for name, path in paths.items()}
+        model, extra_outputs={name: _attribute(model.keras, path) for name, path in paths.items()}
     )
 
 
