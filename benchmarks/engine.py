@@ -99,10 +99,10 @@ def ours(models: Models) -> dict[str, Engine]:
 def engine(version: Path, runtime: str, precision: str = "bundle") -> Engine:
     """Load a bundle; each input runs through the signature of its length."""
     servable = loader(runtime, RuntimeOptions(precision=precision))(version)
-    names, wanted = signatures(version), [output(version)]
+    names, outputs = signatures(version), [output(version)]
 
     def run(inputs: Features) -> object:
-        return servable.run(names[inputs["input_ids"].shape[1]], inputs, wanted)
+        return servable.run(names[inputs["input_ids"].shape[1]], inputs, outputs)
 
     return run
 

@@ -174,8 +174,8 @@ def bars(axes: Any, rows: Sequence[Row]) -> None:
     """Draw a bar per variant, with its range and its ratio."""
     shown = rows[::-1]
     spread = [[row.median - row.low for row in shown], [row.high - row.median for row in shown]]
-    drawn = axes.barh([row.variant for row in shown], [row.median for row in shown], xerr=spread)
-    axes.bar_label(drawn, [f" {row.ratio:.2f}x" for row in shown])
+    bar_container = axes.barh([row.variant for row in shown], [row.median for row in shown], xerr=spread)
+    axes.bar_label(bar_container, [f" {row.ratio:.2f}x" for row in shown])
     axes.margins(x=0.1)
 
 

@@ -142,12 +142,12 @@ def output(version: Path) -> str:
 
 def requester(address: str, name: str, version: Path) -> Callable[[int, int], object]:
     """Return a function that requests a number of rows and tokens, padded to the shortest signature that fits."""
-    transport, names, wanted = GrpcTransport(address), signatures(version), (output(version),)
+    transport, names, outputs = GrpcTransport(address), signatures(version), (output(version),)
 
     def request(rows: int, tokens: int) -> object:
         length = min(length for length in names if length >= tokens)
         return transport.predict(
-            PredictCall(name, names[length], features(rows, length), outputs=wanted), timeout=SECONDS
+            PredictCall(name, names[length], features(rows, length), outputs=outputs), timeout=SECONDS
         )
 
     return request

@@ -57,5 +57,5 @@ def _log_partition(logits: tf.Tensor, mask: tf.Tensor, transitions: tf.Tensor) -
         new_alpha = tf.reduce_logsumexp(alpha[:, :, None] + transitions, axis=1) + emission
         return tf.where(is_token[:, None], new_alpha, alpha)
 
-    rest = (tf.transpose(logits, [1, 0, 2])[1:], tf.transpose(mask)[1:] == 1)
-    return tf.reduce_logsumexp(tf.foldl(step, rest, initializer=logits[:, 0]), axis=-1)
+    tokens = (tf.transpose(logits, [1, 0, 2])[1:], tf.transpose(mask)[1:] == 1)
+    return tf.reduce_logsumexp(tf.foldl(step, tokens, initializer=logits[:, 0]), axis=-1)

@@ -21,9 +21,9 @@ def interleave(ours: Callable[[], object], theirs: Callable[[], object], rounds:
 
 def seconds(run: Callable[[], object]) -> float:
     """Return how many seconds a call takes."""
-    begun = time.perf_counter()
+    start = time.perf_counter()
     run()
-    return time.perf_counter() - begun
+    return time.perf_counter() - start
 
 
 def report(name: str, figures: Mapping[str, Any], arguments: argparse.Namespace) -> None:

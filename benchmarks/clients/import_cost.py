@@ -15,12 +15,12 @@ import sys
 from common import parser, report
 
 CODE = """
-import time; begun = time.perf_counter()
+import time; start = time.perf_counter()
 {imports}
-taken = time.perf_counter() - begun
+seconds = time.perf_counter() - start
 import json, re
 rss = int(re.search(r"VmRSS:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1024
-print(json.dumps([taken, rss]))
+print(json.dumps([seconds, rss]))
 """
 OURS = "import bertbundle"
 THEIRS = """
@@ -35,8 +35,8 @@ def measure(imports: str) -> tuple[float, float]:
     """Return the seconds and MiB that imports take in a fresh interpreter."""
     command = [sys.executable, "-c", CODE.format(imports=imports)]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
-    taken, memory = json.loads(result.stdout.splitlines()[-1])
-    return taken, memory
+    seconds, memory = json.loads(result.stdout.splitlines()[-1])
+    return seconds, memory
 
 
 def installed(*names: str) -> float:

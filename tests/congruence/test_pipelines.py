@@ -82,8 +82,8 @@ def compare(pair: tuple[Any, Any, list[str]]) -> int:
                 outputs[text], aggregation_strategy=transformers_strategy(strategy), ignore_labels=["O"]
             )
             assert [list(each) for each in answer] == [list(each) for each in expected], text
-            for got, wanted in zip(answer, expected, strict=True):
-                assert got == {**wanted, "score": pytest.approx(float(wanted["score"]), abs=2e-5)}, text
+            for got, reference in zip(answer, expected, strict=True):
+                assert got == {**reference, "score": pytest.approx(float(reference["score"]), abs=2e-5)}, text
             compared += len(answer)
     return compared
 

@@ -1,4 +1,4 @@
-"""A whole export: the files of a bundle, the verification of each format, and failures that leave no files behind."""
+"""A complete export: the files of a bundle, the verification of each format, and failures that leave no files behind."""
 
 from __future__ import annotations
 
@@ -82,8 +82,8 @@ def test_parity_covers_every_format_signature_and_output(tiny_bundle: Exported) 
     }
     assert {(row.format, row.signature, row.output) for row in manifest.parity} == expected
     assert all(row.max_abs < 1e-3 and row.agreement >= 0.999 for row in manifest.parity)
-    whole = ("length_8", "length_16", "length_32")
-    assert all(row.rows > (10 if row.signature in whole else 2) for row in manifest.parity)
+    with_all_texts = ("length_8", "length_16", "length_32")
+    assert all(row.rows > (10 if row.signature in with_all_texts else 2) for row in manifest.parity)
 
 
 class RecordingReporter:

@@ -69,7 +69,7 @@ def _attribute(keras: Any, path: str) -> Any:
         value = reduce(getattr, path.split("."), keras)
     except AttributeError as error:
         raise ExportError(
-            f"the model has no attribute {path}: {error}. Name the one that stores the scores."
+            f"the model has no attribute {path}: {error}. Name the attribute that stores the scores."
         ) from error
     if not hasattr(value, "shape"):
         raise ExportError(f"the model's {path} is a {type(value).__name__}, expected a variable, tensor or array.")

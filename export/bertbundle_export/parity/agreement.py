@@ -70,7 +70,7 @@ def agreement_rule(name: str, task: Task, expected: Arrays, mask: Array) -> Agre
         return same_classes
     if name in task.rank_outputs:
         scores = expected[task.rank_outputs[name]][mask]
-        return lambda actual, wanted: same_ranks(actual, wanted, scores)
+        return lambda ids, expected_ids: same_ranks(ids, expected_ids, scores)
     return _same_labels if expected[name].dtype.kind != "f" else _only_values
 
 

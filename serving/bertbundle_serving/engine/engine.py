@@ -159,7 +159,7 @@ class Engine:
                 self._used_slots -= self._slots_for(computed.queue)
                 queued = self._take_batch()
                 self._start_batches(loop)
-            with contextlib.suppress(RuntimeError):  # the event loop is closed: nobody waits for the results
+            with contextlib.suppress(RuntimeError):  # the event loop is closed: no caller is waiting
                 loop.call_soon_threadsafe(self._deliver, computed, seconds)
 
     def _deliver(self, computed: QueuedBatch, seconds: float) -> None:

@@ -163,7 +163,7 @@ class _RestApi:
         except RequestError as error:
             return error_response(error, cors=cors)
         except ClientDisconnect:
-            return Response(status_code=499)  # nobody receives it
+            return Response(status_code=499)  # the client is gone
 
     async def refuse_path(self, http: Request, error: Exception) -> Response:
         """Answer a request whose path does not begin with a slash."""

@@ -151,13 +151,13 @@ def test_failure_leaves_nothing(tf1: Write, tmp_path: Path) -> None:
     """A damaged checkpoint leaves no files behind, and existing files are not touched."""
     path, target = tf1(), tmp_path / "made"
     data = next(path.glob("*.data-*"))
-    whole = data.read_bytes()
-    data.write_bytes(whole[:99] + bytes([whole[99] ^ 1]) + whole[100:])
+    original = data.read_bytes()
+    data.write_bytes(original[:99] + bytes([original[99] ^ 1]) + original[100:])
     before = set(tmp_path.rglob("*"))
     with pytest.raises(CheckpointError, match="is damaged at"):
         write_huggingface(path, target, LoadOptions())
     assert set(tmp_path.rglob("*")) == before
-    data.write_bytes(whole)
+    data.write_bytes(original)
     (target / "mine").mkdir(parents=True)
     with pytest.raises(ExportError, match="exists already and is not an empty directory"):
         write_huggingface(path, target, LoadOptions())

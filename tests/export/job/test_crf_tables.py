@@ -49,9 +49,9 @@ def export(checkpoint: Callable[..., Path], tmp_path: Path) -> Callable[..., Any
     """Export a tagger."""
     options: dict[str, Any] = {"task": "token-classification", "labels": LABELS, "max_length": 16}
 
-    def run(model: Any, **more: Any) -> Any:
+    def run(model: Any, **extra: Any) -> Any:
         tokenizer = checkpoint("BertModel")
-        return export_bundle(model, name="crf", output=tmp_path / "m", tokenizer=tokenizer, **options, **more)
+        return export_bundle(model, name="crf", output=tmp_path / "m", tokenizer=tokenizer, **options, **extra)
 
     return run
 

@@ -102,8 +102,8 @@ def test_other_weights_are_float32(exported: Path) -> None:
         for t in graph(exported / "model_standard.onnx").initializer
         if t.external_data
     }
-    assert {place["location"] for place in external.values()} == {"model.onnx.data"}
-    end = max(int(place["offset"]) + int(place["length"]) for place in external.values())
+    assert {data["location"] for data in external.values()} == {"model.onnx.data"}
+    end = max(int(data["offset"]) + int(data["length"]) for data in external.values())
     assert (exported / "model.onnx.data").stat().st_size == end
 
 

@@ -21,12 +21,12 @@ Write = Callable[..., Path]
 def test_tokenizer_of_another_kind(checkpoint: Write, tmp_path: Path) -> None:
     """A tokenizer implemented only in Python is refused; a tokenizer.json can replace it."""
     path = checkpoint()
-    whole = tmp_path / "tokenizer.json"
-    load_tokenizer(path).save(str(whole))
+    original = tmp_path / "tokenizer.json"
+    load_tokenizer(path).save(str(original))
     (path / "tokenizer_config.json").write_text('{"tokenizer_class": "BertJapaneseTokenizer"}', encoding="utf-8")
     with pytest.raises(CheckpointError, match="BertJapaneseTokenizer, which cannot be converted"):
         load_checkpoint(path, "x", LoadOptions())
-    assert load_checkpoint(path, "x", LoadOptions(tokenizer=whole)).tokenizer.token_to_id("[UNK]") == 1
+    assert load_checkpoint(path, "x", LoadOptions(tokenizer=original)).tokenizer.token_to_id("[UNK]") == 1
 
 
 def test_characters(checkpoint: Callable[..., Path], tmp_path: Path) -> None:

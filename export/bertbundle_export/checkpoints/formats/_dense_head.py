@@ -23,24 +23,24 @@ class DenseHead:
     columns: int
 
 
-def find_dense_head(path: Path, rest: Shapes, hidden: int) -> DenseHead:
+def find_dense_head(path: Path, shapes: Shapes, hidden: int) -> DenseHead:
     """Return the Dense layer that consists of all variables outside BERT.
 
     Args:
         path: the file, for the message.
-        rest: shapes of the variables outside BERT.
+        shapes: shapes of the variables outside BERT.
         hidden: BERT's hidden size.
 
     Raises:
         CheckpointError: they are anything other than one Dense layer.
     """
-    kernels = [name for name in rest if name.endswith("/kernel")]
+    kernels = [name for name in shapes if name.endswith("/kernel")]
     layer = kernels[0].removesuffix("/kernel") if kernels else ""
-    shape = rest.get(f"{layer}/kernel", ())
-    bias = f"{layer}/bias" if f"{layer}/bias" in rest else None
+    shape = shapes.get(f"{layer}/kernel", ())
+    bias = f"{layer}/bias" if f"{layer}/bias" in shapes else None
     expected = {f"{layer}/kernel": (hidden, *shape[1:2])} | ({bias: shape[1:2]} if bias else {})
-    if dict(rest) != expected:
-        found = ", ".join(f"{name} {list(size)}" for name, size in sorted(rest.items())[:8])
+    if dict(shapes) != expected:
+        found = ", ".join(f"{name} {list(size)}" for name, size in sorted(shapes.items())[:8])
         raise CheckpointError(
             f"{path} has more than BERT and one Dense layer of kernel [{hidden}, labels]: found {found}. Pass "
             "--model-class my_project.model:build_model, your own class or function that builds the model."

@@ -54,13 +54,13 @@ class _Variables:
         file: the file.
         prefix: common prefix of the names of the encoder's variables.
         encoder: PyTorch's names of the encoder's variables, including pre-training heads, by their names in the file.
-        rest: shapes of all other variables.
+        outside: shapes of all other variables.
     """
 
     file: KerasFile
     prefix: str
     encoder: Mapping[str, str]
-    rest: Shapes
+    outside: Shapes
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +119,10 @@ class KerasBertFormat:
         custom_prefix = variables.prefix.replace("/", ".") if options.model_class else ""
         weights = self._encoder_weights(variables, values, description, custom_prefix)
         head = _find_head(variables, description.config, options)
-        rest = {name: values[name] for name in variables.rest}
+        outside = {name: values[name] for name in variables.outside}
         if head is not None:
-            rest = _rename_head(rest, head, description)
-        return weights | dict(keras_to_pytorch(f"model/{name}", value) for name, value in rest.items())
+            outside = _rename_head(outside, head, description)
+        return weights | dict(keras_to_pytorch(f"model/{name}", value) for name, value in outside.items())
 
     def _encoder_weights(
         self, variables: _Variables, values: StateDict, description: Description, custom_prefix: str
@@ -153,8 +153,8 @@ class KerasBertFormat:
             )
         renamed = {name: self.rename(name.removeprefix(prefix)) for name in file.shapes if name.startswith(prefix)}
         encoder = {name: pytorch for name, pytorch in renamed.items() if pytorch is not None}
-        rest = {name: shape for name, shape in file.shapes.items() if name not in encoder}
-        return _Variables(file, prefix, encoder, rest)
+        outside = {name: shape for name, shape in file.shapes.items() if name not in encoder}
+        return _Variables(file, prefix, encoder, outside)
 
     def _config(self, variables: _Variables, options: LoadOptions) -> dict[str, Any]:
         """Merge the sizes of the variables, config.json, the package's settings and the file's; the last ones win."""
@@ -217,9 +217,9 @@ def _transformers_class(variables: _Variables, config: Settings) -> str | None:
 def _find_head(variables: _Variables, config: Settings, options: LoadOptions) -> DenseHead | None:
     """Return the Dense layer after BERT; None if there is none, or if another class builds or ignores it."""
     has_own_class = options.model_class or _transformers_class(variables, config)
-    if has_own_class or options.task == "feature-extraction" or not variables.rest:
+    if has_own_class or options.task == "feature-extraction" or not variables.outside:
         return None
-    return find_dense_head(variables.file.path, variables.rest, config["hidden_size"])
+    return find_dense_head(variables.file.path, variables.outside, config["hidden_size"])
 
 
 def _describe_head(
@@ -270,11 +270,11 @@ def _add_labels(config: dict[str, Any], head: DenseHead) -> None:
         config["id2label"] = {index: f"LABEL_{index}" for index in range(head.columns)}
 
 
-def _rename_head(rest: StateDict, head: DenseHead, description: Description) -> StateDict:
+def _rename_head(weights: StateDict, head: DenseHead, description: Description) -> StateDict:
     """Rename the Dense layer as transformers does; if it has no bias, add a bias of zeros."""
     layer = _HEAD_LAYERS[class_suffix(description.config["architectures"][0]) or ""]
-    bias = rest[head.bias] if head.bias else np.zeros(head.columns, np.float32)
-    return {f"{layer}/kernel": rest[head.kernel], f"{layer}/bias": bias}
+    bias = weights[head.bias] if head.bias else np.zeros(head.columns, np.float32)
+    return {f"{layer}/kernel": weights[head.kernel], f"{layer}/bias": bias}
 
 
 def _transpose(pytorch: str, value: npt.NDArray[Any]) -> npt.NDArray[Any]:

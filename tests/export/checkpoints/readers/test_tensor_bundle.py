@@ -119,16 +119,16 @@ def test_flipped_bits_in_the_index(tensorflow: Any, tmp_path: Path) -> None:
     """With any byte of the index damaged, reading fails or returns the original tensor."""
     weight = np.arange(6, dtype=np.float32).reshape(2, 3)
     path = Path(f"{save(tensorflow, tmp_path / 'x', {'weight': weight})}.index")
-    whole, refused = path.read_bytes(), 0
-    for position, byte in enumerate(whole):
-        path.write_bytes(whole[:position] + bytes([byte ^ 1 << position % 8]) + whole[position + 1 :])
+    original, refused = path.read_bytes(), 0
+    for position, byte in enumerate(original):
+        path.write_bytes(original[:position] + bytes([byte ^ 1 << position % 8]) + original[position + 1 :])
         try:
             found = read_tensors(read_index(tmp_path / "x"), ["weight"])
         except CheckpointError:
             refused += 1
         else:
             np.testing.assert_array_equal(found["weight"], weight)
-    assert refused > len(whole) // 3  # a third is padding, and blocks that nothing reads
+    assert refused > len(original) // 3  # a third is padding, and blocks that nothing reads
 
 
 def test_generated_code_is_up_to_date() -> None:

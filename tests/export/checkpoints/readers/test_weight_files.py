@@ -65,11 +65,11 @@ def test_half_precision_weights(checkpoint: Write, dtype: Any) -> None:
 def test_sharded_h5(checkpoint: Write) -> None:
     """TensorFlow's own shards are read."""
     path = checkpoint()
-    model, whole = load(path).keras, logits(path)
+    model, expected = load(path).keras, logits(path)
     (path / "tf_model.h5").unlink()
     model.save_pretrained(str(path), max_shard_size="20KB")
     assert (path / "tf_model.h5.index.json").is_file()
-    np.testing.assert_array_equal(logits(path), whole)
+    np.testing.assert_array_equal(logits(path), expected)
 
 
 @needs_torch
