@@ -1,4 +1,4 @@
-"""A complete export: the files of a bundle, the verification of each format, and failures that leave no files behind."""
+"""A complete export: the files of a bundle, the verification of each format, and failures that leave no files."""
 
 from __future__ import annotations
 
