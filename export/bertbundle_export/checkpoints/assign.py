@@ -77,7 +77,7 @@ def assign_weights(model: Any, weights: StateDict, task: Task, *, label: str, is
     problems.unused.extend(stored[name] for name in unused)
     if task.name == "fill-mask" and (decoder := _untied_decoder(stored, weights)):
         raise CheckpointError(
-            f"{where} has {decoder}, which differs from the word embeddings (tie_word_embeddings is false): "
+            f"{label} has {decoder}, which differs from the word embeddings (tie_word_embeddings is false): "
             "transformers' TensorFlow classes predict tokens by the word embeddings only. Export the model from "
             "Python, with its own code: export_bundle(model, ...)."
         )

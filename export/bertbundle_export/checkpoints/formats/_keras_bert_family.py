@@ -23,7 +23,8 @@ from bertbundle_export.checkpoints.formats._dense_head import (
 )
 from bertbundle_export.checkpoints.formats._pooled import pooled_classifier
 from bertbundle_export.checkpoints.formats._variable_names import Rename
-from bertbundle_export.checkpoints.readers.keras_file import KerasFile, Shapes, describe_h5, is_h5, read_h5
+from bertbundle_export.checkpoints.readers.keras_file import KerasFile, Shapes, is_h5
+from bertbundle_export.checkpoints.readers.keras_saved_model import describe_keras, is_saved_model, read_keras
 from bertbundle_export.checkpoints.sources.config_files import find_config, find_tokenizer
 from bertbundle_export.errors import CheckpointError
 from bertbundle_export.source.architectures import ARCHITECTURES, check_config, class_suffix
@@ -78,6 +79,7 @@ class KerasBertFormat:
         fixed: settings that the package always uses, unless the file states others.
         activations: transformers' names of the activations that the package names differently.
         any_h5: whether the format accepts every .h5 file that no other format accepts.
+        saved_models: whether the format accepts SavedModels.
         optional_token_types: whether a model may have no token type embeddings; zeros then replace them.
     """
 
@@ -89,14 +91,16 @@ class KerasBertFormat:
     fixed: Settings = field(default_factory=dict)
     activations: Mapping[str, str] = field(default_factory=dict)
     any_h5: bool = False
+    saved_models: bool = False
     optional_token_types: bool = False
 
     def detect(self, path: Path) -> bool:
         """See `CheckpointFormat.detect`."""
-        if not path.is_file() or not (is_h5(path) or path.suffix in (".h5", ".hdf5")):
+        is_directory = self.saved_models and is_saved_model(path)
+        if not is_directory and not (path.is_file() and (is_h5(path) or path.suffix in (".h5", ".hdf5"))):
             return False
         try:
-            return self.any_h5 or self._prefix(describe_h5(path).shapes) is not None
+            return (self.any_h5 and not is_directory) or self._prefix(describe_keras(path).shapes) is not None
         except CheckpointError:
             return False
 
@@ -117,7 +121,7 @@ class KerasBertFormat:
         from bertbundle_export.checkpoints.readers.weight_files import keras_to_pytorch
 
         variables = self._variables(description.path)
-        values = read_h5(description.path)
+        values = read_keras(description.path)
         custom_prefix = variables.prefix.replace("/", ".") if options.model_class else ""
         weights = self._encoder_weights(variables, values, description, custom_prefix)
         head = _find_head(variables, description.config, options)
@@ -144,7 +148,7 @@ class KerasBertFormat:
         return found[0] if len(found) == 1 else None
 
     def _variables(self, path: Path) -> _Variables:
-        file = describe_h5(path)
+        file = describe_keras(path)
         prefix = self._prefix(file.shapes)
         if prefix is None:
             found = ", ".join(sorted(file.shapes)[:5]) or "no variables"

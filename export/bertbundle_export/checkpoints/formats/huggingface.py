@@ -98,6 +98,12 @@ def _read_json(path: Path, default: Any) -> Any:
 
 def _weights(path: Path) -> WeightFiles:
     weights = find_weights(path)
+    saved_models = sorted(file.parent for file in path.glob("saved_model/*/saved_model.pb"))
+    if weights is None and saved_models:
+        raise CheckpointError(
+            f"{path} has its weights in a SavedModel only. Export {saved_models[-1]}, with --config {path} and "
+            f"--tokenizer {path}."
+        )
     if weights is None:
         raise CheckpointError(
             f"{path} has config.json but no weights: expected model.safetensors, tf_model.h5 or pytorch_model.bin, "
