@@ -12,7 +12,13 @@ from google.protobuf.message import DecodeError
 from bertbundle_export.checkpoints.base import StateDict
 from bertbundle_export.checkpoints.readers._tensorflow_pb2 import KerasMetadata
 from bertbundle_export.checkpoints.readers.keras_file import KerasFile, describe_h5, parse_layers, read_h5
-from bertbundle_export.checkpoints.readers.tensor_bundle import TensorBundle, checkpoint_keys, read_index, read_tensors
+from bertbundle_export.checkpoints.readers.tensor_bundle import (
+    OBJECT_GRAPH,
+    TensorBundle,
+    checkpoint_keys,
+    read_index,
+    read_tensors,
+)
 from bertbundle_export.errors import CheckpointError
 
 __all__ = ["describe_keras", "describe_saved_model", "is_saved_model", "read_keras", "read_saved_model"]
@@ -69,7 +75,7 @@ def _read_index(path: Path) -> TensorBundle:
 
 def _keys(bundle: TensorBundle) -> dict[str, str]:
     """Return the key of each weight in the checkpoint, by the name of its variable."""
-    keys = checkpoint_keys(bundle)
+    keys = checkpoint_keys(bundle) if OBJECT_GRAPH in bundle.entries else {name: name for name in bundle.entries}
     return {
         name: key
         for name, key in keys.items()
