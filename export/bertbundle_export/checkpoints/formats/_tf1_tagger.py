@@ -17,7 +17,8 @@ from bertbundle_export.checkpoints.base import StateDict
 
 __all__ = ["TaggerHead", "convert_head", "find_tagger", "tagger"]
 
-_PROJECTION, _BIAS = ("project/logits/W", "output_weights"), ("project/logits/b", "output_bias")
+_PROJECTION = ("project/logits/W", "output_weights", "loss/output_weights")
+_BIAS = ("project/logits/b", "output_bias", "loss/output_bias")
 _HIDDEN, _HIDDEN_BIAS = "project/hidden/W", "project/hidden/b"
 _TRANSITIONS = "crf_loss/transitions"
 _CELL = re.compile(r"(?:.+/)?bidirectional_rnn/(fw|bw)/(?:basic_)?(lstm|gru)_cell/(?:(gates|candidate)/)?(kernel|bias)")
@@ -98,7 +99,7 @@ def convert_head(weights: StateDict, head: TaggerHead) -> StateDict:
         if match := _CELL.fullmatch(name):
             cells[match[1]]["/".join(filter(None, (match[3], match[4])))] = value
         else:
-            converted[_NAMES.get(name, name)] = value.T if name == "output_weights" else value
+            converted[_NAMES.get(name, name)] = value.T if name.endswith("output_weights") else value
     for direction, values in cells.items():
         convert = _lstm if head.cell == "lstm" else _gru
         converted |= {f"{_DIRECTIONS[direction]}/{name}": value for name, value in convert(values, head.units).items()}

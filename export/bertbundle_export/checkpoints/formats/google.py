@@ -50,8 +50,9 @@ class GoogleFormat:
         config = read_config(file, model_type="bert", intermediate_size=3072, type_vocab_size=2)
         _check_shapes(bundle, config, file)
         config["architectures"] = [class_of_heads(bundle.entries)]
-        if "output_bias" in bundle.entries:
-            config["num_labels"] = bundle.entries["output_bias"].shape[0]
+        for name in ("output_bias", "loss/output_bias"):
+            if name in bundle.entries:
+                config["num_labels"] = bundle.entries[name].shape[0]
         description = Description(
             self.name, path, "TensorFlow 1 checkpoint", bundle.files, config, _vocab(prefix.parent)
         )
