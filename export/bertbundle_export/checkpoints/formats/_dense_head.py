@@ -160,6 +160,8 @@ def input_of(layers: Mapping[str, KerasLayer], name: str) -> str | None:
     if _is_encoder(source):
         return "tokens" if output == 0 else None
     source_name = str(source.config.get("name"))
+    if source_name == "Pooler-Dense":  # bert4keras': the Lambda before it takes the first token
+        return _dense_input(source)
     if source.kind == "Dense":
         return _dense_input(source) if input_of(layers, source_name) == "cls" else None
     pooling = _POOLING_LAYERS.get(source.kind)

@@ -22,7 +22,7 @@ from bertbundle_export.checkpoints.formats._dense_head import (
     input_of,
 )
 from bertbundle_export.checkpoints.formats._pooled import pooled_classifier
-from bertbundle_export.checkpoints.formats._variable_names import Rename
+from bertbundle_export.checkpoints.formats._variable_names import Rename, number_layers
 from bertbundle_export.checkpoints.readers.keras_file import KerasFile, Shapes, is_h5
 from bertbundle_export.checkpoints.readers.keras_saved_model import describe_keras, is_saved_model, read_keras
 from bertbundle_export.checkpoints.sources.config_files import find_config, find_tokenizer
@@ -81,6 +81,7 @@ class KerasBertFormat:
         any_h5: whether the format accepts every .h5 file that no other format accepts.
         saved_models: whether the format accepts SavedModels.
         optional_token_types: whether a model may have no token type embeddings; zeros then replace them.
+        numbered_layers: whether layers within layers are known by their order; see `number_layers`.
     """
 
     name: str
@@ -93,6 +94,7 @@ class KerasBertFormat:
     any_h5: bool = False
     saved_models: bool = False
     optional_token_types: bool = False
+    numbered_layers: bool = False
 
     def detect(self, path: Path) -> bool:
         """See `CheckpointFormat.detect`."""
@@ -154,10 +156,12 @@ class KerasBertFormat:
             found = ", ".join(sorted(file.shapes)[:5]) or "no variables"
             raise CheckpointError(
                 f"{path} has no BERT in it: expected one variable {self.marker}, found {found}. Its names must be "
-                "those of transformers' TFBertMainLayer, of keras-bert or of bert-for-tf2. Load another model, or "
-                "weights of Keras 3's .weights.h5, in Python with its own code, and call export_bundle(model, ...)."
+                "those of transformers' TFBertMainLayer, keras-bert, bert4keras or bert-for-tf2. Load other models "
+                "and weights of Keras 3's .weights.h5, in Python with their own code: export_bundle(model, ...)."
             )
-        renamed = {name: self.rename(name.removeprefix(prefix)) for name in file.shapes if name.startswith(prefix)}
+        names = {name: name.removeprefix(prefix) for name in file.shapes if name.startswith(prefix)}
+        names = number_layers(names) if self.numbered_layers else names
+        renamed = {name: self.rename(short) for name, short in names.items()}
         encoder = {name: pytorch for name, pytorch in renamed.items() if pytorch is not None}
         outside = {name: shape for name, shape in file.shapes.items() if name not in encoder}
         return _Variables(file, prefix, encoder, outside)
