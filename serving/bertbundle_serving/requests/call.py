@@ -69,10 +69,11 @@ def make_call(signature: SignatureSpec, inputs: Arrays, output_filter: Sequence[
     Raises:
         RequestError: INVALID_ARGUMENT, the inputs or the output filter do not fit the signature.
     """
-    _check_dtypes(signature, inputs)
     outputs = _select_outputs(signature, output_filter)
+    _check_dtypes(signature, inputs)
     for name, spec in signature.inputs.items():
-        _check_shape(spec, inputs[name].shape, batched=signature.batched)
+        if signature.checks_shapes:
+            _check_shape(spec, inputs[name].shape, batched=signature.batched)
     if signature.batched:
         _check_row_counts(inputs)
     for name, spec in signature.inputs.items():
@@ -176,6 +177,8 @@ def _shape_text(shape: tuple[int | None, ...], *, batched: bool) -> str:
 
 
 def _check_row_counts(inputs: Arrays) -> None:
+    if not all(array.ndim for array in inputs.values()):
+        raise invalid_argument("Batching Run() input tensors must have at least one dimension.")
     sizes = {name: array.shape[0] for name, array in sorted(inputs.items())}
     if len(set(sizes.values())) > 1:
         counts = ", ".join(f"{name} has {size}" for name, size in sizes.items())
