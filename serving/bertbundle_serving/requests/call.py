@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from bertbundle.contract.types import Arrays
 from bertbundle.wire import _wire_pb2 as wire
-from bertbundle.wire.tensors import DATA_TYPES, TensorError, decode_tensor
+from bertbundle.wire.data_types import DATA_TYPES
+from bertbundle.wire.tensors import TensorError, decode_tensor
 from bertbundle_serving.errors import RequestError, invalid_argument
 from bertbundle_serving.runtimes.base import SignatureSpec, TensorSpec
 

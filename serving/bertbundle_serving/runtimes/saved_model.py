@@ -15,6 +15,7 @@ import numpy as np
 from bertbundle._shared.cpu_features import BFLOAT16_FLAGS, fast_bfloat16
 from bertbundle.contract.manifest import MANIFEST_FILE, Manifest
 from bertbundle.contract.types import Arrays
+from bertbundle.wire.data_types import BY_NUMBER
 from bertbundle_serving.cores import available_cores
 from bertbundle_serving.errors import ServeError
 from bertbundle_serving.runtimes.base import (
@@ -105,7 +106,13 @@ def _signature(tf: Any, name: str, definition: Any) -> SignatureSpec:
 def _tensor(tf: Any, alias: str, info: Any) -> TensorSpec:
     shape = tf.TensorShape(info.tensor_shape)
     sizes = None if shape.rank is None else tuple(shape.as_list())
-    return TensorSpec(alias, np.dtype(tf.as_dtype(info.dtype).as_numpy_dtype), sizes, info.name)
+    return TensorSpec(alias, _dtype(tf, info.dtype), sizes, info.name)
+
+
+def _dtype(tf: Any, number: int) -> np.dtype[Any]:
+    """Return the numpy dtype of a tensor. One that requests cannot have is a structure, which equals no other dtype."""
+    row = BY_NUMBER.get(number)
+    return row.numpy if row else np.dtype([(tf.as_dtype(number).name, np.uint8)])
 
 
 def _import_tensorflow() -> Any:

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bertbundle.contract.types import Arrays
+from bertbundle.wire.data_types import BFLOAT16
 from bertbundle_serving.errors import CODES, RequestError, invalid_argument
 from bertbundle_serving.runtimes.base import Outputs
 
@@ -65,6 +66,7 @@ class SavedModelSession:
             intra_op_parallelism_threads=threads, inter_op_parallelism_threads=inter_op_threads or 0
         )
         self._tf = tf
+        self._bfloat16 = np.dtype(tf.bfloat16.as_numpy_dtype)
         self._session = tf.compat.v1.Session(graph=tf.Graph(), config=config)
         loader = SavedModelLoader(str(directory))
         definition = loader.get_meta_graph_def_from_tags([_SERVE_TAG])
@@ -153,16 +155,15 @@ class SavedModelSession:
     def _to_feeds(self, info: Any, array: _Array) -> list[_Array]:
         if info.name in self._fed_strings:
             return [array.reshape(-1), np.array(array.shape, np.int64)]
-        dtype = self._tf.as_dtype(info.dtype).as_numpy_dtype
         # In C order; not `ascontiguousarray`, which makes a vector of a scalar.
         ordered = np.asarray(array, order="C")
-        return [ordered if ordered.dtype == dtype else ordered.view(dtype)]
+        return [ordered.view(self._bfloat16) if ordered.dtype == BFLOAT16 else ordered]
 
     def _from_fetches(self, info: Any, results: Iterator[Any]) -> _Array:
         array = np.asarray(next(results))
         if info.name in self._fetched_strings:
             return _reshaped(array, next(results))
-        return array
+        return array.view(BFLOAT16) if array.dtype == self._bfloat16 else array
 
 
 def _reshaped(strings: _Array, shape: _Array) -> _Array:

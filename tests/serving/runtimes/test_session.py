@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bertbundle.wire import _wire_pb2 as wire
+from bertbundle.wire.data_types import BY_DTYPE
+from bertbundle.wire.tensors import decode_tensor, tensor_shape
 from bertbundle_serving.errors import RequestError
-from many_signatures import save_many_signatures
+from many_signatures import DTYPES, save_many_signatures
 from runtime_files import load
 
 pytestmark = pytest.mark.slow  # imports TensorFlow
@@ -34,6 +37,18 @@ def test_strings_of_any_rank(servable: Any, rank: int) -> None:
     for signature in ("anystr", "t_st"):
         answer = servable.run(signature, {"x": strings}, ["y"])["y"]
         assert (answer.shape, answer.reshape(-1).tolist()) == ((1,) * rank, [b"a"])
+
+
+@pytest.mark.parametrize("name", DTYPES)
+def test_every_dtype(servable: Any, name: str) -> None:
+    """Every dtype passes in both directions, bit by bit; a signature's dtype is that of what requests hold."""
+    dtype = servable.signatures[f"t_{name}"].inputs["x"].dtype
+    values = decode_tensor(wire.Tensor(dtype=BY_DTYPE[dtype].number, tensor_shape=tensor_shape((3,))))
+    if name != "st":
+        values = np.frombuffer(bytes([1, 0, 0, 0, 0, 0, 0, 0] * 6), dtype)[:3].copy()
+    answer = servable.run(f"t_{name}", {"x": values}, ["y"])["y"]
+    assert answer.dtype == servable.signatures[f"t_{name}"].outputs["y"].dtype == dtype
+    assert answer.tolist() == values.tolist()
 
 
 def test_shapes_are_not_compared(servable: Any) -> None:
