@@ -1,11 +1,12 @@
 """Decode a PredictRequest and check it against a signature, in TensorFlow Serving's order and with its error texts.
 
-Source: tensorflow_serving/servables/tensorflow/{predict_util,saved_model_predict_util}.cc.
+Source: tensorflow_serving/servables/tensorflow/{predict_util,saved_model_predict_util}.cc and
+tensorflow/cc/saved_model/util.cc.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,9 +54,7 @@ def read_call(request: wire.PredictRequest, signatures: Mapping[str, SignatureSp
         RequestError: with TensorFlow Serving's code and text.
     """
     signature = find_signature(signatures, request.model_spec.signature_name)
-    _check_names(signature, request.inputs)
-    sent = _decode_inputs(request.inputs)
-    inputs = {name: sent[name] if name in sent else signature.defaults[name] for name in sorted(signature.inputs)}
+    inputs = _read_inputs(signature, request.inputs)
     return make_call(signature, inputs, request.output_filter)
 
 
@@ -103,37 +102,47 @@ def dtype_text(dtype: np.dtype[Any]) -> str:
     return _DTYPE_NAMES.get(dtype, str(dtype))
 
 
-def _decode_inputs(tensors: Mapping[str, wire.Tensor]) -> dict[str, npt.NDArray[Any]]:
-    decoded = {}
-    name = ""
-    try:
-        for name in sorted(tensors):
-            decoded[name] = decode_tensor(tensors[name])
-    except TensorError as error:
-        raise invalid_argument(f"tensor parsing error: {name}") from error
-    return decoded
-
-
-def _check_names(signature: SignatureSpec, sent: Collection[str]) -> None:
-    """Check that every input without a default was sent, and nothing else."""
-    expected = signature.inputs
-    required = expected.keys() - signature.defaults.keys()
-    if required <= set(sent) <= expected.keys():
-        return
-    if len(sent) != len(expected):
-        raise invalid_argument(
-            f"input size does not match signature: {len(sent)}!={len(expected)} len({_braced(sent)}) != "
-            f"len({_braced(expected)}). Sent extra: {_braced(set(sent) - set(expected))}. "
-            f"Missing but required: {_braced(required - set(sent))}."
-        )
-    for name, spec in sorted(expected.items()):
-        if name not in sent and name in required:
-            # TensorFlow Serving says "expected" but lists the inputs that were sent.
+def _read_inputs(signature: SignatureSpec, sent: Mapping[str, wire.Tensor]) -> Arrays:
+    """Return an array for every input of a signature: decoded from the request, or the default."""
+    _check_count(signature, sent)
+    inputs = {}
+    for name, spec in sorted(signature.inputs.items()):
+        if name in sent:
+            inputs[name] = _decode_input(name, sent[name])
+        elif name in signature.defaults:
+            inputs[name] = signature.defaults[name]
+        else:
             raise invalid_argument(
                 f"Signature input alias: {name}(feed name: {spec.feed}) not found in request and no default value "
                 f"provided. Inputs expected to be in the request {_braced(sent)}, or default input alias set: "
-                f"{_braced(signature.defaults) if signature.defaults else ''}"
+                f"{','.join(sorted(signature.defaults))}"
             )
+    if not set(sent) <= signature.inputs.keys():
+        used = sorted(set(sent) & signature.inputs.keys())
+        raise invalid_argument(
+            f"Inputs contains invalid name. Used request inputs: {','.join(used)}, "
+            f"request input: {','.join(sorted(sent))}"
+        )
+    return inputs
+
+
+def _check_count(signature: SignatureSpec, sent: Mapping[str, wire.Tensor]) -> None:
+    """Check that there are not more inputs than the signature has, nor fewer if it has no defaults."""
+    expected = signature.inputs
+    if len(sent) == len(expected) or (len(sent) < len(expected) and signature.defaults):
+        return
+    raise invalid_argument(
+        f"input size does not match signature: {len(sent)}!={len(expected)} len({_braced(sent)}) != "
+        f"len({_braced(expected)}). Sent extra: {_braced(set(sent) - expected.keys())}. "
+        f"Missing but required: {_braced(expected.keys() - set(sent))}."
+    )
+
+
+def _decode_input(name: str, tensor: wire.Tensor) -> npt.NDArray[Any]:
+    try:
+        return decode_tensor(tensor)
+    except TensorError as error:
+        raise invalid_argument(f"tensor parsing error: {name}") from error
 
 
 def _check_dtypes(signature: SignatureSpec, inputs: Arrays) -> None:
