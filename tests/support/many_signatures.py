@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["DTYPES", "SIGNATURES", "save_many_signatures"]
+__all__ = ["DTYPES", "EXAMPLE_SIGNATURES", "SIGNATURES", "save_many_signatures"]
 
 DTYPES = {
     "u8": "uint8",

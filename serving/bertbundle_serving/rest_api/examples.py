@@ -18,7 +18,7 @@ from bertbundle_serving.rest_api.values import decode_base64, encode_text, is_ba
 __all__ = ["classifications_document", "examples_input", "regressions_document", "signature_name"]
 
 _ELEMENT_TYPES = {"bytes_list": "bytes", "float_list": "float", "int64_list": "int64", None: "UNKNOWN"}
-_JSON_TYPES = {type(None): "Null", dict: "Object", list: "Array"}
+_JSON_TYPES: Mapping[type, str] = {type(None): "Null", dict: "Object", list: "Array", str: "String"}
 _INT64 = 2**63
 
 
@@ -68,9 +68,7 @@ def regressions_document(result: api.RegressionResult) -> dict[str, Any]:
 
 def _serialize_example(value: Any) -> bytes:
     if not isinstance(value, dict):
-        raise invalid_argument(
-            f"Example must be JSON object but got JSON {_JSON_TYPES.get(type(value), _scalar_type(value))}"
-        )
+        raise invalid_argument(f"Example must be JSON object but got JSON {_json_type(value)}")
     features = api.Features()
     for name, content in value.pairs if isinstance(value, RepeatedKeys) else value.items():
         feature = api.Feature()
@@ -80,13 +78,15 @@ def _serialize_example(value: Any) -> bytes:
     return api.Example(features=features).SerializeToString()
 
 
-def _scalar_type(value: Any) -> str:
-    return str(value) if isinstance(value, bool) else "String" if isinstance(value, str) else "Number"
+def _json_type(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value)
+    return next((name for kind, name in _JSON_TYPES.items() if isinstance(value, kind)), "Number")
 
 
 def _add_element(feature: api.Feature, name: str, value: Any) -> None:
     if value is None or isinstance(value, list) or (isinstance(value, dict) and not is_base64(value)):
-        raise invalid_argument(f"Feature: {name} has element with unexpected JSON type: {_JSON_TYPES[type(value)]}")
+        raise invalid_argument(f"Feature: {name} has element with unexpected JSON type: {_json_type(value)}")
     kind, item = _to_element(name, value)
     expected = feature.WhichOneof("kind")
     if expected not in (None, kind):

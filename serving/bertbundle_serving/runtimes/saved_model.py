@@ -123,6 +123,7 @@ def _import_tensorflow() -> Any:
         raise ServeError(
             "TensorFlow is not installed; the saved_model runtime needs it: pip install 'bertbundle-toolkit[export]'."
         ) from error
+    logging.getLogger("tensorflow").setLevel(logging.WARNING)  # else each load logs the path of the variables
     return tf
 
 
