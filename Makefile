@@ -31,7 +31,7 @@ $(READY): pyproject.toml hatch_build.py clients/pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e clients -e '.[export,serving,dev]'
 	@touch $@
 
-setup: $(READY) ## create the environment .venv with everything but torch
+setup: $(READY) ## create the environment .venv with everything except torch
 
 setup-torch: $(READY) ## install torch, which reads pytorch_model.bin checkpoints
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
@@ -54,13 +54,13 @@ serve: $(READY) ## start the embedded server: NAME=model-name [PORT=8500] [ARGS=
 serve-container: ## start TensorFlow Serving in a container, with the models of serving/deploy/models.config
 	docker compose -f serving/deploy/compose.yaml up --detach --wait
 
-test: $(READY) ## run all tests; those that need something optional skip and say how to get it
+test: $(READY) ## run all tests; a skipped test says what it needs and how to get it
 	$(PYTEST)
 
 test-fast: $(READY) ## run the tests that neither export a model nor start a server, in about a minute
 	$(PYTEST) -m "not slow"
 
-test-thin: $(READY) ## test the client's wheel in an environment of its own
+test-thin: $(READY) ## test the client's wheel in a separate environment
 	$(PYTEST) tests/clients/test_wheel.py
 
 test-torch: setup-torch ## run the tests that need torch
@@ -84,7 +84,7 @@ bench: bench-run bench-peers ## run all benchmarks on a BERT-base, in half an ho
 bench-quick: SIZE := small
 bench-quick: ROUNDS := 2
 bench-quick: BENCHMARKS := exporting engine served loading
-bench-quick: bench-run ## run them on a model of MiniLM's size, in 5 minutes
+bench-quick: bench-run ## run the benchmarks on a model of MiniLM's size, in 5 minutes
 	$(BIN)/python benchmarks/summary.py --size $(SIZE)
 
 # exporting.py comes first: the other benchmarks measure the models that it exports.
@@ -92,7 +92,7 @@ bench-run: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	set -e; for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py --size $(SIZE) --rounds $(ROUNDS) --work build/bench; done
 
-# pip may choose a torch for GPUs, of 3 GB: PyTorch's own index, given as PIP_EXTRA_INDEX_URL, has a smaller one.
+# pip may choose a torch for GPUs (3 GB); PyTorch's own index, set as PIP_EXTRA_INDEX_URL, has a smaller build.
 $(PEERS)/.ready: pyproject.toml hatch_build.py clients/pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e clients -e '.[bench,peers]'
@@ -106,7 +106,7 @@ bench-peers: $(READY) $(PEERS)/.ready ## compare with sentence-transformers and 
 docs: $(READY) ## build the documentation site into build/site
 	NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict
 
-docs-tables: $(READY) ## regenerate the tables of errors and options (a test compares them with the code)
+docs-tables: $(READY) ## regenerate the tables of errors and options; a test compares them with the code
 	$(BIN)/python docs/scripts/reference_tables.py
 
 proto: $(READY) ## regenerate the protobuf code; a test compares it with the .proto files
@@ -115,6 +115,6 @@ proto: $(READY) ## regenerate the protobuf code; a test compares it with the .pr
 	cd serving && ../build/protoc/bin/python -m grpc_tools.protoc -I. -I../clients --python_out=. --pyi_out=. bertbundle_serving/protos/_config.proto bertbundle_serving/protos/_api.proto
 	cd export && ../build/protoc/bin/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. bertbundle_export/checkpoints/readers/_tensorflow.proto
 
-clean: ## remove the environment and caches, keep the models
+clean: ## remove the environment and caches, but keep the models
 	rm -rf $(VENV) build dist .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,4 +1,4 @@
-"""Every command of README.md and of the pages that guide a new user does what it says."""
+"""Every command of README.md and of the introductory pages works as described."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ pytestmark = pytest.mark.slow
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = ("README.md", "docs/getting-started.md", "docs/exporting.md", "docs/serving.md")
 BLOCKS = read_blocks(*PAGES)
-# What several pages repeat is run once.
+# Commands and examples that several pages repeat are run once.
 COMMANDS = list(dict.fromkeys(line for block in BLOCKS if block.language == "sh" for line in block.commands))
 PYTHON = list(dict.fromkeys(block.text for block in BLOCKS if block.language == "python"))
-# Run by something else than this file: make test by CI, the wheel alone by tests/clients/test_wheel.py.
-ELSEWHERE = {"make test", "pip install ./clients"}
+# Not run by this file: CI runs `make test`, and tests/clients/test_wheel.py installs the wheel alone.
+RUN_ELSEWHERE = {"make test", "pip install ./clients"}
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory, tensorflow: object) -> Path:
-    """Give a directory with a tagger at the pages' path."""
+def workspace(tmp_path_factory: pytest.TempPathFactory, tensorflow: object) -> Path:
+    """A directory with a tagger at the path that the pages use."""
     del tensorflow
     directory = tmp_path_factory.mktemp("readme")
     write_checkpoint(directory / "path/to/checkpoint")
@@ -49,14 +49,14 @@ def run(command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 def commands(start: str) -> list[str]:
-    """Return the pages' commands that begin so."""
+    """Return the pages' commands that begin with `start`."""
     return [command for command in COMMANDS if command.startswith(start)]
 
 
 def test_every_command_has_a_test() -> None:
-    """No command is in the pages that no test runs."""
+    """Every command in the pages is run by a test."""
     known = ("make demo", "make serve-container", "bertbundle-export ", "bertbundle-serve ", "bertbundle ")
-    assert [command for command in COMMANDS if command not in ELSEWHERE and not command.startswith(known)] == []
+    assert [command for command in COMMANDS if command not in RUN_ELSEWHERE and not command.startswith(known)] == []
 
 
 def test_make_targets_exist() -> None:
@@ -67,18 +67,18 @@ def test_make_targets_exist() -> None:
 
 
 @pytest.fixture(scope="module")
-def exported(place: Path) -> Path:
+def exported(workspace: Path) -> Path:
     """Run the pages' export commands, in order."""
     for command in commands("bertbundle-export "):
-        done = run(command, place)
+        done = run(command, workspace)
         assert done.returncode == 0, done.stderr
-    assert (place / "models/my-model/1/model.onnx").is_file()
-    return place
+    assert (workspace / "models/my-model/1/model.onnx").is_file()
+    return workspace
 
 
 @pytest.fixture(scope="module")
 def address(exported: Path) -> Iterator[str]:
-    """Run the pages' server with its flags, on a free port."""
+    """Start the server with the flags in the pages, on a free port."""
     (command,) = commands("bertbundle-serve ")
     flags = dict(re.findall(r"--(\w+) (\S+)", command))
     assert flags.pop("port") == "8500"
@@ -89,14 +89,14 @@ def address(exported: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize("command", commands("bertbundle "))
 def test_ask(address: str, exported: Path, command: str) -> None:
-    """The pages' questions are answered."""
+    """The client commands in the pages succeed and print results."""
     done = run(command.replace("localhost:8500", address), exported)
     assert done.returncode == 0, done.stderr
     assert done.stdout
 
 
 def test_python_blocks(address: str, exported: Path) -> None:
-    """The pages' Python runs: the export of a live model, and the client."""
+    """The Python blocks in the pages run: the export of a live model, and the client."""
     from bertbundle_export.checkpoints import LoadOptions, load_checkpoint
 
     client, export = PYTHON

@@ -9,7 +9,7 @@ BertBundleError
 ├── ManifestError            bundle.json is missing, malformed, or has a newer schema version
 ├── InputError               empty text or batch, wrong task, unreadable file
 │   └── TextTooLong          more tokens than the model accepts
-└── ServerError              the server answered with an error; has `code` and `details`
+└── ServerError              a call to the server failed; has `code` and `details`
     ├── ServerUnavailable    no server at the address, or the connection broke
     ├── DeadlineExceeded     no response within the timeout
     ├── Overloaded           the server temporarily rejects requests
@@ -43,7 +43,7 @@ class BertBundleError(Exception):
     ...     client.entities("")
     ... except BertBundleError as error:
     ...     print(error)
-    text 0 is empty. Leave it out, or give it some text.
+    text 0 is empty. Leave it out, or pass a non-empty text.
     """
 
 
@@ -65,7 +65,7 @@ class InputError(BertBundleError):
     ...     client.classify("Wang")
     ... except InputError as error:
     ...     print(error)
-    model 'tiny' does token-classification, classify() needs a model for text-classification: use entities().
+    model 'tiny' is for token-classification, classify() needs a model for text-classification: use entities().
     """
 
 
@@ -81,7 +81,7 @@ class TextTooLong(InputError):
 
 
 class ServerError(BertBundleError):
-    """The server answered with an error.
+    """A call to the server failed.
 
     Attributes:
         code: name of the gRPC status code, for example ``"NOT_FOUND"``.
@@ -126,7 +126,7 @@ class Overloaded(ServerError):
     """The server temporarily rejects requests: its queue or thread pool is full (RESOURCE_EXHAUSTED, UNAVAILABLE).
 
     >>> error_from_status(grpc.StatusCode.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted", "localhost:8500")
-    Overloaded('localhost:8500 answered RESOURCE_EXHAUSTED: Server Threadpool Exhausted. Retry later, ...')
+    Overloaded('call to localhost:8500 failed with RESOURCE_EXHAUSTED: Server Threadpool Exhausted. Retry later, ...')
     """
 
 

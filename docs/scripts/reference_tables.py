@@ -2,7 +2,7 @@
 
     python docs/scripts/reference_tables.py
 
-Rewrites what is between the markers of both pages. Errors come from the docstrings of the error classes, options from
+Rewrites the lines between the markers of both pages. Errors come from the docstrings of the error classes, options from
 the actions of the argument parsers: argparse's own help text differs between versions of Python.
 """
 
@@ -133,7 +133,7 @@ PAGES: dict[str, Callable[[], Iterator[str]]] = {"errors.md": errors, "commands.
 
 
 def render(page: str) -> str:
-    """Return a page with the lines between its markers generated anew."""
+    """Return a page with the lines between its markers regenerated."""
     before, _, after = (REFERENCE / page).read_text(encoding="utf-8").split(MARK)
     return f"{before}{MARK}\n{chr(10).join(PAGES[page]()).strip()}\n\n{MARK}{after}"
 

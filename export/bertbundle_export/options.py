@@ -8,15 +8,12 @@ from typing import Any
 
 from bertbundle.contract.labels import SCHEMES
 from bertbundle_export.errors import ExportError
-from bertbundle_export.precision import choose_precision
 
-__all__ = ["BUNDLE_FORMATS", "DECODINGS", "WORD_LABELS", "ExportOptions", "check_options_apply", "signature_lengths"]
+__all__ = ["BUNDLE_FORMATS", "DECODINGS", "WORD_LABELS", "ExportOptions", "check_options_apply"]
 
 BUNDLE_FORMATS = ("saved_model", "onnx")
 WORD_LABELS = ("token", "first", "first-labelled")
 DECODINGS = ("auto", "crf", "viterbi", "argmax")
-DEFAULT_MAX_LENGTH = 128
-_MIN_DEFAULT_LENGTH = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,21 +21,22 @@ class ExportOptions:
     """The options of an export; `LoadOptions` has those of the checkpoint.
 
     Attributes:
-        max_length: tokens of `serving_default`; None for 128, or the model's own limit if that is less.
-        lengths: lengths of the shorter signatures. None for all multiples of 8 up to 64, of 16 up to 128, of 32 up to
-            256 and of 64 up to 512 that are below `max_length`; for a SavedModel in bfloat16 for the powers of two.
+        max_length: length of `serving_default` in tokens; None for 128, or the model's own limit if that is less.
+        lengths: lengths of the shorter signatures. None selects all multiples of 8 up to 64, of 16 up to 128, of 32 up
+            to 256 and of 64 up to 512 that are below `max_length`; for a bfloat16 SavedModel, the powers of two.
         formats: "saved_model", "onnx", or both.
-        precision: of the encoder's matrix products: "float32"; "bfloat16" for the SavedModel; "int8" for the ONNX
-            files; or "auto", which chooses float32 or bfloat16 by this machine's CPU.
-        characters: tokenize into single characters, as most Chinese taggers are trained.
+        precision: precision of the encoder's matrix products: "float32"; "bfloat16" for the SavedModel; "int8" for the
+            ONNX files; or "auto", which chooses float32 or bfloat16 depending on this machine's CPU.
+        characters: tokenize into single characters, as most Chinese taggers do.
         label_scheme: name of a label scheme; None detects it.
         label_decoding: "crf", "viterbi", "argmax", or "auto": the model's CRF if it has one, else Viterbi if the labels
             are BIO, BIOES or BMES.
-        crf_transitions, crf_start, crf_end: dotted attributes of the CRF's scores, for a model that does not return
-            them: of label pairs ``[labels, labels]``, of the first label and of the last label ``[labels]``.
+        crf_transitions, crf_start, crf_end: dotted names of the model's attributes with the CRF's scores, for a model
+            that does not return them: of label pairs, ``[labels, labels]``; of the first and the last label,
+            ``[labels]``.
         word_labels: see `Manifest.word_labels`.
         top_k: number of tokens that fill-mask returns for each mask.
-        texts: texts to verify the export on; None for the package's own.
+        texts: texts to verify the export on; None for the built-in ones.
     """
 
     max_length: int | None = None
@@ -75,7 +73,7 @@ def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
         raise ExportError(f"{name} must be one of {', '.join(choices)}, got {value!r}.")
 
 
-# Options that apply to some tasks only: name, default, tasks.
+# Options that apply only to some tasks: name, default, tasks.
 _TAGGERS, _FEATURES = ("token-classification",), ("feature-extraction",)
 _TASKS_OF_OPTIONS: Sequence[tuple[str, Any, Sequence[str]]] = (
     ("label_scheme", None, _TAGGERS),
@@ -109,46 +107,3 @@ def check_options_apply(task: str, *objects: Any) -> None:
                 f"--{name.replace('_', '-')} ({name}= in Python) applies to {' and '.join(tasks)}, but the task is "
                 f"{task}. Leave it out."
             )
-
-
-def signature_lengths(options: ExportOptions, max_positions: int | None) -> dict[str, int]:
-    """Return the length of each signature by name, shortest first, `serving_default` last.
-
-    Raises:
-        ExportError: a length is shorter than 3, or longer than `max_length` or the model's limit.
-    """
-    limit = max_positions or options.max_length or DEFAULT_MAX_LENGTH
-    longest = options.max_length or min(DEFAULT_MAX_LENGTH, limit)
-    if longest > limit:
-        raise ExportError(
-            f"max_length {longest} is over the model's max_position_embeddings {limit}. Choose at most {limit}."
-        )
-    shorter = _shorter_lengths(options, longest)
-    wrong = [length for length in (*shorter, longest) if not 3 <= length <= longest]
-    if wrong:
-        raise ExportError(
-            f"length {wrong[0]} is not valid: lengths are from 3 ([CLS], a token, [SEP]) to max_length {longest}."
-        )
-    return {f"length_{length}": length for length in shorter} | {"serving_default": longest}
-
-
-def _shorter_lengths(options: ExportOptions, longest: int) -> list[int]:
-    if options.lengths is not None:
-        return sorted(set(options.lengths) - {longest})
-    bfloat16 = choose_precision(options.precision)[0] == "bfloat16" and "saved_model" in options.formats
-    lengths = _powers_of_two(longest) if bfloat16 else _default_lengths(longest)
-    return [length for length in lengths if length < longest]
-
-
-def _powers_of_two(longest: int) -> list[int]:
-    """Return the powers of two from 16: TensorFlow keeps 0.2 GB for each length that a bfloat16 BERT-base has run."""
-    return [1 << power for power in range(4, longest.bit_length())]
-
-
-def _default_lengths(longest: int) -> list[int]:
-    """Return lengths in steps of 8, and of a quarter of the last power of two once that is more."""
-    lengths = [_MIN_DEFAULT_LENGTH]
-    while lengths[-1] < longest:
-        power = 1 << (lengths[-1].bit_length() - 1)
-        lengths.append(lengths[-1] + max(_MIN_DEFAULT_LENGTH, power // 4))
-    return lengths

@@ -1,4 +1,4 @@
-"""How far a reader has to go to follow one `client.entities(text)`."""
+"""A warm `client.entities(text)` crosses few files of the client, so that a reader can follow it."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def test_version_has_one_source() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PROJECTS)
 def test_build(name: str, tmp_path: Path) -> None:
-    """Each distribution builds: the sdist holds its sources only, and the wheel made of it holds its packages only."""
+    """Each distribution builds: the sdist contains only its sources, and the wheel built from it only its packages."""
     command = [sys.executable, "-m", "build", "--outdir", str(tmp_path), str(PROJECTS[name])]
     subprocess.run(command, check=True, capture_output=True, timeout=600)
     (sdist,), (wheel,) = tmp_path.glob("*.tar.gz"), tmp_path.glob("*.whl")

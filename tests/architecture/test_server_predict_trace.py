@@ -16,7 +16,7 @@ MAX_MOVES = 30
 
 
 def test_warm_predict(tmp_path: Path) -> None:
-    """A warm Predict touches at most 12 files and moves at most 30 times between them, the engine's thread included."""
+    """A warm Predict visits at most 12 files, in at most 30 moves, including those in the engine's thread."""
     base = tmp_path / "tiny"
     base.mkdir()
     TinyBundles(base).write(1)

@@ -1,4 +1,4 @@
-"""Skipped tests: what they say, and how the summary counts them."""
+"""Skipped tests: their reasons, and the summary that counts them."""
 
 from __future__ import annotations
 

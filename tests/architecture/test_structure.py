@@ -19,7 +19,7 @@ PACKAGES = {
 MAX_MODULES_PER_FOLDER = 16
 MAX_LINES_PER_MODULE = 300
 MAX_LINES_P90 = 20
-"""Nine functions of ten have at most this many lines, docstring not counted."""
+"""Nine out of ten functions have at most this many lines, not counting the docstring."""
 
 NOT_NAMED_AFTER_A_MODULE = {
     "clients/text/test_offsets.py": "character offsets, from the tokenizer through the windows",
@@ -29,9 +29,9 @@ NOT_NAMED_AFTER_A_MODULE = {
     "serving/protos/test_api_proto.py": "generated messages against TensorFlow Serving's",
     "serving/protos/test_config_proto.py": "generated configuration messages against TensorFlow Serving's",
     "serving/runtimes/test_any_saved_model.py": "SavedModels that are not bundles, over gRPC and REST",
-    "serving/runtimes/test_runtimes.py": "the rules that every runtime obeys",
+    "serving/runtimes/test_runtimes.py": "requirements of every runtime",
 }
-"""Test files in a package's folder that test no single module, and what they test."""
+"""Test files in a package's folder that do not test a single module, and what they test."""
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -39,7 +39,7 @@ every_package = pytest.mark.parametrize("package", PACKAGES)
 
 
 def modules(folder: Path) -> list[Path]:
-    """Return a folder's own modules, generated ones left out."""
+    """Return the modules directly in a folder, except generated ones."""
     return sorted(path for path in folder.glob("*.py") if not path.stem.endswith("_pb2"))
 
 
@@ -55,7 +55,7 @@ def functions(path: Path) -> Iterator[Function]:
 
 
 def length(function: Function) -> int:
-    """Return the number of lines from `def` to the function's end, docstring not counted."""
+    """Return the number of lines from `def` to the end of the function, not counting the docstring."""
     lines = (function.end_lineno or 0) - function.lineno + 1
     first = function.body[0]
     documented = ast.get_docstring(function) is not None
@@ -79,26 +79,26 @@ def test_modules_are_small(package: str) -> None:
 
 @every_package
 def test_functions_are_short(package: str) -> None:
-    """Nine functions of ten have at most 20 lines."""
+    """Nine out of ten functions have at most 20 lines."""
     paths = [path for folder in folders(PACKAGES[package]) for path in modules(folder)]
     lengths = sorted(length(function) for path in paths for function in functions(path))
     assert lengths[math.ceil(0.9 * len(lengths)) - 1] <= MAX_LINES_P90
 
 
 @every_package
-def test_folders_say_what_is_in_them(package: str) -> None:
+def test_folders_have_docstrings(package: str) -> None:
     """Every folder of modules is a package whose `__init__.py` has a docstring."""
-    silent = []
+    undocumented = []
     for folder in folders(PACKAGES[package]):
         file = folder / "__init__.py"
         if not file.is_file() or ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) is None:
-            silent.append(str(folder.relative_to(ROOT)))
-    assert silent == []
+            undocumented.append(str(folder.relative_to(ROOT)))
+    assert undocumented == []
 
 
 @every_package
 def test_tests_mirror_the_package(package: str) -> None:
-    """A test file in a folder `tests/<stage>/<folder>` is named after a module of the package's folder of that name."""
+    """A test file in `tests/<stage>/<folder>` is named after a module in the package's folder of the same name."""
     root = ROOT / "tests" / package
     unnamed = set()
     for path in sorted(root.rglob("test_*.py")):

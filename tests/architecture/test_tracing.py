@@ -1,4 +1,4 @@
-"""The tracer counts files and moves as its documentation says: every other test of this folder relies on it."""
+"""The tracer, on which the trace tests in this folder rely, counts files and moves as documented."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleT
         del sys.modules[name]
 
 
-def test_calls_of_another_file_are_moves(package: ModuleType) -> None:
-    """A call of a function in another file than the last call's is a move; returns are not counted."""
+def test_calls_to_another_file_are_moves(package: ModuleType) -> None:
+    """A call to a function in a different file than the previous call is a move; returns are not counted."""
     outer = importlib.import_module("traced_package.outer")
     with Tracer(package) as tracer, tracer.recording() as trace:
         outer.ask()
@@ -70,8 +70,8 @@ def test_resuming_a_coroutine_is_a_call(package: ModuleType) -> None:
     assert trace.moves == 1
 
 
-def test_threads_are_counted_apart(package: ModuleType) -> None:
-    """A thread that starts inside the context is profiled; another thread's call between two events is no move."""
+def test_threads_are_counted_separately(package: ModuleType) -> None:
+    """A thread that starts inside the context is profiled; calls in another thread are not moves of this one."""
     outer = importlib.import_module("traced_package.outer")
     inner = importlib.import_module("traced_package.inner")
     with Tracer(package) as tracer, tracer.recording() as trace:
@@ -84,7 +84,7 @@ def test_threads_are_counted_apart(package: ModuleType) -> None:
 
 
 def test_only_the_recording_and_the_package_count(package: ModuleType) -> None:
-    """Calls outside of a recording, generated protobuf modules and other code are left out."""
+    """Calls outside a recording, in generated protobuf modules and in other packages are not recorded."""
     outer = importlib.import_module("traced_package.outer")
     message = importlib.import_module("traced_package.message_pb2")
     with Tracer(package) as tracer:

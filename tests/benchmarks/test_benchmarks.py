@@ -50,7 +50,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, results: Path) -> Callable[...
 
 
 def test_exporting(run: Callable[..., Cases]) -> None:
-    """Time, memory and file sizes of each export are relative to the usual route, file sizes to the source."""
+    """Time and memory of each export are relative to the usual route, and file sizes to the source checkpoint."""
     cases = run("exporting")
     for case in ("time s", "peak memory GB"):
         assert cases[case]["usual route, 1 length"]["ratio"] == 1.0
@@ -82,7 +82,7 @@ def test_served(run: Callable[..., Cases]) -> None:
 
 
 def test_loading(run: Callable[..., Cases]) -> None:
-    """Load time and memory of each SavedModel are measured, by lengths that have run and by number of models."""
+    """Load time and memory of each SavedModel are measured, by the number of lengths that ran and of models."""
     cases = run("loading")
     for case in ("load to AVAILABLE s", "load without warm-up s", "6 lengths that ran GB", "3 models that ran GB"):
         assert cases[case][PEER]["ratio"] == 1.0

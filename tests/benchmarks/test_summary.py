@@ -1,4 +1,4 @@
-"""The table of the targets: in docs/benchmarks.md, and what it says of figures."""
+"""The table of targets: in docs/benchmarks.md, and how figures become rows."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def table(tmp_path: Path) -> list[list[str]]:
 
 
 def test_page_has_the_rows_of_the_summary(table: list[list[str]]) -> None:
-    """The table of docs/benchmarks.md has the rows that the summary makes: same names, same targets."""
+    """The table of docs/benchmarks.md has the rows of the summary: the same names and targets."""
     _, text, _ = (ROOT / "docs/benchmarks.md").read_text(encoding="utf-8").split(MARK)
     assert [row[:2] for row in cells(text)] == [row[:2] for row in table]
     assert "](benchmarks.png)" in text

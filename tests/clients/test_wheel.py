@@ -80,8 +80,8 @@ def test_dependencies(python: Path) -> None:
 def test_import(python: Path) -> None:
     """Importing the package gives no warning and imports no heavy package."""
     code = "import sys, bertbundle; print(bertbundle.__file__); print(sorted(m for m in sys.modules if '.' not in m))"
-    place, modules = run(python, "-W", "error", "-c", code, cwd=python.parent).splitlines()
-    assert ROOT not in Path(place).parents
+    path, modules = run(python, "-W", "error", "-c", code, cwd=python.parent).splitlines()
+    assert ROOT not in Path(path).parents
     assert HEAVY.isdisjoint(json.loads(modules.replace("'", '"')))
 
 
@@ -90,7 +90,7 @@ def test_import(python: Path) -> None:
     [pytest.param(["-m", "bertbundle"], id="module"), pytest.param([], id="script")],
 )
 def test_command(python: Path, command: list[str], embedded: Callable[..., str]) -> None:
-    """The command asks a server that runs in another environment."""
+    """The command queries a server that runs in another environment."""
     program = [python, *command] if command else [python.with_name("bertbundle")]
     assert run(*program, "--version", cwd=python.parent) == f"bertbundle {bertbundle.__version__}\n"
     predict = ["predict", "--server", embedded(), "--model", "tiny", "--json", "Wang lives in 北京"]

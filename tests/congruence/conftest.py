@@ -1,4 +1,4 @@
-"""The servers that must agree: the embedded one with each runtime, and a real TensorFlow Serving where there is one."""
+"""The servers that must agree: the embedded server with each runtime, and a real TensorFlow Serving if available."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Serve = Callable[[Path], str]
 
 @pytest.fixture(scope="session", params=RUNTIMES)
 def runtime(request: pytest.FixtureRequest) -> str:
-    """Name what serves."""
+    """The name of a server: a runtime of the embedded server, or "tensorflow_model_server"."""
     name: str = request.param
     if name == "tensorflow_model_server" and not os.environ.get(BINARY):
         skip_without("a real TensorFlow Serving")
@@ -34,7 +34,7 @@ def runtime(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session")
 def serve(runtime: str) -> Iterator[Serve]:
-    """Serve the model of a version directory under its own name, once a session; gives ``host:port``."""
+    """A function that serves the model of a version directory, started once per session, and returns ``host:port``."""
     with contextlib.ExitStack() as stack:
         addresses: dict[Path, str] = {}
 
@@ -47,24 +47,24 @@ def serve(runtime: str) -> Iterator[Serve]:
         yield start
 
 
-# Where the REST API of a server is, by the address of its gRPC.
+# URL of a server's REST API, by its gRPC address.
 REST: dict[str, str] = {}
 
 
 @contextlib.contextmanager
 def _server(runtime: str, base: Path, **flags: object) -> Iterator[str]:
-    """Run a server of one model, whose version 1 has the label blessed, with REST and metrics."""
+    """Run a server of one model, whose version 1 has the label "blessed", with REST and metrics."""
     with tempfile.TemporaryDirectory() as scratch:
         files = {"model_config_file": MODELS % (base.name, base.resolve()), "monitoring_config_file": MONITORING}
         for name, text in files.items():
             (Path(scratch) / name).write_text(text)
         rest_port = free_port()
-        # TensorFlow Serving assigns labels before it loads: without this flag a label keeps it from starting.
+        # TensorFlow Serving assigns labels before it loads models: without this flag it does not start with a label.
         flags = {"allow_version_labels_for_unavailable_models": "true", "rest_api_port": rest_port} | flags
         flags |= {name: Path(scratch) / name for name in files}
         real = runtime == "tensorflow_model_server"
-        started = model_server(base.name, **flags) if real else serving(runtime=runtime, **flags)
-        with started as address:
+        server = model_server(base.name, **flags) if real else serving(runtime=runtime, **flags)
+        with server as address:
             REST[address] = f"http://127.0.0.1:{rest_port}"
             yield address
 
@@ -113,16 +113,16 @@ def many(request: pytest.FixtureRequest, serve_many: Callable[[str], Addresses])
 
 @pytest.fixture(scope="session")
 def rest(serve: Serve, minilm: Path) -> str:
-    """Give the root of the REST API of the MiniLM server."""
+    """The root URL of the REST API of the MiniLM server."""
     return REST[serve(minilm)]
 
 
 @pytest.fixture(scope="session")
 def batching_channel(runtime: str, minilm: Path) -> Iterator[grpc.Channel]:
-    """Give a channel to a server that takes at most 8 rows per request."""
+    """A channel to a server that accepts at most 8 rows per request."""
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "batching.config"
-        # One thread, whatever the machine: with one per core, TensorFlow Serving's queue would not fill on a large one.
+        # One thread on every machine: with one per core, TensorFlow Serving's queue would not fill up on large ones.
         limits = {"max_batch_size": 8, "max_enqueued_batches": 4, "num_batch_threads": 1}
         path.write_text(" ".join(f"{name} {{ value: {value} }}" for name, value in limits.items()))
         flags = {"enable_batching": "true", "batching_parameters_file": path}
@@ -132,7 +132,7 @@ def batching_channel(runtime: str, minilm: Path) -> Iterator[grpc.Channel]:
 
 @pytest.fixture(scope="session")
 def apis(tensorflow: Any) -> Any:
-    """Give the official message classes and stubs as one namespace."""
+    """The official message classes and stubs in one namespace."""
     del tensorflow
 
     class Apis:
@@ -152,6 +152,6 @@ def apis(tensorflow: Any) -> Any:
 
 @pytest.fixture(scope="session")
 def channel(serve: Serve, minilm: Path) -> Iterator[grpc.Channel]:
-    """Give a channel to a server of the MiniLM bundle, for the official stubs."""
+    """A channel to a server of the MiniLM bundle, for the official stubs."""
     with grpc.insecure_channel(serve(minilm)) as opened:
         yield opened

@@ -1,4 +1,4 @@
-"""Real weights rewritten in the forms of Keras packages: the same bundle as from their Hugging Face directory."""
+"""Real weights, rewritten in the formats of Keras packages: the bundles equal that of their Hugging Face directory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tiny_checkpoints import change_config
 pytestmark = pytest.mark.slow
 
 TEXTS = ["A man is eating food.", "Ein Mann isst etwas.", "The girl is carrying a baby, isn't she?", "x"]
-FORMS = {
+FORMATS = {
     "keras-h5": ("gelu", as_keras_h5),
     "keras-bert": ("gelu_new", as_keras_bert),
     "bert-for-tf2": ("gelu_new", as_bert_for_tf2),
@@ -31,20 +31,20 @@ FORMS = {
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory, tensorflow: Any) -> Iterator[str]:
-    """Serve all-MiniLM-L6-v2 in each form, and from its Hugging Face directory with either kind of gelu."""
+    """Serve all-MiniLM-L6-v2 in each format, and from its Hugging Face directory with each kind of gelu."""
     del tensorflow
     from real_weights import fetch
 
     root = tmp_path_factory.mktemp("minilm")
-    given: dict[str, Any] = {"output": root / "models", "max_length": 32, "lengths": [], "formats": ["onnx"]}
+    options: dict[str, Any] = {"output": root / "models", "max_length": 32, "lengths": [], "formats": ["onnx"]}
     for activation in ("gelu", "gelu_new"):
         shutil.copytree(fetch("all-MiniLM-L6-v2"), root / activation)
         change_config(root / activation, hidden_act=activation)
-        export_bundle(root / activation, name=activation, **given)
+        export_bundle(root / activation, name=activation, **options)
     load = LoadOptions(pooling="mean", normalize=True)
-    for name, (activation, rewrite) in FORMS.items():
+    for name, (activation, rewrite) in FORMATS.items():
         file, _ = rewrite(root / activation, root / name)
-        export_bundle(file, name=name, load=load, **given)
+        export_bundle(file, name=name, load=load, **options)
     yield from _serve(root)
 
 
@@ -58,9 +58,9 @@ def _serve(root: Path) -> Iterator[str]:
         yield address
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_the_same_sentence_embeddings(address: str, form: str) -> None:
-    """A bundle of each form gives the embeddings of the Hugging Face directory with the same weights and activation."""
-    with Client(address, form) as client, Client(address, FORMS[form][0]) as reference:
-        assert client.manifest().source.format == form
+@pytest.mark.parametrize("name", FORMATS)
+def test_sentence_embeddings(address: str, name: str) -> None:
+    """Each format gives the embeddings of the Hugging Face directory with the same weights and activation."""
+    with Client(address, name) as client, Client(address, FORMATS[name][0]) as reference:
+        assert client.manifest().source.format == name
         np.testing.assert_allclose(client.embed(TEXTS), reference.embed(TEXTS), atol=1e-5)

@@ -1,4 +1,4 @@
-"""What is asked about models, and of them as tf.Examples, by the official client library: as `test_requests`."""
+"""Requests about models, and requests with tf.Examples, from the official client library to every server."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _Code = grpc.StatusCode
 
 
 def test_status(channel: grpc.Channel, apis: Any) -> None:
-    """The one version is AVAILABLE."""
+    """The only version is AVAILABLE."""
     request = apis.get_model_status_pb2.GetModelStatusRequest()
     request.model_spec.name = "minilm"
     stub = apis.model_service_pb2_grpc.ModelServiceStub(channel)
@@ -23,7 +23,7 @@ def test_status(channel: grpc.Channel, apis: Any) -> None:
 
 
 def test_status_without_a_model(channel: grpc.Channel, apis: Any) -> None:
-    """The status of no model at all is refused."""
+    """A status request without a model gets INVALID_ARGUMENT."""
     stub = apis.model_service_pb2_grpc.ModelServiceStub(channel)
     with pytest.raises(grpc.RpcError) as caught:
         stub.GetModelStatus(apis.get_model_status_pb2.GetModelStatusRequest(), timeout=SECONDS)
@@ -37,7 +37,7 @@ def test_status_without_a_model(channel: grpc.Channel, apis: Any) -> None:
         pytest.param("minilm", 99, "Could not find version 99 of model minilm", id="version"),
     ],
 )
-def test_status_of_what_is_not_there(
+def test_status_of_unknown_models_and_versions(
     channel: grpc.Channel, apis: Any, name: str, version: int | None, text: str
 ) -> None:
     """The status of an unknown model or version is NOT_FOUND."""
@@ -69,10 +69,10 @@ NO_FIELD = "GetModelMetadataRequest must specify at least one metadata_field"
         ),
     ],
 )
-def test_metadata_refused(
+def test_metadata_errors(
     channel: grpc.Channel, apis: Any, model: str | None, fields: list[str], code: grpc.StatusCode, text: str
 ) -> None:
-    """What metadata are asked for is checked before the model is looked up."""
+    """The requested metadata fields are checked before the model is looked up."""
     request = apis.get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=fields)
     if model is not None:
         request.model_spec.name = model
@@ -82,7 +82,7 @@ def test_metadata_refused(
 
 
 def test_metadata_lists_the_signatures(channel: grpc.Channel, apis: Any) -> None:
-    """The metadata holds each signature with int32 inputs of its fixed length."""
+    """The metadata have each signature, with int32 inputs of its fixed length."""
     request = apis.get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
     request.model_spec.name = "minilm"
     answer = apis.prediction_service_pb2_grpc.PredictionServiceStub(channel).GetModelMetadata(request, timeout=SECONDS)
@@ -99,7 +99,7 @@ def test_metadata_lists_the_signatures(channel: grpc.Channel, apis: Any) -> None
 
 
 def test_reload_without_a_list(channel: grpc.Channel, apis: Any) -> None:
-    """A reload that lists no models is refused."""
+    """A reload request without a list of models gets INVALID_ARGUMENT."""
     from tensorflow_serving.apis import model_management_pb2
 
     stub = apis.model_service_pb2_grpc.ModelServiceStub(channel)
@@ -115,7 +115,7 @@ def test_reload_without_a_list(channel: grpc.Channel, apis: Any) -> None:
 
 
 def test_label_in_use(channel: grpc.Channel, apis: Any, minilm: Path) -> None:
-    """A label in use is not moved to a version that is not there, and goes on to name the one it named."""
+    """A label in use cannot be moved to a missing version, and keeps pointing to the version it pointed to."""
     from tensorflow_serving.apis import model_management_pb2
 
     request = model_management_pb2.ReloadConfigRequest()
@@ -137,7 +137,7 @@ def test_label_in_use(channel: grpc.Channel, apis: Any, minilm: Path) -> None:
     ("method", "kind"), [("Classify", "classification"), ("Regress", "regression")], ids=["classify", "regress"]
 )
 def test_examples_to_a_bundle(channel: grpc.Channel, apis: Any, runtime: str, method: str, kind: str) -> None:
-    """A bundle takes no tf.Examples: the real server counts its inputs, ours says what to do instead."""
+    """A bundle accepts no tf.Examples: TensorFlow Serving counts its inputs, our server says what to call instead."""
     from tensorflow_serving.apis import classification_pb2, regression_pb2
 
     messages = {"Classify": classification_pb2.ClassificationRequest, "Regress": regression_pb2.RegressionRequest}
@@ -146,7 +146,7 @@ def test_examples_to_a_bundle(channel: grpc.Channel, apis: Any, runtime: str, me
     request.input.example_list.examples.add()
     with pytest.raises(grpc.RpcError) as caught:
         getattr(apis.prediction_service_pb2_grpc.PredictionServiceStub(channel), method)(request, timeout=SECONDS)
-    # Method names are not looked at: --enable_signature_method_name_check is false unless asked for.
+    # TensorFlow Serving does not check method names unless --enable_signature_method_name_check is set.
     real = (_Code.INVALID_ARGUMENT, "Expected one input Tensor.")
     path = f"tensorflow/serving/{method.lower()}"
     text = f"the model has no {kind} signature ({path}); call Predict instead (tensorflow/serving/predict)"

@@ -1,6 +1,6 @@
-"""The same REST requests, by plain urllib, to every server: the same status and the same text.
+"""The same REST requests, sent with urllib, get the same status and the same text from every server.
 
-The texts are those of TensorFlow Serving's sources and, where `tests/congruence` runs against one, of a real server.
+The texts are those in TensorFlow Serving's sources, and of a real server if one is available.
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ AVAILABLE = {
 
 
 def row(**changed: Any) -> dict[str, Any]:
-    """Return one row of a request; what is given as None is left out."""
+    """Return one row of a request; inputs that are None are left out."""
     ids = [101, *[2003] * (LENGTH - 2), 102]
     values = {"input_ids": ids, "attention_mask": [1] * LENGTH, "token_type_ids": [0] * LENGTH} | changed
     return {name: value for name, value in values.items() if value is not None}
 
 
 def rows(*instances: Any, **fields: Any) -> dict[str, Any]:
-    """Return a body in the row form."""
+    """Return a body in the row format."""
     return {"signature_name": f"length_{LENGTH}", "instances": list(instances), **fields}
 
 
 def column(**changed: Any) -> dict[str, Any]:
-    """Return a body in the column form."""
+    """Return a body in the column format."""
     values = {name: [value] for name, value in row().items()} | changed
     inputs = {name: value for name, value in values.items() if value is not None}
     return {"signature_name": f"length_{LENGTH}", "inputs": inputs}
 
 
 FAILED = r"Failed to process element: "
-# Name, path, body (None: GET; bytes: as they are), status, text as a regular expression.
+# Name, path, body (None: a GET request; bytes are sent unchanged), status, text as a regular expression.
 CASES: list[tuple[str, str, Any, int, str]] = [
     ("no-such-path", "/v1/nothing", None, 400, r"Malformed request: GET /v1/nothing"),
     ("no-such-method", "/v1/models/minilm:guess", {}, 400, r"Malformed request: POST /v1/models/minilm:guess"),
@@ -163,7 +163,7 @@ CASES: list[tuple[str, str, Any, int, str]] = [
         PREDICT,
         rows(row(token_type_ids=None)),
         400,
-        # "must only have keys" before somebody found that too few are no better; since when is not known.
+        # Older versions of TensorFlow Serving say "must only have keys"; up to which version is not known.
         FAILED + r"0 of 'instances' list\. JSON object: \{(?s:.*)\} (keys must be equal to|must only have keys): "
         r"attention_mask,input_ids,token_type_ids",
     ),
@@ -239,22 +239,22 @@ CASES: list[tuple[str, str, Any, int, str]] = [
 
 
 @pytest.mark.parametrize(("path", "body", "status", "text"), [pytest.param(*case[1:], id=case[0]) for case in CASES])
-def test_refused(rest: str, path: str, body: Any, status: int, text: str) -> None:
-    """A REST request that TensorFlow Serving refuses is refused with its status and its text."""
+def test_errors(rest: str, path: str, body: Any, status: int, text: str) -> None:
+    """An invalid REST request gets TensorFlow Serving's status and message."""
     data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
-    found, headers, answer = fetch(rest + path, data)
+    actual, headers, answer = fetch(rest + path, data)
     message = json.loads(answer)["error"]
-    assert (found, headers["content-type"]) == (status, "application/json")
+    assert (actual, headers["content-type"]) == (status, "application/json")
     assert re.fullmatch(text, message), message
 
 
 def test_outside_the_api(rest: str) -> None:
-    """A path that is not one of the API is not found."""
+    """A path outside the API is not found."""
     assert fetch(f"{rest}/v2/models/minilm")[0] == 404
 
 
 def test_version_too_large(rest: str, runtime: str) -> None:
-    """A version beyond 64 bits is refused: by TensorFlow Serving without a word, for it returns before it writes."""
+    """A version beyond 64 bits is refused; TensorFlow Serving sends an empty body, the embedded server the reason."""
     status, _, answer = fetch(f"{rest}/v1/models/minilm/versions/99999999999999999999")
     assert status == 400
     if runtime != "tensorflow_model_server" or answer:
@@ -263,53 +263,53 @@ def test_version_too_large(rest: str, runtime: str) -> None:
 
 
 def test_status_of_unknown_label(rest: str, runtime: str) -> None:
-    """The status by a label that nobody gave: TensorFlow Serving lists every version, ours refuses it."""
+    """The status for an unknown label: TensorFlow Serving lists every version, the embedded server refuses it."""
     found = fetch_json(f"{rest}/v1/models/minilm/labels/none")
     refused = (400, {"error": "Unrecognized servable version label: none"})
-    # That get_model_status_impl.cc does not look at the label is read, not measured: a server that does may refuse.
+    # get_model_status_impl.cc ignores the label; that was read, not tried, so a real server may also refuse it.
     assert found == refused or (runtime == "tensorflow_model_server" and found == (200, AVAILABLE))
 
 
 def test_examples_to_a_bundle(rest: str, runtime: str) -> None:
-    """A bundle takes no tf.Examples: the real server counts its inputs, ours says what to do instead."""
+    """A bundle accepts no tf.Examples: the real server counts its inputs, the embedded server says what to do."""
     status, answer = fetch_json(f"{rest}/v1/models/minilm:classify", {"examples": [{"x": 1}]})
     real = runtime == "tensorflow_model_server"
     assert status == (400 if real else 501)
     assert answer["error"].startswith("Expected one input Tensor." if real else "the model has no classification")
 
 
-@pytest.mark.parametrize("place", ["", "/versions/1", "/labels/blessed"])
-def test_forms_agree(rest: str, place: str) -> None:
-    """Row and column form, with a version, a label or neither, answer the same numbers."""
-    path = f"{rest}/v1/models/minilm{place}:predict"
+@pytest.mark.parametrize("version", ["", "/versions/1", "/labels/blessed"])
+def test_formats_agree(rest: str, version: str) -> None:
+    """The row and the column format, with a version, a label or neither, return the same numbers."""
+    path = f"{rest}/v1/models/minilm{version}:predict"
     status, by_row = fetch_json(path, rows(row()))
     assert status == 200
     status, by_column = fetch_json(path, column())
     assert status == 200
     assert set(by_row["predictions"][0]) == {"last_hidden_state", "pooler_output", "sentence_embedding"}
     for name, value in by_column["outputs"].items():
-        # Two computations of the same: threads may add up in another order.
+        # These are two computations, and threads may add values in a different order.
         np.testing.assert_allclose(by_row["predictions"][0][name], value[0], rtol=0, atol=1e-5)
 
 
 def test_strings(rest: str) -> None:
-    """A signature with one input takes plain values, and strings are answered as text."""
-    asked = {"signature_name": "bundle_info", "instances": [0]}
-    status, answer = fetch_json(f"{rest}{PREDICT}", asked)
+    """A signature with one input accepts plain values, and strings are returned as text."""
+    request = {"signature_name": "bundle_info", "instances": [0]}
+    status, answer = fetch_json(f"{rest}{PREDICT}", request)
     assert status == 200
     assert json.loads(answer["predictions"][0]["manifest"])["name"] == "minilm"
 
 
 @pytest.mark.parametrize("path", ["/v1/models/minilm", "/v1/models/minilm/versions/1", "/V1/MODELS/minilm"])
 def test_status(rest: str, path: str) -> None:
-    """The one version is AVAILABLE, in protobuf's JSON form; but for names, a path may be in capitals."""
+    """The only version is AVAILABLE, in protobuf's JSON format; paths are case-insensitive, except for names."""
     assert fetch_json(rest + path) == (200, AVAILABLE)
 
 
-@pytest.mark.parametrize("place", ["", "/versions/1", "/labels/blessed"])
-def test_metadata(rest: str, place: str) -> None:
+@pytest.mark.parametrize("version", ["", "/versions/1", "/labels/blessed"])
+def test_metadata(rest: str, version: str) -> None:
     """The metadata describe each input, with a version, a label or neither."""
-    status, answer = fetch_json(f"{rest}/v1/models/minilm{place}/metadata")
+    status, answer = fetch_json(f"{rest}/v1/models/minilm{version}/metadata")
     assert status == 200
     assert answer["model_spec"] == {"name": "minilm", "signature_name": "", "version": "1"}
     signatures = answer["metadata"]["signature_def"]["signature_def"]

@@ -1,4 +1,4 @@
-"""docs/architecture.md and CONTRIBUTING.md name what is there."""
+"""docs/architecture.md and CONTRIBUTING.md match the repository: paths exist, and every folder is described."""
 
 from __future__ import annotations
 

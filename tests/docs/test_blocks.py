@@ -18,18 +18,18 @@ RUN_BY = {
 """The test file that runs all `sh` and `python` blocks of a page."""
 
 LANGUAGES = {"", "json", "python", "sh", "text"}
-"""Blocks in other languages are not run: a command or an example in one of them would escape."""
+"""The allowed languages of code blocks; a command or an example in another language would not be tested."""
 
 
 def test_blocks_are_run() -> None:
-    """A page with commands or Python is run by a test file, which names the page."""
+    """The blocks of each page with commands or Python are run by a test file that names the page."""
     with_code = {page for page in pages() if {block.language for block in read_blocks(page)} & {"sh", "python"}}
     assert with_code == RUN_BY.keys()
     assert {page for page, file in RUN_BY.items() if page not in (ROOT / file).read_text(encoding="utf-8")} == set()
 
 
 def test_languages_are_known() -> None:
-    """No block is in a language that the tests would not notice."""
+    """Every block is in a language that the tests know."""
     assert {block.language for page in pages() for block in read_blocks(page)} <= LANGUAGES
 
 

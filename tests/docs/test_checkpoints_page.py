@@ -1,4 +1,4 @@
-"""The commands of docs/checkpoints.md export what they say they export."""
+"""The commands of docs/checkpoints.md work as described."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
 def command_of(start: str) -> list[str]:
-    """Return the arguments of the one command that begins so."""
+    """Return the arguments of the only command that begins with `start`."""
     (found,) = [command for command in COMMANDS if command.startswith(start)]
     return shlex.split(found)
 
@@ -78,7 +78,7 @@ def test_keras_weights(tensorflow: Any, tmp_path: Path) -> None:
     assert (manifest["task"], manifest["labels"]) == ("text-classification", [*labels])
 
 
-def test_model_of_the_users_own(tensorflow: Any, tmp_path: Path) -> None:
+def test_custom_model(tensorflow: Any, tmp_path: Path) -> None:
     """A directory of `save_pretrained` is exported with the class of the model."""
     from transformers import BertConfig
 

@@ -1,4 +1,4 @@
-"""The examples of docs/clients.md besides the one of each task, which tests/clients/test_docs.py runs."""
+"""The examples of docs/clients.md, except those of each task, which tests/clients/test_docs.py runs."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ BLOCKS = [block.text for block in read_blocks("docs/clients.md") if block.langua
 
 
 def block_with(code: str) -> str:
-    """Return the one block of the page that has a piece of code."""
+    """Return the only block of the page that contains `code`."""
     (found,) = [block for block in BLOCKS if code in block]
     return found
 
 
-def run(block: str, **names: Any) -> dict[str, Any]:
-    """Run a block with some names defined; return all names that it leaves."""
-    exec(block, names)  # noqa: S102
-    return names
+def run(block: str, **variables: Any) -> dict[str, Any]:
+    """Run a block with some variables defined; return all variables that are defined afterwards."""
+    exec(block, variables)  # noqa: S102
+    return variables
 
 
 def test_every_example_is_run() -> None:
-    """A block is an example of a task, or is run by a test below."""
+    """Each block is either an example of a task or run by a test below."""
     others = ("async with", "line.strip() for line", "client.pipeline(", "RestTransport(", "foreign_manifest(")
     assert {*BLOCKS} == {block_with(code) for code in others} | {b for b in BLOCKS if "\nwith Client(" in f"\n{b}"}
 
@@ -63,13 +63,13 @@ def test_pipeline() -> None:
     block = block_with("client.pipeline(").replace("Alex Rivera", "Wang")
     *code, shown = block.strip().splitlines()
     with Client("", "ner", transport=FakeTransport()) as client:
-        left = run("\n".join(code).replace("\npipe(", "\nresult = pipe("), client=client)
+        variables = run("\n".join(code).replace("\npipe(", "\nresult = pipe("), client=client)
     keys = {*run(f"shown = {shown}")["shown"][0]}
-    assert {*left["result"][0]} == keys
+    assert {*variables["result"][0]} == keys
 
 
 def test_other_transports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client over REST, and one of a bundle in this process, are created as shown."""
+    """A client over REST and a client of a bundle in this process are created as shown."""
     write_bundle(tmp_path / "models/ner")
     monkeypatch.chdir(tmp_path)
     run(block_with("RestTransport("), Client=Client)
@@ -79,6 +79,6 @@ def test_external_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     """A client of a model that is not a bundle is created as shown."""
     monkeypatch.chdir(tmp_path)
     make_tokenizer().save("tokenizer.json")
-    left = run(block_with("foreign_manifest("), LABELS=["O", "B-PER", "I-PER"])
-    with left["client"] as client:
+    variables = run(block_with("foreign_manifest("), LABELS=["O", "B-PER", "I-PER"])
+    with variables["client"] as client:
         assert client.manifest().labels == ("O", "B-PER", "I-PER")

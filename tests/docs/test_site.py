@@ -1,4 +1,4 @@
-"""The documentation site builds, and reads nothing from other hosts."""
+"""The documentation site builds, and loads nothing from other hosts."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ LOADS = re.compile(
     r"""|url\(["']?((?:https?:)?//[^"')\s]+)"""
     r"""|@import\s+["']((?:https?:)?//[^"']+)"""
 )
-"""What makes a browser send a request to another host; links that a reader follows are not among them."""
+"""Matches what makes a browser send a request to another host; links that a reader may click do not count."""
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the site strictly; give its directory."""
+    """Build the site strictly; return its directory."""
     if find_spec("mkdocs") is None:
         skip_without("mkdocs", "make setup")
     directory = tmp_path_factory.mktemp("site")

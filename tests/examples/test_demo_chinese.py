@@ -1,4 +1,4 @@
-"""What the Chinese demo does around the training: finding files, and ending the server whatever happens."""
+"""The Chinese demo: finding files, choosing texts, and the demo end to end."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def fill(directory: Path, *names: str) -> Path:
 
 
 def test_data_files_are_found_by_their_names(tmp_path: Path) -> None:
-    """The name of a file says what it is for; a train file is enough, and other files are ignored."""
+    """Files are found by their names; a train file is sufficient, and other files are ignored."""
     fill(tmp_path, "train.char.bmes", "test.txt", "vocab.txt", "train.py")
     found = demo_chinese.find_data(tmp_path)
     assert found == {"train": tmp_path / "train.char.bmes", "test": tmp_path / "test.txt"}
@@ -38,7 +38,7 @@ def test_data_files_are_found_by_their_names(tmp_path: Path) -> None:
 def test_an_unsuitable_directory_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], names: list[str], message: str
 ) -> None:
-    """An unsuitable directory is exit code 2 and one message, before TensorFlow is imported."""
+    """An unsuitable directory gives exit code 2 and one message, before TensorFlow is imported."""
     fill(tmp_path, *names)
     assert demo_chinese.main(["--data", str(tmp_path)]) == 2
     error = capsys.readouterr().err
@@ -47,11 +47,11 @@ def test_an_unsuitable_directory_is_refused(
 
 
 def test_vocabulary_locations(tmp_path: Path) -> None:
-    """The vocabulary is the given one, else vocab.txt in the data, else bert-base-chinese's beside the data."""
+    """The vocabulary is the argument, else vocab.txt in the data, else bert-base-chinese's in the parent directory."""
     data = tmp_path / "data"
     data.mkdir()
-    beside, inside, given = tmp_path / "bert-base-chinese-vocab.txt", data / "vocab.txt", tmp_path / "given.txt"
-    for path, argument in ((beside, None), (inside, None), (given, given)):
+    outside, inside, chosen = tmp_path / "bert-base-chinese-vocab.txt", data / "vocab.txt", tmp_path / "chosen.txt"
+    for path, argument in ((outside, None), (inside, None), (chosen, chosen)):
         path.touch()
         assert demo_chinese.find_vocabulary(data, argument) == path
 

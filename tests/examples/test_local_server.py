@@ -1,4 +1,4 @@
-"""A server that an example runs is ended whatever happens."""
+"""A server that an example starts is stopped in any case."""
 
 from __future__ import annotations
 
@@ -29,4 +29,4 @@ def test_server_that_cannot_start() -> None:
     """If the server cannot start, the error contains its exit code and output."""
     command = script("import sys; sys.exit('the disk is full')")
     with pytest.raises(ServeError, match=r"exit code 1(?s:.*)the disk is full"), running(command):
-        pytest.fail("it does not run")
+        pytest.fail("the server has not started")

@@ -1,4 +1,4 @@
-"""Reading, converting, splitting and scoring of labelled sentences."""
+"""Reading, converting, splitting and scoring labelled sentences."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def write(directory: Path, text: str) -> Path:
         pytest.param("王 B-PER\r\n五 E-PER\r\n去 O\r\n北 B-LOC\r\n京 E-LOC\r\n\r\n", id="crlf"),
         pytest.param("\ufeff\n\n王  B-PER \n五 I-PER\n去 O\n北 B-LOC\n京 I-LOC\n \n", id="bom, empty lines, spaces"),
         pytest.param("王五 B-PER\n去 O\n北京 B-LOC\n", id="tokens of several characters"),
-        pytest.param("王0 B-PER\n五1 I-PER\n去0 O\n北0 B-LOC\n京1 I-LOC\n", id="a place in the word, as in Weibo NER"),
+        pytest.param("王0 B-PER\n五1 I-PER\n去0 O\n北0 B-LOC\n京1 I-LOC\n", id="position in the word, as in Weibo NER"),
         pytest.param("王 NR x B-PER\n五 NR x I-PER\n去 V x O\n北 NR x B-LOC\n京 NR x I-LOC\n", id="more columns"),
         pytest.param("王 I-PER\n五 I-PER\n去 O\n北 M-LOC\n京 E-LOC\n", id="first labels missing"),
     ],
@@ -110,7 +110,7 @@ def expected_spans(entities: Entities) -> set[Span]:
 
 @given(st.lists(st.tuples(st.sampled_from(["PER", "ORG", None]), st.integers(1, 4))))
 def test_bmes_to_bio_keeps_the_entities(entities: Entities) -> None:
-    """Entities in BMES have the same spans in BIO; BIO is unchanged."""
+    """Entities in BMES have the same spans in BIO, and BIO labels are unchanged."""
     labels = to_bio(bmes(entities))
     assert spans(labels) == expected_spans(entities)
     assert to_bio(labels) == labels
@@ -147,8 +147,8 @@ def test_invalid_sizes_and_sentences_are_refused() -> None:
     ("labels", "expected"),
     [
         pytest.param(["B-A", "B-A"], {("A", 0, 1), ("A", 1, 2)}, id="neighbours"),
-        pytest.param(["B-A", "I-B", "I-A"], {("A", 0, 1)}, id="another name ends it"),
-        pytest.param(["I-A", "O", "I-A"], set(), id="no beginning, no span"),
+        pytest.param(["B-A", "I-B", "I-A"], {("A", 0, 1)}, id="another type ends the span"),
+        pytest.param(["I-A", "O", "I-A"], set(), id="no span without a B-"),
         pytest.param([], set(), id="nothing"),
     ],
 )
@@ -195,17 +195,17 @@ def test_labels_of_a_model() -> None:
 
 
 @given(st.lists(st.integers(1, 1500), min_size=1, max_size=60), st.booleans())
-def test_batches_hold_every_row_once(lengths: list[int], shuffled: bool) -> None:
+def test_batches_contain_every_row_once(lengths: list[int], shuffled: bool) -> None:
     """Every row is in one batch; a padded batch has at most about 1024 tokens, unless a single row has more."""
     rows = [([0] * length, [0] * length) for length in lengths]
     found = batches(rows, np.random.default_rng(0) if shuffled else None)
     assert sorted(index for batch in found for index in batch) == list(range(len(rows)))
     padded = [len(batch) * max(lengths[index] for index in batch) for batch in found]
-    slack = 4 if shuffled else 0  # rows within 4 tokens of each other change places
+    slack = 4 if shuffled else 0  # rows whose lengths differ by at most 4 tokens are shuffled
     assert all(size <= 1024 + slack * len(batch) or len(batch) == 1 for size, batch in zip(padded, found, strict=True))
 
 
-def test_masking_leaves_special_tokens_alone() -> None:
+def test_special_tokens_are_not_masked() -> None:
     """About 10 % of the characters become [MASK]; [CLS], [SEP] and padding are unchanged."""
     ids, targets = pad([[7] * 500], 0), pad([[0] * 400 + [IGNORED] * 100], IGNORED)
     masked = mask_characters(ids, targets, 4, np.random.default_rng(0))

@@ -1,4 +1,4 @@
-"""The model with its own head, and what the training script refuses; test_demo_chinese.py runs all of it."""
+"""The model with a custom head, and input that the training script refuses; test_demo_chinese.py runs it end to end."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def ner() -> ModuleType:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import ner_model
-        import train_chinese_ner  # noqa: F401 - load it here, too
+        import train_chinese_ner  # noqa: F401 - also imported without warnings
     return ner_model
 
 
 @pytest.fixture(scope="module")
-def tf(ner: ModuleType) -> Any:  # noqa: ARG001 - it chooses the Keras before TensorFlow is loaded
+def tf(ner: ModuleType) -> Any:  # noqa: ARG001 - selects the Keras version before TensorFlow is imported
     import tensorflow as tf
 
     return tf
@@ -141,7 +141,7 @@ def test_crf_loss_by_enumeration(ner: ModuleType, tf: Any) -> None:
         np.testing.assert_allclose(loss, -np.log(share), rtol=1e-5)
 
 
-def test_crf_allows_what_its_labels_do(ner: ModuleType) -> None:
+def test_untrained_crf(ner: ModuleType) -> None:
     """An untrained CRF has equal scores for all allowed transitions, and forbids I- after O."""
     transitions = make_model(ner, head="crf").crf.transitions().numpy()
     assert transitions[0, 2] < -1e4
@@ -149,8 +149,8 @@ def test_crf_allows_what_its_labels_do(ner: ModuleType) -> None:
 
 
 @pytest.mark.parametrize("safe", [True, False], ids=["safetensors", "h5"])
-def test_a_saved_model_comes_back_whole(ner: ModuleType, tmp_path: Path, safe: bool) -> None:
-    """`from_pretrained` restores every weight of the head, also the CRF's, which some of transformers' loaders lose."""
+def test_saved_model_is_restored(ner: ModuleType, tmp_path: Path, safe: bool) -> None:
+    """`from_pretrained` restores every weight of the head, even the CRF's, which some transformers loaders drop."""
     source = make_model(ner, head="crf")
     source.crf.learned.assign_add(np.arange(9, dtype=np.float32).reshape(3, 3))
     source.save_pretrained(tmp_path, safe_serialization=safe)
@@ -158,7 +158,7 @@ def test_a_saved_model_comes_back_whole(ner: ModuleType, tmp_path: Path, safe: b
 
 
 def test_sinusoids_by_hand(ner: ModuleType) -> None:
-    """Position 0 is sin 0 and cos 0; the first frequency is 1, the second of two 1/100."""
+    """Position 0 has sin 0 and cos 0; of two frequencies the first is 1, the second 1/100."""
     first, second = ner.sinusoids(2, 4)
     np.testing.assert_allclose(first, [0, 0, 1, 1])
     np.testing.assert_allclose(second, [np.sin(1), np.sin(0.01), np.cos(1), np.cos(0.01)], rtol=1e-6)
@@ -233,14 +233,14 @@ def data(tmp_path: Path) -> Path:
     ],
 )
 def test_bad_input_is_refused_in_one_message(
-    ner: ModuleType,  # noqa: ARG001 - loads quietly
+    ner: ModuleType,  # noqa: ARG001 - imports TensorFlow without warnings
     data: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     arguments: list[str],
     message: str,
 ) -> None:
-    """Invalid input is exit code 2 and one message that says what is wrong."""
+    """Invalid input gives exit code 2 and one message that says what is wrong."""
     import train_chinese_ner
 
     (data / "bad.bmes").write_text("王\n", encoding="utf-8")
@@ -254,5 +254,5 @@ def test_bad_input_is_refused_in_one_message(
 def exit_code(main: Any, arguments: list[str]) -> int:
     try:
         return int(main(arguments))
-    except SystemExit as stop:  # argparse's own way out
+    except SystemExit as stop:  # raised by argparse
         return int(str(stop.code))

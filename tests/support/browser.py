@@ -1,6 +1,6 @@
-"""A real browser without a driver: Chromium's DevTools protocol over a pair of pipes.
+"""Control a real browser without a driver: Chromium's DevTools protocol over a pair of pipes.
 
-Source: https://chromedevtools.github.io/devtools-protocol; messages on the pipes end in a zero byte.
+Source: https://chromedevtools.github.io/devtools-protocol; each message on the pipes ends with a zero byte.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ _SECONDS = 60
 
 
 def find_browser() -> str | None:
-    """Return the path of a Chromium, None if there is none."""
+    """Return the path of a Chromium, or None if none is installed."""
     return next((path for name in _NAMES if (path := shutil.which(name))), None)
 
 
 class Page:
-    """A tab."""
+    """A browser tab."""
 
     def __init__(self, to_browser: BinaryIO, from_browser: BinaryIO) -> None:
         self._to, self._from = to_browser, from_browser
@@ -68,7 +68,7 @@ class Page:
                 return answer["result"]
 
     def show(self, url: str, *, width: int, height: int) -> None:
-        """Open an address in a window of that size."""
+        """Open a URL in a window of the given size."""
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         self.call("Page.navigate", url=url)
 
@@ -88,7 +88,7 @@ class Page:
             time.sleep(0.05)
 
     def screenshot(self, path: Path) -> None:
-        """Write what the window shows as a PNG."""
+        """Save a screenshot of the window as a PNG."""
         data = self.call("Page.captureScreenshot", format="png")["data"]
         path.write_bytes(base64.b64decode(data))
 
@@ -96,7 +96,7 @@ class Page:
         data = bytearray()
         while (byte := self._from.read(1)) != b"\0":
             if not byte:
-                raise EOFError("the browser has ended")
+                raise EOFError("the browser has exited")
             data += byte
         message = json.loads(data)
         if message.get("method") == "Network.requestWillBeSent":
@@ -108,20 +108,20 @@ class Page:
 
 @contextlib.contextmanager
 def open_page(browser: str, profile: Path) -> Iterator[Page]:
-    """Start a browser with an empty profile; it ends with the context."""
+    """Start a browser with an empty profile; it is stopped at the end of the context."""
     commands, answers = os.pipe(), os.pipe()
 
-    def place() -> None:
-        # The protocol wants commands on descriptor 3 and gives answers on 4; neither may be overwritten before it
-        # is copied.
+    def set_descriptors() -> None:
+        # Chromium reads commands from descriptor 3 and writes answers to 4; neither may be overwritten before it is
+        # copied.
         read, write = os.dup(commands[0]), os.dup(answers[1])
         high = [os.dup2(read, 100), os.dup2(write, 101)]
         os.dup2(high[0], 3)
         os.dup2(high[1], 4)
 
     command = [browser, *_FLAGS, f"--user-data-dir={profile}"]
-    quiet = subprocess.DEVNULL
-    process = subprocess.Popen(command, stdout=quiet, stderr=quiet, close_fds=False, preexec_fn=place)
+    null = subprocess.DEVNULL
+    process = subprocess.Popen(command, stdout=null, stderr=null, close_fds=False, preexec_fn=set_descriptors)
     os.close(commands[0])
     os.close(answers[1])
     try:

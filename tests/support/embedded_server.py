@@ -136,8 +136,7 @@ class Launch(Protocol):
     def __call__(self, *flags: str, gate: Path | None = None, ignore_sigint: bool = False) -> ServerProcess: ...
 
 
-# The child inherits ignored signals. Whether SIGINT is ignored must not depend on how the tests were started: it is in
-# a background job of a shell.
+# The child inherits ignored signals, so SIGINT is set explicitly: in a background job of a shell it would be ignored.
 _PROGRAM = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.SIG_IGN if {ignore_sigint} else signal.default_int_handler)

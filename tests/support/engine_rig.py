@@ -1,4 +1,4 @@
-"""An engine with one slot and a servable that computes when the test lets it."""
+"""An engine with one slot, and a servable whose computations a test controls."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class GatedServable:
     A negative value makes the whole batch fail.
 
     Attributes:
-        gate: open it to compute.
+        gate: an event; `run` waits until it is set.
         batches: the input of each batch.
         outputs: the names of the outputs of each batch.
         closed: whether it was closed.
@@ -33,7 +33,7 @@ class GatedServable:
     """
 
     description = "runtime gated threads 1"
-    parallel = 1
+    concurrency = 1
     signatures: Mapping[str, Any] = {}
 
     def __init__(self) -> None:

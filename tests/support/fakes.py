@@ -200,7 +200,7 @@ class FakeTransport:
     """A transport that runs models in this process.
 
     Attributes:
-        models: each call is answered by the next one, and when only one is left, by that one.
+        models: each call uses the next one; the last one is used for all further calls.
         calls: the calls so far.
         timeouts: their timeouts.
         closed: whether `close` was called.
@@ -239,7 +239,7 @@ class FakeTransport:
 
 
 class FailingTransport(FakeTransport):
-    """A `FakeTransport` whose calls raise `errors`, one each; None is a call that succeeds, as all do in the end.
+    """A `FakeTransport` whose calls raise `errors` in turn; a call succeeds for None, and after the last error.
 
     Attributes:
         attempts: the number of calls, including those that failed.

@@ -1,4 +1,4 @@
-"""Write checkpoints of Google's code: TensorFlow 1 files, and the TF Hub models of each generation.
+"""Write checkpoints in the formats of Google's code: TensorFlow 1 files, and each generation of TF Hub models.
 
 Source of names and shapes: google-research/bert, modeling.py; for TF Hub tensorflow/models,
 official/nlp/bert/tf1_checkpoint_converter_lib.py (the replacements below), official/nlp/bert/export_tfhub.py (called
@@ -74,7 +74,7 @@ def _to_tf1(name: str, value: np.ndarray[Any, Any]) -> tuple[str, np.ndarray[Any
 
 
 def with_pooler(weights: Weights) -> Weights:
-    """Add a pooler to weights without one: every model of Google's has it."""
+    """Add a pooler to weights without one: all of Google's models have one."""
     size = len(weights["bert/embeddings/LayerNorm/beta"])
     kernel, bias = np.zeros((size, size), np.float32), np.zeros(size, np.float32)
     return {"bert/pooler/dense/kernel": kernel, "bert/pooler/dense/bias": bias} | weights
@@ -127,7 +127,7 @@ def _hub_value(name: str, value: np.ndarray[Any, Any], heads: int) -> np.ndarray
 def encode(
     weight: Callable[[str], Any], ids: Any, mask: Any, types: Any, *, config: Mapping[str, Any], approximate: bool
 ) -> tuple[Any, list[Any]]:
-    """Compute BERT in TensorFlow as Google's modeling.py does; return the pooled output and those of all layers."""
+    """Compute BERT in TensorFlow as Google's modeling.py does; return the pooled output and each layer's output."""
     from bertbundle_export.tensorflow_import import tf
 
     heads, act = config["num_attention_heads"], config.get("hidden_act", "gelu")
@@ -185,7 +185,8 @@ def write_hub(
         weights: the weights of an encoder.
         config: sizes as in bert_config.json.
         vocab: the lines of assets/vocab.txt.
-        style: "list", the call of versions 1 and 2; "dict", of versions 3 and 4; or "module", for TensorFlow 1.
+        style: "list" for models that are called with a list (versions 1 and 2), "dict" for those called with a dict
+            (versions 3 and 4), or "module" for TensorFlow 1.
         approximate: whether gelu is approximated by tanh, as in Google's later code.
         lowercase: value of `do_lower_case`.
     """

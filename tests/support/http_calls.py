@@ -1,4 +1,4 @@
-"""Plain HTTP, as any program speaks it: urllib and nothing else."""
+"""HTTP requests with urllib only."""
 
 from __future__ import annotations
 

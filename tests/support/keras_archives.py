@@ -1,4 +1,4 @@
-"""Write the .keras archives of keras-hub in its exact names and layouts, from weights with PyTorch's names."""
+"""Write .keras archives with the exact names and layouts of keras-hub, from weights with PyTorch's names."""
 
 from __future__ import annotations
 

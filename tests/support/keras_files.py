@@ -1,4 +1,4 @@
-"""Write the .h5 files of Keras packages in their exact names and layouts, from weights with PyTorch's names.
+"""Write .h5 files with the exact names and layouts of Keras packages, from weights with PyTorch's names.
 
 Source of the names: files that keras-bert 0.89.0, bert-for-tf2 0.14.9 and transformers 4.57 wrote on tf_keras 2.21.
 """
@@ -26,7 +26,7 @@ CONFIG: Mapping[str, Any] = {
     "type_vocab_size": 2,
     "hidden_act": "gelu",
 }
-"""A bert_config.json of Google's."""
+"""A bert_config.json as in Google's checkpoints."""
 
 _ENCODER_PARTS = ("embeddings", "encoder", "pooler")
 _GOOGLE_SETTINGS = (*CONFIG, "hidden_dropout_prob", "attention_probs_dropout_prob", "initializer_range")
@@ -187,7 +187,7 @@ NAMINGS: Mapping[str, Naming] = {"keras-h5": main_layer(), "keras-bert": keras_b
 """The names of each format."""
 
 
-# ---- a Hugging Face directory rewritten in these forms: each returns the file and the options to export it with
+# ---- a Hugging Face directory rewritten in these formats: each returns the file and the options to export it with
 
 
 def as_keras_h5(path: Path, directory: Path) -> tuple[Path, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Run a real tensorflow_model_server, if TENSORFLOW_MODEL_SERVER names one, while something is tested."""
+"""Run a real tensorflow_model_server for tests, if TENSORFLOW_MODEL_SERVER names one."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ _STOP_SECONDS = 30
 
 @contextlib.contextmanager
 def model_server(model_name: str, **flags: object) -> Iterator[str]:
-    """Run the binary on a free port while the context lasts; gives its ``host:port`` once a model is available.
+    """Run the binary on a free port within the context; yields its ``host:port`` once a model is available.
 
-    It listens when its models are loaded, and for REST a moment after gRPC: both are waited for.
+    The server listens when its models are loaded, for REST a moment later than for gRPC; this function waits for both.
 
     Args:
-        model_name: which model to wait for; a flag, too, unless a ``model_config_file`` is given.
+        model_name: the model to wait for; also passed as a flag unless there is a ``model_config_file``.
         **flags: the server's flags.
 
     Raises:
-        ServeError: the model did not become available; the message ends with what the server said.
+        ServeError: the model did not become available; the message ends with the end of the server's log.
     """
     rest_port = flags.get("rest_api_port")
-    address = f"127.0.0.1:{free_port(besides=rest_port)}"
-    given = flags if "model_config_file" in flags else {"model_name": model_name, **flags}
-    # It refuses relative paths of models.
-    absolute = {name: value.resolve() if isinstance(value, Path) else value for name, value in given.items()}
+    address = f"127.0.0.1:{free_port(other_than=rest_port)}"
+    all_flags = flags if "model_config_file" in flags else {"model_name": model_name, **flags}
+    # The server refuses relative paths of models.
+    absolute = {name: value.resolve() if isinstance(value, Path) else value for name, value in all_flags.items()}
     options = [f"--{name}={value}" for name, value in absolute.items()]
     command = [os.environ[BINARY], f"--port={address.rpartition(':')[2]}", "--grpc_max_threads=64", *options]
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
@@ -57,8 +57,8 @@ def model_server(model_name: str, **flags: object) -> Iterator[str]:
         try:
             if not _starts(process, lambda: _available(address, model_name) and (not rest_port or _open(rest_port))):
                 log.seek(0)
-                said = log.read()[-3000:]
-                raise ServeError(f"{BINARY} did not make {model_name} available within {_START_SECONDS} s:\n{said}")
+                log_end = log.read()[-3000:]
+                raise ServeError(f"{BINARY} did not make {model_name} available within {_START_SECONDS} s:\n{log_end}")
             yield address
         finally:
             process.terminate()
@@ -69,13 +69,13 @@ def model_server(model_name: str, **flags: object) -> Iterator[str]:
                 process.wait()
 
 
-def free_port(*, besides: object = None) -> int:
-    """Return a port that nobody listens on, and not `besides`."""
-    port = besides
-    while port == besides:
-        with socket.socket() as taken:
-            taken.bind(("127.0.0.1", 0))
-            port = taken.getsockname()[1]
+def free_port(*, other_than: object = None) -> int:
+    """Return an unused port that differs from `other_than`."""
+    port = other_than
+    while port == other_than:
+        with socket.socket() as unused:
+            unused.bind(("127.0.0.1", 0))
+            port = unused.getsockname()[1]
     return int(str(port))
 
 
@@ -89,7 +89,7 @@ def _starts(process: subprocess.Popen[bytes], ready: Callable[[], bool]) -> bool
 
 
 def _available(address: str, model: str) -> bool:
-    """Tell whether a version is AVAILABLE. Each look is a connection of its own: none waits for another's backoff."""
+    """Return whether a version is AVAILABLE. Each check opens a new connection, to avoid the backoff of an old one."""
     with contextlib.suppress(ServerError), Client(address, model, timeout=5) as client:
         return any(status.state == "AVAILABLE" for status in client.status())
     return False

@@ -1,4 +1,4 @@
-"""What some tests need that a plain `make setup` may not give: they skip with what is missing and how to get it."""
+"""Skip tests whose optional requirements are missing, with a reason that says how to get them."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ HOW_TO_GET = {
     "oneDNN in TensorFlow's graph optimizer": "set TF_ENABLE_ONEDNN_OPTS=1",
     "the IPv6 loopback address": "sysctl net.ipv6.conf.lo.disable_ipv6=0",
 }
-"""How to get each optional thing: a command where there is one (those of apt are Debian's)."""
+"""How to get each optional requirement; apt commands are for Debian."""
 
 
 def reason(what: str, how: str | None = None) -> str:
-    """Return why a test is skipped; ``how`` to get it is looked up in `HOW_TO_GET` unless given."""
+    """Return the reason of a skip: what is missing, and how to get it (by default as in `HOW_TO_GET`)."""
     return f"needs {what}: {how or HOW_TO_GET[what]}"
 
 

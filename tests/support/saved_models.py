@@ -1,4 +1,4 @@
-"""SavedModels that are no bundles: what tf.Module, Keras and old TensorFlow 1 code save."""
+"""SavedModels that are not bundles, as saved by tf.Module, Keras and old TensorFlow 1 code."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SHAPES: dict[str, list[int | None] | None] = {"x": [None, 2], "a": [], "b": Non
 
 
 def save_module(tf: Any, path: Path) -> None:
-    """Save a tf.Module of several signatures: numbers, strings, a scalar input, an unknown rank."""
+    """Save a tf.Module with several signatures: numbers, strings, a scalar input, an unknown rank."""
     specs = {name: tf.TensorSpec(shape, tf.float32, name=name) for name, shape in _SHAPES.items()}
     text = tf.TensorSpec([None], tf.string, name="text")
     functions = {
@@ -29,7 +29,7 @@ def save_module(tf: Any, path: Path) -> None:
 
 
 def add_default(path: Path) -> None:
-    """Give the input a of the signature scale the default value 3."""
+    """Set the default value of the input `a` of the signature `scale` to 3."""
     from tensorflow.core.protobuf import saved_model_pb2
     from tensorflow.python.framework import tensor_util
 
@@ -40,7 +40,7 @@ def add_default(path: Path) -> None:
 
 
 def save_keras(tf: Any, path: Path) -> None:
-    """Export a Keras model by its own `export`."""
+    """Export a Keras model with its own `export` method."""
     import keras
 
     layers = [keras.Input((3,), name="features"), keras.layers.Dense(1, kernel_initializer="ones", use_bias=False)]
@@ -58,11 +58,11 @@ def save_examples(tf: Any, path: Path) -> None:
         x = v1.io.parse_example(examples, {"x": v1.io.FixedLenFeature([], tf.float32)})["x"]
         scores = tf.stack([x, 1 - x], axis=1)
         classes = tf.tile([["yes", "no"]], [tf.shape(x)[0], 1])
-        made = v1.saved_model.signature_def_utils
+        utils = v1.saved_model.signature_def_utils
         signatures = {
-            "serving_default": made.classification_signature_def(examples, classes, scores),
-            "regress": made.regression_signature_def(examples, x * 10),
-            "predict": made.predict_signature_def({"examples": examples}, {"x": x}),
+            "serving_default": utils.classification_signature_def(examples, classes, scores),
+            "regress": utils.regression_signature_def(examples, x * 10),
+            "predict": utils.predict_signature_def({"examples": examples}, {"x": x}),
         }
         builder = v1.saved_model.Builder(str(path))
         builder.add_meta_graph_and_variables(session, ["serve"], signatures)
@@ -72,7 +72,7 @@ def save_examples(tf: Any, path: Path) -> None:
 
 
 def save_native(tf: Any, path: Path) -> None:
-    """Save a classification as TensorFlow 2 does: its method name is that of Predict."""
+    """Save a classification signature as TensorFlow 2 does: with the method name of Predict."""
 
     def classify(inputs: Any) -> Any:
         x = tf.io.parse_example(inputs, {"x": tf.io.FixedLenFeature([], tf.float32)})["x"]

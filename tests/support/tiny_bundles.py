@@ -1,4 +1,4 @@
-"""Tiny bundles: their ONNX graph computes what is easy to check, and they need no export."""
+"""Tiny bundles: their ONNX graph computes outputs that are easy to check, and they need no export."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def onnx_model(scale: float, loops: int, ballast: int = 0) -> onnx.ModelProto:
     """
     nodes = [
         helper.make_node("Cast", ["input_ids"], ["ids"], to=TensorProto.FLOAT),
-        # The ballast must be used, or it would be optimised away: the value at index 0 of it, which is 0, is added.
+        # Unused ballast would be optimized away, so its value at index 0, which is 0, is added to the outputs.
         helper.make_node("Mul", ["ids", "scale"], ["product"]),
         helper.make_node("Gather", ["ballast", "first"], ["zero"]),
         helper.make_node("Add", ["product", "zero"], ["scaled"]),
@@ -130,16 +130,16 @@ def _slow_nodes() -> list[onnx.NodeProto]:
     body = helper.make_graph(
         [
             helper.make_node("MatMul", ["state", "zeros"], ["next"]),
-            helper.make_node("Identity", ["going"], ["go_on"]),
+            helper.make_node("Identity", ["condition"], ["next_condition"]),
         ],
         "body",
         [
             helper.make_tensor_value_info("iteration", TensorProto.INT64, []),
-            helper.make_tensor_value_info("going", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("condition", TensorProto.BOOL, []),
             helper.make_tensor_value_info("state", TensorProto.FLOAT, square),
         ],
         [
-            helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("next_condition", TensorProto.BOOL, []),
             helper.make_tensor_value_info("next", TensorProto.FLOAT, square),
         ],
     )

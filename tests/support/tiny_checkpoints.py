@@ -16,7 +16,7 @@ Weights: TypeAlias = dict[str, np.ndarray[Any, Any]]
 
 
 def vocabulary() -> list[str]:
-    """Return a vocabulary of single characters, alone and as continuations."""
+    """Return a vocabulary of single characters, as whole words and as continuations."""
     chars = sorted({char.lower() for text in PARITY_TEXTS for char in text if not char.isspace()})
     return ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *chars, *(f"##{char}" for char in chars if char.isascii())]
 
@@ -64,7 +64,7 @@ def _write_wordpiece(path: Path) -> tuple[int, dict[str, int]]:
 
 
 def _write_bpe(path: Path) -> tuple[int, dict[str, int]]:
-    """Write a tokenizer of RoBERTa's kind, trained on the parity texts; return its size and special ids."""
+    """Write a tokenizer like RoBERTa's, trained on the parity texts; return its size and special ids."""
     from tokenizers import ByteLevelBPETokenizer
 
     special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]

@@ -14,7 +14,7 @@ __all__ = ["check_certificates", "load_cert_chain"]
 
 
 def check_certificates(pem: bytes, name: str) -> None:
-    """Check that PEM data contains certificates; `name` is what the error message calls the data.
+    """Check that PEM data contains certificates; error messages refer to the data by `name`.
 
     Raises:
         ValueError: it contains no certificate, or a malformed one.

@@ -9,14 +9,14 @@ __all__ = ["check_counts", "check_seconds", "check_type"]
 
 
 def check_type(name: str, value: object, types: type | tuple[type, ...], expected: str) -> None:
-    """Check the type of a setting; `expected` describes in the error message what to pass.
+    """Check the type of a setting; `expected` describes, for the error message, what to pass.
 
     Raises:
         TypeError: the value is not an instance of `types`.
 
-    >>> check_type("tls", True, Tls, "a Tls, Tls() for the default authorities")
+    >>> check_type("retries", 3, Retries, "a Retries object")
     Traceback (most recent call last):
-    TypeError: tls must be a Tls, Tls() for the default authorities, got bool: True
+    TypeError: retries must be a Retries object, got int: 3
     """
     if not isinstance(value, types):
         raise TypeError(f"{name} must be {expected}, got {type(value).__name__}: {value!r:.60}")

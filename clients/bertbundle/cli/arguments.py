@@ -17,18 +17,18 @@ __all__ = ["make_parser"]
 
 def make_parser() -> argparse.ArgumentParser:
     """Create the parser; the name of the chosen command is in `command`."""
-    parser = CommandParser(prog="bertbundle", description="Ask a served BERT bundle.")
+    parser = CommandParser(prog="bertbundle", description="Query a served BERT bundle.")
     parser.add_argument("--version", action="version", version=f"bertbundle {bertbundle.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_predict(
         _add_command(
-            commands, "predict", "answer texts with entities, classes, embeddings, ..., depending on the model"
+            commands, "predict", "print the entities, classes, embeddings, ... of texts, depending on the model"
         )
     )
-    _add_bench(_add_command(commands, "bench", "run a load test of a server and show the latencies"))
-    _add_bulk(_add_command(commands, "bulk", "answer a file of any size, row by row: txt, JSONL, CSV or Parquet"))
-    _add_command(commands, "info", "show the manifest of the model")
-    _add_command(commands, "status", "show the state of each version of the model")
+    _add_bench(_add_command(commands, "bench", "run a load test of a server and print the latencies"))
+    _add_bulk(_add_command(commands, "bulk", "process a file of any size, row by row: txt, JSONL, CSV or Parquet"))
+    _add_command(commands, "info", "print the manifest of the model")
+    _add_command(commands, "status", "print the state of each version of the model")
     completion = commands.add_parser("completion", help="print a completion script for a shell")
     completion.add_argument("shell", choices=[*SHELLS])
     return parser
@@ -36,7 +36,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def _add_command(commands: Any, name: str, description: str) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = commands.add_parser(
-        name, help=description, description=description.capitalize() + "."
+        name, help=description, description=f"{description[0].upper()}{description[1:]}."
     )
     add_connection_flags(parser)
     parser.add_argument("--json", action="store_true", help="print JSON, one object per line")
@@ -44,7 +44,7 @@ def _add_command(commands: Any, name: str, description: str) -> argparse.Argumen
 
 
 def _add_predict(predict: argparse.ArgumentParser) -> None:
-    predict.add_argument("texts", nargs="*", metavar="TEXT", help="text to answer (default: lines of standard input)")
+    predict.add_argument("texts", nargs="*", metavar="TEXT", help="input text (default: lines of standard input)")
     _add_pair(predict)
     _add_answer_flags(predict)
 
@@ -62,7 +62,9 @@ def _add_answer_flags(parser: argparse.ArgumentParser) -> None:
         help="what to do with a text that is too long (default: window for entities, answers and masks, else error)",
     )
     parser.add_argument(
-        "--allow-no-answer", action="store_true", help='answer "" if the context probably does not answer the question'
+        "--allow-no-answer",
+        action="store_true",
+        help="return an empty answer if the context probably does not contain the answer",
     )
 
 
@@ -83,10 +85,12 @@ def _add_bench(bench: argparse.ArgumentParser) -> None:
 
 def _add_bulk(bulk: argparse.ArgumentParser) -> None:
     bulk.add_argument("source", nargs="?", default="-", metavar="FILE", help="input rows (default: standard input)")
-    bulk.add_argument("--output", default="-", metavar="FILE", help="answers as JSON lines (default: standard output)")
-    bulk.add_argument("--rejects", metavar="FILE", help="rows without answer (default: OUTPUT.rejects, or stderr)")
-    bulk.add_argument("--format", choices=[*FILE_FORMATS], help="format of the input (default: by the file's suffix)")
-    bulk.add_argument("--text", default="text", metavar="COLUMN", help="column to answer (default: %(default)s)")
+    bulk.add_argument(
+        "--output", default="-", metavar="FILE", help="output file, JSON lines (default: standard output)"
+    )
+    bulk.add_argument("--rejects", metavar="FILE", help="file for rejected rows (default: OUTPUT.rejects, or stderr)")
+    bulk.add_argument("--format", choices=[*FILE_FORMATS], help="format of the input (default: from the file's suffix)")
+    bulk.add_argument("--text", default="text", metavar="COLUMN", help="column of the text (default: %(default)s)")
     bulk.add_argument("--pair", metavar="COLUMN", help="column of the second text of a pair")
     bulk.add_argument("--keep", type=_columns, metavar="COLUMN,...", help="columns of the output (default: all)")
     _add_answer_flags(bulk)
@@ -95,7 +99,7 @@ def _add_bulk(bulk: argparse.ArgumentParser) -> None:
     )
     existing = bulk.add_mutually_exclusive_group()
     existing.add_argument("--resume", action="store_true", help="continue an interrupted run")
-    existing.add_argument("--overwrite", action="store_true", help="start over and overwrite existing answers")
+    existing.add_argument("--overwrite", action="store_true", help="start over and overwrite existing output")
 
 
 def _columns(text: str) -> tuple[str, ...]:

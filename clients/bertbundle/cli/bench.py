@@ -1,4 +1,4 @@
-"""`bertbundle bench`: a load test of a server, with latencies as text or a picture."""
+"""`bertbundle bench`: a load test of a server that reports the latencies as text or as a plot."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class LoadTestResult:
 def run_load_test(
     ask: Callable[[list[Any]], Any], batches: Sequence[list[Any]], seconds: float, concurrency: int
 ) -> LoadTestResult:
-    """Call `ask` with the batches in turn from `concurrency` threads, after one call that is not counted."""
+    """Call `ask` with the batches in turn from `concurrency` threads; a first call, to warm up, is not counted."""
     end = time.monotonic() + seconds
     remaining = itertools.cycle(batches)
     ask(batches[0])

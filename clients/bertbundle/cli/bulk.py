@@ -1,7 +1,7 @@
-"""`bertbundle bulk`: answer a file of any size, row by row and in order, and resume a run that was interrupted.
+"""`bertbundle bulk`: process a file of any size, row by row and in order, and resume a run that was interrupted.
 
-The rows are processed in chunks. After each chunk the answers are flushed to disk before the progress file counts them.
-A resumed run truncates the output to what the progress file counts, so no row is lost or answered twice.
+The rows are processed in chunks. After each chunk the output is flushed to disk, and then its size is saved in the
+progress file. A resumed run truncates the output to the saved size, so no row is lost or processed twice.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class BulkRun:
         """Read the progress file if `resume`; progress is reported to `log`, at the end as JSON if `as_json`.
 
         Raises:
-            InputError: the source or the progress file cannot be read, or there is output that would be overwritten.
+            InputError: the source or the progress file cannot be read, or output exists and `overwrite` is False.
         """
         self._job, self._answer, self._log = job, answer, log
         self._progress = _initial_progress(job, resume=resume, overwrite=overwrite)
@@ -73,7 +73,7 @@ class BulkRun:
         self._report = ProgressReport(log, as_json=as_json)
 
     def run(self) -> None:
-        """Answer all rows that are not yet done.
+        """Process all rows that are not done yet.
 
         Raises:
             InputError: a file cannot be read.
@@ -149,7 +149,7 @@ class BulkRun:
         files["output"].write(_json_line({**kept, **result}))
 
     def _write_reject(self, row: Row, error: InputError, files: dict[str, IO[bytes]]) -> None:
-        reason = re.sub(r"^text \d+ ", "the text ", str(error))  # its index in the request means nothing to the user
+        reason = re.sub(r"^text \d+ ", "the text ", str(error))  # the index in the request is not the row number
         if "rejects" in files:
             files["rejects"].write(_json_line({"row": row.number, "reason": reason, "input": row.raw}))
         else:
@@ -172,6 +172,7 @@ class BulkRun:
 def _initial_progress(job: BulkJob, *, resume: bool, overwrite: bool) -> Progress:
     """Return the progress of the run to resume, or of a new run."""
     options = asdict(job) | _source_size(job.source)
+    options["kind"] = options.pop("format")  # its key in the progress files of 0.1.0
     if job.output == "-":
         return Progress(job=options)
     if resume and job.progress_path.exists():

@@ -29,7 +29,7 @@ class ResultFormat:
     Attributes:
         to_dict: converts one result to a JSON-serializable dict.
         to_table: formats texts and their results as the lines of a table.
-        highlight: highlights one result within its text, for a terminal; None if the result has no place in the text.
+        highlight: highlights one result within its text, for a terminal; None if the result is not a part of the text.
     """
 
     to_dict: Callable[[Any], Mapping[str, Any]]
@@ -163,7 +163,7 @@ def describe_manifest(manifest: Manifest) -> list[tuple[str, str]]:
 
 
 def parity_table(manifest: Manifest) -> Iterable[str]:
-    """Return a table of how close each output is to the source model: the worst figures of all signatures."""
+    """Return a table with the parity of each output: the worst figures of all signatures."""
     groups: dict[tuple[str, str], list[ParityRow]] = {}
     for row in manifest.parity:
         groups.setdefault((row.format, row.output), []).append(row)

@@ -1,4 +1,4 @@
-"""The `bertbundle` command: ask a server from a terminal or a script."""
+"""The `bertbundle` command: query a server from a terminal or a script."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from bertbundle.text.tokenizer import Text
 
 __all__ = ["main"]
 
-# Texts per client call. Each call has a timeout of its own, so a pipe of any length can be answered.
+# Texts per client call. Each call has a timeout of its own, so standard input may be of any length.
 _TEXTS_PER_CALL = 64
 
 
@@ -88,15 +88,15 @@ def _decoder(client: Client, options: argparse.Namespace) -> Decoder:
     if not getattr(options, "allow_no_answer", False):
         return decoder
     if task != "question-answering":
-        raise InputError(f"model {options.model!r} does {task}: leave --allow-no-answer out.")
+        raise InputError(f"model {options.model!r} is for {task}: omit --allow-no-answer.")
     return answer_decoder(handle_impossible_answer=True)
 
 
 def _check_pair(takes: str, options: argparse.Namespace, task: str) -> None:
     if options.pair is not None and "pair" not in takes:
-        raise InputError(f"model {options.model!r} does {task}, which takes single texts: leave --pair out.")
+        raise InputError(f"model {options.model!r} is for {task}, which takes single texts: omit --pair.")
     if options.pair is None and takes == "pair":
-        raise InputError(f"model {options.model!r} does {task}: pass the question as TEXT and its context as --pair.")
+        raise InputError(f"model {options.model!r} is for {task}: pass the question as TEXT and its context as --pair.")
 
 
 def _ask_in_batches(ask: Callable[[list[Text]], Any], texts: list[Text]) -> Iterator[Any]:
@@ -198,4 +198,4 @@ _COMMANDS: Mapping[str, _Command] = {
     "info": _info,
     "status": _status,
 }
-"""The commands that ask a server; each returns the lines to print."""
+"""The commands that connect to a server; each returns the lines to print."""

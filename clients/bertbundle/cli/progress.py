@@ -1,4 +1,4 @@
-"""The progress of a bulk run: saved to a file, from which a run is resumed, and reported to a log."""
+"""The progress of a bulk run: saved to a file, so that the run can be resumed, and reported to a log."""
 
 from __future__ import annotations
 

@@ -30,8 +30,8 @@ class Row:
     Attributes:
         number: index of the row in the file, from 0; for a txt file, of the line.
         columns: values by column name; empty if the row is malformed.
-        error: why the row is malformed; "" if it is not.
-        raw: the row as it is in the file, for an error report.
+        error: why the row is malformed; "" if it is well-formed.
+        raw: the row as it was in the file, to report an error.
     """
 
     number: int
@@ -118,7 +118,7 @@ def _import_pyarrow() -> tuple[Any, Any]:
 
 
 def _fraction_of_bytes(file: IO[bytes], rows: int) -> float:
-    """Return the fraction of the file's bytes that has been read: counting its rows would mean reading it twice."""
+    """Return the fraction of the file's bytes that has been read; to count the rows, the file would be read twice."""
     del rows
     return file.tell() / max(os.fstat(file.fileno()).st_size, 1)
 
@@ -155,7 +155,7 @@ FILE_FORMATS: Mapping[str, FileFormat] = {
 
 
 def detect_format(path: str, chosen: str | None) -> str:
-    """Return the chosen format, or else the format of the file name's suffix; txt for standard input.
+    """Return the chosen format, or else the format for the file name's suffix; txt for standard input.
 
     Raises:
         InputError: no format was chosen, and the suffix is unknown.

@@ -58,7 +58,7 @@ class BaseClient(Generic[TransportT]):
         raise TypeError(f"{type(self).__name__} cannot be pickled: create one in each process")
 
     def ask(self, decoder: Decoder, texts: Any, options: AskOptions) -> Any:
-        """Return the results of texts with any decoder; used by the pipelines and the command-line program.
+        """Return the results of any decoder for texts; used by the pipelines and the command-line program.
 
         >>> client.ask(DECODERS["token-classification"], "Wang lives", AskOptions())[0].label
         'PER'
@@ -108,7 +108,7 @@ class BaseClient(Generic[TransportT]):
             texts: a text, a list of texts, or an iterator of texts.
             truncation: what to do if a text has more tokens than the model accepts: "window" splits it into overlapping
                 windows and merges their outputs, "truncate" drops the tokens at its end, "error" raises an error.
-                None is "window".
+                None means "window".
             stride: number of tokens that adjacent windows share; None for a quarter of a window.
             is_split_into_words: each text is a list of words. Offsets refer to the words joined by single spaces.
 
@@ -149,11 +149,11 @@ class BaseClient(Generic[TransportT]):
 
         Args:
             texts: a text or a pair, a list of them, or an iterator.
-            truncation: as for `entities`; of a pair the longer text is split or truncated; None is "error". The scores
-                of windows are averaged, weighted by the number of tokens that each window adds.
+            truncation: as for `entities`; the longer text of a pair is split or truncated. None means "error". The
+                scores of windows are averaged, weighted by the number of tokens that each window adds.
             stride: as for `entities`.
             top_k: number of labels in `Classification.scores`; None for all.
-            threshold: score from which a label of a multi-label model counts as predicted.
+            threshold: minimum score of a predicted label of a multi-label model.
 
         >>> classifier.classify("wang", top_k=2).scores
         {'perhaps': 0.75, 'yes': 0.5}
@@ -174,8 +174,8 @@ class BaseClient(Generic[TransportT]):
 
         Args:
             texts: a text, a list of texts, or an iterator of texts.
-            truncation: as for `entities`; None is "error". The vectors of windows are averaged, weighted by the number
-                of tokens that each window adds, and normalized again if `Manifest.normalized`.
+            truncation: as for `entities`, but None means "error". The vectors of windows are averaged, weighted by the
+                number of tokens that each window adds, and normalized again if `Manifest.normalized`.
             stride: as for `entities`.
 
         Returns:
@@ -246,11 +246,11 @@ class BaseClient(Generic[TransportT]):
         Args:
             question: a question, a list of questions, or an iterator.
             context: a text that may contain the answer; a list or an iterator of texts, one for each question.
-            truncation: as for `entities`; the context is split or truncated; None is "window".
+            truncation: as for `entities`; the context is split or truncated. None means "window".
             stride: as for `entities`.
             max_answer_len: maximum number of tokens of an answer.
             handle_impossible_answer: return an empty answer if "no answer" has the highest score; for models trained
-                with unanswerable questions, as in SQuAD 2.0. `Answer.null_score` is the score of "no answer" anyway.
+                with unanswerable questions, as in SQuAD 2.0. `Answer.null_score` is always the score of "no answer".
 
         >>> reader.answer("wang", "lives in Berlin").text
         'Berlin'

@@ -69,11 +69,12 @@ class ConnectedClient(BaseClient[TransportT]):
             transport: the transport to use, instead of gRPC to `server`.
             manifest: description of a model that is not a bundle; see `foreign_manifest`.
             tokenizer: tokenizer.json of a model that is not a bundle, or the directory that contains it.
-            names: the model's own names of its signature, inputs and outputs: ``{"input_ids": "input_word_ids"}``.
+            names: the model's own names of its signature, inputs and outputs, by their names in a bundle, for example
+                ``{"input_ids": "input_word_ids"}``.
         """
         check_type("model", model, str, "the model's name")
         check_type("timeout", timeout, Real, "a number of seconds")
-        check_type("retries", retries, Retries, "a Retries, Retries(attempts=1) for none")
+        check_type("retries", retries, Retries, "a Retries object, for example Retries(attempts=1) for no retries")
         check_seconds(timeout=timeout, call_timeout=call_timeout, hedge_after=hedge_after)
         check_counts(concurrency=concurrency, rows_per_call=rows_per_call)
         session = Session(CallSettings(model, names or {}, rows_per_call), _external_model(manifest, tokenizer))
@@ -90,7 +91,9 @@ _HINT = "To convert a vocab.txt: tokenizers.BertWordPieceTokenizer('vocab.txt').
 def _external_model(manifest: Manifest | None, tokenizer: str | Path | None) -> LoadedModel | None:
     """Load a model that is not a bundle from the caller's description; None for a bundle."""
     if (manifest is None) != (tokenizer is None):
-        raise ValueError("manifest and tokenizer go together: pass both for a model that is not a bundle, else neither")
+        raise ValueError(
+            "manifest and tokenizer go together: pass both for a model that is not a bundle, otherwise neither"
+        )
     if manifest is None or tokenizer is None:
         return None
     path = Path(tokenizer)

@@ -29,8 +29,8 @@ def foreign_manifest(
         task: one of the tasks of `Manifest.task`.
         max_length: number of tokens of each row; shorter texts are padded.
         labels: the labels, in the order of their ids.
-        inputs: which of the three inputs the model has, by their names in a bundle.
-        outputs: which outputs the model has: those of the task (docs/protocol.md), or ``logits`` of labels.
+        inputs: the inputs that the model has, by their names in a bundle.
+        outputs: the outputs that the model has: those of the task (docs/protocol.md), or ``logits``.
         dtype: dtype of the inputs, "int32" or "int64".
         pad_id: id of the padding token.
         multi_label: whether a text may have several labels.

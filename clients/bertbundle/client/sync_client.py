@@ -19,11 +19,11 @@ __all__ = ["Client"]
 class Client(ConnectedClient[Transport]):
     """A client of one model, on one server or on several servers.
 
-    It requests the model's manifest and tokenizer on first use, and again when another version answers. Use it as a
+    It requests the model's manifest and tokenizer on first use, and again when another version responds. Use it as a
     context manager, or call `close`. Threads may share a client.
 
-    Each method takes one text, a list or an iterator of texts, and returns one result, a list or an iterator. Of an
-    iterator, at most 2048 texts are in memory at a time. Texts are grouped into requests by length; results are in the
+    Each method takes one text, a list or an iterator of texts, and returns one result, a list or an iterator. At most
+    2048 texts of an iterator are in memory at a time. Texts are grouped into requests by length; results are in the
     order of the texts.
 
     >>> with Client(address, "tiny") as client:  # address = "localhost:8500"

@@ -95,7 +95,7 @@ class ParityRow:
         output: output name.
         rows: number of compared texts.
         max_abs: largest absolute difference.
-        max_rel: largest difference relative to the largest magnitude of the source model's output.
+        max_rel: largest difference, divided by the largest magnitude of the source model's output.
         agreement: fraction of equal values for integer outputs, of equal argmax for scores and logits, else 1.0.
         rtol, atol: the tolerance of the comparison.
     """
@@ -249,7 +249,7 @@ class Manifest:
 
 
 def _build(kind: Any, value: Any, where: str) -> Any:
-    """Build a value of type `kind` from parsed JSON; raise ValueError with the path of a value of another type."""
+    """Build a value of type `kind` from parsed JSON; a ValueError has the path of the value with the wrong type."""
     if dataclasses.is_dataclass(kind):
         return _build_dataclass(kind, value, where)
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)

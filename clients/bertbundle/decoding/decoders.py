@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 DEFAULT_THRESHOLD = 0.5
-"""The score from which a label of a multi-label model counts as predicted."""
+"""The minimum score of a predicted label of a multi-label model."""
 
 
 # ---- merging the windows of a long text
@@ -54,7 +54,7 @@ def _merge_mean(outputs: WindowOutputs) -> Arrays:
 
 
 def _merge_embeddings(outputs: WindowOutputs) -> Arrays:
-    """Average vectors as `_merge_mean`, and normalize the result if the model's embeddings are normalized."""
+    """Average vectors like `_merge_mean`, and normalize the result if the model's embeddings are normalized."""
     row = average_outputs(outputs.windows, outputs.rows)
     if not outputs.model.manifest.normalized:
         return row
@@ -71,16 +71,18 @@ def decode_classification(
 
     Args:
         item: a text and its `scores`.
-        threshold: score from which a label of a multi-label model counts as predicted.
+        threshold: minimum score of a predicted label of a multi-label model.
         top_k: number of labels in `Classification.scores`; None for all.
 
     Raises:
-        ServerError: the number of scores is not the number of labels.
+        ServerError: the number of scores differs from the number of labels.
     """
     values, manifest = item.outputs["scores"], item.model.manifest
     labels = manifest.labels
     if values.shape != (len(labels),):
-        raise ServerError(f"the server answered scores {list(values.shape)} per text for {len(labels)} labels.")
+        raise ServerError(
+            f"the server returned scores of shape {list(values.shape)} per text for {len(labels)} labels."
+        )
     ranked = sorted(zip(labels, values.tolist(), strict=True), key=lambda pair: -pair[1])
     label, score = ranked[0]
     predicted = tuple(name for name, value in ranked if value >= threshold) if manifest.multi_label else (label,)
@@ -95,14 +97,14 @@ def _scores_from_logits(model: LoadedModel, row: Arrays) -> Arrays:
 def _decode_value(item: DecodeInput) -> float:
     value = item.outputs["value"]
     if value.shape != ():
-        raise ServerError(f"the server answered shape {list(value.shape)} per text for value.")
+        raise ServerError(f"the server returned shape {list(value.shape)} per text for output 'value'.")
     return float(value)
 
 
 def _decode_embedding(item: DecodeInput) -> npt.NDArray[np.float32]:
     vector = item.outputs["sentence_embedding"]
     if vector.ndim != 1:
-        raise ServerError(f"the server answered shape {list(vector.shape)} per text for sentence_embedding.")
+        raise ServerError(f"the server returned shape {list(vector.shape)} per text for output 'sentence_embedding'.")
     return vector.astype(np.float32, copy=False)
 
 
@@ -133,7 +135,9 @@ def _decode_fills(item: DecodeInput, *, top_k: int | None = None) -> list[list[F
     if top_k is not None and top_k > size:
         raise too_few_tokens(model, f"top_k is {top_k}")
     if ids.shape != scores.shape or ids.ndim != 2 or len(ids) < len(encoding) or ids.shape[1] != size:
-        raise ServerError(f"the server answered {list(ids.shape)} for token_ids, expected {size} for each token.")
+        raise ServerError(
+            f"the server returned shape {list(ids.shape)} for 'token_ids', expected {size} ids per token."
+        )
     mask_id = model.tokenizer.token_id(model.manifest.mask_token)
     masks = [index for index, token_id in enumerate(encoding.ids) if token_id == mask_id]
     return [

@@ -31,9 +31,9 @@ def decode_label_outputs(item: DecodeInput) -> list[Entity]:
     tokens, size = len(encoding.ids), len(model.tags)
     if labels.ndim != 1 or labels.shape != scores.shape or len(labels) < tokens:
         shapes = f"{list(labels.shape)} and {list(scores.shape)}"
-        raise ServerError(f"the server answered rows of {shapes} for label_ids and label_scores of {tokens} tokens.")
+        raise ServerError(f"the server returned label_ids and label_scores of shapes {shapes} for {tokens} tokens.")
     if labels.size and not 0 <= labels.min() <= labels.max() < size:
-        raise ServerError(f"the server answered label_ids outside [0, {size}): the model does not match its manifest.")
+        raise ServerError(f"the server returned label_ids outside [0, {size}): the model does not match its manifest.")
     word_labels = model.manifest.word_labels
     return decode_entities(
         str(item.text), encoding, labels.tolist(), scores.tolist(), tags=model.tags, word_labels=word_labels
@@ -68,8 +68,8 @@ def decode_entities(
 ) -> list[Entity]:
     """Convert the labelled tokens of one text to entities, in the order of the text.
 
-    Label sequences that the scheme does not allow are decoded leniently, as by most evaluators: an I- without a B-
-    before it starts an entity.
+    Label sequences that the scheme does not allow are decoded leniently, as most evaluation scripts do: an I- without
+    a B- before it starts an entity.
 
     Args:
         text: the text that was encoded.

@@ -56,7 +56,7 @@ def load_bundle_info(prediction: Prediction) -> LoadedModel:
 def _only_string(prediction: Prediction, name: str) -> str:
     value = prediction.outputs[name][0]
     if not isinstance(value, bytes):
-        raise ServerError(f"the server answered {type(value).__name__} for output {name!r}, expected a string.")
+        raise ServerError(f"the server returned {type(value).__name__} for output {name!r}, expected a string.")
     try:
         return value.decode()
     except UnicodeDecodeError as error:

@@ -59,7 +59,7 @@ class AnswerSpans:
         self._starts, self._ends = starts[len(cls) :], ends[len(cls) :]
 
     def best(self, count: int = 1, *, max_tokens: int = MAX_ANSWER_TOKENS, whole_words: bool = True) -> list[Span]:
-        """Return the best spans of at most `max_tokens` tokens, best first; of equals, the shortest, then the first."""
+        """Return the best spans of at most `max_tokens` tokens, best first; equals by length, then by position."""
         best = _best(self._starts, self._ends, count, max_tokens)
         return [self._span(first, last, whole_words) for first, last in best]
 
@@ -71,10 +71,10 @@ class AnswerSpans:
 
 def _probabilities(logits: npt.NDArray[np.float32], encoding: Encoding, tokens: list[int]) -> npt.NDArray[np.float64]:
     if logits.ndim != 1 or len(logits) < len(encoding):
-        raise ServerError(f"the server answered {list(logits.shape)} logits for {len(encoding)} tokens.")
+        raise ServerError(f"the server returned logits of shape {list(logits.shape)} for {len(encoding)} tokens.")
     values = softmax(logits[tokens])
     if np.isnan(values).any():
-        raise ServerError("the server answered logits that are not numbers.")
+        raise ServerError("the server returned logits that are NaN.")
     return values
 
 
@@ -124,7 +124,7 @@ def decode_answer(
 
 
 def merge_answer_logits(outputs: WindowOutputs) -> Arrays:
-    """Merge logits per token; take those of [CLS] from the window that is most certain of an answer.
+    """Merge logits per token; take those of [CLS] from the window that is most certain to contain an answer.
 
     A context has no answer only if none of its windows has one. Source: `min_null_feature_index` in run_squad.py of
     google-research/bert.

@@ -44,7 +44,7 @@ def token_dicts(item: DecodeInput, *, strategy: str, ignore_labels: Sequence[str
         ignore_labels: labels to leave out.
 
     Raises:
-        ServerError: the number of logits is not that of labels and tokens.
+        ServerError: the shape of the logits does not match the tokens and labels.
     """
     model, tokens = item.model, _tokens(item, _probabilities(item))
     score_word = STRATEGIES[strategy]
@@ -64,7 +64,7 @@ def _probabilities(item: DecodeInput) -> _Scores:
     """Return the softmax in float32: as in transformers, rounding decides ties."""
     logits, tokens = item.outputs["logits"], len(item.encoding)
     if logits.ndim != 2 or len(logits) < tokens or logits.shape[1] != len(item.model.manifest.labels):
-        raise ServerError(f"the server answered {list(logits.shape)} logits for {tokens} tokens.")
+        raise ServerError(f"the server returned logits of shape {list(logits.shape)} for {tokens} tokens.")
     return softmax(logits[:tokens], np.float32)
 
 
@@ -107,7 +107,7 @@ STRATEGIES: Mapping[str, ScoreWord | None] = {
     "average": _average,
     "max": _max,
 }
-"""How each strategy scores a word of several tokens; None for a strategy that does not join tokens to words."""
+"""How each strategy scores a word of several tokens; None for a strategy that does not group tokens into words."""
 
 
 def _words(model: LoadedModel, tokens: Sequence[_Token], score_word: ScoreWord) -> list[_Token]:

@@ -163,7 +163,7 @@ def _token_array(item: DecodeInput) -> Any:
     vectors, tokens = item.outputs["last_hidden_state"], len(item.encoding)
     if vectors.ndim != 2 or len(vectors) < tokens:
         shape = list(vectors.shape)
-        raise ServerError(f"the server answered {shape} per text for last_hidden_state of {tokens} tokens.")
+        raise ServerError(f"the server returned last_hidden_state of shape {shape} per text for {tokens} tokens.")
     return vectors[None, :tokens].astype(np.float32, copy=False)
 
 

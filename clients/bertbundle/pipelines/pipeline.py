@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 __all__ = ["Pipeline"]
 
 _TRUNCATION = {True: "truncate", False: None}
-"""The client's `truncation` for that of transformers."""
+"""The client's `truncation` for each value of transformers' `truncation`."""
 _ALIASES = {"ner": "token-classification", "sentiment-analysis": "text-classification"}
 _NO_EFFECT = ("batch_size", "num_workers", "padding")
-"""Options that change no result: the client groups texts into requests itself."""
+"""Options that do not change the results: the client itself groups texts into requests."""
 _UNSUPPORTED: Mapping[str, str] = {
     "max_length": "the bundle's lengths were chosen when it was exported (--max-length)",
     "max_seq_len": "the bundle's lengths were chosen when it was exported (--max-length)",

@@ -146,7 +146,7 @@ def _split(
 
 
 def _requested_outputs(decoder: Decoder, manifest: Manifest) -> tuple[str, ...]:
-    """Return the decoder's outputs; if the model has only the output of the decoder's fallback, that one."""
+    """Return the decoder's outputs, or the output of its fallback if the model has only that one."""
     available = {spec.name for spec in manifest.outputs}
     if decoder.fallback and decoder.fallback.output in available and not available.issuperset(decoder.outputs):
         return (decoder.fallback.output,)
@@ -180,7 +180,7 @@ def decode_predictions(
     """Return the result of each text, or its error.
 
     Raises:
-        ServerError: an output is missing, or has another number of rows than the request.
+        ServerError: an output is missing, or does not have as many rows as the request.
     """
     outputs = {name: settings.rename(name) for name in _requested_outputs(decoder, model.manifest)}
     rows = _rows_by_text(outputs, batches, predictions)
@@ -215,13 +215,13 @@ def check_outputs(prediction: Prediction, outputs: Sequence[str], rows: int) -> 
     """Check that a prediction has the requested outputs with one row for each row of the request.
 
     Raises:
-        ServerError: an output is missing or has another number of rows.
+        ServerError: an output is missing or has a different number of rows.
     """
     for name in outputs:
         array = prediction.outputs.get(name)
         if array is None or array.ndim < 1 or len(array) != rows:
             shape = "nothing" if array is None else f"shape {list(array.shape)}"
-            raise ServerError(f"the server answered {shape} for output {name!r}, expected {rows} rows.")
+            raise ServerError(f"the server returned {shape} for output {name!r}, expected {rows} rows.")
 
 
 def _decode(

@@ -24,7 +24,7 @@ class Lifecycle:
 
     @contextlib.contextmanager
     def use(self, loop: object = None) -> Iterator[None]:
-        """Check that the client can be used; within the block, explain an error that is caused by closing the client.
+        """Check that the client can be used; if it is closed within the block, errors are reported as caused by that.
 
         Args:
             loop: the running event loop; None for the sync client.

@@ -43,7 +43,7 @@ class Retries:
         attempts: maximum number of attempts of one call; 1 for no retries.
         first_pause: maximum seconds before the second attempt; doubled for each further attempt. The actual pause is
             random between 0 and this maximum, so that clients do not all retry at the same time ("full jitter").
-        longest_pause: upper limit of the maximum, in seconds.
+        longest_pause: upper limit of that maximum, in seconds.
         budget: number of retries that a client may make in a row; each success earns back a tenth of a retry. Source:
             gRFC A6, "Throttling Retry Attempts".
 
@@ -143,7 +143,7 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class WaitForFirst:
-    """Wait for the first outcome of the calls in the background: at most `seconds`, or without a limit if None."""
+    """Wait for the first outcome of the background calls, for at most `seconds`; None for no limit."""
 
     seconds: float | None
 
@@ -217,7 +217,7 @@ def call_with_retries(deadline: Deadline, policy: CallPolicy) -> Generator[Actio
 
 
 def _attempt(deadline: Deadline, policy: CallPolicy) -> Generator[Action, Any, Any]:
-    """Make one attempt; if it is slow, start a second one beside it and return the first response.
+    """Make one attempt; if it is slow, start a second one in parallel and return the first response.
 
     Source: "hedged requests" in Dean and Barroso, "The Tail at Scale", 2013; limited by the retry budget as in gRFC A6.
     """

@@ -48,7 +48,7 @@ class Session:
         """Request manifest and tokenizer from the server, unless the model is external.
 
         Raises:
-            ServerError: the response is not that of a bundle.
+            ServerError: the response is not the `bundle_info` of a bundle.
             ManifestError: the manifest or the tokenizer cannot be read.
         """
         if self.loaded and self.external:

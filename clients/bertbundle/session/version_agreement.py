@@ -1,4 +1,4 @@
-"""All results of a list of texts come from one version of the model, even during a rolling update."""
+"""Answer all texts of a list with one version of the model, even during a rolling update."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["TEXTS_PER_CHUNK", "answer_many", "answer_one"]
 TEXTS_PER_CHUNK = 2048
 """Number of texts of a list or an iterator that are tokenized, grouped by length and kept in memory at a time."""
 _MAX_VERSIONS = 3
-_MAX_ROUNDS_WITHOUT_PROGRESS = 8  # of two replicas chosen at random, one answers all 8 once in 256 times
+_MAX_ROUNDS_WITHOUT_PROGRESS = 8  # with two replicas, the other one answers all 8 rounds by chance once in 256 times
 
 
 def answer_one(session: Session, decoder: Decoder, text: Any, options: AskOptions) -> Flow[Any]:
@@ -34,7 +34,7 @@ def answer_many(session: Session, decoder: Decoder, texts: Sequence[Any], option
         InputError: there are no texts.
     """
     if not texts:
-        raise InputError("the batch is empty. Give at least one text.")
+        raise InputError("the batch is empty. Pass at least one text.")
     results = yield from answer_with_one_version(session, decoder, texts, options)
     return decoder.gather(results)
 
@@ -100,16 +100,16 @@ def try_version(
 def call_until_consistent(
     calls: Sequence[PredictCall], version: int | None, *, last_try: bool = False
 ) -> Flow[list[Prediction] | None]:
-    """Make calls, and repeat those that another version answered: during a rolling update replicas differ.
+    """Make calls, and repeat those that another version answered, as happens during a rolling update.
 
     Args:
         calls: the calls to make.
         version: the version whose predictions are accepted; None for any.
-        last_try: continue even if a newer version has answered as often.
+        last_try: continue even if a newer version has answered as many calls.
 
     Returns:
         The predictions of `version`, in the order of the calls. None if that version no longer answers, or if a newer
-        version has answered as often and `last_try` is False.
+        version has answered as many calls and `last_try` is False.
     """
     predictions: dict[int, Prediction] = {}
     newer = rounds_without_progress = 0
@@ -148,5 +148,6 @@ def _check_task(session: Session, model: LoadedModel, decoder: Decoder) -> None:
     right_decoder = DECODERS.get(task)
     advice = f"use {right_decoder.method}()" if right_decoder else "upgrade bertbundle"
     raise InputError(
-        f"model {session.settings.model!r} does {task}, {decoder.method}() needs a model for {decoder.task}: {advice}."
+        f"model {session.settings.model!r} is for {task}, {decoder.method}() needs a model for {decoder.task}: "
+        f"{advice}."
     )

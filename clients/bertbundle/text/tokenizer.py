@@ -59,7 +59,7 @@ class Tokenizer:
         Args:
             texts: the texts.
             truncation: what to do with a text of more than `max_length` tokens: "error" raises, "truncate" keeps its
-                beginning (of a pair, truncates the longer text), "window" keeps all tokens, for `split_into_windows`.
+                beginning (for a pair, truncates the longer text), "window" keeps all tokens, for `split_into_windows`.
 
         Raises:
             InputError: a text is empty, not valid Unicode, or too long with "error".
@@ -189,7 +189,7 @@ def _text_error(text: object, index: int, is_split_into_words: bool) -> InputErr
     """
     parts = _joined_words(text, index) if is_split_into_words else _parts(text, index)
     if not all(part.strip() for part in parts):
-        return InputError(f"text {index} is empty. Leave it out, or give it some text.")
+        return InputError(f"text {index} is empty. Leave it out, or pass a non-empty text.")
     return next((error for part in parts if (error := _unicode_error(part, index))), None)
 
 
@@ -207,7 +207,7 @@ def _joined_words(text: object, index: int) -> Sequence[str]:
 
 
 def _unicode_error(text: str, index: int) -> InputError | None:
-    """Return an error for a lone surrogate, which a str may contain but UTF-8, and so the tokenizer, may not."""
+    """Return an error for a lone surrogate, which cannot be encoded in UTF-8 and so cannot be tokenized."""
     try:
         text.encode()
     except UnicodeEncodeError as error:

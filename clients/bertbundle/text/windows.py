@@ -21,7 +21,7 @@ __all__ = ["Window", "average_outputs", "merge_token_outputs", "split_into_windo
 
 _Array: TypeAlias = npt.NDArray[Any]
 _Mask: TypeAlias = npt.NDArray[np.bool_]
-_MIN_ROOM = 4  # tokens of a context beside its question; fewer are not worth a request
+_MIN_ROOM = 4  # minimum number of tokens of the split text in a window
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ def truncate(encoding: Encoding, max_length: int, *, sequence_id: int | None = N
     Args:
         encoding: the tokens of a text or a pair of texts, more than `max_length`.
         max_length: number of tokens to keep, including special tokens.
-        sequence_id: which text of a pair to truncate, 0 or 1; None for the longer one, then both equally.
+        sequence_id: which text of a pair to truncate, 0 or 1; None for the longer one, and then both equally.
 
     Raises:
         InputError: the other text of the pair leaves no room.
@@ -170,7 +170,7 @@ def _check_token_axis(windows: Sequence[Window], rows: Sequence[Arrays]) -> None
         for name, value in row.items():
             if value.ndim < 1 or len(value) < len(window.encoding):
                 raise ServerError(
-                    f"the server answered shape {list(value.shape)} per row for {name!r}, expected a value for each of "
+                    f"the server returned shape {list(value.shape)} per row for {name!r}, expected a value for each of "
                     f"{len(window.encoding)} tokens."
                 )
 

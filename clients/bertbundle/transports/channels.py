@@ -39,13 +39,13 @@ _ADDRESS = re.compile(
 
 
 def check_connection(address: str, compression: str) -> list[str]:
-    """Check the address and the compression of a connection, and return the single addresses.
+    """Check the address and the compression of a connection, and return the list of addresses.
 
     Raises:
         TypeError: the address is not a str.
         ValueError: an address has no port, or the compression is not supported.
     """
-    check_type("server", address, str, "a str, with several addresses separated by commas")
+    check_type("server", address, str, "a str (several addresses are separated by commas)")
     if compression not in _COMPRESSIONS:
         raise ValueError(f"compression must be one of {', '.join(_COMPRESSIONS)}, got {compression!r}")
     if address.startswith(("ipv4:", "ipv6:")):  # lists of addresses in gRPC's own syntax
@@ -77,7 +77,7 @@ def open_channels(api: Any, address: str, tls: Tls | None, compression: str) -> 
     Returns:
         Each address with its channel.
     """
-    check_type("tls", tls, (Tls, NoneType), "a Tls, Tls() for gRPC's default authorities")
+    check_type("tls", tls, (Tls, NoneType), "a Tls object (Tls() for gRPC's default authorities)")
     addresses = check_connection(address, compression)
     # Channels to the same address get a connection each: by default gRPC would share one between them.
     options: list[tuple[str, int | str]] = [

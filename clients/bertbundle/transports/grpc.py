@@ -26,7 +26,7 @@ __all__ = ["AsyncGrpcTransport", "Endpoint", "EndpointPool", "GrpcTransport"]
 
 @dataclass(slots=True)
 class Endpoint:
-    """A channel to one address, which may be the name of several servers.
+    """A channel to one address, which may be a name that resolves to several servers.
 
     Attributes:
         address: the target of the channel, for example ``host:port``.
@@ -77,7 +77,7 @@ class EndpointPool:
                 raise server_error from error
 
     def _in_order(self) -> Sequence[Endpoint]:
-        """Return the endpoints, those with the fewest in-flight calls first; of equals, the one whose turn it is.
+        """Return the endpoints, those with the fewest in-flight calls first; among equals, the one whose turn it is.
 
         The order of turns is random in each round, so that a call and its hedge do not always use the same pair.
         """
@@ -92,7 +92,7 @@ class EndpointPool:
 
 
 class GrpcTransport:
-    """Connects to the gRPC port of one or several TensorFlow Serving compatible servers.
+    """Connects to the gRPC port of one or more TensorFlow Serving compatible servers.
 
     >>> transport = GrpcTransport("localhost:8500", metadata={"x-team": "search"})
     >>> transport.close()
@@ -109,8 +109,8 @@ class GrpcTransport:
     ) -> None:
         """Create a transport; it connects on the first call.
 
-        Calls are distributed over the addresses, and over the servers behind a name. If one is unavailable, the next
-        one is called. If a connection breaks, gRPC resolves the name again and reconnects.
+        Calls are distributed over the addresses, and over the servers behind a name. If an address is unavailable, the
+        next one is called. If a connection breaks, gRPC resolves the name again and reconnects.
 
         Args:
             address: ``host:port``, ``unix:path``, or several of them separated by commas; IPv6 in brackets,

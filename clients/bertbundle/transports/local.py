@@ -53,7 +53,7 @@ class LocalTransport:
         files = {"manifest": MANIFEST_FILE, "tokenizer": TOKENIZER_FILE}
         return {name: np.array([(self._path / file).read_bytes()] * rows, object) for name, file in files.items()}
 
-    def status(self, model: str, *, timeout: float) -> list[VersionStatus]:  # noqa: ARG002 - there is one model, and no wait
+    def status(self, model: str, *, timeout: float) -> list[VersionStatus]:  # noqa: ARG002 - one model, available at once
         """See `Transport.status`."""
         return [VersionStatus(self.version, "AVAILABLE", "OK", "")]
 

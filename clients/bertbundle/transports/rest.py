@@ -31,7 +31,7 @@ from bertbundle.wire.status_errors import error_from_status
 __all__ = ["RestTransport"]
 
 _Code = grpc.StatusCode
-# The reverse of TensorFlow Serving's mapping, which maps two codes to 400: here 400 is INVALID_ARGUMENT.
+# The inverse of TensorFlow Serving's mapping, which maps two codes to 400: here 400 is INVALID_ARGUMENT.
 _CODES = {
     400: _Code.INVALID_ARGUMENT,
     401: _Code.UNAUTHENTICATED,
@@ -195,7 +195,7 @@ class RestTransport:
 
 
 def _array(value: Any) -> npt.NDArray[Any]:
-    """Convert a JSON value: numbers to float32 or int32, the dtypes of a bundle's outputs, and strings to bytes."""
+    """Convert a JSON value: numbers to float32 or int32 (the dtypes of a bundle's outputs), and strings to bytes."""
     array = np.array(value)
     if array.dtype.kind in "fiu":
         return array.astype(np.float32 if array.dtype.kind == "f" else np.int32)

@@ -50,13 +50,13 @@ _RULES = (
     _Rule(
         _Code.UNAVAILABLE,
         ServerUnavailable,
-        "Is a server running there, do both sides agree on TLS, does it require a client certificate (--cert)?",
+        "Is a server running there, do both sides agree on TLS, does the server require a client certificate (--cert)?",
         "Socket closed",
     ),
     _Rule(
         _Code.UNAVAILABLE,
         ServerUnavailable,
-        "It speaks HTTP/1: use the gRPC port (8500), not the REST port.",
+        "The port speaks HTTP/1: use the gRPC port (8500), not the REST port.",
         "http1.x",
     ),
     _Rule(_Code.UNAVAILABLE, ServerUnavailable, "Is a server running there, and do both sides agree on TLS?"),
@@ -67,7 +67,7 @@ _RULES = (
     _Rule(_Code.FAILED_PRECONDITION, InvalidRequest, ""),
     _Rule(_Code.INVALID_ARGUMENT, InvalidRequest, ""),
     _Rule(_Code.OUT_OF_RANGE, InvalidRequest, ""),
-    _Rule(_Code.UNIMPLEMENTED, ServerError, "Is it a TensorFlow Serving gRPC port (8500, not the REST port 8501)?"),
+    _Rule(_Code.UNIMPLEMENTED, ServerError, "Is this a TensorFlow Serving gRPC port (8500, not the REST port 8501)?"),
 )
 
 
@@ -80,5 +80,5 @@ def error_from_status(code: grpc.StatusCode, details: str, address: str) -> Serv
     rule = next(matching, _Rule(code, ServerError, ""))
     # gRPC percent-encodes the brackets of an IPv6 address.
     text = _IPV6.sub(r"ipv6:[\1]", details)
-    message = f"{address} answered {code.name}: {text}"
+    message = f"call to {address} failed with {code.name}: {text}"
     return rule.error(f"{message}. {rule.advice}" if rule.advice else message, code=code.name, details=details)

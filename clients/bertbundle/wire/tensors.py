@@ -46,13 +46,13 @@ def tensor_shape(shape: Sequence[int]) -> wire.TensorShape:
     return wire.TensorShape(dim=[wire.TensorShape.Dim(size=size) for size in shape])
 
 
-def _row_of(array: _Array) -> DataType:
+def _data_type_of(array: _Array) -> DataType:
     if array.dtype.kind in "OSU":
         return BY_NUMBER[7]
-    row = BY_DTYPE.get(array.dtype.newbyteorder("<"))
-    if row is None:
+    data_type = BY_DTYPE.get(array.dtype.newbyteorder("<"))
+    if data_type is None:
         raise TypeError(f"no tensor dtype for numpy dtype {array.dtype}")
-    return row
+    return data_type
 
 
 def _to_bytes(value: object) -> bytes:
@@ -70,16 +70,16 @@ def encode_tensor(array: _Array, *, as_content: bool = True) -> wire.Tensor:
     >>> encode_tensor(np.array([[1, 2]], np.int32)).tensor_content.hex()
     '0100000002000000'
     """
-    row = _row_of(array)
-    tensor = wire.Tensor(dtype=row.number, tensor_shape=tensor_shape(array.shape))
-    if row.name == "string":
+    data_type = _data_type_of(array)
+    tensor = wire.Tensor(dtype=data_type.number, tensor_shape=tensor_shape(array.shape))
+    if data_type.name == "string":
         tensor.string_val.extend(_to_bytes(value) for value in array.reshape(-1).tolist())
         return tensor
-    values = np.ascontiguousarray(array, dtype=row.numpy)
+    values = np.ascontiguousarray(array, dtype=data_type.numpy)
     if as_content:
         tensor.tensor_content = values.tobytes()
     elif values.size:
-        getattr(tensor, row.field).append(_pack(row.to_stored(values), row))
+        getattr(tensor, data_type.field).append(_pack(values.reshape(-1).view(data_type.stored), data_type))
     return tensor
 
 
@@ -106,20 +106,20 @@ def decode_tensor(tensor: wire.Tensor) -> _Array:
     >>> decode_tensor(encode_tensor(np.array([1.5, 2.5], np.float32), as_content=False)).tolist()
     [1.5, 2.5]
     """
-    row = BY_NUMBER.get(tensor.dtype)
-    if row is None:
+    data_type = BY_NUMBER.get(tensor.dtype)
+    if data_type is None:
         raise TensorError(f"cannot decode a tensor of {dtype_name(tensor.dtype)}")
     shape, size = _checked_shape(tensor)
     if not size:
-        values = np.empty(0, row.numpy)
-    elif row.name == "string":
+        values = np.empty(0, data_type.numpy)
+    elif data_type.name == "string":
         values = _from_strings(tensor, size)
     elif tensor.tensor_content:
-        values = _from_content(tensor.tensor_content, row, size)
+        values = _from_content(tensor.tensor_content, data_type, size)
     else:
-        values = _from_field(tensor, row, size)
+        values = _from_field(tensor, data_type, size)
     try:
-        return _fill(values, size, row).reshape(shape)
+        return _fill(values, size, data_type).reshape(shape)
     except ValueError as error:  # more dimensions than numpy has, or [0, 2**62, 2**62]
         raise TensorError(f"numpy cannot represent the tensor's shape: {error}") from error
 
@@ -136,12 +136,12 @@ def _checked_shape(tensor: wire.Tensor) -> tuple[tuple[int, ...], int]:
     return shape, size
 
 
-def _from_content(content: bytes, row: DataType, size: int) -> _Array:
-    if len(content) != size * row.numpy.itemsize:
-        raise TensorError(f"tensor_content has {len(content)} bytes, expected {size * row.numpy.itemsize}")
-    if row.name == "bool" and np.frombuffer(content, np.uint8).max() > 1:
+def _from_content(content: bytes, data_type: DataType, size: int) -> _Array:
+    if len(content) != size * data_type.numpy.itemsize:
+        raise TensorError(f"tensor_content has {len(content)} bytes, expected {size * data_type.numpy.itemsize}")
+    if data_type.name == "bool" and np.frombuffer(content, np.uint8).max() > 1:
         raise TensorError("tensor_content has a byte for a bool that is neither 0 nor 1")
-    return np.frombuffer(content, row.numpy)
+    return np.frombuffer(content, data_type.numpy)
 
 
 def _from_strings(tensor: wire.Tensor, size: int) -> _Array:
@@ -171,26 +171,29 @@ def _split_strings(content: bytes, size: int) -> list[bytes]:
     return [content[begin:end] for begin, end in itertools.pairwise(bounds)]
 
 
-def _from_field(tensor: wire.Tensor, row: DataType, size: int) -> _Array:
-    records: Sequence[bytes] = getattr(tensor, row.field)
+def _from_field(tensor: wire.Tensor, data_type: DataType, size: int) -> _Array:
+    records: Sequence[bytes] = getattr(tensor, data_type.field)
     data = records[0] if len(records) == 1 else b"".join(records)
     try:
-        values = _unpack(data, row.field)
-        if values.size < size * row.numpy.itemsize // row.stored.itemsize:  # shortened or unpacked
-            unpacked = _unpacked_values(tensor, row)
+        values = _unpack(data, data_type.field)
+        if values.size < size * data_type.numpy.itemsize // data_type.stored.itemsize:  # shortened or unpacked
+            unpacked = _unpacked_values(tensor, data_type)
             if data and unpacked.size > values.size:  # mixed, so the order of the values is unknown
                 raise ValueError("packed and unpacked values are mixed")
             values = unpacked
     except (ValueError, DecodeError) as error:
-        raise TensorError(f"malformed {row.field}: {error}") from error
-    return row.from_stored(values)
+        raise TensorError(f"malformed {data_type.field}: {error}") from error
+    stored = values.astype(data_type.stored, copy=False)
+    per_value = data_type.numpy.itemsize // stored.itemsize
+    # As TensorFlow, drop the real part of a complex number that has no imaginary part.
+    return stored[: stored.size - stored.size % per_value].view(data_type.numpy)
 
 
-def _unpacked_values(tensor: wire.Tensor, row: DataType) -> _Array:
+def _unpacked_values(tensor: wire.Tensor, data_type: DataType) -> _Array:
     """Read a field that was sent unpacked, one record per value: protobuf keeps it in the unknown fields."""
-    slow = wire.TensorUnpacked.FromString(tensor.SerializeToString())
-    dtype = FIXED_WIDTH.get(row.field, np.dtype(np.uint64 if row.name == "uint64" else np.int64))
-    values: _Array = np.array(getattr(slow, row.field), dtype)
+    message = wire.TensorUnpacked.FromString(tensor.SerializeToString())
+    dtype = FIXED_WIDTH.get(data_type.field, np.dtype(np.uint64 if data_type.name == "uint64" else np.int64))
+    values: _Array = np.array(getattr(message, data_type.field), dtype)
     return values
 
 
@@ -220,10 +223,10 @@ def _unpack_varints(data: bytes) -> npt.NDArray[np.int64]:
     return np.add.reduceat(parts, starts).view(np.int64)
 
 
-def _pack(numbers: _Array, row: DataType) -> bytes:
-    if row.field in FIXED_WIDTH:
+def _pack(numbers: _Array, data_type: DataType) -> bytes:
+    if data_type.field in FIXED_WIDTH:
         return numbers.tobytes()
-    return _pack_varints(numbers.astype(np.uint64 if row.name == "uint64" else np.int64).view(np.uint64))
+    return _pack_varints(numbers.astype(np.uint64 if data_type.name == "uint64" else np.int64).view(np.uint64))
 
 
 def _pack_varints(values: npt.NDArray[np.uint64]) -> bytes:
@@ -238,12 +241,14 @@ def _pack_varints(values: npt.NDArray[np.uint64]) -> bytes:
     return packed
 
 
-def _fill(values: _Array, size: int, row: DataType) -> _Array:
+def _fill(values: _Array, size: int, data_type: DataType) -> _Array:
     if values.size >= size:
         return values[:size]
     if size > _MAX_FILLED:
-        raise TensorError(f"{row.field} has {values.size} values, too few to fill {size} elements")
-    filled: _Array = np.empty(size, row.numpy)
+        raise TensorError(f"{data_type.field} has {values.size} values, too few to fill {size} elements")
+    filled: _Array = np.empty(size, data_type.numpy)
     filled[: values.size] = values
-    filled[values.size :] = values[-1] if values.size else (b"" if row.name == "string" else np.zeros((), row.numpy))
+    filled[values.size :] = (
+        values[-1] if values.size else (b"" if data_type.name == "string" else np.zeros((), data_type.numpy))
+    )
     return filled

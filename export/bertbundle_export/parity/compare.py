@@ -12,7 +12,7 @@ import numpy.typing as npt
 from bertbundle.contract.manifest import OutputSpec, ParityRow
 from bertbundle.contract.types import Arrays, InputFeatures
 from bertbundle_export.errors import OutputNamesError, OutputShapeError, ToleranceError
-from bertbundle_export.parity.agreement import Agreement, agreement_rule
+from bertbundle_export.parity.agreement import Agreement, Comparison, agreement_rule, check_agreement
 from bertbundle_export.runners import Runner
 from bertbundle_export.tasks import Task
 from bertbundle_export.tolerance import TOLERANCES, Tolerance
@@ -28,19 +28,6 @@ class Case:
     expected: Arrays
 
 
-@dataclass(frozen=True, slots=True)
-class _Comparison:
-    """One output of one signature.
-
-    Attributes:
-        row: the result for the manifest.
-        count: number of rows or tokens that were compared.
-    """
-
-    row: ParityRow
-    count: int
-
-
 def compare(
     format_name: str,
     run: Runner,
@@ -52,49 +39,30 @@ def compare(
 ) -> list[ParityRow]:
     """Compare a format's outputs with the source model's: values per signature and output, labels per output.
 
-    In float32 the share of equal labels is checked for each signature. In bfloat16 and int8 it is checked over all
-    signatures together: they share one set of weights, and a signature with few tokens would lose half a percent for
-    each that differs.
-
     Padding is left out of outputs with one value per token: nothing attends to padding and no client reads it, and a
     few of its values magnify rounding errors (MiniLM: 1.6e-4 at padding, 3.7e-6 at every token).
 
     Args:
-        format_name: for the rows and messages.
+        format_name: name of the format in the rows and messages.
         run: runs the format.
         cases: one per signature.
         outputs: the manifest's outputs.
         task: names the outputs that hold classes or ranks.
-        tolerance: that of the format's precision.
+        tolerance: the tolerance for the format's precision.
 
     Returns:
         One row per signature and output.
 
     Raises:
-        OutputNamesError: the format has other outputs.
-        OutputShapeError: an output has another shape or dtype.
+        OutputNamesError: the format has different outputs.
+        OutputShapeError: an output has a different shape or dtype.
         ToleranceError: a value differs by more than the tolerance, or too few labels agree.
     """
     per_token = {spec.name for spec in outputs if "length" in spec.shape}
     comparer = _Comparer(format_name, task, tolerance, per_token)
     compared = [item for case in cases for item in comparer.compare_case(case, run(case.features))]
-    for name in sorted({item.row.output for item in compared}):
-        of_output = [item for item in compared if item.row.output == name]
-        for group in [of_output] if tolerance.peak else [[item] for item in of_output]:
-            _check_agreement(group, tolerance.agreement)
+    check_agreement(compared, tolerance)
     return [item.row for item in compared]
-
-
-def _check_agreement(group: Sequence[_Comparison], required: float) -> None:
-    """Check the share of equal labels over a group of comparisons of one output."""
-    total = sum(item.count for item in group)
-    agreement = sum(item.row.agreement * item.count for item in group) / total if total else 1.0
-    if agreement < required:
-        worst = min((item.row for item in group), key=lambda row: row.agreement)
-        raise ToleranceError(
-            f"{worst.format} output {worst.output}: {agreement:.2%} of labels agree with the source model's, at least "
-            f"{required:.1%} must. The worst signature is {worst.signature} ({worst.agreement:.2%})."
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +74,7 @@ class _Comparer:
     tolerance: Tolerance
     per_token: set[str]
 
-    def compare_case(self, case: Case, actual: Arrays) -> list[_Comparison]:
+    def compare_case(self, case: Case, actual: Arrays) -> list[Comparison]:
         """Compare all outputs of one signature."""
         if actual.keys() != case.expected.keys():
             raise OutputNamesError(
@@ -115,12 +83,12 @@ class _Comparer:
             )
         return [self._compare_output(name, case, actual) for name in sorted(case.expected)]
 
-    def _compare_output(self, name: str, case: Case, actual: Arrays) -> _Comparison:
+    def _compare_output(self, name: str, case: Case, actual: Arrays) -> Comparison:
         mask = self._mask(name, case, actual)
         agreement = agreement_rule(name, self.task, case.expected, mask)
         key = (self.format_name, case.features.signature, name)
         row = _parity_row(key, (actual[name], case.expected[name]), mask, agreement, self.tolerance)
-        return _Comparison(row, int(mask.sum()))
+        return Comparison(row, int(mask.sum()))
 
     def _mask(self, name: str, case: Case, actual: Arrays) -> npt.NDArray[np.bool_]:
         """Return which rows, or tokens, of an output are compared."""
@@ -139,13 +107,13 @@ def _parity_row(
     tolerance: Tolerance,
 ) -> ParityRow:
     """Return the row of an output; `key` is its format, signature and name, `values` actual and expected."""
-    where = "{} {} output {}".format(*key)
-    _check_shape(where, *values)
+    label = "{} {} output {}".format(*key)
+    _check_shape(label, *values)
     rows = len(values[1])
     actual, expected = (value[mask] for value in values)
     # Every comparison with a NaN is false, so a NaN would pass the checks below.
     if not np.isfinite(actual).all() or not np.isfinite(expected).all():
-        raise ToleranceError(f"{where} has values that are not finite.")
+        raise ToleranceError(f"{label} has values that are not finite.")
     difference = np.abs(actual.astype(np.float64) - expected.astype(np.float64))
     largest = float(np.abs(expected).max(initial=0.0))
     row = ParityRow(
@@ -159,14 +127,14 @@ def _parity_row(
     )
     if expected.dtype.kind == "f" and not (difference <= row.atol + row.rtol * np.abs(expected)).all():
         raise ToleranceError(
-            f"{where} differs from the source model by up to {row.max_abs:.3g} (allowed: {row.atol:.3g} + "
+            f"{label} differs from the source model by up to {row.max_abs:.3g} (allowed: {row.atol:.3g} + "
             f"{row.rtol:g} of the value)."
         )
     return row
 
 
-def _check_shape(where: str, actual: npt.NDArray[Any], expected: npt.NDArray[Any]) -> None:
+def _check_shape(label: str, actual: npt.NDArray[Any], expected: npt.NDArray[Any]) -> None:
     if (actual.shape, actual.dtype) != (expected.shape, expected.dtype):
         raise OutputShapeError(
-            f"{where} is {actual.dtype}{list(actual.shape)}, the source model's {expected.dtype}{list(expected.shape)}."
+            f"{label} is {actual.dtype}{list(actual.shape)}, the source model's {expected.dtype}{list(expected.shape)}."
         )

@@ -1,4 +1,4 @@
-"""Load the tokenizer of a checkpoint for a bundle: casing included, without truncation or padding."""
+"""Load the tokenizer of a checkpoint for a bundle: with its casing, without truncation or padding."""
 
 from __future__ import annotations
 
@@ -73,15 +73,15 @@ def _fast_tokenizer(path: Path, vocab: Path, lowercase: bool | None) -> Any:
 
 
 def _check_class(directory: Path) -> None:
-    """Refuse a tokenizer implemented only in Python: WordPiece would make other tokens of the same vocabulary."""
+    """Reject a tokenizer implemented only in Python: WordPiece would produce other tokens with the same vocabulary."""
     file = directory / "tokenizer_config.json"
     if not file.is_file() or (directory / "tokenizer.json").is_file():
         return
     name = json.loads(file.read_text(encoding="utf-8")).get("tokenizer_class") or "BertTokenizer"
     if name.removesuffix("Fast") not in _SUPPORTED_CLASSES:
         raise CheckpointError(
-            f"{file} names {name}, which has no tokenizer.json form that a bundle needs. Pass --tokenizer with a "
-            "tokenizer.json that makes the same tokens."
+            f"{file} names {name}, which cannot be converted to the tokenizer.json that a bundle needs. Pass "
+            "--tokenizer with a tokenizer.json that produces the same tokens."
         )
 
 
@@ -111,7 +111,7 @@ def _has_capitals(vocab: Path) -> bool:
 
 
 def split_characters(tokenizer: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
-    """Return a copy that tokenizes into single characters, as most Chinese taggers are trained.
+    """Return a copy that tokenizes into single characters, as most Chinese taggers do.
 
     >>> tokens = split_characters(tokenizer).encode("1966年").tokens  # doctest: +SKIP
     ['[CLS]', '1', '9', '6', '6', '年', '[SEP]']
@@ -155,7 +155,7 @@ def is_lowercase(tokenizer: tokenizers.Tokenizer) -> bool:
 
 
 def special_ids(tokenizer: tokenizers.Tokenizer, pad_id: int) -> tuple[int, ...]:
-    """Return the ids that stand for no text: those that the tokenizer adds to each text, and the padding.
+    """Return the ids that do not stand for text: those that the tokenizer adds to each text, and the padding.
 
     Raises:
         CheckpointError: the tokenizer adds no [CLS] and [SEP].

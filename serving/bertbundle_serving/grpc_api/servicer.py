@@ -19,8 +19,9 @@ from bertbundle_serving.errors import RequestError, ServeError, invalid_argument
 from bertbundle_serving.grpc_api.metadata import check_metadata_fields, encode_signatures, encode_status
 from bertbundle_serving.grpc_api.services import SERVICES
 from bertbundle_serving.protos import _api_pb2 as api
-from bertbundle_serving.repository.repository import ModelRef, Repository
+from bertbundle_serving.repository.repository import Repository
 from bertbundle_serving.repository.version import Version
+from bertbundle_serving.repository.version_labels import ModelRef
 from bertbundle_serving.requests.call import SignatureCall, read_call
 from bertbundle_serving.requests.examples import (
     CLASSIFY_METHOD,
@@ -50,7 +51,7 @@ class Servicer:
         repository: the models.
         engine: computes calls.
         admission: limits and records requests.
-        tensor_content: whether responses have ``tensor_content``; otherwise they have the ``*_val`` fields, as those of
+        tensor_content: whether responses use ``tensor_content``; otherwise they use the ``*_val`` fields, as those of
             TensorFlow Serving.
     """
 
@@ -221,5 +222,5 @@ def _model_ref(request: Any) -> ModelRef:
 
 
 def _model_spec(version: Version, signature: str = "") -> wire.ModelSpec:
-    """Return the `model_spec` of a response: what computed it."""
+    """Return the `model_spec` of a response: the version that computed it."""
     return wire.ModelSpec(name=version.model, version=Int64Value(value=version.number), signature_name=signature)

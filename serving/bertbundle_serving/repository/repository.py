@@ -1,4 +1,4 @@
-"""The models of a server, found by name, version or label, and kept in step with the configuration."""
+"""The models of a server, found by name, version or label, and kept in sync with the configuration."""
 
 from __future__ import annotations
 
@@ -13,35 +13,17 @@ from bertbundle_serving.config.models import ModelConfig
 from bertbundle_serving.errors import RequestError, ServeError, invalid_argument
 from bertbundle_serving.repository.model import LoadOptions, Model
 from bertbundle_serving.repository.version import ModelVersionStatus, Version, VersionState
+from bertbundle_serving.repository.version_labels import ModelRef, check_labels, resolve_label
 
-__all__ = ["ModelRef", "Repository", "RepositoryOptions"]
-
-
-@dataclass(frozen=True, slots=True)
-class ModelRef:
-    """The model and the version that a request names.
-
-    Attributes:
-        name: model name.
-        version: version number; None selects the newest version, unless a label is given.
-        label: version label, if any.
-    """
-
-    name: str
-    version: int | None = None
-    label: str | None = None
-
-    def __str__(self) -> str:
-        """Return the reference in TensorFlow Serving's form: ``Latest(bert)`` or ``Specific(bert, 99)``."""
-        return f"Latest({self.name})" if self.version is None else f"Specific({self.name}, {self.version})"
+__all__ = ["Repository", "RepositoryOptions"]
 
 
 @dataclass(frozen=True, slots=True)
 class RepositoryOptions:
-    """How a repository follows the disk.
+    """How a repository loads and polls its models.
 
     Attributes:
-        poll_seconds: time between two scans of the base paths; 0 scans once, a negative number never.
+        poll_seconds: time between scans of the base paths; 0: scan once, negative: never scan.
         load_threads: number of models that are loaded at the same time.
         labels_for_unavailable: whether a new label may point to a version that is not available.
     """
@@ -70,14 +52,14 @@ class Repository:
 
     @contextlib.contextmanager
     def acquire(self, ref: ModelRef) -> Iterator[Version]:
-        """Keep a version loaded while the context lasts; gives the version that a request names.
+        """Return the version that a request names, as a context manager that keeps it loaded.
 
         Raises:
             RequestError: INVALID_ARGUMENT, no model name or an unknown label; NOT_FOUND, the version is not available.
         """
-        ref = self._resolve_label(ref)
+        ref = self._resolve(ref)
         version = self._find(ref)
-        while version is not None and not version.acquire():  # it was unloaded just now: look again
+        while version is not None and not version.acquire():  # it was just unloaded: look again
             version = self._find(ref)
         if version is None:
             raise RequestError("NOT_FOUND", f"Servable not found for request: {ref}")
@@ -87,12 +69,12 @@ class Repository:
             version.release()
 
     def statuses(self, ref: ModelRef) -> list[ModelVersionStatus]:
-        """Return the status of the versions that a request names, newest first, also of a model that was removed.
+        """Return the status of the versions that a request names, newest first. Removed models have a status, too.
 
         Raises:
-            RequestError: INVALID_ARGUMENT, no model name or an unknown label; NOT_FOUND, no such version was ever seen.
+            RequestError: INVALID_ARGUMENT, no model name or an unknown label; NOT_FOUND, no such version ever existed.
         """
-        ref = self._resolve_label(ref)
+        ref = self._resolve(ref)
         model = self.models.get(ref.name) or self._removed.get(ref.name)
         statuses = [s for s in (model.statuses() if model else []) if ref.version in (None, s.version)]
         if not statuses:
@@ -115,7 +97,7 @@ class Repository:
         """Serve these models instead of the current ones. New models are loaded before anything else changes.
 
         Raises:
-            ServeError: as `start`; the repository is then unchanged.
+            ServeError: as for `start`; the repository is then unchanged.
         """
         with self._reconfiguring:
             before = self.models
@@ -147,17 +129,10 @@ class Repository:
         versions = {} if model is None else model.versions
         return versions.get(max(versions, default=-1) if ref.version is None else ref.version)
 
-    def _resolve_label(self, ref: ModelRef) -> ModelRef:
-        """Return the reference with the version number in place of the label."""
+    def _resolve(self, ref: ModelRef) -> ModelRef:
         if not ref.name:
             raise invalid_argument("ModelSpec has no name specified.")
-        if ref.label is None:
-            return ref
-        model = self.models.get(ref.name)
-        version = model.config.labels.get(ref.label) if model else None
-        if version is None:
-            raise invalid_argument(f"Unrecognized servable version label: {ref.label}")
-        return ModelRef(ref.name, version)
+        return ref if ref.label is None else resolve_label(ref, self.models)
 
     def _load_new(self, new: Mapping[str, Model], kept: Mapping[str, Model], configs: Sequence[ModelConfig]) -> None:
         """Load the new models and check the new labels of the kept ones; if that fails, close the new models again."""
@@ -166,7 +141,7 @@ class Repository:
             for config in configs:
                 if config.name in kept:
                     model = kept[config.name]
-                    self._check_labels(model, config, labels_before=model.config.labels)
+                    self._check_labels(model, config.labels, before=model.config.labels)
         except ServeError:
             _close(new.values())
             raise
@@ -177,26 +152,14 @@ class Repository:
             list(pool.map(Model.refresh, models))
         for model in models:
             _check_loaded(model)
-            self._check_labels(model, model.config)
+            self._check_labels(model, model.config.labels, before={})
+
+    def _check_labels(self, model: Model, labels: Mapping[str, int], *, before: Mapping[str, int]) -> None:
+        check_labels(model, labels, before=before, allow_unavailable=self._options.labels_for_unavailable)
 
     def _start_polling(self, models: Iterable[Model]) -> None:
         for model in models:
             model.start_polling(self._options.poll_seconds)
-
-    def _check_labels(self, model: Model, config: ModelConfig, labels_before: Mapping[str, int] | None = None) -> None:
-        """Check that labels point to available versions.
-
-        With `labels_for_unavailable` only labels that pointed to another version before are checked.
-        """
-        labels = config.labels
-        if self._options.labels_for_unavailable:
-            before = labels_before or {}
-            labels = {name: version for name, version in labels.items() if before.get(name, version) != version}
-        for version in sorted(set(labels.values()) - model.versions.keys()):
-            raise ServeError(
-                f"Request to assign label to version {version} of model {config.name}, which is not currently "
-                "available for inference"
-            )
 
 
 def _check_loaded(model: Model) -> None:
@@ -205,7 +168,8 @@ def _check_loaded(model: Model) -> None:
     if statuses and all(status.state != VersionState.AVAILABLE for status in statuses):
         newest = statuses[0]
         raise ServeError(
-            f"no version of model {model.config.name} in {model.config.base_path} loads; version {newest.version}: "
+            f"no version of model {model.config.name} in {model.config.base_path} can be loaded; version "
+            f"{newest.version}: "
             f"{newest.message.rstrip('.')}. Repair or remove it."
         )
 

@@ -1,4 +1,4 @@
-"""Decode a PredictRequest and check it against a signature, in TensorFlow Serving's order and with its error texts.
+"""Decode a PredictRequest and check it against a signature, in TensorFlow Serving's order and with its messages.
 
 Source: tensorflow_serving/servables/tensorflow/{predict_util,saved_model_predict_util}.cc and
 tensorflow/cc/saved_model/util.cc.
@@ -36,8 +36,8 @@ class SignatureCall:
         inputs: arrays by input name.
         outputs: names of the outputs to compute.
         rows: number of rows; 1 if the call must not be batched with others.
-        row_shapes: shapes of the inputs without the batch dimension: only calls with equal ones are batched together.
-            None if the call must not be batched with others.
+        row_shapes: shapes of the inputs without the batch dimension: only calls with equal shapes are batched
+            together. None if the call must not be batched with others.
     """
 
     signature: str
@@ -51,7 +51,7 @@ def read_call(request: wire.PredictRequest, signatures: Mapping[str, SignatureSp
     """Decode a request and check it against the signature it names.
 
     Raises:
-        RequestError: with TensorFlow Serving's code and text.
+        RequestError: with TensorFlow Serving's code and message.
     """
     signature = find_signature(signatures, request.model_spec.signature_name)
     inputs = _read_inputs(signature, request.inputs)
@@ -79,7 +79,7 @@ def make_call(signature: SignatureSpec, inputs: Arrays, output_filter: Sequence[
     for name, spec in signature.inputs.items():
         _check_range(spec, inputs[name])
     shapes = tuple(array.shape for array in inputs.values())
-    # A call of 0 rows has nothing to contribute to a batch.
+    # A call of 0 rows would add nothing to a batch.
     if signature.batched and shapes and all(shape and shape[0] for shape in shapes):
         return SignatureCall(signature.name, inputs, outputs, shapes[0][0], tuple(shape[1:] for shape in shapes))
     return SignatureCall(signature.name, inputs, outputs)
@@ -98,25 +98,24 @@ def find_signature(signatures: Mapping[str, SignatureSpec], name: str) -> Signat
 
 
 def dtype_text(dtype: np.dtype[Any]) -> str:
-    """Return TensorFlow's name of a dtype, as its messages print it."""
+    """Return TensorFlow's name of a dtype, as used in its messages."""
     return _DTYPE_NAMES.get(dtype, str(dtype))
 
 
 def _read_inputs(signature: SignatureSpec, sent: Mapping[str, wire.Tensor]) -> Arrays:
     """Return an array for every input of a signature: decoded from the request, or the default."""
     _check_count(signature, sent)
-    inputs = {}
-    for name, spec in sorted(signature.inputs.items()):
-        if name in sent:
-            inputs[name] = _decode_input(name, sent[name])
-        elif name in signature.defaults:
-            inputs[name] = signature.defaults[name]
-        else:
-            raise invalid_argument(
-                f"Signature input alias: {name}(feed name: {spec.feed}) not found in request and no default value "
-                f"provided. Inputs expected to be in the request {_braced(sent)}, or default input alias set: "
-                f"{','.join(sorted(signature.defaults))}"
-            )
+    inputs, name = {}, ""
+    try:
+        for name in sorted(signature.inputs):
+            if name in sent:
+                inputs[name] = decode_tensor(sent[name])
+            elif name in signature.defaults:
+                inputs[name] = signature.defaults[name]
+            else:
+                raise _missing_input(signature, name, sent)
+    except TensorError as error:
+        raise invalid_argument(f"tensor parsing error: {name}") from error
     if not set(sent) <= signature.inputs.keys():
         used = sorted(set(sent) & signature.inputs.keys())
         raise invalid_argument(
@@ -124,6 +123,14 @@ def _read_inputs(signature: SignatureSpec, sent: Mapping[str, wire.Tensor]) -> A
             f"request input: {','.join(sorted(sent))}"
         )
     return inputs
+
+
+def _missing_input(signature: SignatureSpec, name: str, sent: Mapping[str, wire.Tensor]) -> RequestError:
+    return invalid_argument(
+        f"Signature input alias: {name}(feed name: {signature.inputs[name].feed}) not found in request and no default "
+        f"value provided. Inputs expected to be in the request {_braced(sent)}, or default input alias set: "
+        f"{','.join(sorted(signature.defaults))}"
+    )
 
 
 def _check_count(signature: SignatureSpec, sent: Mapping[str, wire.Tensor]) -> None:
@@ -136,13 +143,6 @@ def _check_count(signature: SignatureSpec, sent: Mapping[str, wire.Tensor]) -> N
         f"len({_braced(expected)}). Sent extra: {_braced(set(sent) - expected.keys())}. "
         f"Missing but required: {_braced(expected.keys() - set(sent))}."
     )
-
-
-def _decode_input(name: str, tensor: wire.Tensor) -> npt.NDArray[Any]:
-    try:
-        return decode_tensor(tensor)
-    except TensorError as error:
-        raise invalid_argument(f"tensor parsing error: {name}") from error
 
 
 def _check_dtypes(signature: SignatureSpec, inputs: Arrays) -> None:
@@ -167,7 +167,7 @@ def _select_outputs(signature: SignatureSpec, output_filter: Sequence[str]) -> t
 
 
 def _check_shape(spec: TensorSpec, sent: tuple[int, ...], *, batched: bool) -> None:
-    """Check the rank and the fixed sizes. In TensorFlow Serving the graph does so, and its errors name graph nodes."""
+    """Check the rank and the fixed sizes. In TensorFlow Serving the graph does this; its errors name graph nodes."""
     if spec.shape is None:
         return
     fits = len(sent) == len(spec.shape) and all(
@@ -197,7 +197,7 @@ def _check_row_counts(inputs: Arrays) -> None:
 
 
 def _check_range(spec: TensorSpec, values: npt.NDArray[Any]) -> None:
-    """Refuse ids outside the vocabulary: onnxruntime's Gather silently counts negative ids from the end."""
+    """Reject ids outside the vocabulary: onnxruntime's Gather silently counts negative ids from the end."""
     if spec.limit is None:
         return
     wrong = (values < 0) | (values >= spec.limit)

@@ -1,6 +1,6 @@
 """Convert between JSON values and arrays.
 
-Source of the rules and error texts: tensorflow_serving/util/json_tensor.cc.
+Source of the rules and error messages: tensorflow_serving/util/json_tensor.cc.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def _stack(spec: TensorSpec, arrays: Sequence[_Array]) -> _Array:
     except ValueError as error:
         raise _TooManyDimensions(spec) from error
     for index, array in enumerate(arrays):
-        stacked[index] = array[()]  # of a 0-dimensional array the value itself
+        stacked[index] = array[()]  # for a 0-dimensional array, its only value
     return stacked
 
 
@@ -197,9 +197,9 @@ def _json_value(name: str, array: _Array) -> Any:
     if array.size and (array.dtype.kind not in "fiub" or array.dtype == np.uint16):
         raise invalid_argument(f"Failed to write JSON value for tensor type: {dtype_text(array.dtype)}")
     if array.dtype in (np.float32, np.float16):
-        if array.ndim > 1:  # row by row: numpy needs 128 bytes for each number and holds the GIL
+        if array.ndim > 1:  # row by row, because numpy needs 128 bytes per number and holds the GIL meanwhile
             return [_json_value(name, row) for row in array]
-        # The shortest text that gives the same number again; converting float32 to double would add noise digits.
+        # The shortest text that parses to the same number; converting float32 to double would add spurious digits.
         return array.astype(np.str_).astype(np.float64).tolist()
     return array.tolist()
 

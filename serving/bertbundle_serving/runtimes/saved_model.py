@@ -42,14 +42,14 @@ class SavedModelServable:
     def __init__(
         self, session: SavedModelSession, signatures: Mapping[str, SignatureSpec], description: str, threads: int
     ) -> None:
-        # All computations share TensorFlow's threads: a second one uses those that wait for each other in the first.
-        self.parallel = max(2, available_cores() // threads)
+        # All computations share TensorFlow's threads: a second computation uses those that are idle in the first.
+        self.concurrency = max(2, available_cores() // threads)
         self._session: SavedModelSession | None = session
         self.signatures = signatures
         self.description = description
 
     def run(self, signature: str, inputs: Arrays, outputs: Sequence[str]) -> Outputs:
-        """Compute the named outputs of a signature; see `Servable.run`. TensorFlow's errors keep code and text."""
+        """Compute the named outputs of a signature; see `Servable.run`. TensorFlow's errors keep code and message."""
         if self._session is None:
             raise ValueError("the servable is closed")
         return self._session.run(signature, inputs, outputs)
@@ -85,7 +85,7 @@ def _has_batch_dimension(spec: SignatureSpec) -> bool:
 
 
 def _bundle_signature(spec: SignatureSpec, limits: Mapping[str, int]) -> SignatureSpec:
-    """Add what only bundles guarantee: independent rows, and the range of ids."""
+    """Add what only bundles guarantee: independent rows and the range of ids."""
     inputs = {
         name: dataclasses.replace(tensor, limit=limits.get(name)) if len(tensor.shape or ()) > 1 else tensor
         for name, tensor in spec.inputs.items()

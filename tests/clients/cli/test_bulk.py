@@ -1,4 +1,4 @@
-"""`bertbundle bulk`: interrupted and resumed runs, and what is not overwritten."""
+"""`bertbundle bulk`: interrupted and resumed runs, and output that is not overwritten."""
 
 from __future__ import annotations
 
@@ -54,16 +54,30 @@ def test_resume(bulk: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file
     assert Path(f"{resumed}.rejects").read_bytes() == Path(f"{whole}.rejects").read_bytes()
 
 
+def test_resume_of_an_older_version(bulk: Run, tmp_path: Path) -> None:
+    """A run that was interrupted with 0.1.0 is resumed: this is the content of its progress file."""
+    source, output, rejects = tmp_path / "in.txt", tmp_path / "out.jsonl", tmp_path / "out.jsonl.rejects"
+    source.write_text("Wang lives\nWang\n")
+    output.write_text('{"row": 0}\n')
+    rejects.write_text("")
+    job: dict[str, Any] = {"source": str(source), "kind": "txt", "output": str(output), "rejects": str(rejects)}
+    job |= {"text": "text", "pair": None, "keep": None, "source_size": 16}
+    progress = {"rows": 1, "answered": 1, "rejected": 0, "sizes": {str(output): 11, str(rejects): 0}, "job": job}
+    Path(f"{output}.progress").write_text(json.dumps(progress))
+    assert bulk(source, "--output", output, "--resume")[0] == 0
+    assert [row.get("text") for row in read_json_lines(output)] == [None, "Wang"]
+
+
 def test_unavailable_server(bulk: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """If the server becomes unavailable, the message says how many rows are done and how to continue."""
 
     def fail(*_: Any) -> Any:
-        raise ServerUnavailable("localhost:1 answered UNAVAILABLE.", code="UNAVAILABLE")
+        raise ServerUnavailable("call to localhost:1 failed with UNAVAILABLE.", code="UNAVAILABLE")
 
     monkeypatch.setattr(main_module, "_answer_rows", fail)
     source = write_rows(tmp_path / "in.txt", ["Wang"])
     code, _, err = bulk(source, "--output", tmp_path / "out.jsonl")
-    message = "bertbundle: localhost:1 answered UNAVAILABLE. 0 rows are done; continue with --resume.\n"
+    message = "bertbundle: call to localhost:1 failed with UNAVAILABLE. 0 rows are done; continue with --resume.\n"
     assert (code, err) == (2, message)
     assert bulk(source)[2].endswith("0 rows are done.\n")
 
@@ -100,7 +114,7 @@ def test_existing_output_is_kept(bulk: Run, tmp_path: Path) -> None:
         pytest.param(["none.txt"], "none.txt cannot be read: No such file", id="missing"),
         pytest.param(["a.docx"], "does not have one of the suffixes txt, jsonl, csv, parquet", id="suffix"),
         pytest.param(["none.txt", "--resume"], "--resume needs an output file", id="resume"),
-        pytest.param(["none.txt", "--pair", "b"], "which takes single texts: leave --pair out", id="pair"),
+        pytest.param(["none.txt", "--pair", "b"], "which takes single texts: omit --pair", id="pair"),
     ],
 )
 def test_invalid_options(bulk: Run, arguments: list[str], message: str) -> None:
@@ -152,7 +166,7 @@ def test_twenty_kills(unreliable: str, tmp_path: Path) -> None:
         _, err = process.communicate(timeout=300)
         if process.returncode == 0:
             break
-        assert "answered" in err  # a network error; --resume continues
+        assert "failed with" in err  # a network error; --resume continues
     assert kills == 20
     rows, rejects = read_json_lines(output), read_json_lines(tmp_path / "out.jsonl.rejects")
     assert [row["id"] for row in rows] == [index for index, text in enumerate(texts) if text]

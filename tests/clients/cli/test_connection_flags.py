@@ -55,5 +55,5 @@ def test_no_server(fail: Run) -> None:
         unused.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{unused.getsockname()[1]}"
         message = fail("predict", "--server", address, "--model", "tiny", "wang")
-    assert message.startswith(f"bertbundle: {address} answered UNAVAILABLE: ")
+    assert message.startswith(f"bertbundle: call to {address} failed with UNAVAILABLE: ")
     assert "Is a server running there" in message

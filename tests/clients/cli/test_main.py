@@ -36,7 +36,7 @@ def test_json_lines(run: Run, ner: list[str]) -> None:
 
 
 def test_pair(run: Run, serve: Callable[..., str]) -> None:
-    """--pair is the second text of every text."""
+    """Each text is paired with the text of --pair."""
     address = serve("text-classification")
     (line,) = run("predict", "--server", address, "--model", "tiny", "--json", "--pair", "in", "wang").splitlines()
     assert json.loads(line) == {
@@ -56,7 +56,7 @@ def test_texts_from_standard_input(run: Run, ner: list[str], monkeypatch: pytest
 
 
 def test_many_texts_from_standard_input(run: Run, ner: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Standard input is answered in several calls and in order, without blank lines and byte order mark."""
+    """Standard input is answered in several calls, in order; blank lines and a byte order mark are skipped."""
     monkeypatch.setattr(sys, "stdin", io.StringIO("\ufeff" + "wang\n\n北京 today\n" * 150))
     texts = [json.loads(line)["text"] for line in run("predict", *ner, "--json").splitlines()]
     assert texts == ["wang", "北京 today"] * 150
@@ -130,10 +130,8 @@ def test_unknown_model(fail: Run, serve: Callable[..., str]) -> None:
         pytest.param(["a " * 11, "--truncation", "error"], "text 0 has 13 tokens", id="too-long"),
         pytest.param(["a\nb\udcff"], "text 0 is not valid Unicode", id="not-unicode"),
         pytest.param(["\u200b"], "text 0 has no tokens: '\\u200b'", id="no-tokens"),
-        pytest.param(["wang", "--pair", "in"], "which takes single texts: leave --pair out", id="pair"),
-        pytest.param(
-            ["--allow-no-answer", "a"], "does token-classification: leave --allow-no-answer out", id="no-answer"
-        ),
+        pytest.param(["wang", "--pair", "in"], "which takes single texts: omit --pair", id="pair"),
+        pytest.param(["--allow-no-answer", "a"], "is for token-classification: omit --allow-no-answer", id="no-answer"),
     ],
 )
 def test_invalid_texts_and_flags(fail: Run, ner: list[str], arguments: list[str], message: str) -> None:
@@ -142,7 +140,7 @@ def test_invalid_texts_and_flags(fail: Run, ner: list[str], arguments: list[str]
 
 
 def test_no_texts(fail: Run, ner: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The message for no text at all says how to pass texts."""
+    """If there is no text at all, the message says how to pass texts."""
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
     assert "no text was given. Pass one as an argument, or lines on standard input." in fail("predict", *ner)
 
@@ -161,7 +159,7 @@ def test_unknown_task(fail: Run, serve: Callable[..., str]) -> None:
 
 
 def test_interrupt(ner: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C ends the command with code 130, like in a shell, without a traceback."""
+    """Ctrl-C ends the command with exit code 130, as in a shell, without a traceback."""
 
     class Interrupted(io.StringIO):
         def __iter__(self) -> Iterator[str]:  # type: ignore[override]
@@ -199,7 +197,7 @@ def test_closed_pipe(ner: list[str], tmp_path: Path, texts: int) -> None:
 
 
 def test_output_encoding_without_a_character(ner: list[str]) -> None:
-    """Characters that the output encoding lacks are escaped, and JSON stays valid."""
+    """Characters that the output encoding does not have are escaped, and JSON stays valid."""
     environment = {"PYTHONIOENCODING": "ascii", "PATH": ""}
     result = run_process("predict", *ner, "--json", "北京 😀", env=environment)
     assert (result.returncode, result.stderr) == (0, "")

@@ -77,14 +77,14 @@ def test_fill_mask() -> None:
 )
 def test_wrong_shape(task: str, method: str, overrides: dict[str, Output]) -> None:
     """An output of the wrong shape raises a ServerError that names the shape."""
-    with pytest.raises(ServerError, match=r"the server answered .*\[.*\] per text for"):
+    with pytest.raises(ServerError, match=r"the server returned .*\[.*\] per text for"):
         getattr(make_client(task, **overrides), method)("wang")
 
 
 @pytest.mark.parametrize(
     ("text", "token_ids", "message"),
     [
-        pytest.param("a", lambda _: np.zeros((1, 4, 3), int), "answered", id="top_k"),
+        pytest.param("a", lambda _: np.zeros((1, 4, 3), int), "expected 2 ids per token", id="top_k"),
         pytest.param("[MASK]", lambda _: np.full((1, 4, 2), 99), "no token with id 99", id="token"),
     ],
 )

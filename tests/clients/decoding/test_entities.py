@@ -171,7 +171,7 @@ def test_entities_are_in_order(rule: str, case: tuple[str, Encoding, str, list[s
 @pytest.mark.parametrize("rule", ["token", "first", "first-labelled"])
 @given(case=labelled())
 def test_outside_tokens_are_in_no_entity(rule: str, case: tuple[str, Encoding, str, list[str], list[int]]) -> None:
-    """By token, a character is in an entity if and only if its token is labelled; by word, only if a token is."""
+    """A token without a label is in no entity; with labels per token, each labelled token is in one."""
     text, encoding, scheme, names, ids = case
     entities = decode_entities(
         text, encoding, ids, [1.0] * len(ids), tags=parse_labels(names, scheme), word_labels=rule
@@ -209,8 +209,8 @@ def test_end_with_combining_marks(text: str, end: int, expected: int) -> None:
     [
         pytest.param(lambda _: np.full((1, 4), 5), r"label_ids outside \[0, 5\)", id="label-too-high"),
         pytest.param(lambda _: np.full((1, 4), -1), r"label_ids outside \[0, 5\)", id="label-negative"),
-        pytest.param(lambda _: np.zeros((1, 2), int), "rows of .* for label_ids and label_scores of 3", id="too-short"),
-        pytest.param(lambda _: np.zeros((1, 4, 5), int), "rows of .* for label_ids and label_scores of 3", id="rank"),
+        pytest.param(lambda _: np.zeros((1, 2), int), "of shapes .* for 3 tokens", id="too-short"),
+        pytest.param(lambda _: np.zeros((1, 4, 5), int), "of shapes .* for 3 tokens", id="rank"),
     ],
 )
 def test_malformed_label_ids(label_ids: Output, message: str) -> None:

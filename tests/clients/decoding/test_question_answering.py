@@ -83,5 +83,5 @@ def test_no_answer(reader: Client, filler: str) -> None:
 )
 def test_malformed_logits(logits: Output) -> None:
     """Fewer logits than tokens, or NaN, raise ServerError."""
-    with pytest.raises(ServerError, match="answered"):
+    with pytest.raises(ServerError, match="the server returned logits"):
         make_client(end_logits=logits).answer("a", "b")

@@ -194,7 +194,7 @@ def test_newer_version_is_preferred() -> None:
 def test_wrong_task(task: str, method: str, advice: str) -> None:
     """A method for another task than the model's raises an error that names the right method, and sends no text."""
     transport = FakeTransport(Model(make_manifest(task)))
-    with pytest.raises(InputError, match=f"model 'tiny' does {task}.*{advice}"):
+    with pytest.raises(InputError, match=f"model 'tiny' is for {task}.*{advice}"):
         getattr(connect(transport), method)("wang")
     assert transport.signatures == [BUNDLE_INFO]
 
@@ -203,7 +203,7 @@ def test_wrong_task(task: str, method: str, advice: str) -> None:
 def test_empty_list(method: str) -> None:
     """An empty list raises an error before any request."""
     transport = FakeTransport()
-    with pytest.raises(InputError, match=r"the batch is empty\. Give at least one text"):
+    with pytest.raises(InputError, match=r"the batch is empty\. Pass at least one text"):
         getattr(connect(transport), method)([])
     assert transport.calls == []
 

@@ -105,7 +105,7 @@ def test_empty_texts(tokenizer: Tokenizer, text: Any) -> None:
     """The error for an empty or blank text, also in a pair, has its index and the next step."""
     with pytest.raises(InputError) as caught:
         tokenizer.encode(["a", text])
-    assert str(caught.value) == "text 1 is empty. Leave it out, or give it some text."
+    assert str(caught.value) == "text 1 is empty. Leave it out, or pass a non-empty text."
 
 
 @pytest.mark.parametrize("text", ["\u200b", "\x00", "\u0301", "\ufffd"])

@@ -118,7 +118,7 @@ def test_truncate(encoding: Encoding, length: int, sequence_id: int | None) -> N
 
 
 def make_client(task: str = "token-classification", **overrides: Any) -> Client:
-    """Return a client of a model with a length of 12 tokens; `change` replaces outputs."""
+    """Return a client of a model with a length of 12 tokens; `overrides` replace outputs."""
     model = Model(make_manifest(task), overrides=overrides)
     return Client("nowhere:1", "tiny", transport=FakeTransport(model))
 

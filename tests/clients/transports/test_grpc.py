@@ -128,6 +128,13 @@ def test_token_metadata_and_compression(start_server: StartServer, compression: 
     }
 
 
+@pytest.mark.parametrize("metadata", [pytest.param({"a b": "c"}, id="name"), pytest.param({"a": "ü"}, id="value")])
+def test_invalid_metadata(metadata: dict[str, str]) -> None:
+    """Metadata that gRPC does not accept raises ValueError when the transport is created, before any call."""
+    with pytest.raises(ValueError, match="metadata must have names of a-z 0-9"):
+        GrpcTransport("localhost:1", metadata=metadata)
+
+
 # ---- errors
 
 
@@ -149,7 +156,7 @@ def test_status_codes(start_server: StartServer, code: grpc.StatusCode) -> None:
         with pytest.raises(ServerError) as caught:
             call()
         assert type(caught.value) is type(error_from_status(code, "these details", server.address))
-        assert f"{server.address} answered {code.name}: these details" in str(caught.value)
+        assert f"call to {server.address} failed with {code.name}: these details" in str(caught.value)
         assert isinstance(caught.value.__cause__, grpc.RpcError)
     transport.close()
 
@@ -176,7 +183,7 @@ def test_malformed_tensor(start_server: StartServer, tensor: wire.Tensor) -> Non
 def test_malformed_response(start_server: StartServer) -> None:
     """A response that is not a protobuf message raises ServerError."""
     transport = GrpcTransport(start_server(lambda *_: b"\xff\xff").address)
-    with pytest.raises(ServerError, match="answered INTERNAL: "):
+    with pytest.raises(ServerError, match="failed with INTERNAL: "):
         transport.predict(PredictCall("tiny", "s", {}), timeout=9)
     transport.close()
 

@@ -48,7 +48,7 @@ def test_status_codes(code: grpc.StatusCode) -> None:
     """Each status code becomes the exception of its class, with the address, the code and the server's details."""
     error = error_from_status(code, "these details", "host:8500")
     assert type(error) is ERRORS[code]
-    assert str(error).startswith(f"host:8500 answered {code.name}: these details")
+    assert str(error).startswith(f"call to host:8500 failed with {code.name}: these details")
     assert (error.code, error.details) == (code.name, "these details")
 
 
@@ -81,7 +81,7 @@ def test_status_codes(code: grpc.StatusCode) -> None:
         pytest.param(CODES.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted", Overloaded, id="threads"),
     ],
 )
-def test_details_tell_causes_apart(code: grpc.StatusCode, details: str, kind: type[ServerError]) -> None:
+def test_details_distinguish_causes(code: grpc.StatusCode, details: str, kind: type[ServerError]) -> None:
     """If one code has several causes, the server's details decide on the exception."""
     assert type(error_from_status(code, details, "host:8500")) is kind
 
@@ -91,7 +91,7 @@ def test_http_port() -> None:
     # Source of the text: grpcio 1.85 connecting to an HTTP/1 port.
     details = "Failed parsing HTTP/2 (Expected SETTINGS frame as the first frame) (Trying to connect an http1.x server)"
     error = error_from_status(CODES.UNAVAILABLE, details, "host:8501")
-    assert "It speaks HTTP/1: use the gRPC port (8500)" in str(error)
+    assert "The port speaks HTTP/1: use the gRPC port (8500)" in str(error)
 
 
 def test_ipv6_addresses_are_readable() -> None:

@@ -135,11 +135,13 @@ def test_message_fields_are_counterparts(name: str, official: Callable[[str], An
         if message_type is None:
             continue
         if message_type.GetOptions().map_entry:
-            message_type, official_type = message_type.fields_by_name["value"].message_type, official_type.fields_by_name["value"].message_type
+            message_type = message_type.fields_by_name["value"].message_type
+            official_type = official_type.fields_by_name["value"].message_type
         if message_type.full_name.startswith("google."):
             assert message_type.full_name == official_type.full_name
         else:
-            assert official(message_type.full_name.removeprefix("bertbundle.wire.")).DESCRIPTOR.full_name == official_type.full_name
+            counterpart = official(message_type.full_name.removeprefix("bertbundle.wire."))
+            assert counterpart.DESCRIPTOR.full_name == official_type.full_name
 
 
 @slow

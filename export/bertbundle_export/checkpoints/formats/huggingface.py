@@ -26,7 +26,7 @@ _READERS: Mapping[str, Callable[[tuple[Path, ...]], StateDict]] = {
     "tf_h5": read_keras_h5,
     "pytorch": read_pytorch,
 }
-# The modules of sentence-transformers that a bundle supports, and its names of the poolings.
+# The modules of sentence-transformers that a bundle supports, and sentence-transformers' names of the poolings.
 _MODULES = ("Transformer", "Pooling", "Normalize")
 POOLING_MODES = {
     "pooling_mode_mean_tokens": "mean",
@@ -76,10 +76,10 @@ def read_config(path: Path, **defaults: Any) -> dict[str, Any]:
 
     Args:
         path: the file.
-        **defaults: settings for keys that it does not have.
+        **defaults: values for keys that it does not have.
 
     Raises:
-        CheckpointError: it is not a configuration, or that of a model that cannot be exported.
+        CheckpointError: it is not a configuration, or the model it describes cannot be exported.
     """
     config = _read_json(path, None)
     if not isinstance(config, dict):
@@ -110,13 +110,15 @@ def _sentence_transformers(path: Path) -> tuple[str | None, bool]:
     """Return the pooling and the normalization that sentence-transformers stored."""
     modules = _read_json(path / "modules.json", [])
     if not isinstance(modules, list) or not all(isinstance(module, dict) for module in modules):
-        raise CheckpointError(f"{path / 'modules.json'} is not sentence-transformers': expected a list of objects.")
+        raise CheckpointError(
+            f"{path / 'modules.json'} is not in sentence-transformers' format: expected a list of objects."
+        )
     kinds = [str(module.get("type", "")).rsplit(".", 1)[-1] for module in modules]
     unsupported = [kind for kind in kinds if kind not in _MODULES]
     stored = _read_json(path / "1_Pooling" / "config.json", {})
     if not isinstance(stored, dict):
         raise CheckpointError(
-            f"{path / '1_Pooling' / 'config.json'} is not sentence-transformers': expected an object."
+            f"{path / '1_Pooling' / 'config.json'} is not in sentence-transformers' format: expected an object."
         )
     modes = [key for key, value in stored.items() if key.startswith("pooling_mode_") and value is True]
     supported = not unsupported and len(modes) <= 1 and all(mode in POOLING_MODES for mode in modes)
