@@ -237,9 +237,13 @@ def json_values(draw: st.DrawFn, dtype: str) -> bytes:
     return text
 
 
+def _json_name(name: str) -> bytes:
+    return json.dumps(name, ensure_ascii=False).encode(errors="surrogateescape")
+
+
 def json_object(pairs: list[tuple[str, bytes]]) -> bytes:
     """Return an object; names may be repeated."""
-    return b"{" + b",".join(json.dumps(name).encode() + b":" + value for name, value in pairs) + b"}"
+    return b"{" + b",".join(_json_name(name) + b":" + value for name, value in pairs) + b"}"
 
 
 @st.composite
@@ -277,7 +281,7 @@ def json_examples(draw: st.DrawFn) -> GeneratedRequest:
     signature = draw(st.sampled_from([*EXAMPLE_SIGNATURES, "t_st", "nope"]))
     method = draw(st.sampled_from(["classify", "regress"]))
     tokens = st.one_of(st.sampled_from(_TOKENS["float"]), st.sampled_from(_TOKENS["string"]), _ODD_TOKENS)
-    pairs = st.lists(st.tuples(st.sampled_from("xxyks"), tokens), max_size=3)
+    pairs = st.lists(st.tuples(st.sampled_from("xxyks\udce0"), tokens), max_size=3)
     listed = b",".join(json_object([("x", b"1.5"), *draw(pairs)]) for _ in range(draw(st.integers(0, 2))))
     fields = [("examples", b"[" + listed + b"]"), ("signature_name", json.dumps(signature).encode())]
     if draw(_SELDOM):

@@ -74,7 +74,8 @@ def _serialize_example(value: Any) -> bytes:
         feature = api.Feature()
         for item in content if isinstance(content, list) else [content]:
             _add_element(feature, name, item)
-        features.feature[name].CopyFrom(feature)  # of a repeated name the last one counts
+        # Protobuf's strings are UTF-8. Of a repeated name the last feature counts.
+        features.feature[encode_text(name).decode(errors="replace")].CopyFrom(feature)
     return api.Example(features=features).SerializeToString()
 
 

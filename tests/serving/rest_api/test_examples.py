@@ -46,6 +46,12 @@ def test_bytes() -> None:
     assert list(feature(b'{"examples": [{"x": ["\xff", {"b64": "YQ"}]}]}').bytes_list.value) == [b"\xff", b"a"]
 
 
+def test_names_are_text() -> None:
+    """A name that is not UTF-8 is replaced: protobuf has no such strings."""
+    serialized = examples_input(parse_object(b'{"examples": [{"\xe0": 1}]}')).example_list.examples[0]
+    assert list(api.Example.FromString(serialized).features.feature) == ["\ufffd"]
+
+
 def test_the_last_of_repeated_features_counts() -> None:
     """Of a feature that an example has twice, the last one counts, of any kind."""
     assert list(feature(b'{"examples": [{"x": "a", "x": 1.5}]}').float_list.value) == [1.5]
