@@ -46,7 +46,8 @@ def _pooling(description: Description, options: LoadOptions) -> str:
     """Return how the sentence embedding is computed, if that is known."""
     normalize = description.normalize if options.normalize is None else options.normalize
     pooling = options.pooling or description.pooling or description.init_args.get("pooling") or "not stated"
-    return f"{pooling}, normalized" if normalize else str(pooling)
+    prompt = f", prompt {description.prompt!r}" if description.prompt else ""
+    return f"{pooling}{', normalized' if normalize else ''}{prompt}"
 
 
 def _task(description: Description, options: LoadOptions) -> str:

@@ -24,6 +24,12 @@ from bertbundle_export.source.model import (
     count_parameters,
     is_multi_label,
 )
+from bertbundle_export.source.text_preparation import lowercase_texts
+from bertbundle_export.source.tokenizer_settings import (
+    read_tokenizer_settings,
+    stated_max_length,
+    without_unused_inputs,
+)
 from bertbundle_export.tasks import POOLINGS, TASKS, Task, check_task
 
 __all__ = ["class_name", "find_task", "load_checkpoint", "load_tokenizer", "stored_labels"]
@@ -40,8 +46,11 @@ def load_checkpoint(path: Path, name: str, options: LoadOptions) -> SourceModel:
     labels = _labels(description, task, options)
     _import_tensorflow()
     tokenizer = load_tokenizer(description, options)
+    if description.lowercase_texts and task.name == "feature-extraction":
+        tokenizer = lowercase_texts(tokenizer)
     architecture = find_architecture(description.config, path)
     tokenization.check_tokenizer(tokenizer, architecture.size(description.config, "vocab_size"))
+    settings = read_tokenizer_settings(tokenizer_path(description, options))
     pooling, normalized = _pooling(description, task, options)
     model = build_model(description, task, labels, options)
     weights = find_format(path, description.format).read(description, options)
@@ -53,8 +62,12 @@ def load_checkpoint(path: Path, name: str, options: LoadOptions) -> SourceModel:
         task=task.name,
         tokenizer=tokenizer,
         source=_source(name, description, count_parameters(model)),
-        inputs=accepted_inputs(model, architecture.inputs(description.config)),
+        inputs=without_unused_inputs(
+            accepted_inputs(model, architecture.inputs(description.config)), settings, description.config
+        ),
         max_positions=architecture.size(description.config, "positions"),
+        stated_length=description.max_length or stated_max_length(settings),
+        prompt=description.prompt if task.name == "feature-extraction" else "",
         labels=labels,
         multi_label=is_multi_label(description.config.get("problem_type"), options.multi_label),
         pooling=pooling,
@@ -70,13 +83,22 @@ def load_tokenizer(description: Description, options: LoadOptions) -> tokenizers
     Raises:
         CheckpointError: there is none, or it cannot be read.
     """
+    lowercase = description.lowercase if options.lowercase is None else options.lowercase
+    return tokenization.load_tokenizer(tokenizer_path(description, options), lowercase=lowercase)
+
+
+def tokenizer_path(description: Description, options: LoadOptions) -> Path:
+    """Return the directory or file of the tokenizer that the user gave, else of the checkpoint's own.
+
+    Raises:
+        CheckpointError: there is none.
+    """
     path = options.tokenizer or description.tokenizer
     if path is None:
         raise CheckpointError(
             f"{description.path} has no tokenizer. Pass --tokenizer, a directory or the vocab.txt it was trained with."
         )
-    lowercase = description.lowercase if options.lowercase is None else options.lowercase
-    return tokenization.load_tokenizer(path, lowercase=lowercase)
+    return path
 
 
 def find_task(description: Description, options: LoadOptions) -> Task:

@@ -14,8 +14,8 @@ from tokenizers.models import WordPiece
 
 from bertbundle_export.bundle import staging_directory
 from bertbundle_export.checkpoints.base import Description, LoadOptions
-from bertbundle_export.checkpoints.formats.huggingface import POOLING_MODES
 from bertbundle_export.checkpoints.loader import class_name, load_checkpoint
+from bertbundle_export.checkpoints.readers.sentence_transformers import POOLING_MODES
 from bertbundle_export.checkpoints.registry import describe_checkpoint, find_format
 from bertbundle_export.checkpoints.sources.hub import open_source
 from bertbundle_export.errors import CheckpointError, ExportError

@@ -42,6 +42,9 @@ class SourceModel:
         source: its origin, for the manifest.
         inputs: the inputs of every signature.
         max_positions: length of the longest sequence that the model accepts; None if unknown.
+        stated_length: length of the longest text that the tokenizer's files state, in tokens; None if they state none.
+        prompt: text in front of every text, as sentence-transformers puts it there; "" for none.
+        added_tokens: tokens that the tokenizer recognizes in a text, beside the model's own; set by the export.
         labels: label of each class index.
         multi_label: whether classes are independent.
         pooling, normalized: how the sentence embedding is computed.
@@ -56,6 +59,9 @@ class SourceModel:
     source: Source
     inputs: tuple[InputSpec, ...]
     max_positions: int | None
+    stated_length: int | None = None
+    prompt: str = ""
+    added_tokens: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     multi_label: bool = False
     pooling: str = "none"
