@@ -1,4 +1,4 @@
-"""How precision affects real results: a Chinese NER model on ResumeNER's test set, by runtime and precision.
+"""How precision affects the results of a Chinese NER model on ResumeNER's test set, by runtime and precision.
 
     python benchmarks/accuracy.py
 
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from frame import Row, finish, machine, parser, rows_of
+from harness import Row, finish, machine, parser, rows_of
 from local_server import serving
 from models import data_file
 from ner_data import Sentence, Span, f1, read_sentences, spans
@@ -33,7 +33,7 @@ VARIANTS: tuple[tuple[str, tuple[str, ...], dict[str, str]], ...] = (
 )
 
 
-def answers(source: Path, sentences: Sequence[Sentence]) -> dict[str, tuple[list[Sentence], list[set[Span]]]]:
+def results_of(source: Path, sentences: Sequence[Sentence]) -> dict[str, tuple[list[Sentence], list[set[Span]]]]:
     """Export and serve each variant; return the sentences as split for the model, and the spans found in them."""
     found = {}
     with TemporaryDirectory() as scratch:
@@ -55,10 +55,10 @@ def export(source: Path, flags: tuple[str, ...], scratch: Path) -> Path:
 
 def labels(length: int, found: set[Span]) -> list[str]:
     """Return one label per character, for a text of this length."""
-    given = ["O"] * length
+    result = ["O"] * length
     for label, start, end in found:
-        given[start:end] = [f"B-{label}"] + [f"I-{label}"] * (end - start - 1)
-    return given
+        result[start:end] = [f"B-{label}"] + [f"I-{label}"] * (end - start - 1)
+    return result
 
 
 def agreement(pieces: Sequence[Sentence], found: Sequence[set[Span]], plain: Sequence[set[Span]]) -> float:
@@ -75,9 +75,9 @@ def report(found: dict[str, tuple[list[Sentence], list[set[Span]]]]) -> list[Row
     """Compare each variant with the gold labels and with float32."""
     plain = found[PLAIN][1]
     scores = {
-        name: [100 * f1([spans(piece.labels) for piece in pieces], given)] for name, (pieces, given) in found.items()
+        name: [100 * f1([spans(piece.labels) for piece in pieces], result)] for name, (pieces, result) in found.items()
     }
-    same = {name: [100 * agreement(pieces, given, plain)] for name, (pieces, given) in found.items()}
+    same = {name: [100 * agreement(pieces, result, plain)] for name, (pieces, result) in found.items()}
     return rows_of("ResumeNER, F1", "points", scores, PLAIN) + rows_of("ResumeNER, labels", "% same", same, PLAIN)
 
 
@@ -87,9 +87,9 @@ def main() -> None:
     facts = machine()
     source, data = data_file("models/resume-ner-3x128"), data_file("data/resume-ner/test.char.bmes")
     if not (source.exists() and data.exists()):
-        print(f"accuracy: not measured, since {source} or {data} does not exist. Set BERTBUNDLE_DATA.")
+        print(f"accuracy: not measured, because {source} or {data} does not exist. Set BERTBUNDLE_DATA.")
         return
-    finish("accuracy", options, facts, report(answers(source, read_sentences(data))))
+    finish("accuracy", options, facts, report(results_of(source, read_sentences(data))))
 
 
 if __name__ == "__main__":

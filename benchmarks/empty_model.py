@@ -1,4 +1,4 @@
-"""Write a SavedModel that returns its input, to measure TensorFlow by itself: ``empty_model.py DIRECTORY``."""
+"""Write a SavedModel that returns its input, to measure TensorFlow alone: ``empty_model.py DIRECTORY``."""
 
 from __future__ import annotations
 

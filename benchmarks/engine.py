@@ -1,9 +1,9 @@
-"""In-process speed: TFBert as transformers saves it, and bundles by runtime and precision.
+"""In-process speed of TFBert as transformers saves it, and of bundles by runtime and precision.
 
     python benchmarks/engine.py --size base
 
-Measures sequences per second at fixed shapes and on sentences of natural length (TFBert pads them to 128, the bundle to
-its shortest signature that fits), the seconds of a first call, and the throughput relative to the fastest matrix
+Measures sequences per second for fixed shapes and for sentences of natural length (TFBert pads them to 128, the bundle
+to its shortest signature that fits), the duration of the first call, and the throughput relative to the fastest matrix
 products (limits.py) on the same cores in the same run.
 """
 
@@ -18,9 +18,20 @@ from pathlib import Path
 
 from bertbundle_export.tensorflow_import import tf
 from bertbundle_serving.runtimes import RUNTIMES, RuntimeOptions, loader
-from frame import Row, finish, machine, parser, rows_of, seconds_in_turns
-from limits import multiply
-from models import MAX_LENGTH, PEER, SIZES, Features, Models, features, opened, output, sentence_lengths, signatures
+from harness import Row, finish, interleaved_seconds, machine, parser, rows_of
+from limits import fastest_product
+from models import (
+    MAX_LENGTH,
+    PEER,
+    SIZES,
+    Features,
+    Models,
+    features,
+    open_models,
+    output,
+    sentence_lengths,
+    signatures,
+)
 
 # Rows, length, concurrent callers. A single caller sends one request, several callers send two each.
 SHAPES = ((1, 32, 1), (1, MAX_LENGTH, 1), (32, MAX_LENGTH, 1), (8, MAX_LENGTH, 2))
@@ -56,13 +67,13 @@ def usual(version: Path) -> Engine:
 
 
 def calls_of(engines: Mapping[str, Engine], call: Callable[[Engine], object]) -> dict[str, Callable[[], object]]:
-    """Return a call per engine, and another for the peer under ``--mixed_precision=bfloat16``."""
+    """Return a call per engine, and another one for the peer with ``--mixed_precision=bfloat16``."""
     calls = {name: partial(call, run) for name, run in engines.items()}
     return {PEER: calls[PEER], MIXED: partial(mixed, calls[PEER]), **calls}
 
 
 def mixed(call: Callable[[], object]) -> None:
-    """Call with TensorFlow's auto mixed precision; TensorFlow optimizes each function once per setting."""
+    """Call with TensorFlow's auto mixed precision. TensorFlow optimizes each function once per setting."""
     switch_mixed(on=True)
     try:
         call()
@@ -88,10 +99,10 @@ def ours(models: Models) -> dict[str, Engine]:
 def engine(version: Path, runtime: str, precision: str = "bundle") -> Engine:
     """Load a bundle; each input runs through the signature of its length."""
     servable = loader(runtime, RuntimeOptions(precision=precision))(version)
-    names, wanted = signatures(version), [output(version)]
+    names, outputs = signatures(version), [output(version)]
 
     def run(inputs: Features) -> object:
-        return servable.run(names[inputs["input_ids"].shape[1]], inputs, wanted)
+        return servable.run(names[inputs["input_ids"].shape[1]], inputs, outputs)
 
     return run
 
@@ -99,13 +110,13 @@ def engine(version: Path, runtime: str, precision: str = "bundle") -> Engine:
 def limit(size: str, dtype: str) -> Engine:
     """Return a function with as many operations as the encoder, all of them in the fastest matrix product."""
     hidden, inner = SIZES[size]["hidden_size"], SIZES[size]["intermediate_size"]
-    multiplied, operations = multiply(dtype)
+    product, operations = fastest_product(dtype)
 
     def run(inputs: Features) -> object:
         rows, length = inputs["input_ids"].shape
         layer = 2 * rows * length * (4 * hidden**2 + 2 * hidden * inner) + 4 * rows * length**2 * hidden
         for _ in range(max(1, round(SIZES[size]["num_hidden_layers"] * layer / operations))):
-            multiplied()
+            product()
         return None
 
     return run
@@ -119,9 +130,9 @@ def fixed_shapes(engines: Mapping[str, Engine], size: str, rounds: int) -> list[
         rows, length, callers = shape
         variants = {**engines, **(limits if shape == LARGEST else {})}
         calls = calls_of(variants, partial(call_at_once, features(rows, length), callers))
-        first, taken = seconds_in_turns(calls, rounds)
+        first, durations = interleaved_seconds(calls, rounds)
         sequences = rows if callers == 1 else 2 * callers * rows
-        speeds = {name: [sequences / second for second in each] for name, each in taken.items()}
+        speeds = {name: [sequences / second for second in each] for name, each in durations.items()}
         case = f"[{rows}, {length}]" if callers == 1 else f"[{rows}, {length}] x {callers} callers"
         found += rows_of(case, "seq/s", speeds, PEER)
         found += rows_of(f"{case} first", "s", {name: [first[name]] for name in (*engines, MIXED)}, PEER, less=True)
@@ -140,17 +151,17 @@ def call_at_once(inputs: Features, callers: int, run: Engine) -> None:
 
 
 def natural_lengths(engines: Mapping[str, Engine], names: Mapping[int, str], rounds: int, sentences: int) -> list[Row]:
-    """Measure sentences: padded to 128 for TFBert, to the shortest signature that fits for the bundles."""
-    lengths, whose = sentence_lengths()
+    """Measure sentences, padded to 128 for TFBert, and to the shortest signature that fits for the bundles."""
+    lengths, dataset = sentence_lengths()
     lengths = lengths[:sentences]
     short = batches([min(length for length in names if length >= tokens) for tokens in lengths])
     work = dict.fromkeys(engines.values(), short) | {engines[PEER]: batches([MAX_LENGTH] * len(lengths))}
     calls = calls_of(engines, lambda run: [run(inputs) for inputs in work[run]])
-    _, taken = seconds_in_turns(calls, rounds)
-    speeds = {name: [len(lengths) / second for second in each] for name, each in taken.items()}
+    _, durations = interleaved_seconds(calls, rounds)
+    speeds = {name: [len(lengths) / second for second in each] for name, each in durations.items()}
     computed = {name: [sum(inputs["input_ids"].size for inputs in work[run])] for name, run in engines.items()}
-    tokens = rows_of(f"tokens computed of {whose}", "tokens", computed, PEER, less=True)
-    return rows_of(f"natural lengths of {whose}", "seq/s", speeds, PEER) + tokens
+    tokens = rows_of(f"tokens computed of {dataset}", "tokens", computed, PEER, less=True)
+    return rows_of(f"natural lengths of {dataset}", "seq/s", speeds, PEER) + tokens
 
 
 def batches(lengths: Sequence[int]) -> list[Features]:
@@ -168,7 +179,7 @@ def main() -> None:
     arguments.add_argument("--sentences", type=int, default=96, help="number of sentences (default: %(default)s)")
     options = arguments.parse_args()
     facts = machine()
-    with opened(options) as models:
+    with open_models(options) as models:
         engines = {PEER: usual(models.get("usual")), **ours(models)}
         rows = fixed_shapes(engines, options.size, options.rounds)
         rows += natural_lengths(engines, signatures(models.get("bfloat16")), options.rounds, options.sentences)

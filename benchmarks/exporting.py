@@ -1,11 +1,11 @@
-"""Cost of an export: a bundle with all lengths, both formats and parity, against the usual route with one length.
+"""Cost of an export: a bundle with all lengths, both formats and parity, compared with the usual route with one length.
 
     python benchmarks/exporting.py --size base
 
-Each export runs once, in a process of its own. Measures its time, its peak memory and the size of its files. ``make
-bench`` starts with this benchmark, and the others measure the models that it exports. The usual route needs 17 GB of
-memory to convert a BERT-base to ONNX. Where less is free, the usual route only saves the SavedModel, for the other
-benchmarks, and is not measured.
+The usual route is an export with transformers and tf2onnx (usual_route.py). Each export runs once, in a separate
+process. Measures its time, its peak memory and the size of its files. ``make bench`` starts with this benchmark, and
+the others measure the models that it exports. The usual route needs 17 GB of memory to convert a BERT-base to ONNX. If
+less memory is free, it only saves the SavedModel, for the other benchmarks, and is not measured.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from frame import Row, finish, machine, parser, rows_of
-from models import BUNDLES, LENGTHS, Models, opened
+from harness import Row, finish, machine, parser, rows_of
+from models import BUNDLES, LENGTHS, Models, open_models
 
 USUAL = "usual route, 1 length"
 SOURCE = "source checkpoint"
@@ -37,12 +37,12 @@ class Cost:
     disk: float
 
 
-def run(command: Sequence[str], made: Sequence[Path]) -> Cost:
+def run(command: Sequence[str], outputs: Sequence[Path]) -> Cost:
     """Run a command and measure its cost.
 
     Args:
         command: the program and its arguments.
-        made: the files or directories that it writes.
+        outputs: the files or directories that it writes.
 
     Raises:
         CalledProcessError: the command failed.
@@ -54,7 +54,7 @@ def run(command: Sequence[str], made: Sequence[Path]) -> Cost:
     process.returncode = os.waitstatus_to_exitcode(status)  # otherwise Popen would wait for the process again
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, command)
-    return Cost(seconds, usage.ru_maxrss * 1024 / 1e9, sum(map(size, made)))
+    return Cost(seconds, usage.ru_maxrss * 1024 / 1e9, sum(map(size, outputs)))
 
 
 def size(path: Path) -> float:
@@ -70,7 +70,7 @@ def free_memory() -> float:
 
 
 def usual_route(models: Models) -> Cost | None:
-    """Export both formats the usual way; without enough memory write the SavedModel only and return None."""
+    """Export both formats by the usual route; without enough memory, write only the SavedModel and return None."""
     onnx = models.directory / "usual.onnx"
     if free_memory() < NEEDED[models.size]:
         print(f"usual route: not measured, needs {NEEDED[models.size]} GB of memory, {free_memory():.0f} are free")
@@ -91,7 +91,7 @@ def exports(models: Models) -> dict[str, Cost]:
 
 
 def report(costs: Mapping[str, Cost], source: float) -> list[Row]:
-    """Compare time and memory with the usual route, or else with the first export, and files with the source."""
+    """Compare time and memory with the usual route, or with the first export without it; files with the source."""
     peer = next(iter(costs))
     found = rows_of("time", "s", {name: [cost.seconds] for name, cost in costs.items()}, peer, less=True)
     found += rows_of("peak memory", "GB", {name: [cost.memory] for name, cost in costs.items()}, peer, less=True)
@@ -103,7 +103,7 @@ def main() -> None:
     """Run the benchmark."""
     options = parser(__doc__).parse_args()
     facts = machine()
-    with opened(options) as models:
+    with open_models(options) as models:
         costs = exports(models)
         rows = report(costs, size(models.path("checkpoint")))
     finish("exporting", options, facts, rows)

@@ -1,4 +1,4 @@
-"""The limit of a processor: the fastest matrix products of TensorFlow and OpenVINO on it."""
+"""The limit of a processor: the fastest matrix products that TensorFlow and OpenVINO compute on it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import numpy as np
 
 from bertbundle_export.tensorflow_import import tf
 from bertbundle_serving.cores import available_cores
-from frame import seconds
+from harness import seconds
 
-__all__ = ["multiply"]
+__all__ = ["fastest_product"]
 
 # Shapes (rows, inner, columns) of the products in a BERT-base, and square ones. Each is small enough that a whole
 # number of products comes close to the operations of an encoder.
@@ -22,11 +22,11 @@ SHAPES = ((4096, 768, 768), (4096, 768, 3072), (4096, 3072, 768), (1024, 1024, 1
 CHAINS = ((2048, 768, 3072, 2), (4096, 768, 3072, 1), (2048, 2048, 2048, 1))
 HINTS = {"float32": "f32", "bfloat16": "bf16"}
 
-Multiply = Callable[[], object]
-Candidate = tuple[Multiply, int]
+Product = Callable[[], object]
+Candidate = tuple[Product, int]
 
 
-def multiply(dtype: str) -> Candidate:
+def fastest_product(dtype: str) -> Candidate:
     """Return the fastest matrix product on this processor, and its number of operations."""
     return max(_candidates(dtype), key=_speed)
 
@@ -51,11 +51,11 @@ def _chain(rows: int, inner: int, columns: int, times: int, dtype: str) -> Candi
     def constant(*shape: int) -> Any:
         return operators.constant(np.full(shape, 0.01, np.float32))
 
-    given = result = operators.parameter([rows, inner], np.float32)
+    parameter = result = operators.parameter([rows, inner], np.float32)
     for _ in range(times):
         result = operators.matmul(result, constant(inner, columns), False, False)
         result = operators.matmul(result, constant(columns, inner), False, False)
-    model = openvino.Model([operators.reduce_max(result, np.array([0, 1]))], [given])
+    model = openvino.Model([operators.reduce_max(result, np.array([0, 1]))], [parameter])
     settings = {
         "INFERENCE_PRECISION_HINT": HINTS[dtype],
         "INFERENCE_NUM_THREADS": available_cores(),

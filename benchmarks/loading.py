@@ -1,10 +1,10 @@
-"""Load time and memory of a server with SavedModels, by lengths that have run and by number of models.
+"""Load time and memory of a server with SavedModels, by the lengths that have run and by the number of models.
 
     python benchmarks/loading.py --size base
 
 Starts a server process with TensorFlow and an empty model, adds a model, and measures the seconds until it is
-AVAILABLE; this includes warm-up requests, which run every length of a bundle. Then adds a second and a third model, and
-requests rows of each length. A server without warm-up shows the memory that each length takes.
+AVAILABLE; this includes warmup requests, which run every length of a bundle. Then adds a second and a third model, and
+requests rows of each length. A server without warmup shows the memory that each length takes.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bertbundle import Client, ModelNotFound
-from frame import HERE, Row, finish, in_turns, machine, parser, rows_of
+from harness import HERE, Row, finish, interleave, machine, parser, rows_of
 from local_server import server_process
-from models import LENGTHS, PEER, SECONDS, SERVED, asker, opened
+from models import LENGTHS, PEER, SECONDS, SERVED, open_models, requester
 
 MODELS = 3
 ROWS = 8
@@ -39,9 +39,9 @@ class Loaded:
 
     Attributes:
         seconds: time until the first model was available.
-        cold: the same without warm-up.
+        cold: time until the first model was available, without warmup.
         empty: GB of memory before the first model.
-        lengths: GB of memory with one model and no warm-up, after none, one, two, ... of its lengths have run.
+        lengths: GB of memory with one model and no warmup, after none, one, two, ... of its lengths have run.
         models: GB of memory with one, two, ... models, after all of their lengths have run.
     """
 
@@ -53,14 +53,16 @@ class Loaded:
 
 
 def load(version: Path, empty: Path) -> Loaded:
-    """Start two servers: one loads a model several times, the other loads it once without warm-up."""
-    _, cold, lengths = grow(version, empty, 1, "--enable_model_warmup=false")
-    before, seconds, memory = grow(version, empty, MODELS)
+    """Start two servers: one loads a model several times, the other loads it once without warmup."""
+    _, cold, lengths = load_one_by_one(version, empty, 1, "--enable_model_warmup=false")
+    before, seconds, memory = load_one_by_one(version, empty, MODELS)
     return Loaded(seconds[0], cold[0], before, lengths[0], [each[-1] for each in memory])
 
 
-def grow(version: Path, empty: Path, models: int, *flags: str) -> tuple[float, list[float], list[list[float]]]:
-    """Load ``models`` models one by one; return the memory before, and the seconds and memory figures of each."""
+def load_one_by_one(
+    version: Path, empty: Path, models: int, *flags: str
+) -> tuple[float, list[float], list[list[float]]]:
+    """Load models one by one; return the memory before, and the seconds and memory figures of each."""
     seconds, memory = [], []
     with TemporaryDirectory() as scratch:
         config = Path(scratch) / "models.config"
@@ -73,7 +75,7 @@ def grow(version: Path, empty: Path, models: int, *flags: str) -> tuple[float, l
             for number in range(1, models + 1):
                 names = [f"model{index}" for index in range(number)]
                 seconds.append(add(config, {"empty": empty} | dict.fromkeys(names, version.parent), address))
-                memory.append(run_lengths(asker(address, names[-1], version), partial(resident, process)))
+                memory.append(run_lengths(requester(address, names[-1], version), partial(resident, process)))
     return before, seconds, memory
 
 
@@ -105,11 +107,11 @@ def available(client: Client) -> bool:
         return False
 
 
-def run_lengths(ask: Callable[[int, int], object], memory: Callable[[], float]) -> list[float]:
+def run_lengths(request: Callable[[int, int], object], memory: Callable[[], float]) -> list[float]:
     """Request rows of each length in turn; return the memory before and after each."""
     found = [memory()]
     for length in LENGTHS:
-        ask(ROWS, length)
+        request(ROWS, length)
         found.append(memory())
     return found
 
@@ -123,11 +125,11 @@ def resident(process: int) -> float:
     return int(found[1]) * 1024 / 1e9
 
 
-def report(given: dict[str, list[Loaded]]) -> list[Row]:
+def report(results: dict[str, list[Loaded]]) -> list[Row]:
     """Summarize the costs of the servers."""
 
     def rows(case: str, unit: str, value: Callable[[Loaded], float], at: float | None = None) -> list[Row]:
-        values = {name: [value(each) for each in every] for name, every in given.items()}
+        values = {name: [value(each) for each in every] for name, every in results.items()}
         return rows_of(case, unit, values, PEER, less=True, at=at)
 
     found = rows("load to AVAILABLE", "s", attrgetter("seconds"))
@@ -144,12 +146,14 @@ def main() -> None:
     """Run the benchmark."""
     options = parser(__doc__).parse_args()
     facts = machine()
-    with opened(options) as models, TemporaryDirectory() as scratch:
+    with open_models(options) as models, TemporaryDirectory() as scratch:
         empty = Path(scratch) / "empty"
         subprocess.run([sys.executable, str(HERE / "empty_model.py"), str(empty / "1")], check=True)
         saved = [(name, models.get(model)) for name, model, runtime in SERVED if runtime == "saved_model"]
-        first, more = in_turns({name: partial(load, version, empty) for name, version in saved}, options.rounds // 3)
-        rows = report({name: [first[name], *more[name]] for name in first})
+        first, others = interleave(
+            {name: partial(load, version, empty) for name, version in saved}, options.rounds // 3
+        )
+        rows = report({name: [first[name], *others[name]] for name in first})
     finish("loading", options, facts, rows)
 
 

@@ -1,4 +1,4 @@
-"""The models under test: a BERT with random weights, saved the usual way and as bundles; and real sentence lengths."""
+"""The measured models: a BERT with random weights, saved by transformers and as bundles; and real sentence lengths."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import numpy as np
 
 from bertbundle import PredictCall
 from bertbundle.transports.grpc import GrpcTransport
-from frame import HERE
+from harness import HERE
 from ner_data import read_sentences
 
 VOCABULARY = 21128
@@ -96,7 +96,7 @@ class Models:
 
 
 @contextmanager
-def opened(options: argparse.Namespace) -> Iterator[Models]:
+def open_models(options: argparse.Namespace) -> Iterator[Models]:
     """Yield the models in ``--work``, or in a temporary directory."""
     if options.work:
         yield Models(options.size, options.work / options.size)
@@ -127,7 +127,7 @@ def sentence_lengths() -> tuple[list[int], str]:
 
 
 def signatures(version: Path) -> dict[int, str]:
-    """Return a model's signatures by length, shortest first; TFBert has one, of length 128."""
+    """Return a model's signatures by length, shortest first; TFBert's only signature is used with length 128."""
     manifest = version / "bundle.json"
     if not manifest.is_file():
         return {MAX_LENGTH: "serving_default"}
@@ -140,14 +140,14 @@ def output(version: Path) -> str:
     return "sentence_embedding" if (version / "bundle.json").is_file() else "pooler_output"
 
 
-def asker(address: str, name: str, version: Path) -> Callable[[int, int], object]:
+def requester(address: str, name: str, version: Path) -> Callable[[int, int], object]:
     """Return a function that requests a number of rows and tokens, padded to the shortest signature that fits."""
-    transport, names, wanted = GrpcTransport(address), signatures(version), (output(version),)
+    transport, names, outputs = GrpcTransport(address), signatures(version), (output(version),)
 
-    def ask(rows: int, tokens: int) -> object:
+    def request(rows: int, tokens: int) -> object:
         length = min(length for length in names if length >= tokens)
         return transport.predict(
-            PredictCall(name, names[length], features(rows, length), outputs=wanted), timeout=SECONDS
+            PredictCall(name, names[length], features(rows, length), outputs=outputs), timeout=SECONDS
         )
 
-    return ask
+    return request

@@ -1,13 +1,13 @@
-"""Embeddings: sentence-transformers with each of its backends, against bundles through gRPC.
+"""Embeddings: sentence-transformers with each of its backends, compared with bundles through gRPC.
 
     build/peers/bin/python benchmarks/peers.py --ours .venv/bin/python
 
-``make bench-peers`` creates both environments and runs this. Both sides use the weights of all-MiniLM-L6-v2. The texts
-are the sentences of WNUT17's test set, or the exporter's parity texts if the data directory does not contain it. The
-peers run in this process, with the ONNX and OpenVINO files that optimum exports; int8 is sentence-transformers'
+``make bench-peers`` creates both environments and runs this script. Both sides use the weights of all-MiniLM-L6-v2. The
+texts are the sentences of WNUT17's test set, or the exporter's parity texts if the data directory does not contain it.
+The peers run in this process, with the ONNX and OpenVINO files that optimum exports; int8 is sentence-transformers'
 quantization for AVX512-VNNI. The bundles are exported in the precision that is fast on this processor and in int8, and
-served by processes of the project's environment; the client sends the texts, and its tokenization is included. All
-results are compared with torch's before anything is timed.
+served by processes of the project's environment; the measured time includes the client's tokenization. All results are
+compared with torch's before anything is timed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from bertbundle.contract.manifest import BUNDLE_INFO
 from bertbundle.contract.types import Prediction
 from bertbundle.transports.local import LocalTransport
 from bertbundle_serving.runtimes import RuntimeOptions, loader
-from frame import finish, machine, parser, rows_of, seconds_in_turns
+from harness import finish, interleaved_seconds, machine, parser, rows_of
 from local_server import running
 from models import data_file
 from real_weights import fetch
@@ -41,10 +41,10 @@ LENGTHS = ",".join(map(str, range(8, 129, 8)))
 PEER = "openvino bfloat16"
 INT8 = "avx512_vnni"
 BATCH = 32
-SIMILAR = 0.97
-"""Minimum cosine similarity with torch in float32; int8 and bfloat16 exceed it clearly, another model does not."""
+MIN_SIMILARITY = 0.97
+"""Minimum cosine similarity with torch in float32; int8 and bfloat16 clearly exceed it, another model does not."""
 
-# Arguments of SentenceTransformer by name; "bf16" is OpenVINO's own name of the precision.
+# Arguments of SentenceTransformer by name; "bf16" is OpenVINO's name of the precision.
 PEERS: dict[str, dict[str, Any]] = {
     "torch float32": {},
     "torch bfloat16": {"model_kwargs": {"torch_dtype": "bfloat16"}},
@@ -96,7 +96,7 @@ def peers(source: Path, scratch: Path) -> dict[str, Embed]:
 def ours(python: Path, source: Path, scratch: Path) -> Iterator[dict[str, Embed]]:
     """Export and serve with the project's environment; yield a function per server that embeds texts."""
     with contextlib.ExitStack() as stack:
-        asks: dict[str, Embed] = {}
+        embeds: dict[str, Embed] = {}
         for name, (precision, flags) in OURS.items():
             base = scratch / precision / "minilm"
             if not base.exists():
@@ -104,9 +104,9 @@ def ours(python: Path, source: Path, scratch: Path) -> Iterator[dict[str, Embed]
             command = [str(python), "-m", "bertbundle_serving", "--port=0", "--model_name=minilm", *flags]
             address = stack.enter_context(running([*command, f"--model_base_path={base}"]))
             client = stack.enter_context(Client(address, "minilm", timeout=300))
-            asks[name] = partial(client.embed)
-        alone = Client("", "minilm", transport=InProcess(scratch / "auto" / "minilm"), concurrency=1)
-        yield asks | {"bundle, in process, auto": partial(stack.enter_context(alone).embed)}
+            embeds[name] = partial(client.embed)
+        in_process = Client("", "minilm", transport=InProcess(scratch / "auto" / "minilm"), concurrency=1)
+        yield embeds | {"bundle, in process, auto": partial(stack.enter_context(in_process).embed)}
 
 
 class InProcess(LocalTransport):
@@ -137,14 +137,14 @@ def check(embeds: dict[str, Embed], sentences: Sequence[str]) -> None:
     Raises:
         SystemExit: a variant returns something else.
     """
-    wanted = np.asarray(next(iter(embeds.values()))(sentences), np.float32)
+    expected = np.asarray(next(iter(embeds.values()))(sentences), np.float32)
     for name, embed in embeds.items():
         found = np.asarray(embed(sentences), np.float32)
-        norms = np.linalg.norm(found, axis=1) * np.linalg.norm(wanted, axis=1)
-        cosine = float(np.min(np.sum(found * wanted, axis=1) / norms))
+        norms = np.linalg.norm(found, axis=1) * np.linalg.norm(expected, axis=1)
+        cosine = float(np.min(np.sum(found * expected, axis=1) / norms))
         print(f"{name}: minimum cosine similarity with torch float32: {cosine:.4f}")
-        if cosine < SIMILAR:
-            raise SystemExit(f"{name} returns other embeddings than torch: cosine similarity {cosine:.3f}")
+        if cosine < MIN_SIMILARITY:
+            raise SystemExit(f"{name} returns different embeddings from torch: cosine similarity {cosine:.3f}")
 
 
 def main() -> None:
@@ -156,20 +156,21 @@ def main() -> None:
     arguments.add_argument("--sentences", type=int, help="maximum number of sentences (default: all)")
     options = arguments.parse_args()
     facts = machine() | {name: version(name) for name in ("sentence-transformers", "torch", "optimum", "openvino")}
-    sentences, whose = texts()
+    sentences, dataset = texts()
     sentences = sentences[: options.sentences]
     source = fetch(MODEL)
-    # Not resolved: the interpreter of a virtual environment is a link, and its own folder identifies the environment.
-    with TemporaryDirectory() as scratch, ours(options.ours.absolute(), source, Path(scratch)) as asks:
-        embeds = peers(source, Path(scratch)) | asks
+    # Not resolved: the interpreter of a virtual environment is a link, whose directory identifies the environment.
+    with TemporaryDirectory() as scratch, ours(options.ours.absolute(), source, Path(scratch)) as served:
+        embeds = peers(source, Path(scratch)) | served
         check(embeds, sentences[:BATCH])
-        _, taken = seconds_in_turns({name: partial(embed, sentences) for name, embed in embeds.items()}, options.rounds)
-        speeds = {name: [len(sentences) / second for second in each] for name, each in taken.items()}
-        rows = rows_of(f"embeddings of {whose}", "texts/s", speeds, PEER)
-        once = {name: partial(one_by_one, embed, sentences[:BATCH]) for name, embed in embeds.items()}
-        _, taken = seconds_in_turns(once, options.rounds)
-        milliseconds = {name: [second / BATCH * 1e3 for second in each] for name, each in taken.items()}
-        rows += rows_of(f"one text of {whose} at a time", "ms", milliseconds, PEER, less=True)
+        together = {name: partial(embed, sentences) for name, embed in embeds.items()}
+        _, durations = interleaved_seconds(together, options.rounds)
+        speeds = {name: [len(sentences) / second for second in each] for name, each in durations.items()}
+        rows = rows_of(f"embeddings of {dataset}", "texts/s", speeds, PEER)
+        singly = {name: partial(one_by_one, embed, sentences[:BATCH]) for name, embed in embeds.items()}
+        _, durations = interleaved_seconds(singly, options.rounds)
+        milliseconds = {name: [second / BATCH * 1e3 for second in each] for name, each in durations.items()}
+        rows += rows_of(f"one text of {dataset} at a time", "ms", milliseconds, PEER, less=True)
     finish("peers", options, facts, rows)
 
 

@@ -2,10 +2,10 @@
 
     python benchmarks/served.py --size base
 
-All servers run for the whole benchmark and take turns. Measures sequences per second and latencies for sentences of
+All servers run during the whole benchmark and take turns. Measures sequences per second and latencies for sentences of
 natural length with 1 to 32 callers, for a short text, and for growing batches and lengths; and the throughput of a
-server with 16 callers relative to its own engine in this process. If TENSORFLOW_MODEL_SERVER names a
-tensorflow_model_server binary, the SavedModels are also measured on that, with its default flags.
+server with 16 callers relative to the same engine in this process. If TENSORFLOW_MODEL_SERVER names a
+tensorflow_model_server binary, the SavedModels are also measured with that server and its default flags.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import numpy as np
 from bertbundle_serving.config.batching_parameters import BatchingParameters
 from bertbundle_serving.engine.queue import max_batch_rows
 from bertbundle_serving.runtimes import RuntimeOptions, loader
-from frame import Row, finish, in_turns, machine, parser, rows_of, seconds
+from harness import Row, finish, interleave, machine, parser, rows_of, seconds
 from local_server import serving
 from model_server import BINARY, model_server
 from models import (
@@ -34,21 +34,21 @@ from models import (
     PEER,
     SERVED,
     Models,
-    asker,
     features,
-    opened,
+    open_models,
     output,
+    requester,
     sentence_lengths,
     signatures,
 )
 
 SHORT = 20
 CALLERS = 16
-SHARED = ("bfloat16",)
-"""The bundles whose server is compared with the bare engine."""
-SERVED_AS_IT_IS, ONE_THREAD = "served", "served, 1 thread a batch"
+COMPARED_WITH_ENGINE = ("bfloat16",)
+"""The bundles whose servers are compared with the engine alone."""
+SERVED_BY_DEFAULT, ONE_THREAD = "served", "served, 1 thread a batch"
 
-Ask = Callable[[int, int], object]
+Request = Callable[[int, int], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Case:
 
     Attributes:
         name: name of the case.
-        at: the quantity that the case varies.
+        at: the value of the quantity that the case varies.
         callers: number of concurrent requests.
         work: rows and tokens of each request.
     """
@@ -69,8 +69,8 @@ class Case:
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
-    """Measured by the callers: sequences per second, and latencies in ms."""
+class Measured:
+    """Figures that the callers measured: sequences per second, and latencies in ms."""
 
     speed: float
     p50: float
@@ -82,81 +82,82 @@ METRICS = {"seq/s": "speed", "ms p50": "p50", "ms p99": "p99"}
 
 def cases(sentences: int) -> list[Case]:
     """Return the cases to measure."""
-    lengths, whose = sentence_lengths()
+    lengths, dataset = sentence_lengths()
     natural = [(1, tokens) for tokens in lengths[:sentences]]
     return [
-        *(Case(f"callers, {whose}", callers, callers, natural) for callers in (1, 2, 4, 8, 16, 32)),
+        *(Case(f"callers, {dataset}", callers, callers, natural) for callers in (1, 2, 4, 8, 16, 32)),
         Case(f"{SHORT} tokens, 1 caller", None, 1, [(1, SHORT)] * 64),
         *(Case("rows of 32 tokens, 1 caller", rows, 1, [(rows, 32)] * 2) for rows in (1, 4, 16, 32)),
         *(Case("tokens, 8 rows, 1 caller", tokens, 1, [(8, tokens)] * 2) for tokens in (16, 32, 80, MAX_LENGTH)),
     ]
 
 
-def answer(ask: Ask, case: Case) -> Answered:
+def send_all(request: Request, case: Case) -> Measured:
     """Send all requests of a case."""
 
-    def timed(request: tuple[int, int]) -> float:
+    def latency(size: tuple[int, int]) -> float:
         begin = time.perf_counter()
-        ask(*request)
+        request(*size)
         return (time.perf_counter() - begin) * 1e3
 
     begin = time.perf_counter()
     with ThreadPoolExecutor(case.callers) as pool:
-        taken = list(pool.map(timed, case.work))
-    p50, p99 = np.percentile(taken, [50, 99])
-    return Answered(sum(rows for rows, _ in case.work) / (time.perf_counter() - begin), float(p50), float(p99))
+        latencies = list(pool.map(latency, case.work))
+    p50, p99 = np.percentile(latencies, [50, 99])
+    return Measured(sum(rows for rows, _ in case.work) / (time.perf_counter() - begin), float(p50), float(p99))
 
 
-def measure(asks: dict[str, Ask], rounds: int, sentences: int, where: str = "") -> list[Row]:
-    """Measure every case."""
+def measure(requests: dict[str, Request], rounds: int, sentences: int, suffix: str = "") -> list[Row]:
+    """Measure every case; `suffix` is appended to the names of the cases."""
     found = []
     for case in cases(sentences):
-        _, given = in_turns({name: partial(answer, ask, case) for name, ask in asks.items()}, rounds)
+        variants = {name: partial(send_all, request, case) for name, request in requests.items()}
+        _, results = interleave(variants, rounds)
         for unit, metric in METRICS.items():
-            values = {name: [getattr(each, metric) for each in every] for name, every in given.items()}
-            found += rows_of(case.name + where, unit, values, PEER, less="ms" in unit, at=case.at)
+            values = {name: [getattr(each, metric) for each in every] for name, every in results.items()}
+            found += rows_of(case.name + suffix, unit, values, PEER, less="ms" in unit, at=case.at)
     return found
 
 
-def share(name: str, asks: dict[str, Ask], version: Path, runtime: str, rounds: int) -> list[Row]:
-    """Compare servers that have many callers with their engines alone, which get the same rows in full batches."""
+def compare_with_engine(name: str, requests: dict[str, Request], version: Path, runtime: str, rounds: int) -> list[Row]:
+    """Compare servers with many callers with the engine alone, which computes the same rows in full batches."""
     servable = loader(runtime, RuntimeOptions())(version)
     lengths, draw = list(signatures(version)), random.Random(0)  # noqa: S311 - the same order for all variants
     work = [(draw.choice((1, 1, 1, 2, 4, 8)), draw.choice(lengths)) for _ in range(12 * CALLERS)]
     for length in lengths:  # an engine does extra work for each new combination
         for rows in range(1, max_batch_rows(BatchingParameters(), row_size=length) + 1):
-            for ask in asks.values():
-                ask(rows, length)
-    answered: dict[str, list[tuple[int, int]]] = {}
+            for request in requests.values():
+                request(rows, length)
+    completed: dict[str, list[tuple[int, int]]] = {}
 
     def served(variant: str) -> float:
-        answered[variant], taken = steady(asks[variant], work)
-        return sum(rows for rows, _ in answered[variant]) / taken
+        completed[variant], duration = send_steadily(requests[variant], work)
+        return sum(rows for rows, _ in completed[variant]) / duration
 
     def in_process() -> float:
-        same = answered[SERVED_AS_IT_IS]
+        same = completed[SERVED_BY_DEFAULT]
         return sum(rows for rows, _ in same) / seconds(partial(compute, servable, version, same))
 
-    variants: dict[str, Callable[[], float]] = {each: partial(served, each) for each in asks}
-    _, speeds = in_turns({**variants, "in process": in_process}, rounds)
+    variants: dict[str, Callable[[], float]] = {each: partial(served, each) for each in requests}
+    _, speeds = interleave({**variants, "in process": in_process}, rounds)
     servable.close()
     return rows_of(f"{CALLERS} callers, {name}", "seq/s", speeds, "in process")
 
 
-def steady(ask: Ask, work: Sequence[tuple[int, int]]) -> tuple[list[tuple[int, int]], float]:
-    """Share requests among callers; return how many completed while all callers were busy, and in how many seconds."""
-    waiting, answers = iter(work), list[tuple[float, tuple[int, int]]]()
+def send_steadily(request: Request, work: Sequence[tuple[int, int]]) -> tuple[list[tuple[int, int]], float]:
+    """Share requests among callers; return those that completed while all callers were busy, and the seconds taken."""
+    waiting, completed = iter(work), list[tuple[float, tuple[int, int]]]()
 
     def call() -> None:
-        for request in waiting:
-            ask(*request)
-            answers.append((time.perf_counter(), request))
+        for size in waiting:
+            request(*size)
+            completed.append((time.perf_counter(), size))
 
     with ThreadPoolExecutor(CALLERS) as pool:
         for caller in [pool.submit(call) for _ in range(CALLERS)]:
             caller.result()
-    window = answers[CALLERS - 1 : 1 - CALLERS]
-    return [request for _, request in window[1:]], window[-1][0] - window[0][0]
+    window = completed[CALLERS - 1 : 1 - CALLERS]
+    return [size for _, size in window[1:]], window[-1][0] - window[0][0]
 
 
 def compute(servable: Any, version: Path, work: Sequence[tuple[int, int]]) -> None:
@@ -170,16 +171,16 @@ def compute(servable: Any, version: Path, work: Sequence[tuple[int, int]]) -> No
 
 
 @contextlib.contextmanager
-def started(models: Models, variants: Sequence[tuple[str, str, str]], *, real: bool) -> Iterator[dict[str, Ask]]:
-    """Serve each variant with a server of its own; yield a function per server that sends a request."""
+def started(models: Models, variants: Sequence[tuple[str, str, str]], *, real: bool) -> Iterator[dict[str, Request]]:
+    """Serve each variant with a separate server; yield a function per server that sends a request."""
     with contextlib.ExitStack() as stack:
-        asks = {}
+        requests = {}
         for name, model, runtime in variants:
             version = models.get(model)
             flags: dict[str, Any] = {"model_name": model, "model_base_path": version.parent}
             server = model_server(**flags) if real else serving(runtime=runtime, enable_batching="true", **flags)
-            asks[name] = asker(stack.enter_context(server), model, version)
-        yield asks
+            requests[name] = requester(stack.enter_context(server), model, version)
+        yield requests
 
 
 def main() -> None:
@@ -188,20 +189,20 @@ def main() -> None:
     arguments.add_argument("--sentences", type=int, default=48, help="number of sentences (default: %(default)s)")
     options = arguments.parse_args()
     facts = machine()
-    with opened(options) as models:
-        with started(models, SERVED, real=False) as asks:
-            rows = measure(asks, options.rounds, options.sentences)
+    with open_models(options) as models:
+        with started(models, SERVED, real=False) as requests:
+            rows = measure(requests, options.rounds, options.sentences)
             for name, model, runtime in SERVED:
-                if model in SHARED:
+                if model in COMPARED_WITH_ENGINE:
                     version = models.get(model)
                     flags = {"model_name": model, "model_base_path": version.parent, "runtime": runtime}
                     with serving(tensorflow_intra_op_parallelism=1, **flags) as address:
-                        both = {SERVED_AS_IT_IS: asks[name], ONE_THREAD: asker(address, model, version)}
-                        rows += share(name, both, version, runtime, options.rounds)
+                        both = {SERVED_BY_DEFAULT: requests[name], ONE_THREAD: requester(address, model, version)}
+                        rows += compare_with_engine(name, both, version, runtime, options.rounds)
         if os.environ.get(BINARY):
             saved = [variant for variant in SERVED if variant[2] == "saved_model"]
-            with started(models, saved, real=True) as asks:
-                rows += measure(asks, options.rounds, options.sentences, ", tensorflow_model_server")
+            with started(models, saved, real=True) as requests:
+                rows += measure(requests, options.rounds, options.sentences, ", tensorflow_model_server")
     finish("served", options, facts, rows)
 
 

@@ -1,9 +1,10 @@
-"""The targets, and what the benchmarks measured: as a table, and as a plot.
+"""The targets and the measured figures, as a table and as a plot.
 
     python benchmarks/summary.py --size base --docs
 
-Reads the results of the benchmarks, prints the table, and writes it beside them with a plot. ``--docs`` puts both
-into docs/benchmarks.md. A benchmark that was not run is "not measured"; a target that was not reached says why.
+Reads the results of the benchmarks, prints the table, and writes it beside them with a plot. ``--docs`` inserts both
+into docs/benchmarks.md. The table says "not measured" for benchmarks that were not run, and gives the reason for
+targets that were not reached.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from frame import HERE, RESULTS, Row, bars, lines
+from harness import HERE, RESULTS, Row, bars, lines
 from targets import TARGETS, Figure, Goal, Reason, Target
 
 ROOT = HERE.parent
@@ -30,8 +31,8 @@ PANELS: tuple[tuple[str, str, str, str, Callable[[Any, Sequence[Row]], None]], .
     ("in process, 32 rows of 128 tokens: sequences/s", "engine", "[32, 128]", "seq/s", bars),
     ("in process, sentences of natural length: sequences/s", "engine", "natural lengths", "seq/s", bars),
     ("through gRPC, sentences of natural length: sequences/s by callers", "served", "callers, ", "seq/s", lines),
-    ("through gRPC, the slowest of a hundred: ms by callers", "served", "callers, ", "ms p99", lines),
-    ("a server's resident memory: GB by lengths that ran, with no warm-up", "loading", "lengths that ran", "GB", lines),
+    ("through gRPC, p99 latency: ms by callers", "served", "callers, ", "ms p99", lines),
+    ("a server's resident memory: GB by lengths that ran, without warmup", "loading", "lengths that ran", "GB", lines),
 )
 
 
@@ -66,12 +67,12 @@ def line(target: Target, reports: dict[str, Report]) -> str:
         for goal, value in zip(target.goals, values, strict=True)
     ]
     reached = all(value is not None and goal.holds(value) for goal, value in zip(target.goals, values, strict=True))
-    why = "yes" if reached else "not measured" if None in values else "no" + because(target.why, reports)
+    result = "yes" if reached else "not measured" if None in values else "no" + explain(target.why, reports)
     commands = ", ".join(f"`python benchmarks/{name}.py`" for name in dict.fromkeys(g.benchmark for g in target.goals))
-    return f"| {target.what} | {target.target} | {' / '.join(measured)} | {why} | {commands} |"
+    return f"| {target.what} | {target.target} | {' / '.join(measured)} | {result} | {commands} |"
 
 
-def because(reason: Reason | None, reports: dict[str, Report]) -> str:
+def explain(reason: Reason | None, reports: dict[str, Report]) -> str:
     """Return a reason with its figures; empty without a reason or if one of its figures was not measured."""
     figures = () if reason is None else reason.figures
     values = [value_of(figure, reports) for figure in figures]
@@ -102,15 +103,15 @@ def draw(reports: dict[str, Report], path: Path) -> None:
     from matplotlib.figure import Figure
 
     shown = [
-        (title, [row for row in reports[name].rows if row.case.startswith(case) and row.unit == unit], how)
-        for title, name, case, unit, how in PANELS
+        (title, [row for row in reports[name].rows if row.case.startswith(case) and row.unit == unit], draw_rows)
+        for title, name, case, unit, draw_rows in PANELS
         if name in reports
     ]
-    panels = [(title, first_case(rows), how) for title, rows, how in shown if rows]
+    panels = [(title, first_case(rows), draw_rows) for title, rows, draw_rows in shown if rows]
     figure = Figure(figsize=(9, 2.6 * len(panels)), layout="constrained")
-    for axes, (title, rows, how) in zip(figure.subplots(len(panels), squeeze=False)[:, 0], panels, strict=True):
+    for axes, (title, rows, draw_rows) in zip(figure.subplots(len(panels), squeeze=False)[:, 0], panels, strict=True):
         axes.set_title(title, loc="left", fontsize=9)
-        how(axes, rows)
+        draw_rows(axes, rows)
     figure.savefig(path, dpi=100)
 
 
@@ -130,7 +131,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--size", default="base", help="size of the model (default: %(default)s)")
     arguments.add_argument("--results", type=Path, default=RESULTS, help="directory with the results of the benchmarks")
-    arguments.add_argument("--docs", action="store_true", help="put table and plot into docs/benchmarks.md")
+    arguments.add_argument("--docs", action="store_true", help="insert table and plot into docs/benchmarks.md")
     options = arguments.parse_args()
     reports = read_reports(options.results, options.size)
     if not reports:

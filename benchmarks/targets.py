@@ -1,11 +1,11 @@
-"""The targets of the project, and how to find their figures in the results of the benchmarks."""
+"""The targets of the project, and functions that find their figures in the results of the benchmarks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from frame import Row
+from harness import Row
 
 Value = Callable[[Sequence[Row]], float | None]
 
@@ -21,7 +21,7 @@ class Goal:
         benchmark: the benchmark that measures it.
         value: returns the figure from the benchmark's rows, None if it was not measured.
         bound: the smallest value that reaches the goal.
-        less: the bound is the largest value instead.
+        less: whether the bound is the largest value that reaches the goal instead.
         show: format of the figure.
     """
 
@@ -53,7 +53,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why a goal is not reached: a text with figures of the same run."""
+    """Why a goal is not reached: a text with figures from the same run."""
 
     text: str
     figures: tuple[Figure, ...] = ()
@@ -67,7 +67,7 @@ class Target:
         what: what is measured.
         target: the bounds in words.
         goals: the figures, all of which must reach their bounds.
-        why: shown if one does not.
+        why: the reason that is shown if one of them does not.
     """
 
     what: str
@@ -138,7 +138,7 @@ def int8_agreement(rows: Sequence[Row]) -> float | None:
     return min(medians(rows, "ResumeNER, labels", "% same", "int8"), default=None)
 
 
-def part(case: str, unit: str) -> Value:
+def cost_ratio(case: str, unit: str) -> Value:
     """Return a function that finds an export's cost relative to the usual route; None if that was not measured."""
 
     def find(rows: Sequence[Row]) -> float | None:
@@ -148,7 +148,7 @@ def part(case: str, unit: str) -> Value:
     return find
 
 
-def possible(rows: Sequence[Row]) -> float | None:
+def limit_on_natural_lengths(rows: Sequence[Row]) -> float | None:
     """Return the speed of the best matrix products alone relative to TFBert, on texts of natural length."""
     faster = best("[32, 128]", variants=(LIMIT,))(rows)
     fewer = best("tokens computed*", unit="tokens", variants=SAVED)(rows)
@@ -162,10 +162,10 @@ def short_against_padded(rows: Sequence[Row]) -> float | None:
     return ours / padded if ours and padded else None
 
 
-def kept_for_a_length(rows: Sequence[Row]) -> float | None:
+def memory_per_length(rows: Sequence[Row]) -> float | None:
     """Return the memory in GB that each length adds to a server after it has run, in bfloat16."""
-    held = [median("lengths that ran", "GB", "saved_model bfloat16", count)(rows) for count in (0, 6)]
-    return (held[1] - held[0]) / 6 if held[0] and held[1] else None
+    memory = [median("lengths that ran", "GB", "saved_model bfloat16", count)(rows) for count in (0, 6)]
+    return (memory[1] - memory[0]) / 6 if memory[0] and memory[1] else None
 
 
 def loaded(precision: str) -> tuple[Goal, Goal]:
@@ -198,7 +198,9 @@ TARGETS = (
         "the same on texts of natural length, through a server, 16 callers",
         "at least 15x",
         (Goal("served", best("callers, *", variants=SAVED, at=16), 15),),
-        Reason("{} is that limit on texts without their padding", (Figure("engine", possible, "{:.1f}x"),)),
+        Reason(
+            "{} is that limit on texts without their padding", (Figure("engine", limit_on_natural_lengths, "{:.1f}x"),)
+        ),
     ),
     Target(
         "one text of 20 tokens, p50 through gRPC, best precision, vs today's route padded to 128",
@@ -248,7 +250,7 @@ TARGETS = (
         (Goal("served", ratio("16 callers, auto", "seq/s", "served"), 0.95, show="{:.0%}"),),
         Reason(
             "the callers and the server's Python run on the engine's cores, and its threads wait for each other; with "
-            "--tensorflow_intra_op_parallelism=1 it is {}, but a lone caller waits longer",
+            "--tensorflow_intra_op_parallelism=1 it is {}, but a single caller waits longer",
             (Figure("served", ratio("16 callers, auto", "seq/s", "served, 1 thread a batch"), "{:.0%}"),),
         ),
     ),
@@ -263,15 +265,15 @@ TARGETS = (
         loaded("bfloat16"),
         Reason(
             "TensorFlow keeps {} GB of rearranged kernels for each length that ran, which makes bfloat16 fast",
-            (Figure("loading", kept_for_a_length, "{:.2f}"),),
+            (Figure("loading", memory_per_length, "{:.2f}"),),
         ),
     ),
     Target(
         "export of six lengths, both formats, with parity, vs the usual route with one length: time / peak memory",
         "at most 1/3 / 1/4",
         (
-            Goal("exporting", part("time", "s"), 1 / 3, less=True, show="{:.2f}"),
-            Goal("exporting", part("peak memory", "GB"), 1 / 4, less=True, show="{:.2f}"),
+            Goal("exporting", cost_ratio("time", "s"), 1 / 3, less=True, show="{:.2f}"),
+            Goal("exporting", cost_ratio("peak memory", "GB"), 1 / 4, less=True, show="{:.2f}"),
         ),
     ),
     Target(

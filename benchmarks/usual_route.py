@@ -1,6 +1,6 @@
 """Export with transformers and tf2onnx, the usual way: ``usual_route.py CHECKPOINT DIRECTORY [ONNX_FILE]``.
 
-The SavedModel has one signature, of any shape; the optional ONNX file has one length.
+The SavedModel has one signature for any shape; the optional ONNX file has a fixed length.
 """
 
 from __future__ import annotations

@@ -26,13 +26,13 @@ console = Console(highlight=False, soft_wrap=True)
 
 
 def find_file(directory: Path, part: str) -> Path | None:
-    """Return the data file with `part` (train, dev or test) in its name, None if there is none.
+    """Return the data file with `part` (train, dev or test) in its name; None if there is none.
 
     Raises:
         DataError: the directory does not exist, or has several such files.
     """
     if not directory.is_dir():
-        raise DataError(f"{directory} is not a directory. Give the one with the train, dev and test files.")
+        raise DataError(f"{directory} is not a directory. Give the directory with the train, dev and test files.")
     found = sorted(path for path in directory.iterdir() if path.suffix in SUFFIXES and part in path.name)
     if len(found) > 1:
         raise DataError(f"{directory} has several {part} files: {', '.join(path.name for path in found)}. Keep one.")
@@ -44,8 +44,8 @@ def find_vocabulary(directory: Path, given: Path | None) -> Path:
     defaults = [directory / "vocab.txt", directory.resolve().parent / "bert-base-chinese-vocab.txt"]
     found = next((path for path in ([given] if given else defaults) if path.is_file()), None)
     if found is None:
-        places = " or ".join(str(path) for path in ([given] if given else defaults))
-        raise DataError(f"there is no vocabulary at {places}. Give the vocab.txt of a Chinese BERT with --vocab.")
+        searched = " or ".join(str(path) for path in ([given] if given else defaults))
+        raise DataError(f"there is no vocabulary at {searched}. Give the vocab.txt of a Chinese BERT with --vocab.")
     return found
 
 
@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
     options |= {"--vocab": find_vocabulary(args.data, args.vocab), "--output": args.output, "--name": args.name}
     options |= {"--head": args.head, "--epochs": args.epochs, "--seconds": args.seconds}
     sentences = read_sentences(data.get("test") or data.get("dev") or data["train"])
-    import train_chinese_ner  # not earlier: importing TensorFlow takes seconds, a mistyped path should fail at once
+    import train_chinese_ner  # not earlier: importing TensorFlow takes seconds, and a mistyped path should fail at once
 
     code = train_chinese_ner.main([str(part) for option in options.items() for part in option])
     if code:

@@ -38,7 +38,7 @@ def running(command: Sequence[str]) -> Iterator[str]:
 
 @contextlib.contextmanager
 def server_process(command: Sequence[str]) -> Iterator[tuple[int, str]]:
-    """Do the same as `running`; yield the process id, too."""
+    """Run a server as `running` does; yield the process id, too."""
     with tempfile.TemporaryFile("w+", encoding="utf-8") as log:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
         try:

@@ -42,10 +42,10 @@ def crf_loss(logits: tf.Tensor, label_ids: tf.Tensor, mask: tf.Tensor, transitio
         mask: int32 ``[batch, length]``, 1 for the tokens of a sequence and 0 for the padding after them.
         transitions: float32 ``[labels, labels]``, the score of label j after label i at ``[i, j]``.
     """
-    real = tf.cast(mask, tf.float32)
+    weights = tf.cast(mask, tf.float32)
     emission_scores = tf.gather(logits, label_ids, axis=2, batch_dims=2)
     transition_scores = tf.gather_nd(transitions, tf.stack([label_ids[:, :-1], label_ids[:, 1:]], axis=-1))
-    score = tf.reduce_sum(emission_scores * real, axis=1) + tf.reduce_sum(transition_scores * real[:, 1:], axis=1)
+    score = tf.reduce_sum(emission_scores * weights, axis=1) + tf.reduce_sum(transition_scores * weights[:, 1:], axis=1)
     return _log_partition(logits, mask, transitions) - score
 
 
@@ -53,9 +53,9 @@ def _log_partition(logits: tf.Tensor, mask: tf.Tensor, transitions: tf.Tensor) -
     """Return the log of the sum over all label sequences, by the forward algorithm."""
 
     def step(alpha: tf.Tensor, token: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
-        emission, real = token
+        emission, is_token = token
         new_alpha = tf.reduce_logsumexp(alpha[:, :, None] + transitions, axis=1) + emission
-        return tf.where(real[:, None], new_alpha, alpha)
+        return tf.where(is_token[:, None], new_alpha, alpha)
 
-    rest = (tf.transpose(logits, [1, 0, 2])[1:], tf.transpose(mask)[1:] == 1)
-    return tf.reduce_logsumexp(tf.foldl(step, rest, initializer=logits[:, 0]), axis=-1)
+    tokens = (tf.transpose(logits, [1, 0, 2])[1:], tf.transpose(mask)[1:] == 1)
+    return tf.reduce_logsumexp(tf.foldl(step, tokens, initializer=logits[:, 0]), axis=-1)

@@ -35,7 +35,7 @@ __all__ = [
 
 Ints: TypeAlias = npt.NDArray[np.int32]
 Row: TypeAlias = tuple[list[int], list[int]]
-"""Ids and label ids of one piece of text, [CLS] and [SEP] included."""
+"""Ids and label ids of one piece of text, including [CLS] and [SEP]."""
 
 Span: TypeAlias = tuple[str, int, int]
 """Label without its prefix, start, end: characters ``[start, end)`` of a sentence."""
@@ -48,7 +48,7 @@ MASK_RATE = 0.1
 
 _Line: TypeAlias = tuple[str, str]
 _LABEL = re.compile(r"O|[BIMES]-\S+")
-# Ends of clauses. Not the enumeration comma, and not . and , which also occur in dates and numbers.
+# Ends of clauses: not the enumeration comma, and not . and , which also occur in dates and numbers.
 _CLAUSE_ENDS = frozenset("。！？；，!?;")
 
 
@@ -107,14 +107,14 @@ def _read_text(path: Path) -> str:
         raise DataError(f"{path} is not UTF-8 (byte {error.start}). Convert it to UTF-8 first.") from error
 
 
-def _parse(line: str, where: str) -> _Line:
+def _parse(line: str, location: str) -> _Line:
     # Not str.split(): it would treat an ideographic space, which is part of the text, as a separator.
     fields = re.split(r"[ \t]+", line.rstrip(" \t"))
     if len(fields) < 2 or not fields[0]:
-        raise DataError(f"{where}: expected 'character label' separated by a tab or spaces, got {line!r}.")
+        raise DataError(f"{location}: expected 'character label' separated by a tab or spaces, got {line!r}.")
     if not _LABEL.fullmatch(fields[-1]):
         raise DataError(
-            f"{where}: label {fields[-1]!r} is neither BIO nor BMES. Expected O, or B-, I-, M-, E- or S- and a name."
+            f"{location}: label {fields[-1]!r} is neither BIO nor BMES. Expected O, or B-, I-, M-, E- or S- and a name."
         )
     return fields[0], fields[-1]
 
@@ -142,7 +142,7 @@ def to_bio(labels: Sequence[str]) -> list[str]:
 
 
 def bio_labels(sentences: Iterable[Sentence]) -> list[str]:
-    """Return the labels for a model of these sentences: O, then B- and I- of each entity type in order."""
+    """Return the labels of a model for these sentences: O, then B- and I- of each entity type in order."""
     names = sorted({label[2:] for sentence in sentences for label in sentence.labels if label != "O"})
     return ["O", *(f"{prefix}-{name}" for name in names for prefix in "BI")]
 
@@ -219,7 +219,7 @@ class SentenceEncoder:
         return [self._cls, *map(self._id, piece.chars), self._sep], [IGNORED, *targets, IGNORED]
 
     def _id(self, char: str) -> int:
-        # With the tokenizer of the bundle, so that training and serving see the same: lower case, no accents.
+        # With the tokenizer of the bundle, so that training and serving normalize case and accents in the same way.
         if char not in self._ids:
             ids = self._tokenizer.encode(char, add_special_tokens=False).ids
             self._ids[char] = ids[0] if ids else self._unknown

@@ -85,8 +85,8 @@ class BertNerModel(TFBertPreTrainedModel):  # type: ignore[misc]  # transformers
 
         The inputs may also be passed as a dict in place of `input_ids`, as Keras does.
         """
-        given = {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids}
-        inputs = dict(input_ids) if isinstance(input_ids, Mapping) else given
+        named = {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids}
+        inputs = dict(input_ids) if isinstance(input_ids, Mapping) else named
         # A frozen BERT runs without dropout, too.
         outputs = self.bert(**inputs, return_dict=True, training=training and self.bert.trainable)
         features = tf.concat(outputs.hidden_states[-self.head_layers :], axis=-1)

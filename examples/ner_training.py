@@ -1,4 +1,4 @@
-"""Train and score a model of labelled characters."""
+"""Train and score a model on labelled characters."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Evaluator:
         self.predict = _make_predict(model)
 
     def scores(self) -> dict[str, float]:
-        """Return the F1 by name of the decoding; the last is the one that the bundle uses."""
+        """Return the F1 by name of the decoding; the last decoding is the bundle's."""
         logits = self._logits()
         if self.model.crf:
             transitions, start = self.model.crf.transitions().numpy(), np.zeros(len(self.labels), np.float32)

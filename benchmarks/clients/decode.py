@@ -1,6 +1,6 @@
 """Decode a response of 12.6 MB in `float_val`, the default encoding of servers.
 
-The peer is the usual code: parse with tensorflow-serving-api's message, then call `tf.make_ndarray`.
+The peer is the usual code, which parses with tensorflow-serving-api's message and then calls `tf.make_ndarray`.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 import numpy as np
-from common import in_turns, parser, report
+from common import interleave, parser, report
 
 from bertbundle.wire import _wire_pb2 as wire
 from bertbundle.wire.tensors import decode_tensors, encode_tensors
@@ -18,7 +18,7 @@ SHAPE = (32, 128, 768)
 
 
 def main() -> None:
-    """Decode the same bytes in turns."""
+    """Decode the same bytes alternately."""
     options = parser(__doc__ or "").parse_args()
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     import tensorflow as tf
@@ -34,7 +34,7 @@ def main() -> None:
         return tf.make_ndarray(predict_pb2.PredictResponse.FromString(data).outputs["x"])
 
     np.testing.assert_array_equal(ours(), theirs())
-    mine, peer = in_turns(ours, theirs, options.rounds)
+    mine, peer = interleave(ours, theirs, options.rounds)
     report("decode", {"MB": len(data) / 1e6, "ms": mine * 1e3, "ms_usual": peer * 1e3, "ratio": peer / mine}, options)
 
 

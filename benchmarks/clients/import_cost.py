@@ -1,4 +1,4 @@
-"""Cost of a client before its first call: import time, resident memory and installed size, against the usual client.
+"""Cost of a client before its first call, compared with the usual client: import time, memory and installed size.
 
 The usual client is tensorflow-serving-api (which imports TensorFlow) and a transformers tokenizer.
 """
@@ -15,12 +15,12 @@ import sys
 from common import parser, report
 
 CODE = """
-import time; begun = time.perf_counter()
+import time; start = time.perf_counter()
 {imports}
-taken = time.perf_counter() - begun
+seconds = time.perf_counter() - start
 import json, re
 rss = int(re.search(r"VmRSS:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1024
-print(json.dumps([taken, rss]))
+print(json.dumps([seconds, rss]))
 """
 OURS = "import bertbundle"
 THEIRS = """
@@ -35,8 +35,8 @@ def measure(imports: str) -> tuple[float, float]:
     """Return the seconds and MiB that imports take in a fresh interpreter."""
     command = [sys.executable, "-c", CODE.format(imports=imports)]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
-    taken, memory = json.loads(result.stdout.splitlines()[-1])
-    return taken, memory
+    seconds, memory = json.loads(result.stdout.splitlines()[-1])
+    return seconds, memory
 
 
 def installed(*names: str) -> float:
@@ -60,7 +60,7 @@ def installed(*names: str) -> float:
 
 
 def main() -> None:
-    """Measure in turns and print ratios."""
+    """Measure alternately and print the ratios."""
     options = parser(__doc__ or "").parse_args()
     measure(OURS)
     measure(THEIRS)

@@ -1,6 +1,6 @@
-"""Time that the client adds to a call with one sentence: tokenize, pack, decode.
+"""Time that the client adds to a call with one sentence, to tokenize, encode and decode.
 
-The transport returns a recorded response, serialized and parsed as gRPC does it, so that only the client is measured.
+The transport returns a fake response, serialized and parsed as gRPC does it, so that only the client is measured.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LABELS = ["O", *(f"{role}-{kind}" for kind in ("PER", "LOC", "ORG") for role in 
 SENTENCE = "张三于2019年在北京大学获得博士学位，现任某某科技有限公司首席技术官。"
 
 
-class Recorded:
+class FakeTransport:
     """A transport that returns labels for every token, through serialized messages."""
 
     def __init__(self, labels: int) -> None:
@@ -46,7 +46,7 @@ def main() -> None:
         "token-classification", max_length=64, labels=LABELS, outputs=("label_ids", "label_scores")
     )
     tokenizer = write_tokenizer(shared_file("data/bert-base-chinese-vocab.txt"))
-    transport: Any = Recorded(len(LABELS))
+    transport: Any = FakeTransport(len(LABELS))
     client = Client("", "ner", transport=transport, manifest=manifest, tokenizer=tokenizer)
     for _ in range(200):
         client.entities(SENTENCE)

@@ -1,6 +1,6 @@
-"""Share of padding among the tokens that a client sends, for natural texts and by the lengths of a bundle.
+"""Share of padding among the tokens that a client sends for natural texts, by the lengths of a bundle.
 
-The peer is a bundle with a single length, as of a server with a single signature.
+The peer is a bundle with a single length.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LENGTHS = {
 }
 
 
-class Counting:
+class CountingTransport:
     """A transport that counts tokens and padding."""
 
     def __init__(self) -> None:
@@ -43,8 +43,8 @@ def manifest(lengths: tuple[int, ...]) -> Manifest:
     """Return the manifest of a model with one signature per length."""
     from dataclasses import replace
 
-    made = foreign_manifest("feature-extraction", max_length=max(lengths), outputs=("sentence_embedding",))
-    return replace(made, signatures={"serving_default": max(lengths), **{f"length_{n}": n for n in lengths}})
+    single = foreign_manifest("feature-extraction", max_length=max(lengths), outputs=("sentence_embedding",))
+    return replace(single, signatures={"serving_default": max(lengths), **{f"length_{n}": n for n in lengths}})
 
 
 def main() -> None:
@@ -53,7 +53,7 @@ def main() -> None:
     tokenizer = write_tokenizer(shared_file("data/bert-base-chinese-vocab.txt"))
     figures = {}
     for name, lengths in LENGTHS.items():
-        transport: Any = Counting()
+        transport: Any = CountingTransport()
         settings: dict[str, Any] = {"manifest": manifest(lengths), "tokenizer": tokenizer, "concurrency": 1}
         Client("", "m", transport=transport, **settings).embed(chinese_sentences(3000), truncation="truncate")
         figures[f"padding_{name}"] = 1 - transport.used / transport.sent

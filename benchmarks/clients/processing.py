@@ -1,8 +1,8 @@
-"""Pre- and postprocessing of 10,000 Chinese sentences: the client against transformers' NER pipeline.
+"""Pre- and postprocessing of 10,000 Chinese sentences: the client, compared with transformers' NER pipeline.
 
-No model runs on either side: both get the same logits. For the pipeline, preprocess and postprocess are called for each
-sentence, as its `__call__` does it, with aggregation_strategy="simple"; for the client, `client.pipeline` with the same
-strategy, and `client.entities`. The results of both sides are compared first.
+No model runs on either side: both get the same logits. For transformers, the pipeline's preprocess and postprocess are
+called for each sentence, as its `__call__` does, with aggregation_strategy="simple"; for the client, `client.pipeline`
+with the same strategy, and `client.entities`. The results of both sides are compared first.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 from typing import Any
 
 import numpy as np
-from common import chinese_sentences, in_turns, parser, report, shared_file
+from common import chinese_sentences, interleave, parser, report, shared_file
 from vocabulary import write_tokenizer
 
 from bertbundle import Client, PredictCall, Prediction, foreign_manifest
@@ -23,7 +23,7 @@ TABLE = np.random.default_rng(0).standard_normal((21128, len(LABELS))).astype(np
 """Logits of each token of the vocabulary: mostly O."""
 
 
-class Lookup:
+class LookupTransport:
     """A transport that looks up the logits of each token in a table."""
 
     def predict(self, call: PredictCall, **_: Any) -> Prediction:
@@ -68,7 +68,7 @@ def usual(pipeline: Any, sentences: list[str]) -> list[Any]:
 
 
 def main() -> None:
-    """Time both sides in turns on the same sentences."""
+    """Time both sides alternately on the same sentences."""
     arguments = parser(__doc__ or "")
     arguments.add_argument("--sentences", type=int, default=10_000)
     options = arguments.parse_args()
@@ -77,14 +77,14 @@ def main() -> None:
     manifest = foreign_manifest(
         "token-classification", max_length=128, labels=LABELS, outputs=("logits", "label_ids", "label_scores")
     )
-    transport: Any = Lookup()
+    transport: Any = LookupTransport()
     settings: dict[str, Any] = {"manifest": manifest, "tokenizer": tokenizer, "timeout": 600}
     client = Client("", "ner", transport=transport, **settings)
     ours = client.pipeline("ner", aggregation_strategy="simple")
     theirs = usual_pipeline(str(tokenizer))
     check(ours(sentences[:200]), usual(theirs, sentences[:200]))
-    mine, peer = in_turns(lambda: ours(sentences), lambda: usual(theirs, sentences), options.rounds)
-    entities, _ = in_turns(lambda: client.entities(sentences), lambda: None, options.rounds)
+    mine, peer = interleave(lambda: ours(sentences), lambda: usual(theirs, sentences), options.rounds)
+    entities, _ = interleave(lambda: client.entities(sentences), lambda: None, options.rounds)
     report(
         "processing",
         {

@@ -2,9 +2,9 @@
 
     python docs/scripts/reference_tables.py
 
-Rewrites the lines between the markers of these pages. Errors come from the docstrings of the error classes, options from
-the actions of the argument parsers, because argparse's own help text differs between versions of Python, and settings
-of checkpoints from the tables that the export checks them with.
+Rewrites the lines between the markers of these pages. Errors come from the docstrings of the error classes, options
+from the actions of the argument parsers, because argparse's own help text differs between versions of Python, and
+settings of checkpoints from the tables that the export checks them with.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ _CRF_TABLES = {
 def inspect_parser() -> argparse.ArgumentParser:
     """Return the parser of `bertbundle-export inspect`."""
     parser = CommandParser(
-        prog="bertbundle-export inspect", description="Print what a checkpoint is, without loading its weights."
+        prog="bertbundle-export inspect", description="Describe a checkpoint without loading its weights."
     )
     _add_source(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -38,7 +38,7 @@ def export_parser() -> argparse.ArgumentParser:
     parser = CommandParser(
         prog="bertbundle-export",
         description="Export a BERT checkpoint to a bundle that TensorFlow Serving and bertbundle-serve can serve. "
-        "`bertbundle-export inspect SOURCE` prints what a checkpoint is.",
+        "`bertbundle-export inspect SOURCE` describes a checkpoint.",
     )
     _add_source(parser)
     _add_target(parser)
@@ -50,7 +50,7 @@ def export_parser() -> argparse.ArgumentParser:
 
 
 def _add_source(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that name the checkpoint and state what its files do not."""
+    """Add the arguments that name the checkpoint and state what its files do not state."""
     add = parser.add_argument
     add(
         "source",
@@ -66,9 +66,9 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
     add(
         "--allow-pickle",
         action="store_true",
-        help="read PyTorch pickles, which may run code: only from trusted sources",
+        help="read PyTorch pickles, which may run code: only for trusted sources",
     )
-    _add_switch(parser, "--lowercase", "--do-lower-case", text="lower-case texts (default: as the checkpoint says)")
+    _add_switch(parser, "--lowercase", "--do-lower-case", text="lower-case texts (default: the checkpoint's setting)")
 
 
 def _add_target(parser: argparse.ArgumentParser) -> None:
@@ -82,7 +82,7 @@ def _add_target(parser: argparse.ArgumentParser) -> None:
 
 def _add_bundle_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--max-length", type=int, metavar="N", help="tokens of serving_default (default: 128, or the model's limit)")
+    add("--max-length", type=int, metavar="N", help="length of serving_default (default: 128, or the model's limit)")
     add(
         "--lengths",
         type=_numbers,
@@ -93,7 +93,7 @@ def _add_bundle_options(parser: argparse.ArgumentParser) -> None:
         "--precision",
         choices=PRECISIONS,
         default="float32",
-        help="bfloat16 for the SavedModel, int8 for ONNX, auto: by this CPU (default: float32)",
+        help="bfloat16 for the SavedModel, int8 for ONNX, auto: depends on this CPU (default: float32)",
     )
     add("--formats", type=_words, default=BUNDLE_FORMATS, metavar="F,F", help="saved_model,onnx (default: both)")
     add(
@@ -107,7 +107,7 @@ def _add_bundle_options(parser: argparse.ArgumentParser) -> None:
         "--texts",
         type=Path,
         metavar="FILE",
-        help="verify the export on these texts, one per line, not the built-in ones",
+        help="verify the export on these texts, one per line, instead of the built-in ones",
     )
 
 
@@ -121,28 +121,28 @@ def _add_label_options(parser: argparse.ArgumentParser) -> None:
         help="default: crf if the model has one, else viterbi if the labels have a scheme",
     )
     for table, description in _CRF_TABLES.items():
-        add(f"--crf-{table}", metavar="ATTR", help=f"attribute of the model with its CRF's scores {description}")
+        add(f"--crf-{table}", metavar="ATTR", help=f"model attribute with the CRF's scores {description}")
     add(
         "--word-labels",
         choices=WORD_LABELS,
         default="token",
-        help="which token labels a word (default: each by itself)",
+        help="how a word gets its label (default: token, each token has its own)",
     )
 
 
 def _add_task_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    _add_switch(parser, "--multi-label", text="classes are independent (default: as the checkpoint says)")
-    add("--pooling", choices=list(POOLINGS), help="sentence embedding (default: as the checkpoint says, else mean)")
-    add("--last-layers", type=int, default=1, metavar="N", help="concatenate the last N layers before the pooling")
-    _add_switch(parser, "--normalize", text="scale sentence embeddings to length 1 (default: as the checkpoint says)")
+    _add_switch(parser, "--multi-label", text="classes are independent (default: the checkpoint's setting)")
+    add("--pooling", choices=list(POOLINGS), help="sentence embedding (default: the checkpoint's, else mean)")
+    add("--last-layers", type=int, default=1, metavar="N", help="concatenate the last N layers before pooling")
+    _add_switch(parser, "--normalize", text="scale sentence embeddings to length 1 (default: the checkpoint's setting)")
     add("--top-k", type=int, default=10, metavar="K", help="tokens that fill-mask returns per mask (default: 10)")
 
 
 def _add_custom_model(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--model-class", metavar="MODULE:NAME", help="your own class or function that builds the model")
-    add("--init-args", type=_settings, default={}, metavar="K=V,..", help="its arguments, or settings of the config")
+    add("--init-args", type=_settings, default={}, metavar="K=V,..", help="arguments for it, or settings of the config")
 
 
 def _add_switch(parser: argparse.ArgumentParser, *names: str, text: str) -> None:
@@ -153,7 +153,7 @@ def _add_switch(parser: argparse.ArgumentParser, *names: str, text: str) -> None
 
 
 def _settings(text: str) -> dict[str, Any]:
-    """Parse ``name=value,name=value``; a value is JSON (true, 3, [2,3]), or else a string."""
+    """Parse ``name=value,name=value``; a value that is not JSON (true, 3, [2,3]) is a string."""
     pairs = [word.strip(" ,").partition("=") for word in re.split(r",(?=\s*\w+=)", text)]
     if not all(name.isidentifier() and equals for name, equals, _ in pairs):
         raise argparse.ArgumentTypeError(f"expected name=value,name=value, got {text!r}")

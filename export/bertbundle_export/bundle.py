@@ -22,7 +22,8 @@ def check_target(output: Path, name: str, version: int | None) -> None:
     """Check the target of an export before any work is done.
 
     Raises:
-        ExportError: the name is not a valid directory name, the version exists already, or a file is in the way.
+        ExportError: the name is not a valid directory name, the version exists already, or a directory of the path is
+            a file.
     """
     if not _MODEL_NAME.fullmatch(name):
         raise ExportError(f"{name!r} is not a valid model name: use letters, digits, '_', '-' and '.'.")
@@ -58,10 +59,10 @@ def staging_directory(output: Path) -> Iterator[Path]:
 def digest_files(directory: Path) -> dict[str, FileInfo]:
     """Return size and SHA-256 of every file by relative path, except the manifest and its copy in assets."""
     files = sorted(path for path in directory.rglob("*") if path.is_file() and path.name != MANIFEST_FILE)
-    return {path.relative_to(directory).as_posix(): _info(path) for path in files}
+    return {path.relative_to(directory).as_posix(): _file_info(path) for path in files}
 
 
-def _info(path: Path) -> FileInfo:
+def _file_info(path: Path) -> FileInfo:
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
@@ -82,7 +83,7 @@ def publish(staged: Path, output: Path, name: str, version: int | None) -> Path:
         The version directory.
 
     Raises:
-        ExportError: the version exists: another export created it meanwhile.
+        ExportError: the version exists, because another export created it meanwhile.
     """
     base = output / name
     base.mkdir(parents=True, exist_ok=True)

@@ -1,12 +1,12 @@
-"""The exceptions of the export, below the base class of all bertbundle errors.
+"""The exceptions of the export, derived from the base class of all bertbundle errors.
 
 ```
 BertBundleError
 ├── CheckpointError          the source is not a readable checkpoint
-└── ExportError              the export cannot be finished
-    ├── OutputNamesError     an exported format has other outputs than the source model
-    ├── OutputShapeError     an output has another shape or dtype
-    └── ToleranceError       an output differs by more than the stated tolerance
+└── ExportError              the export failed
+    ├── OutputNamesError     an exported format has different outputs from the source model
+    ├── OutputShapeError     an output has a different shape or dtype
+    └── ToleranceError       an output differs by more than the allowed tolerance
 ```
 """
 
@@ -26,7 +26,7 @@ class CheckpointError(BertBundleError):
 
 
 class ExportError(BertBundleError):
-    """The export cannot be finished. It leaves no files behind.
+    """The export failed. It leaves no files behind.
 
     >>> [kind.__name__ for kind in ExportError.__subclasses__()]
     ['OutputNamesError', 'OutputShapeError', 'ToleranceError']
@@ -34,7 +34,7 @@ class ExportError(BertBundleError):
 
 
 class OutputNamesError(ExportError):
-    """An exported format has other outputs than the source model.
+    """An exported format has different outputs from the source model.
 
     >>> issubclass(OutputNamesError, ExportError)
     True
@@ -42,7 +42,7 @@ class OutputNamesError(ExportError):
 
 
 class OutputShapeError(ExportError):
-    """An output of an exported format has another shape or dtype than the source model's.
+    """An output of an exported format has a different shape or dtype from the source model's.
 
     >>> issubclass(OutputShapeError, ExportError)
     True
@@ -50,7 +50,7 @@ class OutputShapeError(ExportError):
 
 
 class ToleranceError(ExportError):
-    """An output of an exported format differs from the source model's by more than the stated tolerance.
+    """An output of an exported format differs from the source model's by more than the allowed tolerance.
 
     >>> issubclass(ToleranceError, ExportError)
     True

@@ -59,12 +59,12 @@ def export_bundle(
         name: model name.
         output: directory of the models.
         version: version number; None for the next free one.
-        tokenizer: of a live model: a `tokenizers.Tokenizer`, a directory or a vocab.txt. For a checkpoint, a directory
+        tokenizer: for a live model, a `tokenizers.Tokenizer`, a directory or a vocab.txt. For a checkpoint, a directory
             or vocab.txt that replaces its own tokenizer.
-        task: a key of `TASKS`; None for what the source says.
-        labels: label of each class index; None for what the source says.
+        task: a key of `TASKS`; None for the source's task.
+        labels: label of each class index; None for the source's labels.
         load: other facts about the source that its files do not state.
-        reporter: receives the progress; None to report nothing.
+        reporter: receives the progress; None reports nothing.
         **options: see `ExportOptions`.
 
     Returns:
@@ -91,7 +91,7 @@ def export_bundle(
 
 
 def _write_and_verify(directory: Path, plan: Plan, reporter: Reporter) -> Manifest:
-    """Write each format and verify it before the next one is written, so that memory has one loaded copy at a time."""
+    """Write each format and verify it before writing the next, so that only one loaded copy is in memory at a time."""
     draft = write_manifest_draft(directory, plan)
     rows: list[ParityRow] = []
     if "saved_model" in plan.options.formats:
@@ -119,7 +119,7 @@ def _apply_options(model: SourceModel, options: ExportOptions) -> tuple[SourceMo
 
 
 def _at_fixed_length(options: ExportOptions, model: SourceModel) -> ExportOptions:
-    """Return options for the one signature of a model whose Inputs have a fixed length, and refuse other lengths."""
+    """Return options for the one signature of a model whose Inputs have a fixed length, and reject other lengths."""
     length = fixed_length(model.keras)
     if length is None:
         return options

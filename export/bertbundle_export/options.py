@@ -22,23 +22,24 @@ class ExportOptions:
     """The options of an export; `LoadOptions` has those of the checkpoint.
 
     Attributes:
-        max_length: tokens of `serving_default`; None for 128, or the model's own limit if that is less.
-        lengths: lengths of the shorter signatures. None for all multiples of 8 up to 64, of 16 up to 128, of 32 up to
-            256 and of 64 up to 512 that are below `max_length`; for a SavedModel in bfloat16 for the powers of two.
+        max_length: length of `serving_default` in tokens; None for 128, or the model's own limit if that is less.
+        lengths: lengths of the shorter signatures. None selects all multiples of 8 up to 64, of 16 up to 128, of 32 up
+            to 256 and of 64 up to 512 that are below `max_length`; for a bfloat16 SavedModel, the powers of two.
         formats: "saved_model", "onnx", or both.
-        precision: of the encoder's matrix products: "float32"; "bfloat16" for the SavedModel; "int8" for the ONNX
-            files; or "auto", which chooses float32 or bfloat16 by this machine's CPU.
+        precision: precision of the encoder's matrix products: "float32"; "bfloat16" for the SavedModel; "int8" for the
+            ONNX files; or "auto", which chooses float32 or bfloat16 depending on this machine's CPU.
         added_tokens: whether tokens that were added to the model's own, such as entity markers, are recognized in a
             text: "match", or "text" to tokenize them like any text. The model's own special tokens never are.
-        characters: tokenize into single characters, as most Chinese taggers are trained.
+        characters: tokenize into single characters, as most Chinese taggers do.
         label_scheme: name of a label scheme; None detects it.
         label_decoding: "crf", "viterbi", "argmax", or "auto": the model's CRF if it has one, else Viterbi if the labels
             are BIO, BIOES or BMES.
-        crf_transitions, crf_start, crf_end: dotted attributes of the CRF's scores, for a model that does not return
-            them: of label pairs ``[labels, labels]``, of the first label and of the last label ``[labels]``.
+        crf_transitions, crf_start, crf_end: dotted names of the model's attributes with the CRF's scores, for a model
+            that does not return them: of label pairs, ``[labels, labels]``; of the first and the last label,
+            ``[labels]``.
         word_labels: see `Manifest.word_labels`.
         top_k: number of tokens that fill-mask returns for each mask.
-        texts: texts to verify the export on; None for the package's own.
+        texts: texts to verify the export on; None for the built-in ones.
     """
 
     max_length: int | None = None
@@ -77,7 +78,7 @@ def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
         raise ExportError(f"{name} must be one of {', '.join(choices)}, got {value!r}.")
 
 
-# Options that apply to some tasks only: name, default, tasks.
+# Options that apply only to some tasks: name, default, tasks.
 _TAGGERS, _FEATURES = ("token-classification",), ("feature-extraction",)
 _TASKS_OF_OPTIONS: Sequence[tuple[str, Any, Sequence[str]]] = (
     ("label_scheme", None, _TAGGERS),

@@ -15,11 +15,11 @@ _CPUINFO = Path("/proc/cpuinfo")
 
 
 def choose_precision(requested: str, cpuinfo: Path = _CPUINFO) -> tuple[str, str]:
-    """Return the precision to export in, and a note for the user: "auto" is resolved by this machine's CPU.
+    """Return the precision to export in, and a note for the user; "auto" depends on this machine's CPU.
 
     Args:
         requested: one of `PRECISIONS`.
-        cpuinfo: file in which Linux describes the CPU; without it the CPU counts as one without bfloat16.
+        cpuinfo: file in which Linux describes the CPU; if it does not exist, the CPU is assumed to lack bfloat16.
 
     Returns:
         "float32", "bfloat16" or "int8", and a note, empty if there is nothing to say.

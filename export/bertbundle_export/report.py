@@ -23,7 +23,7 @@ class Reporter(Protocol):
 
 
 class SilentReporter:
-    """Ignore everything: the default of the Python function."""
+    """Ignore everything: the default of `export_bundle`."""
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

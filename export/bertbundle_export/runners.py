@@ -45,7 +45,7 @@ def onnx_runner(path: Path) -> Runner:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions share no base class
         raise ExportError(
-            f"onnxruntime cannot load the exported ONNX model: {error}. A model that computes in another dtype than "
+            f"onnxruntime cannot load the exported ONNX model: {error}. A model that computes in a dtype other than "
             "float32 (mixed precision) must be rebuilt under set_global_policy('float32'), with its weights."
         ) from error
     names = [output.name for output in session.get_outputs()]

@@ -41,7 +41,7 @@ with _suppressed_stderr(), warnings.catch_warnings():
     import tensorflow as tf
     import transformers
 
-    transformers.TFPreTrainedModel  # noqa: B018 - transformers imports lazily: load the TensorFlow side here
+    transformers.TFPreTrainedModel  # noqa: B018 - transformers imports lazily: load its TensorFlow classes here
 
 transformers.logging.set_verbosity_error()
 logging.getLogger("tensorflow").setLevel(logging.ERROR)

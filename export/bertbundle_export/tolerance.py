@@ -24,14 +24,15 @@ class Tolerance:
 
 
 TOLERANCES: Mapping[str, Tolerance] = {
-    # Sums in another order: 2e-6 (MiniLM) to 5e-6 (3x128 logits of size 10) measured, times twenty.
-    # Where two label sequences have nearly the same score, rounding decides: one token in a thousand may differ.
+    # Twenty times the measured effect of a different order of summation: 2e-6 (MiniLM) to 5e-6 (3x128 logits of size
+    # 10). If two label sequences have nearly the same score, rounding decides: one token in a thousand may differ.
     "float32": Tolerance(rtol=1e-4, atol=1e-4, peak=0.0, agreement=0.999),
-    # Eight bits of mantissa: 0.9 to 3.0 % of the largest value and at least 99.6 % of labels measured, on MiniLM,
-    # Rampart and a Chinese tagger (docs/decisions/0033).
+    # Eight bits of mantissa. Measured on MiniLM, Rampart and a Chinese tagger: differences of 0.9 to 3.0 % of the
+    # largest value, and at least 99.6 % equal labels (docs/decisions/0033).
     "bfloat16": Tolerance(rtol=0.0, atol=0.0, peak=0.05, agreement=0.99),
-    # Eight bits for a tensor's whole range. Measured: 2 % of the largest logit of a Chinese tagger, 11 % of Rampart's,
-    # 19 % of the largest number in MiniLM's sentence embeddings, and at least 99.5 % of labels (docs/decisions/0047).
+    # Eight bits for a tensor's whole range. Measured: differences of 2 % of the largest logit of a Chinese tagger, 11 %
+    # of Rampart's, and 19 % of the largest number in MiniLM's sentence embeddings, and at least 99.5 % equal labels
+    # (docs/decisions/0047).
     "int8": Tolerance(rtol=0.0, atol=0.0, peak=0.2, agreement=0.99),
 }
 """The tolerances by precision of the matrix products."""

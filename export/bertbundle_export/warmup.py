@@ -1,4 +1,4 @@
-"""Warmup records: requests that a server runs on a new version before it serves it."""
+"""Warmup records: requests that a server runs on a new version before serving it."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ _CGROUP = Path("/sys/fs/cgroup")
 def available_cores(cgroup: Path = _CGROUP) -> int:
     """Return the number of cores in the process's affinity mask, limited by the container's CPU quota; at least 1.
 
-    ``os.cpu_count()`` would be the number of the host, far too many threads for a container.
+    ``os.cpu_count()`` returns the cores of the host, which would mean far too many threads in a container.
     """
     try:
         cores = len(os.sched_getaffinity(0))
@@ -24,7 +24,7 @@ def available_cores(cgroup: Path = _CGROUP) -> int:
 
 
 def _quota(cgroup: Path) -> float | None:
-    """Return the quota in cores, None for none. In cgroup v2 it is in ``cpu.max``: "200000 100000" or "max 100000"."""
+    """Return the CPU quota in cores, or None. In cgroup v2 it is in ``cpu.max``: "200000 100000" or "max 100000"."""
     try:
         quota, period = (cgroup / "cpu.max").read_text().split()
     except (OSError, ValueError):

@@ -33,7 +33,7 @@ INTERNAL_TEXT = "Internal error. The server's log has the details."
 
 
 class ServeError(BertBundleError):
-    """The server cannot start, or cannot load a model: an occupied port, a missing directory, a malformed config file.
+    """The server cannot start or cannot load a model, for example because a port is in use or a file is malformed.
 
     >>> issubclass(ServeError, BertBundleError)
     True
@@ -45,7 +45,7 @@ class RequestError(Exception):
 
     Attributes:
         code: name of the gRPC status code, for example ``"INVALID_ARGUMENT"``.
-        message: the text that TensorFlow Serving gives; a more helpful one where it gives none.
+        message: TensorFlow Serving's message for this error, or a more helpful one if it has none.
     """
 
     def __init__(self, code: str, message: str) -> None:

@@ -1,4 +1,4 @@
-"""Types of flag values: each parses a text and raises argparse.ArgumentTypeError if it is malformed."""
+"""Types of flag values: each parses a string and raises argparse.ArgumentTypeError if it is malformed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def boolean(text: str) -> bool:
 
 
 def channel_arguments(text: str) -> tuple[tuple[str, int | str], ...]:
-    """Parse ``name=value,...`` into (name, value); integers become int."""
+    """Parse ``name=value,...`` into (name, value) pairs; integer values become int."""
     pairs = [pair.partition("=") for pair in text.split(",") if pair]
     if any(not name or not equals for name, equals, _ in pairs):
         raise argparse.ArgumentTypeError(f"{text!r} is not name=value,...")
@@ -52,7 +52,7 @@ def positive_int(text: str) -> int:
 
 def count(text: str, minimum: int = 0) -> int:
     """Parse a number of threads, retries or requests."""
-    # The maximum protects against typing errors: every thread takes memory.
+    # The maximum protects against typos: every thread takes memory.
     if not (text.isascii() and text.isdigit()) or not minimum <= int(text) <= _MAX_COUNT:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from {minimum} to {_MAX_COUNT}")
     return int(text)
@@ -66,5 +66,5 @@ def positive_count(text: str) -> int:
 def port(text: str) -> int:
     """Parse a port number; 0 is allowed."""
     if not (text.isascii() and text.isdigit()) or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port: 0 to 65535")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port number from 0 to 65535")
     return int(text)

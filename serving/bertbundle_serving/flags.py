@@ -23,7 +23,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """Parse arguments; None parses those of the command line.
 
     Raises:
-        SystemExit: a flag is unknown or malformed, or it is --help or --version.
+        SystemExit: a flag is unknown or malformed, or --help or --version is given.
     """
     return _parser().parse_args(arguments)
 
@@ -32,8 +32,8 @@ def parse_flags(arguments: list[str] | None = None) -> ServerOptions:
     """Parse arguments and return the server's options; None parses the arguments of the command line.
 
     Raises:
-        ServeError: no model is given, or a file that a flag names is missing or malformed.
-        SystemExit: as `parse_arguments`.
+        ServeError: no model is given, or a file named by a flag is missing or malformed.
+        SystemExit: as for `parse_arguments`.
     """
     return to_options(parse_arguments(arguments))
 
@@ -127,14 +127,14 @@ def _add_models(group: argparse._ArgumentGroup) -> None:
         metavar="SECONDS",
         type=flag_types.seconds,
         default=0.0,
-        help="seconds between two checks whether that file changed; 0 never checks (default: %(default)g)",
+        help="seconds between checks for changes to that file; 0 disables them (default: %(default)g)",
     )
     group.add_argument(
         "--file_system_poll_wait_seconds",
         metavar="SECONDS",
         type=flag_types.seconds,
         default=1.0,
-        help="seconds between two scans for new versions; 0 scans once, negative never (default: %(default)g)",
+        help="seconds between scans for new versions; 0: scan once, negative: never scan (default: %(default)g)",
     )
     _add_switch(
         group,
@@ -145,7 +145,7 @@ def _add_models(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_loading(group: argparse._ArgumentGroup) -> None:
-    _add_switch(group, "--enable_model_warmup", default=True, text="run a version's warmup requests before it serves")
+    _add_switch(group, "--enable_model_warmup", default=True, text="run a version's warmup requests before serving it")
     group.add_argument(
         "--num_load_threads", type=flag_types.count, default=0, help="models loaded at the same time (default: 1)"
     )
@@ -153,14 +153,14 @@ def _add_loading(group: argparse._ArgumentGroup) -> None:
         "--max_num_load_retries",
         type=flag_types.count,
         default=5,
-        help="how often to retry a version that does not load (default: %(default)s)",
+        help="how many times to retry loading a version (default: %(default)s)",
     )
     group.add_argument(
         "--load_retry_interval_micros",
         metavar="MICROS",
         type=flag_types.positive_int,
         default=60_000_000,
-        help="microseconds between two attempts (default: %(default)s)",
+        help="microseconds between attempts (default: %(default)s)",
     )
 
 
@@ -178,16 +178,16 @@ def _add_network(group: argparse._ArgumentGroup) -> None:
         "--grpc_max_threads",
         type=flag_types.positive_count,
         default=1000,
-        help="maximum number of requests in flight; more are refused (default: %(default)s)",
+        help="maximum number of requests in flight; further requests are refused (default: %(default)s)",
     )
-    text = "maximum size of a request or a response (default: %(default)s)"
-    group.add_argument("--max_message_bytes", type=flag_types.positive_int, default=64 << 20, help=text)
+    help_text = "maximum size of a request or a response in bytes (default: %(default)s)"
+    group.add_argument("--max_message_bytes", type=flag_types.positive_int, default=64 << 20, help=help_text)
     _add_switch(group, "--enable_grpc_healthcheck_service", default=True, text="run the standard gRPC health service")
     group.add_argument(
         "--lame_duck_seconds",
         type=flag_types.seconds,
         default=0.0,
-        help="seconds to go on serving after SIGTERM, with health status NOT_SERVING (default: %(default)g)",
+        help="seconds to keep serving after SIGTERM, with health status NOT_SERVING (default: %(default)g)",
     )
     _add_switch(
         group,
@@ -205,7 +205,7 @@ def _add_rest(group: argparse._ArgumentGroup) -> None:
         "--rest_api_timeout_in_ms",
         type=flag_types.positive_int,
         default=30_000,
-        help="deadline of a request (default: %(default)s)",
+        help="deadline of a request in milliseconds (default: %(default)s)",
     )
     _add_switch(
         group, "--rest_api_enable_cors_support", default=False, text="allow requests from web pages of other origins"
@@ -213,7 +213,7 @@ def _add_rest(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--monitoring_config_file", type=flag_types.path, help="metrics: a MonitoringConfig in text format"
     )
-    _add_switch(group, "--ui", default=False, text="web page to try the models, at / of the REST port")
+    _add_switch(group, "--ui", default=False, text="serve a web page to try the models, at / on the REST port")
 
 
 def _add_engine(group: argparse._ArgumentGroup) -> None:
@@ -232,7 +232,7 @@ def _add_engine(group: argparse._ArgumentGroup) -> None:
         type=flag_types.boolean,
         const=True,
         metavar="BOOL",
-        help="compute waiting requests together; true: also for models that are not bundles (default: for bundles)",
+        help="compute waiting requests together; true: also for models that are not bundles (default: bundles only)",
     )
     group.add_argument("--batching_parameters_file", type=flag_types.path, help="BatchingParameters in text format")
     _add_switch(
@@ -246,7 +246,7 @@ def _add_engine(group: argparse._ArgumentGroup) -> None:
         metavar="THREADS",
         type=flag_types.count,
         default=0,
-        help="threads of one computation, in all runtimes; 0 uses all available cores (default: %(default)s)",
+        help="threads per computation, in all runtimes; 0 uses all available cores (default: %(default)s)",
     )
     group.add_argument(
         "--tensorflow_inter_op_parallelism",

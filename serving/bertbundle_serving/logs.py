@@ -37,7 +37,7 @@ LOG_FORMATS = {"text": _TextFormatter, "json": _JsonFormatter}
 
 
 def configure_logging(log_format: str) -> None:
-    """Log to stderr in a format of `LOG_FORMATS`."""
+    """Log to stderr in one of the `LOG_FORMATS`."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(LOG_FORMATS[log_format]())
     logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)

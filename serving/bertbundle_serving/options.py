@@ -23,33 +23,33 @@ class ServerOptions:
 
     Attributes:
         models: the models to serve.
-        model_config_file: the file that lists the models, if they come from one.
-        config_poll_seconds: time between two checks whether that file changed; 0 never checks.
+        model_config_file: the file that lists the models, if they come from a file.
+        config_poll_seconds: time between checks for changes to that file; 0 disables them.
         host, port: address of the gRPC server; port 0 picks a free one.
         socket_path: Unix socket of the gRPC server, in addition to the port; empty for none.
-        rest_port: port of the REST server; None for no REST, 0 picks a free one.
+        rest_port: port of the REST server; None disables REST, 0 picks a free port.
         rest_timeout_seconds: deadline of a REST request.
         cors: whether web pages of other origins may send REST requests.
-        page: whether the REST server has a web page at ``/``.
+        page: whether the REST server serves the web page at ``/``.
         metrics_path: URL path of the metrics on the REST port; None disables them.
         ssl_config_file: TLS configuration for gRPC.
-        channel_arguments: further arguments for gRPC, as (name, value).
-        poll_seconds: time between two scans for new versions; 0 scans once, a negative number never.
+        channel_arguments: additional gRPC channel arguments, as (name, value).
+        poll_seconds: time between scans for new versions; 0: scan once, negative: never scan.
         load_threads: number of models that are loaded at the same time.
-        load_retries, load_retry_seconds: how often to retry a version that does not load, and the time between.
+        load_retries, load_retry_seconds: how many times to retry loading a version, and the time between attempts.
         labels_for_unavailable: whether a new label may point to a version that is not available.
         runtime: a name from `runtime_names()`.
         precision: one of `PRECISIONS`.
-        threads: threads of one computation; None uses all available cores.
+        threads: threads per computation; None uses all available cores.
         inter_op_threads: TensorFlow's threads for independent operations; None is TensorFlow's default.
         warmup: whether to run a version's warmup requests before it is available.
         batching: how calls are batched; None disables batching.
-        batch_non_bundles: whether calls of models that are not bundles are batched, too.
+        batch_non_bundles: whether calls to models that are not bundles are batched, too.
         per_version_batching: whether versions may have their own batching parameters.
         limits: limits on requests.
-        tensor_content: whether responses have ``tensor_content`` instead of the ``*_val`` fields.
+        tensor_content: whether responses use ``tensor_content`` instead of the ``*_val`` fields.
         health: whether to run the gRPC health service.
-        lame_duck_seconds: how long to go on serving after the health service says NOT_SERVING.
+        lame_duck_seconds: how long to keep serving after the health service reports NOT_SERVING.
         log_requests: whether to log a line for each request.
     """
 

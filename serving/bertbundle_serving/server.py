@@ -1,4 +1,4 @@
-"""The server: binds the ports, loads the models, serves requests and stops in order."""
+"""The server: binds the ports, loads the models, serves requests and shuts down gracefully."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ class Server:
     async def stop(self, grace: float = GRACE_SECONDS) -> bool:
         """Report NOT_SERVING, refuse new requests, wait up to `grace` seconds for in-flight ones, unload all models.
 
-        Return whether a version is still loading: that cannot be interrupted.
+        Return whether a version is still loading, which cannot be interrupted.
         """
         await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
         await asyncio.sleep(self._options.lame_duck_seconds)
@@ -241,8 +241,8 @@ def _make_repository(options: ServerOptions) -> Repository:
 
     def batching(directory: Path) -> BatchingParameters:
         default = options.batching or _NO_BATCHING
-        has_own = options.batching and options.per_version_batching
-        return version_batching_parameters(directory, default) if has_own else default
+        may_override = options.batching and options.per_version_batching
+        return version_batching_parameters(directory, default) if may_override else default
 
     return Repository(
         options.models,
@@ -252,7 +252,7 @@ def _make_repository(options: ServerOptions) -> Repository:
 
 
 def _describe_model(model: Model) -> list[str]:
-    """Return a line for each available version, newest first, or a line that says what the model waits for."""
+    """Return a line for each available version, newest first, or one line that says what the model is waiting for."""
     name, versions = model.config.name, sorted(model.versions.items(), reverse=True)
     if not versions:
         return [f"model {name} waits for {model.config.policy.describe_missing(())} in {model.config.base_path}"]

@@ -24,7 +24,7 @@ Serve = Callable[[Path], str]
 
 @pytest.fixture(scope="session", params=RUNTIMES)
 def runtime(request: pytest.FixtureRequest) -> str:
-    """The name of the runtime, or of the real server."""
+    """The name of a server: a runtime of the embedded server, or "tensorflow_model_server"."""
     name: str = request.param
     if name == "tensorflow_model_server" and not os.environ.get(BINARY):
         skip_without("a real TensorFlow Serving")
@@ -33,7 +33,7 @@ def runtime(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session")
 def serve(runtime: str) -> Iterator[Serve]:
-    """Return a function that serves the model of a version directory, once per session, and returns ``host:port``."""
+    """A function that serves the model of a version directory, started once per session, and returns ``host:port``."""
     with contextlib.ExitStack() as stack:
         addresses: dict[Path, str] = {}
 
@@ -46,19 +46,19 @@ def serve(runtime: str) -> Iterator[Serve]:
         yield start
 
 
-# The URL of each server's REST API, by its gRPC address.
+# URL of a server's REST API, by its gRPC address.
 REST: dict[str, str] = {}
 
 
 @contextlib.contextmanager
 def _server(runtime: str, base: Path, **flags: object) -> Iterator[str]:
-    """Run a server of one model, whose version 1 has the label blessed, with REST and metrics."""
+    """Run a server of one model, whose version 1 has the label "blessed", with REST and metrics."""
     with tempfile.TemporaryDirectory() as scratch:
         files = {"model_config_file": MODELS % (base.name, base.resolve()), "monitoring_config_file": MONITORING}
         for name, text in files.items():
             (Path(scratch) / name).write_text(text)
         rest_port = free_port()
-        # TensorFlow Serving assigns labels before it loads models: without this flag it would not start.
+        # TensorFlow Serving assigns labels before it loads models: without this flag it does not start with a label.
         flags = {"allow_version_labels_for_unavailable_models": "true", "rest_api_port": rest_port} | flags
         flags |= {name: Path(scratch) / name for name in files}
         real = runtime == "tensorflow_model_server"
@@ -86,7 +86,7 @@ def batching_channel(runtime: str, minilm: Path) -> Iterator[grpc.Channel]:
     """A channel to a server that accepts at most 8 rows per request."""
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "batching.config"
-        # One thread: with one per core, TensorFlow Serving's queue would not fill up on a machine with many cores.
+        # One thread on every machine: with one per core, TensorFlow Serving's queue would not fill up on large ones.
         limits = {"max_batch_size": 8, "max_enqueued_batches": 4, "num_batch_threads": 1}
         path.write_text(" ".join(f"{name} {{ value: {value} }}" for name, value in limits.items()))
         flags = {"enable_batching": "true", "batching_parameters_file": path}
@@ -96,7 +96,7 @@ def batching_channel(runtime: str, minilm: Path) -> Iterator[grpc.Channel]:
 
 @pytest.fixture(scope="session")
 def apis(tensorflow: Any) -> Any:
-    """The official message classes and stubs as one namespace."""
+    """The official message classes and stubs in one namespace."""
     del tensorflow
 
     class Apis:

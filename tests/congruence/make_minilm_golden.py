@@ -1,7 +1,7 @@
 """Compute the reference embeddings of minilm_golden.json with PyTorch.
 
-Run ``python tests/congruence/make_minilm_golden.py``. Needs torch (``make setup-torch``). all-MiniLM-L6-v2 was
-published for PyTorch's BertModel; its modules.json specifies mean pooling over the attention mask and L2 normalization.
+Run ``python tests/congruence/make_minilm_golden.py``. Needs torch (``make setup-torch``). PyTorch's BertModel is what
+all-MiniLM-L6-v2 was published for; its modules.json states mean pooling over the attention mask and L2 normalization.
 """
 
 from __future__ import annotations

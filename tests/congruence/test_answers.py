@@ -101,12 +101,12 @@ def test_minilm_embeddings(serve: Serve, minilm: Path) -> None:
     np.testing.assert_allclose(vectors, np.array(GOLDEN["embeddings"]), rtol=0, atol=1e-4)
 
 
-def test_minilm_published_similarity(serve: Serve, minilm: Path) -> None:
-    """Related sentences are similar and unrelated ones are not, alone or in a batch."""
+def test_minilm_similarities(serve: Serve, minilm: Path) -> None:
+    """Related sentences are similar and unrelated ones are not; one by one and in a batch, the vectors are equal."""
     with Client(serve(minilm), "minilm") as client:
-        alone = [client.embed(sentence) for sentence in GOLDEN["sentences"]]
+        one_by_one = [client.embed(sentence) for sentence in GOLDEN["sentences"]]
         batch = client.embed(GOLDEN["sentences"])
-    np.testing.assert_allclose(np.stack(alone), batch, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(np.stack(one_by_one), batch, rtol=0, atol=1e-5)
     cosines = batch @ batch.T
     assert cosines[0, 1] > 0.5 > 0.1 > cosines[0, 2]
 
@@ -131,8 +131,8 @@ def test_rampart_entities(serve: Serve, rampart: Path) -> None:
     assert all(0.5 < entity.score <= 1 for entity in entities)
 
 
-def test_bundle_describes_itself(serve: Serve, rampart: Path) -> None:
-    """The server returns the exact bytes of the manifest and the tokenizer file."""
+def test_bundle_info(serve: Serve, rampart: Path) -> None:
+    """The server returns the exact bytes of the manifest and of the tokenizer file."""
     transport = GrpcTransport(serve(rampart))
     answer = transport.predict(PredictCall("rampart", "bundle_info", {"row": np.zeros(2, np.int32)}), timeout=60)
     transport.close()
@@ -141,7 +141,7 @@ def test_bundle_describes_itself(serve: Serve, rampart: Path) -> None:
 
 
 def test_length_does_not_matter(serve: Serve, rampart: Path) -> None:
-    """A text gets the same labels and scores from every signature that it fits: padding changes nothing."""
+    """Every signature that a text fits gives the same labels and logits: padding changes nothing."""
     text = "My name is Alex Rivera."
     manifest = Manifest.read(rampart)
     definition = (rampart / "tokenizer.json").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The real MiniLM, rewritten as Google's checkpoints: the same results as from its Hugging Face directory."""
+"""The real MiniLM, rewritten in Google's formats: the results equal those of its Hugging Face directory."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from real_weights import fetch
 pytestmark = pytest.mark.slow
 
 ATOL = 1e-5
-OPTIONS = LoadOptions(pooling="mean", normalize=True)  # stated in sentence-transformers' files only
+OPTIONS = LoadOptions(pooling="mean", normalize=True)  # only sentence-transformers' files state this
 WRITERS: dict[str, Callable[..., Path]] = {
     "tf1": write_tf1,
     "tf-hub-list": lambda *arguments: write_hub(*arguments, style="list"),
@@ -43,14 +43,14 @@ def bundles(tmp_path_factory: pytest.TempPathFactory, minilm: Path) -> dict[str,
     found = {"minilm": minilm}
     options: dict[str, Any] = {"max_length": 64, "lengths": [], "formats": ["onnx"], "load": OPTIONS}
     for name, write in WRITERS.items():
-        made = write(root / "sources" / name, weights, config, vocab)
-        found[name] = export_bundle(made, name=name, output=root / "models", **options).path
+        checkpoint = write(root / "sources" / name, weights, config, vocab)
+        found[name] = export_bundle(checkpoint, name=name, output=root / "models", **options).path
     return found
 
 
 @pytest.fixture(scope="module")
 def server(bundles: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Serve all bundles at once; return the address."""
+    """Serve all bundles with one server; return its address."""
     models = "".join(
         f'config {{ name: "{name}" base_path: "{path.parent}" model_platform: "tensorflow" }}\n'
         for name, path in bundles.items()

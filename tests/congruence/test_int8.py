@@ -1,4 +1,4 @@
-"""int8 bundles compared with float32 bundles: the F1 of a real tagger through the client, and sentence vectors."""
+"""Bundles in int8, compared with float32: the F1 of a real tagger through the client, and real sentence vectors."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def runtime(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def sentences(shared: Callable[[str], Path]) -> list[Sentence]:
-    """Return ResumeNER's test set, with sentences over 126 characters split."""
-    whole = read_sentences(shared("data/resume-ner/test.char.bmes"))
-    return [piece for sentence in whole for piece in split_sentence(sentence, 126)]
+    """ResumeNER's test set, with sentences over 126 characters split."""
+    unsplit = read_sentences(shared("data/resume-ner/test.char.bmes"))
+    return [piece for sentence in unsplit for piece in split_sentence(sentence, 126)]
 
 
 @pytest.fixture(scope="module")
@@ -95,13 +95,13 @@ def test_int8_keeps_f1(runtime: str, ner_int8: Path, float32: list[list[Entity]]
 
 
 def test_int8_keeps_vectors(runtime: str, minilm: Path, minilm_int8: Path) -> None:
-    """In int8 a real encoder's sentence vectors have a cosine of at least 0.99 with float32's, and rank alike."""
+    """In int8 a real encoder's sentence vectors have a cosine of at least 0.99 with float32's, and rank the same."""
     vectors = [embed(minilm, "onnx"), embed(minilm_int8, runtime)]
     cosines = (vectors[0] * vectors[1]).sum(axis=1)
     print(f"{runtime}: cosines {cosines}")
     assert cosines.min() >= 0.99
-    related, apart = vectors[1][0] @ vectors[1][1], vectors[1][0] @ vectors[1][2]
-    assert related > 0.4 > 0.2 > apart
+    related, unrelated = vectors[1][0] @ vectors[1][1], vectors[1][0] @ vectors[1][2]
+    assert related > 0.4 > 0.2 > unrelated
 
 
 def embed(version: Path, runtime: str) -> np.ndarray[Any, Any]:

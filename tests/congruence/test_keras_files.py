@@ -1,4 +1,4 @@
-"""Real weights rewritten in the formats of Keras packages: the same results as from their Hugging Face directory."""
+"""Real weights, rewritten in the formats of Keras packages: the bundles equal that of their Hugging Face directory."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FORMATS = {
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory, tensorflow: Any) -> Iterator[str]:
-    """Serve all-MiniLM-L6-v2 in each format, and from its Hugging Face directory with both kinds of gelu."""
+    """Serve all-MiniLM-L6-v2 in each format, and from its Hugging Face directory with each kind of gelu."""
     del tensorflow
     from real_weights import fetch
 
@@ -59,8 +59,8 @@ def _serve(root: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_the_same_sentence_embeddings(address: str, name: str) -> None:
-    """A bundle of each format gives the embeddings of the Hugging Face directory with the same activation."""
+def test_sentence_embeddings(address: str, name: str) -> None:
+    """Each format gives the embeddings of the Hugging Face directory with the same weights and activation."""
     with Client(address, name) as client, Client(address, FORMATS[name][0]) as reference:
         assert client.manifest().source.format == name
         np.testing.assert_allclose(client.embed(TEXTS), reference.embed(TEXTS), atol=1e-5)

@@ -1,4 +1,4 @@
-"""Status, metadata, reload and tf.Example requests of the official client library; see also test_requests.py."""
+"""Requests about models, and requests with tf.Examples, from the official client library to every server."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_status(channel: grpc.Channel, apis: Any) -> None:
 
 
 def test_status_without_a_model(channel: grpc.Channel, apis: Any) -> None:
-    """A status request without a model is refused."""
+    """A status request without a model gets INVALID_ARGUMENT."""
     stub = apis.model_service_pb2_grpc.ModelServiceStub(channel)
     with pytest.raises(grpc.RpcError) as caught:
         stub.GetModelStatus(apis.get_model_status_pb2.GetModelStatusRequest(), timeout=SECONDS)
@@ -37,7 +37,7 @@ def test_status_without_a_model(channel: grpc.Channel, apis: Any) -> None:
         pytest.param("minilm", 99, "Could not find version 99 of model minilm", id="version"),
     ],
 )
-def test_status_of_unknown_model_or_version(
+def test_status_of_unknown_models_and_versions(
     channel: grpc.Channel, apis: Any, name: str, version: int | None, text: str
 ) -> None:
     """The status of an unknown model or version is NOT_FOUND."""
@@ -69,7 +69,7 @@ NO_FIELD = "GetModelMetadataRequest must specify at least one metadata_field"
         ),
     ],
 )
-def test_metadata_refused(
+def test_metadata_errors(
     channel: grpc.Channel, apis: Any, model: str | None, fields: list[str], code: grpc.StatusCode, text: str
 ) -> None:
     """The requested metadata fields are checked before the model is looked up."""
@@ -82,7 +82,7 @@ def test_metadata_refused(
 
 
 def test_metadata_lists_the_signatures(channel: grpc.Channel, apis: Any) -> None:
-    """The metadata contain each signature with int32 inputs of its fixed length."""
+    """The metadata have each signature, with int32 inputs of its fixed length."""
     request = apis.get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
     request.model_spec.name = "minilm"
     answer = apis.prediction_service_pb2_grpc.PredictionServiceStub(channel).GetModelMetadata(request, timeout=SECONDS)
@@ -99,7 +99,7 @@ def test_metadata_lists_the_signatures(channel: grpc.Channel, apis: Any) -> None
 
 
 def test_reload_without_a_list(channel: grpc.Channel, apis: Any) -> None:
-    """A reload that lists no models is refused."""
+    """A reload request without a list of models gets INVALID_ARGUMENT."""
     from tensorflow_serving.apis import model_management_pb2
 
     stub = apis.model_service_pb2_grpc.ModelServiceStub(channel)
@@ -115,7 +115,7 @@ def test_reload_without_a_list(channel: grpc.Channel, apis: Any) -> None:
 
 
 def test_label_in_use(channel: grpc.Channel, apis: Any, minilm: Path) -> None:
-    """A label in use is not moved to an unavailable version, and continues to refer to its version."""
+    """A label in use cannot be moved to a missing version, and keeps pointing to the version it pointed to."""
     from tensorflow_serving.apis import model_management_pb2
 
     request = model_management_pb2.ReloadConfigRequest()
@@ -137,7 +137,7 @@ def test_label_in_use(channel: grpc.Channel, apis: Any, minilm: Path) -> None:
     ("method", "kind"), [("Classify", "classification"), ("Regress", "regression")], ids=["classify", "regress"]
 )
 def test_examples_to_a_bundle(channel: grpc.Channel, apis: Any, runtime: str, method: str, kind: str) -> None:
-    """A bundle accepts no tf.Examples: the real server counts its inputs, the embedded server says what to do."""
+    """A bundle accepts no tf.Examples: TensorFlow Serving counts its inputs, our server says what to call instead."""
     from tensorflow_serving.apis import classification_pb2, regression_pb2
 
     messages = {"Classify": classification_pb2.ClassificationRequest, "Regress": regression_pb2.RegressionRequest}
@@ -146,7 +146,7 @@ def test_examples_to_a_bundle(channel: grpc.Channel, apis: Any, runtime: str, me
     request.input.example_list.examples.add()
     with pytest.raises(grpc.RpcError) as caught:
         getattr(apis.prediction_service_pb2_grpc.PredictionServiceStub(channel), method)(request, timeout=SECONDS)
-    # Method names are not checked: --enable_signature_method_name_check is false by default.
+    # TensorFlow Serving does not check method names unless --enable_signature_method_name_check is set.
     real = (_Code.INVALID_ARGUMENT, "Expected one input Tensor.")
     path = f"tensorflow/serving/{method.lower()}"
     text = f"the model has no {kind} signature ({path}); call Predict instead (tensorflow/serving/predict)"

@@ -1,4 +1,4 @@
-"""OpenVINO compared on real weights with onnxruntime, which the export has compared with the source model."""
+"""OpenVINO, compared on real weights with onnxruntime, whose outputs the export compared with the source model's."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def runner(version: Path, runtime: str, precision: str) -> Runner:
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("name", ["minilm", "rampart"])
-def test_openvino_answers_like_onnxruntime(name: str, precision: str, request: pytest.FixtureRequest) -> None:
+def test_openvino_equals_onnxruntime(name: str, precision: str, request: pytest.FixtureRequest) -> None:
     """Every output of every signature is within the tolerance of the precision, and labels agree."""
     version: Path = request.getfixturevalue(name)
     manifest = Manifest.read(version)

@@ -1,4 +1,4 @@
-"""The pipelines other than token classification, compared with those of transformers on the same tiny checkpoints."""
+"""The pipelines other than token classification, compared with transformers' own, with the same tiny checkpoints."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from tiny_checkpoints import LABELS, vocabulary, write_checkpoint
 pytestmark = [pytest.mark.slow, *TORCH_MARKS]  # without torch, transformers.pipeline fails with a NameError
 
 TEXTS = [text for text in PARITY_TEXTS if 0 < len(text) < 25]
-"""Texts of at most 48 tokens, each of a single character, including special tokens."""
+"""Short enough for 48 tokens of single characters, including special tokens."""
 
 Pair = tuple[Any, Any]
 
 
 @pytest.fixture(scope="module")
 def pipelines(tmp_path_factory: pytest.TempPathFactory, tensorflow: Any) -> Callable[..., Pair]:
-    """Return a function that makes transformers' pipeline of a task, and the client's with the same random weights."""
+    """A function that returns transformers' pipeline of a task, and the client's, with the same random weights."""
     del tensorflow
-    folder = tmp_path_factory.mktemp("pipelines")
-    made: dict[str, tuple[Any, Any, Client]] = {}
+    directory = tmp_path_factory.mktemp("pipelines")
+    cache: dict[str, tuple[Any, Any, Client]] = {}
 
     def make(task: str, **options: Any) -> Pair:
-        if task not in made:
-            made[task] = _make(folder / task, task)
-        model, tokenizer, client = made[task]
+        if task not in cache:
+            cache[task] = _make(directory / task, task)
+        model, tokenizer, client = cache[task]
         from bertbundle_export.tensorflow_import import transformers
 
         theirs = transformers.pipeline(task, model=model, tokenizer=tokenizer, framework="tf", **options)
@@ -66,23 +66,23 @@ def _make(path: Path, task: str) -> tuple[Any, Any, Client]:
     return model, tokenizer, Client.local(bundle)
 
 
-def close(value: Any) -> Any:
-    """Replace the floats in a nested value by approximate values, with a tolerance of 2e-5."""
+def approximate(value: Any) -> Any:
+    """Replace the floats in a nested value with pytest.approx, to 2e-5."""
     if isinstance(value, dict):
-        return {key: close(each) for key, each in value.items()}
+        return {key: approximate(each) for key, each in value.items()}
     if isinstance(value, list):
-        return [close(each) for each in value]
+        return [approximate(each) for each in value]
     return pytest.approx(value, abs=2e-5) if isinstance(value, float) else value
 
 
-@pytest.mark.parametrize("defaults", [{}, {"top_k": None}, {"top_k": 2}], ids=["no-default", "all", "two"])
-@pytest.mark.parametrize("options", [{}, {"top_k": None}, {"top_k": 1}], ids=["no-option", "all", "one"])
-def test_text_classification(pipelines: Callable[..., Pair], defaults: dict[str, Any], options: dict[str, Any]) -> None:
-    """Texts, lists and pairs give equal labels and scores in equal nesting, wherever `top_k` is passed."""
-    theirs, ours = pipelines("text-classification", **defaults)
+@pytest.mark.parametrize("created", [{}, {"top_k": None}, {"top_k": 2}], ids=["created", "created-all", "created-two"])
+@pytest.mark.parametrize("called", [{}, {"top_k": None}, {"top_k": 1}], ids=["called", "called-all", "called-one"])
+def test_text_classification(pipelines: Callable[..., Pair], created: dict[str, Any], called: dict[str, Any]) -> None:
+    """Texts, lists and pairs give equal labels and scores, equally nested, with `top_k` at creation or in the call."""
+    theirs, ours = pipelines("text-classification", **created)
     pair = {"text": TEXTS[0][:10], "text_pair": TEXTS[1][:10]}
     for inputs in (TEXTS[0], TEXTS[:8], pair, [pair, pair]):
-        assert ours(inputs, **options) == close(theirs(inputs, **options)), inputs
+        assert ours(inputs, **called) == approximate(theirs(inputs, **called)), inputs
 
 
 @pytest.mark.parametrize("function", ["sigmoid", "softmax", "none", "NONE"])
@@ -91,9 +91,9 @@ def test_function_to_apply(pipelines: Callable[..., Pair], function: str, top_k:
     """The scores are those of the named function, in upper or lower case."""
     theirs, ours = pipelines("text-classification", function_to_apply=function)
     for inputs in (TEXTS[0], TEXTS[:4]):
-        assert ours(inputs, **top_k) == close(theirs(inputs, **top_k))
+        assert ours(inputs, **top_k) == approximate(theirs(inputs, **top_k))
     theirs, ours = pipelines("text-classification")
-    assert ours(TEXTS[0], function_to_apply=function, batch_size=8) == close(
+    assert ours(TEXTS[0], function_to_apply=function, batch_size=8) == approximate(
         theirs(TEXTS[0], function_to_apply=function, batch_size=8)
     )
 
@@ -102,17 +102,19 @@ def test_feature_extraction(pipelines: Callable[..., Pair]) -> None:
     """Each text gives ``[1, tokens, hidden]`` as nested lists, with special tokens and without padding."""
     theirs, ours = pipelines("feature-extraction")
     for inputs in (TEXTS[0], TEXTS[:8]):
-        assert ours(inputs) == close(theirs(inputs))
+        assert ours(inputs) == approximate(theirs(inputs))
     got, expected = (each(TEXTS[0], return_tensors=True) for each in (ours, theirs))
     np.testing.assert_allclose(got, expected.numpy(), atol=2e-5)
 
 
 def test_words(pipelines: Callable[..., Pair]) -> None:
-    """Lists of words give equal dicts, with offsets into the words joined by spaces; one list is a list of one text."""
+    """Lists of words give equal dicts, with offsets into the words joined by spaces; a flat list is one text."""
     theirs, ours = pipelines("token-classification", aggregation_strategy="SIMPLE")
     words = [text.split() for text in TEXTS[:8]]
-    assert ours(words, is_split_into_words=True) == close(as_floats(theirs(words, is_split_into_words=True)))
-    assert ours(words[0], is_split_into_words=True) == close(as_floats(theirs(words[0], is_split_into_words=True)))
+    assert ours(words, is_split_into_words=True) == approximate(as_floats(theirs(words, is_split_into_words=True)))
+    assert ours(words[0], is_split_into_words=True) == approximate(
+        as_floats(theirs(words[0], is_split_into_words=True))
+    )
 
 
 def as_floats(value: Any) -> Any:
@@ -134,28 +136,28 @@ def test_fill_mask(pipelines: Callable[..., Pair]) -> None:
     for text in ("a [MASK] b", "[MASK] a b", "a [MASK] b [MASK]"):
         for options in ({}, {"top_k": 3}, {"top_k": VOCABULARY}):
             got, expected = ours(text, **options), theirs(text, **options)
-            assert without_sequence(got) == close(without_sequence(expected)), text
+            assert without_sequence(got) == approximate(without_sequence(expected)), text
     assert ours("a [MASK] b")[0]["sequence"] == f"a {theirs('a [MASK] b')[0]['token_str']} b"
 
 
 @pytest.mark.parametrize("targets", ["a", ["a", "b"], ["a", "b", "a", "##a"], ["ab", "b"]], ids=str)
 @pytest.mark.parametrize("options", [{}, {"top_k": 1}], ids=["all", "one"])
 def test_targets(pipelines: Callable[..., Pair], targets: Any, options: dict[str, Any]) -> None:
-    """Only the targets are returned, with their scores among all tokens; for a target of several tokens, the first."""
+    """Only the targets are returned, with their scores among all tokens; a target of several tokens is its first."""
     theirs, ours = pipelines("fill-mask")
     got, expected = (each("a [MASK] b", targets=targets, **options) for each in (ours, theirs))
     keys = ("score", "token", "token_str")
-    assert [{key: each[key] for key in keys} for each in got] == close(
+    assert [{key: each[key] for key in keys} for each in got] == approximate(
         [{key: each[key] for key in keys} for each in expected]
     )
 
 
-def test_a_list_of_one(pipelines: Callable[..., Pair]) -> None:
-    """Where transformers returns one result for a list of one, so does the client."""
+def test_list_of_one(pipelines: Callable[..., Pair]) -> None:
+    """If transformers returns a single result for a list of one, so does the client."""
     theirs, ours = pipelines("fill-mask")
     assert type(ours(["a [MASK] b"])[0]) is type(theirs(["a [MASK] b"])[0])
     theirs, ours = pipelines("question-answering")
-    assert ours(question=["a b?"], context=[TEXTS[0]]) == close(theirs(question=["a b?"], context=[TEXTS[0]]))
+    assert ours(question=["a b?"], context=[TEXTS[0]]) == approximate(theirs(question=["a b?"], context=[TEXTS[0]]))
 
 
 ANSWERING = {
@@ -171,10 +173,10 @@ ANSWERING = {
 
 @pytest.mark.parametrize("options", [pytest.param(each, id=name) for name, each in ANSWERING.items()])
 def test_question_answering(pipelines: Callable[..., Pair], options: dict[str, Any]) -> None:
-    """Spans and scores are equal: [CLS] is included, and the scores of spans with equal text are added."""
+    """Spans and scores are equal: [CLS] takes part in the softmax, and scores of spans with equal text are added."""
     theirs, ours = pipelines("question-answering")
     for context in (*TEXTS, "aa bb aa b"):
         got, expected = (each(question="a b?", context=context, **options) for each in (ours, theirs))
-        if isinstance(expected, list):  # transformers also returns spans that start at [CLS], with a score of 0
+        if isinstance(expected, list):  # transformers' list is filled up with spans that start at [CLS], with score 0
             got, expected = got if isinstance(got, list) else [got], [each for each in expected if each["score"] > 0]
-        assert got == close(expected), context
+        assert got == approximate(expected), context

@@ -1,4 +1,4 @@
-"""`client.pipeline()` compared with transformers' pipeline, with the same weights and the same tokenizer."""
+"""`client.pipeline()`, compared with transformers' own pipeline, with the same weights and the same tokenizer."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from ner_data import read_sentences
 pytestmark = pytest.mark.slow
 
 COUNT = 250
-"""The number of sentences per language; each is compared with every strategy."""
+"""Number of sentences per language: 500 in total, each with every strategy."""
 
 
 @pytest.fixture(scope="module")
 def chinese(ner_argmax: Path, shared: Callable[[str], Path]) -> Iterator[tuple[Any, Any, list[str]]]:
-    """Return the Chinese tagger as transformers' pipeline and as the client's, and sentences."""
+    """The Chinese tagger as transformers' pipeline and as the client's, and sentences."""
     sentences = ["".join(each.chars) for each in read_sentences(shared("data/resume-ner/test.char.bmes"))]
     with (
         serving(model_name="ner_argmax", model_base_path=ner_argmax.parent) as address,
@@ -37,7 +37,7 @@ def chinese(ner_argmax: Path, shared: Callable[[str], Path]) -> Iterator[tuple[A
 
 @pytest.fixture(scope="module")
 def english(rampart: Path, shared: Callable[[str], Path]) -> Iterator[tuple[Any, Any, list[str]]]:
-    """Return the English tagger as transformers' pipeline and as the client's, and sentences."""
+    """The English tagger as transformers' pipeline and as the client's, and sentences."""
     from real_weights import fetch
 
     words: list[list[str]] = [[]]
@@ -82,24 +82,24 @@ def compare(pair: tuple[Any, Any, list[str]]) -> int:
                 outputs[text], aggregation_strategy=transformers_strategy(strategy), ignore_labels=["O"]
             )
             assert [list(each) for each in answer] == [list(each) for each in expected], text
-            for got, wanted in zip(answer, expected, strict=True):
-                assert got == {**wanted, "score": pytest.approx(float(wanted["score"]), abs=2e-5)}, text
+            for got, reference in zip(answer, expected, strict=True):
+                assert got == {**reference, "score": pytest.approx(float(reference["score"]), abs=2e-5)}, text
             compared += len(answer)
     return compared
 
 
 def transformers_strategy(name: str) -> Any:
-    """Return transformers' enum member of a strategy."""
+    """Return transformers' enum member for a strategy."""
     from transformers.pipelines.token_classification import AggregationStrategy
 
     return AggregationStrategy(name)
 
 
 def test_chinese(chinese: tuple[Any, Any, list[str]]) -> None:
-    """On 250 Chinese sentences every strategy gives transformers' dicts: keys, order, words, offsets, scores."""
+    """For 250 Chinese sentences every strategy gives transformers' dicts: keys, order, words, offsets, scores."""
     assert compare(chinese) > COUNT
 
 
 def test_english(english: tuple[Any, Any, list[str]]) -> None:
-    """On 250 English sentences, with word pieces, every strategy gives transformers' dicts."""
+    """For 250 English sentences, with word pieces, every strategy gives transformers' dicts."""
     assert compare(english) > COUNT

@@ -1,6 +1,6 @@
-"""The same requests from the official client library get the same responses, codes and texts from every server.
+"""The same requests, from the official client library, to every server get the same responses, codes and messages.
 
-The texts are those of a real tensorflow_model_server; where the embedded server says more, a pattern matches both.
+The messages are those of a real tensorflow_model_server; if our server's message says more, the case has what both say.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SECONDS = 60
 
 
 def features(rows: int = 2, length: int = 16) -> dict[str, np.ndarray[Any, Any]]:
-    """Return inputs that are valid for any BERT vocabulary."""
+    """Return valid inputs for any BERT vocabulary."""
     ids = np.full((rows, length), 2003, np.int32)
     ids[:, :1] = 101
     ids[:, -1:] = 102
@@ -45,7 +45,7 @@ def request_for(apis: Any, tensorflow: Any) -> Callable[..., Any]:
 
 @dataclass(frozen=True)
 class Case:
-    """A request that is refused: a change to a valid request, and the status. `text` is a regular expression."""
+    """An invalid request: a change to a valid one, and the expected error; `text` is a regular expression."""
 
     id: str
     change: Callable[[Any, Any], object]
@@ -166,7 +166,7 @@ CASES = [
         _Code.INVALID_ARGUMENT,
         "duplicate output tensor alias: pooler_output",
     ),
-    # TensorFlow Serving does not check shapes, but the bundle's graph does; the embedded server also names the input.
+    # TensorFlow Serving does not check shapes, but the bundle's graph does, with its own message; ours names the input.
     Case(
         "wrong_length",
         lambda request, tf: [
@@ -252,10 +252,10 @@ CASES = [
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
-def test_refused_request(
+def test_invalid_request(
     channel: grpc.Channel, apis: Any, tensorflow: Any, request_for: Callable[..., Any], case: Case
 ) -> None:
-    """A request that TensorFlow Serving refuses is refused with its code and its text."""
+    """An invalid request gets TensorFlow Serving's code and message."""
     request = request_for()
     case.change(request, tensorflow)
     stub = apis.prediction_service_pb2_grpc.PredictionServiceStub(channel)
@@ -265,8 +265,8 @@ def test_refused_request(
     assert re.fullmatch(case.text, caught.value.details()), caught.value.details()
 
 
-def test_label_names_a_version(channel: grpc.Channel, apis: Any, request_for: Callable[..., Any]) -> None:
-    """A label selects its version, and the response has the version number."""
+def test_label(channel: grpc.Channel, apis: Any, request_for: Callable[..., Any]) -> None:
+    """A label selects its version, and the response has the version instead of the label."""
     request = request_for()
     request.model_spec.version_label = "blessed"
     answer = apis.prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request, timeout=SECONDS)
@@ -283,7 +283,7 @@ def test_deadline(channel: grpc.Channel, apis: Any, request_for: Callable[..., A
 
 
 def test_too_many_rows(batching_channel: grpc.Channel, apis: Any, request_for: Callable[..., Any]) -> None:
-    """With batching, a request with more rows than the maximum batch size is refused; one that fits is answered."""
+    """With batching, a request with more rows than max_batch_size is refused."""
     stub = apis.prediction_service_pb2_grpc.PredictionServiceStub(batching_channel)
     assert len(stub.Predict(request_for(features(8)), timeout=SECONDS).outputs["pooler_output"].float_val) == 8 * 384
     with pytest.raises(grpc.RpcError) as caught:
@@ -295,7 +295,7 @@ def test_too_many_rows(batching_channel: grpc.Channel, apis: Any, request_for: C
 def test_unequal_rows(
     batching_channel: grpc.Channel, apis: Any, tensorflow: Any, request_for: Callable[..., Any]
 ) -> None:
-    """With batching, inputs with unequal numbers of rows are refused; the embedded server adds the numbers."""
+    """With batching, inputs with different numbers of rows are an error; our server's message adds the numbers."""
     request = request_for()
     request.inputs["input_ids"].CopyFrom(tensorflow.make_tensor_proto(features(1)["input_ids"]))
     with pytest.raises(grpc.RpcError) as caught:
@@ -305,7 +305,7 @@ def test_unequal_rows(
 
 
 def test_full_queue(batching_channel: grpc.Channel, apis: Any, request_for: Callable[..., Any]) -> None:
-    """With batching, requests that do not fit in the queue fail with UNAVAILABLE and TensorFlow Serving's text."""
+    """With batching, requests beyond the queue's capacity get UNAVAILABLE and TensorFlow Serving's message."""
     predict = apis.prediction_service_pb2_grpc.PredictionServiceStub(batching_channel).Predict
     calls = [predict.future(request_for(features(8, 64), signature=""), timeout=SECONDS) for _ in range(40)]
     seen = {(call.code(), call.details()) for call in calls}
@@ -317,20 +317,20 @@ def test_full_queue(batching_channel: grpc.Channel, apis: Any, request_for: Call
     assert seen <= {(grpc.StatusCode.OK, ""), (grpc.StatusCode.UNAVAILABLE, text)}
 
 
-def test_answer_names_model_version_and_signature(
+def test_response_has_model_version_and_signature(
     channel: grpc.Channel, apis: Any, request_for: Callable[..., Any]
 ) -> None:
-    """A response has the model name, the resolved version and signature; without a signature, serving_default."""
+    """A response has the model's name, the resolved version and the resolved signature, by default serving_default."""
     stub = apis.prediction_service_pb2_grpc.PredictionServiceStub(channel)
     answer = stub.Predict(request_for(features(1, 64), signature=""), timeout=SECONDS)
     spec = answer.model_spec
     assert (spec.name, spec.version.value, spec.signature_name) == ("minilm", 1, "serving_default")
 
 
-def test_answer_has_every_output_with_its_dtype_and_shape(
+def test_response_has_every_output_with_its_dtype_and_shape(
     channel: grpc.Channel, apis: Any, tensorflow: Any, request_for: Callable[..., Any]
 ) -> None:
-    """Without a filter all outputs are returned."""
+    """Without a filter, all outputs are returned."""
     stub = apis.prediction_service_pb2_grpc.PredictionServiceStub(channel)
     answer = stub.Predict(request_for(), timeout=SECONDS)
     outputs = {name: tensorflow.make_ndarray(value) for name, value in answer.outputs.items()}
@@ -350,7 +350,7 @@ def test_values_are_in_the_val_fields(channel: grpc.Channel, apis: Any, request_
 
 
 def test_output_filter(channel: grpc.Channel, apis: Any, request_for: Callable[..., Any]) -> None:
-    """With a filter only the outputs that it names are returned."""
+    """With a filter, only the named outputs are returned."""
     request = request_for()
     request.output_filter.append("pooler_output")
     stub = apis.prediction_service_pb2_grpc.PredictionServiceStub(channel)
@@ -358,7 +358,7 @@ def test_output_filter(channel: grpc.Channel, apis: Any, request_for: Callable[.
 
 
 def test_empty_batch(channel: grpc.Channel, apis: Any, request_for: Callable[..., Any]) -> None:
-    """A request with 0 rows gets a response with 0 rows."""
+    """A batch of 0 rows gets outputs of 0 rows."""
     stub = apis.prediction_service_pb2_grpc.PredictionServiceStub(channel)
     answer = stub.Predict(request_for(features(0)), timeout=SECONDS)
     assert [dim.size for dim in answer.outputs["pooler_output"].tensor_shape.dim] == [0, 384]
@@ -367,7 +367,7 @@ def test_empty_batch(channel: grpc.Channel, apis: Any, request_for: Callable[...
 def test_outputs_equal_the_source_model(
     channel: grpc.Channel, apis: Any, tensorflow: Any, request_for: Callable[..., Any]
 ) -> None:
-    """Every server computes what the Keras model computes eagerly, to 1e-4."""
+    """Every server's outputs equal those of the Keras model, to 1e-4."""
     from bertbundle_export.checkpoints import LoadOptions, load_checkpoint
     from bertbundle_export.source.model import run_source
     from real_weights import fetch

@@ -238,12 +238,12 @@ CASES: list[tuple[str, str, Any, int, str]] = [
 
 
 @pytest.mark.parametrize(("path", "body", "status", "text"), [pytest.param(*case[1:], id=case[0]) for case in CASES])
-def test_refused(rest: str, path: str, body: Any, status: int, text: str) -> None:
-    """A REST request that TensorFlow Serving refuses is refused with its status and its text."""
+def test_errors(rest: str, path: str, body: Any, status: int, text: str) -> None:
+    """An invalid REST request gets TensorFlow Serving's status and message."""
     data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
-    found, headers, answer = fetch(rest + path, data)
+    actual, headers, answer = fetch(rest + path, data)
     message = json.loads(answer)["error"]
-    assert (found, headers["content-type"]) == (status, "application/json")
+    assert (actual, headers["content-type"]) == (status, "application/json")
     assert re.fullmatch(text, message), message
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints to export."""
+"""Fixtures for the export's tests: tiny checkpoints and their bundles."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a bundle goes, and what stays when it cannot."""
+"""Publishing a bundle, and what is left if that fails."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bertbundle_export.errors import ExportError
 
 
 def staged(tmp_path: Path) -> Path:
-    """Write a finished bundle."""
+    """Write a finished bundle; return its directory."""
     directory = tmp_path / "staged"
     directory.mkdir()
     (directory / "file").write_text("content")
@@ -33,16 +33,16 @@ def test_next_version_is_one_more_than_the_highest(tmp_path: Path) -> None:
 
 def test_given_version_is_never_replaced(tmp_path: Path) -> None:
     """A version that another export created meanwhile is not changed."""
-    there = tmp_path / "models/ner/4"
-    there.mkdir(parents=True)
-    (there / "other").write_text("other")
+    existing = tmp_path / "models/ner/4"
+    existing.mkdir(parents=True)
+    (existing / "other").write_text("other")
     with pytest.raises(ExportError, match="cannot move the bundle"):
         bundle.publish(staged(tmp_path), tmp_path / "models", "ner", 4)
-    assert [path.name for path in there.iterdir()] == ["other"]
+    assert [path.name for path in existing.iterdir()] == ["other"]
 
 
 def test_published_directory_is_readable_by_others(tmp_path: Path) -> None:
-    """A server under another user can read the bundle."""
+    """A server that runs as another user can read the bundle."""
     path = bundle.publish(staged(tmp_path), tmp_path / "models", "ner", None)
     assert path.stat().st_mode & 0o055 == 0o055
 
@@ -58,8 +58,8 @@ def test_published_directory_is_readable_by_others(tmp_path: Path) -> None:
         pytest.param("file", None, "is a file", id="file"),
     ],
 )
-def test_bad_target(tmp_path: Path, name: str, version: int | None, message: str) -> None:
-    """An invalid target is refused before any work."""
+def test_invalid_target(tmp_path: Path, name: str, version: int | None, message: str) -> None:
+    """An invalid target is refused before any work is done."""
     (tmp_path / "ner/7").mkdir(parents=True)
     (tmp_path / "file").write_text("")
     with pytest.raises(ExportError, match=message):
@@ -78,8 +78,8 @@ def test_staging_leaves_nothing_behind(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_staging_where_nothing_can_be_written(tmp_path: Path) -> None:
-    """An output that is not writable is one clear error."""
+def test_staging_in_an_unwritable_directory(tmp_path: Path) -> None:
+    """An output directory that is not writable raises one clear error."""
     (tmp_path / "file").write_text("")
     with pytest.raises(ExportError, match="cannot write to"), bundle.staging_directory(tmp_path / "file" / "models"):
         pass

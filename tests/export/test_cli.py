@@ -1,4 +1,4 @@
-"""The export command as a user meets it: one message for a mistake, a summary for a success."""
+"""The export command: it prints a summary on success, and one message on an error."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProc
 
 def test_export_prints_stages_and_a_summary(checkpoint: Write, tmp_path: Path) -> None:
     """Stages are printed to stderr; the summary with parity figures and the bundle's path to stdout."""
-    done = run(checkpoint(), "--name", "tiny", "--output", tmp_path / "models", "--lengths", "16")
-    assert done.returncode == 0, done.stderr
+    result = run(checkpoint(), "--name", "tiny", "--output", tmp_path / "models", "--lengths", "16")
+    assert result.returncode == 0, result.stderr
     for stage in ("load the checkpoint", "trace", "write the SavedModel", "convert to ONNX", "compare the ONNX model"):
-        assert stage in done.stderr
-    assert "compared with the source model" in done.stdout
-    assert "label_scores" in done.stdout
-    assert done.stdout.rstrip().endswith(f"bundle: {tmp_path}/models/tiny/1")
+        assert stage in result.stderr
+    assert "compared with the source model" in result.stdout
+    assert "label_scores" in result.stdout
+    assert result.stdout.rstrip().endswith(f"bundle: {tmp_path}/models/tiny/1")
     for noise in ("WARNING", "cuda", "oneDNN", "deprecated"):
-        assert noise not in done.stderr
+        assert noise not in result.stderr
 
 
 def test_inspect(checkpoint: Write) -> None:
-    """`inspect` reports what a checkpoint is."""
-    done = run("inspect", checkpoint(), "--json")
-    found = json.loads(done.stdout)
+    """`inspect` describes a checkpoint."""
+    result = run("inspect", checkpoint(), "--json")
+    found = json.loads(result.stdout)
     assert (found["weights"], found["layers"], found["lowercase"]) == ("tf_h5: tf_model.h5", 2, True)
 
 
@@ -65,38 +65,38 @@ def test_inspect(checkpoint: Write) -> None:
         pytest.param(["checkpoint", "--name", "x", "--crf-transitions", "crf.t"], "no attribute crf.t:", id="crf"),
     ],
 )
-def test_mistakes(checkpoint: Write, tmp_path: Path, arguments: list[str], message: str) -> None:
-    """A mistake is one message, exit code 2, no traceback, and no directory."""
+def test_errors(checkpoint: Write, tmp_path: Path, arguments: list[str], message: str) -> None:
+    """An error is one message with exit code 2, without a traceback, and leaves no files."""
     checkpoint()
-    done = run(*arguments, cwd=tmp_path)
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
+    result = run(*arguments, cwd=tmp_path)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
     assert list((tmp_path / "models").rglob("*")) == [] if (tmp_path / "models").exists() else True
 
 
 def test_closed_pipe(checkpoint: Write) -> None:
     """`inspect | true` is not an error."""
     command = f"{sys.executable} -m bertbundle_export inspect {checkpoint()} | true"
-    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+    result = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (0, "")
 
 
-def test_mistyped_path_does_not_ask_the_hub(checkpoint: Write, tmp_path: Path) -> None:
+def test_missing_path_is_not_looked_up_on_the_hub(checkpoint: Write, tmp_path: Path) -> None:
     """A missing path in an existing directory is not looked up on the hub."""
     checkpoint()
-    done = run("inspect", "checkpoint/typo", cwd=tmp_path)
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "no file or directory checkpoint/typo" in done.stderr
+    result = run("inspect", "checkpoint/typo", cwd=tmp_path)
+    assert (result.returncode, result.stderr.count("\n")) == (2, 1)
+    assert "no file or directory checkpoint/typo" in result.stderr
 
 
-def test_labels_missing(checkpoint: Write, tmp_path: Path) -> None:
-    """A tagger without labels is refused, and the suggested option works."""
+def test_missing_labels(checkpoint: Write, tmp_path: Path) -> None:
+    """Exporting a tagger without labels fails, and the suggested option works."""
     source = checkpoint(labels=("O", "B-X", "I-X"))
     change_config(source, id2label=None, label2id=None)
-    done = run(source, "--name", "x", "--output", tmp_path / "models")
-    assert done.returncode == 2
-    assert "Pass --labels" in done.stderr
+    result = run(source, "--name", "x", "--output", tmp_path / "models")
+    assert result.returncode == 2
+    assert "Pass --labels" in result.stderr
     options = ["--output", tmp_path / "models", "--labels", "O,B-X,I-X", "--formats", "onnx", "--max-length", "16"]
     assert run(source, "--name", "x", *options).returncode == 0
 

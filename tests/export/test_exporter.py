@@ -1,4 +1,4 @@
-"""A whole export: the files of a bundle, the verification of each format, and failures that leave no files behind."""
+"""A complete export: the files of a bundle, the verification of each format, and failures that leave no files."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ def test_nothing_else_is_left(tiny_bundle: Exported) -> None:
     assert [path.name for path in tiny_bundle.path.parent.parent.iterdir()] == ["tiny"]
 
 
-def test_manifest_is_what_was_returned(tiny_bundle: Exported) -> None:
+def test_returned_manifest(tiny_bundle: Exported) -> None:
     """bundle.json, its copy in the assets, and the returned manifest are equal."""
     text = (tiny_bundle.path / "bundle.json").read_text(encoding="utf-8")
     assert Manifest.from_json(text) == tiny_bundle.manifest
     assert (tiny_bundle.path / "assets/bundle.json").read_text(encoding="utf-8") == text
 
 
-def test_digests_hold(tiny_bundle: Exported) -> None:
+def test_digests(tiny_bundle: Exported) -> None:
     """The manifest's digests are those of the files."""
     assert "model.onnx" in tiny_bundle.manifest.files
     for name, info in tiny_bundle.manifest.files.items():
@@ -69,7 +69,7 @@ def test_digests_hold(tiny_bundle: Exported) -> None:
 
 
 def test_parity_covers_every_format_signature_and_output(tiny_bundle: Exported) -> None:
-    """Each output of each signature of each format was compared within the stated tolerance."""
+    """Each output of each signature of each format has been compared and is within its tolerance."""
     manifest = tiny_bundle.manifest
     outputs = OUTPUTS[manifest.task]
     assert {spec.name for spec in manifest.outputs} == outputs
@@ -82,24 +82,24 @@ def test_parity_covers_every_format_signature_and_output(tiny_bundle: Exported) 
     }
     assert {(row.format, row.signature, row.output) for row in manifest.parity} == expected
     assert all(row.max_abs < 1e-3 and row.agreement >= 0.999 for row in manifest.parity)
-    whole = ("length_8", "length_16", "length_32")
-    assert all(row.rows > (10 if row.signature in whole else 2) for row in manifest.parity)
+    with_all_texts = ("length_8", "length_16", "length_32")
+    assert all(row.rows > (10 if row.signature in with_all_texts else 2) for row in manifest.parity)
 
 
 class RecordingReporter:
-    """Keeps the names of the stages and the notes."""
+    """Records the names of the stages and the notes."""
 
     def __init__(self) -> None:
         self.stages: list[str] = []
         self.notes: list[str] = []
 
     def stage(self, name: str) -> AbstractContextManager[object]:
-        """Keep the name."""
+        """Record the name."""
         self.stages.append(name)
         return nullcontext()
 
     def note(self, text: str) -> None:
-        """Keep the note."""
+        """Record the note."""
         self.notes.append(text)
 
 
@@ -135,7 +135,7 @@ def test_versions_count_up(checkpoint: Callable[..., Path], tmp_path: Path) -> N
 
 
 class InconsistentModel:
-    """A model with other outputs when it is traced: no export of it can be correct."""
+    """A model whose outputs can differ when it is traced, so that no export of it is correct."""
 
     def __init__(self, tensorflow: Any, output: Callable[[Any, Any], Any]) -> None:
         self._tf, self._output = tensorflow, output
@@ -148,19 +148,19 @@ class InconsistentModel:
         return {"logits": self._output(self._tf, self._tf.gather(self.embedding, inputs["input_ids"]))}
 
 
-def _off_in_a_graph(tf: Any, logits: Any) -> Any:
+def _different_in_a_graph(tf: Any, logits: Any) -> Any:
     return logits if tf.executing_eagerly() else logits + 1e-2
 
 
-def _unknown_to_onnx(tf: Any, logits: Any) -> Any:
+def _unsupported_by_onnx(tf: Any, logits: Any) -> Any:
     return tf.math.bessel_i0e(logits)
 
 
 @pytest.mark.parametrize(
     ("output", "error", "message"),
     [
-        pytest.param(_off_in_a_graph, ToleranceError, "saved_model length_8 output logits differs", id="parity"),
-        pytest.param(_unknown_to_onnx, ExportError, "tf2onnx cannot convert the model: .*BesselI0e", id="onnx"),
+        pytest.param(_different_in_a_graph, ToleranceError, "saved_model length_8 output logits differs", id="parity"),
+        pytest.param(_unsupported_by_onnx, ExportError, "tf2onnx cannot convert the model: .*BesselI0e", id="onnx"),
         pytest.param(lambda _, x: x[..., :3], ExportError, "has 3 classes, but 5 labels were given", id="classes"),
         pytest.param(lambda _, x: x / 0, ExportError, "that are not finite", id="nan"),
     ],
@@ -173,12 +173,12 @@ def test_failed_export_leaves_nothing(
     error: type[ExportError],
     message: str,
 ) -> None:
-    """A model whose formats disagree, or that ONNX does not support, is refused and leaves no files."""
+    """Exporting a model whose formats disagree, or that ONNX does not support, fails and leaves no files."""
     model = InconsistentModel(tensorflow, output)
     with pytest.raises(error, match=message):
         export_bundle(
             model,
-            name="fickle",
+            name="inconsistent",
             output=tmp_path / "models",
             task="token-classification",
             labels=LABELS,
@@ -190,10 +190,10 @@ def test_failed_export_leaves_nothing(
 
 
 def test_export_without_onnx(checkpoint: Callable[..., Path], tmp_path: Path, tensorflow: Any) -> None:
-    """The suggested option works: the SavedModel alone."""
+    """A model that ONNX does not support can be exported with the suggested option, as a SavedModel only."""
     exported = export_bundle(
-        InconsistentModel(tensorflow, _unknown_to_onnx),
-        name="fickle",
+        InconsistentModel(tensorflow, _unsupported_by_onnx),
+        name="inconsistent",
         output=tmp_path / "models",
         task="token-classification",
         labels=LABELS,
@@ -206,8 +206,8 @@ def test_export_without_onnx(checkpoint: Callable[..., Path], tmp_path: Path, te
 
 
 def test_generator_versions_are_stated(checkpoint: Callable[..., Path], tmp_path: Path) -> None:
-    """The manifest names the versions of the packages that made it."""
+    """The manifest names the versions of the packages that created the bundle."""
     exported = export_bundle(checkpoint(), name="t", output=tmp_path / "m", lengths=(), formats=("onnx",))
-    made_by = json.loads((exported.path / "bundle.json").read_text(encoding="utf-8"))["generator"]
-    assert made_by["tensorflow"].startswith("2.")
-    assert made_by["transformers"].startswith("4.")
+    generator = json.loads((exported.path / "bundle.json").read_text(encoding="utf-8"))["generator"]
+    assert generator["tensorflow"].startswith("2.")
+    assert generator["transformers"].startswith("4.")

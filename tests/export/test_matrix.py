@@ -1,4 +1,4 @@
-"""Every format and task that docs/support-matrix.md ticks is exported, served, and asked through the client."""
+"""Every combination of format and task that docs/support-matrix.md ticks is exported, served and called."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def as_hub(style: str, path: Path, directory: Path) -> tuple[Path, dict[str, Any
     return archived(directory, "gztar"), {"task": task, "load": LoadOptions(init_args={"num_attention_heads": 2})}
 
 
-# Row of docs/support-matrix.md: stem of the transformers class, what writes the source, tasks.
+# Row of docs/support-matrix.md: stem of the transformers class, the function that writes the source, the tasks.
 ROWS: Mapping[str, tuple[str, Source, tuple[str, ...]]] = {
     "Hugging Face: BERT": ("Bert", unchanged, tuple(HEADS)),
     "Hugging Face: DistilBERT": ("DistilBert", unchanged, tuple(HEADS)),
@@ -87,14 +87,14 @@ ROWS: Mapping[str, tuple[str, Source, tuple[str, ...]]] = {
     "TF Hub, called with a dict": ("Bert", functools.partial(as_hub, "dict"), ("feature-extraction", "fill-mask")),
     "TF1 Hub module": ("Bert", functools.partial(as_hub, "module"), ("feature-extraction", "fill-mask")),
 }
-# Settings of the models of a row: what its package means by gelu is the approximation by tanh.
+# Settings of the models of a row: in these packages, gelu is the tanh approximation.
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "keras-bert .h5": {"hidden_act": "gelu_new"},
     "bert-for-tf2 .h5": {"hidden_act": "gelu_new"},
     "keras-hub .keras": {"hidden_act": "gelu_new"},
 }
-# What must be said of weights that do not say what they are for.
-UNSAID = ("Keras .h5 around TFBertMainLayer", "keras-bert .h5", "bert-for-tf2 .h5", "keras-hub .keras")
+# The formats whose files do not state task and labels: they must be given.
+WITHOUT_TASK = ("Keras .h5 around TFBertMainLayer", "keras-bert .h5", "bert-for-tf2 .h5", "keras-hub .keras")
 _POOLINGS = {"text-classification": "pooler", "regression": "pooler"}
 CASES = [(row, task) for row, (_, _, tasks) in ROWS.items() for task in tasks]
 
@@ -108,7 +108,7 @@ class Matrix:
         for row, task in CASES:
             try:
                 self._export(row, task)
-            except Exception as error:  # noqa: BLE001, PERF203 - raised in the test of its own
+            except Exception as error:  # noqa: BLE001, PERF203 - raised in the test of this case
                 self.failed[self.name(row, task)] = error
 
     @staticmethod
@@ -126,12 +126,12 @@ class Matrix:
     def _export(self, row: str, task: str) -> None:
         name = self.name(row, task)
         source, options = ROWS[row][1](self.checkpoint(row, task), self.root / "sources" / name)
-        if row in UNSAID:
+        if row in WITHOUT_TASK:
             labels = LABELS if "classification" in task else None
             options = {"load": LoadOptions(task=task, labels=labels, pooling=_POOLINGS.get(task)), **options}
         decoding = {"label_decoding": "argmax"} if task == "token-classification" else {}
-        given = {"max_length": 46, "lengths": [], "formats": ["onnx"], **decoding, **options}
-        export_bundle(source, name=name, output=self.root / "models", **given)
+        export_options = {"max_length": 46, "lengths": [], "formats": ["onnx"], **decoding, **options}
+        export_bundle(source, name=name, output=self.root / "models", **export_options)
 
     def config(self) -> Path:
         """Write the model config file of all bundles."""
@@ -148,10 +148,10 @@ class Matrix:
 def matrix(tmp_path_factory: pytest.TempPathFactory, tensorflow: Any) -> Iterator[tuple[Matrix, tuple[str, ...]]]:
     """Export every case and serve all with both runtimes; return the matrix and the servers' addresses."""
     del tensorflow
-    made = Matrix(tmp_path_factory.mktemp("matrix"))
-    config = made.config()
+    exported = Matrix(tmp_path_factory.mktemp("matrix"))
+    config = exported.config()
     with serving(model_config_file=config, runtime="onnx") as onnx, serving(model_config_file=config) as auto:
-        yield made, (onnx, auto)  # auto is OpenVINO, where it is installed
+        yield exported, (onnx, auto)  # auto is OpenVINO if it is installed
 
 
 def source_outputs(path: Path, client: Client, texts: list[Any]) -> tuple[Any, dict[str, Any]]:
@@ -176,7 +176,7 @@ def softmax(logits: Any) -> Any:
     return powers / powers.sum(-1, keepdims=True)
 
 
-# ---- what each task's answer must be, from the source's raw outputs
+# ---- the expected results of each task, computed from the source's raw outputs
 
 
 def check_entities(client: Client, path: Path) -> None:
@@ -187,10 +187,10 @@ def check_entities(client: Client, path: Path) -> None:
     covered = {
         position for position, (start, end) in enumerate(encoding.offsets) for e in found if e.start <= start < e.end
     }
-    real = {position for position, (start, end) in enumerate(encoding.offsets) if start < end}
-    assert covered & real == {position for position in real if LABELS[labels[position]] != "O"}
+    tokens = {position for position, (start, end) in enumerate(encoding.offsets) if start < end}
+    assert covered & tokens == {position for position in tokens if LABELS[labels[position]] != "O"}
     for entity in found:
-        inside = [p for p in real if entity.start <= encoding.offsets[p][0] < entity.end]
+        inside = [p for p in tokens if entity.start <= encoding.offsets[p][0] < entity.end]
         assert {LABELS[labels[p]][2:] for p in inside} == {entity.label}
         assert entity.score == pytest.approx(softmax(raw["logits"])[inside].max(-1).mean(), abs=1e-4)
 
@@ -203,7 +203,7 @@ def check_classes(client: Client, path: Path) -> None:
 
 
 def check_value(client: Client, path: Path) -> None:
-    """A pair's value is the source's one logit."""
+    """A pair's value is the source's only logit."""
     _, raw = source_outputs(path, client, [(TEXT, OTHER)])
     assert client.regress((TEXT, OTHER)) == pytest.approx(raw["logits"][0], abs=1e-4)
 
@@ -215,7 +215,10 @@ def check_embedding(client: Client, path: Path) -> None:
 
 
 def check_answer(client: Client, path: Path) -> None:
-    """No span of the context has a higher product of probabilities, [CLS] included, than the answer."""
+    """The answer is the span with the highest product of the probabilities of its start and end.
+
+    The probabilities are those of the context's tokens and [CLS].
+    """
     encoding, raw = source_outputs(path, client, [(TEXT, OTHER)])
     context = [position for position, side in enumerate(encoding.sequence_ids) if side == 1]
     starts, ends = (softmax(raw[name][[0, *context]])[1:] for name in ("start_logits", "end_logits"))
@@ -226,12 +229,12 @@ def check_answer(client: Client, path: Path) -> None:
 
 
 def check_fills(client: Client, path: Path) -> None:
-    """The first token for a mask is the source's likeliest."""
+    """The first token for a mask is the source's most likely token."""
     mask = client.manifest().mask_token
     text = MASKED.format(mask=mask)
     encoding, raw = source_outputs(path, client, [text])
-    place = [token.strip() for token in encoding.tokens].index(mask)
-    probabilities = softmax(raw["logits"][place])
+    position = [token.strip() for token in encoding.tokens].index(mask)
+    probabilities = softmax(raw["logits"][position])
     ((first, *_),) = client.fill_mask(text)
     assert first.token_id == probabilities.argmax()
     assert first.score == pytest.approx(probabilities.max(), abs=1e-4)
@@ -250,17 +253,17 @@ CHECKS: Mapping[str, Callable[[Client, Path], None]] = {
 @pytest.mark.parametrize(("row", "task"), CASES, ids=[Matrix.name(*case) for case in CASES])
 def test_result_through_the_client(matrix: tuple[Matrix, tuple[str, ...]], row: str, task: str) -> None:
     """The client's result equals that of transformers' own model with the same weights."""
-    made, addresses = matrix
-    if made.name(row, task) in made.failed:
-        raise made.failed[made.name(row, task)]
+    exported, addresses = matrix
+    if exported.name(row, task) in exported.failed:
+        raise exported.failed[exported.name(row, task)]
     for address in addresses:
-        with Client(address, made.name(row, task)) as client:
+        with Client(address, exported.name(row, task)) as client:
             assert client.manifest().task == task
-            CHECKS[task](client, made.checkpoint(row, task))
+            CHECKS[task](client, exported.checkpoint(row, task))
 
 
-def test_page_ticks_what_is_tested() -> None:
-    """The table of formats and tasks in docs/support-matrix.md ticks exactly the cases above."""
+def test_support_matrix_page() -> None:
+    """The table in docs/support-matrix.md ticks exactly the tested combinations of format and task."""
     page = (ROOT / "docs/support-matrix.md").read_text(encoding="utf-8")
     (head, _, *rows) = [line for line in page.split("<!-- matrix -->")[1].strip().splitlines() if line]
     tasks = [cell.strip().replace(" ", "-") for cell in head.strip("|").split("|")[1:]]

@@ -24,10 +24,10 @@ from bertbundle_export.options import ExportOptions, check_options_apply
 )
 def test_no_option_is_ignored(task: str, name: str, value: Any) -> None:
     """An option that does not apply to the task is an error."""
-    of = ExportOptions if name in ExportOptions.__dataclass_fields__ else LoadOptions
-    given = (of(**{name: value}), ExportOptions(), LoadOptions())
+    options_class = ExportOptions if name in ExportOptions.__dataclass_fields__ else LoadOptions
+    options = (options_class(**{name: value}), ExportOptions(), LoadOptions())
     with pytest.raises(ExportError, match=f"{name}= in Python"):
-        check_options_apply(task, *given)
+        check_options_apply(task, *options)
 
 
 @pytest.mark.parametrize(
@@ -41,12 +41,12 @@ def test_no_option_is_ignored(task: str, name: str, value: Any) -> None:
     ],
 )
 def test_invalid_options(options: dict[str, Any]) -> None:
-    """An unknown value is refused with the valid ones."""
+    """The message about an unknown value lists the valid ones."""
     with pytest.raises(ExportError, match="must be"):
         ExportOptions(**options)
 
 
 def test_int8_needs_onnx() -> None:
-    """int8 without ONNX files is refused before any work."""
+    """int8 without ONNX files is refused before any work is done."""
     with pytest.raises(ExportError, match=r"precision int8 applies to the ONNX files.*Add onnx to --formats"):
         ExportOptions(precision="int8", formats=("saved_model",))

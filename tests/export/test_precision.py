@@ -1,4 +1,4 @@
-"""The precision that a CPU gets."""
+"""The choice of the precision, which may depend on the CPU."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def test_auto_precision(tmp_path: Path, flags: str | None, expected: str, note: 
     cpuinfo = tmp_path / "cpuinfo"
     if flags is not None:
         cpuinfo.write_text(f"processor\t: 0\nflags\t\t: {flags}\nbugs\t\t:\n", encoding="ascii")
-    precision, said = choose_precision("auto", cpuinfo)
+    precision, text = choose_precision("auto", cpuinfo)
     assert precision == expected
-    assert note in said
+    assert note in text
 
 
 def test_explicit_precision() -> None:
-    """A valid precision is used without a note; an invalid one is refused with the choices."""
+    """A valid precision is used without a note; the message about an invalid one lists the choices."""
     assert choose_precision("bfloat16") == ("bfloat16", "")
     with pytest.raises(ExportError, match="must be one of float32, bfloat16, int8, auto, got 'fp16'"):
         choose_precision("fp16")

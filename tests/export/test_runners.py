@@ -11,7 +11,7 @@ from bertbundle_export.runners import onnx_runner
 
 
 def test_onnx_that_cannot_be_loaded(tmp_path: Path) -> None:
-    """A file that onnxruntime cannot load, as of a mixed precision model, is an ExportError that says what to do."""
+    """If onnxruntime cannot load a file, as with a mixed precision model, the error says what to do."""
     (tmp_path / "model.onnx").write_bytes(b"no model")
     with pytest.raises(ExportError, match=r"cannot load .*set_global_policy\('float32'\)"):
         onnx_runner(tmp_path / "model.onnx")

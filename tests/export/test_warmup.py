@@ -12,8 +12,8 @@ from bertbundle_export import Exported
 pytestmark = pytest.mark.slow
 
 
-def test_warmup_records_are_tensorflow_servings(tiny_bundle: Exported, tensorflow: Any) -> None:
-    """The warmup file has one PredictionLog per signature, as the official package reads it."""
+def test_warmup_records(tiny_bundle: Exported, tensorflow: Any) -> None:
+    """The warmup file has one PredictionLog per signature, which the official package can read."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from tensorflow_serving.apis import prediction_log_pb2

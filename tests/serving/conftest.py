@@ -1,4 +1,4 @@
-"""Fixtures of the server's tests: tiny bundles, servers in this process and servers as processes."""
+"""Fixtures for the server's tests: tiny bundles, servers in this process, and servers as separate processes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def serve() -> Iterator[Serve]:
 
 @pytest.fixture
 def engine_gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
-    """An event: while it is cleared, the ONNX runtime in this process waits for it before it computes."""
+    """An event that the ONNX runtime in this process waits for before each computation. It is set at first."""
     gate, run = threading.Event(), OnnxServable.run
     gate.set()
 
@@ -81,7 +81,7 @@ def _read_banner(process: subprocess.Popen[str]) -> list[str]:
 
 @pytest.fixture(scope="session")
 def tensorflow() -> Any:
-    """TensorFlow, whose import warns."""
+    """TensorFlow, imported without its warnings."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -92,7 +92,7 @@ def tensorflow() -> Any:
 @pytest.fixture(scope="session")
 def apis(tensorflow: Any) -> Any:
     """The official stubs of TensorFlow Serving, in one namespace."""
-    del tensorflow  # they import it, and it warns
+    del tensorflow  # the stubs import it; the fixture imports it without warnings
     from types import SimpleNamespace
 
     from tensorflow_serving.apis import (
@@ -125,7 +125,7 @@ SaveModel = Callable[[Path], None]
 
 @pytest.fixture(scope="session")
 def save_model(tensorflow: Any) -> SaveModel:
-    """Write a SavedModel with the signatures and the arithmetic of the tiny bundle, scale 1."""
+    """Write a SavedModel with the signatures of the tiny bundle that computes the same, with scale 1."""
     tf = tensorflow
 
     def infer(input_ids: Any, attention_mask: Any, token_type_ids: Any) -> dict[str, Any]:
@@ -149,7 +149,7 @@ def save_model(tensorflow: Any) -> SaveModel:
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The REST root of a server of the tiny bundle, version 1, scale 0.1, label stable."""
+    """The REST root of a server that serves the tiny bundle as version 1, with scale 0.1 and the label "stable"."""
     base = tmp_path_factory.mktemp("rest") / "tiny"
     base.mkdir()
     TinyBundles(base).write(1, scale=0.1)

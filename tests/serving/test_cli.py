@@ -1,4 +1,4 @@
-"""The `bertbundle-serve` command as a process."""
+"""The `bertbundle-serve` command, run as a process."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ pytestmark = pytest.mark.slow  # starts processes
 COMMAND = [sys.executable, "-m", "bertbundle_serving"]
 
 
-def fail(*flags: str) -> str:
-    """Run a command that must not start, check that it ends with code 2 and no traceback, return its stderr."""
+def start_error(*flags: str) -> str:
+    """Run a command that must not start, check that it exits with code 2 and no traceback, and return its stderr."""
     result = subprocess.run([*COMMAND, *flags], capture_output=True, text=True, timeout=60, check=False)
     assert result.returncode == 2
     assert result.stdout == ""
@@ -33,7 +33,7 @@ def fail(*flags: str) -> str:
 
 
 def test_start_up_lines(bundles: TinyBundles, launch: Launch) -> None:
-    """Port 0 picks a port; the first line names it, the next the model, its runtime and threads."""
+    """Port 0 picks a port. The first line names it, the next line the model, its runtime and its threads."""
     bundles.write(7)
     server = launch("--model_name=tiny", f"--model_base_path={bundles.base}", "--tensorflow_intra_op_parallelism=1")
     assert server.banner[0].startswith("bertbundle-serve: listening on 127.0.0.1:")
@@ -56,12 +56,12 @@ def test_models_from_a_file(bundles: TinyBundles, launch: Launch, tmp_path: Path
 
 
 def test_occupied_port() -> None:
-    """A port in use is one message and exit code 2."""
+    """If the port is in use, the command prints one message and exits with code 2."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        error = fail(f"--port={port}", f"--model_base_path={Path(__file__).parent}")
+        error = start_error(f"--port={port}", f"--model_base_path={Path(__file__).parent}")
     assert error == (
         f"bertbundle-serve: cannot listen on 127.0.0.1:{port}: Address already in use. Stop the process that uses "
         "it, or choose another --port (0 picks a free one) or --host.\n"
@@ -69,13 +69,13 @@ def test_occupied_port() -> None:
 
 
 def test_occupied_rest_port(bundles: TinyBundles) -> None:
-    """A REST port in use is one message and exit code 2, before any model is loaded."""
+    """If the REST port is in use, the command prints one message and exits with code 2, before it loads a model."""
     bundles.write(1)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        error = fail("--port=0", f"--rest_api_port={port}", f"--model_base_path={bundles.base}")
+        error = start_error("--port=0", f"--rest_api_port={port}", f"--model_base_path={bundles.base}")
     assert error == (
         f"bertbundle-serve: cannot listen on 127.0.0.1:{port}: Address already in use. Stop the process that uses "
         "it, or choose another --rest_api_port (0 disables REST) or --host.\n"
@@ -83,10 +83,10 @@ def test_occupied_rest_port(bundles: TinyBundles) -> None:
 
 
 def test_two_servers_do_not_share_a_port(bundles: TinyBundles, launch: Launch) -> None:
-    """A second server on the port of a first does not start."""
+    """A second server does not start on the port of the first."""
     bundles.write(1)
     port = launch(f"--model_base_path={bundles.base}").address().port
-    assert "cannot listen" in fail(f"--port={port}", f"--model_base_path={bundles.base}")
+    assert "cannot listen" in start_error(f"--port={port}", f"--model_base_path={bundles.base}")
 
 
 @pytest.mark.parametrize(
@@ -101,42 +101,42 @@ def test_two_servers_do_not_share_a_port(bundles: TinyBundles, launch: Launch) -
     ],
 )
 def test_misconfiguration(flags: list[str], message: str) -> None:
-    """What cannot be started says why in one message, with exit code 2."""
-    assert message in fail("--port=0", *flags)
+    """A command that cannot start prints the reason in one message and exits with code 2."""
+    assert message in start_error("--port=0", *flags)
 
 
 def test_malformed_config_file(tmp_path: Path) -> None:
-    """A malformed model_config_file is named, with the place."""
+    """The message about a malformed model_config_file names the file and the position in it."""
     path = tmp_path / "models.config"
     path.write_text("model_config_list {\n  config { nam: }\n}")
-    error = fail("--port=0", f"--model_config_file={path}")
+    error = start_error("--port=0", f"--model_config_file={path}")
     assert f"cannot read --model_config_file {path}: 2:12" in error
 
 
 def test_base_path_that_is_a_version(bundles: TinyBundles) -> None:
-    """A version given as the base path is recognised, and the right path named."""
+    """If the base path is a version directory, the message names the right path."""
     version = bundles.write(1)
-    assert f"Give its parent directory, {bundles.base}." in fail(f"--model_base_path={version}")
+    assert f"Give its parent directory, {bundles.base}." in start_error(f"--model_base_path={version}")
 
 
 def test_broken_only_version(bundles: TinyBundles) -> None:
-    """A server whose only version is broken ends with the reason."""
+    """A server whose only version is broken exits and prints the reason."""
     bundles.write(1, warmup=b"not a record")
-    error = fail("--port=0", "--model_name=tiny", f"--model_base_path={bundles.base}")
+    error = start_error("--port=0", "--model_name=tiny", f"--model_base_path={bundles.base}")
     assert "no version of model tiny" in error
     assert "corrupted record in tf_serving_warmup_requests at byte 0. Repair or remove it." in error
 
 
 def test_broken_warmup_may_be_skipped(bundles: TinyBundles, launch: Launch) -> None:
-    """Warmup can be switched off."""
+    """Warmup can be disabled."""
     bundles.write(1, warmup=b"not a record")
     server = launch("--model_name=tiny", f"--model_base_path={bundles.base}", "--enable_model_warmup=false")
     assert server.address().predict_tiny().model_spec.version.value == 1
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
-def test_signal_drains(bundles: TinyBundles, launch: Launch, tmp_path: Path, name: str) -> None:
-    """After SIGTERM or SIGINT the calls in flight are answered, then the server ends with code 0."""
+def test_in_flight_calls_finish_after_a_signal(bundles: TinyBundles, launch: Launch, tmp_path: Path, name: str) -> None:
+    """After SIGTERM or SIGINT the calls in flight are answered, then the server exits with code 0."""
     bundles.write(1, warmup=b"")
     gate = tmp_path / "gate"
     server = launch("--model_name=tiny", f"--model_base_path={bundles.base}", gate=gate)
@@ -158,14 +158,14 @@ def _listens(port: int) -> bool:
 
 
 def test_version() -> None:
-    """--version prints the version and ends."""
+    """--version prints the version and exits."""
     result = subprocess.run([*COMMAND, "--version"], capture_output=True, text=True, check=True)
     assert result.stdout.startswith("bertbundle-serve ")
 
 
 @pytest.mark.parametrize("closed", [pytest.param(True, id="closed"), pytest.param(False, id="reader-gone")])
-def test_nobody_reads_the_start_up_lines(bundles: TinyBundles, tmp_path: Path, closed: bool) -> None:
-    """Without a stdout, or after its reader has gone, the server serves, and ends with code 0 and no traceback."""
+def test_unreadable_stdout(bundles: TinyBundles, tmp_path: Path, closed: bool) -> None:
+    """If stdout is closed or its reader is gone, the server still serves, and exits with code 0 and no traceback."""
     bundles.write(1)
     path = tmp_path / "socket"
     flags = ["--port=0", f"--grpc_socket_path={path}", "--model_name=tiny", f"--model_base_path={bundles.base}"]

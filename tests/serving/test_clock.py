@@ -14,12 +14,12 @@ from waiting import SECONDS
 
 
 def test_clock_jump(bundles: TinyBundles, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A clock that jumps by years changes nothing: new versions are found and served."""
+    """If the clock jumps by years, new versions are still found and served."""
     bundles.write(1)
     address = serve(bundles.base).address
     real = time.time
     request = wire.PredictRequest(model_spec=wire.ModelSpec(name="tiny"), inputs=encode_tensors(bundles.features()))
-    # Without a deadline: gRPC's is absolute, and its core does not see the clock of this test.
+    # Without a deadline, which gRPC would compute from the changed clock and its core compare with the real one.
     call = address.channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
     versions = set()
     for number, years in ((2, 30), (3, -30)):

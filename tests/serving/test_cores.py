@@ -1,4 +1,4 @@
-"""The number of cores respects the quota of a container."""
+"""The number of cores respects a container's CPU quota."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from bertbundle_serving.cores import available_cores
         pytest.param({}, None, id="no-cgroup"),
     ],
 )
-def test_cores_follow_the_quota(tmp_path: Path, files: dict[str, str], expected: int | None) -> None:
-    """A container's CPU quota counts, not the host's cores."""
+def test_quota_limits_the_cores(tmp_path: Path, files: dict[str, str], expected: int | None) -> None:
+    """A container's CPU quota limits the number of cores, in cgroup v1 and v2."""
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)

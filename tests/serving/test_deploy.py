@@ -1,4 +1,4 @@
-"""The deployment files are what TensorFlow Serving and Docker Compose read."""
+"""The deployment files are valid for TensorFlow Serving and Docker Compose."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def compose_text() -> str:
 
 
 def test_compose_follows_the_specification() -> None:
-    """compose.yaml is valid under the Compose specification's own schema."""
+    """compose.yaml conforms to the schema of the Compose specification."""
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", "--output-format"]
     result = subprocess.run([*command, "json", DEPLOY / "compose.yaml"], capture_output=True, text=True, check=False)
     assert json.loads(result.stdout)["status"] == "ok", result.stdout
 
 
-def test_compose_mounts_what_it_names() -> None:
-    """Every configuration file the flags name is mounted, read-only, from a file that is there."""
+def test_compose_mounts_its_config_files() -> None:
+    """Every configuration file that a flag names exists and is mounted read-only."""
     named = set(re.findall(r"--\w+_file=/config/(\S+)", compose_text()))
     assert named == {"models.config", "batching.config", "monitoring.config"}
     for name in named:
@@ -45,21 +45,21 @@ def test_compose_is_pinned_and_local() -> None:
     assert published == [("${BERTBUNDLE_ADDRESS:-127.0.0.1}", "8500"), ("${BERTBUNDLE_ADDRESS:-127.0.0.1}", "8501")]
 
 
-def test_compose_gives_no_rights() -> None:
-    """Whoever takes over the server can write nothing, and gains no rights."""
-    for given in ("read_only: true", "cap_drop:\n      - ALL", "security_opt:\n      - no-new-privileges:true"):
-        assert f"\n    {given}\n" in compose_text()
+def test_compose_drops_privileges() -> None:
+    """An attacker who takes over the server can write no files, and gains no privileges."""
+    for setting in ("read_only: true", "cap_drop:\n      - ALL", "security_opt:\n      - no-new-privileges:true"):
+        assert f"\n    {setting}\n" in compose_text()
 
 
-def test_health_check_asks_for_a_model_that_is_served() -> None:
+def test_health_check_queries_a_served_model() -> None:
     """The health check's default model is in models.config."""
-    asked = re.search(r"MODEL_NAME: \$\{BERTBUNDLE_MODEL:-(\w+)\}", compose_text())
-    assert asked is not None
-    assert asked[1] in {model.name for model in read_model_configs(DEPLOY / "models.config")}
+    match = re.search(r"MODEL_NAME: \$\{BERTBUNDLE_MODEL:-(\w+)\}", compose_text())
+    assert match is not None
+    assert match[1] in {model.name for model in read_model_configs(DEPLOY / "models.config")}
 
 
 def test_models_config_is_official() -> None:
-    """models.config is a ModelServerConfig of the official package, with the newest version served."""
+    """models.config is a ModelServerConfig of the official package, and serves the newest version."""
     official = require_package("tensorflow_serving.config.model_server_config_pb2")
     config = text_format.Parse((DEPLOY / "models.config").read_text(), official.ModelServerConfig())
     (model,) = config.model_config_list.config
@@ -70,7 +70,7 @@ def test_batching_config() -> None:
     """batching.config parses (the official package has no BatchingParameters), and padding stays off."""
     config = text_format.Parse((DEPLOY / "batching.config").read_text(), proto.BatchingParameters())
     assert not config.pad_variable_length_inputs
-    # TensorFlow refuses requests of more than max_batch_size rows, split or not: it must leave room for splitting.
+    # TensorFlow rejects requests of more than max_batch_size rows, even if it splits: the limit must allow splitting.
     assert config.enable_large_batch_splitting.value
     assert config.max_execution_batch_size.value < config.max_batch_size.value
     (threads,) = re.findall(r"--grpc_max_threads=(\d+)", compose_text())
@@ -78,7 +78,7 @@ def test_batching_config() -> None:
 
 
 def test_monitoring_config() -> None:
-    """monitoring.config parses (the official package has no MonitoringConfig), and switches the metrics on."""
+    """monitoring.config parses (the official package has no MonitoringConfig), and enables the metrics."""
     config = text_format.Parse((DEPLOY / "monitoring.config").read_text(), proto.MonitoringConfig())
     assert config.prometheus_config.enable
     assert config.prometheus_config.path == "/monitoring/prometheus/metrics"

@@ -11,7 +11,7 @@ from bertbundle_serving.errors import CODES, ServeError
 
 
 def test_codes_are_grpc_codes() -> None:
-    """Every code of the domain is a gRPC status code under its number, and none is missing."""
+    """`CODES` has every gRPC status code at the index of its number."""
     assert {code.name: code.value[0] for code in grpc.StatusCode} == {name: n for n, name in enumerate(CODES)}
 
 

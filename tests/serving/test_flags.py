@@ -1,4 +1,4 @@
-"""The flags of `bertbundle-serve` are those of tensorflow_model_server."""
+"""The flags of `bertbundle-serve` are compatible with those of tensorflow_model_server."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from bertbundle_serving.flags import parse_flags
     ],
 )
 def test_flags(tmp_path: Path, flags: list[str], expected: dict[str, object]) -> None:
-    """Flags are spelled as TensorFlow Serving's."""
+    """Flags have TensorFlow Serving's spelling."""
     options = parse_flags([f"--model_base_path={tmp_path}", *flags])
     assert {name: getattr(options, name) for name in expected} == expected
     assert options.models[0].name == "default"
@@ -43,7 +43,7 @@ def test_flags(tmp_path: Path, flags: list[str], expected: dict[str, object]) ->
     ],
 )
 def test_malformed_flags_are_refused(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A flag with a value it cannot have ends the command with code 2 and names both."""
+    """An invalid value of a flag ends the command with code 2 and a message that names the flag and the value."""
     with pytest.raises(SystemExit) as caught:
         parse_flags([flag])
     assert caught.value.code == 2
@@ -54,20 +54,20 @@ def test_malformed_flags_are_refused(flag: str, capsys: pytest.CaptureFixture[st
 
 
 def test_help_fits_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """No line of --help is longer than a terminal of 80 columns is wide."""
+    """In a terminal of 80 columns, no line of --help is longer."""
     monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit):
         parse_flags(["--help"])
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
 
 
-def test_every_flag_of_tensorflow_serving_is_taken(tmp_path: Path) -> None:
-    """A command line written for tensorflow_model_server starts this server, and its values count."""
+def test_flags_of_tensorflow_serving_are_accepted(tmp_path: Path) -> None:
+    """The flags of tensorflow_model_server set the corresponding options."""
     (tmp_path / "batching.config").write_text("max_batch_size { value: 4 }")
     (tmp_path / "monitoring.config").write_text("prometheus_config { enable: true }")
     flags = {
         "port": "8500",
-        "grpc_socket_path": "/tmp/s",  # noqa: S108  # nothing is made there
+        "grpc_socket_path": "/tmp/s",  # noqa: S108  # no file is created there
         "rest_api_port": "8501",
         "rest_api_timeout_in_ms": "5000",
         "rest_api_enable_cors_support": "true",

@@ -1,7 +1,7 @@
-"""Bytes that nobody should send: every answer is a result or a documented error, never INTERNAL, never silence.
+"""Malformed requests: each gets a result or a documented error, never INTERNAL, and never no response.
 
-The handlers are called as gRPC and the ASGI server call them, in this process: what is tested is what this project
-does with bytes. BERTBUNDLE_FUZZ_CASES says how many requests; they are the same in every run of the same number.
+The handlers are called in this process, as gRPC and the ASGI server call them, to test only this project's code.
+BERTBUNDLE_FUZZ_CASES is the number of requests; the requests are the same in every run.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from tiny_bundles import TinyBundles
 pytestmark = pytest.mark.slow
 CASES = int(os.environ.get("BERTBUNDLE_FUZZ_CASES") or 20_000)
 SECONDS = 10.0
-# What a malformed request may be answered with, beside OK.
+# The codes that a malformed request may get, in addition to OK.
 GRPC_CODES = {"INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION", "UNIMPLEMENTED", "OUT_OF_RANGE"}
 REST_CODES = {200, 400, 404, 429, 501}
 PREDICTION, MODELS = "/tensorflow.serving.PredictionService/", "/tensorflow.serving.ModelService/"
 
 
 class Aborted(Exception):
-    """What `Context.abort` raises."""
+    """Raised by `Context.abort`."""
 
 
 class Context:
-    """What a handler sees of a call."""
+    """A fake of the context that gRPC passes to a handler."""
 
     def time_remaining(self) -> float:
         """Return the deadline."""
@@ -84,24 +84,24 @@ def seeds(features: dict[str, np.ndarray[Any, Any]]) -> list[tuple[str, bytes]]:
 
 
 def mutate(rng: random.Random, data: bytes) -> bytes:
-    """Change some bytes: flip, insert, delete, repeat, cut, or replace by what has meaning in protobuf or JSON."""
-    changed = bytearray(data)
+    """Change some bytes: flip a bit, insert, delete, repeat, truncate, or insert a token of protobuf or JSON."""
+    mutated = bytearray(data)
     for _ in range(rng.choice((1, 1, 1, 2, 4))):
-        place = rng.randrange(len(changed) + 1)
+        index = rng.randrange(len(mutated) + 1)
         kind = rng.choice((0, 0, 0, 1, 2, 3, 4, 5))
-        if kind == 0 and place < len(changed):
-            changed[place] ^= 1 << rng.randrange(8)
+        if kind == 0 and index < len(mutated):
+            mutated[index] ^= 1 << rng.randrange(8)
         elif kind == 1:
-            changed[place:place] = rng.randbytes(rng.randint(1, 8))
+            mutated[index:index] = rng.randbytes(rng.randint(1, 8))
         elif kind == 2:
-            del changed[place : place + rng.randint(1, 16)]
+            del mutated[index : index + rng.randint(1, 16)]
         elif kind == 3:
-            changed[place:place] = changed[max(0, place - rng.randint(1, 32)) : place]
+            mutated[index:index] = mutated[max(0, index - rng.randint(1, 32)) : index]
         elif kind == 4:
-            del changed[place:]
+            del mutated[index:]
         else:
-            changed[place:place] = rng.choice(TOKENS)
-    return bytes(changed)
+            mutated[index:index] = rng.choice(TOKENS)
+    return bytes(mutated)
 
 
 TOKENS = [
@@ -126,13 +126,13 @@ TOKENS = [
 
 
 def run(bundles: TinyBundles, work: Callable[[Server], Awaitable[None]]) -> None:
-    """Run `work` with a server of the tiny bundle that listens nowhere."""
+    """Run `work` with a server of the tiny bundle that listens on no port."""
     from bertbundle_serving.config.models import ModelConfig
     from bertbundle_serving.options import ServerOptions
 
     bundles.write(1)
 
-    async def whole() -> None:
+    async def run_with_server() -> None:
         server = Server(ServerOptions(models=(ModelConfig("tiny", bundles.base),), port=0, poll_seconds=0))
         server.repository.start()
         try:
@@ -140,11 +140,11 @@ def run(bundles: TinyBundles, work: Callable[[Server], Awaitable[None]]) -> None
         finally:
             await server.stop(1)
 
-    asyncio.run(whole())
+    asyncio.run(run_with_server())
 
 
 def test_grpc_bytes(bundles: TinyBundles) -> None:
-    """Mutated and random messages of every method are answered with a result or an error that is the caller's."""
+    """Mutated and random messages to every method get a result or a client error."""
 
     async def work(server: Server) -> None:
         handlers = _handlers(server)
@@ -154,10 +154,10 @@ def test_grpc_bytes(bundles: TinyBundles) -> None:
         for index in range(CASES):
             path, data = rng.choice(valid)
             sent = rng.randbytes(rng.randrange(200)) if index % 20 == 0 else mutate(rng, data)
-            code = await _ask(handlers[path], sent)
+            code = await _call(handlers[path], sent)
             assert code in GRPC_CODES | {"OK"}, (path, sent)
             codes[code] += 1
-        assert codes["OK"] > CASES / 100, f"the mutations must not all be refused at the door: {codes}"
+        assert codes["OK"] > CASES / 100, f"too few requests are valid enough to be computed: {codes}"
         assert codes["INVALID_ARGUMENT"] > CASES / 10, codes
 
     run(bundles, work)
@@ -170,7 +170,7 @@ def _handlers(server: Server) -> dict[str, Any]:
     return found
 
 
-async def _ask(handler: Any, data: bytes) -> str:
+async def _call(handler: Any, data: bytes) -> str:
     try:
         await asyncio.wait_for(handler(data, Context()), 2 * SECONDS)
     except Aborted as aborted:
@@ -179,7 +179,7 @@ async def _ask(handler: Any, data: bytes) -> str:
 
 
 def test_rest_bytes(bundles: TinyBundles) -> None:
-    """Mutated bodies and paths of REST are answered with JSON and a documented status."""
+    """Mutated REST bodies and paths get a JSON response with a documented status."""
 
     async def work(server: Server) -> None:
         application = server.make_rest_application()
@@ -196,7 +196,7 @@ def test_rest_bytes(bundles: TinyBundles) -> None:
                 {"examples": [{"x": [1.5, 2], "y": {"b64": "/w=="}}], "context": {"z": "a"}},
             )
         ]
-        paths = [f"/v1/models/tiny{place}" for place in (":predict", ":classify", ":regress", "/versions/1:predict")]
+        paths = [f"/v1/models/tiny{end}" for end in (":predict", ":classify", ":regress", "/versions/1:predict")]
         for _ in range(CASES // 5):
             path = rng.choice(paths).encode()
             path = mutate(rng, path) if rng.random() < 0.1 else path
@@ -214,7 +214,7 @@ async def _post(application: Any, path: bytes, body: bytes) -> tuple[int, bytes]
 
     async def receive() -> Any:
         if not messages:
-            await asyncio.Event().wait()  # the caller stays
+            await asyncio.Event().wait()  # the client stays connected
         return messages.pop(0)
 
     async def send(message: Any) -> None:

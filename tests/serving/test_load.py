@@ -1,7 +1,6 @@
-"""Many callers at once, on a server process: right answers, documented errors, bounded memory.
+"""A server process under load gives correct results and documented errors, and its memory is bounded.
 
-BERTBUNDLE_LOAD_SECONDS says how long the load lasts. How fast the server is under load is a benchmark's business:
-benchmarks/served.py.
+BERTBUNDLE_LOAD_SECONDS is the duration of the load. benchmarks/served.py measures the speed of the server under load.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ LENGTHS = {"serving_default": 8, "length_4": 4}
 
 
 def request_for(bundles: TinyBundles, signature: str, rows: int, shift: int = 0) -> wire.PredictRequest:
-    """Return a request of so many rows, whose ids differ by caller."""
+    """Return a request of `rows` rows; `shift` is added to the ids, so that those of different callers differ."""
     features = bundles.features(rows, LENGTHS[signature])
     features["input_ids"] = (features["input_ids"] + np.int32(shift)) % np.int32(100)
     spec = wire.ModelSpec(name="tiny", signature_name=signature)
@@ -39,7 +38,7 @@ def request_for(bundles: TinyBundles, signature: str, rows: int, shift: int = 0)
 
 
 def run_callers(callers: list[Callable[[], None]]) -> None:
-    """Run them all at once until they end."""
+    """Run the callers at the same time until they end."""
     threads = [threading.Thread(target=caller) for caller in callers]
     for thread in threads:
         thread.start()
@@ -48,13 +47,13 @@ def run_callers(callers: list[Callable[[], None]]) -> None:
 
 
 def memory(process: Any) -> int:
-    """Return the bytes of a process that are in memory (proc(5), statm: pages)."""
+    """Return the resident memory of a process in bytes (proc(5): statm counts pages)."""
     return int(Path(f"/proc/{process.pid}/statm").read_text().split()[1]) * 4096
 
 
 def test_sixteen_callers(bundles: TinyBundles, launch: Launch) -> None:
-    """Callers of mixed lengths and numbers of rows get, without one error, what each would get alone, and the
-    server's memory does not grow.
+    """Callers with different lengths and numbers of rows get correct results and no errors, and the memory of the
+    server does not grow.
     """
     bundles.write(1, loops=1)
     server = launch("--model_name=tiny", f"--model_base_path={bundles.base}")
@@ -87,7 +86,7 @@ def test_sixteen_callers(bundles: TinyBundles, launch: Launch) -> None:
 
 
 def test_flood(bundles: TinyBundles, launch: Launch, tmp_path: Path) -> None:
-    """More callers than the server takes get a result or a documented refusal, the memory is bounded, and afterwards
+    """If there are too many callers, each gets a result or a documented error, the memory is bounded, and afterwards
     the server answers as before.
     """
     bundles.write(1, loops=5, warmup=b"")

@@ -13,19 +13,19 @@ from embedded_server import Launch
 from tiny_bundles import TinyBundles
 
 
-def record(**fields: object) -> logging.LogRecord:
+def make_record(**fields: object) -> logging.LogRecord:
     """Return a log record with fields."""
-    made = logging.LogRecord("name", logging.INFO, "file", 1, "said %s", ("so",), None)
-    made.fields = fields
-    return made
+    record = logging.LogRecord("name", logging.INFO, "file", 1, "hello %s", ("world",), None)
+    record.fields = fields
+    return record
 
 
 def test_json_lines() -> None:
-    """Each line of the JSON format is an object, fields beside the message, an exception as text."""
-    line = json.loads(LOG_FORMATS["json"]().format(record(code="OK", milliseconds=1.5)))
+    """Each line of the JSON format is an object with the message, the fields, and an exception as text."""
+    line = json.loads(LOG_FORMATS["json"]().format(make_record(code="OK", milliseconds=1.5)))
     assert line.pop("time").endswith("+00:00")
-    assert line == {"level": "INFO", "logger": "name", "message": "said so", "code": "OK", "milliseconds": 1.5}
-    failed = record()
+    assert line == {"level": "INFO", "logger": "name", "message": "hello world", "code": "OK", "milliseconds": 1.5}
+    failed = make_record()
     try:
         raise ValueError("broken")
     except ValueError:
@@ -35,12 +35,12 @@ def test_json_lines() -> None:
 
 def test_text_lines() -> None:
     """The text format appends the fields."""
-    assert LOG_FORMATS["text"]().format(record(code="OK")).endswith("INFO name: said so code=OK")
+    assert LOG_FORMATS["text"]().format(make_record(code="OK")).endswith("INFO name: hello world code=OK")
 
 
 @pytest.mark.slow
 def test_process_logs_json(bundles: TinyBundles, launch: Launch) -> None:
-    """With --log_format=json every line on stderr is JSON, and the banner stays on stdout."""
+    """With --log_format=json every line on stderr is JSON; the start-up lines are on stdout."""
     bundles.write(1)
     server = launch("--model_name=tiny", f"--model_base_path={bundles.base}", "--log_format=json", "--log_requests")
     server.address().predict_tiny()

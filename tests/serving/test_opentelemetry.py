@@ -1,4 +1,4 @@
-"""Trace contexts: what a caller began goes on in the server's spans, over gRPC and REST."""
+"""OpenTelemetry: the server's spans continue the traces of its callers, over gRPC and REST."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ SETTINGS = {"OTEL_TRACES_EXPORTER": "console", "OTEL_METRICS_EXPORTER": "none", 
 
 
 def parent(trace: str) -> str:
-    """Return W3C's header of a caller's span in a trace."""
+    """Return the W3C traceparent header for a caller's span in a trace."""
     return f"00-{trace}-b7ad6b7169203331-01"
 
 
 def ask(grpc_address: str, rest_port: int) -> None:
-    """Ask for the model's status over gRPC and over REST, each within a trace of the caller's."""
+    """Request the model's status over gRPC and over REST, each as part of a trace."""
     request = wire.GetModelStatusRequest(model_spec=wire.ModelSpec(name="tiny")).SerializeToString()
     with grpc.insecure_channel(grpc_address) as channel:
         method = channel.unary_unary("/tensorflow.serving.ModelService/GetModelStatus")
@@ -41,8 +41,8 @@ def ask(grpc_address: str, rest_port: int) -> None:
         pass
 
 
-def test_traces_go_on(bundles: TinyBundles) -> None:
-    """Under OpenTelemetry's own launcher the server's spans belong to the traces that its callers named."""
+def test_traces_are_continued(bundles: TinyBundles) -> None:
+    """Under OpenTelemetry's own launcher, the server's spans belong to the traces of its callers."""
     launcher = Path(sys.executable).with_name("opentelemetry-instrument")
     if not launcher.is_file():
         skip_without("the otel extra")

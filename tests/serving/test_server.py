@@ -20,7 +20,7 @@ from waiting import SECONDS, wait_until
 
 
 def test_health(bundles: TinyBundles, serve: Serve) -> None:
-    """The standard health service says SERVING for the server and its services, NOT_FOUND for others."""
+    """The standard health service reports SERVING for the server and its services, NOT_FOUND for others."""
     bundles.write(1)
     stub = health_pb2_grpc.HealthStub(serve(bundles.base).address.channel)
     for service in ("", "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService"):
@@ -31,8 +31,8 @@ def test_health(bundles: TinyBundles, serve: Serve) -> None:
     assert caught.value.code() == grpc.StatusCode.NOT_FOUND
 
 
-def test_health_may_be_off(bundles: TinyBundles, serve: Serve) -> None:
-    """Without the flag there is no health service."""
+def test_health_may_be_disabled(bundles: TinyBundles, serve: Serve) -> None:
+    """If the health service is disabled, it is unimplemented."""
     bundles.write(1)
     stub = health_pb2_grpc.HealthStub(serve(bundles.base, health=False).address.channel)
     with pytest.raises(grpc.RpcError) as caught:
@@ -41,7 +41,7 @@ def test_health_may_be_off(bundles: TinyBundles, serve: Serve) -> None:
 
 
 def test_server_without_versions_waits(bundles: TinyBundles, serve: Serve) -> None:
-    """A model that has no version yet is not found, until one appears."""
+    """A model without versions is NOT_FOUND until a version appears."""
     server = serve(bundles.base)
     assert server.server.banner()[1] == f"model tiny waits for a version in {bundles.base}"
     with pytest.raises(grpc.RpcError) as caught:
@@ -55,8 +55,8 @@ def test_server_without_versions_waits(bundles: TinyBundles, serve: Serve) -> No
 @pytest.mark.parametrize(
     ("seconds", "versions"), [pytest.param(0, {1}, id="once"), pytest.param(-1, set(), id="never")]
 )
-def test_polling_may_be_off(bundles: TinyBundles, serve: Serve, seconds: float, versions: set[int]) -> None:
-    """A wait of 0 looks at the disk once, a negative one never."""
+def test_polling_may_be_disabled(bundles: TinyBundles, serve: Serve, seconds: float, versions: set[int]) -> None:
+    """With 0 poll seconds the base path is scanned once, with a negative number never."""
     bundles.write(1)
     server = serve(bundles.base, poll_seconds=seconds).server
     bundles.write(2)
@@ -72,8 +72,8 @@ def test_several_models(bundles: TinyBundles, serve: Serve) -> None:
     assert server.address.statuses("other").keys() == server.address.statuses("tiny").keys() == {1}
 
 
-def test_idle_connections_cost_little(bundles: TinyBundles, serve: Serve) -> None:
-    """A thousand connections that do nothing do not keep others from being answered."""
+def test_idle_connections(bundles: TinyBundles, serve: Serve) -> None:
+    """A thousand idle connections do not keep the server from answering others."""
     import socket
 
     bundles.write(1)
@@ -95,8 +95,8 @@ def test_idle_connections_cost_little(bundles: TinyBundles, serve: Serve) -> Non
 
 
 @pytest.mark.slow
-def test_health_says_so_before_the_end(bundles: TinyBundles, launch: Launch) -> None:
-    """After SIGTERM the health says NOT_SERVING while calls are still answered; who watches it holds nothing up."""
+def test_health_reports_the_shutdown(bundles: TinyBundles, launch: Launch) -> None:
+    """After SIGTERM the health is NOT_SERVING while calls are still answered. A watching client delays nothing."""
     bundles.write(1)
     flags = ("--model_name=tiny", f"--model_base_path={bundles.base}", "--lame_duck_seconds=1")
     server = launch(*flags)
@@ -109,12 +109,12 @@ def test_health_says_so_before_the_end(bundles: TinyBundles, launch: Launch) -> 
     assert address.predict_tiny().model_spec.version.value == 1
     begin = time.monotonic()
     assert server.process.wait(SECONDS) == 0
-    assert time.monotonic() - begin < 8, "it waited for the watcher until the grace was over"
+    assert time.monotonic() - begin < 8, "it waited for the watching client until the end of the grace period"
 
 
 @pytest.mark.slow
 def test_sigterm_while_a_version_loads(bundles: TinyBundles, launch: Launch) -> None:
-    """SIGTERM ends a server whose new version takes long to load, without waiting for it."""
+    """SIGTERM ends a server without waiting for a new version that takes long to load."""
     bundles.write(1)
     server = launch("--model_name=tiny", f"--model_base_path={bundles.base}", "--file_system_poll_wait_seconds=0.05")
     bundles.write(2, loops=20_000)
@@ -126,7 +126,7 @@ def test_sigterm_while_a_version_loads(bundles: TinyBundles, launch: Launch) -> 
 
 @pytest.mark.slow
 def test_kill_and_restart(bundles: TinyBundles, launch: Launch) -> None:
-    """After kill -9 a new server takes the port at once and answers, on the same channel of the client."""
+    """After kill -9 a new server binds the port at once, and answers on the client's existing channel."""
     bundles.write(1)
     flags = ("--model_name=tiny", f"--model_base_path={bundles.base}")
     first = launch(*flags)

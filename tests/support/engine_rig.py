@@ -33,7 +33,7 @@ class GatedServable:
     """
 
     description = "runtime gated threads 1"
-    parallel = 1
+    concurrency = 1
     signatures: Mapping[str, Any] = {}
 
     def __init__(self) -> None:

@@ -19,7 +19,7 @@ class FakeServable:
     """A servable that only records whether it was closed."""
 
     description = "fake"
-    parallel = 1
+    concurrency = 1
 
     def __init__(self) -> None:
         self.signatures: dict[str, Any] = {}

@@ -17,8 +17,8 @@ from bertbundle_export.tasks import Task
 
 __all__ = ["assign_weights"]
 
-# Weights that may be unused: non-weights of old PyTorch checkpoints, pre-training heads, and the pooler, which most
-# heads do not read.
+# Weights that may be unused: buffers of old PyTorch checkpoints, pre-training heads, and the pooler, which most heads
+# do not read.
 _MAY_BE_UNUSED = re.compile(
     r"position_ids$|^cls\b|^(nsp|mlm)__|seq_relationship|predictions|pooler|^dropout|^lm_head|^vocab_|^sop_classifier"
 )
@@ -28,7 +28,7 @@ _ENCODER = re.compile(r"\b(embeddings|encoder|transformer)\b")
 
 @dataclass(frozen=True, slots=True)
 class _Problems:
-    """What is wrong with the weights, by kind."""
+    """The names of the weights with problems, by kind of problem."""
 
     missing: list[str] = field(default_factory=list)
     mismatched: list[str] = field(default_factory=list)
@@ -36,25 +36,25 @@ class _Problems:
     unused: list[str] = field(default_factory=list)
 
     def describe(self, task: Task) -> str:
-        """Return the problems in words; features need no pooler, so it may be missing."""
+        """Return a description of the problems; feature extraction needs no pooler, so it may be missing."""
         without_pooler = task.name == "feature-extraction" and all("pooler" in name for name in self.missing)
         texts = {
             "no weights for {} of the model": [] if without_pooler else self.missing,
-            "other shapes than config.json says for {}": self.mismatched,
+            "shapes that differ from config.json for {}": self.mismatched,
             "values that are not finite floats in {}": self.invalid,
             "weights that the model does not have: {}": self.unused,
         }
         return "; ".join(text.format(_list_some(names)) for text, names in texts.items() if names)
 
 
-def assign_weights(model: Any, weights: StateDict, task: Task, *, where: str, is_custom: bool) -> list[str]:
-    """Assign every variable its weight; return the variables without one: a pooler that the task does not need.
+def assign_weights(model: Any, weights: StateDict, task: Task, *, label: str, is_custom: bool) -> list[str]:
+    """Assign every variable its weight. Return the variables without one, always of a pooler that is not needed.
 
     Args:
         model: a built Keras model.
         weights: see `StateDict`.
         task: feature extraction ignores the weights of any head.
-        where: description of the checkpoint, for the message.
+        label: what error messages call the checkpoint.
         is_custom: whether the model is the user's own class: then only BERT's pooler may be unused.
 
     Raises:
@@ -75,8 +75,8 @@ def assign_weights(model: Any, weights: StateDict, task: Task, *, where: str, is
     problems.unused.extend(stored[name] for name in unused)
     if text := problems.describe(task):
         raise CheckpointError(
-            f"{where} has {text}. Check --task and --labels against what the checkpoint was trained for. A custom head "
-            "exports with --model-class, or as a live model from Python."
+            f"{label} has {text}. Check --task and --labels against what the checkpoint was trained for. Export a "
+            "custom head with --model-class, or as a live model from Python."
         )
     return problems.missing
 

@@ -20,7 +20,7 @@ like ``bert.encoder.layer.0.attention.self.query.weight``, with or without the l
 
 @dataclass(frozen=True, slots=True)
 class LoadOptions:
-    """What the user states about a checkpoint, beside or instead of its files.
+    """What the user states about a checkpoint, in addition to its files or instead of them.
 
     Attributes:
         format: name of the checkpoint format; None detects it.
@@ -34,7 +34,7 @@ class LoadOptions:
         tokenizer: a directory or vocab.txt to take the tokenizer from instead.
         config: a config.json, or its directory, for weights without one.
         model_class: ``module:name`` of the user's own class or function that builds the model.
-        init_args: its arguments; those that are settings of a transformers config go to the config.
+        init_args: arguments for it; those that are settings of a transformers config are set in the config.
         revision: branch, tag or commit of a hub source; None for its main branch.
         allow_pickle: whether PyTorch pickles may be read.
     """
@@ -63,12 +63,12 @@ class LoadOptions:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What a checkpoint is, without its weights.
+    """The facts about a checkpoint, without its weights.
 
     Attributes:
         format: name of its format.
         path: its path.
-        kind: description of its weight files, for users.
+        kind: kind of its weight files, for users.
         files: the weight files.
         config: the model's configuration with the keys of transformers' config.json: `model_type`, sizes,
             `architectures` (the class that the weights belong to), `id2label` if labels are known.
@@ -78,10 +78,10 @@ class Description:
         max_length: number of tokens that sentence-transformers truncates texts to, if the checkpoint says so.
         lowercase_texts: whether sentence-transformers lower-cases texts in front of the tokenizer.
         prompt: the text that sentence-transformers puts in front of every text; "" for none.
-        build_model: called with a transformers config and `init_args`, builds a Keras model that transformers has no
-            class for; None for transformers' own classes.
+        build_model: builds a Keras model that transformers has no class for, from a transformers config and
+            `init_args`; None for transformers' own classes.
         init_args: arguments of `build_model`.
-        run_graph: runs the checkpoint's own graph, if it has one: from BERT's inputs by name to its
+        run_graph: runs the checkpoint's own graph, if it has one: takes BERT's inputs by name, returns its
             `last_hidden_state` and `pooler_output`. The model that is built from the weights must agree with it.
     """
 
@@ -103,7 +103,7 @@ class Description:
 
 
 class CheckpointFormat(Protocol):
-    """Reads one kind of checkpoint. An instance called `FORMAT` in a module of `formats` registers itself."""
+    """Reads one kind of checkpoint. An instance called `FORMAT` in a module of `formats` is found automatically."""
 
     name: str
     """Name for `--format` and the manifest."""

@@ -16,12 +16,12 @@ from bertbundle_export.tasks import Task
 __all__ = ["build_model", "import_model_class"]
 
 _BUILD_LENGTH = 16
-"""Number of tokens that a custom model of any length is built with; a convolution may need that many."""
+"""Number of tokens that a custom model without a fixed length is built with; a convolution may need that many."""
 _CONFIG_ERRORS = (TypeError, ValueError, KeyError, AttributeError)
 
 
 def build_model(description: Description, task: Task, labels: Sequence[str], options: LoadOptions) -> Any:
-    """Build a model: with the user's class, the description's own, or transformers' class of the task.
+    """Build a model with the user's class, the description's own function, or transformers' class for the task.
 
     Raises:
         CheckpointError: the configuration or an argument is invalid, or the user's code fails.
@@ -36,7 +36,7 @@ def build_model(description: Description, task: Task, labels: Sequence[str], opt
     if arguments:
         raise CheckpointError(
             f"--init-args {', '.join(arguments)}: a configuration of model_type {description.config['model_type']} has "
-            "no such setting. Arguments of a model of your own need --model-class."
+            "no such setting. Arguments for your own model need --model-class."
         )
     return _build_transformers(config, task, description)
 
@@ -44,7 +44,7 @@ def build_model(description: Description, task: Task, labels: Sequence[str], opt
 def _make_config(
     description: Description, task: Task, labels: Sequence[str], options: LoadOptions
 ) -> tuple[Any, dict[str, Any]]:
-    """Return a transformers config, and the arguments of `init_args` that are no settings of it."""
+    """Return a transformers config, and the `init_args` that are not settings of it."""
     from bertbundle_export.tensorflow_import import transformers
 
     settings = _settings(description, task, labels)
@@ -89,7 +89,7 @@ def _build_transformers(config: Any, task: Task, description: Description) -> An
 def _build_custom(
     factory: Callable[..., Any], name: str, config: Any, arguments: Mapping[str, Any], description: Description
 ) -> Any:
-    """Build a model of custom code by calling it: its layers may have no `build` method."""
+    """Build a custom model by calling it, because its layers may have no `build` method."""
     from bertbundle_export.tensorflow_import import tf
 
     specs = find_architecture(description.config, description.path).inputs(description.config)

@@ -14,7 +14,7 @@ from bertbundle_export.errors import CheckpointError
 __all__ = ["check_against_graph"]
 
 _ATOL = 1e-4
-"""Ten times the difference that another order of summation makes; another activation or epsilon makes far more."""
+"""Ten times the effect of a different order of summation; a different activation or epsilon has far more effect."""
 _ROWS, _LENGTH = 3, 16
 
 
@@ -26,7 +26,7 @@ def check_against_graph(model: Any, description: Description) -> None:
     """
     if description.run_graph is None:
         return
-    inputs = _sample(description.config)
+    inputs = _sample_inputs(description.config)
     expected = description.run_graph(inputs)
     actual = _encoder(model, description)(dict(inputs), training=False)
     for name, value in expected.items():
@@ -43,7 +43,7 @@ def check_against_graph(model: Any, description: Description) -> None:
             )
 
 
-def _sample(config: Mapping[str, Any]) -> dict[str, npt.NDArray[np.int32]]:
+def _sample_inputs(config: Mapping[str, Any]) -> dict[str, npt.NDArray[np.int32]]:
     length = min(_LENGTH, config["max_position_embeddings"])
     ids = np.random.default_rng(0).integers(config["vocab_size"], size=(_ROWS, length), dtype=np.int32)
     mask = (np.arange(length) < np.array([[length], [length // 2], [1]])).astype(np.int32)

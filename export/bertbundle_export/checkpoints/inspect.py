@@ -1,4 +1,4 @@
-"""Report what a checkpoint is, without reading its weights, and without TensorFlow if its format allows."""
+"""Describe a checkpoint without reading its weights, and without TensorFlow if its format allows it."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ _NUMBERED = re.compile(r"(.+?)_([1-9]\d*)")
 
 
 def normalize_layer_names(names: Iterable[str]) -> dict[str, str]:
-    """Return a new name for each weight, with the layers numbered as if their model were the first of its process.
+    """Return a new name for each weight, with the layers numbered as if their model were the first in the process.
 
     Keras calls the third Dense of a process ``dense_2``, in whichever model it is. The order of the layers is kept.
 

@@ -31,7 +31,7 @@ def live_model(model: Any, load: LoadOptions, tokenizer: tokenizers.Tokenizer | 
     Args:
         model: callable with the inputs by name in a dict and ``training=False``; has `variables`. Vocabulary size and
             maximum length come from its transformers `config`, if it has one.
-        load: its task, and labels if the task has them.
+        load: states its task, and its labels if the task has labels.
         tokenizer: its tokenizer.
 
     Raises:
@@ -45,9 +45,9 @@ def live_model(model: Any, load: LoadOptions, tokenizer: tokenizers.Tokenizer | 
         raise CheckpointError(f"a live model does not state its task. Pass task=, one of {', '.join(TASKS)}.")
     config = getattr(model, "config", None)
     task = check_task(load.task)
-    independent = is_multi_label(getattr(config, "problem_type", None), load.multi_label)
+    multi_label = is_multi_label(getattr(config, "problem_type", None), load.multi_label)
     labels = load.labels or _stored_labels(config)
-    labels = check_labels(labels, task, independent=independent) if task.has_labels else ()
+    labels = check_labels(labels, task, multi_label=multi_label) if task.has_labels else ()
     architecture = ARCHITECTURES.get(getattr(config, "model_type", "bert"), ARCHITECTURES["bert"])
     loaded = _tokenizer(tokenizer, load)
     vocab_size = getattr(config, "vocab_size", None) or loaded.get_vocab_size(with_added_tokens=True)
@@ -60,7 +60,7 @@ def live_model(model: Any, load: LoadOptions, tokenizer: tokenizers.Tokenizer | 
         inputs=accepted_inputs(model, _inputs(architecture, config, vocab_size)),
         max_positions=_positions(architecture, config),
         labels=labels,
-        multi_label=independent,
+        multi_label=multi_label,
         pooling=check_pooling(load.pooling or "mean") if load.task == "feature-extraction" else "none",
         normalized=bool(load.normalize),
         last_layers=load.last_layers,
@@ -80,7 +80,7 @@ def _source(model: Any, config: Any, vocab_size: int) -> Source:
 
 
 def _check_built(model: Any) -> None:
-    """Refuse a model that has no weights yet."""
+    """Reject a model that has no weights yet."""
     try:
         count_parameters(model)
     except ValueError as error:
@@ -100,7 +100,7 @@ def _positions(architecture: Architecture, config: Any) -> int | None:
 
 
 def _check_backend(model: Any) -> None:
-    """Refuse a Keras 3 model that does not run on TensorFlow."""
+    """Reject a Keras 3 model that does not run on TensorFlow."""
     keras = sys.modules.get("keras")
     if keras is not None and isinstance(model, keras.Model) and keras.backend.backend() != "tensorflow":
         raise CheckpointError(

@@ -54,8 +54,8 @@ def load_checkpoint(path: Path, name: str, options: LoadOptions) -> SourceModel:
     pooling, normalized = _pooling(description, task, options)
     model = build_model(description, task, labels, options)
     weights = find_format(path, description.format).read(description, options)
-    where = f"{description.path} ({class_name(description)})"
-    missing = assign_weights(model, weights, task, where=where, is_custom=options.model_class is not None)
+    label = f"{description.path} ({class_name(description)})"
+    missing = assign_weights(model, weights, task, label=label, is_custom=options.model_class is not None)
     check_against_graph(model, description)
     return SourceModel(
         keras=model,
@@ -102,10 +102,10 @@ def tokenizer_path(description: Description, options: LoadOptions) -> Path:
 
 
 def find_task(description: Description, options: LoadOptions) -> Task:
-    """Return the task that the user names, else the one that the checkpoint was trained for.
+    """Return the task that the user gave, else the task that the checkpoint was trained for.
 
     Raises:
-        CheckpointError: the class of the checkpoint has no task.
+        CheckpointError: the class of the checkpoint belongs to no task.
     """
     if options.task is not None:
         return check_task(options.task)
@@ -117,7 +117,7 @@ def find_task(description: Description, options: LoadOptions) -> Task:
         if task.class_suffix == suffix and (task.regression == regression or suffix != "ForSequenceClassification"):
             return task
     raise CheckpointError(
-        f"{description.path} has architecture {name}, which names no task. Pass --task, one of {', '.join(TASKS)}."
+        f"{description.path} has architecture {name}, which belongs to no task. Pass --task, one of {', '.join(TASKS)}."
     )
 
 
@@ -143,11 +143,11 @@ def stored_labels(config: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _labels(description: Description, task: Task, options: LoadOptions) -> tuple[str, ...]:
     labels = options.labels or stored_labels(description.config)
-    return check_labels(labels, task, independent=options.multi_label) if task.has_labels else ()
+    return check_labels(labels, task, multi_label=options.multi_label) if task.has_labels else ()
 
 
 def _import_tensorflow() -> None:
-    """Import TensorFlow before transformers: after it, or after torch, TensorFlow's C++ code prints messages."""
+    """Import TensorFlow before transformers and torch: otherwise TensorFlow's C++ code prints messages."""
     import bertbundle_export.tensorflow_import  # noqa: F401
 
 
@@ -157,7 +157,7 @@ def _pooling(description: Description, task: Task, options: LoadOptions) -> tupl
     pooling = options.pooling or description.pooling or "mean"
     if pooling not in POOLINGS:
         raise CheckpointError(
-            f"{description.path} computes its sentence embedding by {pooling}, which is not supported. Pass "
+            f"{description.path} computes its sentence embedding with {pooling}, which is not supported. Pass "
             f"--pooling, one of {', '.join(POOLINGS)}, to replace it."
         )
     return pooling, description.normalize if options.normalize is None else options.normalize

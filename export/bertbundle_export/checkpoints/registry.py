@@ -15,10 +15,10 @@ _WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 def find_format(path: Path, name: str | None = None) -> CheckpointFormat:
-    """Return the format of the checkpoint at a path, or the format of a given name.
+    """Return the format of the checkpoint at a path, or the format with the given name.
 
     Raises:
-        CheckpointError: there is no such name, or no format reads what is there.
+        CheckpointError: there is no format with this name, or none can read the checkpoint.
     """
     if name is not None:
         if name not in CHECKPOINT_FORMATS:

@@ -42,14 +42,15 @@ def write_huggingface(source: str | Path, directory: Path, options: LoadOptions)
         The directory.
 
     Raises:
-        CheckpointError: the checkpoint cannot be read, its files contradict each other, it has another number of
-            classes than `labels`, or a head that no class of transformers has.
+        CheckpointError: the checkpoint cannot be read, its files contradict each other, the number of its classes
+            differs from the number of `labels`, or no class of transformers has its head.
         ExportError: the directory cannot be written.
     """
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise ExportError(f"{directory} exists already and is not an empty directory. Choose another.")
     with open_source(source, revision=options.revision) as path, staging_directory(directory.parent) as staging:
-        # Loaded as features, to check encoder and tokenizer: a head may lack what a bundle would need, such as labels.
+        # Loaded for feature extraction, to check only the encoder and the tokenizer: the head may lack what a bundle
+        # needs, such as labels.
         loaded = load_checkpoint(path, str(source), dataclasses.replace(options, task="feature-extraction"))
         description = describe_checkpoint(path, options)
         weights = find_format(path, description.format).read(description, options)
@@ -69,13 +70,15 @@ def _check_head(description: Description, weights: Mapping[str, Any], options: L
         pooling = description.init_args.get("pooling", "a layer of its own")
         raise CheckpointError(
             f"no class of transformers can load {description.path}: its Dense layer reads {pooling} of the encoder's "
-            "output, transformers' class the pooler's. --task feature-extraction writes the encoder, --name a bundle."
+            "output, but transformers' class reads the pooler's output. Pass --task feature-extraction to write the "
+            "encoder only, or --name to write a bundle."
         )
     sizes = {name: len(value) for name, value in weights.items() if name in _HEAD_BIASES}
     wrong = {name: size for name, size in sizes.items() if options.labels and size != len(options.labels)}
     for name, size in wrong.items():
         raise CheckpointError(
-            f"--labels has {len(options.labels or ())}, {description.path} has {size} classes ({name}). Pass {size}."
+            f"--labels has {len(options.labels or ())} labels, but {description.path} has {size} classes ({name}). "
+            f"Pass {size} labels."
         )
 
 
@@ -128,7 +131,7 @@ def _save_weights(file: Path, weights: Mapping[str, Any]) -> None:
 
     contiguous = {name: np.ascontiguousarray(value) for name, value in weights.items()}
     save_file(contiguous, str(file), metadata={"format": "pt"})
-    file.chmod(0o644)  # safetensors makes it readable for the owner only
+    file.chmod(0o644)  # safetensors makes it readable only by the owner
 
 
 def _save_tokenizer(directory: Path, tokenizer: tokenizers.Tokenizer, description: Description) -> None:

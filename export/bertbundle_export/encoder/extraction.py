@@ -13,7 +13,7 @@ __all__ = ["ExtractedCall", "count_calls", "extract_calls"]
 
 @dataclass(frozen=True, slots=True)
 class ExtractedCall:
-    """A call of an encoder that was extracted from a graph.
+    """An encoder call that was extracted from a graph.
 
     Attributes:
         graph: the encoder.
@@ -32,7 +32,7 @@ def count_calls(graph_def: Any, encoders: Sequence[EncoderGraph]) -> int:
 
 
 def extract_calls(graph_def: Any, encoders: Sequence[EncoderGraph]) -> list[ExtractedCall]:
-    """Replace every encoder call by placeholders for its outputs; the GraphDef is changed in place."""
+    """Replace every encoder call with placeholders for its outputs; the GraphDef is changed in place."""
     callees = [(node, _callee(node, encoders)) for node in graph_def.node]
     call_nodes = [(node, encoder) for node, encoder in callees if encoder is not None]
     calls, placeholders = [], []
@@ -80,7 +80,7 @@ def _resolve_identity(graph_def: Any, name: str) -> str:
 
 
 def _reconnect(node: Any, renamed: dict[str, str], removed: set[str]) -> Any:
-    """Let a node read the placeholders, and drop its control dependencies on removed nodes."""
+    """Make a node read the placeholders, and drop its control dependencies on removed nodes."""
     inputs = [
         renamed.get(name, name) for name in node.input if name.removeprefix("^") not in removed or name in renamed
     ]

@@ -2,11 +2,11 @@
 
 In float32 the public operations are fastest: TensorFlow's optimizer fuses MatMul, BiasAdd and the activation.
 
-In bfloat16 the weight matrix of a product must be rearranged for the CPU. TensorFlow does that once only if the matrix
-is a constant in the graph, which costs seconds and gigabytes to load (figures: docs/decisions/0029); otherwise it does
-so at every call. So the fused node is written into the graph as the optimizer would write it, with a variable as the
-matrix and with `is_filter_const` set: the variables of a served model never change. The fused nodes are not public
-operations; builds of TensorFlow without them, as for some CPUs, get public ones.
+In bfloat16 the weight matrix of a product must be rearranged for the CPU. TensorFlow does this only once if the matrix
+is a constant in the graph, but then loading takes seconds and gigabytes more (figures: docs/decisions/0029); otherwise
+it does this at every call. So the fused node is written into the graph as the optimizer would write it, with a variable
+as the matrix and with `is_filter_const` set: the variables of a served model never change. The fused nodes are not
+public operations; builds of TensorFlow without them, as for some CPUs, use public ones.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def choose_kernels(dtype: str) -> Kernels:
 
 
 _DENSE, _NORMALIZE, _SCORES = "_MklNativeFusedMatMul", "_MklLayerNorm", "_MklFusedBatchMatMulV2"
-# Measured for rows of 768 bfloat16 on an idle machine, public operations and oneDNN's: 64 rows take 52 and 113 us, 96
-# rows 126 and 106 us, 128 rows 204 and 136 us, 1024 rows 800 and 256 us.
+# Measured on an idle machine for rows of 768 bfloat16 numbers, with public operations and with oneDNN's: 64 rows take
+# 52 and 113 us, 96 rows 126 and 106 us, 128 rows 204 and 136 us, 1024 rows 800 and 256 us.
 _MIN_ROWS_FOR_ONEDNN = 96
 _LABEL = "MklNameChangeOp"  # label of the oneDNN kernels that use TensorFlow's own memory layout
 
@@ -62,7 +62,7 @@ def has_onednn(dtype: str) -> bool:
 
 
 class OneDnnKernels:
-    """One node per operation; attention and layer normalization accumulate in float32 for either dtype."""
+    """One node per operation; attention and layer normalization accumulate in float32 for both dtypes."""
 
     _ACTIVATIONS = {"gelu": "GeluExact", "gelu_new": "GeluApproximate", "relu": "Relu"}  # noqa: RUF012
 
@@ -82,7 +82,7 @@ class OneDnnKernels:
         )
 
     def normalize(self, x: Any, rows: Any, gamma: Any, beta: Any, epsilon: float) -> Any:
-        """See `Kernels.normalize`. Public operations are faster for few rows: they start faster."""
+        """See `Kernels.normalize`. For few rows public operations are faster: they have less overhead."""
         from bertbundle_export.tensorflow_import import tf
 
         gamma, beta = tf.convert_to_tensor(gamma), tf.convert_to_tensor(beta)
@@ -94,7 +94,7 @@ class OneDnnKernels:
 
     def scores(self, query: Any, key: Any, scale: float, mask: Any) -> Any:
         """See `Kernels.scores`."""
-        factor = _like(query, scale)
+        factor = _constant_like(query, scale)
         return _node(_SCORES, [query, key, factor, mask], adj_y=True, num_args=2, fused_ops=["Mul", "Add"])
 
 
@@ -116,23 +116,23 @@ class PublicKernels:
 
         del rows
         wide = tf.cast(x, tf.float32)
-        centred = wide - tf.reduce_mean(wide, -1, keepdims=True)
-        deviation = tf.math.rsqrt(tf.reduce_mean(tf.square(centred), -1, keepdims=True) + epsilon)
-        normal = centred * deviation * tf.cast(gamma, tf.float32) + tf.cast(beta, tf.float32)
-        return tf.cast(normal, x.dtype)
+        centered = wide - tf.reduce_mean(wide, -1, keepdims=True)
+        factor = tf.math.rsqrt(tf.reduce_mean(tf.square(centered), -1, keepdims=True) + epsilon)
+        normalized = centered * factor * tf.cast(gamma, tf.float32) + tf.cast(beta, tf.float32)
+        return tf.cast(normalized, x.dtype)
 
     def scores(self, query: Any, key: Any, scale: float, mask: Any) -> Any:
         """See `Kernels.scores`."""
         from bertbundle_export.tensorflow_import import tf
 
-        return tf.linalg.matmul(query, key, transpose_b=True) * _like(query, scale) + mask
+        return tf.linalg.matmul(query, key, transpose_b=True) * _constant_like(query, scale) + mask
 
     @staticmethod
     def _gelu(x: Any) -> Any:
         """Write gelu with Erf: the optimizer fuses that form, but not the Erfc of Keras' gelu."""
         from bertbundle_export.tensorflow_import import tf
 
-        return _like(x, 0.5) * x * (_like(x, 1) + tf.math.erf(x * _like(x, np.sqrt(0.5))))
+        return _constant_like(x, 0.5) * x * (_constant_like(x, 1) + tf.math.erf(x * _constant_like(x, np.sqrt(0.5))))
 
     @staticmethod
     def _gelu_new(x: Any) -> Any:
@@ -149,7 +149,7 @@ class PublicKernels:
     _ACTIVATIONS = {"gelu": _gelu, "gelu_new": _gelu_new, "relu": _relu}  # noqa: RUF012
 
 
-def _like(x: Any, value: float) -> Any:
+def _constant_like(x: Any, value: float) -> Any:
     from bertbundle_export.tensorflow_import import tf
 
     return tf.constant(value, x.dtype)

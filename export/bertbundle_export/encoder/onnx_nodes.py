@@ -1,4 +1,4 @@
-"""BERT's encoder as ONNX nodes: with onnxruntime's fused operators, or standard operators only."""
+"""BERT's encoder as ONNX nodes: with onnxruntime's fused operators, or with standard operators only."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md"""
 
 
 def encoder_weights(encoder: EncoderWeights, prefix: str) -> dict[str, Weight]:
-    """Return an encoder's weights by the names that its nodes refer to; both forms use the same."""
+    """Return an encoder's weights by the names that its nodes refer to, which are the same in both forms."""
     weights = dict(encoder.tables)
     for index, layer in enumerate(encoder.layers):
         weights |= {f"layer_{index}/{field.name}": getattr(layer, field.name) for field in fields(layer)}
@@ -35,7 +35,8 @@ class OnnxEncoder:
 
     Attributes:
         nodes: the nodes.
-        observed: the name of each kernel, and of the outputs with the range of its inputs: see `onnx_files.int8`.
+        observed: the name of each kernel, and the names of two outputs with the range of its inputs; see
+            `onnx_files.int8`.
     """
 
     def __init__(self, encoder: EncoderWeights, weight_prefix: str, call_prefix: str) -> None:
@@ -84,7 +85,7 @@ BuildEncoder: TypeAlias = Callable[[OnnxEncoder, InputNames], list[str]]
 
 
 def fused_encoder(graph: OnnxEncoder, inputs: InputNames) -> list[str]:
-    """Add an encoder of onnxruntime's operators; return the names of all hidden states, float32 [batch, length, H]."""
+    """Add an encoder in onnxruntime's operators; return the names of all hidden states, float32 [batch, length, H]."""
     ids, mask, types = inputs
     weight, epsilon = graph.weight, graph.encoder.epsilon
     tables = [weight(name) for name in ("words", "positions", "types", "gamma", "beta")]
@@ -126,7 +127,7 @@ def _fused_activation(graph: OnnxEncoder, x: str, bias: str) -> str:
 
 
 def standard_encoder(graph: OnnxEncoder, inputs: InputNames) -> list[str]:
-    """Add an encoder of operators of opset 17; return the names of all hidden states, float32 [batch, length, H]."""
+    """Add an encoder in operators of opset 17; return the names of all hidden states, float32 [batch, length, H]."""
     ids, mask, types = inputs
     weight = graph.weight
     length = graph.add("Gather", graph.add("Shape", ids), graph.constant(1, np.int64))
@@ -198,7 +199,7 @@ def _activation(graph: OnnxEncoder, x: str) -> str:
 def _gelu(graph: OnnxEncoder, x: str) -> str:
     """Add x / 2 (1 + erf(x / sqrt 2)), as Hendrycks and Gimpel define gelu."""
     erf = graph.add("Erf", graph.add("Div", x, graph.constant(np.sqrt(2), np.float32)))
-    return _half(graph, x, erf)
+    return _half_product(graph, x, erf)
 
 
 def _gelu_new(graph: OnnxEncoder, x: str) -> str:
@@ -206,10 +207,11 @@ def _gelu_new(graph: OnnxEncoder, x: str) -> str:
     cube = graph.add("Mul", graph.add("Mul", x, x), x)
     sum_ = graph.add("Add", x, graph.add("Mul", cube, graph.constant(0.044715, np.float32)))
     tanh = graph.add("Tanh", graph.add("Mul", sum_, graph.constant(np.sqrt(2 / np.pi), np.float32)))
-    return _half(graph, x, tanh)
+    return _half_product(graph, x, tanh)
 
 
-def _half(graph: OnnxEncoder, x: str, step: str) -> str:
+def _half_product(graph: OnnxEncoder, x: str, step: str) -> str:
+    """Add x / 2 (1 + step)."""
     product = graph.add("Mul", x, graph.add("Add", step, graph.constant(1, np.float32)))
     name: str = graph.add("Mul", product, graph.constant(0.5, np.float32))
     return name

@@ -31,7 +31,7 @@ def patched_encoders(
     """Replace the call of every main layer that `read_encoder` supports while the context is open.
 
     Args:
-        model: any Keras model; transformers' own, or the user's subclass.
+        model: any Keras model: one of transformers, or the user's own.
         build_graph: builds the graph of an encoder.
 
     Yields:

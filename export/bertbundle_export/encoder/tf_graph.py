@@ -24,7 +24,7 @@ class EncoderGraph:
     Args:
         weights: the weights.
         kernels: writes the operations.
-        dtype: of all products and of the hidden states between layers: "float32" or "bfloat16".
+        dtype: dtype of all products and of the hidden states between layers: "float32" or "bfloat16".
 
     Attributes:
         weights: the weights.
@@ -58,7 +58,8 @@ class EncoderGraph:
         """Compute the hidden states of int32 inputs of shape ``[batch, length]``.
 
         Returns:
-            Float32 ``[batch, length, H]``: only the last one, or with `all_states` the embeddings' and every layer's.
+            Float32 ``[batch, length, H]``: only the last hidden state, or with `all_states` that of the embeddings and
+            of every layer.
         """
         function = self._functions[all_states].get_concrete_function()
         self.function_names.add(function.name.decode())
@@ -67,7 +68,7 @@ class EncoderGraph:
         return states
 
     def _variables(self, weights: Mapping[str, Weight]) -> Variables:
-        """Return variables of the graph's dtype; those of Keras are reused if they have it."""
+        """Return variables of the graph's dtype; variables of Keras that have it are reused."""
         from bertbundle_export.tensorflow_import import tf
 
         return {
@@ -99,8 +100,8 @@ class EncoderGraph:
         positions = tf.gather(tables["positions"], tf.range(length))
         total = tf.gather(tables["words"], input_ids) + tf.gather(tables["types"], type_ids) + positions
         rows = tf.reshape(total, [-1, total.shape[-1]])
-        normal = self._kernels.normalize(rows, row_count, tables["gamma"], tables["beta"], self.weights.epsilon)
-        return self._kernels.dense(normal, tables["project"], tables["project_bias"]) if "project" in tables else normal
+        x = self._kernels.normalize(rows, row_count, tables["gamma"], tables["beta"], self.weights.epsilon)
+        return self._kernels.dense(x, tables["project"], tables["project_bias"]) if "project" in tables else x
 
     def _layer(self, x: Any, layer: Variables, indices: _GatherIndices, mask_bias: Any) -> Any:
         kernels, epsilon, rows = self._kernels, self.weights.epsilon, indices.rows

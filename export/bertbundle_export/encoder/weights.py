@@ -51,13 +51,13 @@ class EncoderWeights:
     """Embeddings and layers.
 
     Attributes:
-        words, positions, types: embedding tables, ``[size, E]``; E equals H without a projection.
+        words, positions, types: embedding tables, ``[size, E]``; without a projection, E equals H.
         gamma, beta: layer normalization of their sum, ``[E]``.
         layers: the layers.
         heads: number of attention heads.
-        epsilon: of every layer normalization.
+        epsilon: epsilon of every layer normalization.
         activation: "gelu", "gelu_new" or "relu".
-        project, project_bias: projection of the embeddings, ``[E, H]`` and ``[H]``; None without one.
+        project, project_bias: projection of the embeddings, ``[E, H]`` and ``[H]``; None if there is none.
     """
 
     words: Weight
@@ -106,8 +106,8 @@ def read_encoder(layer: Any) -> EncoderWeights | None:
     """Read a built main layer of transformers' BERT, RoBERTa, ELECTRA or DistilBERT.
 
     Returns:
-        Its weights; None for any other layer, or one that is a decoder or has another activation, custom parts or
-        another precision.
+        Its weights; None for any other layer, and for a decoder or a layer with an unsupported activation, custom parts
+        or another precision.
     """
     module, _, family = type(layer).__module__.rpartition(".")
     read = _READERS.get(f"{family}.{type(layer).__qualname__}") if module.startswith("transformers.models.") else None
@@ -161,10 +161,10 @@ def _read_electra(layer: Any) -> EncoderWeights | None:
 
 
 def _read_roberta(layer: Any) -> EncoderWeights | None:
-    """Read a RoBERTa: a BERT whose positions are counted from the one after the padding's.
+    """Read a RoBERTa: a BERT whose first token has the position after the padding's.
 
-    transformers' class counts only tokens other than 1. As padding comes last, this equals BERT with the rest of the
-    table, except at the padding itself.
+    transformers' class counts only the tokens whose id is not the padding's. Since padding comes last, this is the same
+    as a BERT with the rest of the position table, except at the padding itself.
     """
     padding = layer.embeddings.padding_idx
     encoder = _read_bert(layer) if layer.config.pad_token_id == padding else None

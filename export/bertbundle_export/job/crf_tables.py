@@ -1,4 +1,4 @@
-"""The score tables of a CRF: among the model's outputs, or attributes of the model that the user names."""
+"""The score tables of a CRF: outputs of the model, or attributes of the model that the user names."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def add_tables(model: SourceModel, attributes: Sequence[str | None]) -> SourceMo
     if not paths:
         return model
     return dataclasses.replace(
-        model, more_outputs={name: _attribute(model.keras, path) for name, path in paths.items()}
+        model, extra_outputs={name: _attribute(model.keras, path) for name, path in paths.items()}
     )
 
 
@@ -69,7 +69,7 @@ def _attribute(keras: Any, path: str) -> Any:
         value = reduce(getattr, path.split("."), keras)
     except AttributeError as error:
         raise ExportError(
-            f"the model has no attribute {path}: {error}. Name the one that stores the scores."
+            f"the model has no attribute {path}: {error}. Name the attribute that stores the scores."
         ) from error
     if not hasattr(value, "shape"):
         raise ExportError(f"the model's {path} is a {type(value).__name__}, expected a variable, tensor or array.")

@@ -17,8 +17,8 @@ from bertbundle_export.tasks import HeadConfig
 
 __all__ = ["choose_decoding"]
 
-# A BIO model on unfamiliar text misses about every second B-; an IOB1 model predicts next to none.
-_MIN_ORPHANS, _MIN_ORPHANS_PER_BEGIN = 5, 20
+# On unfamiliar text a BIO model misses about every second B-; an IOB1 model predicts almost none.
+_MIN_STARTS_WITHOUT_B, _MIN_RATIO_TO_STARTS_WITH_B = 5, 20
 
 
 def choose_decoding(
@@ -36,7 +36,7 @@ def choose_decoding(
         options: the user's choices.
         features: texts as inputs of the model.
         outputs: the model's outputs for them.
-        note: called with what the user should know.
+        note: called with notes for the user.
 
     Raises:
         ExportError: the decoding is "crf", but the CRF's tables are missing or invalid.
@@ -75,11 +75,12 @@ def _looks_like_iob1(
 ) -> bool:
     """Return whether a model almost never begins an entity with B-: IOB1 does so only between adjacent entities."""
     tags = parse_labels(labels, scheme)
-    begins = orphans = 0
+    starts_with_b = starts_without_b = 0
     for row, tokens in zip(label_ids, is_text, strict=True):
         previous = None
         for tag in (tags[label] for label in row[tokens]):
-            begins += tag.role in "BS"
-            orphans += tag.role in "IE" and (previous is None or previous.type != tag.type or previous.role not in "BI")
+            continues = previous is not None and previous.type == tag.type and previous.role in "BI"
+            starts_with_b += tag.role in "BS"
+            starts_without_b += tag.role in "IE" and not continues
             previous = tag
-    return orphans >= _MIN_ORPHANS and orphans > _MIN_ORPHANS_PER_BEGIN * begins
+    return starts_without_b >= _MIN_STARTS_WITHOUT_B and starts_without_b > _MIN_RATIO_TO_STARTS_WITH_B * starts_with_b

@@ -1,4 +1,4 @@
-"""Detect a model whose outputs depend on padding: each signature length would give other results."""
+"""Detect a model whose outputs depend on padding: each signature length would give different results."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ _ROWS = 4
 def depends_on_padding(model: SourceModel, features: InputFeatures, length: int) -> bool:
     """Return whether a model's outputs change when texts are padded to a greater length.
 
-    Layers after BERT that ignore the mask do that: a convolution with a maximum over all positions, a backward LSTM.
+    The reason is layers after BERT that ignore the mask: a convolution with a maximum over all positions, or a backward
+    LSTM.
 
     Args:
         model: the source model.

@@ -30,17 +30,17 @@ __all__ = ["Plan", "make_plan"]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What an export writes, and what it is verified against.
+    """What an export writes, and the expected outputs that it is verified against.
 
     Attributes:
         name: model name.
         model: the source model.
         options: the user's choices.
         signatures: length by signature name, shortest first.
-        head: how the task's outputs are computed, label decoding included.
-        cases: each signature's inputs, made of real texts, and the outputs expected for them.
+        head: how the task's outputs are computed, including label decoding.
+        cases: each signature's inputs, made from real texts, and the expected outputs.
         traced: the source model and its task's outputs as a graph.
-        notes: what the user should know; goes to the manifest.
+        notes: notes for the user, also written to the manifest.
     """
 
     name: str
@@ -105,7 +105,7 @@ def _head_config(model: SourceModel, options: ExportOptions) -> HeadConfig:
         return head
     if options.top_k > model.source.vocab_size:
         raise ExportError(
-            f"top_k {options.top_k} is more than the vocabulary's {model.source.vocab_size} tokens. Choose less."
+            f"top_k {options.top_k} exceeds the vocabulary's {model.source.vocab_size} tokens. Choose a smaller number."
         )
     token, mask_id = mask_token(model.tokenizer)
     return dataclasses.replace(head, mask_token=token, mask_id=mask_id, top_k=options.top_k)
@@ -117,7 +117,7 @@ def _head_config(model: SourceModel, options: ExportOptions) -> HeadConfig:
 def _signatures_and_features(
     model: SourceModel, options: ExportOptions, head: HeadConfig, reporter: Reporter
 ) -> tuple[Mapping[str, int], list[InputFeatures]]:
-    """Return the length of each signature and its batch; only the longest for a model that depends on padding."""
+    """Return the length and the batch of each signature; only of the longest if the model depends on padding."""
     signatures = signature_lengths(options, model.max_positions, model.stated_length)
     features = _make_features(model, options, head, signatures)
     if len(features) == 1 or not depends_on_padding(model, features[0], signatures["serving_default"]):
@@ -173,7 +173,7 @@ def _trace(model: SourceModel, options: ExportOptions, head: HeadConfig, reporte
     traced = trace(model, head, precision="float32" if precision == "int8" else precision)
     if precision == "float32" or traced.encoders:
         return traced
-    problem = "the model has no encoder that could be replaced, so its own runs, in float32"
+    problem = "the model has no encoder that can be replaced, so its own encoder runs, in float32"
     if options.precision != "auto":
         raise ExportError(f"precision {precision} is not possible: {problem}. Export with --precision float32.")
     reporter.note(f"{problem}.")

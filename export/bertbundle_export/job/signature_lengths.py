@@ -29,13 +29,13 @@ def signature_lengths(
     longest = options.max_length or min(DEFAULT_MAX_LENGTH, limit, stated_length or limit)
     if longest > limit:
         raise ExportError(
-            f"max_length {longest} is over the model's max_position_embeddings {limit}. Choose at most {limit}."
+            f"max_length {longest} exceeds the model's max_position_embeddings {limit}. Choose at most {limit}."
         )
     shorter = _shorter_lengths(options, longest)
     wrong = [length for length in (*shorter, longest) if not 3 <= length <= longest]
     if wrong:
         raise ExportError(
-            f"length {wrong[0]} is not valid: lengths are from 3 ([CLS], a token, [SEP]) to max_length {longest}."
+            f"length {wrong[0]} is not valid: lengths range from 3 ([CLS], a token, [SEP]) to max_length {longest}."
         )
     return {f"length_{length}": length for length in shorter} | {"serving_default": longest}
 
@@ -49,12 +49,12 @@ def _shorter_lengths(options: ExportOptions, longest: int) -> list[int]:
 
 
 def _powers_of_two(longest: int) -> list[int]:
-    """Return the powers of two from 16: TensorFlow keeps 0.2 GB for each length that a bfloat16 BERT-base has run."""
+    """Return the powers of two from 16: TensorFlow keeps 0.2 GB for each length that a bfloat16 BERT-base ran with."""
     return [1 << power for power in range(4, longest.bit_length())]
 
 
 def _default_lengths(longest: int) -> list[int]:
-    """Return lengths in steps of 8, and of a quarter of the last power of two once that is more."""
+    """Return lengths in steps of 8, or of a quarter of the last power of two if that is more."""
     lengths = [_MIN_DEFAULT_LENGTH]
     while lengths[-1] < longest:
         power = 1 << (lengths[-1].bit_length() - 1)

@@ -14,7 +14,7 @@ __all__ = ["MAX_TEXTS", "PARITY_TEXTS", "make_features"]
 
 MAX_TEXTS = 256
 _MAX_LENGTH_OF_FULL_BATCH = 128
-"""Longer signatures get no batch of all texts: the longest batches cost the most time."""
+"""Signatures longer than this get no batch of all texts: the longest batches take the most time."""
 
 PARITY_TEXTS = (
     "Barack Obama was born in Honolulu, Hawaii, and served as the 44th President of the United States.",
@@ -42,9 +42,9 @@ def make_features(
 ) -> list[InputFeatures]:
     """Make one batch per signature: texts truncated to its length, and all texts joined so that one row is full.
 
-    The shortest signature gets all texts, and so does each signature at least twice as long as the last one that got
-    all, up to 128 tokens. The others leave out the texts that fit the next shorter signature, which would only be
-    padded more. Every batch has the longest text.
+    The shortest signature gets all texts, and so does each signature up to 128 tokens that is at least twice as long as
+    the last one that got all texts. The others leave out the texts that fit the next shorter signature, which would
+    only be padded more. Every batch has the longest text.
 
     Raises:
         ExportError: more than `MAX_TEXTS` texts.

@@ -23,7 +23,7 @@ __all__ = ["verify_onnx", "verify_saved_model", "write_final_manifest"]
 
 
 def verify_saved_model(directory: Path, plan: Plan, reporter: Reporter) -> list[ParityRow]:
-    """Compare the SavedModel with the source model, and release it: it is as large as the model.
+    """Compare the SavedModel with the source model, then free its memory, which is as large as the model.
 
     Raises:
         OutputNamesError, OutputShapeError, ToleranceError: its outputs differ.

@@ -59,7 +59,7 @@ def _manifest_draft(plan: Plan) -> Manifest:
 
 
 def write_saved_model(directory: Path, plan: Plan, reporter: Reporter) -> None:
-    """Write the SavedModel; `write_manifest_draft` must have run, for its assets."""
+    """Write the SavedModel; its assets are files that `write_manifest_draft` must have written."""
     with reporter.stage("write the SavedModel"):
         save_model(directory, plan.traced, plan.model.inputs, signatures=plan.signatures, assets=directory)
 

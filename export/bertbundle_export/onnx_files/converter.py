@@ -1,7 +1,7 @@
 """Convert a traced model to the ONNX files, with dynamic batch size and length.
 
 tf2onnx converts the head only; the encoder is written node by node (`onnx_files.variants`). The weights of the head are
-placeholders: with 400 MB of constants in the graph tf2onnx needs eight times the time and four times the memory.
+placeholders: with 400 MB of constants in the graph, tf2onnx needs eight times the time and four times the memory.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def save_onnx(
         directory: directory of the files.
         traced: the traced model.
         inputs: its inputs in order.
-        outputs: its outputs; the files have the same names.
+        outputs: its outputs; those of the files have the same names.
         retrace: traces the model with its own encoder; called if its weights can only be detached by freezing.
         calibration: texts for the calibration of int8; empty for float32.
 
@@ -68,7 +68,7 @@ def save_onnx(
 def _convert_head(
     function: Any, detached: DetachedGraph, inputs: Sequence[InputSpec], outputs: Sequence[OutputSpec]
 ) -> Any:
-    """Convert everything but the encoders; weights and hidden states are inputs of the result."""
+    """Convert everything except the encoders; weights and hidden states are inputs of the result."""
     input_names = [f"{spec.name}:0" for spec in inputs]
     states = [name for call in detached.calls for name in call.outputs]
     # Arguments of an encoder call that are not inputs of the model.
@@ -87,7 +87,7 @@ def _convert_head(
 
 
 def _declare_inputs(proto: Any, inputs: Sequence[InputSpec]) -> None:
-    """Declare the bundle's inputs instead of weights and hidden states, with those that only an encoder reads."""
+    """Declare the bundle's inputs instead of weights and hidden states, including those that only an encoder reads."""
     from onnx import TensorProto, helper
 
     del proto.graph.input[:]
@@ -105,8 +105,8 @@ def _erfc(ctx: Any, node: Any, name: str, args: Any) -> None:
     one = ctx.make_const(utils.make_name(f"{name}_one"), np.array(1, utils.map_onnx_to_numpy_type(dtype)))
     erf = ctx.make_node("Erf", node.input, shapes=[shape], dtypes=[dtype])
     ctx.remove_node(node.name)
-    outputs, minuends = node.output, [one.output[0], erf.output[0]]
-    ctx.make_node("Sub", minuends, name=node.name, outputs=outputs, shapes=[shape], dtypes=[dtype])
+    outputs, operands = node.output, [one.output[0], erf.output[0]]
+    ctx.make_node("Sub", operands, name=node.name, outputs=outputs, shapes=[shape], dtypes=[dtype])
 
 
 def _convert(graph_def: Any, input_names: list[str], output_names: list[str]) -> Any:
@@ -137,7 +137,7 @@ class _ErrorRecords(logging.Handler):
 
 @contextmanager
 def _raise_logged_errors(logger_name: str) -> Iterator[None]:
-    """Raise logged errors: tf2onnx logs that it does not support an operator, and converts the rest anyway."""
+    """Raise logged errors: if tf2onnx does not support an operator, it only logs that, and converts the rest."""
     logger, records = logging.getLogger(logger_name), _ErrorRecords()
     propagate, logger.propagate = logger.propagate, False
     logger.addHandler(records)

@@ -80,7 +80,7 @@ def _inputs_of(node: Any) -> Iterable[str]:
 
 
 def write_weights(path: Path, weights: Mapping[str, Weight]) -> list[Any]:
-    """Write weights to a file and return TensorProtos that refer to it; small weights are stored in them."""
+    """Write weights to a file and return TensorProtos that refer to it; these contain small weights themselves."""
     from onnx import numpy_helper
 
     tensors = []

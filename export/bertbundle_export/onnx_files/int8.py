@@ -1,12 +1,12 @@
-"""Quantize the encoder's products to int8: kernels with one scale per column, their inputs with one per tensor.
+"""Quantize the encoder's products to int8: kernels with one scale per column, their inputs with one scale per tensor.
 
 Two forms share one set of int8 kernels. `DynamicEncoder` scales each input by its actual values, in an operator of
 onnxruntime. `StaticEncoder` scales it by the range measured on calibration texts, in standard operators, which OpenVINO
 runs as int8 products. Embeddings, attention scores, softmax, normalization and the head stay in float32.
 
-Some channels of a BERT are ten times as large as most, and would leave few int8 steps for the others. So each channel
-is divided by a factor that its row of the kernel is multiplied by (SmoothQuant, Xiao et al.,
-https://arxiv.org/abs/2211.10438, 4.2).
+Some channels of a BERT are ten times as large as most others, and would leave those few int8 steps. So each channel is
+divided by a factor, and its row of the kernel is multiplied by the same factor (SmoothQuant, Xiao et al.,
+https://arxiv.org/abs/2211.10438, section 4.2).
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ TensorRanges = Mapping[str, tuple[float, float]]
 
 _STEPS = 127
 """Kernels are quantized symmetrically, with zero point 0: products need no correction by column sums."""
-_SHARE = 0.6
-"""SmoothQuant's alpha, the share of the channels' differences that moves to the kernel: the best of 0.3 to 0.8."""
+_ALPHA = 0.6
+"""SmoothQuant's alpha, the share of the channels' differences that moves to the kernel: the best from 0.3 to 0.8."""
 _TINY = 1e-6
 
 
@@ -80,7 +80,7 @@ class StaticEncoder(OnnxEncoder):
         self._ranges = ranges
 
     def dense(self, x: str, name: str) -> str:
-        """Add the product after QuantizeLinear and DequantizeLinear, which runtimes fuse to a product in int8."""
+        """Add the product after QuantizeLinear and DequantizeLinear, which runtimes fuse into a product in int8."""
         kernel = self.weight(name)
         scale, zero = _affine(*self._ranges[kernel])
         grid = (self.constant(scale, np.float32), self.constant(zero, np.uint8))
@@ -124,12 +124,12 @@ def quantize(
 
 
 def _divisors(channels: Floats, rows: Floats) -> Floats:
-    """Return the divisor of each channel, by its largest absolute value and that of its row in the kernel.
+    """Return the divisor of each channel, given the largest absolute values of the channels and of the kernel's rows.
 
     Half of the channels are not changed and none is made larger: a channel that is small on the calibration texts may
-    be large on others.
+    be large on other texts.
     """
-    quotients = np.maximum(channels, _TINY) ** _SHARE / np.maximum(rows, _TINY) ** (1 - _SHARE)
+    quotients = np.maximum(channels, _TINY) ** _ALPHA / np.maximum(rows, _TINY) ** (1 - _ALPHA)
     divisors: Floats = np.maximum(quotients / np.median(quotients), 1).astype(np.float32)
     return divisors
 

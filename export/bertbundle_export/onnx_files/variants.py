@@ -44,7 +44,7 @@ class _Variant:
     Attributes:
         build: adds an encoder to a graph.
         encoder: makes the object that collects the encoder's nodes.
-        domains: operator domains that the file may use beside the standard.
+        domains: operator domains that the file may use in addition to the standard ones.
     """
 
     build: BuildEncoder
@@ -163,7 +163,7 @@ def _insert_encoder(proto: Any, call: ExtractedCall, build: BuildEncoder, encode
 
 
 def _check_operators(proto: Any, domains: Sequence[str]) -> None:
-    """Refuse operators outside the ONNX standard and the given domains: no runtime would load the file."""
+    """Reject operators outside the ONNX standard and the given domains: no runtime would load the file."""
     allowed = ("", "ai.onnx", *domains)
     custom = {f"{node.domain}.{node.op_type}" for node in proto.graph.node if node.domain not in allowed}
     if custom:

@@ -1,6 +1,6 @@
 """Detach the weights from a traced function's graph: placeholders replace them.
 
-Converters copy a graph many times; with the weights of a BERT-base as constants, each copy has 400 MB.
+Converters copy a graph many times; with the weights of a BERT-base as constants, each copy takes 400 MB.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ def freeze_and_detach(function: Any) -> DetachedGraph:
 
 
 def _detach_constants(graph_def: Any) -> Weights:
-    """Replace the large float constants of a graph by placeholders, and return their values."""
+    """Replace the large float constants of a graph with placeholders, and return their values."""
     from bertbundle_export.tensorflow_import import tf
 
     weights: Weights = {}

@@ -70,7 +70,7 @@ def agreement_rule(name: str, task: Task, expected: Arrays, mask: Array) -> Agre
         return same_classes
     if name in task.rank_outputs:
         scores = expected[task.rank_outputs[name]][mask]
-        return lambda actual, wanted: same_ranks(actual, wanted, scores)
+        return lambda ids, expected_ids: same_ranks(ids, expected_ids, scores)
     return _same_labels if expected[name].dtype.kind != "f" else _only_values
 
 
@@ -82,7 +82,7 @@ def same_classes(actual: Array, expected: Array) -> float:
 
 
 def same_ranks(actual: Array, expected: Array, scores: Array) -> float:
-    """Return the share of equal ids, leaving out those whose score nearly ties with a neighbour's or the cut-off."""
+    """Return the share of equal ids, without those whose score nearly ties with a neighbor's or with the cut-off."""
     gaps = -np.diff(scores, axis=-1) > 2 * (_TIE.atol + _TIE.rtol * scores[..., 1:])
     distinct = np.ones(scores.shape, bool)
     distinct[..., 1:] &= gaps
@@ -96,6 +96,6 @@ def _same_labels(actual: Array, expected: Array) -> float:
 
 
 def _only_values(actual: Array, expected: Array) -> float:
-    """Return 1: an output of numbers has no labels, only its values are compared."""
+    """Return 1: an output of numbers has no labels, so only its values are compared."""
     del actual, expected
     return 1.0

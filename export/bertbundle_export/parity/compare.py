@@ -43,19 +43,19 @@ def compare(
     few of its values magnify rounding errors (MiniLM: 1.6e-4 at padding, 3.7e-6 at every token).
 
     Args:
-        format_name: for the rows and messages.
+        format_name: name of the format in the rows and messages.
         run: runs the format.
         cases: one per signature.
         outputs: the manifest's outputs.
         task: names the outputs that hold classes or ranks.
-        tolerance: that of the format's precision.
+        tolerance: the tolerance for the format's precision.
 
     Returns:
         One row per signature and output.
 
     Raises:
-        OutputNamesError: the format has other outputs.
-        OutputShapeError: an output has another shape or dtype.
+        OutputNamesError: the format has different outputs.
+        OutputShapeError: an output has a different shape or dtype.
         ToleranceError: a value differs by more than the tolerance, or too few labels agree.
     """
     per_token = {spec.name for spec in outputs if "length" in spec.shape}
@@ -107,13 +107,13 @@ def _parity_row(
     tolerance: Tolerance,
 ) -> ParityRow:
     """Return the row of an output; `key` is its format, signature and name, `values` actual and expected."""
-    where = "{} {} output {}".format(*key)
-    _check_shape(where, *values)
+    label = "{} {} output {}".format(*key)
+    _check_shape(label, *values)
     rows = len(values[1])
     actual, expected = (value[mask] for value in values)
     # Every comparison with a NaN is false, so a NaN would pass the checks below.
     if not np.isfinite(actual).all() or not np.isfinite(expected).all():
-        raise ToleranceError(f"{where} has values that are not finite.")
+        raise ToleranceError(f"{label} has values that are not finite.")
     difference = np.abs(actual.astype(np.float64) - expected.astype(np.float64))
     largest = float(np.abs(expected).max(initial=0.0))
     row = ParityRow(
@@ -127,14 +127,14 @@ def _parity_row(
     )
     if expected.dtype.kind == "f" and not (difference <= row.atol + row.rtol * np.abs(expected)).all():
         raise ToleranceError(
-            f"{where} differs from the source model by up to {row.max_abs:.3g} (allowed: {row.atol:.3g} + "
+            f"{label} differs from the source model by up to {row.max_abs:.3g} (allowed: {row.atol:.3g} + "
             f"{row.rtol:g} of the value)."
         )
     return row
 
 
-def _check_shape(where: str, actual: npt.NDArray[Any], expected: npt.NDArray[Any]) -> None:
+def _check_shape(label: str, actual: npt.NDArray[Any], expected: npt.NDArray[Any]) -> None:
     if (actual.shape, actual.dtype) != (expected.shape, expected.dtype):
         raise OutputShapeError(
-            f"{where} is {actual.dtype}{list(actual.shape)}, the source model's {expected.dtype}{list(expected.shape)}."
+            f"{label} is {actual.dtype}{list(actual.shape)}, the source model's {expected.dtype}{list(expected.shape)}."
         )

@@ -1,7 +1,7 @@
 """Patch Keras' recurrent layers so that their traced loops can be converted by tf2onnx.
 
 Keras stores a layer's inputs and mask in TensorArrays, and wraps LSTM and GRU in functions that a GPU kernel may
-replace; tf2onnx converts neither with a mask. While a model is traced, `convertible_loops` replaces them by an
+replace; tf2onnx converts neither with a mask. While a model is traced, `convertible_loops` replaces them with an
 equivalent loop. For LSTM and GRU, all inputs are multiplied by the kernel at once, before the loop.
 """
 
@@ -20,7 +20,7 @@ Step = Callable[[Any, Any], tuple[Any, Any]]
 
 @contextmanager
 def convertible_loops() -> Iterator[None]:
-    """Let tf_keras' recurrent layers use a loop that tf2onnx converts while the context is open."""
+    """While the context is open, make tf_keras' recurrent layers use a loop that tf2onnx can convert."""
     import bertbundle_export.tensorflow_import  # noqa: F401 - must be first: it selects Keras 2
 
     # isort: split
@@ -111,7 +111,7 @@ def _patched_layer(
         bias, recurrent_bias = tf.unstack(call["bias"]) if layer_step is _gru_step else (call["bias"], None)
         last, outputs_of_steps, states = _rnn(
             lambda token, states: layer_step(token, states, call["recurrent_kernel"], recurrent_bias),
-            tf.matmul(call["inputs"], call["kernel"]) + bias,  # in the loop it would be one product per token
+            tf.matmul(call["inputs"], call["kernel"]) + bias,  # inside the loop this would be one product per token
             tuple(call[name] for name in ("init_h", "init_c") if name in call),
             call["go_backwards"],
             call["mask"],

@@ -25,7 +25,7 @@ class TracedModel:
         function: a concrete function of the inputs by name (int32 ``[batch, length]``) that returns the outputs by
             name.
         encoders: the encoders that replace the model's own in the graph; none if the model has no supported encoder.
-        precision: of the matrix products, "float32" or "bfloat16".
+        precision: precision of the matrix products, "float32" or "bfloat16".
     """
 
     function: Any
@@ -39,7 +39,7 @@ def trace(model: SourceModel, head: HeadConfig, *, precision: str = "float32") -
     Args:
         model: the source model; it is not changed.
         head: how the task's outputs are computed.
-        precision: of the encoder's matrix products, "float32" or "bfloat16".
+        precision: precision of the encoder's matrix products, "float32" or "bfloat16".
     """
     kernels = choose_kernels(precision)
     with patched_encoders(model.keras, lambda weights: EncoderGraph(weights, kernels, precision)) as encoders:
@@ -70,7 +70,7 @@ def _trace(model: SourceModel, head: HeadConfig) -> Any:
 
 
 def concrete_function(function: Any, specs: list[Any]) -> Any:
-    """Trace a Python function for inputs of some TensorSpecs, without autograph."""
+    """Trace a Python function for inputs with the given TensorSpecs, without autograph."""
     from bertbundle_export.tensorflow_import import tf
 
     return tf.function(function, input_signature=specs, autograph=False).get_concrete_function()

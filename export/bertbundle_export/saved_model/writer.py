@@ -1,7 +1,7 @@
 """Write the SavedModel: one traced function of any length, under one signature per fixed length.
 
 The encoder is traced once; each signature fixes the length of its inputs and calls it. So a signature adds a few nodes,
-the weights are on disk once, and the graph itself refuses a wrong length (TensorFlow Serving does not check shapes).
+the weights are on disk once, and the graph itself rejects a wrong length (TensorFlow Serving does not check shapes).
 """
 
 from __future__ import annotations

@@ -63,8 +63,8 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     "albert": Architecture("Albert"),
 }
 
-# Settings that the TensorFlow classes ignore: with another value a model would load, but compute something else.
-# The only supported value of each, and transformers' default.
+# Settings that the TensorFlow classes ignore: with any other value a model would load, but compute something else.
+# For each, the only supported value, and transformers' default.
 _FIXED_SETTINGS: Mapping[str, tuple[Any, Any]] = {
     "position_embedding_type": ("absolute", "absolute"),
     "is_decoder": (False, False),
@@ -86,7 +86,8 @@ def _is_number(value: Any) -> bool:
 
 _COUNT = _Check("a whole number above 0", lambda value: type(value) is int and value > 0)
 _RATE = _Check("a number from 0 to 1", lambda value: _is_number(value) and 0 <= value <= 1)
-# Optional settings that would make the classes fail obscurely, or go unnoticed, if they had another type.
+# Optional settings that are checked, because with a value of another type the classes would fail with an obscure error,
+# or compute something else.
 _TYPED_SETTINGS: Mapping[str, _Check] = {
     "intermediate_size": _COUNT,
     "hidden_dim": _COUNT,
@@ -106,7 +107,7 @@ _CLASS_NAME = re.compile(rf"(?:TF)?({'|'.join(row.stem for row in ARCHITECTURES.
 
 
 def bert_inputs(*, vocab_size: int, type_vocab_size: int, pad_id: int) -> tuple[InputSpec, ...]:
-    """Return BERT's inputs; the mask is always among them, or the model would attend to padding.
+    """Return BERT's inputs; the mask is always one of them, otherwise the model would attend to padding.
 
     Args:
         vocab_size: number of tokens.
@@ -117,7 +118,7 @@ def bert_inputs(*, vocab_size: int, type_vocab_size: int, pad_id: int) -> tuple[
     return (InputSpec("input_ids", "int32", pad_id, vocab_size), InputSpec("attention_mask", "int32", 0, 2), *types)
 
 
-def find_architecture(config: Mapping[str, Any], where: object) -> Architecture:
+def find_architecture(config: Mapping[str, Any], path: object) -> Architecture:
     """Return the architecture of a configuration's model_type.
 
     Raises:
@@ -125,36 +126,36 @@ def find_architecture(config: Mapping[str, Any], where: object) -> Architecture:
     """
     kind = config.get("model_type", "not stated")
     if not isinstance(kind, str) or kind not in ARCHITECTURES:
-        raise CheckpointError(f"{where} has model_type {kind!r}, expected one of {', '.join(ARCHITECTURES)}.")
+        raise CheckpointError(f"{path} has model_type {kind!r}, expected one of {', '.join(ARCHITECTURES)}.")
     return ARCHITECTURES[kind]
 
 
-def check_config(config: Mapping[str, Any], where: object) -> None:
+def check_config(config: Mapping[str, Any], path: object) -> None:
     """Check that a configuration has a supported architecture, all its sizes, and no setting that would be ignored.
 
     Raises:
         CheckpointError: it does not.
     """
-    architecture = find_architecture(config, where)
+    architecture = find_architecture(config, path)
     missing = [key for key in architecture.sizes.values() if config.get(key) is None]
     if missing:
-        raise CheckpointError(f"{where} has no number for {', '.join(missing)}.")
-    _check_types(config, {**dict.fromkeys(architecture.sizes.values(), _COUNT), **_TYPED_SETTINGS}, where)
+        raise CheckpointError(f"{path} has no number for {', '.join(missing)}.")
+    _check_types(config, {**dict.fromkeys(architecture.sizes.values(), _COUNT), **_TYPED_SETTINGS}, path)
     pad, vocabulary = config.get("pad_token_id") or 0, architecture.size(config, "vocab_size")
     if pad >= vocabulary:
-        raise CheckpointError(f"{where} has pad_token_id {pad}, expected one below vocab_size {vocabulary}.")
+        raise CheckpointError(f"{path} has pad_token_id {pad}, expected one below vocab_size {vocabulary}.")
     for key, (supported, default) in _FIXED_SETTINGS.items():
         if config.get(key, default) != supported:
             raise CheckpointError(
-                f"{where} has {key} {config[key]!r}, which transformers' TensorFlow classes do not support. Only "
+                f"{path} has {key} {config[key]!r}, which transformers' TensorFlow classes do not support. Only "
                 f"{supported!r} can be exported."
             )
 
 
-def _check_types(config: Mapping[str, Any], checks: Mapping[str, _Check], where: object) -> None:
+def _check_types(config: Mapping[str, Any], checks: Mapping[str, _Check], path: object) -> None:
     for key, check in checks.items():
         if key in config and not check.is_valid(config[key]):
-            raise CheckpointError(f"{where} has {key} {config[key]!r}, expected {check.expected}.")
+            raise CheckpointError(f"{path} has {key} {config[key]!r}, expected {check.expected}.")
 
 
 def class_suffix(name: str) -> str | None:

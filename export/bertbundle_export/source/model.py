@@ -49,7 +49,7 @@ class SourceModel:
         multi_label: whether classes are independent.
         pooling, normalized: how the sentence embedding is computed.
         last_layers: number of last layers that are concatenated into the features.
-        more_outputs: variables, tensors or arrays that are added to the model's outputs, such as a CRF's transitions.
+        extra_outputs: variables, tensors or arrays that are added to the model's outputs, such as a CRF's transitions.
         dropped_outputs: outputs that are removed: they depend on weights that the checkpoint does not have.
     """
 
@@ -67,19 +67,19 @@ class SourceModel:
     pooling: str = "none"
     normalized: bool = False
     last_layers: int = 1
-    more_outputs: Mapping[str, Any] = field(default_factory=dict)
+    extra_outputs: Mapping[str, Any] = field(default_factory=dict)
     dropped_outputs: frozenset[str] = frozenset()
 
     @property
     def variables(self) -> list[Any]:
         """Every variable that the outputs may depend on."""
         own = {id(variable) for variable in self.keras.variables}
-        more = [value for value in self.more_outputs.values() if hasattr(value, "assign") and id(value) not in own]
-        return [*self.keras.variables, *more]
+        extra = [value for value in self.extra_outputs.values() if hasattr(value, "assign") and id(value) not in own]
+        return [*self.keras.variables, *extra]
 
 
-def check_labels(labels: Sequence[str], task: Task, *, independent: bool | None = None) -> tuple[str, ...]:
-    """Check a head's labels and return them as a tuple; one label alone is valid only if classes are independent.
+def check_labels(labels: Sequence[str], task: Task, *, multi_label: bool | None = None) -> tuple[str, ...]:
+    """Check a head's labels and return them as a tuple; a single label is valid only if classes are independent.
 
     Raises:
         CheckpointError: there are no labels, a tagger has only placeholders (LABEL_0), or a label appears twice.
@@ -90,19 +90,21 @@ def check_labels(labels: Sequence[str], task: Task, *, independent: bool | None 
             f"the model has no labels for {task.name} ({', '.join(labels) or 'none'}). Pass --labels (labels= in "
             "Python), in the order of the class indices."
         )
-    if len(labels) == 1 and not independent:
+    if len(labels) == 1 and not multi_label:
         raise CheckpointError(
             f"the model has a single class, {labels[0]}, whose softmax is always 1. Pass --task regression if its "
-            "output is a value, or --multi-label if it is a probability by sigmoid."
+            "output is a value, or --multi-label if it is the logit of a probability."
         )
-    twice = sorted({label for label in labels if labels.count(label) > 1})
-    if twice:
-        raise CheckpointError(f"labels must differ, {', '.join(twice)} appears more than once. Pass other --labels.")
+    duplicates = sorted({label for label in labels if labels.count(label) > 1})
+    if duplicates:
+        raise CheckpointError(
+            f"labels must differ, {', '.join(duplicates)} appears more than once. Pass other --labels."
+        )
     return tuple(labels)
 
 
 def is_multi_label(problem_type: str | None, given: bool | None) -> bool:
-    """Return whether classes are independent: as the user says, else as the model's `problem_type` says."""
+    """Return whether classes are independent: the user's setting if given, else that of the model's `problem_type`."""
     return problem_type == "multi_label_classification" if given is None else given
 
 
@@ -161,7 +163,7 @@ def raw_outputs(model: SourceModel, inputs: Mapping[str, Any]) -> dict[str, Any]
     if not isinstance(outputs, Mapping):
         outputs = {"logits": outputs}
     named = {name: value for name, value in outputs.items() if hasattr(value, "dtype")}
-    named |= {name: tf.cast(tf.convert_to_tensor(value), tf.float32) for name, value in model.more_outputs.items()}
+    named |= {name: tf.cast(tf.convert_to_tensor(value), tf.float32) for name, value in model.extra_outputs.items()}
     if model.last_layers > 1:
         named["last_layers"] = _last_layers(outputs.get("hidden_states") or (), model.last_layers)
     return {name: value for name, value in named.items() if name not in model.dropped_outputs}
@@ -173,7 +175,7 @@ def _last_layers(hidden_states: Sequence[Any], count: int) -> Any:
     if len(hidden_states) <= count:  # the first are the embeddings, not a layer's
         raise ExportError(
             f"last_layers is {count}, but the model returns hidden states of {max(len(hidden_states) - 1, 0)} layers. "
-            "Choose fewer; build a live model with output_hidden_states=True."
+            "Choose fewer, or build a live model with output_hidden_states=True."
         )
     return tf.concat(list(hidden_states[-count:]), axis=-1)
 

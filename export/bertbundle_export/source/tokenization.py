@@ -1,4 +1,4 @@
-"""Load the tokenizer of a checkpoint for a bundle: casing included, without truncation or padding."""
+"""Load the tokenizer of a checkpoint for a bundle: with its casing, without truncation or padding."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def _without_limits(tokenizer: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
 
 
 def split_characters(tokenizer: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
-    """Return a copy that tokenizes into single characters, as most Chinese taggers are trained.
+    """Return a copy that tokenizes into single characters, as most Chinese taggers do.
 
     Raises:
         CheckpointError: the tokenizer keeps words whole that BERT's splits.
@@ -143,7 +143,7 @@ def is_lowercase(tokenizer: tokenizers.Tokenizer) -> bool:
 
 
 def special_ids(tokenizer: tokenizers.Tokenizer, pad_id: int) -> tuple[int, ...]:
-    """Return the ids that stand for no text: those that the tokenizer adds to each text, and the padding.
+    """Return the ids that do not stand for text: those that the tokenizer adds to each text, and the padding.
 
     Raises:
         CheckpointError: the tokenizer adds no [CLS] and [SEP].

@@ -36,7 +36,7 @@ _NOT_IN_TOKENIZER_JSON = (
     "strip_accents",
     "tokenize_chinese_chars",
 )
-_REPLACE = "pass --tokenizer with a tokenizer.json that makes the same tokens."
+_REPLACE = "pass --tokenizer with a tokenizer.json that produces the same tokens."
 _MAX_STATED_LENGTH = 10**6  # transformers writes 10**30 for "no limit"
 
 
@@ -99,8 +99,8 @@ def _check_class(path: Path, directory: Path, settings: Mapping[str, Any]) -> No
     known = isinstance(name, str) and name.removesuffix("Fast") in _SUPPORTED_CLASSES
     if not known and not (path / "tokenizer.json").is_file():
         raise CheckpointError(
-            f"{file} names {name}, which has no tokenizer.json form that a bundle needs. Pass --tokenizer with a "
-            "tokenizer.json that makes the same tokens."
+            f"{file} names {name}, which cannot be converted to the tokenizer.json that a bundle needs. Pass "
+            "--tokenizer with a tokenizer.json that produces the same tokens."
         )
 
 

@@ -117,7 +117,7 @@ def _effective_words(tokenizer: tokenizers.Tokenizer, words: Collection[str], wh
             raise CheckpointError(
                 f"{where / 'tokenizer_config.json'} has never_split {word!r}, whose accents are stripped or which has "
                 f"over {_MAX_WORD} characters: it cannot be kept. Remove it if no text contains it, or pass "
-                "--tokenizer with a tokenizer.json that makes the same tokens."
+                "--tokenizer with a tokenizer.json that produces the same tokens."
             )
         effective.append(word)
     return effective

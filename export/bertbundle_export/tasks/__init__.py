@@ -1,4 +1,4 @@
-"""The tasks: what a bundle computes from the outputs of a model. Importing them does not import TensorFlow."""
+"""The tasks: what a bundle computes from a model's outputs. Importing this package does not import TensorFlow."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ TASKS: Mapping[str, Task] = {
 
 
 def check_task(name: str) -> Task:
-    """Return the task of a name.
+    """Return the task with this name.
 
     Raises:
         ExportError: there is no such task.
@@ -44,7 +44,7 @@ def check_task(name: str) -> Task:
 
 
 def check_pooling(name: str) -> str:
-    """Return the name of a pooling if it is one.
+    """Check the name of a pooling and return it.
 
     Raises:
         ExportError: there is no such pooling.

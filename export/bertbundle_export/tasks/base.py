@@ -1,4 +1,4 @@
-"""What defines a task: its outputs as graph operations, the same in numpy, and how parity compares them."""
+"""What defines a task: its outputs as graph operations and in numpy, and how parity compares them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class HeadConfig:
     """How a task's outputs are computed from the model's. See `Manifest` for the fields it shares.
 
     Attributes:
-        special_ids: ids of the tokens that stand for no text, padding included.
+        special_ids: ids of the tokens that do not stand for text, including padding.
         mask_id: id of `mask_token`.
     """
 
@@ -46,7 +46,7 @@ def _unchanged(inputs: Arrays, head: HeadConfig) -> Arrays:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A task. A new one is a module with a `TASK`, and a row of `TASKS`.
+    """A task. To add one, write a module with a `TASK`, and add it to `TASKS`.
 
     Attributes:
         name: for `--task` and the manifest.
@@ -56,11 +56,11 @@ class Task:
         graph: computes the task's outputs from the model's outputs and inputs, as tensors.
         reference: computes the same in numpy.
         has_labels: whether the first required output has one column per label.
-        regression: whether it has one column, a value.
+        regression: whether the first required output has one column, the value.
         class_outputs: outputs whose largest column is the predicted class: parity compares the classes.
         rank_outputs: integer outputs that are ranked, with the output of their scores: parity ignores near ties.
         score_outputs: outputs that score what another output chose: parity compares them where the choices agree.
-        prepare_examples: changes the inputs of the parity texts so that the task applies to them.
+        prepare_examples: changes the inputs made from the parity texts so that the task applies to them.
     """
 
     name: str

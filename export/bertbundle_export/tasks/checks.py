@@ -1,4 +1,4 @@
-"""Check that the outputs of a source model are what its task is computed from."""
+"""Check that a source model has the outputs that its task needs."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def check_pooler(outputs: Arrays, pooling: str) -> None:
 
 
 def check_outputs(outputs: Arrays, task: Task, labels: Sequence[str]) -> None:
-    """Check the outputs that a task needs: finite, of the right rank, with one column per label.
+    """Check that a model returns what a task needs: finite values, of the right rank, with one column per label.
 
     Raises:
-        ExportError: they are not.
+        ExportError: it does not.
     """
     for name in task.required_outputs:
         _check_required(outputs, name, task)
@@ -60,7 +60,7 @@ def _check_required(outputs: Arrays, name: str, task: Task) -> None:
 
 
 def _check_logits(logits: npt.NDArray[Any]) -> None:
-    """Refuse probabilities: the softmax of probabilities is meaningless."""
+    """Reject probabilities: the softmax of probabilities is meaningless."""
     if logits.shape[-1] > 1 and logits.min(initial=0) >= 0 and np.allclose(logits.sum(axis=-1), 1, atol=1e-3):
         raise ExportError(
             "the model returns probabilities: they sum to 1 for every text. Return logits instead: remove "

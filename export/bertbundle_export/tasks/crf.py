@@ -1,6 +1,6 @@
 """Decode a linear-chain conditional random field (CRF): in the graph, and as a numpy reference.
 
-The score of a label sequence is the sum of its tokens' logits and of the transitions between neighbours. The result is
+The score of a label sequence is the sum of its tokens' logits and of the transitions between neighbors. The result is
 the best sequence (Viterbi 1967); a label's score is its marginal probability over all sequences, by
 forward-backward (Lafferty, McCallum and Pereira, "Conditional Random Fields", ICML 2001).
 """
@@ -43,38 +43,39 @@ def crf_graph(logits: Any, mask: Any, transitions: Any, start: Any = 0.0, end: A
     """
     from bertbundle_export.tensorflow_import import tf
 
-    # log_softmax subtracts the same from all labels of a token: no choice changes, and sums stay small in float32.
+    # log_softmax subtracts the same number from all labels of a token: the best sequence is unchanged, and sums stay
+    # small enough for float32.
     emissions = tf.nn.log_softmax(logits) * tf.cast(mask, tf.float32)[:, :, None]
     steps = tf.transpose(emissions, [1, 0, 2])
-    real = tf.transpose(mask)[:, :, None] == 1
-    has_next = tf.concat([real[1:], tf.zeros_like(real[:1])], axis=0)  # whether a token follows
-    # Some models forbid by minus infinity. tf2onnx converts tf.where to a product, and infinity times 0 is NaN.
+    is_token = tf.transpose(mask)[:, :, None] == 1
+    has_next = tf.concat([is_token[1:], tf.zeros_like(is_token[:1])], axis=0)
+    # Some models forbid a transition by minus infinity. tf2onnx converts tf.where to products: infinity * 0 is NaN.
     transitions, start, end = (tf.maximum(table, FORBIDDEN) for table in (transitions, start, end))
-    length, none = tf.shape(steps)[0], tf.zeros_like(steps[0])
+    length, zeros = tf.shape(steps)[0], tf.zeros_like(steps[0])
     labels = tf.range(tf.shape(steps)[2])
-    stay = labels + tf.zeros_like(none, tf.int32)
+    same_label = labels + tf.zeros_like(zeros, tf.int32)
 
     def forward(step: Any, best: Any, alpha: Any) -> Any:
         emission, follows = tf.gather(steps, step), tf.gather(has_next, step)
-        best, alpha = _centred(best + emission), _centred(alpha + emission)
+        best, alpha = _centered(best + emission), _centered(alpha + emission)
         paths = best[:, :, None] + transitions
-        pointers = tf.where(follows, tf.argmax(paths, axis=1, output_type=tf.int32), stay)
+        pointers = tf.where(follows, tf.argmax(paths, axis=1, output_type=tf.int32), same_label)
         best_after = tf.where(follows, tf.reduce_max(paths, axis=1), best)
         return [best_after, _log_sum_exp(alpha[:, :, None] + transitions, 1)], [pointers, alpha]
 
     row, column = tf.TensorSpec(steps.shape[1:]), tf.TensorSpec(steps.shape[1:2], tf.int32)
-    begin = [start + none, start + none]
-    (best, _), (pointers, alphas) = scan(length, forward, begin, [tf.TensorSpec(row.shape, tf.int32), row])
+    initial = [start + zeros, start + zeros]
+    (best, _), (pointers, alphas) = scan(length, forward, initial, [tf.TensorSpec(row.shape, tf.int32), row])
 
     def backward(step: Any, label: Any, beta: Any) -> Any:
-        at = length - 1 - step
-        sums = _log_sum_exp(transitions + (tf.gather(steps, at) + beta)[:, None, :], 2)
+        position = length - 1 - step
+        sums = _log_sum_exp(transitions + (tf.gather(steps, position) + beta)[:, None, :], 2)
         chosen = tf.cast(tf.equal(label[:, None], labels), tf.int32)
-        before = tf.reduce_sum(tf.gather(pointers, tf.maximum(at - 1, 0)) * chosen, axis=1)
-        return [before, tf.where(tf.gather(real, at), _centred(sums), beta)], [label, beta]
+        before = tf.reduce_sum(tf.gather(pointers, tf.maximum(position - 1, 0)) * chosen, axis=1)
+        return [before, tf.where(tf.gather(is_token, position), _centered(sums), beta)], [label, beta]
 
     last = tf.argmax(best + end, axis=-1, output_type=tf.int32)
-    _, (path, betas) = scan(length, backward, [last, end + none], [column, row])
+    _, (path, betas) = scan(length, backward, [last, end + zeros], [column, row])
     label_ids = tf.transpose(tf.reverse(path, [0]))
     marginals = tf.nn.softmax(tf.transpose(alphas + tf.reverse(betas, [0]), [1, 0, 2]))
     scores = tf.gather(marginals, label_ids, axis=2, batch_dims=2)
@@ -88,7 +89,7 @@ def _log_sum_exp(values: Any, axis: int) -> Any:
     return tf.math.log(tf.reduce_sum(tf.exp(values - top), axis=axis)) + tf.squeeze(top, axis)
 
 
-def _centred(values: Any) -> Any:
+def _centered(values: Any) -> Any:
     """Subtract the maximum over the labels: sums over hundreds of tokens would lose precision in float32."""
     from bertbundle_export.tensorflow_import import tf
 
@@ -100,13 +101,13 @@ def crf_reference(logits: Array, mask: Array, transitions: Array, start: Any = 0
     label_ids = np.zeros(mask.shape, np.int32)
     scores = np.zeros(mask.shape, np.float32)
     transitions, start, end = (np.maximum(np.float64(table), FORBIDDEN) for table in (transitions, start, end))
-    for row, real in enumerate(mask == 1):
-        emissions = logits[row, real].astype(np.float64)
+    for row, is_token in enumerate(mask == 1):
+        emissions = logits[row, is_token].astype(np.float64)
         emissions[0] += start
         emissions[-1] += end
         best = viterbi_reference(emissions, np.zeros(len(transitions), np.float32), transitions)
-        label_ids[row, real] = best
-        scores[row, real] = _marginals(emissions, transitions)[np.arange(len(best)), best]
+        label_ids[row, is_token] = best
+        scores[row, is_token] = _marginals(emissions, transitions)[np.arange(len(best)), best]
     return label_ids, scores
 
 

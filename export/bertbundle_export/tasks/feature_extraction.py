@@ -21,7 +21,7 @@ _MIN_TOKENS, _LOWEST, _MIN_NORM = 1e-9, -1e9, 1e-12
 
 @dataclass(frozen=True, slots=True)
 class Pooling:
-    """How the vectors of a text's tokens become one; both functions take the raw outputs, the features and the mask.
+    """How the vectors of a text's tokens are pooled. Both functions take the raw outputs, the features and the mask.
 
     Features are float32 ``[batch, length, hidden]``, the mask is float32 ``[batch, length, 1]``.
     """

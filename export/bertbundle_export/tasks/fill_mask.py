@@ -1,6 +1,6 @@
-"""Fill-mask: the likeliest tokens at each [MASK].
+"""Fill-mask: the most likely tokens at each [MASK].
 
-The graph picks them: the logits of a whole batch are 100 MB and more.
+The graph selects them, because the logits of a whole batch are 100 MB or more.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Loop over the tokens of a sequence, in the only form that tf2onnx converts."""
+"""Loop over the tokens of a sequence, in the only form that tf2onnx can convert."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def scan(
 ) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     """Run a body for each step from 0 to length - 1, as one functional While.
 
-    The loop counts from 0 and writes at its counter: tf2onnx converts no other loop. A body should read the tensors of
-    a step by `tf.gather`, which is one operation in ONNX; indexing becomes a dozen.
+    The loop counts from 0 and writes at its counter: tf2onnx can convert no other loop. A body should read the tensors
+    of a step with `tf.gather`, which is one operation in ONNX; indexing becomes a dozen.
 
     Args:
         length: int32 scalar.
@@ -32,10 +32,10 @@ def scan(
 
     arrays = [tf.TensorArray(spec.dtype, size=length, element_shape=spec.shape) for spec in written]
 
-    def one(step: Any, state: tuple[Any, ...], arrays: tuple[Any, ...]) -> Any:
+    def loop_body(step: Any, state: tuple[Any, ...], arrays: tuple[Any, ...]) -> Any:
         after, values = body(step, *state)
         return step + 1, tuple(after), tuple(a.write(step, v) for a, v in zip(arrays, values, strict=True))
 
-    begin = (tf.constant(0), tuple(state), tuple(arrays))
-    _, last, filled = tf.while_loop(lambda step, *_: step < length, one, begin)
+    initial = (tf.constant(0), tuple(state), tuple(arrays))
+    _, last, filled = tf.while_loop(lambda step, *_: step < length, loop_body, initial)
     return last, tuple(array.stack() for array in filled)

@@ -52,7 +52,7 @@ class _Rules:
     """The transitions that a set of labels allows.
 
     Attributes:
-        has_end: whether the last token of an entity has a label of its own (E): then each entity must reach it.
+        has_end: whether the last token of an entity has a label of its own (E): then each entity must end with it.
         types_with_begin: entity types with a B label. Entities of other types, as in IO, may start with I.
     """
 
@@ -67,7 +67,7 @@ class _Rules:
 
 
 def outside_index(labels: Sequence[str], scheme: str) -> int | None:
-    """Return the index of the outside label: ``O``, else another label without a type; None if there is none."""
+    """Return the index of the outside label: ``O``, or else another label without a type; None if there is none."""
     outside = [index for index, tag in enumerate(parse_labels(labels, scheme)) if tag.role == "O"]
     return min(outside, key=lambda index: labels[index] != "O", default=None)
 

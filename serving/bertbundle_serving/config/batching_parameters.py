@@ -12,7 +12,7 @@ from bertbundle_serving.protos import _config_pb2 as proto
 __all__ = ["PARAMETERS_FILE", "BatchingParameters", "read_batching_parameters", "version_batching_parameters"]
 
 PARAMETERS_FILE = "batching_params.pbtxt"
-"""The parameters of one version, in its directory. ``num_batch_threads`` in it is ignored: threads are the server's."""
+"""Name of a version's own file of parameters. Its ``num_batch_threads`` is ignored: all versions share the threads."""
 
 _UNLIMITED = 2**31
 _MAX_THREADS = 4096
@@ -27,12 +27,12 @@ class BatchingParameters:
 
     Attributes:
         max_batch_size: maximum number of rows in one request.
-        max_execution_batch_size: maximum number of rows computed together. More than 32 gains nothing on a CPU.
-        max_enqueued_batches: maximum number of batches that wait for a signature; further requests are refused.
+        max_execution_batch_size: maximum number of rows computed together. On a CPU, more than 32 gain nothing.
+        max_enqueued_batches: maximum number of batches waiting per signature; further requests are refused.
         num_batch_threads: number of batches computed at the same time; None derives it from the number of cores.
-        allowed_batch_sizes: row counts that batches are padded to; empty for any.
-        max_execution_tokens: maximum number of elements of one input computed together, if `split`; None for any. A
-            matrix product of 1024 rows keeps a CPU busy, and nobody waits for a batch of many long rows.
+        allowed_batch_sizes: row counts that batches are padded to; empty for no padding.
+        max_execution_tokens: maximum number of elements of one input computed together, if `split`; None for no limit.
+            A matrix product of 1024 rows already keeps a CPU busy, and no request waits for a batch of many long rows.
         split: whether a request of more than `max_execution_batch_size` rows is computed in parts.
     """
 
@@ -55,7 +55,7 @@ class BatchingParameters:
         self._check_allowed_sizes()
 
     def _check_allowed_sizes(self) -> None:
-        # Source of the texts: tensorflow_serving/servables/tensorflow/bundle_factory_util.cc, batching_session.cc.
+        # Source of the messages: tensorflow_serving/servables/tensorflow/bundle_factory_util.cc, batching_session.cc.
         sizes = self.allowed_batch_sizes
         if any(later <= earlier for earlier, later in zip((0, *sizes), sizes, strict=False)):
             raise ValueError("allowed_batch_sizes entries must be monotonically increasing")
@@ -66,7 +66,7 @@ class BatchingParameters:
 
 _WRAPPED_FIELDS = ("max_batch_size", "max_execution_batch_size", "max_enqueued_batches", "num_batch_threads")
 
-# TensorFlow Serving's defaults of fields that a file omits. Source: BasicBatchScheduler::Options in
+# TensorFlow Serving's defaults for fields that a file omits. Source: BasicBatchScheduler::Options in
 # tensorflow/core/kernels/batching_util/basic_batch_scheduler.h.
 _FILE_DEFAULTS = {"max_batch_size": 1000, "max_enqueued_batches": 10}
 
@@ -88,7 +88,7 @@ def version_batching_parameters(directory: Path, default: BatchingParameters) ->
     """Return the parameters in a version directory, or `default` if it has none.
 
     Raises:
-        ServeError: as `read_batching_parameters`.
+        ServeError: as for `read_batching_parameters`.
     """
     path = directory / PARAMETERS_FILE
     return read_batching_parameters(path) if path.is_file() else default

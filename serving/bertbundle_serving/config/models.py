@@ -23,7 +23,7 @@ class ModelConfig:
     """One model to serve.
 
     Attributes:
-        name: name in requests.
+        name: the name that requests use.
         base_path: the directory that contains one directory per version, named by the version number.
         policy: selects the versions to serve.
         labels: version numbers by label.

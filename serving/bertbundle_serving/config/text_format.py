@@ -17,14 +17,14 @@ M = TypeVar("M", bound=Message)
 _PACKAGE = "bertbundle.serving_config."
 
 
-def read_text_file(path: Path, message: M, what: str, *, secret: bool = False) -> M:
+def read_text_file(path: Path, message: M, label: str, *, secret: bool = False) -> M:
     """Parse a file into a message and return the message.
 
     Args:
         path: the file.
         message: an empty message of the file's type.
-        what: name of the file in error messages, for example the flag.
-        secret: whether error messages must not quote the file, because it contains a private key.
+        label: what error messages call the file, for example the flag.
+        secret: whether the file contains a private key, so that error messages must not quote it.
 
     Raises:
         ServeError: the file cannot be read, is not UTF-8, or cannot be parsed.
@@ -39,7 +39,7 @@ def read_text_file(path: Path, message: M, what: str, *, secret: bool = False) -
     except text_format.ParseError as error:
         reason = _position(error) if secret else str(error).replace(_PACKAGE, "").rstrip(".")
     expected = message.DESCRIPTOR.name
-    raise ServeError(f"cannot read {what} {path}: {reason}. Expected: {expected} in protobuf text format.")
+    raise ServeError(f"cannot read {label} {path}: {reason}. Expected: {expected} in protobuf text format.")
 
 
 def _position(error: Any) -> str:

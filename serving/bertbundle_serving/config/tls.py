@@ -21,7 +21,7 @@ _FLAG = "--ssl_config_file"
 def read_credentials(path: Path) -> Any:
     """Return the gRPC server credentials in an SSLConfig file, whose values are PEM texts.
 
-    With `client_verify` clients must present a certificate signed by `custom_ca`.
+    If `client_verify` is set, clients must present a certificate signed by `custom_ca`.
 
     Raises:
         ServeError: the file is missing or malformed, lacks the key or the certificate, or they do not match.
@@ -32,11 +32,11 @@ def read_credentials(path: Path) -> Any:
     if config.client_verify and not config.custom_ca:
         raise ServeError(f"{_FLAG} {path} has client_verify but no custom_ca to verify with.")
     key, chain, authorities = (text.encode() for text in (config.server_key, config.server_cert, config.custom_ca))
-    _check(path, key, chain, authorities)
+    _check_pem_texts(path, key, chain, authorities)
     return grpc.ssl_server_credentials([(key, chain)], authorities or None, config.client_verify)
 
 
-def _check(path: Path, key: bytes, chain: bytes, authorities: bytes) -> None:
+def _check_pem_texts(path: Path, key: bytes, chain: bytes, authorities: bytes) -> None:
     try:
         load_cert_chain(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), chain, key)
         if authorities:

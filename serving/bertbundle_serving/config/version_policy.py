@@ -13,10 +13,10 @@ class VersionPolicy(Protocol):
     """Selects the versions to serve."""
 
     def select(self, versions: Collection[int]) -> frozenset[int]:
-        """Return the versions to serve, of those that exist."""
+        """Return which of the existing versions to serve."""
 
     def describe_missing(self, versions: Collection[int]) -> str:
-        """Describe what the policy asks for and does not exist, for log messages; empty if nothing is missing."""
+        """Describe the versions that should be served but do not exist, for log messages; empty if none is missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class LatestVersions:
         return frozenset(sorted(versions)[-self.count :])
 
     def describe_missing(self, versions: Collection[int]) -> str:
-        """Return "a version" if there is none."""
+        """Return "a version" if no version exists."""
         return "" if versions else "a version"
 
 
@@ -55,7 +55,7 @@ class AllVersions:
         return frozenset(versions)
 
     def describe_missing(self, versions: Collection[int]) -> str:
-        """Return "a version" if there is none."""
+        """Return "a version" if no version exists."""
         return "" if versions else "a version"
 
 

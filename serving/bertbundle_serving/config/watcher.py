@@ -21,15 +21,15 @@ async def watch_model_configs(
     poll_seconds: float,
     reconfigure: Callable[[tuple[ModelConfig, ...]], None],
 ) -> None:
-    """Poll a file until cancelled. If a new content has an error, log it and keep the current models.
+    """Poll a file until cancelled. If the changed file has an error, log it and keep the current models.
 
     Args:
         path: the --model_config_file.
         models: the models that are served now.
-        poll_seconds: time between two checks.
-        reconfigure: called in a thread with the models of a changed file, if they are not the current ones.
+        poll_seconds: time between checks.
+        reconfigure: called in a thread with the models in the changed file, if they differ from the current ones.
     """
-    content = b""  # not the content at the start: the file may have changed since the models were read from it
+    content = b""  # not the current content: the file may have changed since the models were read from it
     while True:
         await asyncio.sleep(poll_seconds)
         try:
@@ -44,7 +44,7 @@ async def watch_model_configs(
 def _apply(
     path: Path, current: tuple[ModelConfig, ...], reconfigure: Callable[[tuple[ModelConfig, ...]], None]
 ) -> tuple[ModelConfig, ...]:
-    """Serve the models of a file if they are not the current ones; return them."""
+    """Return the models in a file, and serve them if they differ from the current ones."""
     models = read_model_configs(path)
     if models != current:
         reconfigure(models)

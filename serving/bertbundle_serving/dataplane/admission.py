@@ -1,4 +1,4 @@
-"""Admission control: limits on the requests in flight, and what every request needs at its end."""
+"""Admission control: limits on requests in flight, and the error handling, metrics and log of every request."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class RequestInfo:
-    """What the limits, the metrics and the log need to know of a request.
+    """What the limits, the metrics and the log need to know about a request.
 
     Attributes:
         model: the model that the request names.
-        api: Predict, Classify, ...: the values that TensorFlow Serving's metrics have.
+        api: Predict, Classify, ...: the names in TensorFlow Serving's metrics.
         entrypoint: GRPC or REST.
         size: size of the request in bytes.
     """
@@ -107,8 +107,8 @@ class AdmissionControl:
     def reserve(self, size: int) -> None:
         """Reserve memory for `size` more bytes of a REST body that is being received. `release` frees them.
 
-        gRPC needs no reservation: it hands over whole messages. Bodies do not count as in flight, so that clients that
-        stall in the middle of a body do not keep gRPC requests out.
+        gRPC needs no reservation: it delivers whole messages. Bodies do not count as in flight, so that clients that
+        stall in the middle of a body do not block gRPC requests.
 
         Raises:
             RequestError: RESOURCE_EXHAUSTED, all bodies together are too large.
@@ -133,12 +133,12 @@ class AdmissionControl:
         if self._bytes_in_flight > self._limits.total_bytes and self.calls_in_flight > 1:
             raise self._exhausted("requests in flight")
 
-    def _exhausted(self, what: str) -> RequestError:
-        text = f"the {what} have more than {self._limits.total_bytes} bytes; retry later"
+    def _exhausted(self, kind: str) -> RequestError:
+        text = f"the {kind} exceed {self._limits.total_bytes} bytes in total; retry later"
         return RequestError("RESOURCE_EXHAUSTED", text)
 
     def _record(self, request: RequestInfo, code: str, seconds: float) -> None:
-        # All unknown names share one label: otherwise clients could fill the memory with labels.
+        # All unknown models share one label: otherwise clients could fill the memory with labels.
         model = request.model if request.model in self._repository.models else _UNKNOWN_MODEL
         self._metrics.request_finished(model, request.api, request.entrypoint, code, seconds)
         if self._log_requests:
@@ -149,7 +149,7 @@ class AdmissionControl:
 
 @contextlib.contextmanager
 def _public_errors() -> Iterator[None]:
-    """Replace exceptions by the RequestErrors that clients may see."""
+    """Replace exceptions with the RequestErrors that clients may see."""
     try:
         yield
     except asyncio.TimeoutError as error:

@@ -1,4 +1,4 @@
-"""Prometheus metrics: those of TensorFlow Serving under its names, others under names with ``bertbundle_``."""
+"""Prometheus metrics: TensorFlow Serving's under its names, and others whose names begin with ``bertbundle_``."""
 
 from __future__ import annotations
 
@@ -52,22 +52,22 @@ class Metrics:
             buckets=_MICROSECONDS,
             registry=registry,
         )
-        names = ("model", "signature")
+        labels = ("model", "signature")
         self._queue = Gauge(
-            "bertbundle_queue_depth", "Requests waiting for the engine.", (*names, "version"), registry=registry
+            "bertbundle_queue_depth", "Requests waiting for the engine.", (*labels, "version"), registry=registry
         )
         self._batch_rows = Histogram(
-            "bertbundle_batch_rows", "Rows computed together.", names, buckets=_ROWS, registry=registry
+            "bertbundle_batch_rows", "Rows computed together.", labels, buckets=_ROWS, registry=registry
         )
         self._batch_padding = Counter(
-            "bertbundle_batch_padding_rows", "Rows added to reach an allowed batch size.", names, registry=registry
+            "bertbundle_batch_padding_rows", "Rows added to reach an allowed batch size.", labels, registry=registry
         )
-        self._tokens = Counter("bertbundle_tokens", "Tokens computed, including padding.", names, registry=registry)
-        self._padding = Counter("bertbundle_padding_tokens", "Padding tokens computed.", names, registry=registry)
+        self._tokens = Counter("bertbundle_tokens", "Tokens computed, including padding.", labels, registry=registry)
+        self._padding = Counter("bertbundle_padding_tokens", "Padding tokens computed.", labels, registry=registry)
         self._latency = Histogram(
             "bertbundle_request_seconds",
             "Time from a request's submission to the engine until its outputs are computed.",
-            names,
+            labels,
             buckets=_SECONDS,
             registry=registry,
         )
@@ -89,7 +89,7 @@ class Metrics:
         self._batch_padding.labels(*labels).inc(batch.padded_rows - batch.rows)
 
     def call_computed(self, key: QueueKey, call: SignatureCall, seconds: float) -> None:
-        """Count a call whose caller gets the outputs."""
+        """Count a call whose outputs its caller received."""
         labels = (key.model, key.signature)
         self._latency.labels(*labels).observe(seconds)
         mask = call.inputs.get(_ATTENTION_MASK)

@@ -1,1 +1,1 @@
-"""Compute calls in batches, in threads."""
+"""Compute calls in batches, in worker threads."""

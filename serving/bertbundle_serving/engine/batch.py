@@ -62,18 +62,18 @@ class Batch:
     def run(self, servable: Servable) -> list[Outputs | Exception]:
         """Compute the batch and return the result of each slice: its outputs or its error.
 
-        If the batch fails, each slice is computed alone, so that a bad request costs the others time, not their result.
+        If the batch fails, each slice is computed alone, so that a bad request delays the others but fails only itself.
         """
         if len(self.slices) == 1 and self.padded_rows == self.rows:
             return [_run_slice(servable, self.slices[0])]
         try:
             return list(_split_rows(self._run_together(servable), self.slices))
         except Exception:  # noqa: BLE001  # the slice that causes it raises it again
-            return [_run_slice(servable, rows) for rows in self.slices]
+            return [_run_slice(servable, row_slice) for row_slice in self.slices]
 
     def _run_together(self, servable: Servable) -> Outputs:
-        names = tuple(dict.fromkeys(name for rows in self.slices for name in rows.call.outputs))
-        inputs = concatenate_rows([rows.inputs() for rows in self.slices])
+        names = tuple(dict.fromkeys(name for row_slice in self.slices for name in row_slice.call.outputs))
+        inputs = concatenate_rows([row_slice.inputs() for row_slice in self.slices])
         padded = {name: _pad_rows(array, self.padded_rows) for name, array in inputs.items()}
         outputs = servable.run(self.signature, padded, names)
         if any(array.shape[:1] != (self.padded_rows,) for array in outputs.values()):
@@ -96,9 +96,9 @@ def concatenate_rows(parts: Sequence[Arrays]) -> Outputs:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _run_slice(servable: Servable, rows: RowSlice) -> Outputs | Exception:
+def _run_slice(servable: Servable, row_slice: RowSlice) -> Outputs | Exception:
     try:
-        return servable.run(rows.call.signature, rows.inputs(), rows.call.outputs)
+        return servable.run(row_slice.call.signature, row_slice.inputs(), row_slice.call.outputs)
     except Exception as error:  # noqa: BLE001  # raised again where the caller waits
         return error
 
@@ -111,8 +111,8 @@ def _pad_rows(array: npt.NDArray[Any], rows: int) -> npt.NDArray[Any]:
 def _split_rows(outputs: Outputs, slices: Sequence[RowSlice]) -> list[Outputs]:
     """Return the outputs of each slice, without the padding at the end."""
     parts, start = [], 0
-    for rows in slices:
-        stop = start + rows.rows
-        parts.append({name: outputs[name][start:stop] for name in rows.call.outputs})
+    for row_slice in slices:
+        stop = start + row_slice.rows
+        parts.append({name: outputs[name][start:stop] for name in row_slice.call.outputs})
         start = stop
     return parts

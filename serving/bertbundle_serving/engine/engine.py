@@ -1,4 +1,4 @@
-"""Compute calls in threads. Calls that wait at the same time are computed together."""
+"""Compute calls in worker threads. Calls that wait at the same time are computed together."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["Engine", "EngineObserver"]
 
 
 class EngineObserver(Protocol):
-    """Is notified of what the engine does, for the metrics."""
+    """Receives the engine's events, for the metrics."""
 
     def queue_changed(self, key: QueueKey, waiting_calls: int) -> None:
         """Receive the number of calls that wait in a queue."""
@@ -31,22 +31,22 @@ class EngineObserver(Protocol):
         """Receive a batch and how long its computation took."""
 
     def call_computed(self, key: QueueKey, call: SignatureCall, seconds: float) -> None:
-        """Receive a call whose caller gets the outputs, and the time since its submission."""
+        """Receive a call whose outputs its caller received, and the time since its submission."""
 
 
 class Engine:
     """Computes batches in threads, as many at the same time as it has slots.
 
     A call runs at once if a slot is free. Otherwise it waits, and all calls that wait for the same signature of the
-    same version are computed together when a slot becomes free. The signature whose first call has waited longest is
-    next.
+    same version are computed together when a slot becomes free. The signature whose first call has waited longest
+    comes first.
 
     All methods must be called in the same event loop.
 
     Args:
-        slots: number of batches computed at the same time. None: one per core, of which a batch takes as many as
-            `Servable.parallel` says.
-        observer: notified of queues, batches and calls.
+        slots: number of batches computed at the same time. If it is None, each core is a slot, and a batch takes
+            enough of them that no more than `Servable.concurrency` batches run at the same time.
+        observer: receives the events of queues, batches and calls.
         batching: whether calls are computed together.
         max_output_bytes: maximum size of the outputs of one call: a small request can ask for many gigabytes.
     """
@@ -64,18 +64,18 @@ class Engine:
         self._max_output_bytes = max_output_bytes
         self._batching = batching
         self._observer = observer
-        # One thread more than slots: unloading a version takes a thread for a while.
+        # One thread more than slots: unloading a version occupies a thread for a while.
         self._threads = ThreadPoolExecutor(self._slots + 1, thread_name_prefix="engine")
-        # Guards all that follows: the event loop fills the queues, the threads empty them.
+        # Guards the attributes below: the event loop fills the queues, the threads empty them.
         self._lock = threading.Lock()
         self._queues: dict[tuple[Version, str], CallQueue] = {}
         self._waiting: list[CallQueue] = []
         self._used_slots = 0
 
     def submit(self, version: Version, call: SignatureCall) -> asyncio.Future[Outputs]:
-        """Return a future of the call's outputs. To give the call up, cancel the future.
+        """Return a future of the call's outputs. Cancel the future to cancel the call.
 
-        The future raises RequestError if the servable refuses the inputs or if the outputs are too large.
+        The future raises RequestError if the servable rejects the inputs or if the outputs are too large.
 
         Raises:
             RequestError: INVALID_ARGUMENT, the call has too many rows; UNAVAILABLE, too many calls wait.
@@ -109,21 +109,21 @@ class Engine:
     def _find_queue(self, version: Version, signature: str) -> CallQueue:
         queue = self._queues.get((version, signature))
         if queue is None:
-            # The version must stay loaded until its last batch is computed, even if all callers leave.
+            # The version must stay loaded until its last batch is computed, even if all callers cancel.
             version.acquire()
             key = QueueKey(version.model, version.number, signature, version.servable.description)
             queue = self._queues[version, signature] = CallQueue(key, version, version.batching)
         return queue
 
     def _slots_for(self, queue: CallQueue) -> int:
-        """Return the slots that a batch takes: all of them, if another batch would only take cores from it."""
-        return max(1, self._slots // queue.version.servable.parallel) if self._slots_are_cores else 1
+        """Return the number of slots that a batch takes: all of them if another batch would only compete for cores."""
+        return max(1, self._slots // queue.version.servable.concurrency) if self._slots_are_cores else 1
 
     def _has_slots_for(self, queue: CallQueue) -> bool:
         return self._used_slots + self._slots_for(queue) <= self._slots
 
     def _start_batches(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Start every batch that has free slots, each in a thread. The caller has the lock."""
+        """Start every batch for which slots are free, each in a thread. The caller must hold the lock."""
         while (queued := self._take_batch()) is not None:
             self._threads.submit(self._compute_batches, queued, loop)
 
@@ -159,7 +159,7 @@ class Engine:
                 self._used_slots -= self._slots_for(computed.queue)
                 queued = self._take_batch()
                 self._start_batches(loop)
-            with contextlib.suppress(RuntimeError):  # the event loop is closed: nobody waits for the results
+            with contextlib.suppress(RuntimeError):  # the event loop is closed: no caller is waiting
                 loop.call_soon_threadsafe(self._deliver, computed, seconds)
 
     def _deliver(self, computed: QueuedBatch, seconds: float) -> None:
@@ -169,14 +169,14 @@ class Engine:
             queue.running -= 1
             self._drop_if_idle(queue)
         resolved = [pending for pending in computed.calls if pending.resolve()]
-        if self._observer is not None:  # before the event loop resumes the callers: they find their calls counted
+        if self._observer is not None:  # before the event loop resumes the callers, which may read the metrics
             self._observer.batch_computed(queue.key, computed.batch, seconds)
             self._observer.queue_changed(queue.key, len(queue.calls))
             for pending in resolved:
                 self._observer.call_computed(queue.key, pending.call, time.perf_counter() - pending.submitted)
 
     def _drop_if_idle(self, queue: CallQueue) -> None:
-        """Remove a queue without calls and release its version. The caller has the lock."""
+        """Remove a queue without calls and release its version. The caller must hold the lock."""
         key = (queue.version, queue.key.signature)
         if queue.running or queue.calls or self._queues.get(key) is not queue:
             return

@@ -1,4 +1,4 @@
-"""Calls that wait for the engine, and the batches they are computed in."""
+"""Calls that wait for the engine, and the batches that are taken from them."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class PendingCall:
 
     Attributes:
         call: what to compute.
-        future: the caller waits for it; it is done early if the caller cancels it.
-        max_output_bytes: maximum size of the outputs, strings included.
-        submitted: `time.perf_counter` of the submission.
-        queued: `time.perf_counter` of when its next rows began to wait.
+        future: what the caller waits for; it is done early if the caller cancels it.
+        max_output_bytes: maximum size of the outputs, including strings.
+        submitted: `time.perf_counter` when the call was submitted.
+        queued: `time.perf_counter` when its next rows began to wait.
         taken_rows: number of rows that are in a batch or computed.
         computed_rows: number of computed rows.
         output_bytes: size of the outputs so far.
-        results: outputs by index of their first row.
+        results: outputs by the index of their first row.
         outcome: the outputs or the error, once known.
     """
 
@@ -53,7 +53,7 @@ class PendingCall:
 
     @property
     def is_active(self) -> bool:
-        """Whether there is still something to compute: no rows failed, and the caller waits."""
+        """Whether there is still something to compute: no rows failed, and the caller is waiting."""
         return self.outcome is None and not self.future.done()
 
     def take_rows(self, max_rows: int) -> RowSlice:
@@ -61,16 +61,16 @@ class PendingCall:
         start, self.taken_rows = self.taken_rows, min(self.taken_rows + max_rows, self.call.rows)
         return RowSlice(self.call, start, self.taken_rows)
 
-    def add_result(self, rows: RowSlice, result: Outputs | Exception) -> None:
-        """Record the result of some rows. The last rows, or an error, decide the outcome."""
+    def add_result(self, row_slice: RowSlice, result: Outputs | Exception) -> None:
+        """Record the result of some rows. The last rows, or an error, determine the outcome."""
         if not self.is_active:
             return
         if isinstance(result, Exception):
             self.outcome = result
             return
         self.output_bytes += sum(_size_in_bytes(array) for array in result.values())
-        self.results[rows.start] = result
-        self.computed_rows += rows.stop - rows.start
+        self.results[row_slice.start] = result
+        self.computed_rows += row_slice.stop - row_slice.start
         if self.output_bytes > self.max_output_bytes:
             self.results.clear()
             self.outcome = invalid_argument(
@@ -99,7 +99,7 @@ class PendingCall:
 
 @dataclass(frozen=True, slots=True)
 class QueueKey:
-    """What the calls of a queue have in common, as the metrics label it."""
+    """What the calls of a queue have in common; the metrics use it as labels."""
 
     model: str
     version: int
@@ -112,7 +112,7 @@ class QueuedBatch:
     """A batch taken from a queue.
 
     Attributes:
-        queue: where it was taken.
+        queue: the queue it was taken from.
         batch: what to compute.
         calls: the pending call of each slice of the batch.
     """
@@ -122,9 +122,9 @@ class QueuedBatch:
     calls: tuple[PendingCall, ...]
 
     def add_results(self, results: list[Outputs | Exception]) -> None:
-        """Record the result of each slice at its call."""
-        for pending, rows, result in zip(self.calls, self.batch.slices, results, strict=True):
-            pending.add_result(rows, result)
+        """Record the result of each slice in its call."""
+        for pending, row_slice, result in zip(self.calls, self.batch.slices, results, strict=True):
+            pending.add_result(row_slice, result)
 
 
 @dataclass(eq=False, slots=True)
@@ -133,9 +133,9 @@ class CallQueue:
 
     Attributes:
         key: labels of its metrics.
-        version: the version that computes.
+        version: the version that computes them.
         parameters: how calls are batched.
-        calls: pending calls with rows that are in no batch yet.
+        calls: pending calls with rows that are not in a batch yet.
         running: number of its batches that are being computed.
     """
 
@@ -162,18 +162,18 @@ class CallQueue:
             )
 
     def take_batch(self) -> QueuedBatch | None:
-        """Take the next batch, or return None if there is no call to compute. Calls whose callers left are dropped."""
+        """Take the next batch, or return None if there is no call to compute. Cancelled calls are dropped."""
         waiting = [pending for pending in self.calls if pending.is_active]
         if not waiting:
             self.calls.clear()
             return None
         batched, slices, skipped = self._fill_batch(waiting)
-        # The remaining rows of a large call go to the end: a small call never waits for all of them.
+        # The remaining rows of a large call go to the end, so that a small call never waits for all of them.
         unfinished = [pending for pending in batched if pending.taken_rows < pending.call.rows]
         for pending in unfinished:
             pending.queued = time.perf_counter()
         self.calls = deque([*skipped, *unfinished])
-        rows = sum(part.stop - part.start for part in slices)
+        rows = sum(row_slice.stop - row_slice.start for row_slice in slices)
         padded_rows = rows if waiting[0].call.row_shapes is None else padded_batch_rows(self.parameters, rows)
         batch = Batch(self.key.signature, tuple(slices), rows, padded_rows)
         return QueuedBatch(self, batch, tuple(batched))
@@ -182,18 +182,18 @@ class CallQueue:
         """Return the calls that fit into the next batch, the rows taken from each, and the other calls."""
         first = waiting[0]
         shapes = first.call.row_shapes
-        if shapes is None:  # it must not be batched with others
+        if shapes is None:  # the call must not be batched with others
             return [first], [first.take_rows(first.call.rows)], waiting[1:]
         batched, slices, skipped = list[PendingCall](), list[RowSlice](), list[PendingCall]()
-        free = max_batch_rows(self.parameters, row_size=math.prod(shapes[0]))
+        free_rows = max_batch_rows(self.parameters, row_size=math.prod(shapes[0]))
         for pending in waiting:
-            rest = pending.call.rows - pending.taken_rows
-            fits = rest <= free or (self.parameters.split and free > 0)
+            remaining = pending.call.rows - pending.taken_rows
+            fits = remaining <= free_rows or (self.parameters.split and free_rows > 0)
             # The first call is always taken, so that no batch is empty.
             if pending is first or (fits and pending.call.row_shapes == shapes):
                 batched.append(pending)
-                slices.append(pending.take_rows(free))
-                free -= slices[-1].stop - slices[-1].start
+                slices.append(pending.take_rows(free_rows))
+                free_rows -= slices[-1].stop - slices[-1].start
             else:
                 skipped.append(pending)
         return batched, slices, skipped

@@ -1,4 +1,4 @@
-"""Bind gRPC's port and Unix socket. gRPC does not say why it cannot bind, so this module finds out."""
+"""Bind gRPC's port and Unix socket. gRPC does not say why it cannot bind, so this module finds the reason."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def bind_port(server: Any, host: str, port: int, address: str, credentials: Any 
         server: the gRPC server.
         host: host name or address.
         port: the port; 0 picks a free one.
-        address: host and port as gRPC writes them.
+        address: host and port in gRPC's notation.
         credentials: TLS credentials, or None.
 
     Raises:
@@ -40,7 +40,7 @@ def bind_port(server: Any, host: str, port: int, address: str, credentials: Any 
 
 
 def bind_socket(server: Any, path: str) -> None:
-    """Make a gRPC server listen on a Unix socket. The socket of a server that was killed is replaced.
+    """Make a gRPC server listen on a Unix socket. The socket file that a killed server left behind is replaced.
 
     Raises:
         ServeError: the socket cannot be bound, or another server listens on it; the message says why.
@@ -65,21 +65,21 @@ def _find_reason(host: str, port: int) -> str:
 
 
 def _find_conflict(path: str) -> str | None:
-    """Return why the path must not be used. gRPC itself would remove any socket, even one with a listening server."""
+    """Return why the path must not be used, or None. gRPC would remove any socket, even that of a running server."""
     try:
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(path)
     except ConnectionRefusedError:
         return None if stat.S_ISSOCK(Path(path).stat().st_mode) else "the path is a file that is not a socket"
     except OSError:
-        return None  # the path does not exist, or binding fails and gives the reason
+        return None  # the path does not exist, or binding will fail and give the reason
     return "another server listens on it"
 
 
 def _try_to_bind(family: int, address: Any) -> str | None:
     try:
-        with socket.socket(family) as test:
-            test.bind(address)
+        with socket.socket(family) as probe:
+            probe.bind(address)
     except OSError as error:
         return os.strerror(error.errno) if error.errno else str(error)
     return None

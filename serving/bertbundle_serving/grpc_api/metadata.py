@@ -23,7 +23,7 @@ def check_metadata_fields(request: wire.GetModelMetadataRequest) -> None:
     """Check that a request asks for signatures and nothing else.
 
     Raises:
-        RequestError: INVALID_ARGUMENT, it does not.
+        RequestError: INVALID_ARGUMENT, it asks for nothing, or for something else.
     """
     if not request.metadata_field:
         raise invalid_argument("GetModelMetadataRequest must specify at least one metadata_field")
@@ -39,7 +39,7 @@ def encode_signatures(signatures: Mapping[str, SignatureSpec]) -> dict[str, AnyM
 
 
 def encode_status(status: ModelVersionStatus) -> wire.ModelVersionStatus:
-    """Return the wire form of a version's status."""
+    """Return a version's status as a wire message."""
     return wire.ModelVersionStatus(
         version=status.version,
         state=wire.ModelVersionStatus.State.Name(status.state.value),

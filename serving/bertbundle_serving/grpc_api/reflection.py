@@ -16,10 +16,10 @@ __all__ = ["descriptor_pool"]
 
 
 def descriptor_pool() -> DescriptorPool:
-    """Return the descriptors of the services and their messages, in a pool of their own.
+    """Return the descriptors of the services and their messages, in a separate pool.
 
-    The default pool may have TensorFlow's messages in the package `tensorflow.serving`, which the services need. The
-    messages are bertbundle's, but with numeric tensor fields as numbers instead of bytes.
+    The services must be in the package `tensorflow.serving`, in which the default pool may have TensorFlow's messages.
+    The messages are bertbundle's, but their numeric tensor fields are numbers instead of bytes.
     """
     pool = DescriptorPool()
     for module in (any_pb2, wrappers_pb2, wire, config, api):

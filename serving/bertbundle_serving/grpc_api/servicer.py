@@ -51,7 +51,7 @@ class Servicer:
         repository: the models.
         engine: computes calls.
         admission: limits and records requests.
-        tensor_content: whether responses have ``tensor_content``; otherwise they have the ``*_val`` fields, as those of
+        tensor_content: whether responses use ``tensor_content``; otherwise they use the ``*_val`` fields, as those of
             TensorFlow Serving.
     """
 
@@ -222,5 +222,5 @@ def _model_ref(request: Any) -> ModelRef:
 
 
 def _model_spec(version: Version, signature: str = "") -> wire.ModelSpec:
-    """Return the `model_spec` of a response: what computed it."""
+    """Return the `model_spec` of a response: the version that computed it."""
     return wire.ModelSpec(name=version.model, version=Int64Value(value=version.number), signature_name=signature)

@@ -1,4 +1,4 @@
-"""A model: its loaded versions, kept in step with the version directories on disk."""
+"""A model: its loaded versions, kept in sync with the version directories on disk."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class LoadOptions:
     Attributes:
         load: loads a version directory. If it raises, the version is reported as broken.
         batching: returns the batching parameters of a version directory. If it raises, the version is broken, too.
-        retries: how often to retry a broken version whose files do not change.
-        retry_seconds: time between two attempts.
-        check: raises ServeError if a model's base path cannot be served.
+        retries: how many times to retry a broken version whose files do not change.
+        retry_seconds: time between attempts.
+        check: raises ServeError if a model's base path cannot contain versions.
     """
 
     load: Callable[[Path], Servable]
@@ -87,22 +87,22 @@ class Model:
         self._logged_unlistable = False
 
     def statuses(self) -> list[ModelVersionStatus]:
-        """Return the status of every version seen since the start, newest first."""
+        """Return the status of every version found since the start, newest first."""
         with self._lock:
             return [self._statuses[number] for number in sorted(self._statuses, reverse=True)]
 
     def refresh(self) -> None:
         """Scan the base path once: load the versions that the policy now selects, then unload all others.
 
-        A version that fails to load is ignored until its files change: the policy then selects the next best version,
-        which is the one served before. So a broken version never replaces a working one, and a restarted server serves
-        the same versions as a running one.
+        A version that fails to load is ignored until it is time to retry it: the policy then selects among the others,
+        for example the version served before. So a broken version never replaces a working one, and a restarted server
+        serves the same versions as a running one.
         """
         with self._refreshing:
             self._refresh()
 
     def configure(self, config: ModelConfig) -> None:
-        """Apply another policy and other labels, and refresh. The base path does not change."""
+        """Apply a new policy and new labels, and refresh. The base path does not change."""
         with self._refreshing:
             self.config = dataclasses.replace(config, base_path=self.config.base_path)
             self._refresh()
@@ -158,7 +158,7 @@ class Model:
         return self.config.policy.select(found.keys() - broken)
 
     def _is_broken(self, number: int, directory: Path) -> bool:
-        """Return whether the version failed to load and it is not yet time to retry."""
+        """Return whether the version failed to load and must not be retried now."""
         failed = self._failed.get(number)
         if failed is None or failed.files != fingerprint(directory):
             return False
@@ -167,7 +167,7 @@ class Model:
 
     def _load(self, number: int, directory: Path) -> bool:
         """Load a version and serve it. Return False if it is broken."""
-        # Taken before the load, so that files that change during the load make it be retried.
+        # Taken before the load, so that a file that changes during the load causes a retry.
         files = fingerprint(directory)
         self._set_status(number, VersionState.LOADING)
         try:
@@ -177,7 +177,7 @@ class Model:
             self._record_failure(number, files, error)
             return False
         self._failed.pop(number, None)
-        free_memory()  # loading needs as much memory again as the weights
+        free_memory()  # loading temporarily needs twice the memory of the weights
         self._publish(
             Version(self.config.name, number, servable, on_close=lambda: self._end(number), batching=batching)
         )
@@ -191,7 +191,7 @@ class Model:
         self._set_status(number, VersionState.END, code, message)
         _logger.error("model %s version %d did not load: %s", self.config.name, number, message)
         if code == "UNKNOWN":
-            # At debug level: mostly it is a truncated or half-copied file, reported by the runtime's own exceptions.
+            # At debug level: usually it is a truncated or half-copied file, which the runtime's own message describes.
             _logger.debug("traceback of the failed load", exc_info=error)
 
     def _publish(self, version: Version) -> None:
@@ -222,7 +222,7 @@ class Model:
 
     def _end(self, number: int) -> None:
         with self._lock:
-            # The version may have been loaded again while the last request was still using the old load.
+            # The version may have been loaded again while a request was still using the servable loaded before.
             if self._statuses[number].state == VersionState.UNLOADING:
                 self._statuses[number] = ModelVersionStatus(number, VersionState.END)
         _logger.info("model %s version %d ended", self.config.name, number)
@@ -235,7 +235,7 @@ class Model:
 
 
 def _describe(error: Exception) -> tuple[str, str]:
-    """Return the status code and the message of an error that broke a version."""
+    """Return the status code and the message of an error that occurred while loading a version."""
     if isinstance(error, RequestError):
         return error.code, error.message
     if isinstance(error, BertBundleError):

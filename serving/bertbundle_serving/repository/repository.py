@@ -1,4 +1,4 @@
-"""The models of a server, found by name, version or label, and kept in step with the configuration."""
+"""The models of a server, found by name, version or label, and kept in sync with the configuration."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ __all__ = ["Repository", "RepositoryOptions"]
 
 @dataclass(frozen=True, slots=True)
 class RepositoryOptions:
-    """How a repository follows the disk.
+    """How a repository loads and polls its models.
 
     Attributes:
-        poll_seconds: time between two scans of the base paths; 0 scans once, a negative number never.
+        poll_seconds: time between scans of the base paths; 0: scan once, negative: never scan.
         load_threads: number of models that are loaded at the same time.
         labels_for_unavailable: whether a new label may point to a version that is not available.
     """
@@ -52,14 +52,14 @@ class Repository:
 
     @contextlib.contextmanager
     def acquire(self, ref: ModelRef) -> Iterator[Version]:
-        """Keep a version loaded while the context lasts; gives the version that a request names.
+        """Return the version that a request names, as a context manager that keeps it loaded.
 
         Raises:
             RequestError: INVALID_ARGUMENT, no model name or an unknown label; NOT_FOUND, the version is not available.
         """
         ref = self._resolve(ref)
         version = self._find(ref)
-        while version is not None and not version.acquire():  # it was unloaded just now: look again
+        while version is not None and not version.acquire():  # it was just unloaded: look again
             version = self._find(ref)
         if version is None:
             raise RequestError("NOT_FOUND", f"Servable not found for request: {ref}")
@@ -69,10 +69,10 @@ class Repository:
             version.release()
 
     def statuses(self, ref: ModelRef) -> list[ModelVersionStatus]:
-        """Return the status of the versions that a request names, newest first, also of a model that was removed.
+        """Return the status of the versions that a request names, newest first. Removed models have a status, too.
 
         Raises:
-            RequestError: INVALID_ARGUMENT, no model name or an unknown label; NOT_FOUND, no such version was ever seen.
+            RequestError: INVALID_ARGUMENT, no model name or an unknown label; NOT_FOUND, no such version ever existed.
         """
         ref = self._resolve(ref)
         model = self.models.get(ref.name) or self._removed.get(ref.name)
@@ -97,7 +97,7 @@ class Repository:
         """Serve these models instead of the current ones. New models are loaded before anything else changes.
 
         Raises:
-            ServeError: as `start`; the repository is then unchanged.
+            ServeError: as for `start`; the repository is then unchanged.
         """
         with self._reconfiguring:
             before = self.models
@@ -168,7 +168,8 @@ def _check_loaded(model: Model) -> None:
     if statuses and all(status.state != VersionState.AVAILABLE for status in statuses):
         newest = statuses[0]
         raise ServeError(
-            f"no version of model {model.config.name} in {model.config.base_path} loads; version {newest.version}: "
+            f"no version of model {model.config.name} in {model.config.base_path} can be loaded; version "
+            f"{newest.version}: "
             f"{newest.message.rstrip('.')}. Repair or remove it."
         )
 

@@ -41,7 +41,7 @@ class VersionScanner:
         numbers = {path: _parse_version(path.name) for path in directories}
         versions = {number: path for path, number in numbers.items() if number is not None}
         unnumbered = [path for path, number in numbers.items() if number is None]
-        self._log_ignored(unnumbered, f"a version is a number up to {_MAX_VERSION}; rename it to one, for example 1")
+        self._log_ignored(unnumbered, f"rename it to a version number up to {_MAX_VERSION}, for example 1")
         # `7` and `007` have the same number: the last in sorted order is used.
         duplicates = [path for path, number in numbers.items() if number is not None and versions[number] != path]
         self._log_ignored(duplicates, "another directory has the same number; remove one")
@@ -49,7 +49,7 @@ class VersionScanner:
 
     def _log_ignored(self, paths: Iterable[Path], reason: str) -> None:
         for path in paths:
-            # Hidden directories are ignored silently: mostly they are temporary directories of a copy or an export.
+            # Hidden directories are ignored silently: usually they are temporary directories of a copy or an export.
             if path.name not in self._logged and not path.name.startswith("."):
                 _logger.warning("ignored %s: %s", path, reason)
                 self._logged.add(path.name)

@@ -60,18 +60,19 @@ def read_records(path: Path) -> Iterator[bytes]:
     size = path.stat().st_size
     with path.open("rb") as file:
         while header := file.read(_LENGTH.size):
-            where = f"{path.name} at byte {file.tell() - len(header)}"
-            _check(file, header, _LENGTH.size, where)
+            location = f"{path.name} at byte {file.tell() - len(header)}"
+            _check(file, header, _LENGTH.size, location)
             (length,) = _LENGTH.unpack(header)
             # Never read more than the size of the file: read() allocates the whole length first.
             data = file.read(min(length, size))
-            _check(file, data, length, where)
+            _check(file, data, length, location)
             yield data
 
 
-def _check(file: BinaryIO, data: bytes, length: int, where: str) -> None:
+def _check(file: BinaryIO, data: bytes, length: int, location: str) -> None:
+    """Check that data is complete and matches the checksum that follows it in the file."""
     stored = file.read(_CRC.size)
     if len(data) < length or len(stored) < _CRC.size:
-        raise TFRecordError(f"truncated record in {where}")
+        raise TFRecordError(f"truncated record in {location}")
     if _CRC.unpack(stored) != (masked_crc32c(data),):
-        raise TFRecordError(f"corrupted record in {where}")
+        raise TFRecordError(f"corrupted record in {location}")

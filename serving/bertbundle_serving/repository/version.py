@@ -1,4 +1,4 @@
-"""A loaded version of a model. It stays in memory as long as anyone uses it."""
+"""A loaded version of a model. It stays in memory as long as it has users."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ class Version:
     """A loaded version of a model, with a count of its users.
 
     The users are the model while it serves the version, every request while it needs the version, and the engine while
-    it computes with it. When the last one releases the version, its servable is closed.
+    it computes with it. When the last user releases the version, its servable is closed.
 
     Args:
         model: name of the model.
         number: version number.
-        servable: computes.
-        on_close: called after the servable was closed.
+        servable: computes the outputs.
+        on_close: called after the servable has been closed.
         batching: the version's batching parameters.
     """
 
@@ -81,7 +81,7 @@ class Version:
             return self._users > 0
 
     def release(self) -> None:
-        """Remove a user. The last one closes the servable, in its own thread."""
+        """Remove a user. If it was the last one, close the servable, in the calling thread."""
         with self._lock:
             self._users -= 1
             is_last = self._users == 0

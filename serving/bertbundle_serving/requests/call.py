@@ -1,4 +1,4 @@
-"""Decode a PredictRequest and check it against a signature, in TensorFlow Serving's order and with its error texts.
+"""Decode a PredictRequest and check it against a signature, in TensorFlow Serving's order and with its messages.
 
 Source: tensorflow_serving/servables/tensorflow/{predict_util,saved_model_predict_util}.cc.
 """
@@ -34,8 +34,8 @@ class SignatureCall:
         inputs: arrays by input name.
         outputs: names of the outputs to compute.
         rows: number of rows; 1 if the call must not be batched with others.
-        row_shapes: shapes of the inputs without the batch dimension: only calls with equal ones are batched together.
-            None if the call must not be batched with others.
+        row_shapes: shapes of the inputs without the batch dimension: only calls with equal shapes are batched
+            together. None if the call must not be batched with others.
     """
 
     signature: str
@@ -49,7 +49,7 @@ def read_call(request: wire.PredictRequest, signatures: Mapping[str, SignatureSp
     """Decode a request and check it against the signature it names.
 
     Raises:
-        RequestError: with TensorFlow Serving's code and text.
+        RequestError: with TensorFlow Serving's code and message.
     """
     signature = find_signature(signatures, request.model_spec.signature_name)
     _check_names(signature, request.inputs)
@@ -78,7 +78,7 @@ def make_call(signature: SignatureSpec, inputs: Arrays, output_filter: Sequence[
     for name, spec in signature.inputs.items():
         _check_range(spec, inputs[name])
     shapes = tuple(array.shape for array in inputs.values())
-    # A call of 0 rows has nothing to contribute to a batch.
+    # A call of 0 rows would add nothing to a batch.
     if signature.batched and shapes and all(shape and shape[0] for shape in shapes):
         return SignatureCall(signature.name, inputs, outputs, shapes[0][0], tuple(shape[1:] for shape in shapes))
     return SignatureCall(signature.name, inputs, outputs)
@@ -97,7 +97,7 @@ def find_signature(signatures: Mapping[str, SignatureSpec], name: str) -> Signat
 
 
 def dtype_text(dtype: np.dtype[Any]) -> str:
-    """Return TensorFlow's name of a dtype, as its messages print it."""
+    """Return TensorFlow's name of a dtype, as used in its messages."""
     return _DTYPE_NAMES.get(dtype, str(dtype))
 
 
@@ -156,7 +156,7 @@ def _select_outputs(signature: SignatureSpec, output_filter: Sequence[str]) -> t
 
 
 def _check_shape(spec: TensorSpec, sent: tuple[int, ...], *, batched: bool) -> None:
-    """Check the rank and the fixed sizes. In TensorFlow Serving the graph does so, and its errors name graph nodes."""
+    """Check the rank and the fixed sizes. In TensorFlow Serving the graph does this; its errors name graph nodes."""
     if spec.shape is None:
         return
     fits = len(sent) == len(spec.shape) and all(
@@ -184,7 +184,7 @@ def _check_row_counts(inputs: Arrays) -> None:
 
 
 def _check_range(spec: TensorSpec, values: npt.NDArray[Any]) -> None:
-    """Refuse ids outside the vocabulary: onnxruntime's Gather silently counts negative ids from the end."""
+    """Reject ids outside the vocabulary: onnxruntime's Gather silently counts negative ids from the end."""
     if spec.limit is None:
         return
     wrong = (values < 0) | (values >= spec.limit)

@@ -1,6 +1,6 @@
 """Classify, Regress and MultiInference: tf.Examples as inputs, classes or numbers as results.
 
-Source of the order of checks and the error texts:
+Source of the order of checks and the error messages:
 tensorflow_serving/servables/tensorflow/{classifier,regressor,multi_inference,util}.cc.
 """
 
@@ -38,17 +38,17 @@ _Array = npt.NDArray[Any]
 
 @dataclass(frozen=True, slots=True)
 class _ExampleMethod:
-    """What a signature needs so that Classify or Regress can call it.
+    """The requirements that a signature must meet so that Classify or Regress can call it.
 
     The method name that the SavedModel has for the signature does not matter: TensorFlow 2 saves every signature with
     Predict's, and TensorFlow Serving checks the name only with ``--enable_signature_method_name_check``.
 
     Attributes:
         name: name of the method's result in messages.
-        output_names: the signature has at least one of these outputs.
+        output_names: the signature must have at least one of these outputs.
         output_counts: allowed numbers of outputs.
-        wrong_count: error text for another number of outputs; ``{}`` is the number.
-        wrong_names: error text for other outputs; ``{}`` is the signature's name.
+        wrong_count: error message for a wrong number of outputs; ``{}`` is the number.
+        wrong_names: error message for wrong outputs; ``{}`` is the signature's name.
     """
 
     name: str
@@ -91,11 +91,11 @@ def read_example_call(
         RequestError: UNIMPLEMENTED, no signature of the model fits the method; INVALID_ARGUMENT, this signature does
             not fit the method, or there are no examples.
     """
-    _check_some_fit(signatures, method)
+    _check_any_signature_fits(signatures, method)
     signature = signatures.get(name or DEFAULT_SIGNATURE)
     if signature is None:
         raise invalid_argument(f"No signature was found with the name: {name or DEFAULT_SIGNATURE}")
-    _check_fit(signature, method)
+    _check_signature_fits(signature, method)
     return make_call(signature, {_INPUTS: _serialized_examples(examples)})
 
 
@@ -105,7 +105,7 @@ def read_multi_inference_calls(
     """Return a signature call for each task of a MultiInference request.
 
     Raises:
-        RequestError: as `read_example_call`; INVALID_ARGUMENT, also if the tasks name different models or the same
+        RequestError: as for `read_example_call`; also INVALID_ARGUMENT, the tasks name different models or the same
             signature twice.
     """
     names = [task.model_spec.signature_name or DEFAULT_SIGNATURE for task in request.tasks]
@@ -120,8 +120,8 @@ def read_multi_inference_calls(
             raise invalid_argument(f"Requested signature not found in model graph: {name}")
         if task.method_name not in _EXAMPLE_METHODS:
             raise RequestError("UNIMPLEMENTED", f"Unsupported signature method_name: {task.method_name}")
-        _check_some_fit(signatures, task.method_name)
-        _check_fit(signatures[name], task.method_name)
+        _check_any_signature_fits(signatures, task.method_name)
+        _check_signature_fits(signatures[name], task.method_name)
     if len({signatures[name].inputs[_INPUTS].feed for name in names}) > 1:
         raise invalid_argument("Input tensor must be the same for all Signatures.")
     examples = _serialized_examples(request.input)
@@ -129,7 +129,7 @@ def read_multi_inference_calls(
 
 
 def count_examples(examples: api.Input) -> int:
-    """Return the number of examples in an input of a checked request."""
+    """Return the number of examples in the input of a request that was checked."""
     return len(getattr(examples, str(examples.WhichOneof("kind"))).examples)
 
 
@@ -137,7 +137,7 @@ def to_classifications(outputs: Outputs, rows: int) -> api.ClassificationResult:
     """Return the classes and scores of each example.
 
     Raises:
-        RequestError: INVALID_ARGUMENT, the outputs have not one row per example, or the wrong dtype or rank.
+        RequestError: INVALID_ARGUMENT, the outputs have a wrong number of rows, a wrong dtype or a wrong rank.
     """
     classes, scores = (_check_matrix(outputs, name, kind, rows) for name, kind in (("classes", "O"), ("scores", "f")))
     table = next(array for array in (classes, scores) if array is not None)
@@ -161,7 +161,7 @@ def to_regressions(outputs: Outputs, rows: int) -> api.RegressionResult:
     """Return the value of each example.
 
     Raises:
-        RequestError: INVALID_ARGUMENT, the output has not one value per example.
+        RequestError: INVALID_ARGUMENT, the output does not have one value per example.
     """
     values = outputs["outputs"]
     if not (values.ndim == 1 or (values.ndim == 2 and values.shape[1] == 1)):
@@ -174,7 +174,7 @@ def to_regressions(outputs: Outputs, rows: int) -> api.RegressionResult:
     return api.RegressionResult(regressions=[api.Regression(value=float(value)) for value in values.reshape(-1)])
 
 
-def _check_some_fit(signatures: Mapping[str, SignatureSpec], method: str) -> None:
+def _check_any_signature_fits(signatures: Mapping[str, SignatureSpec], method: str) -> None:
     if all(_find_mismatch(spec, _EXAMPLE_METHODS[method]) for spec in signatures.values()):
         raise RequestError(
             "UNIMPLEMENTED",
@@ -183,7 +183,7 @@ def _check_some_fit(signatures: Mapping[str, SignatureSpec], method: str) -> Non
         )
 
 
-def _check_fit(signature: SignatureSpec, method: str) -> None:
+def _check_signature_fits(signature: SignatureSpec, method: str) -> None:
     mismatch = _find_mismatch(signature, _EXAMPLE_METHODS[method])
     if mismatch:
         raise invalid_argument(mismatch)
@@ -203,7 +203,7 @@ def _find_mismatch(signature: SignatureSpec, method: _ExampleMethod) -> str:
 
 
 def _serialized_examples(examples: api.Input) -> _Array:
-    """Return each example as bytes, preceded by the context if there is one: concatenation merges two messages."""
+    """Return each example as bytes, after the context if there is one: concatenated messages are merged by parsers."""
     kind = examples.WhichOneof("kind")
     context = examples.example_list_with_context.context if kind == "example_list_with_context" else b""
     serialized = [context + example for example in getattr(examples, kind).examples] if kind else []

@@ -1,4 +1,4 @@
-"""Encode outputs as a server does: strings too are sent as ``tensor_content`` if the server is configured so."""
+"""Encode string outputs as ``tensor_content``: TensorFlow Serving does so if it is configured to use it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """TensorFlow Serving's REST API as an ASGI application.
 
-Source of paths, order of checks and error texts:
+Source of the paths, the order of checks and the error messages:
 tensorflow_serving/model_servers/{http_rest_api_handler,http_rest_api_util}.cc.
 """
 
@@ -54,11 +54,11 @@ _MODEL_PATH = re.compile(rf"(?i)/v1/models(?:/(?P<model>[^/:]+))?{_VERSION_PATH}
 _PATHS = {"POST": _PREDICTION_PATH, "GET": _MODEL_PATH}
 _HTTP_METHODS = ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"]
 _MAX_VERSION = 2**63 - 1
-# Parsing a body of this size takes a few ms, in which the event loop cannot serve anyone else.
+# Parsing a body of this size takes a few ms, during which the event loop cannot serve other requests.
 _MAX_INLINE_BYTES = 100_000
 
 Executor: TypeAlias = Callable[..., Awaitable[Any]]
-"""Calls a function with arguments: `run_inline`, or `asyncio.to_thread` for what would block the event loop."""
+"""Calls a function with arguments: `run_inline`, or `asyncio.to_thread` if it would block the event loop."""
 
 
 async def run_inline(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -97,7 +97,7 @@ def rest_application(
         repository: the models.
         engine: computes calls.
         admission: limits and records requests.
-        metrics: shown at `RestOptions.metrics_path`.
+        metrics: served at `RestOptions.metrics_path`.
         options: options of the API.
         extra_routes: routes that TensorFlow Serving does not have.
     """
@@ -118,11 +118,11 @@ def rest_application(
 
 @dataclass(frozen=True, slots=True)
 class _RestRequest:
-    """A request whose path is parsed and whose body is received.
+    """A request whose path has been parsed and whose body has been received.
 
     Attributes:
-        ref: the model and the version it names.
-        api: name of the gRPC method that does the same.
+        ref: the model and the version that the path names.
+        api: name of the corresponding gRPC method.
         body: its body; empty for GET.
     """
 
@@ -163,7 +163,7 @@ class _RestApi:
         except RequestError as error:
             return error_response(error, cors=cors)
         except ClientDisconnect:
-            return Response(status_code=499)  # nobody receives it
+            return Response(status_code=499)  # the client is gone
 
     async def refuse_path(self, http: Request, error: Exception) -> Response:
         """Answer a request whose path does not begin with a slash."""

@@ -14,7 +14,7 @@ __all__ = ["read_body"]
 
 
 async def read_body(http: Request, admission: AdmissionControl, *, max_bytes: int, timeout_seconds: float) -> bytes:
-    """Receive the body of a request and decompress it. A body that is too large is refused before it is complete.
+    """Receive the body of a request and decompress it. A body that is too large is rejected before it is complete.
 
     Raises:
         RequestError: RESOURCE_EXHAUSTED, this body or all bodies together are too large; DEADLINE_EXCEEDED;

@@ -1,6 +1,6 @@
 """tf.Examples as JSON objects.
 
-Source of the rules and error texts: tensorflow_serving/util/json_tensor.cc.
+Source of the rules and error messages: tensorflow_serving/util/json_tensor.cc.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Parse JSON with RapidJSON's error messages, which TensorFlow Serving sends."""
+"""Parse JSON, with the error messages of RapidJSON, which TensorFlow Serving uses."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _MISSING_COMMA = {
     "[": "Missing a comma or ] after an array element.",
 }
 
-# Values below these levels are parsed in C: the rows of a large request.
+# Values nested deeper than this are parsed in C: the rows of a large request.
 _PYTHON_LEVELS = 3
 _Scan = Callable[[str, int], Any]
 

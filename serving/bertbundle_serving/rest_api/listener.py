@@ -45,7 +45,7 @@ class HttpListener:
         self._serving: asyncio.Task[None] | None = None
 
     async def start(self, application: Any) -> None:
-        """Start to answer requests."""
+        """Start answering requests."""
         config = uvicorn.Config(
             application,
             log_config=None,

@@ -16,7 +16,7 @@ from bertbundle_serving.runtimes.base import SignatureSpec
 
 __all__ = ["encode_predictions", "read_predict_call"]
 
-# About 15 ms of encoding. A million numbers take 1.5 s, in which the event loop could not serve anyone else.
+# About 15 ms of encoding. A million numbers take 1.5 s, during which the event loop could not serve other requests.
 _MAX_INLINE_NUMBERS = 10_000
 
 
@@ -49,7 +49,7 @@ def read_predict_call(signatures: Mapping[str, SignatureSpec], name: str, docume
 
 
 async def encode_predictions(outputs: Arrays, *, by_row: bool) -> bytes:
-    """Return the response to a Predict request, in the row or the column format; encode large ones in a thread.
+    """Return the response to a Predict request in the row or the column format. Large ones are encoded in a thread.
 
     Raises:
         RequestError: INVALID_ARGUMENT, the outputs have different numbers of rows.
@@ -73,7 +73,7 @@ def _encode(outputs: Arrays, by_row: bool) -> bytes:
 
 
 def _check_row_counts(outputs: Arrays) -> None:
-    """Check that every output has the same number of rows, as the row format needs."""
+    """Check that all outputs have the same number of rows, as the row format requires."""
     size = -1
     for name, array in sorted(outputs.items()):
         if not array.ndim:

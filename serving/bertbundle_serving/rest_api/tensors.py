@@ -1,6 +1,6 @@
 """Convert between JSON values and arrays.
 
-Source of the rules and error texts: tensorflow_serving/util/json_tensor.cc.
+Source of the rules and error messages: tensorflow_serving/util/json_tensor.cc.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def _shape(array: _Array) -> str:
 def _stack(spec: TensorSpec, arrays: Sequence[_Array]) -> _Array:
     stacked: _Array = np.empty((len(arrays), *arrays[0].shape), spec.dtype)
     for index, array in enumerate(arrays):
-        stacked[index] = array[()]  # of a 0-dimensional array the value itself
+        stacked[index] = array[()]  # for a 0-dimensional array, its only value
     return stacked
 
 
@@ -254,9 +254,9 @@ def _json_value(name: str, array: _Array) -> Any:
     if array.dtype == object:
         return _json_strings(array.tolist(), as_bytes=name.endswith("_bytes"))
     if array.dtype in (np.float32, np.float16):
-        if array.ndim > 1:  # row by row: numpy needs 128 bytes for each number and holds the GIL
+        if array.ndim > 1:  # row by row, because numpy needs 128 bytes per number and holds the GIL meanwhile
             return [_json_value(name, row) for row in array]
-        # The shortest text that gives the same number again; converting float32 to double would add noise digits.
+        # The shortest text that parses to the same number; converting float32 to double would add spurious digits.
         return array.astype(np.str_).astype(np.float64).tolist()
     return array.tolist()
 

@@ -1,4 +1,4 @@
-"""The runtimes, one module each, and the choice among them."""
+"""The runtimes, one module each, and the choice of one for a version."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def loader(name: str, options: RuntimeOptions) -> Callable[[Path], Servable]:
 
 
 def _load_first(runtimes: Sequence[Runtime], directory: Path, options: RuntimeOptions) -> Servable:
-    """Load a version with the first runtime that can; the start-up line says why the runtimes before it cannot."""
+    """Load a version with the first runtime that can; the start-up line says why the others were skipped."""
     skipped, reasons, unsupported = list[Runtime](), list[str](), list[GraphNotSupported]()
     for runtime in runtimes:
         if not find_spec(runtime.package):
@@ -132,7 +132,7 @@ def _load_and_check(
 ) -> Servable:
     """Load a version, and meanwhile check the files that the runtime reads against the manifest.
 
-    The model files of the skipped runtimes are checked, too: if one is missing, the bundle may still be being copied.
+    The model files of the skipped runtimes are checked, too: one may be missing because the copy is not complete.
     """
     if not (directory / MANIFEST_FILE).is_file():
         return runtime.load(directory, options)
@@ -148,7 +148,7 @@ def _load_and_check(
         try:
             servable = runtime.load(directory, options)
         except Exception:
-            check.result()  # a damaged file explains the error better
+            check.result()  # if a file is damaged, that is the more useful error
             raise
     try:
         check.result()

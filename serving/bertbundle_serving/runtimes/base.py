@@ -1,4 +1,4 @@
-"""The interface of a runtime: a servable has signatures and computes arrays from arrays."""
+"""The interface of a runtime: a servable has signatures and computes output arrays from input arrays."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class TensorSpec:
 
     Attributes:
         name: alias in requests and responses.
-        dtype: numpy dtype; object for strings (as bytes).
-        shape: size of each dimension, None if it is not fixed; None instead of the tuple if the rank is unknown.
+        dtype: numpy dtype; object for strings, which are bytes.
+        shape: size of each dimension, None if it is not fixed; None instead of a tuple if the rank is unknown.
         feed: name of the tensor in the graph, as GetModelMetadata reports it.
         limit: values must be in [0, limit); None allows any value.
     """
@@ -58,7 +58,7 @@ class SignatureSpec:
         name: signature name, for example ``"serving_default"``.
         inputs, outputs: tensors by name.
         batched: whether the first dimension of every input and output is the batch dimension.
-        method: method name, one of tensorflow/cc/saved_model/signature_constants.h.
+        method: one of the method names in tensorflow/cc/saved_model/signature_constants.h.
         defaults: values of inputs that a request may omit.
     """
 
@@ -71,7 +71,7 @@ class SignatureSpec:
 
 
 class Servable(Protocol):
-    """A loaded version of a model. Several threads call `run` at the same time."""
+    """A loaded version of a model. Several threads may call `run` at the same time."""
 
     @property
     def signatures(self) -> Mapping[str, SignatureSpec]:
@@ -82,14 +82,14 @@ class Servable(Protocol):
         """Runtime, precision and threads, as the start-up line prints them."""
 
     @property
-    def parallel(self) -> int:
-        """The number of concurrent computations with the highest throughput."""
+    def concurrency(self) -> int:
+        """The number of concurrent computations that gives the highest throughput."""
 
     def run(self, signature: str, inputs: Arrays, outputs: Sequence[str]) -> Outputs:
         """Compute the named outputs from inputs that were checked against the signature.
 
         Raises:
-            RequestError: the model refuses the values.
+            RequestError: the model rejects the values.
         """
 
     def close(self) -> None:
@@ -101,12 +101,12 @@ class RuntimeOptions:
     """How to load a version.
 
     Attributes:
-        threads: threads of one computation; None uses all available cores.
+        threads: threads per computation; None uses all available cores.
         inter_op_threads: TensorFlow's threads for independent operations; None is TensorFlow's default.
-        batch_non_bundles: whether calls of models that are not bundles are batched, although nothing guarantees that
+        batch_non_bundles: whether calls to models that are not bundles are batched, although nothing guarantees that
             their rows are independent.
-        precision: precision of the matrix products, "float32", "bfloat16" or "int8"; "bundle" is the precision that the
-            bundle was exported in, which `loader` replaces by one of the three.
+        precision: precision of the matrix products, "float32", "bfloat16" or "int8". "bundle" is the precision that the
+            bundle was exported in; `loader` replaces it with one of the three.
         reason: why this runtime was chosen, for the start-up line; empty if the user chose it.
     """
 
@@ -133,7 +133,7 @@ def describe(runtime: str, precision: str, threads: int, reason: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """One row of the table of runtimes.
+    """One row of the table `RUNTIMES`.
 
     Attributes:
         name: value of ``--runtime``.

@@ -40,7 +40,7 @@ class BundleMetadata:
         }
 
     def bundle_info(self, rows: int) -> Outputs:
-        """Return the outputs of `bundle_info`: each a string array of shape ``[rows]``."""
+        """Return the outputs of `bundle_info`, each a string array of shape ``[rows]``."""
         return {name: np.full(rows, text, _STRING) for name, text in self.info.items()}
 
     def _length_signature(self, name: str, length: int) -> SignatureSpec:
@@ -48,7 +48,7 @@ class BundleMetadata:
             spec.name: TensorSpec(spec.name, np.dtype(spec.dtype), (None, length), f"{name}_{spec.name}:0", spec.size)
             for spec in self.manifest.inputs
         }
-        outputs = {spec.name: _output(spec, length, name) for spec in self.manifest.outputs}
+        outputs = {spec.name: _output_spec(spec, length, name) for spec in self.manifest.outputs}
         return SignatureSpec(name, inputs, outputs, batched=True)
 
     def _info_signature(self) -> SignatureSpec:
@@ -57,7 +57,7 @@ class BundleMetadata:
         return SignatureSpec(BUNDLE_INFO, {"row": row}, outputs, batched=True)
 
 
-def _output(spec: OutputSpec, length: int, signature: str) -> TensorSpec:
+def _output_spec(spec: OutputSpec, length: int, signature: str) -> TensorSpec:
     sizes = {"batch": None, "length": length}
     shape = tuple(sizes[size] if size in sizes else int(size) for size in spec.shape)
     return TensorSpec(spec.name, np.dtype(spec.dtype), shape, f"{signature}_{spec.name}:0")
@@ -67,7 +67,7 @@ def read_bundle_metadata(directory: Path) -> BundleMetadata:
     """Read the manifest and the tokenizer of a bundle.
 
     Raises:
-        ManifestError: bundle.json is missing, malformed or of a newer schema.
+        ManifestError: bundle.json is missing, is malformed or has a newer schema version.
         OSError: tokenizer.json cannot be read.
     """
     info = {
@@ -84,13 +84,13 @@ class BundleServable(ABC):
     Args:
         bundle: the bundle's metadata.
         description: see `Servable`.
-        threads: threads of one computation.
+        threads: threads per computation.
     """
 
     def __init__(self, bundle: BundleMetadata, description: str, threads: int) -> None:
         self._bundle = bundle
         # More computations at the same time would compete for the cores.
-        self.parallel = max(1, available_cores() // threads)
+        self.concurrency = max(1, available_cores() // threads)
         self.signatures: Mapping[str, SignatureSpec] = bundle.signatures()
         self.description = description
 
@@ -100,7 +100,7 @@ class BundleServable(ABC):
             values = self._bundle.bundle_info(len(inputs["row"]))
             return {name: values[name] for name in outputs}
         if not len(next(iter(inputs.values()))):
-            return self._empty(signature, outputs)
+            return self._empty_outputs(signature, outputs)
         return self._compute(inputs, outputs)
 
     @abstractmethod
@@ -111,7 +111,7 @@ class BundleServable(ABC):
     def _compute(self, inputs: Arrays, outputs: Sequence[str]) -> Outputs:
         """Compute the named outputs of at least one row."""
 
-    def _empty(self, signature: str, outputs: Sequence[str]) -> Outputs:
+    def _empty_outputs(self, signature: str, outputs: Sequence[str]) -> Outputs:
         """Return outputs of 0 rows without computing: some kernels of the runtimes fail on an empty batch."""
         specs = self.signatures[signature].outputs
         return {name: np.empty([size or 0 for size in specs[name].shape or ()], specs[name].dtype) for name in outputs}
@@ -123,7 +123,7 @@ def check_graph(model_file: str, bundle: BundleMetadata, inputs: Sequence[str], 
     Args:
         model_file: name of the graph's file.
         bundle: metadata of the bundle.
-        inputs: names of the graph's inputs: maybe fewer than the manifest's, because unused inputs are optimised away.
+        inputs: names of the graph's inputs, possibly fewer than the manifest's: unused inputs are optimized away.
         outputs: names of the graph's outputs.
 
     Raises:

@@ -50,7 +50,7 @@ def _load(directory: Path, options: RuntimeOptions) -> Servable:
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = threads
     settings.inter_op_num_threads = 1
-    settings.log_severity_level = 3  # errors only, and they are also raised
+    settings.log_severity_level = 3  # only errors, which are also raised
     settings.add_session_config_entry(*EXACT_INT8)
     session = onnxruntime.InferenceSession(
         str(directory / _MODEL_FILE), sess_options=settings, providers=["CPUExecutionProvider"]

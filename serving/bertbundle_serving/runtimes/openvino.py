@@ -41,7 +41,7 @@ class OpenVinoServable(BundleServable):
         self._model = model
         self._input_names = tuple(port.any_name for port in model.inputs)
         check_graph(_MODEL_FILE, bundle, self._input_names, [name for port in model.outputs for name in port.names])
-        # An infer request owns the memory of one computation. The one used last has the warmest caches.
+        # An infer request owns the memory of one computation. Last in, first out: its memory may still be in the cache.
         self._idle_requests: queue.LifoQueue[Any] = queue.LifoQueue()
 
     def close(self) -> None:
@@ -87,7 +87,7 @@ def _load(directory: Path, options: RuntimeOptions) -> Servable:
     try:
         model = openvino.Core().compile_model(str(directory / _MODEL_FILE), "CPU", settings)
     except RuntimeError as error:
-        # The message has many lines. The summary is in the last one that begins with dashes.
+        # The message has many lines. The last line that begins with dashes is the summary.
         lines = str(error).strip().splitlines()
         reason = next((line for line in reversed(lines) if line.startswith("-- ")), lines[-1]).removeprefix("-- ")
         raise GraphNotSupported(f"OpenVINO cannot load {_MODEL_FILE} of {directory}: {reason}") from error

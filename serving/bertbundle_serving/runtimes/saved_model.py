@@ -42,8 +42,8 @@ class SavedModelServable:
         self, tf: Any, loaded: Any, signatures: Mapping[str, SignatureSpec], description: str, threads: int
     ) -> None:
         self._tf = tf
-        # All computations share TensorFlow's threads: a second one uses those that wait for each other in the first.
-        self.parallel = max(2, available_cores() // threads)
+        # All computations share TensorFlow's threads: a second computation uses those that are idle in the first.
+        self.concurrency = max(2, available_cores() // threads)
         # The functions have only weak references to their variables, which the loaded object owns.
         self._loaded = loaded
         self._functions: dict[str, Any] = dict(loaded.signatures)
@@ -51,7 +51,7 @@ class SavedModelServable:
         self.description = description
 
     def run(self, signature: str, inputs: Arrays, outputs: Sequence[str]) -> Outputs:
-        """Compute the named outputs of a signature; see `Servable.run`. TensorFlow's errors keep code and text."""
+        """Compute the named outputs of a signature; see `Servable.run`. TensorFlow's errors keep code and message."""
         try:
             # Pass the dtype: TensorFlow cannot infer it from an empty array of strings.
             specs = self.signatures[signature].inputs
@@ -97,7 +97,7 @@ def _has_batch_dimension(spec: SignatureSpec) -> bool:
 
 
 def _bundle_signature(spec: SignatureSpec, limits: Mapping[str, int]) -> SignatureSpec:
-    """Add what only bundles guarantee: independent rows, and the range of ids."""
+    """Add what only bundles guarantee: independent rows and the range of ids."""
     inputs = {
         name: dataclasses.replace(tensor, limit=limits.get(name)) if len(tensor.shape or ()) > 1 else tensor
         for name, tensor in spec.inputs.items()
@@ -133,7 +133,7 @@ def _import_tensorflow(threads: int, inter_op_threads: int | None) -> Any:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(inter_op_threads or 0)
     except RuntimeError:  # TensorFlow started its threads with the first model
-        _logger.debug("TensorFlow is running: the number of its threads does not change")
+        _logger.debug("TensorFlow is already running: the number of its threads cannot be changed")
     return tf
 
 

@@ -47,7 +47,7 @@ _CONTENT_SECURITY_POLICY = (
 def page_routes(
     repository: Repository, engine: Engine, admission: AdmissionControl, timeout_seconds: float
 ) -> list[BaseRoute]:
-    """Return the routes of the page; `timeout_seconds` is the deadline of a question."""
+    """Return the routes of the page; `timeout_seconds` is the deadline of a request."""
     page = _Page(repository, engine, admission, timeout_seconds)
     return [
         Route("/", page.show, methods=["GET"]),
@@ -77,14 +77,14 @@ class _Page:
         del http
         try:
             models = [await self._describe(name, model) for name, model in self._repository.models.items()]
-        except RequestError as error:  # a version that was just unloaded, a full queue
+        except RequestError as error:  # for example: the version was just unloaded, or the queue is full
             return error_response(error)
         return json_response(
             {"models": models, "requests": self._admission.finished_calls, "seconds": time.monotonic()}
         )
 
     async def ask(self, http: Request) -> Response:
-        """Answer a question: the entities of a text, the scores of classes, or the similarity of two texts."""
+        """Return the entities in a text, the scores of its classes, or the similarity of two texts."""
         try:
             body = await asyncio.wait_for(_read_body(http), self._timeout_seconds)
             document = parse_object(body)

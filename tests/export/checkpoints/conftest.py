@@ -1,4 +1,4 @@
-"""Google's checkpoints, tiny."""
+"""Fixtures for tiny checkpoints of Google, TF Hub and Keras."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Write = Callable[..., Path]
 
 @pytest.fixture
 def tf1(checkpoint: Write, tmp_path: Path) -> Write:
-    """Write a tiny checkpoint of Google's with `more` weights, see `write_tf1`; return its directory."""
+    """Write a tiny checkpoint in Google's format, with `more` weights, see `write_tf1`; return its directory."""
 
     def write(architecture: str = "BertModel", *, more: Weights | None = None, **options: Any) -> Path:
         source = checkpoint(architecture)
@@ -43,7 +43,7 @@ def tf_hub(checkpoint: Write, tmp_path: Path) -> Write:
 
 
 def sizes(path: Path) -> dict[str, Any]:
-    """Return the settings of a Hugging Face directory's config.json that bert_config.json has as well."""
+    """Return the settings of a Hugging Face directory's config.json that bert_config.json has, too."""
     config = json.loads((path / "config.json").read_text(encoding="utf-8"))
     return {key: value for key, value in config.items() if key not in ("architectures", "id2label", "label2id")}
 

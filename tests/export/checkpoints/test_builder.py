@@ -27,7 +27,7 @@ SETTINGS = {**CONFIG, "initializer_range": 0.5, "id2label": dict(enumerate(LABEL
 
 
 def config(**changes: Any) -> Any:
-    """Return the configuration of the models here."""
+    """Return the configuration of the models in this file."""
     from bertbundle_export.tensorflow_import import transformers
 
     label2id = {label: index for index, label in enumerate(LABELS)}
@@ -56,13 +56,16 @@ def loaded_logits(path: Path, load: LoadOptions) -> Any:
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory, tensorflow: Any) -> Callable[[str], tuple[Path, Any]]:
-    """Return the path of a saved model, and its logits: each is the second of its kind in the process."""
+    """Return a function from the name of a saved model to its path and logits.
+
+    Each saved model is the second of its kind in the process, so that Keras numbers its layers.
+    """
     del tensorflow
     import custom_models
 
     root = tmp_path_factory.mktemp("own")
-    hidden = custom_models.Tagger(config(output_hidden_states=True), width=5)
-    logits(hidden)
+    first = custom_models.Tagger(config(output_hidden_states=True), width=5)
+    logits(first)
     model = custom_models.Tagger(config(output_hidden_states=True), width=5)
     expected = {"class": logits(model)}
     model.save_pretrained(str(root / "class"))
@@ -87,7 +90,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory, tensorflow: Any) -> Callable
     ],
 )
 def test_custom_model_loads_as_saved(saved: Any, name: str, model_class: str, init_args: dict[str, Any]) -> None:
-    """A model loads as it was saved, however many were built before it was saved or loaded."""
+    """A model loads as it was saved, no matter how many models were built before it was saved or loaded."""
     path, expected = saved(name)
     for _ in range(2):
         np.testing.assert_allclose(loaded_logits(path, options(model_class, **init_args)), expected, atol=1e-6)
@@ -116,7 +119,7 @@ def test_custom_model_loads_as_saved(saved: Any, name: str, model_class: str, in
             "filters: a",
             id="no_setting",
         ),
-        pytest.param("build_tagger", LoadOptions(), "more than BERT and one Dense.*--model-class", id="not_said"),
+        pytest.param("build_tagger", LoadOptions(), "more than BERT and one Dense.*--model-class", id="not_stated"),
     ],
 )
 def test_mismatches(saved: Any, name: str, load: LoadOptions, message: str) -> None:
@@ -129,7 +132,7 @@ def test_mismatches(saved: Any, name: str, load: LoadOptions, message: str) -> N
 def test_module_that_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, code: str
 ) -> None:
-    """Any failure of the user's module is one error that names it."""
+    """Any failure of the user's module raises one error that names the module."""
     module = f"failing_{request.node.callspec.indices['code']}"
     (tmp_path / f"{module}.py").write_text(code + "\n", encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
@@ -138,26 +141,27 @@ def test_module_that_fails(
 
 
 def test_fixed_length(saved: Any, tmp_path: Path) -> None:
-    """A functional model with Inputs of a fixed length exports with that length only; others are refused."""
+    """A functional model with Inputs of a fixed length is exported with that length only; others are refused."""
     path, _ = saved("build_tagger")
     load = options("build_tagger", width=5, length=9)
-    given: dict[str, Any] = {"name": "own", "output": tmp_path, "load": load, "formats": ["onnx"]}
-    made = export_bundle(path, **given)
-    assert made.manifest.signatures == {"serving_default": 9}
+    export_options: dict[str, Any] = {"name": "custom", "output": tmp_path, "load": load, "formats": ["onnx"]}
+    exported = export_bundle(path, **export_options)
+    assert exported.manifest.signatures == {"serving_default": 9}
     with pytest.raises(ExportError, match="Inputs have the fixed length 9: only a signature of that length"):
-        export_bundle(path, lengths=[4], **given)
+        export_bundle(path, lengths=[4], **export_options)
 
 
 def test_served(saved: Any, tmp_path: Path) -> None:
     """A custom functional model without token types gives the same labels through a server as in Keras."""
     path, _ = saved("build_no_segments")
     load, text = options("build_no_segments"), "Ann is in Rome."
-    given: dict[str, Any] = {"max_length": 16, "lengths": [], "formats": ["onnx"], "label_decoding": "argmax"}
-    made = export_bundle(path, name="own", output=tmp_path, load=load, **given)
-    with serving(model_name="own", model_base_path=made.path.parent) as address, Client(address, "own") as client:
+    export_options: dict[str, Any] = {"max_length": 16, "lengths": [], "formats": ["onnx"], "label_decoding": "argmax"}
+    exported = export_bundle(path, name="custom", output=tmp_path, load=load, **export_options)
+    base_path = exported.path.parent
+    with serving(model_name="custom", model_base_path=base_path) as address, Client(address, "custom") as client:
         found = client.entities(text)
         assert [spec.name for spec in client.manifest().inputs] == ["input_ids", "attention_mask"]
-    model = load_checkpoint(path, "own", load)
+    model = load_checkpoint(path, "custom", load)
     encoding = model.tokenizer.encode(text)
     ids = np.array([encoding.ids], np.int32)
     best = run_source(model, {"input_ids": ids, "attention_mask": np.ones_like(ids)})["logits"][0].argmax(-1)

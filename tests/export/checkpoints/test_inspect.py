@@ -64,7 +64,7 @@ def _write(name: str, content: Any) -> Callable[[Path], object]:
         pytest.param(_safetensors_header(b'{"a": {}}'), "expected data_offsets for each tensor", id="no_offsets"),
         pytest.param(_safetensors_header(b""), "has a malformed header", id="empty_header"),
         pytest.param(_truncated_safetensors, "its header says", id="truncated"),
-        pytest.param(_write("modules.json", {"a": 1}), "modules.json is not sentence-tr", id="modules_object"),
+        pytest.param(_write("modules.json", {"a": 1}), "modules.json is not in sentence-tr", id="modules_object"),
         pytest.param(_write("modules.json", [1]), "expected a list of objects", id="modules_numbers"),
         pytest.param(_write("1_Pooling/config.json", []), "expected an object", id="pooling_list"),
     ],
@@ -88,8 +88,8 @@ def test_inspect_describes_h5_files(write_keras_h5: Write, name: str) -> None:
         f"print(describe_checkpoint(pathlib.Path({str(path)!r}), LoadOptions()).config['architectures'])\n"
         "assert 'tensorflow' not in sys.modules\n"
     )
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert said.strip() == "['Bert and a Dense layer with 5 columns']"
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert output.strip() == "['Bert and a Dense layer with 5 columns']"
     found = inspect_checkpoint(path, LoadOptions(task="token-classification", labels=LABELS))
     assert found["format"] == name
     assert [found[key] for key in ("layers", "hidden_size", "heads", "vocab_size", "task")] == [

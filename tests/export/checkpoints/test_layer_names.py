@@ -1,4 +1,4 @@
-"""Names of Keras layers, whatever else was built before them."""
+"""Names of Keras layers, independent of what was built before them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def test_numbers_count_from_the_first_of_each_scope() -> None:
 
 
 @given(st.integers(0, 30), st.lists(st.integers(1, 5), min_size=1, max_size=6))
-def test_the_start_does_not_matter(start: int, steps: list[int]) -> None:
+def test_names_do_not_depend_on_other_layers(start: int, steps: list[int]) -> None:
     """Names do not depend on how many layers were built before or between."""
 
     def numbered(numbers: list[int]) -> list[str]:

@@ -24,14 +24,14 @@ Write = Callable[..., Path]
 
 @pytest.mark.parametrize("stem", ["DistilBert", "Roberta"])
 def test_live_model_of_another_encoder(checkpoint: Write, tmp_path: Path, stem: str) -> None:
-    """A live model has the inputs and limit of its encoder; a tokenizer object of transformers is accepted."""
+    """A live model has the inputs and the maximum length of its encoder; a tokenizer of transformers is accepted."""
     import transformers
 
     path = checkpoint(f"{stem}ForTokenClassification")
     model = load_checkpoint(path, "x", LoadOptions()).keras
     fast = transformers.AutoTokenizer.from_pretrained(str(path), use_fast=True)
-    given = {"task": "token-classification", "labels": LABELS, "tokenizer": fast, "formats": ["onnx"], "lengths": []}
-    manifest = export_bundle(model, name="live", output=tmp_path, **given).manifest
+    options = {"task": "token-classification", "labels": LABELS, "tokenizer": fast, "formats": ["onnx"], "lengths": []}
+    manifest = export_bundle(model, name="live", output=tmp_path, **options).manifest
     assert [spec.name for spec in manifest.inputs] == ["input_ids", "attention_mask"]
     assert manifest.max_length == (46 if stem == "Roberta" else 48)
 
@@ -39,7 +39,7 @@ def test_live_model_of_another_encoder(checkpoint: Write, tmp_path: Path, stem: 
 def test_live_model(checkpoint: Callable[..., Path], tmp_path: Path, tensorflow: Any) -> None:
     """A subclass of TFBertPreTrainedModel exports with one call from a training script."""
     del tensorflow
-    from ner_model import small_model  # the field's BertNerModel, of the example
+    from ner_model import small_model  # the BertNerModel of the example
 
     tokenizer = load_tokenizer(checkpoint())
     model = small_model(LABELS, vocab_size=tokenizer.get_vocab_size(), max_length=32)
@@ -71,7 +71,7 @@ def test_live_model_without_an_argument(
 
 
 def test_invalid_source(tmp_path: Path) -> None:
-    """A source that is neither a path nor a model is one clear error."""
+    """A source that is neither a path nor a model raises one clear error."""
     with pytest.raises(CheckpointError, match="a int is not a source"):
         export_bundle(3, name="x", output=tmp_path / "m", task="feature-extraction")
 
@@ -89,7 +89,7 @@ def test_multi_label(checkpoint: Write, given: bool | None) -> None:
 
 
 def test_live_keras_3_model(tmp_path: Path, tensorflow: Any) -> None:
-    """A functional model of Keras 3 on TensorFlow exports beside the Keras 2 of transformers."""
+    """A functional model of Keras 3 on TensorFlow can be exported, although transformers uses Keras 2."""
     del tensorflow
     import keras
 
@@ -101,7 +101,7 @@ def test_live_keras_3_model(tmp_path: Path, tensorflow: Any) -> None:
     words = keras.layers.Embedding(CONFIG["vocab_size"], 16)(ids)
     features = keras.layers.MultiHeadAttention(2, 8)(words, words, attention_mask=mask[:, None, :])
     model = keras.Model({"input_ids": ids, "attention_mask": mask}, keras.layers.Dense(5)(features))
-    made = export_bundle(
+    exported = export_bundle(
         model,
         name="live",
         output=tmp_path / "models",
@@ -111,5 +111,5 @@ def test_live_keras_3_model(tmp_path: Path, tensorflow: Any) -> None:
         max_length=16,
         lengths=[],
     )
-    assert [spec.name for spec in made.manifest.inputs] == list(names)
-    assert {row.format for row in made.manifest.parity} == {"saved_model", "onnx", "onnx_standard"}
+    assert [spec.name for spec in exported.manifest.inputs] == list(names)
+    assert {row.format for row in exported.manifest.parity} == {"saved_model", "onnx", "onnx_standard"}

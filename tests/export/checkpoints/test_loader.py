@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 Write = Callable[..., Path]
 
 
-def _break(name: str, change: Callable[[Path], object], message: str, **options: Any) -> Any:
+def _case(name: str, change: Callable[[Path], object], message: str, **options: Any) -> Any:
     return pytest.param(change, options, message, id=name)
 
 
@@ -81,55 +81,55 @@ def _missing_shard(path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "options", "message"),
     [
-        _break("no_config", lambda p: (p / "config.json").unlink(), "is not a readable checkpoint: found"),
-        _break("config_no_json", lambda p: (p / "config.json").write_text("{"), "config.json is not JSON"),
-        _break("other_model", lambda p: change_config(p, model_type="gpt2"), "model_type 'gpt2', expected one of"),
-        _break("no_size", lambda p: change_config(p, hidden_size=None), "no number for hidden_size"),
-        _break("no_weights", lambda p: (p / "tf_model.h5").unlink(), "no weights: expected model.safetensors"),
-        _break("truncated_h5", _truncate("tf_model.h5"), "cannot be read as h5"),
-        _break("truncated_safetensors", _truncated_safetensors, "its header says"),
-        _break("missing_shard", _missing_shard, "names model-00002-of-00003.safetensors, not in"),
-        _break("missing_tensor", _drop_tensor, "no weights for .*classifier"),
-        _break("no_tokenizer", lambda p: (p / "vocab.txt").unlink(), "no tokenizer in"),
-        _break(
+        _case("no_config", lambda p: (p / "config.json").unlink(), "is not a readable checkpoint: found"),
+        _case("config_no_json", lambda p: (p / "config.json").write_text("{"), "config.json is not JSON"),
+        _case("other_model", lambda p: change_config(p, model_type="gpt2"), "model_type 'gpt2', expected one of"),
+        _case("no_size", lambda p: change_config(p, hidden_size=None), "no number for hidden_size"),
+        _case("no_weights", lambda p: (p / "tf_model.h5").unlink(), "no weights: expected model.safetensors"),
+        _case("truncated_h5", _truncate("tf_model.h5"), "cannot be read as h5"),
+        _case("truncated_safetensors", _truncated_safetensors, "its header says"),
+        _case("missing_shard", _missing_shard, "names model-00002-of-00003.safetensors, not in"),
+        _case("missing_tensor", _drop_tensor, "no weights for .*classifier"),
+        _case("no_tokenizer", lambda p: (p / "vocab.txt").unlink(), "no tokenizer in"),
+        _case(
             "other_vocabulary",
             lambda p: (p / "vocab.txt").write_text("[PAD]\n[UNK]\n"),
             "do not match|tokenizer",
         ),
-        _break("no_labels", lambda p: change_config(p, id2label=None), "has no labels for token-classification"),
-        _break(
-            "placeholder_labels", lambda p: change_config(p, id2label={"0": "LABEL_0", "1": "LABEL_1"}), "no labels"
-        ),
-        _break("labels_not_numbered", lambda p: change_config(p, id2label={"0": "O", "2": "B-X"}), "not numbered"),
-        _break(
+        _case("no_labels", lambda p: change_config(p, id2label=None), "has no labels for token-classification"),
+        _case("placeholder_labels", lambda p: change_config(p, id2label={"0": "LABEL_0", "1": "LABEL_1"}), "no labels"),
+        _case("labels_not_numbered", lambda p: change_config(p, id2label={"0": "O", "2": "B-X"}), "not numbered"),
+        _case(
             "fewer_labels",
             lambda _: None,
-            "other shapes than config.json says for classifier.weight",
+            "shapes that differ from config.json for classifier.weight",
             labels=("O", "B-X"),
         ),
-        _break("other_task", lambda _: None, "no weights for", task="text-classification", labels=LABELS),
-        _break(
+        _case("other_task", lambda _: None, "no weights for", task="text-classification", labels=LABELS),
+        _case(
             "other_positions", lambda p: change_config(p, position_embedding_type="relative_key"), "Only 'absolute' can"
         ),
-        _break("decoder", lambda p: change_config(p, is_decoder=True), "has is_decoder True"),
-        _break("heads", lambda p: change_config(p, num_attention_heads=5), "cannot be built from"),
-        _break("activation", lambda p: change_config(p, hidden_act="foo"), "cannot be built from"),
-        _break("problem_type", lambda p: change_config(p, problem_type="foo"), "that transformers rejects: ValueError"),
-        _break("more_weights", _add_tensor, "weights that the model does not have: crf.transitions"),
-        _break("one_label", lambda _: None, "Pass --task regression", labels=("O",)),
-        _break("label_twice", lambda _: None, "labels must differ, O appears", labels=("O", "O", "B-X")),
-        _break("vocab_binary", lambda p: (p / "vocab.txt").write_bytes(b"\xff\xfe\x00"), "tokenizer"),
-        _break("vocab_empty", lambda p: (p / "vocab.txt").write_bytes(b""), "tokenizer"),
-        _break("other_layers", lambda p: change_config(p, num_hidden_layers=3), "no weights for .*layer"),
-        _break(
-            "other_width", lambda p: change_config(p, intermediate_size=32), "other shapes .*intermediate.dense.weight"
+        _case("decoder", lambda p: change_config(p, is_decoder=True), "has is_decoder True"),
+        _case("heads", lambda p: change_config(p, num_attention_heads=5), "cannot be built from"),
+        _case("activation", lambda p: change_config(p, hidden_act="foo"), "cannot be built from"),
+        _case("problem_type", lambda p: change_config(p, problem_type="foo"), "that transformers rejects: ValueError"),
+        _case("more_weights", _add_tensor, "weights that the model does not have: crf.transitions"),
+        _case("one_label", lambda _: None, "Pass --task regression", labels=("O",)),
+        _case("label_twice", lambda _: None, "labels must differ, O appears", labels=("O", "O", "B-X")),
+        _case("vocab_binary", lambda p: (p / "vocab.txt").write_bytes(b"\xff\xfe\x00"), "tokenizer"),
+        _case("vocab_empty", lambda p: (p / "vocab.txt").write_bytes(b""), "tokenizer"),
+        _case("other_layers", lambda p: change_config(p, num_hidden_layers=3), "no weights for .*layer"),
+        _case(
+            "other_width",
+            lambda p: change_config(p, intermediate_size=32),
+            "shapes that differ .*intermediate.dense.weight",
         ),
     ],
 )
 def test_invalid_checkpoints(
     checkpoint: Write, change: Callable[[Path], object], options: dict[str, Any], message: str
 ) -> None:
-    """An invalid or inconsistent checkpoint is one clear error; nothing is loaded in part."""
+    """An invalid or inconsistent checkpoint raises one clear error; it is never loaded in part."""
     path = checkpoint()
     change(path)
     with pytest.raises(CheckpointError, match=message):
@@ -138,21 +138,21 @@ def test_invalid_checkpoints(
 
 @pytest.mark.parametrize("problem", [None, "regression"])
 def test_regression(checkpoint: Write, problem: str | None) -> None:
-    """A single class is a regression, stated or not: its softmax would always be 1."""
+    """A model with a single class is a regression, stated or not: the softmax would always be 1."""
     path = checkpoint("BertForSequenceClassification", labels=("LABEL_0",))
     change_config(path, problem_type=problem)
     assert load(path).task == "regression"
 
 
 def test_features_ignore_the_head(checkpoint: Write) -> None:
-    """A tagger's encoder exports as features on request; its head is ignored."""
+    """A tagger can be loaded for feature extraction; its head is ignored."""
     path = checkpoint()
     to_safetensors(path)
     assert load(path, task="feature-extraction").task == "feature-extraction"
 
 
 def test_masked_language_model_gives_features(checkpoint: Write) -> None:
-    """A masked language model fills masks; on request its encoder, without a pooler, gives features."""
+    """A masked language model is loaded for fill-mask, or on request for feature extraction, without a pooler."""
     path = checkpoint("BertForMaskedLM")
     assert load(path).task == "fill-mask"
     model = load(path, task="feature-extraction")
@@ -162,7 +162,7 @@ def test_masked_language_model_gives_features(checkpoint: Write) -> None:
 
 
 def test_weights_that_are_not_finite(checkpoint: Write) -> None:
-    """A NaN in any weight is refused, even if no parity text would use it."""
+    """A NaN in any weight is an error, even if no parity text would use that weight."""
     from safetensors.numpy import load_file, save_file
 
     from tiny_checkpoints import to_safetensors
@@ -177,8 +177,8 @@ def test_weights_that_are_not_finite(checkpoint: Write) -> None:
         load_checkpoint(path, "x", LoadOptions())
 
 
-def test_one_label_by_sigmoid(checkpoint: Write, tmp_path: Path) -> None:
-    """A yes-or-no classifier with one column is multi-label with one label."""
+def test_multi_label_with_one_label(checkpoint: Write, tmp_path: Path) -> None:
+    """A yes-or-no classifier with one column can be exported as multi-label with one label."""
     path = checkpoint("BertForSequenceClassification", labels=("spam",))
     manifest = export_bundle(path, name="spam", output=tmp_path, load=LoadOptions(multi_label=True), **OPTIONS).manifest
     assert (manifest.task, manifest.labels, manifest.multi_label) == ("text-classification", ("spam",), True)

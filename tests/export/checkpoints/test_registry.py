@@ -26,7 +26,7 @@ def test_wrong_format(checkpoint: Write) -> None:
 
 
 def test_beside_hugging_face_weights(tf1: Write, checkpoint: Write) -> None:
-    """A directory with both is read as Hugging Face's, which states more; --format selects the other."""
+    """A directory in both formats is read as Hugging Face's, which states more; --format selects the other."""
     path, source = tf1(), checkpoint()
     for name in ("config.json", "tf_model.h5"):
         shutil.copyfile(source / name, path / name)
@@ -36,7 +36,7 @@ def test_beside_hugging_face_weights(tf1: Write, checkpoint: Write) -> None:
 
 @pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
 def test_file_of_a_directory(tmp_path: Path, name: str) -> None:
-    """A single weight file of a Hugging Face directory is refused, with the directory to give."""
+    """The message about a single weight file of a Hugging Face directory names the directory to give."""
     (tmp_path / name).write_bytes(b"any")
     with pytest.raises(CheckpointError, match="Give its directory, "):
         find_format(tmp_path / name)

@@ -1,4 +1,4 @@
-"""A checkpoint of any format, written as a Hugging Face directory that other programs read."""
+"""Writing a checkpoint of any format as a Hugging Face directory that other programs can read."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ CASES: dict[str, tuple[str, dict[str, Any], LoadOptions]] = {
 @needs_torch
 @pytest.mark.parametrize("case", CASES)
 def test_directory_equals_its_source(request: pytest.FixtureRequest, tmp_path: Path, case: str) -> None:
-    """PyTorch and TensorFlow classes read the directory with the source's outputs; its tokenizer gives equal ids."""
+    """Models loaded from the directory with PyTorch and TensorFlow give the source's outputs, its tokenizer the ids."""
     from transformers import AutoTokenizer
 
     fixture, arguments, options = CASES[case]
@@ -110,15 +110,15 @@ def test_files(tf1: Write, tmp_path: Path) -> None:
 def test_sentence_embedding(
     tf1: Write, tmp_path: Path, options: LoadOptions, expected: tuple[str | None, bool]
 ) -> None:
-    """Pooling and normalization are written as sentence-transformers does, and again from what was written."""
+    """Pooling and normalization are written as sentence-transformers does, and kept if the result is written again."""
     first = write_huggingface(tf1("BertModel"), tmp_path / "first", options)
     second = write_huggingface(first, tmp_path / "second", LoadOptions())
     for path in (first, second):
         found = describe_checkpoint(path, LoadOptions())
         assert (found.pooling, found.normalize) == expected
         assert (path / "modules.json").exists() == (expected != (None, False))
-    said = {None: "not stated", "cls": "cls", "max": "max, normalized"}[expected[0]]
-    assert inspect_checkpoint(second, LoadOptions())["pooling"] == said
+    described = {None: "not stated", "cls": "cls", "max": "max, normalized"}[expected[0]]
+    assert inspect_checkpoint(second, LoadOptions())["pooling"] == described
 
 
 def test_unsupported_pooling(tf1: Write, tmp_path: Path) -> None:
@@ -128,19 +128,21 @@ def test_unsupported_pooling(tf1: Write, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("pooling", ["cls", "mean", "max"])
-def test_head_over_another_vector(tmp_path: Path, tensorflow: Any, pooling: str) -> None:
-    """A classifier with another input than transformers' class is refused; its encoder is written on request."""
+def test_head_with_another_input(tmp_path: Path, tensorflow: Any, pooling: str) -> None:
+    """A classifier whose input differs from transformers' class is refused; its encoder alone can be written."""
     del tensorflow
     write_beside(tmp_path / "model.h5", CONFIG)
     path = write_h5(tmp_path / "model.h5", {**random_weights(), **head_weights("dense", 5)}, main_layer())
-    with pytest.raises(CheckpointError, match=r"no class of transformers can load .*--task feature-extraction writes"):
+    with pytest.raises(
+        CheckpointError, match=r"no class of transformers can load .*--task feature-extraction to write"
+    ):
         write_huggingface(path, tmp_path / "made", LoadOptions(task="text-classification", pooling=pooling))
     assert write_huggingface(path, tmp_path / "made", LoadOptions(task="feature-extraction")).is_dir()
 
 
-def test_labels_of_another_number(tf1: Write, tmp_path: Path) -> None:
-    """A number of labels other than the head's classes is refused."""
-    with pytest.raises(CheckpointError, match=r"--labels has 2, .* has 5 classes"):
+def test_wrong_number_of_labels(tf1: Write, tmp_path: Path) -> None:
+    """A number of labels that differs from the number of classes is an error."""
+    with pytest.raises(CheckpointError, match=r"--labels has 2 labels, but .* has 5 classes"):
         write_huggingface(tf1("BertForSequenceClassification"), tmp_path / "made", LoadOptions(labels=("no", "yes")))
     assert not (tmp_path / "made").exists()
 
@@ -149,20 +151,20 @@ def test_failure_leaves_nothing(tf1: Write, tmp_path: Path) -> None:
     """A damaged checkpoint leaves no files behind, and existing files are not touched."""
     path, target = tf1(), tmp_path / "made"
     data = next(path.glob("*.data-*"))
-    whole = data.read_bytes()
-    data.write_bytes(whole[:99] + bytes([whole[99] ^ 1]) + whole[100:])
+    original = data.read_bytes()
+    data.write_bytes(original[:99] + bytes([original[99] ^ 1]) + original[100:])
     before = set(tmp_path.rglob("*"))
     with pytest.raises(CheckpointError, match="is damaged at"):
         write_huggingface(path, target, LoadOptions())
     assert set(tmp_path.rglob("*")) == before
-    data.write_bytes(whole)
+    data.write_bytes(original)
     (target / "mine").mkdir(parents=True)
     with pytest.raises(ExportError, match="exists already and is not an empty directory"):
         write_huggingface(path, target, LoadOptions())
 
 
 def test_command(tf1: Write, tmp_path: Path) -> None:
-    """`--to-hf` replaces `--name`; one of them is required, both are a mistake."""
+    """`--to-hf` replaces `--name`; one of them is required, and both together are an error."""
     command = [sys.executable, "-m", "bertbundle_export", str(tf1())]
     run = subprocess.run([*command, "--to-hf", str(tmp_path / "hf")], capture_output=True, text=True, check=True)
     assert run.stdout == f"Hugging Face directory: {tmp_path / 'hf'}\n"

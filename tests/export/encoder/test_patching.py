@@ -1,4 +1,4 @@
-"""The patched encoder: called instead of the model's while it is traced, with equal outputs."""
+"""The patched encoder is called instead of the model's own during tracing, with equal outputs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Build = Callable[..., Any]
 
 
 ELECTRA = {"embedding_size": 32}
-"""As large as the hidden states, which the small ELECTRAs' are not."""
+"""Embeddings of the size of the hidden states, unlike in small ELECTRA models."""
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def batch(tensorflow: Any, rows: int = 2) -> dict[str, Any]:
     ids = np.random.default_rng(0).integers(2, 50, (rows, 12)).astype(np.int32)
     mask, types = np.ones_like(ids), np.zeros_like(ids)
     mask[1, 7:] = 0
-    ids[1, 7:] = 1  # RoBERTa tells padding by its id
+    ids[1, 7:] = 1  # RoBERTa recognizes padding by its id
     types[:, 5:] = 1
     arrays = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
     return {name: tensorflow.constant(value) for name, value in arrays.items()}
@@ -123,7 +123,7 @@ def test_patched_model_equals_the_model(
 
 @pytest.mark.parametrize("rows", [0, 1, 15, 16, 40])
 def test_onednn_batches_of_any_size(tensorflow: Any, build: Build, rows: int) -> None:
-    """Few rows are normalized by other operations than many, with equal outputs."""
+    """Few rows and many rows are normalized by different operations, with equal outputs."""
     if not has_onednn("float32"):
         skip_without("a TensorFlow with oneDNN")
     model, inputs = build(), batch(tensorflow, max(rows, 2))
@@ -132,8 +132,8 @@ def test_onednn_batches_of_any_size(tensorflow: Any, build: Build, rows: int) ->
     assert_same(found, model(inputs, training=False), inputs["attention_mask"])
 
 
-def test_inputs_may_be_left_out(tensorflow: Any, build: Build) -> None:
-    """Without mask and type ids every token counts, and all have type 0."""
+def test_inputs_may_be_omitted(tensorflow: Any, build: Build) -> None:
+    """Without a mask no token is padding, and without type ids all tokens have type 0."""
     model, inputs = build(), {"input_ids": batch(tensorflow)["input_ids"]}
     found, graphs = run_patched(tensorflow, model, inputs)
     assert [graph.calls for graph in graphs] == [1]

@@ -1,4 +1,4 @@
-"""Which layers are read as an encoder."""
+"""The layers whose weights can be read as an encoder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Build = Callable[..., Any]
 
 
 ELECTRA = {"embedding_size": 32}
-"""As large as the hidden states, which the small ELECTRAs' are not."""
+"""Embeddings of the size of the hidden states, unlike in small ELECTRA models."""
 
 
 @pytest.fixture
@@ -41,12 +41,12 @@ def build(tensorflow: Any) -> Build:
     return make
 
 
-def _own_attention(model: Any) -> None:
+def _custom_attention(model: Any) -> None:
     layer = model.bert.encoder.layer[1].attention
-    layer.self_attention.__class__ = type("OwnAttention", (type(layer.self_attention),), {"__module__": __name__})
+    layer.self_attention.__class__ = type("CustomAttention", (type(layer.self_attention),), {"__module__": __name__})
 
 
-def _own_activation(model: Any) -> None:
+def _custom_activation(model: Any) -> None:
     model.bert.encoder.layer[1].intermediate.intermediate_act_fn = np.tanh
 
 
@@ -55,8 +55,8 @@ def _own_activation(model: Any) -> None:
     [
         pytest.param({"hidden_act": "swish"}, None, id="activation"),
         pytest.param({"is_decoder": True}, None, id="decoder"),
-        pytest.param({}, _own_attention, id="own_attention"),
-        pytest.param({}, _own_activation, id="one_layer_differs"),
+        pytest.param({}, _custom_attention, id="custom_attention"),
+        pytest.param({}, _custom_activation, id="one_layer_differs"),
         pytest.param({"kind": "TFRobertaModel", "pad_token_id": 0}, None, id="roberta_padded_with_a_token"),
         pytest.param({"kind": "TFAlbertModel"}, None, id="albert"),
     ],

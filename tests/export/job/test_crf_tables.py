@@ -1,4 +1,4 @@
-"""The tables of a CRF: returned by the model, or attributes of it."""
+"""The tables of a CRF: outputs of the model, or attributes of it."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ pytestmark = pytest.mark.slow
 
 
 class Tagger:
-    """A model of an embedding, with a CRF's scores as attributes; `returned` are those among its outputs."""
+    """A model with an embedding, and a CRF's scores as attributes; `returned` names the scores that it returns."""
 
-    def __init__(self, tensorflow: Any, shown: Sequence[str] = (), *, boundaries: bool = False) -> None:
+    def __init__(self, tensorflow: Any, returned: Sequence[str] = (), *, boundaries: bool = False) -> None:
         random = np.random.default_rng(5)
 
         def weight(name: str, *shape: int) -> Any:
@@ -32,7 +32,7 @@ class Tagger:
         if boundaries:
             self.crf.start, self.crf.end = weight("start", len(LABELS)), weight("end", len(LABELS))
             self.crf.start[2].assign(-np.inf)
-        self.shown = shown
+        self.returned = returned
         self.variables = self.trainable_variables = [self.embedding, *vars(self.crf).values()]
 
     def __call__(self, inputs: dict[str, Any], *, training: bool) -> dict[str, Any]:
@@ -40,7 +40,7 @@ class Tagger:
         del training
         import tensorflow as tf
 
-        tables = {name: tf.convert_to_tensor(getattr(self.crf, name)) for name in self.shown}
+        tables = {name: tf.convert_to_tensor(getattr(self.crf, name)) for name in self.returned}
         return {"logits": tf.gather(self.embedding, inputs["input_ids"]), **tables}
 
 
@@ -49,16 +49,16 @@ def export(checkpoint: Callable[..., Path], tmp_path: Path) -> Callable[..., Any
     """Export a tagger."""
     options: dict[str, Any] = {"task": "token-classification", "labels": LABELS, "max_length": 16}
 
-    def run(model: Any, **more: Any) -> Any:
+    def run(model: Any, **extra: Any) -> Any:
         tokenizer = checkpoint("BertModel")
-        return export_bundle(model, name="crf", output=tmp_path / "m", tokenizer=tokenizer, **options, **more)
+        return export_bundle(model, name="crf", output=tmp_path / "m", tokenizer=tokenizer, **options, **extra)
 
     return run
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("shown", "boundaries", "options"),
+    ("returned", "boundaries", "options"),
     [
         pytest.param(["transitions"], False, {}, id="returned"),
         pytest.param([], False, {"crf_transitions": "crf.transitions"}, id="named"),
@@ -71,10 +71,10 @@ def export(checkpoint: Callable[..., Path], tmp_path: Path) -> Callable[..., Any
     ],
 )
 def test_crf_exports(
-    export: Callable[..., Any], tensorflow: Any, shown: list[str], boundaries: bool, options: dict[str, Any]
+    export: Callable[..., Any], tensorflow: Any, returned: list[str], boundaries: bool, options: dict[str, Any]
 ) -> None:
-    """A CRF that the model returns, or whose attributes are named, decodes in all formats as the reference does."""
-    model = Tagger(tensorflow, shown, boundaries=boundaries)
+    """A CRF whose tables are outputs or named attributes decodes in all formats as the reference does."""
+    model = Tagger(tensorflow, returned, boundaries=boundaries)
     exported = export(model, **options)
     assert exported.manifest.label_decoding == "crf"
     assert {row.format for row in exported.manifest.parity} == {"saved_model", "onnx", "onnx_standard"}
@@ -96,11 +96,11 @@ def test_crf_exports(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("shown", "boundaries", "options", "message"),
+    ("returned", "boundaries", "options", "message"),
     [
-        pytest.param([], False, {}, r"do not depend on its weight transitions:0 \[5, 5\].*--crf-tr", id="idle"),
+        pytest.param([], False, {}, r"do not depend on its weight transitions:0 \[5, 5\].*--crf-tr", id="unused"),
         pytest.param(
-            ["transitions"], True, {}, r"its weight start:0 \[5\]\. If it is a table of a CRF", id="idle boundary"
+            ["transitions"], True, {}, r"its weight start:0 \[5\]\. If it is a table of a CRF", id="unused boundary"
         ),
         pytest.param([], False, {"label_decoding": "crf"}, "the model returns no transitions", id="none"),
         pytest.param([], False, {"crf_transitions": "crf.matrix"}, "has no attribute crf.matrix", id="attribute"),
@@ -112,20 +112,20 @@ def test_invalid_crf_tables(
     export: Callable[..., Any],
     tensorflow: Any,
     tmp_path: Path,
-    shown: list[str],
+    returned: list[str],
     boundaries: bool,
     options: dict[str, Any],
     message: str,
 ) -> None:
-    """A CRF that would be ignored, is missing or does not fit is refused with the next step, and leaves no files."""
+    """A CRF that would be ignored, is missing or has a wrong shape raises an error, and no files are left."""
     with pytest.raises(ExportError, match=message):
-        export(Tagger(tensorflow, shown, boundaries=boundaries), **options)
+        export(Tagger(tensorflow, returned, boundaries=boundaries), **options)
     assert list((tmp_path / "m").rglob("*")) == []
 
 
 @pytest.mark.slow
 def test_transitions_that_were_not_loaded(export: Callable[..., Any], tensorflow: Any) -> None:
-    """Constant transitions are refused: loading weights by name may have missed them."""
+    """Constant transitions are refused, because loading weights by name may have missed them."""
     model = Tagger(tensorflow, ["transitions"])
     model.crf.transitions.assign(tensorflow.zeros_like(model.crf.transitions))
     with pytest.raises(ExportError, match="transitions are all 0: were its CRF's weights trained and loaded"):
@@ -133,7 +133,7 @@ def test_transitions_that_were_not_loaded(export: Callable[..., Any], tensorflow
 
 
 @pytest.mark.slow
-def test_crf_may_be_left_out(export: Callable[..., Any], tensorflow: Any) -> None:
-    """With an explicit decoding the model may be decoded without its transitions."""
+def test_crf_may_be_ignored(export: Callable[..., Any], tensorflow: Any) -> None:
+    """With an explicit label decoding, a model can be exported without its CRF."""
     exported = export(Tagger(tensorflow), label_decoding="viterbi", formats=("onnx",))
     assert exported.manifest.label_decoding == "viterbi"

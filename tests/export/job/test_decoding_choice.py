@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
         pytest.param(("B-P", "M-P", "E-P", "S-P", "O"), ("BMES", "viterbi"), id="BMES"),
     ],
 )
-def test_label_scheme_decides_the_decoding(
+def test_label_scheme_determines_the_decoding(
     checkpoint: Callable[..., Path], tmp_path: Path, labels: tuple[str, ...], expected: tuple[str, str]
 ) -> None:
     """Labels with B- are decoded by Viterbi, others by argmax."""

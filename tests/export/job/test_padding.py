@@ -24,7 +24,7 @@ OPTIONS: dict[str, Any] = {"max_length": 32, "formats": ["onnx"]}
 
 @pytest.mark.parametrize("masked", [True, False])
 def test_outputs_that_depend_on_padding(checkpoint: Write, tmp_path: Path, tensorflow: Any, masked: bool) -> None:
-    """A head that ignores the mask has one signature, and others are refused; one that respects it has all."""
+    """A model whose head ignores the mask has one signature, and --lengths is refused; otherwise it has all of them."""
     source = load_checkpoint(checkpoint("BertModel"), "x", LoadOptions())
 
     class Largest(tensorflow.Module):  # type: ignore[misc]
@@ -36,11 +36,11 @@ def test_outputs_that_depend_on_padding(checkpoint: Write, tmp_path: Path, tenso
 
     model = Largest()
     model.bert = source.keras
-    given = {"task": "text-classification", "labels": LABELS, "tokenizer": source.tokenizer, **OPTIONS}
-    manifest = export_bundle(model, name="largest", output=tmp_path, **given).manifest
+    options = {"task": "text-classification", "labels": LABELS, "tokenizer": source.tokenizer, **OPTIONS}
+    manifest = export_bundle(model, name="largest", output=tmp_path, **options).manifest
     shorter = ["length_8", "length_16", "length_24"]
     assert list(manifest.signatures) == [*(shorter if masked else []), "serving_default"]
     assert ("ignore attention_mask" in " ".join(manifest.notes)) is not masked
     if not masked:
         with pytest.raises(ExportError, match="Leave --lengths out"):
-            export_bundle(model, name="largest", output=tmp_path, lengths=[8], **given)
+            export_bundle(model, name="largest", output=tmp_path, lengths=[8], **options)

@@ -48,7 +48,7 @@ def test_lengths(options: dict[str, Any], limit: int | None, expected: dict[str,
     ("options", "message"),
     [
         pytest.param(
-            {"max_length": 1000}, "max_length 1000 is over the model's max_position_embeddings 512", id="long"
+            {"max_length": 1000}, "max_length 1000 exceeds the model's max_position_embeddings 512", id="long"
         ),
         pytest.param({"lengths": (16, 256)}, "length 256 is not valid", id="over_max"),
         pytest.param({"lengths": (0,)}, "length 0 is not valid", id="zero"),

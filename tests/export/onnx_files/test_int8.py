@@ -1,4 +1,4 @@
-"""Bundles in int8: which products are quantized, and that the weights are stored once."""
+"""Bundles in int8: the quantized products, and the weights, which are stored once."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ pytestmark = pytest.mark.slow
 
 
 def test_int8_kernels_keep_the_product() -> None:
-    """The product of scaled channels and their int8 kernel equals the product, to a step of each column and range."""
+    """The product of scaled channels with their int8 kernel is close to the product in float32."""
     random = np.random.default_rng(0)
     kernel = random.normal(size=(64, 8)).astype(np.float32)
     channels = random.normal(size=(200, 64)).astype(np.float32)
-    channels[:, 3] *= 40  # as some of a trained BERT's are
-    seen = {"kernel": (channels.min(axis=0), channels.max(axis=0))}
-    weights, ranges = quantize({"kernel": kernel, "bias": kernel[0]}, seen)
+    channels[:, 3] *= 40  # like some channels of a trained BERT
+    observed = {"kernel": (channels.min(axis=0), channels.max(axis=0))}
+    weights, ranges = quantize({"kernel": kernel, "bias": kernel[0]}, observed)
     assert {name: value.dtype.name for name, value in weights.items()} == {
         "bias": "float32",
         "kernel": "int8",
@@ -34,7 +34,7 @@ def test_int8_kernels_keep_the_product() -> None:
         "kernel_factors": "float32",
     }
     factors = weights["kernel_factors"]
-    # None is made larger, half of them stay as they are, and the large one gets nearer to the others.
+    # No channel is made larger, half of them are unchanged, and the large one is made smaller.
     assert factors.max() == 1
     assert (factors == 1).sum() >= 32
     assert factors[3] < 0.3
@@ -78,7 +78,7 @@ def test_products_of_layers_are_int8(exported: Path) -> None:
     fused, standard = (graph(exported / name) for name in ("model.onnx", "model_standard.onnx"))
     assert operators(fused)["DynamicQuantizeMatMul"] == 4 * LAYERS
     assert operators(fused)["MatMul"] == 2 * LAYERS
-    # Each reads a rounded tensor, and a kernel that is int8.
+    # Each product reads a rounded tensor and an int8 kernel.
     assert operators(standard)["QuantizeLinear"] == 4 * LAYERS
     assert operators(standard)["DequantizeLinear"] == 2 * 4 * LAYERS
     assert not {node.domain for node in standard.node} - {"", "ai.onnx"}
@@ -102,8 +102,8 @@ def test_other_weights_are_float32(exported: Path) -> None:
         for t in graph(exported / "model_standard.onnx").initializer
         if t.external_data
     }
-    assert {place["location"] for place in external.values()} == {"model.onnx.data"}
-    end = max(int(place["offset"]) + int(place["length"]) for place in external.values())
+    assert {data["location"] for data in external.values()} == {"model.onnx.data"}
+    end = max(int(data["offset"]) + int(data["length"]) for data in external.values())
     assert (exported / "model.onnx.data").stat().st_size == end
 
 
@@ -121,8 +121,8 @@ def test_saved_model_is_float32(exported: Path) -> None:
 
 
 def test_imprecise_model_is_refused(checkpoint: Callable[..., Path], tmp_path: Path) -> None:
-    """A loss beyond the tolerance is refused, with what to do."""
-    # Untrained and with weights ten times as large as trained ones: every rounding grows.
+    """If int8 outputs differ by more than the tolerance, the error says what to do."""
+    # The model is untrained, and its weights are ten times as large as trained ones, which magnifies rounding errors.
     options: dict[str, Any] = {"max_length": 16, "lengths": (), "formats": ("onnx",)}
     with pytest.raises(ToleranceError, match=r"int8 is too imprecise for this model .*--precision float32"):
         export_bundle(checkpoint("BertModel"), name="t", output=tmp_path / "m", precision="int8", **options)
@@ -130,13 +130,13 @@ def test_imprecise_model_is_refused(checkpoint: Callable[..., Path], tmp_path: P
 
 
 def test_int8_needs_a_supported_encoder(checkpoint: Callable[..., Path], tmp_path: Path) -> None:
-    """A model with an unsupported encoder cannot be int8: the error says what to do."""
+    """A model with an unsupported encoder cannot be exported in int8; the error says what to do."""
     with pytest.raises(ExportError, match=r"precision int8 is not possible: .*Export with --precision float32"):
         export_bundle(checkpoint(hidden_act="swish"), name="t", output=tmp_path / "m", precision="int8")
     assert list((tmp_path / "m").rglob("*")) == []
 
 
-def test_the_command_refuses_int8_without_onnx(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_refuses_int8_without_onnx(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The command says in one line that int8 needs the ONNX files."""
     arguments = [str(tmp_path), "--name", "t", "--precision", "int8", "--formats", "saved_model"]
     assert main(arguments) == 2

@@ -35,7 +35,7 @@ def test_onnx_is_fused(tiny_bundle: Exported) -> None:
 
 
 def test_onnx_files_share_their_weights(tiny_bundle: Exported) -> None:
-    """Both ONNX files read one file of weights, and contain almost none themselves."""
+    """Both ONNX files read the same file of weights, and contain almost no weights themselves."""
     files, weights = tiny_bundle.manifest.files, tiny_bundle.manifest.source.parameters * 4
     # Each array begins at a page.
     assert weights * 0.9 <= files["model.onnx.data"].size <= weights + 64 * 4096

@@ -1,4 +1,4 @@
-"""Taking the weights out of a graph, whichever way the graph reads them."""
+"""Detaching the weights from a graph, however the graph reads them."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ def run(tensorflow: Any, graph_def: Any, weights: dict[str, Any], output: str, i
             return session.run(output, {"ids:0": ids, **weights})
 
 
-@pytest.mark.parametrize("way", ["direct", "nested"])
-def test_detached_graph_equals_the_function(tensorflow: Any, weights: dict[str, Any], way: str) -> None:
-    """With its weights fed, the graph computes the function's result, and contains none of them."""
+@pytest.mark.parametrize("kind", ["direct", "nested"])
+def test_detached_graph_equals_the_function(tensorflow: Any, weights: dict[str, Any], kind: str) -> None:
+    """The detached graph contains no weights; with the weights fed, it computes the function's result."""
     constant = tensorflow.constant(np.full((50, 40), 0.5, np.float32))
 
     def body(ids: Any) -> Any:
         return tensorflow.gather(weights["embedding"], ids) @ weights["kernel"] @ constant
 
-    # A variable that only an inner function reads is out of the direct way's sight.
+    # detach_weights does not support a variable that only an inner function reads.
     inner = tensorflow.function(body, autograph=False)
-    function = trace(tensorflow, body if way == "direct" else lambda ids: inner(ids) + 0.0)
-    assert (detach_weights(function) is None) == (way == "nested")
+    function = trace(tensorflow, body if kind == "direct" else lambda ids: inner(ids) + 0.0)
+    assert (detach_weights(function) is None) == (kind == "nested")
     detached = detach_weights(function) or freeze_and_detach(function)
     shapes = sorted(value.shape for value in detached.weights.values())
     assert shapes == [(40, 50), (50, 40), (300, 40)]

@@ -52,7 +52,7 @@ def changed(name: str, index: tuple[int, ...], value: float) -> Outputs:
 
 
 def test_equal_outputs_pass() -> None:
-    """Equal outputs give a row each, with zero difference and full agreement."""
+    """Equal outputs give one row each, with no difference and full agreement."""
     rows = run(expected())
     assert [(row.output, row.max_abs, row.agreement, row.rows) for row in rows] == [
         ("label_ids", 0.0, 1.0, 2),
@@ -101,7 +101,7 @@ def test_label_agreement_over_all_signatures() -> None:
     options: dict[str, Any] = {"task": TASKS["token-classification"], "tolerance": TOLERANCES["bfloat16"]}
     specs = [OutputSpec("label_ids", "int32", ("batch", "length"))]
 
-    def answer(wrong: int) -> list[ParityRow]:
+    def compare_with_errors(wrong: int) -> list[ParityRow]:
         def run(features: InputFeatures) -> Outputs:
             values = features.inputs["attention_mask"].copy()
             values[0, : wrong if features.signature == "length_4" else 0] = 2
@@ -109,16 +109,16 @@ def test_label_agreement_over_all_signatures() -> None:
 
         return compare("onnx", run, cases, outputs=specs, **options)
 
-    assert [row.agreement for row in answer(2)] == [0.5, 1.0]
+    assert [row.agreement for row in compare_with_errors(2)] == [0.5, 1.0]
     with pytest.raises(
         ToleranceError,
         match=r"98\.53% of labels agree .* at least 99\.0% must\. The worst signature is length_4 \(25\.00%\)",
     ):
-        answer(3)
+        compare_with_errors(3)
 
 
 def test_scores_of_other_labels_are_left_out() -> None:
-    """A label's score is compared only where the labels agree: another label has another score."""
+    """A label's score is compared only where the labels agree: a different label has a different score."""
     tokens = np.ones((1, 200), np.int32)
     specs = [OutputSpec(name, dtype, ("batch", "length")) for name, dtype in SCORED.items()]
     source = {"label_ids": tokens, "label_scores": tokens.astype(np.float32)}
@@ -152,6 +152,6 @@ def test_scores_of_other_labels_are_left_out() -> None:
     ],
 )
 def test_differences_are_refused(actual: Outputs, error: type[ExportError], message: str) -> None:
-    """Other names, shapes, dtypes, values or labels, and NaN are refused."""
+    """Different names, shapes, dtypes, values or labels, and NaN raise an error."""
     with pytest.raises(error, match=message):
         run(actual)

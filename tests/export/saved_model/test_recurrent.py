@@ -1,4 +1,4 @@
-"""Recurrent heads: Keras' layers mean the same in our loop, and a model with them becomes a bundle."""
+"""Recurrent heads: Keras' layers compute the same in the patched loop, and models with them can be exported."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LENGTHS = (5, 3, 1)
 
 @pytest.fixture(scope="module")
 def keras(tensorflow: Any) -> Any:
-    """Return the Keras 2 that transformers 4 needs."""
+    """The Keras 2 that transformers 4 needs."""
     del tensorflow
     import tf_keras
 
@@ -61,8 +61,8 @@ LAYERS: dict[str, Callable[[Any, Any], Any]] = {
     "bigru_sum": lambda k, _: k.layers.Bidirectional(k.layers.GRU(4, return_sequences=True), merge_mode="sum"),
     "bilstm_last": lambda k, _: k.layers.Bidirectional(k.layers.LSTM(4)),
     "stacked_cells": lambda k, _: k.layers.RNN([k.layers.LSTMCell(4), k.layers.GRUCell(3)], return_sequences=True),
-    "own_cell": lambda k, tf: k.layers.RNN(make_minimal_cell(k, tf), return_sequences=True),
-    "own_cell_state": lambda k, tf: k.layers.RNN(make_minimal_cell(k, tf), return_sequences=True, return_state=True),
+    "custom_cell": lambda k, tf: k.layers.RNN(make_minimal_cell(k, tf), return_sequences=True),
+    "custom_cell_state": lambda k, tf: k.layers.RNN(make_minimal_cell(k, tf), return_sequences=True, return_state=True),
 }
 
 HEADS: dict[str, Callable[[Any, Any], Any]] = {
@@ -85,13 +85,13 @@ def test_patched_layer_equals_keras(keras: Any, tensorflow: Any, name: str, mask
         found = tensorflow.function(lambda batch: layer(batch, mask=mask), input_signature=[spec], autograph=False)(
             values
         )
-    for one, other in zip(tensorflow.nest.flatten(found), tensorflow.nest.flatten(expected), strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-6)
+    for value, expected_value in zip(tensorflow.nest.flatten(found), tensorflow.nest.flatten(expected), strict=True):
+        np.testing.assert_allclose(value, expected_value, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["bilstm", "gru"])
 def test_weights_are_read_before_the_loop(keras: Any, tensorflow: Any, name: str) -> None:
-    """No loop contains a variable of an LSTM or GRU, so all weights, BERT's too, can be detached."""
+    """No loop contains a variable of an LSTM or GRU, so all weights, including BERT's, can be detached."""
     layer = LAYERS[name](keras, tensorflow)
     spec = tensorflow.TensorSpec([None, None, 6], name="values")
     mask = tensorflow.TensorSpec([None, None], tensorflow.bool, name="mask")
@@ -139,11 +139,13 @@ def tagger(checkpoint: Callable[..., Path], keras: Any, tensorflow: Any) -> Call
     return make
 
 
-@pytest.mark.parametrize("names", [("conv", "bilstm"), ("gru", "lstm_backwards"), ("simple", "own_cell")], ids="+".join)
+@pytest.mark.parametrize(
+    "names", [("conv", "bilstm"), ("gru", "lstm_backwards"), ("simple", "custom_cell")], ids="+".join
+)
 def test_recurrent_head_exports(
     tagger: Callable[..., Any], keras: Any, tensorflow: Any, tmp_path: Path, names: tuple[str, ...]
 ) -> None:
-    """BERT with recurrent layers exports to SavedModel and ONNX, verified on real tokens with the mask."""
+    """BERT with recurrent layers is exported to a SavedModel and ONNX, verified on real texts with padding."""
     model, tokenizer = tagger(*(HEADS[name](keras, tensorflow) for name in names))
     exported = export_bundle(
         model,

@@ -20,7 +20,7 @@ LAYERS = 2
 
 
 def test_bfloat16_on_real_weights(tmp_path: Path, tensorflow: Any) -> None:
-    """A real tagger passes in bfloat16: labels agree, and ONNX stays float32 with float32's tolerance."""
+    """A real tagger can be exported in bfloat16: its labels agree, and ONNX stays float32 with float32's tolerance."""
     del tensorflow
     if not has_onednn("bfloat16"):
         skip_without("a TensorFlow with oneDNN")
@@ -39,7 +39,7 @@ def test_bfloat16_on_real_weights(tmp_path: Path, tensorflow: Any) -> None:
 
 
 def test_bfloat16_needs_a_supported_encoder(checkpoint: Callable[..., Path], tmp_path: Path, tensorflow: Any) -> None:
-    """A model with an unsupported encoder is float32: requesting bfloat16 is an error that says what to do."""
+    """A model with an unsupported encoder cannot be exported in bfloat16; the error says what to do."""
     del tensorflow
     source = checkpoint(hidden_act="swish")
     with pytest.raises(ExportError, match=r"precision bfloat16 is not possible: .*Export with --precision float32"):
@@ -51,7 +51,7 @@ def test_bfloat16_needs_a_supported_encoder(checkpoint: Callable[..., Path], tmp
 def test_bert_like_encoders_are_patched(
     checkpoint: Callable[..., Path], tmp_path: Path, tensorflow: Any, kind: str
 ) -> None:
-    """RoBERTa, DistilBERT and ELECTRA pass in int8, with all products quantized, including ELECTRA's projection."""
+    """RoBERTa, DistilBERT and ELECTRA can be exported in int8: all products are quantized, and ELECTRA's projection."""
     import onnx
 
     del tensorflow

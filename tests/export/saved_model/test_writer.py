@@ -1,4 +1,4 @@
-"""The SavedModel as a plain session runs it: signatures, fused operations, one copy of the weights."""
+"""The SavedModel, run in a plain session: signatures, fused operations, one copy of the weights."""
 
 from __future__ import annotations
 
@@ -70,21 +70,21 @@ def uses_onednn() -> bool:
 
 
 def test_float32_is_fused_by_tensorflow(tensorflow: Any, save: Callable[[str], Path]) -> None:
-    """TensorFlow fuses each product with its bias, gelu and residual to one operation."""
+    """TensorFlow fuses each product with its bias, gelu and residual into one operation."""
     path = save("float32")
     if not uses_onednn():
         skip_without("oneDNN in TensorFlow's graph optimizer")
     found = optimized_operations(tensorflow, path)
     product = "_MklNativeFusedMatMul+BiasAdd"
-    # Query, key and value as one; the head is an operation of its own.
+    # Query, key and value are one product; the head is a separate operation.
     assert found[product] + found[f"{product}+Add"] == 3 * LAYERS
     assert found[f"{product}+GeluExact"] == LAYERS
     assert found["_MklSoftmax"] == LAYERS + 1  # one more for the labels' scores
     assert found["_MklMatMul"] == 1  # the head
     assert not found["Erf"] + found["Erfc"]
-    # Attention's heads are put in their places by copies of whole heads, to split and to join, and never transposed.
-    scores = 3  # what the tagger's head gathers its labels' scores with
-    assert found["GatherV2"] == 2 * LAYERS + scores
+    # Attention heads are split and joined by gathering whole heads, and never transposed.
+    score_gathers = 3  # of the labels' scores, in the tagger's head
+    assert found["GatherV2"] == 2 * LAYERS + score_gathers
     assert not found["Transpose"] + found["_MklTranspose"]
 
 
@@ -133,7 +133,7 @@ class Session:
 
 @pytest.fixture
 def session(tiny_bundle: Exported, tensorflow: Any, tmp_path: Path) -> Session:
-    """Load the bundle from another path than it was written to."""
+    """Load the bundle from a path that differs from the one it was written to."""
     return Session(tensorflow, Path(shutil.copytree(tiny_bundle.path, tmp_path / "moved" / "1")))
 
 
@@ -156,7 +156,7 @@ def test_session_runs_every_signature(session: Session, tiny_bundle: Exported) -
 
 
 def test_session_refuses_a_wrong_length(session: Session, tensorflow: Any) -> None:
-    """The graph itself refuses another length: TensorFlow Serving does not check it."""
+    """The graph itself rejects another length, which TensorFlow Serving does not check."""
     with pytest.raises(tensorflow.errors.InvalidArgumentError, match=r"\[2,7\] is not compatible .*\[\?,16\]"):
         session.run("length_16", inputs(2, 7))
 
@@ -176,7 +176,7 @@ def test_weights_are_on_disk_once(tiny_bundle: Exported) -> None:
 
 
 def test_graph_has_no_weights(tiny_bundle: Exported, tensorflow: Any) -> None:
-    """The graph has no large constants for any number of signatures."""
+    """The graph has no large constants, whatever the number of signatures."""
     from tensorflow.core.protobuf import saved_model_pb2
 
     graph = (
@@ -195,11 +195,11 @@ def test_graph_has_no_weights(tiny_bundle: Exported, tensorflow: Any) -> None:
 def test_weights_are_saved_in_their_precision(
     tensorflow: Any, save: Callable[[str], Path], precision: str, size: int
 ) -> None:
-    """The encoder's weights are saved once, in their precision, for any number of signatures."""
+    """The encoder's weights are saved once, in their precision, whatever the number of signatures."""
     path = save(precision)
     stored = tensorflow.train.load_checkpoint(str(path / "variables/variables")).get_variable_to_dtype_map()
     shapes = tensorflow.train.load_checkpoint(str(path / "variables/variables")).get_variable_to_shape_map()
     kernels = [name for name, shape in shapes.items() if len(shape) == 2 and shape != [32, len(LABELS)]]
-    # Three tables, and four kernels a layer.
+    # Three tables, and four kernels per layer.
     assert len(kernels) == 3 + 4 * LAYERS
     assert {stored[name].size for name in kernels} == {size}

@@ -1,4 +1,4 @@
-"""The settings of config.json."""
+"""The checks of the settings in config.json."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from bertbundle_export.source.architectures import check_config
     ],
 )
 def test_settings_have_types(key: str, value: Any, expected: str) -> None:
-    """A setting of the wrong type or range is one error with name, found and expected."""
+    """A setting with a wrong type or value raises one error with its name, what was found and what was expected."""
     sizes = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings")
     config: dict[str, Any] = {"model_type": "bert", **dict.fromkeys(sizes, 8)}
     check_config(config | {"hidden_act": "gelu", "pad_token_id": None, "layer_norm_eps": 1e-12}, "config.json")

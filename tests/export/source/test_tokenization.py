@@ -21,12 +21,12 @@ Write = Callable[..., Path]
 def test_tokenizer_of_another_kind(checkpoint: Write, tmp_path: Path) -> None:
     """A tokenizer implemented only in Python is refused; a tokenizer.json can replace it."""
     path = checkpoint()
-    whole = tmp_path / "tokenizer.json"
-    load_tokenizer(path).save(str(whole))
+    original = tmp_path / "tokenizer.json"
+    load_tokenizer(path).save(str(original))
     (path / "tokenizer_config.json").write_text('{"tokenizer_class": "BertJapaneseTokenizer"}', encoding="utf-8")
-    with pytest.raises(CheckpointError, match="BertJapaneseTokenizer, which has no tokenizer"):
+    with pytest.raises(CheckpointError, match="BertJapaneseTokenizer, which cannot be converted"):
         load_checkpoint(path, "x", LoadOptions())
-    assert load_checkpoint(path, "x", LoadOptions(tokenizer=whole)).tokenizer.token_to_id("[UNK]") == 1
+    assert load_checkpoint(path, "x", LoadOptions(tokenizer=original)).tokenizer.token_to_id("[UNK]") == 1
 
 
 def test_characters(checkpoint: Callable[..., Path], tmp_path: Path) -> None:
@@ -42,7 +42,7 @@ def test_characters(checkpoint: Callable[..., Path], tmp_path: Path) -> None:
     assert found.offsets[1:-1] == [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5), (6, 7), (7, 8)]
 
 
-def test_limits_inside_a_tokenizer_are_dropped(checkpoint: Callable[..., Path], tmp_path: Path) -> None:
+def test_limits_of_a_tokenizer_are_removed(checkpoint: Callable[..., Path], tmp_path: Path) -> None:
     """The truncation and padding of a tokenizer.json, as in sentence-transformers' files, are removed."""
     import tokenizers
 

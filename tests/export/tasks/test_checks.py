@@ -1,4 +1,4 @@
-"""Checks of a source model's outputs against its task."""
+"""The checks of a source model's outputs."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from tiny_checkpoints import LABELS
     ],
 )
 def test_rank_of_the_logits(task: str, shape: tuple[int, ...], message: str) -> None:
-    """A head for tokens is refused for texts, and the reverse."""
+    """A head for tokens is refused for a task on texts, and the reverse."""
     with pytest.raises(ExportError, match=message):
         check_outputs({"logits": np.ones(shape, np.float32)}, TASKS[task], LABELS)
 
 
-def test_probabilities_are_no_logits() -> None:
+def test_probabilities_are_refused() -> None:
     """A head that ends in softmax is refused: the bundle would apply softmax twice."""
     logits = np.random.default_rng(0).normal(size=(3, 5)).astype(np.float32)
     check_outputs({"logits": logits}, TASKS["text-classification"], LABELS)

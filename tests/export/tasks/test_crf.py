@@ -1,4 +1,4 @@
-"""CRF decoding: the reference against brute force, the graph against the reference."""
+"""CRF decoding: the reference is compared with brute force, and the graph with the reference."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def draw(seed: int, batch: int, length: int, labels: int, scale: float = 2.0) ->
 
 
 def enumerate_paths(case: dict[str, Any], row: int) -> dict[tuple[int, ...], float]:
-    """Return the score of every label sequence of a row's tokens, by the definition."""
+    """Return the score of every label sequence of a row's tokens, computed by the definition."""
     logits = case["logits"][row, case["mask"][row] == 1].astype(np.float64)
 
     def score(path: tuple[int, ...]) -> float:
@@ -91,13 +91,13 @@ def test_graph_equals_reference(decode: Callable[..., Any], seed: int, batch: in
 
 
 @pytest.mark.slow
-@given(seed=SEEDS, length=st.integers(1, 20), more=st.integers(1, 20))
+@given(seed=SEEDS, length=st.integers(1, 20), extra=st.integers(1, 20))
 @settings(deadline=None, max_examples=30)
-def test_padding_does_not_matter(decode: Callable[..., Any], seed: int, length: int, more: int) -> None:
+def test_padding_does_not_matter(decode: Callable[..., Any], seed: int, length: int, extra: int) -> None:
     """More padding, with any logits, changes neither labels nor scores."""
     case = draw(seed, 2, length, 5)
-    noise = np.random.default_rng(seed).normal(scale=50, size=(2, length + more, 5)).astype(np.float32)
-    mask = np.pad(case["mask"], ((0, 0), (0, more)))
+    noise = np.random.default_rng(seed).normal(scale=50, size=(2, length + extra, 5)).astype(np.float32)
+    mask = np.pad(case["mask"], ((0, 0), (0, extra)))
     noise[mask == 1] = case["logits"][case["mask"] == 1]
     padded = decode(**{**case, "logits": noise, "mask": mask})
     for found, expected in zip(padded, decode(**case), strict=True):
@@ -107,12 +107,12 @@ def test_padding_does_not_matter(decode: Callable[..., Any], seed: int, length: 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("forbidden", [pytest.param(-np.inf, id="infinity"), pytest.param(-1e4, id="1e4")])
-def test_long_sequences_and_forbidden_steps(decode: Callable[..., Any], forbidden: float) -> None:
+def test_long_sequences_and_forbidden_transitions(decode: Callable[..., Any], forbidden: float) -> None:
     """512 tokens with large logits lose no precision, and forbidden transitions are never chosen."""
     case = draw(3, 3, 512, 5, scale=8)
     case["transitions"][1, 2] = case["transitions"][4, 0] = case["start"][3] = case["end"][1] = forbidden
     found, expected = decode(**case), crf_reference(**case)
     np.testing.assert_array_equal(found[0], expected[0])
     np.testing.assert_allclose(found[1], expected[1], atol=1e-4)
-    for row, real in zip(found[0], case["mask"] == 1, strict=True):
-        assert not {(1, 2), (4, 0)} & set(itertools.pairwise(row[real].tolist()))
+    for row, is_token in zip(found[0], case["mask"] == 1, strict=True):
+        assert not {(1, 2), (4, 0)} & set(itertools.pairwise(row[is_token].tolist()))

@@ -19,7 +19,7 @@ def test_import_without_tensorflow() -> None:
 
 
 def test_names() -> None:
-    """Every task is found by its name; an unknown task or pooling is refused with the valid ones."""
+    """Every task is found by its name; the message about an unknown task or pooling lists the valid ones."""
     assert all(check_task(name).name == name for name in TASKS)
     with pytest.raises(ExportError, match="unknown task 'tagging', expected one of feature-extraction, "):
         check_task("tagging")

@@ -1,4 +1,4 @@
-"""Constrained decoding, against brute force and as a graph."""
+"""Constrained decoding: the reference is compared with brute force, and the graph with the reference."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_crf_scores_are_used() -> None:
     emissions = np.zeros((2, 2))
     start = np.array([0.0, 1.0], np.float32)
     transitions = np.array([[5.0, 0.0], [0.0, 3.0]], np.float32)
-    # 0 0: 0 + 5; 1 1: 1 + 3; the rest less.
+    # 0 0: 0 + 5; 1 1: 1 + 3; the others have less.
     assert viterbi_reference(emissions, start, transitions).tolist() == [0, 0]
 
 
@@ -86,7 +86,7 @@ def test_types_without_begin_are_unrestricted() -> None:
 
 
 def test_labels_without_a_role_are_outside() -> None:
-    """Labels such as X or [CLS] among prefixed ones are outside, and O is preferred to them."""
+    """Among prefixed labels, labels such as X or [CLS] are outside labels; O is preferred to them."""
     labels = ("X", "[CLS]", "O", "B-PER", "I-PER")
     assert outside_index(labels, "BIO") == 2
     assert constraint_tables(labels)[1][0].tolist() == [0, 0, 0, 0, FORBIDDEN]
@@ -107,7 +107,7 @@ def test_graph_equals_reference(tensorflow: Any, labels: tuple[str, ...], length
 
 
 @pytest.mark.slow
-def test_graph_takes_arbitrary_transitions(tensorflow: Any) -> None:
+def test_graph_accepts_arbitrary_transitions(tensorflow: Any) -> None:
     """The graph decodes with learned start and transition scores as the reference does."""
     random = np.random.default_rng(7)
     emissions, start, transitions = (

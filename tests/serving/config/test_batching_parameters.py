@@ -1,4 +1,4 @@
-"""Batching parameters: TensorFlow Serving's file, and the server that is started with one."""
+"""Batching parameters: TensorFlow Serving's files, and servers that use them."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ DEPLOY = ROOT / "serving" / "deploy"
 
 
 def read(tmp_path: Path, text: str) -> BatchingParameters:
-    """Read a file of that text."""
+    """Read a file with this text."""
     path = tmp_path / "batching.config"
     path.write_text(text)
     return read_batching_parameters(path)
 
 
 def test_deployed_file() -> None:
-    """The file that TensorFlow Serving gets in the container is read with the same meaning."""
+    """The file in serving/deploy is read correctly."""
     assert read_batching_parameters(DEPLOY / "batching.config") == BatchingParameters(
         max_batch_size=1024,
         max_execution_batch_size=32,
@@ -54,7 +54,7 @@ def test_deployed_file() -> None:
     ],
 )
 def test_file(tmp_path: Path, text: str, expected: tuple[Any, ...]) -> None:
-    """What a file leaves out has TensorFlow Serving's value; without splitting one size is the other."""
+    """Omitted fields have TensorFlow Serving's defaults; without splitting, both maximum sizes are equal."""
     found = read(tmp_path, text)
     assert (
         found.max_batch_size,
@@ -82,39 +82,39 @@ def test_file(tmp_path: Path, text: str, expected: tuple[Any, ...]) -> None:
     ],
 )
 def test_malformed_file(tmp_path: Path, text: str, message: str) -> None:
-    """A file that is malformed, or contradicts itself, is refused with the reason."""
+    """A file that is malformed or contradicts itself raises an error with the reason."""
     with pytest.raises(ServeError, match="cannot read batching parameters") as caught:
         read(tmp_path, text)
     assert message in str(caught.value)
 
 
 def test_absent_file(tmp_path: Path) -> None:
-    """A file that is not there is named."""
+    """The message about a missing file names it."""
     with pytest.raises(ServeError, match=r"absent\.config"):
         read_batching_parameters(tmp_path / "absent.config")
 
 
-def ask(address: Any, features: dict[str, Any]) -> wire.PredictResponse:
+def predict(address: Any, features: dict[str, Any]) -> wire.PredictResponse:
     """Call Predict on the tiny model."""
     spec = wire.ModelSpec(name="tiny")
-    answer: wire.PredictResponse = address.predict(
+    response: wire.PredictResponse = address.predict(
         wire.PredictRequest(model_spec=spec, inputs=encode_tensors(features))
     )
-    return answer
+    return response
 
 
-def test_model_has_parameters_of_its_own(bundles: TinyBundles, serve: Serve) -> None:
-    """The batching_params.pbtxt of a version counts for it."""
+def test_version_has_its_own_parameters(bundles: TinyBundles, serve: Serve) -> None:
+    """The batching_params.pbtxt in a version directory applies to that version."""
     (bundles.write(1) / PARAMETERS_FILE).write_text("max_batch_size { value: 2 }")
     address = serve(bundles.base).address
-    assert len(decode_tensor(ask(address, bundles.features(2)).outputs["logits"])) == 2
+    assert len(decode_tensor(predict(address, bundles.features(2)).outputs["logits"])) == 2
     with pytest.raises(grpc.RpcError) as caught:
-        ask(address, bundles.features(3))
+        predict(address, bundles.features(3))
     assert caught.value.details() == "Task size 3 is larger than maximum input batch size 2"
 
 
 def test_broken_parameters_break_the_version(bundles: TinyBundles, serve: Serve) -> None:
-    """A version whose parameters are malformed does not load, and the one before stays."""
+    """A version with malformed parameters does not load, and the previous version stays."""
     bundles.write(1)
     hidden = bundles.write("2.tmp", scale=2.0)
     (hidden / PARAMETERS_FILE).write_text("max_batch_size { value: -1 }")
@@ -125,8 +125,8 @@ def test_broken_parameters_break_the_version(bundles: TinyBundles, serve: Serve)
     assert "max_batch_size must be positive" in status[2].status.error_message
 
 
-def test_callers_at_a_time_get_their_own_answers(bundles: TinyBundles, serve: Serve) -> None:
-    """Callers of different lengths and numbers of rows, one of them wrong, get what each would get alone."""
+def test_concurrent_callers_get_their_own_results(bundles: TinyBundles, serve: Serve) -> None:
+    """Concurrent callers with different numbers of rows, one with invalid ids, get the same results as alone."""
     bundles.write(1, loops=5)
     server = serve(bundles.base)
     failures: list[str] = []
@@ -150,6 +150,6 @@ def test_callers_at_a_time_get_their_own_answers(bundles: TinyBundles, serve: Se
 
 def _outcome(address: Any, features: dict[str, Any]) -> Any:
     try:
-        return decode_tensor(ask(address, features).outputs["logits"]).tolist()
+        return decode_tensor(predict(address, features).outputs["logits"]).tolist()
     except grpc.RpcError as error:
         return error.code().name

@@ -28,7 +28,7 @@ ONE = 'config { name: "a" base_path: "/a" }'
         ),
     ],
 )
-def test_config_names_a_policy(tmp_path: Path, text: str, policy: VersionPolicy) -> None:
+def test_version_policy(tmp_path: Path, text: str, policy: VersionPolicy) -> None:
     """A model's version policy is read."""
     path = tmp_path / "models.config"
     path.write_text(
@@ -61,8 +61,8 @@ def test_config_names_a_policy(tmp_path: Path, text: str, policy: VersionPolicy)
         ),
     ],
 )
-def test_malformed_config_is_explained(tmp_path: Path, text: str, message: str) -> None:
-    """A model_config_file that cannot be used says what is wrong with it."""
+def test_malformed_config(tmp_path: Path, text: str, message: str) -> None:
+    """The message about an invalid model_config_file says what is wrong."""
     path = tmp_path / "models.config"
     path.write_text(text)
     with pytest.raises(ServeError, match=re.escape(message)):

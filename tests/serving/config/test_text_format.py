@@ -10,14 +10,14 @@ from bertbundle_serving.config.models import read_model_configs
 from bertbundle_serving.errors import ServeError
 
 
-def test_missing_config_is_explained(tmp_path: Path) -> None:
-    """A model_config_file that is not there is named."""
+def test_missing_config(tmp_path: Path) -> None:
+    """The message about a missing model_config_file names it."""
     with pytest.raises(ServeError, match=r"absent: No such file or directory\. Expected: ModelServerConfig in"):
         read_model_configs(tmp_path / "absent")
 
 
 def test_config_from_windows(tmp_path: Path) -> None:
-    """A file with a byte order mark and Windows' ends of lines is read."""
+    """A file with a byte order mark and Windows line endings can be read."""
     text = 'model_config_list {\r\n config { name: "a" base_path: "/a" }\r\n}'
     (tmp_path / "models.config").write_bytes(b"\xef\xbb\xbf" + text.encode())
     assert [model.name for model in read_model_configs(tmp_path / "models.config")] == ["a"]

@@ -24,20 +24,20 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """A CA, and a key and certificate for localhost that it signed, as PEM texts."""
     if shutil.which("openssl") is None:
         skip_without("openssl")
-    place = tmp_path_factory.mktemp("tls")
+    directory = tmp_path_factory.mktemp("tls")
 
     def openssl(*arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], cwd=place, check=True, capture_output=True)
+        subprocess.run(["openssl", *arguments], cwd=directory, check=True, capture_output=True)
 
     key = ("-newkey", "rsa:2048", "-nodes")
     openssl("req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=ca", "-days", "2")
     openssl("req", *key, "-keyout", "key.pem", "-out", "csr.pem", "-subj", "/CN=localhost")
-    (place / "names").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1")
+    (directory / "names").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1")
     signed = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", "names", "-days", "2")
     openssl("x509", "-req", "-in", "csr.pem", "-out", "cert.pem", *signed)
     openssl("pkey", "-in", "key.pem", "-out", "encrypted.pem", "-aes256", "-passout", "pass:secret")
-    (place / "other.pem").write_bytes((place / "ca.key").read_bytes())
-    return {name: (place / f"{name}.pem").read_text() for name in ("ca", "key", "cert", "encrypted", "other")}
+    (directory / "other.pem").write_bytes((directory / "ca.key").read_bytes())
+    return {name: (directory / f"{name}.pem").read_text() for name in ("ca", "key", "cert", "encrypted", "other")}
 
 
 def ssl_config(path: Path, certificates: dict[str, str], *, verify: bool) -> Path:
@@ -56,7 +56,7 @@ def ssl_config(path: Path, certificates: dict[str, str], *, verify: bool) -> Pat
 
 @pytest.mark.parametrize("verify", [pytest.param(False, id="tls"), pytest.param(True, id="mtls")])
 def test_tls(bundles: TinyBundles, serve: Serve, tmp_path: Path, certificates: dict[str, str], verify: bool) -> None:
-    """With an ssl_config_file only TLS is spoken, and with client_verify only to clients with a certificate."""
+    """With an ssl_config_file the server accepts only TLS, and with client_verify only clients with a certificate."""
     bundles.write(1)
     port = serve(bundles.base, ssl_config_file=ssl_config(tmp_path / "ssl", certificates, verify=verify)).server.port
     ca, key, cert = (certificates[name].encode() for name in ("ca", "key", "cert"))
@@ -64,12 +64,12 @@ def test_tls(bundles: TinyBundles, serve: Serve, tmp_path: Path, certificates: d
     with grpc.secure_channel(f"localhost:{port}", secure) as channel:
         data = channel.unary_unary(PREDICT)(predict_request(bundles.features()).SerializeToString(), timeout=SECONDS)
     assert wire.PredictResponse.FromString(data).model_spec.version.value == 1
-    strangers = [grpc.insecure_channel(f"localhost:{port}")]
+    rejected = [grpc.insecure_channel(f"localhost:{port}")]
     if verify:
-        strangers.append(grpc.secure_channel(f"localhost:{port}", grpc.ssl_channel_credentials(ca)))
-    for stranger in strangers:
-        with stranger, pytest.raises(grpc.RpcError) as caught:
-            stranger.unary_unary(PREDICT)(predict_request(bundles.features()).SerializeToString(), timeout=2)
+        rejected.append(grpc.secure_channel(f"localhost:{port}", grpc.ssl_channel_credentials(ca)))
+    for channel in rejected:
+        with channel, pytest.raises(grpc.RpcError) as caught:
+            channel.unary_unary(PREDICT)(predict_request(bundles.features()).SerializeToString(), timeout=2)
         assert caught.value.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
@@ -86,7 +86,7 @@ def test_tls(bundles: TinyBundles, serve: Serve, tmp_path: Path, certificates: d
     ],
 )
 def test_malformed_ssl_config(tmp_path: Path, text: str, message: str) -> None:
-    """An ssl_config_file that cannot work is refused with the reason."""
+    """The message about an invalid ssl_config_file says what is wrong."""
     path = tmp_path / "ssl.config"
     path.write_text(text)
     with pytest.raises(ServeError, match=message):
@@ -108,14 +108,14 @@ def test_malformed_ssl_config(tmp_path: Path, text: str, message: str) -> None:
 def test_unusable_certificates(
     tmp_path: Path, certificates: dict[str, str], changes: dict[str, str], message: str
 ) -> None:
-    """A key and certificates that cannot serve are refused with the reason, which gRPC would not tell."""
+    """The message about an unusable key or certificate says what is wrong, which gRPC would not."""
     wrong = certificates | {name: certificates[other] for name, other in changes.items()}
     with pytest.raises(ServeError, match=message):
         read_credentials(ssl_config(tmp_path / "ssl", wrong, verify=True))
 
 
 def test_error_does_not_quote_a_key(tmp_path: Path) -> None:
-    """What is wrong with an ssl_config_file is told by its place: the line may hold the private key."""
+    """The message about a malformed ssl_config_file has only the position: the line may contain the private key."""
     (tmp_path / "ssl").write_text('server_cert: "c"\nserver_key: "SECRET" }')
     with pytest.raises(ServeError, match=r"cannot read --ssl_config_file .*ssl: 2:22 is malformed") as caught:
         read_credentials(tmp_path / "ssl")

@@ -21,8 +21,8 @@ from fake_versions import available_versions, load_fake, make_model
         pytest.param(SpecificVersions(frozenset({1, 7})), {1}, id="specific"),
     ],
 )
-def test_policy_chooses(tmp_path: Path, policy: VersionPolicy, expected: set[int]) -> None:
-    """A policy says which of the versions on disk are served."""
+def test_policy_selects(tmp_path: Path, policy: VersionPolicy, expected: set[int]) -> None:
+    """A policy selects which of the versions on disk are served."""
     for name in ("1", "2", "3"):
         (tmp_path / name).mkdir()
     model = make_model(tmp_path, policy)
@@ -30,8 +30,8 @@ def test_policy_chooses(tmp_path: Path, policy: VersionPolicy, expected: set[int
     assert available_versions(model) == expected
 
 
-def test_specific_version_that_is_not_there_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A policy's version that is not on disk is named by one warning, and by another when it has come and gone."""
+def test_missing_specific_version(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """One warning names a policy's version that is not on disk, and another if it appears and disappears again."""
     for name in ("1", "2"):
         (tmp_path / name).mkdir()
     model = Model(ModelConfig("m", tmp_path, SpecificVersions(frozenset({1, 7}))), LoadOptions(load_fake))

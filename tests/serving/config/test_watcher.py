@@ -15,7 +15,7 @@ from waiting import wait_until
 
 
 def test_config_file_is_polled(bundles: TinyBundles, serve: Serve, tmp_path: Path) -> None:
-    """A changed model_config_file is followed; a broken one is not."""
+    """A changed model_config_file is applied, a malformed one is not."""
     bundles.write(1)
     path = tmp_path / "models.config"
     entry = f'config {{ name: "%s" base_path: "{bundles.base}" }}'
@@ -26,11 +26,11 @@ def test_config_file_is_polled(bundles: TinyBundles, serve: Serve, tmp_path: Pat
     time.sleep(0.2)
     assert address.predict_tiny().model_spec.version.value == 1
     path.write_text(f"model_config_list {{ {entry % 'tiny'} {entry % 'second'} }}")
-    wait_until(lambda: _knows(address, "second"))
+    wait_until(lambda: _serves(address, "second"))
 
 
 def test_config_file_that_changes_while_the_server_starts(bundles: TinyBundles, serve: Serve, tmp_path: Path) -> None:
-    """What changes between the reading of the file and the first look at it is not missed."""
+    """A change between the start-up and the first poll is not missed."""
     bundles.write(1)
     path = tmp_path / "models.config"
     entry = f'config {{ name: "%s" base_path: "{bundles.base}" }}'
@@ -38,10 +38,10 @@ def test_config_file_that_changes_while_the_server_starts(bundles: TinyBundles, 
     models = read_model_configs(path)
     path.write_text(f"model_config_list {{ {entry % 'tiny'} {entry % 'second'} }}")
     address = serve(bundles.base, models=models, model_config_file=path, config_poll_seconds=0.05).address
-    wait_until(lambda: _knows(address, "second"))
+    wait_until(lambda: _serves(address, "second"))
 
 
-def _knows(address: Any, model: str) -> bool:
+def _serves(address: Any, model: str) -> bool:
     try:
         return bool(address.statuses(model))
     except grpc.RpcError:

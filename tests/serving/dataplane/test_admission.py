@@ -1,4 +1,4 @@
-"""Requests beyond the limits are refused; errors are made fit for clients."""
+"""Requests beyond the limits are refused, and errors reveal no details to clients."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from waiting import wait_until
 
 
 def test_too_many_calls(bundles: TinyBundles, serve: Serve, engine_gate: threading.Event) -> None:
-    """A call beyond --grpc_max_threads is refused with TensorFlow Serving's text; the others are answered."""
+    """A call beyond --grpc_max_threads is refused with TensorFlow Serving's message; the others are answered."""
     bundles.write(1, warmup=b"")
     engine_gate.clear()
     address = serve(bundles.base, limits=Limits(calls=2)).address
@@ -45,7 +45,7 @@ def test_too_large_message(bundles: TinyBundles, serve: Serve) -> None:
 
 
 def test_too_much_in_flight(bundles: TinyBundles, serve: Serve, engine_gate: threading.Event) -> None:
-    """Requests that together hold more than the limit are refused, a single one never."""
+    """Requests that exceed the limit together are refused, but never a single request."""
     bundles.write(1, warmup=b"")
     engine_gate.clear()
     address = serve(bundles.base, limits=Limits(total_bytes=100)).address
@@ -57,7 +57,7 @@ def test_too_much_in_flight(bundles: TinyBundles, serve: Serve, engine_gate: thr
 
 
 def test_deadline_in_the_queue(bundles: TinyBundles, serve: Serve, engine_gate: threading.Event) -> None:
-    """A call whose deadline passes while it waits is answered then, and never computed."""
+    """A call whose deadline passes while it waits gets an error at the deadline and is never computed."""
     bundles.write(1, warmup=b"")
     engine_gate.clear()
     server = serve(bundles.base)
@@ -82,14 +82,14 @@ def test_deadline_in_the_queue(bundles: TinyBundles, serve: Serve, engine_gate: 
         pytest.param(RequestError("INTERNAL", "secret"), id="engine"),
     ],
 )
-def test_internal_errors_keep_their_detail_to_the_log(
+def test_internal_errors_hide_their_details(
     bundles: TinyBundles,
     serve: Serve,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     error: Exception,
 ) -> None:
-    """An error that is not the caller's has a fixed text; the log has the detail."""
+    """An internal error has a fixed message; only the log has the details."""
     bundles.write(1)
     address = serve(bundles.base, warmup=False).address
 
@@ -103,26 +103,26 @@ def test_internal_errors_keep_their_detail_to_the_log(
     assert "secret" in caplog.text
 
 
-def test_clients_that_vanish(bundles: TinyBundles, serve: Serve) -> None:
-    """Clients that close their connection in the middle of a call leave nothing behind."""
+def test_clients_that_disconnect(bundles: TinyBundles, serve: Serve) -> None:
+    """A call does not count as in flight any more after its client closed the connection."""
     bundles.write(1, loops=50, warmup=b"")
-    server, met = serve(bundles.base), 0
+    server, interrupted = serve(bundles.base), 0
     admission = server.server.admission
     request = wire.PredictRequest(model_spec=wire.ModelSpec(name="tiny"), inputs=encode_tensors(bundles.features()))
     for _ in range(20):
         with grpc.insecure_channel(f"127.0.0.1:{server.server.port}") as channel:
             call = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
-            pending = call.future(request.SerializeToString())  # a call that nobody holds is cancelled
-            # Not channel_ready_future: its thread may ask a closed channel how it is, and raise.
+            pending = call.future(request.SerializeToString())  # gRPC cancels a call without references
+            # Not channel_ready_future: its thread may poll the closed channel, and raise.
             wait_until(lambda: bool(admission.calls_in_flight) or pending.done())  # noqa: B023  # called at once
-            met += not pending.done()
-    assert met
+            interrupted += not pending.done()
+    assert interrupted
     wait_until(lambda: admission.calls_in_flight == 0)
     assert server.address.predict_tiny().model_spec.version.value == 1
 
 
 def test_engine_that_raises(bundles: TinyBundles, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An engine that fails once answers that call with INTERNAL and the next one with a result."""
+    """If the engine fails once, that call gets INTERNAL and the next call gets a result."""
     bundles.write(1)
     address = serve(bundles.base, warmup=False).address
     run = onnx.OnnxServable.run
@@ -141,7 +141,7 @@ def test_engine_that_raises(bundles: TinyBundles, serve: Serve, monkeypatch: pyt
 
 
 def test_requests_are_logged_if_asked(bundles: TinyBundles, serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
-    """With the flag each request is a line of what, how long and how it ended; without it there is none."""
+    """With the flag, each request is logged with its model, its duration and its status code; without it, none is."""
     bundles.write(1)
     caplog.set_level(logging.INFO)
     serve(bundles.base).address.predict_tiny()

@@ -1,4 +1,4 @@
-"""The metrics have TensorFlow Serving's names where it has them."""
+"""The metrics have TensorFlow Serving's names where TensorFlow Serving has the same metrics."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from tiny_bundles import rest_instances
 
 
 def test_metrics(url: str) -> None:
-    """The metrics have TensorFlow Serving's names where it has them, and its labels."""
+    """Metrics that TensorFlow Serving has, too, have its names and labels."""
     fetch_json(f"{url}/v1/models/tiny:predict", {"instances": rest_instances()})
     fetch_json(f"{url}/v1/models/any-name:predict", {"instances": rest_instances()})
     status, headers, body = fetch(f"{url}/monitoring/prometheus/metrics")

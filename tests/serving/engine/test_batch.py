@@ -1,4 +1,4 @@
-"""A batch computes rows of several calls together and gives each call its own results."""
+"""A batch computes rows of several calls together and returns the results of each call."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from engine_rig import EngineRig, first_columns, run
 from waiting import SECONDS, wait_until
 
 
-def test_lone_call_runs_at_once() -> None:
+def test_single_call_runs_at_once() -> None:
     """A call is computed at once and alone if the engine is idle."""
 
     async def work() -> None:
@@ -52,7 +52,7 @@ def test_cancelled_call_is_not_computed() -> None:
 
 
 def test_call_with_too_many_rows() -> None:
-    """A call with more rows than max_batch_size is refused with TensorFlow Serving's error text."""
+    """A call with more rows than max_batch_size is refused with TensorFlow Serving's message."""
 
     async def work() -> None:
         rig = EngineRig(max_batch_size=8, max_execution_batch_size=8)
@@ -79,14 +79,14 @@ def test_version_stays_loaded_during_a_computation() -> None:
     run(work())
 
 
-@pytest.mark.parametrize(("parallel", "started"), [(1, 1), (2, 2), (4, 4)], ids=["one", "two", "four"])
-def test_concurrent_batches(monkeypatch: pytest.MonkeyPatch, parallel: int, started: int) -> None:
-    """Without a number of slots the engine computes as many batches at the same time as `Servable.parallel` says."""
+@pytest.mark.parametrize(("concurrency", "started"), [(1, 1), (2, 2), (4, 4)], ids=["one", "two", "four"])
+def test_concurrent_batches(monkeypatch: pytest.MonkeyPatch, concurrency: int, started: int) -> None:
+    """Without a number of slots, the engine computes `Servable.concurrency` batches at the same time."""
     monkeypatch.setattr("bertbundle_serving.engine.engine.available_cores", lambda: 4)
 
     async def work() -> None:
         rig = EngineRig()
-        rig.engine, rig.servable.parallel = Engine(), parallel
+        rig.engine, rig.servable.concurrency = Engine(), concurrency
         calls = [rig.submit(index, signature=f"s{index}") for index in range(4)]
         await asyncio.to_thread(wait_until, lambda: len(rig.servable.batches) >= started)
         await asyncio.sleep(0.05)
@@ -104,7 +104,7 @@ def test_batch_that_needs_all_cores_waits_for_its_turn(monkeypatch: pytest.Monke
     async def work() -> None:
         few, all_cores = EngineRig(), EngineRig()
         few.engine = all_cores.engine = Engine()
-        few.servable.parallel = 2
+        few.servable.concurrency = 2
         calls = [few.submit(0), all_cores.submit(1), few.submit(2, signature="other")]
         await asyncio.to_thread(wait_until, lambda: len(few.servable.batches) == 1)
         await asyncio.sleep(0.05)

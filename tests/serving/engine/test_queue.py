@@ -1,4 +1,4 @@
-"""A queue forms batches of the calls that wait."""
+"""A queue forms batches of the waiting calls."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_outputs_that_are_too_large(dtype: Any) -> None:
 
 
 def test_other_shapes_are_batched_separately() -> None:
-    """Calls with other row shapes or of another signature are never batched together."""
+    """Calls with different row shapes or signatures are never batched together."""
 
     async def work() -> None:
         rig = EngineRig()
@@ -92,7 +92,7 @@ def test_other_shapes_are_batched_separately() -> None:
 
 
 def test_full_queue() -> None:
-    """A call is refused with TensorFlow Serving's error text if the queue is full; cancelled calls do not count."""
+    """If the queue is full, a call is refused with TensorFlow Serving's message; cancelled calls do not count."""
 
     async def work() -> None:
         rig = EngineRig(max_execution_batch_size=1, max_enqueued_batches=4)
@@ -109,8 +109,8 @@ def test_full_queue() -> None:
     run(work())
 
 
-def test_oldest_call_is_next() -> None:
-    """The signature whose call has waited longest is next; the rest of a large call goes to the end of the queue."""
+def test_oldest_call_is_first() -> None:
+    """The signature whose call has waited longest is computed first; the rest of a large call goes to the end."""
 
     async def work() -> None:
         rig = EngineRig(max_execution_batch_size=2)

@@ -1,4 +1,4 @@
-"""The gRPC server binds its port and socket, or says why it cannot."""
+"""The gRPC server binds its port and socket, or reports why it cannot."""
 
 from __future__ import annotations
 
@@ -17,39 +17,39 @@ from tiny_bundles import TinyBundles, predict_request
 from waiting import SECONDS
 
 
-class Refuses:
-    """A gRPC server that gets no port; gRPC does not say why."""
+class FailingServer:
+    """A gRPC server that cannot bind a port; as in gRPC, the error does not say why."""
 
     def add_insecure_port(self, address: str) -> int:
         """Fail as gRPC does."""
         raise RuntimeError(f"Failed to bind to address {address}")
 
 
-class Listens:
-    """A gRPC server that gets what it asks for."""
+class RecordingServer:
+    """A gRPC server that binds every address, and records it."""
 
     def __init__(self) -> None:
         self.addresses: list[str] = []
 
     def add_insecure_port(self, address: str) -> int:
-        """Note the address."""
+        """Record the address."""
         self.addresses.append(address)
         return 1
 
 
-def test_taken_port_is_said() -> None:
-    """A port in use is told from an address that is not this machine's, and from a name nobody knows."""
+def test_port_that_cannot_be_bound() -> None:
+    """The message says whether the port is in use or the address is not one of this machine."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        assert "Address already in use. Stop the process that uses it" in refused("127.0.0.1", port)
-    assert "Cannot assign requested address" in refused("203.0.113.1", 0)  # RFC 5737: nobody's
-    assert "cannot listen on [::1]:0" in refused("[::1]", 0)
+        assert "Address already in use. Stop the process that uses it" in bind_error("127.0.0.1", port)
+    assert "Cannot assign requested address" in bind_error("203.0.113.1", 0)  # RFC 5737: reserved for documentation
+    assert "cannot listen on [::1]:0" in bind_error("[::1]", 0)
 
 
-def refused(host: str, port: int) -> str:
-    """Return why the port is refused."""
+def bind_error(host: str, port: int) -> str:
+    """Return the message of the error that binding a port raises."""
     with pytest.raises(ServeError) as caught:
-        bind_port(Refuses(), host, port, f"{host}:{port}", None)
+        bind_port(FailingServer(), host, port, f"{host}:{port}", None)
     return str(caught.value)
 
 
@@ -62,10 +62,10 @@ def refused(host: str, port: int) -> str:
         pytest.param("live", "another server listens on it", id="live"),
     ],
 )
-def test_socket_that_cannot_be_had(tmp_path: Path, path: str, reason: str) -> None:
-    """A Unix socket that cannot be made is refused with the reason; what is there stays there."""
+def test_socket_that_cannot_be_bound(tmp_path: Path, path: str, reason: str) -> None:
+    """The message says why a Unix socket cannot be bound; an existing file or a live socket is not replaced."""
     (tmp_path / "file").write_text("precious")
-    server: Any = Listens() if path in ("file", "live") else Refuses()
+    server: Any = RecordingServer() if path in ("file", "live") else FailingServer()
     with socket.socket(socket.AF_UNIX) as live:
         live.bind(str(tmp_path / "live"))
         live.listen()
@@ -73,11 +73,11 @@ def test_socket_that_cannot_be_had(tmp_path: Path, path: str, reason: str) -> No
             bind_socket(server, str(tmp_path / path))
 
 
-def test_socket_left_behind_is_replaced(tmp_path: Path) -> None:
-    """A socket on which nobody listens any more is no hindrance."""
-    with socket.socket(socket.AF_UNIX) as dead:
-        dead.bind(str(tmp_path / "socket"))
-    server = Listens()
+def test_stale_socket_is_replaced(tmp_path: Path) -> None:
+    """A socket file whose server is gone does not prevent binding."""
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(str(tmp_path / "socket"))
+    server = RecordingServer()
     bind_socket(server, str(tmp_path / "socket"))
     assert server.addresses == [f"unix:{tmp_path / 'socket'}"]
 

@@ -1,4 +1,4 @@
-"""The embedded server answers as tensorflow_model_server does: every row of the table, through the official stubs."""
+"""The embedded server, called with the official stubs, answers like tensorflow_model_server."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Target:
     features: dict[str, np.ndarray[Any, Any]]
 
     def request(self, **inputs: np.ndarray[Any, Any] | None) -> Any:
-        """Return a valid PredictRequest; an input given as None is left out, others are replaced or added."""
+        """Return a valid PredictRequest; an input of None is omitted, others are replaced or added."""
         request = self.apis.predict.PredictRequest()
         request.model_spec.name = "tiny"
         for name, value in (self.features | inputs).items():
@@ -67,15 +67,15 @@ def target(
     server.stop()
 
 
-def refused(call: Any, request: Any) -> tuple[str, str]:
-    """Return code and text of the error a call ends with."""
+def error_of(call: Any, request: Any) -> tuple[str, str]:
+    """Return the code and the message of the error of a call."""
     with pytest.raises(grpc.RpcError) as caught:
         call(request)
     return caught.value.code().name, caught.value.details()
 
 
 def test_predict_answers(target: Target) -> None:
-    """A valid request gets the outputs, in the *_val fields, and what they were computed by."""
+    """A valid request gets the outputs in the *_val fields, and the model version that computed them."""
     response = target.predict(target.request())
     assert set(response.outputs) == {"logits", "label_ids"}
     logits = response.outputs["logits"]
@@ -86,8 +86,8 @@ def test_predict_answers(target: Target) -> None:
     assert (spec.name, spec.version.value, spec.signature_name) == ("tiny", 1, "serving_default")
 
 
-def test_predict_takes_version_label_and_signature(target: Target) -> None:
-    """A version, a label and a signature may be named, and the answer holds what they resolve to."""
+def test_predict_accepts_version_label_and_signature(target: Target) -> None:
+    """A request may name a version or a label, and a signature; the response has the resolved names."""
     request = target.request(**{name: array[:, :4] for name, array in target.features.items()})
     request.model_spec.signature_name = "length_4"
     request.model_spec.version_label = "stable"
@@ -97,8 +97,8 @@ def test_predict_takes_version_label_and_signature(target: Target) -> None:
     assert (by_label.model_spec.version.value, by_label.model_spec.signature_name) == (1, "length_4")
 
 
-def test_predict_takes_no_rows(target: Target) -> None:
-    """A batch of 0 rows gets an answer of 0 rows."""
+def test_predict_accepts_no_rows(target: Target) -> None:
+    """A batch of 0 rows gets outputs of 0 rows."""
     response = target.predict(target.request(**{name: array[:0] for name, array in target.features.items()}))
     assert {name: target.tf.make_ndarray(t).shape for name, t in response.outputs.items()} == {
         "logits": (0, 8),
@@ -106,8 +106,8 @@ def test_predict_takes_no_rows(target: Target) -> None:
     }
 
 
-def test_predict_takes_every_encoding(target: Target) -> None:
-    """Inputs may come in int_val, or with a last value that stands for the rest."""
+def test_predict_accepts_every_encoding(target: Target) -> None:
+    """Inputs may be in int_val, whose last value is repeated if there are too few."""
     request = target.request()
     expected = target.predict(request)
     for name, value in target.features.items():
@@ -117,15 +117,15 @@ def test_predict_takes_every_encoding(target: Target) -> None:
     assert target.predict(request) == expected
 
 
-def test_output_filter_chooses(target: Target) -> None:
-    """Only the outputs asked for come back."""
+def test_output_filter(target: Target) -> None:
+    """Only the requested outputs are returned."""
     request = target.request()
     request.output_filter.append("label_ids")
     assert set(target.predict(request).outputs) == {"label_ids"}
 
 
 def test_bundle_info(target: Target) -> None:
-    """A served bundle describes itself, once per row."""
+    """The signature bundle_info returns the manifest and the tokenizer, once per row."""
     request = target.apis.predict.PredictRequest()
     request.model_spec.name = "tiny"
     request.model_spec.signature_name = "bundle_info"
@@ -135,13 +135,13 @@ def test_bundle_info(target: Target) -> None:
     assert b'"name": "tiny"' in outputs["manifest"].string_val[0]
 
 
-def no_spec(target: Target) -> Any:
-    """Leave out the model_spec."""
+def without_spec(target: Target) -> Any:
+    """Return a request without a model_spec."""
     return target.apis.predict.PredictRequest()
 
 
-def spec(target: Target, **fields: Any) -> Any:
-    """Change the model_spec of a valid request."""
+def with_spec(target: Target, **fields: Any) -> Any:
+    """Return a valid request whose model_spec has other fields."""
     request = target.request()
     version = fields.pop("version", None)
     if version is not None:
@@ -152,50 +152,50 @@ def spec(target: Target, **fields: Any) -> Any:
 
 
 def malformed(target: Target) -> Any:
-    """Give a tensor fewer bytes than its shape needs."""
+    """Return a request with a tensor that has fewer bytes than its shape needs."""
     request = target.request()
     request.inputs["input_ids"].tensor_content = b"abc"
     return request
 
 
 def filtered(target: Target, *names: str) -> Any:
-    """Ask for some outputs."""
+    """Return a valid request for some outputs."""
     request = target.request()
     request.output_filter.extend(names)
     return request
 
 
 def changed(target: Target, name: str, change: Any) -> Any:
-    """Change one input."""
+    """Return a valid request with one input changed."""
     return target.request(**{name: change(target.features[name])})
 
 
 SENT = "{attention_mask,input_ids,token_type_ids}"
 INVALID = "INVALID_ARGUMENT"
 PREDICT_ROWS = [
-    ("no-model-spec", no_spec, INVALID, "Missing ModelSpec"),
-    ("empty-name", lambda t: spec(t, name=""), INVALID, "ModelSpec has no name specified."),
+    ("no-model-spec", without_spec, INVALID, "Missing ModelSpec"),
+    ("empty-name", lambda t: with_spec(t, name=""), INVALID, "ModelSpec has no name specified."),
     (
         "unknown-label",
-        lambda t: spec(t, version_label="canary"),
+        lambda t: with_spec(t, version_label="canary"),
         INVALID,
         "Unrecognized servable version label: canary",
     ),
     (
         "unknown-model",
-        lambda t: spec(t, name="nomodel"),
+        lambda t: with_spec(t, name="nomodel"),
         "NOT_FOUND",
         "Servable not found for request: Latest(nomodel)",
     ),
     (
         "unknown-version",
-        lambda t: spec(t, version=99),
+        lambda t: with_spec(t, version=99),
         "NOT_FOUND",
         "Servable not found for request: Specific(tiny, 99)",
     ),
     (
         "unknown-signature",
-        lambda t: spec(t, signature_name="nope"),
+        lambda t: with_spec(t, signature_name="nope"),
         "FAILED_PRECONDITION",
         'Serving signature key "nope" not found.',
     ),
@@ -275,8 +275,8 @@ PREDICT_ROWS = [
         ),
     ),
     (
-        "long-name-is-cut",
-        lambda t: spec(t, name="n" * 2000),
+        "long-name-is-truncated",
+        lambda t: with_spec(t, name="n" * 2000),
         "NOT_FOUND",
         ("Servable not found for request: Latest(" + "n" * 2000)[:1024] + "...TRUNCATED",
     ),
@@ -284,22 +284,22 @@ PREDICT_ROWS = [
 
 
 @pytest.mark.parametrize(("make", "code", "text"), [pytest.param(*row[1:], id=row[0]) for row in PREDICT_ROWS])
-def test_predict_refuses(target: Target, make: Any, code: str, text: str) -> None:
-    """A request that cannot be answered gets TensorFlow Serving's code and text."""
-    assert refused(target.predict, make(target)) == (code, text)
+def test_predict_errors(target: Target, make: Any, code: str, text: str) -> None:
+    """An invalid request gets TensorFlow Serving's code and message."""
+    assert error_of(target.predict, make(target)) == (code, text)
 
 
 @pytest.mark.parametrize("value", [pytest.param(-1, id="negative"), pytest.param(100, id="too-large")])
-def test_predict_refuses_ids_outside_the_vocabulary(target: Target, value: int) -> None:
-    """An id outside the vocabulary is refused, whatever the engine would make of it."""
+def test_predict_rejects_ids_outside_the_vocabulary(target: Target, value: int) -> None:
+    """An id outside the vocabulary is an error, even if the runtime would accept it."""
     ids = target.features["input_ids"].copy()
     ids[0, 3] = value
     text = f"input_ids has {value} at [0, 3], expected values in [0, 100)"
-    assert refused(target.predict, target.request(input_ids=ids)) == ("INVALID_ARGUMENT", text)
+    assert error_of(target.predict, target.request(input_ids=ids)) == ("INVALID_ARGUMENT", text)
 
 
-def test_status_reports(target: Target) -> None:
-    """A model's versions are reported, all or the one that is named."""
+def test_status(target: Target) -> None:
+    """The status has all versions of a model, or the requested version."""
     request = target.apis.status.GetModelStatusRequest()
     request.model_spec.name = "tiny"
     (status,) = target.status(request).model_version_status
@@ -316,18 +316,18 @@ def test_status_reports(target: Target) -> None:
         pytest.param("tiny", 99, "NOT_FOUND", "Could not find version 99 of model tiny", id="version"),
     ],
 )
-def test_status_refuses(target: Target, name: str | None, version: int | None, code: str, text: str) -> None:
-    """A status that nobody knows gets TensorFlow Serving's code and text."""
+def test_status_errors(target: Target, name: str | None, version: int | None, code: str, text: str) -> None:
+    """A status request for an unknown model or version gets TensorFlow Serving's code and message."""
     request = target.apis.status.GetModelStatusRequest()
     if name is not None:
         request.model_spec.name = name
     if version is not None:
         request.model_spec.version.value = version
-    assert refused(target.status, request) == (code, text)
+    assert error_of(target.status, request) == (code, text)
 
 
 def test_metadata_describes_signatures(target: Target) -> None:
-    """Metadata hold every signature, as a packed SignatureDefMap that the official class unpacks."""
+    """The metadata have every signature, in a packed SignatureDefMap that the official class can unpack."""
     request = target.apis.metadata.GetModelMetadataRequest(metadata_field=["signature_def"])
     request.model_spec.name = "tiny"
     response = target.metadata(request)
@@ -363,12 +363,12 @@ def test_metadata_describes_signatures(target: Target) -> None:
         ),
     ],
 )
-def test_metadata_refuses(target: Target, name: str | None, fields: list[str], code: str, text: str) -> None:
-    """Metadata that cannot be given get TensorFlow Serving's code and text."""
+def test_metadata_errors(target: Target, name: str | None, fields: list[str], code: str, text: str) -> None:
+    """An invalid metadata request gets TensorFlow Serving's code and message."""
     request = target.apis.metadata.GetModelMetadataRequest(metadata_field=fields)
     if name is not None:
         request.model_spec.name = name
-    assert refused(target.metadata, request) == (code, text)
+    assert error_of(target.metadata, request) == (code, text)
 
 
 def examples(kind: Any) -> Any:
@@ -380,15 +380,15 @@ def examples(kind: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("method", "module", "message", "what"),
+    ("method", "module", "message", "kind"),
     [
         pytest.param("Classify", "classify", "ClassificationRequest", "classification", id="classify"),
         pytest.param("Regress", "regress", "RegressionRequest", "regression", id="regress"),
     ],
 )
-def test_bundles_have_no_example_signatures(target: Target, method: str, module: str, message: str, what: str) -> None:
-    """A bundle takes no tf.Examples, and says what to do instead."""
+def test_bundles_have_no_example_signatures(target: Target, method: str, module: str, message: str, kind: str) -> None:
+    """A bundle accepts no tf.Examples; the message says which method to call instead."""
     call = getattr(target.apis.prediction.PredictionServiceStub(target.address.channel), method)
     path = f"tensorflow/serving/{method.lower()}"
-    text = f"the model has no {what} signature ({path}); call Predict instead (tensorflow/serving/predict)"
-    assert refused(call, examples(getattr(getattr(target.apis, module), message))) == ("UNIMPLEMENTED", text)
+    text = f"the model has no {kind} signature ({path}); call Predict instead (tensorflow/serving/predict)"
+    assert error_of(call, examples(getattr(getattr(target.apis, module), message))) == ("UNIMPLEMENTED", text)

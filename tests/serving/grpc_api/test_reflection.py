@@ -13,7 +13,7 @@ from waiting import SECONDS
 
 
 def test_reflection(bundles: TinyBundles, serve: Serve) -> None:
-    """By reflection alone a tool finds the services, and messages that it can call them with."""
+    """Reflection alone is enough for a tool to find the services and to build the messages to call them."""
     from google.protobuf import json_format, message_factory
 
     bundles.write(1)

@@ -1,4 +1,4 @@
-"""The servicer over plain messages: encodings, errors and reloads. The official stubs have a file of their own."""
+"""The servicer, called with this project's messages: encodings, errors and reloads."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from tiny_bundles import TinyBundles
     ("length", "expected"),
     [
         pytest.param(MAX_ERROR_LENGTH, MAX_ERROR_LENGTH, id="fits"),
-        pytest.param(MAX_ERROR_LENGTH + 1, MAX_ERROR_LENGTH + len("...TRUNCATED"), id="cut"),
+        pytest.param(MAX_ERROR_LENGTH + 1, MAX_ERROR_LENGTH + len("...TRUNCATED"), id="truncated"),
     ],
 )
-def test_shorten(length: int, expected: int) -> None:
-    """A message of more than 1024 characters is cut, and says so."""
+def test_truncate_error(length: int, expected: int) -> None:
+    """A message of more than 1024 characters is truncated, and ends with a note of that."""
     assert len(truncate_error("x" * length)) == expected
 
 
-def test_bytes_that_are_no_message(bundles: TinyBundles, serve: Serve) -> None:
-    """Bytes that are no PredictRequest are the caller's error."""
+def test_malformed_message(bundles: TinyBundles, serve: Serve) -> None:
+    """Bytes that are not a PredictRequest get INVALID_ARGUMENT."""
     bundles.write(1)
     with pytest.raises(grpc.RpcError) as caught:
         serve(bundles.base).address.send(PREDICT, b"\xff\xff\xff")
@@ -41,7 +41,7 @@ def test_bytes_that_are_no_message(bundles: TinyBundles, serve: Serve) -> None:
 
 @pytest.mark.parametrize("as_content", [pytest.param(False, id="values"), pytest.param(True, id="content")])
 def test_output_encoding(bundles: TinyBundles, serve: Serve, as_content: bool) -> None:
-    """Answers hold the *_val fields, or tensor_content when the server was started so."""
+    """Responses have the *_val fields, or tensor_content if the server is configured so."""
     bundles.write(1, scale=3.0)
     response = serve(bundles.base, tensor_content=as_content).address.predict_tiny()
     logits = response.outputs["logits"]
@@ -51,7 +51,7 @@ def test_output_encoding(bundles: TinyBundles, serve: Serve, as_content: bool) -
 
 
 def test_large_messages_pass(bundles: TinyBundles, serve: Serve) -> None:
-    """Messages beyond gRPC's usual 4 MB pass both ways."""
+    """Requests and responses may be larger than gRPC's default limit of 4 MB."""
     bundles.write(1)
     request = wire.PredictRequest(
         model_spec=wire.ModelSpec(name="tiny"), inputs=encode_tensors(bundles.features(rows=200_000))
@@ -69,7 +69,7 @@ def reload_request(**models: Path) -> bytes:
 
 
 def test_reload_adds_and_removes(bundles: TinyBundles, serve: Serve) -> None:
-    """Models come and go while the server runs; one that went ends, and its status says so."""
+    """A reload can add and remove models; the status of a removed model is END."""
     bundles.write(1)
     address = serve(bundles.base).address
     address.send(RELOAD, reload_request(tiny=bundles.base, other=bundles.base))
@@ -82,7 +82,7 @@ def test_reload_adds_and_removes(bundles: TinyBundles, serve: Serve) -> None:
 
 
 def test_reload_changes_policy_and_labels(bundles: TinyBundles, serve: Serve) -> None:
-    """A reload may change which versions of a model are served, and then what labels point to."""
+    """A reload can change which versions of a model are served, and then which versions the labels point to."""
     bundles.write(1)
     bundles.write(2)
     address = serve(bundles.base).address
@@ -126,8 +126,8 @@ def test_reload_changes_policy_and_labels(bundles: TinyBundles, serve: Serve) ->
         ),
     ],
 )
-def test_refused_reload_changes_nothing(bundles: TinyBundles, serve: Serve, data: bytes, code: str, text: str) -> None:
-    """A reload that cannot be done is refused as a whole."""
+def test_invalid_reload_changes_nothing(bundles: TinyBundles, serve: Serve, data: bytes, code: str, text: str) -> None:
+    """An invalid reload gets an error and changes nothing."""
     bundles.write(1)
     address = serve(bundles.base).address
     with pytest.raises(grpc.RpcError) as caught:

@@ -1,4 +1,4 @@
-"""The messages of _api.proto against TensorFlow Serving's own."""
+"""The messages of _api.proto are compatible with those of TensorFlow Serving."""
 
 from __future__ import annotations
 
@@ -42,17 +42,17 @@ OFFICIAL = {
     "ReloadConfigRequest": f"{_APIS}.model_management_pb2",
     "ReloadConfigResponse": f"{_APIS}.model_management_pb2",
 }
-# Examples are bytes here, messages there: the same on the wire.
+# Examples are bytes in _api.proto and messages in the official one, which are the same on the wire.
 BYTES_FOR_EXAMPLE = {"ExampleList.examples", "ExampleListWithContext.examples", "ExampleListWithContext.context"}
 
 
 def test_every_message_has_a_counterpart() -> None:
-    """No message of _api.proto is left out of the comparison."""
+    """Every message of _api.proto is compared."""
     assert set(api.DESCRIPTOR.message_types_by_name) == set(OFFICIAL)
 
 
 def test_generated_code_is_up_to_date(tmp_path: Path) -> None:
-    """_api_pb2.py holds exactly what _api.proto compiles to: run `make proto` after a change."""
+    """_api_pb2.py is what _api.proto compiles to: run `make proto` after a change."""
     for package, folder in (("bertbundle", "clients"), ("bertbundle_serving", "serving")):
         (tmp_path / package).symlink_to(ROOT / folder / package)
     compiled, committed = descriptors(tmp_path, "bertbundle_serving/protos/_api.proto", api)
@@ -62,17 +62,17 @@ def test_generated_code_is_up_to_date(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [pytest.param(name, id=name) for name in OFFICIAL])
 def test_fields(name: str, tensorflow: Any) -> None:
-    """Each field has the official one's name, number, type and label."""
+    """Each field has the name, number, type and label of the official field."""
     del tensorflow
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        theirs = getattr(import_module(OFFICIAL[name]), name).DESCRIPTOR
+        official = getattr(import_module(OFFICIAL[name]), name).DESCRIPTOR
     for field in getattr(api, name).DESCRIPTOR.fields:
-        twin = theirs.fields_by_name[field.name]
-        kinds = (field.type, twin.type)
+        official_field = official.fields_by_name[field.name]
+        types = (field.type, official_field.type)
         if f"{name}.{field.name}" in BYTES_FOR_EXAMPLE:
-            assert kinds == (FieldDescriptor.TYPE_BYTES, FieldDescriptor.TYPE_MESSAGE)
-            assert twin.message_type.name == "Example"
+            assert types == (FieldDescriptor.TYPE_BYTES, FieldDescriptor.TYPE_MESSAGE)
+            assert official_field.message_type.name == "Example"
         else:
-            assert kinds[0] == kinds[1]
-        assert (field.number, field.is_repeated) == (twin.number, twin.is_repeated)
+            assert types[0] == types[1]
+        assert (field.number, field.is_repeated) == (official_field.number, official_field.is_repeated)

@@ -1,4 +1,4 @@
-"""The messages of _config.proto are those of TensorFlow Serving."""
+"""The messages of _config.proto are compatible with those of TensorFlow Serving."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ SERVING = ROOT / "serving"
 
 
 def test_generated_code_is_up_to_date() -> None:
-    """_config_pb2.py holds exactly what _config.proto compiles to: run `make proto` after a change."""
+    """_config_pb2.py is what _config.proto compiles to: run `make proto` after a change."""
     compiled, committed = descriptors(SERVING, "bertbundle_serving/protos/_config.proto", proto)
     assert committed == compiled
 
 
-def test_model_server_config_is_the_official_one() -> None:
+def test_model_server_config() -> None:
     """Every field of ModelServerConfig has the official name, number and type."""
     official = require_package("tensorflow_serving.config.model_server_config_pb2")
     assert _differences(proto.ModelServerConfig.DESCRIPTOR, official.ModelServerConfig.DESCRIPTOR) == []

@@ -1,4 +1,4 @@
-"""A model follows its base path: versions come and go without a failed request."""
+"""A model follows its base path: versions are loaded and unloaded without a failed request."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ AVAILABLE, END = wire.ModelVersionStatus.AVAILABLE, wire.ModelVersionStatus.END
 
 
 def test_new_version_replaces_old(tmp_path: Path) -> None:
-    """A new version is available before the old one goes, and the old one is closed."""
+    """A new version is available before the old version is unloaded; the old one is closed after its last user."""
     (tmp_path / "1").mkdir()
     model = make_model(tmp_path)
     model.refresh()
@@ -43,7 +43,7 @@ def test_new_version_replaces_old(tmp_path: Path) -> None:
 
 
 def test_broken_version_keeps_old(tmp_path: Path) -> None:
-    """A version that does not load ends with its error, and the one before stays."""
+    """A version that does not load has the state END with its error, and the previous version stays."""
     (tmp_path / "1").mkdir()
     model = make_model(tmp_path)
     model.refresh()
@@ -56,7 +56,7 @@ def test_broken_version_keeps_old(tmp_path: Path) -> None:
 
 
 def test_restart_skips_broken_version(tmp_path: Path) -> None:
-    """A restart with a broken newest version ends where the running server was: on the one before."""
+    """If the newest version is broken, a restarted server serves the previous version, as the running one did."""
     (tmp_path / "1").mkdir()
     (tmp_path / "2").mkdir()
     (tmp_path / "2" / "broken").write_text("no weights")
@@ -65,12 +65,12 @@ def test_restart_skips_broken_version(tmp_path: Path) -> None:
     assert available_versions(model) == {1}
 
 
-def test_broken_version_is_tried_again_when_its_files_change(tmp_path: Path) -> None:
-    """A broken version is left alone until its files change."""
-    tries: list[Path] = []
+def test_broken_version_is_retried_when_its_files_change(tmp_path: Path) -> None:
+    """A broken version is ignored until its files change."""
+    attempts: list[Path] = []
 
     def load(directory: Path) -> FakeServable:
-        tries.append(directory)
+        attempts.append(directory)
         return load_fake(directory)
 
     (tmp_path / "1").mkdir()
@@ -78,45 +78,45 @@ def test_broken_version_is_tried_again_when_its_files_change(tmp_path: Path) -> 
     model = Model(ModelConfig("m", tmp_path), LoadOptions(load))
     model.refresh()
     model.refresh()
-    assert len(tries) == 1
+    assert len(attempts) == 1
     (tmp_path / "1" / "broken").unlink()
     model.refresh()
     assert available_versions(model) == {1}
 
 
-def test_broken_version_is_tried_again(tmp_path: Path) -> None:
-    """A version that did not load, for a reason outside its files, is tried again, so often and no more."""
+def test_broken_version_is_retried(tmp_path: Path) -> None:
+    """A broken version whose files do not change is retried a limited number of times."""
     (tmp_path / "1").mkdir()
-    tries: list[Path] = []
+    attempts: list[Path] = []
 
     def load(directory: Path) -> Any:
-        tries.append(directory)
-        raise OSError("the share is away")
+        attempts.append(directory)
+        raise OSError("the network share is unavailable")
 
     model = Model(ModelConfig("m", tmp_path), LoadOptions(load, retries=2, retry_seconds=0.0))
     for _ in range(5):
         model.refresh()
-    assert len(tries) == 3
+    assert len(attempts) == 3
     assert model.statuses()[0].state == VersionState.END
 
 
 def test_retry_waits(tmp_path: Path) -> None:
-    """It is not tried again before the interval is over."""
+    """A broken version is not retried before the retry interval is over."""
     (tmp_path / "1").mkdir()
-    tries: list[Path] = []
+    attempts: list[Path] = []
 
     def load(directory: Path) -> Any:
-        tries.append(directory)
-        raise OSError("the share is away")
+        attempts.append(directory)
+        raise OSError("the network share is unavailable")
 
     model = Model(ModelConfig("m", tmp_path), LoadOptions(load, retry_seconds=60))
     model.refresh()
     model.refresh()
-    assert len(tries) == 1
+    assert len(attempts) == 1
 
 
-def test_deleted_version_falls_back(tmp_path: Path) -> None:
-    """A version whose directory is deleted is unloaded, and the next newest served."""
+def test_deleted_version_is_unloaded(tmp_path: Path) -> None:
+    """A version whose directory is deleted is unloaded, and the next newest version is served."""
     (tmp_path / "1").mkdir()
     (tmp_path / "2").mkdir()
     model = make_model(tmp_path)
@@ -126,8 +126,8 @@ def test_deleted_version_falls_back(tmp_path: Path) -> None:
     assert version_states(model) == {1: VersionState.AVAILABLE, 2: VersionState.END}
 
 
-def test_vanished_base_path_keeps_what_is_loaded(tmp_path: Path) -> None:
-    """A base path that cannot be listed (a share that is away) takes nothing away."""
+def test_missing_base_path_keeps_the_loaded_versions(tmp_path: Path) -> None:
+    """If the base path cannot be listed, as on an unavailable network share, the loaded versions stay."""
     base = tmp_path / "base"
     (base / "1").mkdir(parents=True)
     model = make_model(base)
@@ -137,9 +137,9 @@ def test_vanished_base_path_keeps_what_is_loaded(tmp_path: Path) -> None:
     assert available_versions(model) == {1}
 
 
-def test_swap_under_load_fails_no_request(bundles: TinyBundles, serve: Serve) -> None:
-    """Versions 1, 2, a broken 3 and 4 come under load: every request is answered, by a version that never goes back,
-    with that version's own numbers.
+def test_new_versions_under_load_fail_no_request(bundles: TinyBundles, serve: Serve) -> None:
+    """While versions 2, 3 (broken) and 4 appear under load, every request succeeds with the outputs of its version, and
+    no caller sees an older version again.
     """
     bundles.write(1)
     address = serve(bundles.base).address
@@ -179,7 +179,7 @@ def _reached(address: ServerAddress, version: int, state: VersionState) -> bool:
 
 
 def test_deleted_while_serving(bundles: TinyBundles, serve: Serve) -> None:
-    """A version whose directory is deleted while it answers fails no call; the next newest takes over."""
+    """If the directory of a version is deleted under load, no call fails; the next newest version takes over."""
     bundles.write(1)
     bundles.write(2)
     address = serve(bundles.base).address
@@ -202,8 +202,8 @@ def test_deleted_while_serving(bundles: TinyBundles, serve: Serve) -> None:
     assert address.predict_tiny().model_spec.version.value == 1
 
 
-def test_swap_answers_are_never_mixed(bundles: TinyBundles, serve: Serve) -> None:
-    """In a swap no answer holds rows of two versions, though requests of both wait at the same time."""
+def test_versions_are_never_mixed(bundles: TinyBundles, serve: Serve) -> None:
+    """No response has rows of two versions, although requests to both wait at the same time."""
     bundles.write(1, loops=5)
     address = serve(bundles.base).address
     stop, wrong = threading.Event(), list[str]()

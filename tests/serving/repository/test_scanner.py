@@ -10,8 +10,8 @@ from bertbundle_serving.repository.scanner import VersionScanner
 from fake_versions import make_model, version_states
 
 
-def test_other_names_are_ignored_and_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A directory that is not named after a number is never loaded, and one warning names it."""
+def test_other_names_are_ignored(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A directory whose name is not a version number is ignored with one warning."""
     for name in ("draft", ".2.part", "-1", "1.5", "٣", "99999999999999999999"):
         (tmp_path / name).mkdir()
     (tmp_path / "7").write_text("a file")
@@ -25,8 +25,8 @@ def test_other_names_are_ignored_and_told_once(tmp_path: Path, caplog: pytest.Lo
     assert caplog.text.count("model m waits for a version") == 1
 
 
-def test_one_number_twice_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Of two directories with one number one is served, and a warning names the other."""
+def test_duplicate_numbers(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """If two directories have the same number, one is used and a warning names the other."""
     for name in ("007", "7"):
         (tmp_path / name).mkdir()
     assert VersionScanner(tmp_path).versions() == {7: tmp_path / "7"}

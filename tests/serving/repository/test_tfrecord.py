@@ -1,4 +1,4 @@
-"""TFRecord files are read as TensorFlow writes them."""
+"""TFRecord files that TensorFlow wrote are read."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from bertbundle_serving.repository.tfrecord import TFRecordError, crc32c, read_records
 
-# What TensorFlow 2.21's tf.io.TFRecordWriter wrote for the records b"abc" and b"".
+# A file with the records b"abc" and b"", written by tf.io.TFRecordWriter of TensorFlow 2.21.
 FROM_TENSORFLOW = bytes.fromhex("0300000000000000b099490e6162636e57f121000000000000000029039807d8ea82a2")
 
 
@@ -22,12 +22,12 @@ FROM_TENSORFLOW = bytes.fromhex("0300000000000000b099490e6162636e57f121000000000
     ],
 )
 def test_crc32c(data: bytes, crc: int) -> None:
-    """The checksum agrees with the values of RFC 3720, appendix B.4."""
+    """The checksums are those of RFC 3720, appendix B.4."""
     assert crc32c(data) == crc
 
 
-def test_reads_what_tensorflow_wrote(tmp_path: Path) -> None:
-    """A file written by TensorFlow reads back."""
+def test_read_records(tmp_path: Path) -> None:
+    """The records of a file written by TensorFlow are read."""
     path = tmp_path / "records"
     path.write_bytes(FROM_TENSORFLOW)
     assert list(read_records(path)) == [b"abc", b""]
@@ -43,8 +43,8 @@ def test_reads_what_tensorflow_wrote(tmp_path: Path) -> None:
         pytest.param(b"\xff" + FROM_TENSORFLOW[1:], "corrupted record", id="length"),
     ],
 )
-def test_damage_is_found(tmp_path: Path, content: bytes, message: str) -> None:
-    """A file that is cut off or damaged is told from a good one, and the place is named."""
+def test_damaged_file(tmp_path: Path, content: bytes, message: str) -> None:
+    """A truncated or damaged file raises an error with the position."""
     path = tmp_path / "records"
     path.write_bytes(content)
     with pytest.raises(TFRecordError, match=re.escape(message)):

@@ -1,4 +1,4 @@
-"""A version stays loaded while it is used."""
+"""A version stays loaded while it has users."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from waiting import wait_until
 END = wire.ModelVersionStatus.END
 
 
-def test_reload_while_the_old_load_is_in_use(tmp_path: Path) -> None:
-    """A version that comes back while a caller still uses its first load stays available when that caller is done."""
+def test_reload_while_the_old_servable_is_in_use(tmp_path: Path) -> None:
+    """If a version is loaded again while its old servable is in use, it stays available after the old one is closed."""
     (tmp_path / "1").mkdir()
     model = make_model(tmp_path)
     model.refresh()
@@ -37,34 +37,34 @@ def test_reload_while_the_old_load_is_in_use(tmp_path: Path) -> None:
     assert version_states(model) == {1: VersionState.AVAILABLE}
 
 
-def test_version_stays_until_an_abandoned_call_ends(
+def test_version_stays_loaded_until_a_cancelled_call_ends(
     bundles: TinyBundles, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A version whose caller has left is closed only when the computation is over."""
+    """A version is closed only after the computation of a cancelled call has ended."""
     bundles.write(1)
     server = serve(bundles.base, warmup=False)
-    running, go_on, events = threading.Event(), threading.Event(), list[str]()
+    running, gate, events = threading.Event(), threading.Event(), list[str]()
     close = onnx.OnnxServable.close
 
     def run(*_: Any) -> dict[str, Any]:
         running.set()
-        go_on.wait(20)
+        gate.wait(20)
         events.append("computed")
         return {}
 
-    def note(servable: onnx.OnnxServable) -> None:
+    def record_close(servable: onnx.OnnxServable) -> None:
         events.append("closed")
         close(servable)
 
     monkeypatch.setattr(onnx.OnnxServable, "run", run)
-    monkeypatch.setattr(onnx.OnnxServable, "close", note)
+    monkeypatch.setattr(onnx.OnnxServable, "close", record_close)
     request = wire.PredictRequest(model_spec=wire.ModelSpec(name="tiny"), inputs=encode_tensors(bundles.features()))
     call = server.address.channel.unary_unary(PREDICT).future(request.SerializeToString())
     assert running.wait(20)
     call.cancel()
     bundles.write(2)
     _wait_for_state(server.address, 1, wire.ModelVersionStatus.UNLOADING)
-    go_on.set()
+    gate.set()
     _wait_for_state(server.address, 1, wire.ModelVersionStatus.END)
     assert events == ["computed", "closed"]
 
@@ -75,7 +75,7 @@ def _wait_for_state(address: Any, version: int, state: int) -> None:
 
 @pytest.mark.slow
 def test_unload_frees_memory(bundles: TinyBundles, serve: Serve) -> None:
-    """Versions that went leave no memory behind: ten swaps of a bundle with 40 MB of weights take less than 80 MB."""
+    """Unloading frees memory: after ten new versions with 40 MB of weights each, the memory has grown by < 80 MB."""
     bundles.write(1, ballast=40 << 20)
     address = serve(bundles.base).address
     before = 0
@@ -90,5 +90,5 @@ def test_unload_frees_memory(bundles: TinyBundles, serve: Serve) -> None:
 
 
 def _resident() -> int:
-    """Return the bytes of this process that are in memory (proc(5), statm: pages)."""
+    """Return the resident memory of this process in bytes (proc(5): statm counts pages)."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096

@@ -1,4 +1,4 @@
-"""Warmup requests run before a version is served, and a bad one breaks the version."""
+"""Warmup requests run before a version is served; if one fails, the version is broken."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def test_warmup_runs_every_record(bundles: TinyBundles) -> None:
 
 
 def test_warmup_is_optional(bundles: TinyBundles) -> None:
-    """An empty warmup file is as good as none."""
+    """A warmup file may be empty."""
     path = bundles.write(1, warmup=b"")
     assert warm_up(load(path), path) == 0
 
 
-def test_bad_warmup_breaks_the_load(bundles: TinyBundles) -> None:
-    """A record that is damaged, of another kind, refused or one too many makes the load fail and says which."""
+def test_invalid_warmup(bundles: TinyBundles) -> None:
+    """The warmup fails with the number of a record that is damaged, of another kind or invalid, or one too many."""
     short = bundles.warmup_record({name: array[:, :4] for name, array in bundles.features().items()})
     good = bundles.record(bundles.warmup_record())
     cases = {

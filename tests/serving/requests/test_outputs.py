@@ -1,4 +1,4 @@
-"""Outputs are encoded as the server is configured."""
+"""The configuration of the server determines the encoding of outputs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tiny_bundles import TinyBundles
 
 
 def test_strings_as_content(bundles: TinyBundles, serve: Serve) -> None:
-    """With --enable_serialization_as_tensor_content strings are in tensor_content, too."""
+    """With --enable_serialization_as_tensor_content, strings are in tensor_content, too."""
     bundles.write(1)
     import numpy as np
 

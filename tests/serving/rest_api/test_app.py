@@ -1,4 +1,4 @@
-"""The REST API, called with urllib. The table of its errors is in tests/congruence."""
+"""The REST API, called with urllib. tests/congruence/test_rest.py tests its errors."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tiny_bundles import rest_columns, rest_instances
 from waiting import wait_until
 
 
-def test_row_form(url: str) -> None:
-    """Instances get predictions, an object of outputs per row, numbers in their shortest form."""
+def test_row_format(url: str) -> None:
+    """Instances get predictions, an object of outputs per row, with numbers in their shortest form."""
     status, answer = fetch_json(f"{url}/v1/models/tiny:predict", {"instances": rest_instances()})
     assert status == 200
     first, second = answer["predictions"]
@@ -26,7 +26,7 @@ def test_row_form(url: str) -> None:
     assert second["label_ids"] == list(range(8, 16))
 
 
-def test_column_form(url: str) -> None:
+def test_column_format(url: str) -> None:
     """Inputs get outputs, an array per output."""
     status, answer = fetch_json(f"{url}/v1/models/tiny:predict", {"inputs": rest_columns()})
     assert status == 200
@@ -34,22 +34,22 @@ def test_column_form(url: str) -> None:
 
 
 def test_single_input_and_strings(url: str) -> None:
-    """A signature of one input takes plain values; strings are answered as they are."""
-    asked = {"signature_name": "bundle_info", "instances": [0, 0]}
-    status, answer = fetch_json(f"{url}/v1/models/tiny:predict", asked)
+    """A signature with one input accepts plain values; string outputs are JSON strings."""
+    request = {"signature_name": "bundle_info", "instances": [0, 0]}
+    status, answer = fetch_json(f"{url}/v1/models/tiny:predict", request)
     assert status == 200
     assert [json.loads(row["tokenizer"]) for row in answer["predictions"]] == [{"fake": "tokenizer"}] * 2
 
 
 @pytest.mark.parametrize("path", ["/v1/models/tiny/versions/1", "/v1/models/tiny/labels/stable", "/V1/MODELS/tiny"])
 def test_version_and_label(url: str, path: str) -> None:
-    """A version or a label may be named."""
+    """A path may name a version or a label, in any case."""
     assert fetch_json(f"{url}{path}:predict", {"instances": rest_instances()})[0] == 200
     assert fetch_json(f"{url}{path}")[1]["model_version_status"][0]["version"] == "1"
 
 
 def test_status(url: str) -> None:
-    """The status has protobuf's JSON form."""
+    """The status is in protobuf's JSON format."""
     status = {"version": "1", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
     assert fetch_json(f"{url}/v1/models/tiny") == (200, {"model_version_status": [status]})
 
@@ -69,36 +69,38 @@ def test_metadata(url: str) -> None:
 
 
 def test_cors(url: str) -> None:
-    """With the flag, pages of other origins may ask: the headers are TensorFlow Serving's."""
+    """With the flag, responses have TensorFlow Serving's CORS headers."""
     status, headers, _ = fetch(f"{url}/v1/models/tiny", method="OPTIONS")
     assert (status, headers["access-control-allow-methods"]) == (200, "POST, GET")
     _, headers, _ = fetch(f"{url}/v1/models/tiny")
     assert headers["access-control-allow-origin"] == "*"
 
 
-@pytest.mark.parametrize("form", ["instances", "inputs"])
-def test_large_body_holds_nobody_up(url: str, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A large body is parsed, and made arrays of, in another thread than a small one, with the same answer."""
+@pytest.mark.parametrize("request_key", ["instances", "inputs"])
+def test_large_body_does_not_block_others(url: str, request_key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large body is parsed and converted to arrays in a thread, a small body in the event loop."""
     threads: list[tuple[str, int]] = []
     for module, name in ((app, "parse_object"), (predictions, "row_inputs"), (predictions, "column_inputs")):
-        monkeypatch.setattr(module, name, _noting(getattr(module, name), threads))
-    make = rest_instances if form == "instances" else rest_columns
-    key = "predictions" if form == "instances" else "outputs"
-    _, small = fetch_json(f"{url}/v1/models/tiny:predict", {form: make(3)})
-    _, large = fetch_json(f"{url}/v1/models/tiny:predict", {form: make(2003)})
-    if form == "inputs":
+        monkeypatch.setattr(module, name, _recording(getattr(module, name), threads))
+    make = rest_instances if request_key == "instances" else rest_columns
+    key = "predictions" if request_key == "instances" else "outputs"
+    _, small = fetch_json(f"{url}/v1/models/tiny:predict", {request_key: make(3)})
+    _, large = fetch_json(f"{url}/v1/models/tiny:predict", {request_key: make(2003)})
+    if request_key == "inputs":
         small, large = ({key: list(zip(*answer[key].values(), strict=True))} for answer in (small, large))
     assert large[key][:3] == small[key]
     loop = threads[0][1]
     assert [thread == loop for _, thread in threads] == [True, True, False, False]
 
 
-def _noting(function: Any, threads: list[tuple[str, int]]) -> Any:
-    def noting(*arguments: Any) -> Any:
+def _recording(function: Any, threads: list[tuple[str, int]]) -> Any:
+    """Return a wrapper of a function that records the thread of each call."""
+
+    def wrapper(*arguments: Any) -> Any:
         threads.append((function.__name__, threading.get_ident()))
         return function(*arguments)
 
-    return noting
+    return wrapper
 
 
 def test_deadline(bundles: Any, serve: Serve, engine_gate: threading.Event) -> None:
@@ -110,8 +112,8 @@ def test_deadline(bundles: Any, serve: Serve, engine_gate: threading.Event) -> N
     assert fetch_json(url, {"instances": rest_instances()}) == (504, {"error": "Timed out waiting for notification"})
 
 
-def test_nobody_computes_for_a_caller_who_left(bundles: Any, serve: Serve, engine_gate: threading.Event) -> None:
-    """A REST request whose caller hangs up while it waits is never computed."""
+def test_disconnect_cancels_the_request(bundles: Any, serve: Serve, engine_gate: threading.Event) -> None:
+    """A REST request whose client disconnects while it waits is never computed."""
     bundles.write(1, warmup=b"")
     engine_gate.clear()
     server = serve(bundles.base, rest_port=0)

@@ -20,13 +20,13 @@ from waiting import wait_until
 
 
 def test_gzip_body(url: str) -> None:
-    """A compressed body is unpacked."""
+    """A gzip body is decompressed."""
     body = gzip.compress(json.dumps({"instances": rest_instances()}).encode())
     assert fetch(f"{url}/v1/models/tiny:predict", body, headers={"Content-Encoding": "gzip"})[0] == 200
 
 
 def test_large_body_is_refused(bundles: Any, serve: Serve) -> None:
-    """A body beyond the limit is refused before it is gathered, a compressed one, too."""
+    """A body beyond the limit is rejected before it is complete, and so is a body that decompresses beyond it."""
     bundles.write(1)
     limits = Limits(message_bytes=10_000)
     server = serve(bundles.base, rest_port=0, limits=limits).server
@@ -41,20 +41,20 @@ def test_large_body_is_refused(bundles: Any, serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("path", ["/v1/models/tiny:predict", "/ui/ask"])
-def test_slow_body_is_given_up(path: str, bundles: Any, serve: Serve) -> None:
-    """A client that sends half a body gets an answer at the deadline, and others are served meanwhile."""
+def test_slow_body(path: str, bundles: Any, serve: Serve) -> None:
+    """A client that sends half a body gets an error at the deadline, and others are served meanwhile."""
     bundles.write(1)
     server = serve(bundles.base, rest_port=0, rest_timeout_seconds=0.3, page=True).server
     with socket.create_connection(("127.0.0.1", server.rest_port or 0)) as slow:
         slow.sendall(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{{".encode())
-        asked = f"http://127.0.0.1:{server.rest_port}/v1/models/tiny:predict"
-        assert fetch_json(asked, {"instances": rest_instances()})[0] == 200
+        url = f"http://127.0.0.1:{server.rest_port}/v1/models/tiny:predict"
+        assert fetch_json(url, {"instances": rest_instances()})[0] == 200
         slow.settimeout(20)
         assert slow.recv(100).startswith(b"HTTP/1.1 504 ")
 
 
 def test_stalled_bodies_are_bounded(bundles: Any, serve: Serve) -> None:
-    """Bodies that do not end hold so many bytes together, no more, and gRPC's callers are none the worse."""
+    """Incomplete bodies together cannot exceed the limit, and they do not affect gRPC requests."""
     bundles.write(1)
     served = serve(bundles.base, rest_port=0, limits=Limits(total_bytes=5000))
     port = served.server.rest_port or 0

@@ -1,4 +1,4 @@
-"""JSON is parsed as by Python's json module, with RapidJSON's error messages."""
+"""JSON is parsed as Python's json module does, with RapidJSON's error messages."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from bertbundle_serving.rest_api.json_parser import YieldingDecoder, parse_objec
         ),
     ],
 )
-def test_parser_of_large_bodies(text: str) -> None:
-    """The decoder that lets other threads in gives what the standard one gives, mistakes and their places too."""
+def test_yielding_decoder(text: str) -> None:
+    """The decoder that lets other threads run returns the same values and errors as the standard decoder."""
 
     def parsed(**options: Any) -> str:
         try:
@@ -69,7 +69,7 @@ def test_parser_of_large_bodies(text: str) -> None:
     ],
 )
 def test_parse_errors(body: bytes, text: str) -> None:
-    """What is no JSON object gets RapidJSON's text, as in TensorFlow Serving, and never breaks the server."""
+    """A body that is not a JSON object gets RapidJSON's message, as in TensorFlow Serving."""
     with pytest.raises(RequestError) as caught:
         parse_object(body)
     assert (caught.value.code, caught.value.message) == ("INVALID_ARGUMENT", text)

@@ -9,8 +9,8 @@ from bertbundle_serving.rest_api.listener import HttpListener
 from optional import skip_without
 
 
-def test_every_address() -> None:
-    """REST on `::` is reached over IPv4, too, as gRPC is."""
+def test_dual_stack() -> None:
+    """A REST server on `::` accepts IPv4 connections, too, as gRPC does."""
     if not socket.has_dualstack_ipv6():
         skip_without("the IPv6 loopback address")
     listener = HttpListener("::", 0)

@@ -33,7 +33,7 @@ _SPECS = {
     ],
 )
 def test_values(kind: str, value: Any, expected: Any) -> None:
-    """JSON values become arrays of the input's dtype, of the shape of the lists."""
+    """JSON values become arrays of the input's dtype, with the shape of the nested lists."""
     array = column_inputs(value, {"x": _SPECS[kind]})["x"]
     assert array.dtype == _SPECS[kind].dtype
     assert array.tolist() == expected
@@ -75,14 +75,14 @@ def test_values(kind: str, value: Any, expected: Any) -> None:
     ],
 )
 def test_wrong_values(kind: str, value: Any, text: str) -> None:
-    """A value that does not fit gets TensorFlow Serving's text."""
+    """An invalid value gets TensorFlow Serving's message."""
     with pytest.raises(RequestError) as caught:
         column_inputs(value, {"x": _SPECS[kind]})
     assert (caught.value.code, caught.value.message) == ("INVALID_ARGUMENT", text)
 
 
-def test_rows_must_be_alike() -> None:
-    """Every row has the shape of the first."""
+def test_rows_must_have_one_shape() -> None:
+    """Every row must have the shape of the first."""
     with pytest.raises(
         RequestError, match=r"Failed to process element: 1 of 'instances' list\. Error: .* size: 2 but got: 1"
     ):
@@ -90,6 +90,6 @@ def test_rows_must_be_alike() -> None:
 
 
 def test_strings_named_bytes_are_base64() -> None:
-    """An output named ..._bytes is answered in base64, another as text."""
+    """Strings of an output named ..._bytes are base64, those of other outputs are text."""
     strings = np.array([b"\xff"], object)
     assert to_json_values({"a_bytes": strings, "a": strings}) == {"a_bytes": [{"b64": "/w=="}], "a": ["\ufffd"]}

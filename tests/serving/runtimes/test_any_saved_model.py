@@ -1,4 +1,4 @@
-"""Any SavedModel is served, not only bundles: what tf.Module, Keras and old TensorFlow 1 code export."""
+"""The server serves any SavedModel, not only bundles: those of tf.Module, Keras and TensorFlow 1 code."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ SECONDS = 30
 _Code = grpc.StatusCode
 
 
-class Served(NamedTuple):
-    """Where a server of all of them answers: gRPC, and REST up to the names of models."""
+class Endpoints(NamedTuple):
+    """A gRPC channel to a server of all models, and the URL that its REST paths of models begin with."""
 
     channel: grpc.Channel
     url: str
@@ -33,8 +33,8 @@ class Served(NamedTuple):
 @pytest.fixture(scope="module", params=["embedded", "tensorflow_model_server"])
 def server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, tensorflow: Any
-) -> Iterator[Served]:
-    """One server with a model per way of saving; a real TensorFlow Serving, too, where there is one."""
+) -> Iterator[Endpoints]:
+    """A server with one model for each way of saving: the embedded server, and TensorFlow Serving if available."""
     real = request.param == "tensorflow_model_server"
     if real and not os.environ.get(BINARY):
         skip_without("a real TensorFlow Serving")
@@ -42,22 +42,22 @@ def server(
     for name, save in SAVERS.items():
         (base / name).mkdir()
         save(tensorflow, base / name / "1")
-    with _serve_real(base) if real else _serve_embedded(base) as served:
-        yield served
+    with _serve_real(base) if real else _serve_embedded(base) as endpoints:
+        yield endpoints
 
 
 @contextlib.contextmanager
-def _serve_embedded(base: Path) -> Iterator[Served]:
+def _serve_embedded(base: Path) -> Iterator[Endpoints]:
     from bertbundle_serving.config.models import ModelConfig
 
     models = tuple(ModelConfig(name, base / name) for name in SAVERS)
     started = start_server(base, models=models, rest_port=0, poll_seconds=0, batch_non_bundles=True)
-    yield Served(started.address.channel, f"http://127.0.0.1:{started.server.rest_port}/v1/models")
+    yield Endpoints(started.address.channel, f"http://127.0.0.1:{started.server.rest_port}/v1/models")
     started.stop()
 
 
 @contextlib.contextmanager
-def _serve_real(base: Path) -> Iterator[Served]:
+def _serve_real(base: Path) -> Iterator[Endpoints]:
     models = "".join(f'config {{ name: "{n}" base_path: "{base / n}" model_platform: "tensorflow" }}' for n in SAVERS)
     config = base / "models.config"
     config.write_text(f"model_config_list {{ {models} }}", encoding="utf-8")
@@ -66,36 +66,36 @@ def _serve_real(base: Path) -> Iterator[Served]:
         model_server("module", model_config_file=config, rest_api_port=port) as address,
         grpc.insecure_channel(address) as channel,
     ):
-        yield Served(channel, f"http://127.0.0.1:{port}/v1/models")
+        yield Endpoints(channel, f"http://127.0.0.1:{port}/v1/models")
 
 
 @pytest.fixture
-def channel(server: Served) -> grpc.Channel:
-    """Where it answers gRPC."""
+def channel(server: Endpoints) -> grpc.Channel:
+    """A gRPC channel to the server."""
     return server.channel
 
 
 @pytest.fixture
-def url(server: Served) -> str:
-    """Where it answers REST."""
+def url(server: Endpoints) -> str:
+    """The URL that the server's REST paths of models begin with."""
     return server.url
 
 
 def test_module(url: str) -> None:
-    """A tf.Module's default signature answers both forms; one output is answered without its name."""
+    """A tf.Module's default signature accepts both formats; a single output is returned without its name."""
     assert fetch_json(f"{url}/module:predict", {"instances": [[1, 2]]}) == (200, {"predictions": [[2.0, 4.0]]})
     assert fetch_json(f"{url}/module:predict", {"inputs": [[1, 2]]}) == (200, {"outputs": [[2.0, 4.0]]})
 
 
 def test_strings(url: str) -> None:
-    """Strings go in as text or base64, and come out as text, or base64 where the name ends in _bytes."""
-    asked = {"signature_name": "upper", "instances": ["a", {"b64": "Yg=="}]}
+    """Input strings may be text or base64. Output strings are base64 if the output's name ends in _bytes, else text."""
+    request = {"signature_name": "upper", "instances": ["a", {"b64": "Yg=="}]}
     rows = [{"raw_bytes": {"b64": "YQ=="}, "upper": "A"}, {"raw_bytes": {"b64": "Yg=="}, "upper": "B"}]
-    assert fetch_json(f"{url}/module:predict", asked) == (200, {"predictions": rows})
+    assert fetch_json(f"{url}/module:predict", request) == (200, {"predictions": rows})
 
 
 def test_default_value(apis: Any, tensorflow: Any, channel: grpc.Channel) -> None:
-    """An input that has a default in the signature may be left out."""
+    """An input with a default value in the signature may be omitted."""
     request = apis.predict.PredictRequest()
     request.model_spec.name = "module"
     request.model_spec.signature_name = "scale"
@@ -111,7 +111,7 @@ def test_default_value(apis: Any, tensorflow: Any, channel: grpc.Channel) -> Non
 
 
 def test_keras_export(url: str) -> None:
-    """What `model.export()` writes is served."""
+    """A model written by Keras' `model.export()` is served."""
     status, answer = fetch_json(f"{url}/keras/metadata")
     (name,) = answer["metadata"]["signature_def"]["signature_def"]["serving_default"]["inputs"]
     assert (status, name) == (200, "features")
@@ -119,7 +119,7 @@ def test_keras_export(url: str) -> None:
 
 
 def example_input(apis: Any, *values: float) -> Any:
-    """Return an Input of examples."""
+    """Return a ClassificationRequest with one example per value."""
     request = apis.classify.ClassificationRequest()
     request.model_spec.name = "examples"
     for value in values:
@@ -129,21 +129,21 @@ def example_input(apis: Any, *values: float) -> Any:
 
 
 def test_classify(apis: Any, channel: grpc.Channel) -> None:
-    """Classify answers labels and scores per example."""
+    """Classify returns the labels and scores of each example."""
     answer = apis.prediction.PredictionServiceStub(channel).Classify(example_input(apis, 0.25, 0.5), timeout=SECONDS)
     found = [[(c.label, c.score) for c in row.classes] for row in answer.result.classifications]
     assert found == [[("yes", 0.25), ("no", 0.75)], [("yes", 0.5), ("no", 0.5)]]
     assert (answer.model_spec.name, answer.model_spec.signature_name) == ("examples", "serving_default")
 
 
-def test_classify_by_what_the_signature_has(url: str) -> None:
-    """A signature that TensorFlow 2 saved for Predict is classified with, as its input and outputs say."""
+def test_classify_with_a_predict_signature(url: str) -> None:
+    """Classify can call a signature with Predict's method name if it has the right input and outputs."""
     answer = {"results": [[["", 0.25], ["", 0.75]]]}
     assert fetch_json(f"{url}/native:classify", {"examples": [{"x": 0.25}]}) == (200, answer)
 
 
 def test_regress_with_context(apis: Any, channel: grpc.Channel) -> None:
-    """Regress answers a number per example; a context holds what the examples have in common."""
+    """Regress returns a number per example; the context has the features that all examples share."""
     request = apis.regress.RegressionRequest()
     request.model_spec.name = "examples"
     request.model_spec.signature_name = "regress"
@@ -156,7 +156,7 @@ def test_regress_with_context(apis: Any, channel: grpc.Channel) -> None:
 
 
 def test_multi_inference(apis: Any, channel: grpc.Channel) -> None:
-    """MultiInference answers several signatures on the same examples."""
+    """MultiInference calls several signatures with the same examples."""
     request = apis.inference.MultiInferenceRequest(input=example_input(apis, 0.25).input)
     for name, method in (("serving_default", "classify"), ("regress", "regress")):
         task = request.tasks.add(method_name=f"tensorflow/serving/{method}")
@@ -204,10 +204,10 @@ def test_multi_inference(apis: Any, channel: grpc.Channel) -> None:
         ),
     ],
 )
-def test_multi_inference_refused(
+def test_multi_inference_errors(
     apis: Any, channel: grpc.Channel, second: tuple[str, str, str] | None, code: grpc.StatusCode, text: str
 ) -> None:
-    """Tasks that do not go together are refused, in TensorFlow Serving's order (multi_inference.cc)."""
+    """Tasks that contradict each other get TensorFlow Serving's errors, in its order (multi_inference.cc)."""
     request = apis.inference.MultiInferenceRequest(input=example_input(apis, 0.25).input)
     for name, signature, method in () if second is None else (("examples", "", "classify"), second):
         task = request.tasks.add(method_name=f"tensorflow/serving/{method}")
@@ -218,16 +218,16 @@ def test_multi_inference_refused(
 
 
 def test_rest_classify_and_regress(url: str) -> None:
-    """The REST forms of both, with a context or without."""
-    asked: dict[str, Any] = {"examples": [{"x": 0.25}, {"x": [0.5]}]}
+    """Classify and Regress over REST, without and with a context."""
+    request: dict[str, Any] = {"examples": [{"x": 0.25}, {"x": [0.5]}]}
     rows = [[["yes", 0.25], ["no", 0.75]], [["yes", 0.5], ["no", 0.5]]]
-    assert fetch_json(f"{url}/examples:classify", asked) == (200, {"results": rows})
-    asked = {"signature_name": "regress", "context": {"x": 0.5}, "examples": [{}]}
-    assert fetch_json(f"{url}/examples:regress", asked) == (200, {"results": [5.0]})
+    assert fetch_json(f"{url}/examples:classify", request) == (200, {"results": rows})
+    request = {"signature_name": "regress", "context": {"x": 0.5}, "examples": [{}]}
+    assert fetch_json(f"{url}/examples:regress", request) == (200, {"results": [5.0]})
 
 
-AT = "Failed to process element: {} of 'instances' list. Error: INVALID_ARGUMENT: "
-REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
+ELEMENT_ERROR = "Failed to process element: {} of 'instances' list. Error: INVALID_ARGUMENT: "
+REST_ERRORS: dict[str, tuple[str, dict[str, Any], str]] = {
     "example-no-object": ("examples:classify", {"examples": [1]}, "Example must be JSON object but got JSON Number"),
     "example-mixed": (
         "examples:classify",
@@ -253,7 +253,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     "base64": (
         "module:predict",
         {"signature_name": "upper", "instances": [{"b64": "?"}]},
-        AT.format(0) + "Unable to base64 decode",
+        ELEMENT_ERROR.format(0) + "Unable to base64 decode",
     ),
     "base64-number": (
         "module:predict",
@@ -263,7 +263,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     "shape": (
         "module:predict",
         {"instances": [[1, 2], [[1], [2]]]},
-        AT.format(1) + "Expecting shape [2] but got: [2,1]",
+        ELEMENT_ERROR.format(1) + "Expecting shape [2] but got: [2,1]",
     ),
     "object-among-lists": (
         "module:predict",
@@ -290,7 +290,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.parametrize(("path", "asked", "text"), REFUSED.values(), ids=REFUSED)
-def test_rest_refused(url: str, path: str, asked: Any, text: str) -> None:
-    """What does not fit gets TensorFlow Serving's text (tensorflow_serving/util/json_tensor.cc)."""
-    assert fetch_json(f"{url}/{path}", asked) == (400, {"error": text})
+@pytest.mark.parametrize(("path", "body", "text"), REST_ERRORS.values(), ids=REST_ERRORS)
+def test_rest_errors(url: str, path: str, body: Any, text: str) -> None:
+    """An invalid body gets TensorFlow Serving's message (tensorflow_serving/util/json_tensor.cc)."""
+    assert fetch_json(f"{url}/{path}", body) == (400, {"error": text})

@@ -1,4 +1,4 @@
-"""A bundle is computed by any runtime that loads ONNX files."""
+"""Every runtime that loads ONNX files can compute a bundle."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from tiny_bundles import TinyBundles
 
 @pytest.fixture(params=["onnx", pytest.param("openvino", marks=needs_openvino)])
 def graph(request: pytest.FixtureRequest) -> str:
-    """Name a runtime of graphs of any length."""
+    """The name of a runtime that loads ONNX files."""
     name: str = request.param
     return name
 
 
 def test_graph_signatures(bundles: TinyBundles, graph: str) -> None:
-    """Every length of the manifest is a signature of one shape, and the bundle describes itself."""
+    """Every length in the manifest is a signature with a fixed length; bundle_info is another signature."""
     servable = load(write_graphs(bundles), graph)
     assert set(servable.signatures) == {"serving_default", "length_4", "bundle_info"}
     length_4 = servable.signatures["length_4"]
@@ -31,8 +31,8 @@ def test_graph_signatures(bundles: TinyBundles, graph: str) -> None:
     assert servable.signatures["bundle_info"].inputs["row"].shape == (None,)
 
 
-def test_graph_computes_what_is_asked(bundles: TinyBundles, graph: str) -> None:
-    """The outputs asked for come back, in their dtypes."""
+def test_graph_computes_the_requested_outputs(bundles: TinyBundles, graph: str) -> None:
+    """The requested outputs are returned, with their dtypes."""
     servable = load(write_graphs(bundles), graph)
     inputs = bundles.features()
     outputs = servable.run("serving_default", inputs, ["logits", "label_ids"])
@@ -41,8 +41,8 @@ def test_graph_computes_what_is_asked(bundles: TinyBundles, graph: str) -> None:
     assert list(servable.run("serving_default", inputs, ["label_ids"])) == ["label_ids"]
 
 
-def test_graph_takes_read_only_arrays(bundles: TinyBundles, graph: str) -> None:
-    """Arrays that are views of a message's bytes need no copy."""
+def test_graph_accepts_read_only_arrays(bundles: TinyBundles, graph: str) -> None:
+    """Inputs may be read-only, such as views of a message's bytes."""
     inputs = bundles.features()
     for array in inputs.values():
         array.flags.writeable = False
@@ -58,7 +58,7 @@ def test_graph_needs_its_manifest(bundles: TinyBundles, graph: str) -> None:
 
 
 def test_graph_and_manifest_must_agree(bundles: TinyBundles, graph: str) -> None:
-    """A graph without an output that the manifest promises does not load."""
+    """A graph that lacks an output of the manifest does not load."""
     path = write_graphs(bundles)
     text = (path / "bundle.json").read_text(encoding="utf-8")
     (path / "bundle.json").write_text(text.replace('"logits"', '"scores"'), encoding="utf-8")
@@ -66,8 +66,8 @@ def test_graph_and_manifest_must_agree(bundles: TinyBundles, graph: str) -> None
         load(path, graph)
 
 
-def test_graph_answers_no_rows(bundles: TinyBundles, graph: str) -> None:
-    """A call of no rows is answered by none."""
+def test_graph_accepts_no_rows(bundles: TinyBundles, graph: str) -> None:
+    """A call with 0 rows returns outputs with 0 rows."""
     outputs = load(write_graphs(bundles), graph).run(
         "serving_default", bundles.features(rows=0), ["logits", "label_ids"]
     )
@@ -78,7 +78,7 @@ def test_graph_answers_no_rows(bundles: TinyBundles, graph: str) -> None:
 
 
 def test_graph_computes_in_several_threads(bundles: TinyBundles, graph: str) -> None:
-    """Calls at the same time do not write over each other's answers."""
+    """Concurrent calls do not overwrite each other's outputs."""
     servable = load(write_graphs(bundles), graph)
 
     def compute(seed: int) -> bool:

@@ -20,7 +20,7 @@ AVAILABLE, END = wire.ModelVersionStatus.AVAILABLE, wire.ModelVersionStatus.END
 
 
 def test_damaged_file_keeps_the_old_version(bundles: TinyBundles, serve: Serve) -> None:
-    """A version whose file does not have the manifest's digest is broken, and the old one stays."""
+    """A version with a file that does not have the digest in the manifest is broken, and the old version stays."""
     bundles.write(1, digests=True)
     address = serve(bundles.base).address
     hidden = bundles.write("2.tmp", scale=2.0, digests=True)
@@ -35,26 +35,26 @@ def test_damaged_file_keeps_the_old_version(bundles: TinyBundles, serve: Serve) 
 
 
 def test_version_that_appears_file_by_file(bundles: TinyBundles, serve: Serve) -> None:
-    """A version that is copied slowly, as a full disk may stop it too, is served once it is whole, and not before."""
+    """A version that is copied slowly is served when it is complete, and not before."""
     bundles.write(1, digests=True)
     address = serve(bundles.base).address
     source = bundles.write("2.tmp", scale=2.0, digests=True)
     target = bundles.base / "2"
     files = [path for path in sorted(source.rglob("*")) if path.is_file()]
     for path in files:
-        place = target / path.relative_to(source)
-        place.parent.mkdir(parents=True, exist_ok=True)
+        copy = target / path.relative_to(source)
+        copy.parent.mkdir(parents=True, exist_ok=True)
         half = len(path.read_bytes()) // 2
         for size in (half, None):
             assert address.predict_tiny().model_spec.version.value == 1
-            place.write_bytes(path.read_bytes()[:size])
+            copy.write_bytes(path.read_bytes()[:size])
             time.sleep(0.05)
     wait_until(lambda: version_state(address, 2) == AVAILABLE)
     assert address.predict_tiny().model_spec.version.value == 2
 
 
 def test_half_copied_bundle_is_not_served_by_another_runtime(bundles: TinyBundles, serve: Serve) -> None:
-    """While model.onnx is not there yet, the SavedModel beside it is not served instead."""
+    """While model.onnx is missing, the SavedModel of the same version is not served instead."""
     bundles.write(1, digests=True)
     address = serve(bundles.base).address
     hidden = bundles.write("2.tmp", digests=True, scale=2.0)
@@ -66,8 +66,8 @@ def test_half_copied_bundle_is_not_served_by_another_runtime(bundles: TinyBundle
 
 
 @pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "a/../../b"])
-def test_manifest_cannot_lead_out_of_its_bundle(tmp_path: Path, name: str) -> None:
-    """A path in a manifest that leaves the bundle is refused before anything is read."""
+def test_manifest_paths_outside_the_bundle(tmp_path: Path, name: str) -> None:
+    """A path in a manifest that points outside the bundle is rejected before any file is read."""
     for check in (check_sizes, check_digests):
         with pytest.raises(ServeError, match="a path outside the bundle"):
             check(tmp_path, {name: FileInfo(0, "")})

@@ -12,7 +12,7 @@ from tiny_bundles import TinyBundles
 
 @pytest.mark.slow
 def test_onnx_server_never_imports_tensorflow(bundles: TinyBundles) -> None:
-    """Serving an ONNX bundle, warmup included, imports neither TensorFlow nor what only the export needs."""
+    """Serving an ONNX bundle imports neither TensorFlow nor any other package that only the export needs."""
     bundles.write(1)
     program = f"""
 import asyncio, sys

@@ -12,29 +12,27 @@ from tiny_bundles import TinyBundles
 
 
 @needs_openvino
-def test_openvino_computes_as_many_batches_at_a_time_as_the_engine(
-    bundles: TinyBundles, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A computation of fewer threads than there are cores leaves the others to further ones: a stream each."""
+def test_openvino_streams(bundles: TinyBundles, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With fewer threads than cores, OpenVINO has as many streams as the engine computes batches at the same time."""
     import openvino
 
-    given, compile_model = dict[str, object](), openvino.Core.compile_model
+    passed, compile_model = dict[str, object](), openvino.Core.compile_model
 
-    def watched(core: openvino.Core, path: str, device: str, settings: dict[str, object]) -> object:
-        given.update(settings)
+    def record_and_compile(core: openvino.Core, path: str, device: str, settings: dict[str, object]) -> object:
+        passed.update(settings)
         return compile_model(core, path, device, settings)
 
-    monkeypatch.setattr(openvino.Core, "compile_model", watched)
+    monkeypatch.setattr(openvino.Core, "compile_model", record_and_compile)
     monkeypatch.setattr("bertbundle_serving.runtimes.openvino.available_cores", lambda: 5)
     loader("openvino", RuntimeOptions(threads=2))(write_graphs(bundles))
-    assert given.items() >= {"NUM_STREAMS": 2, "INFERENCE_NUM_THREADS": 4}.items()
+    assert passed.items() >= {"NUM_STREAMS": 2, "INFERENCE_NUM_THREADS": 4}.items()
 
 
 @needs_openvino
 def test_int8_without_its_instructions(
     bundles: TinyBundles, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Where OpenVINO's int8 products would overflow onnxruntime serves, whose setting avoids it, and warns."""
+    """If OpenVINO's int8 products would overflow on this processor, onnxruntime serves instead, with a warning."""
     for module in ("openvino", "onnx"):
         monkeypatch.setattr(f"bertbundle_serving.runtimes.{module}.fast_int8", lambda: None)
     path = write_graphs(bundles, "int8")

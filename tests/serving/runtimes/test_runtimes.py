@@ -1,4 +1,4 @@
-"""The choice of a runtime and a precision."""
+"""The choice of a runtime and of a precision."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from tiny_bundles import TinyBundles
 
 @pytest.fixture
 def processor(monkeypatch: pytest.MonkeyPatch) -> Callable[[str | None], None]:
-    """Let the processor have the flag given, or none."""
+    """Return a function that fakes the processor's flag for fast bfloat16; None for a processor without it."""
 
-    def have(flag: str | None) -> None:
+    def set_flag(flag: str | None) -> None:
         for module in ("bertbundle_serving.runtimes", "bertbundle_serving.runtimes.saved_model"):
             monkeypatch.setattr(f"{module}.fast_bfloat16", lambda: flag)
 
-    return have
+    return set_flag
 
 
 def test_registry() -> None:
-    """The names of the runtimes are the values of the flag, auto first."""
+    """The values of the flag are auto and the names of the runtimes."""
     assert runtime_names() == ("auto", "openvino", "onnx", "saved_model")
 
 
 def test_unknown_runtime() -> None:
-    """A runtime that does not exist is refused, with the ones that do."""
+    """The message about an unknown runtime lists the known ones."""
     with pytest.raises(ServeError, match=r"no runtime 'torch'\. Choose one of auto, openvino, onnx, saved_model"):
         loader("torch", RuntimeOptions())
 
@@ -50,19 +50,19 @@ def test_unknown_runtime() -> None:
         pytest.param("bfloat16", None, "openvino precision float32 threads 1 (auto: the first", id="slow"),
     ],
 )
-def test_auto_takes_what_is_fastest(
+def test_auto_prefers_openvino(
     bundles: TinyBundles, processor: Callable[[str | None], None], precision: str, flag: str | None, expected: str
 ) -> None:
-    """OpenVINO is the first choice, in bfloat16 what was exported for it where that is fast; and it is said why."""
+    """OpenVINO is the first choice. A bfloat16 bundle runs in bfloat16 only where that is fast."""
     processor(flag)
     assert load(write_graphs(bundles, precision), "auto").description.startswith(f"runtime {expected}")
 
 
 @needs_openvino
-def test_auto_passes_over_what_is_missing(
+def test_auto_skips_missing_runtimes_and_files(
     bundles: TinyBundles, processor: Callable[[str | None], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without OpenVINO, or without its file, onnxruntime serves, and it is said why."""
+    """If OpenVINO or its model file is missing, onnxruntime serves, and the description says why."""
     processor("amx_bf16")
     path = write_graphs(bundles, "bfloat16")
     with monkeypatch.context() as patch:
@@ -75,8 +75,10 @@ def test_auto_passes_over_what_is_missing(
 
 
 @needs_openvino
-def test_auto_passes_over_what_cannot_compute(bundles: TinyBundles, caplog: pytest.LogCaptureFixture) -> None:
-    """A graph that OpenVINO does not know is served by onnxruntime, and it is said why; asked for, it is an error."""
+def test_auto_skips_runtimes_that_do_not_support_the_graph(
+    bundles: TinyBundles, caplog: pytest.LogCaptureFixture
+) -> None:
+    """If OpenVINO does not support a graph, onnxruntime serves it; with --runtime openvino it is an error."""
     path = write_graphs(bundles)
     model = onnx.load(path / GRAPHS["openvino"])
     model.graph.node[0].op_type = "NobodyHasThis"
@@ -88,25 +90,25 @@ def test_auto_passes_over_what_cannot_compute(bundles: TinyBundles, caplog: pyte
 
 
 def test_int8_files_are_int8(bundles: TinyBundles) -> None:
-    """Another precision than that of the files is refused, with what to do."""
+    """Requesting another precision for int8 files is an error that says what to do."""
     path = write_graphs(bundles, "int8")
     assert load(path, "onnx").description == "runtime onnx precision int8 threads 1"
     with pytest.raises(ServeError, match=r"are int8, but --precision is float32\. Omit it, or export"):
         loader("onnx", RuntimeOptions(precision="float32"))(path)
 
 
-def test_precision_must_be_one_that_the_runtime_has() -> None:
-    """A precision that a runtime does not have is refused, with those that do."""
+def test_unsupported_precision() -> None:
+    """The message about an unsupported precision names the runtimes that support it."""
     for name in ("onnx", "saved_model"):
         with pytest.raises(ServeError, match=f"runtime {name} does not support bfloat16. Choose --runtime openvino"):
             loader(name, RuntimeOptions(precision="bfloat16"))
 
 
 @needs_openvino
-def test_slow_bfloat16_is_said(
+def test_slow_bfloat16_warns(
     bundles: TinyBundles, processor: Callable[[str | None], None], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """bfloat16 on a processor that is slow in it is a warning, which names what the processor lacks."""
+    """Requesting bfloat16 on a processor without fast bfloat16 logs a warning that names the missing flags."""
     path = write_graphs(bundles)
     for flag, expected in (
         ("avx512_bf16", []),
@@ -119,18 +121,18 @@ def test_slow_bfloat16_is_said(
 
 
 def test_no_model_file(tmp_path: Path) -> None:
-    """A directory that no runtime can load says which files would do."""
+    """The message about a directory that no runtime can load names the model files that are missing."""
     with pytest.raises(ServeError, match=r"no .*model\.onnx or saved_model\.pb in .*Export the bundle there"):
         load(tmp_path, "auto")
 
 
-_QUIET = ("ORT_DISABLE_TELEMETRY", "ORT_RUNNING_UNIT_TESTS", "CI", "GITHUB_ACTIONS", "XDG_CACHE_HOME")
+_TELEMETRY_VARIABLES = ("ORT_DISABLE_TELEMETRY", "ORT_RUNNING_UNIT_TESTS", "CI", "GITHUB_ACTIONS", "XDG_CACHE_HOME")
 
 
 @pytest.mark.parametrize("runtime", ["onnx", pytest.param("openvino", marks=needs_openvino)])
 @pytest.mark.slow
-def test_runtimes_report_nothing(bundles: TinyBundles, tmp_path: Path, runtime: str) -> None:
-    """LoadOptions a model starts no runtime's telemetry, which would write its files to the home directory first."""
+def test_no_telemetry(bundles: TinyBundles, tmp_path: Path, runtime: str) -> None:
+    """Loading a model starts no telemetry of the runtime, which would begin by writing files to the home directory."""
     path, home = write_graphs(bundles), tmp_path / "home"
     home.mkdir()
     program = f"""
@@ -139,7 +141,7 @@ from bertbundle_serving.runtimes import RuntimeOptions, loader
 
 loader({runtime!r}, RuntimeOptions(precision="float32"))(Path({str(path)!r}))
 """
-    # Where it believes to be tested, onnxruntime reports nothing by itself.
-    kept = {name: value for name, value in os.environ.items() if name not in _QUIET}
+    # onnxruntime disables its telemetry by itself if these variables indicate a test.
+    kept = {name: value for name, value in os.environ.items() if name not in _TELEMETRY_VARIABLES}
     subprocess.run([sys.executable, "-c", program], check=True, env={**kept, "HOME": str(home)})
     assert list(home.rglob("*")) == []

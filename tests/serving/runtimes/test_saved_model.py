@@ -17,18 +17,18 @@ from tiny_bundles import TinyBundles
 
 @pytest.fixture
 def processor(monkeypatch: pytest.MonkeyPatch) -> Callable[[str | None], None]:
-    """Let the processor have the flag given, or none."""
+    """Return a function that fakes the processor's flag for fast bfloat16; None for a processor without it."""
 
-    def have(flag: str | None) -> None:
+    def set_flag(flag: str | None) -> None:
         for module in ("bertbundle_serving.runtimes", "bertbundle_serving.runtimes.saved_model"):
             monkeypatch.setattr(f"{module}.fast_bfloat16", lambda: flag)
 
-    return have
+    return set_flag
 
 
 @pytest.mark.slow
 def test_saved_model_needs_no_bundle(tmp_path: Path, tensorflow: object, save_model: object) -> None:
-    """Any SavedModel with signatures is served, its first dimensions left to the graph."""
+    """Any SavedModel with signatures can be loaded; its calls are not batched."""
     del tensorflow
     assert callable(save_model)
     save_model(tmp_path / "1")
@@ -41,14 +41,14 @@ def test_saved_model_needs_no_bundle(tmp_path: Path, tensorflow: object, save_mo
 
 
 @pytest.mark.slow
-def test_slow_saved_model_is_said(
+def test_slow_saved_model_warns(
     bundles: TinyBundles,
     processor: Callable[[str | None], None],
     caplog: pytest.LogCaptureFixture,
     tensorflow: Any,
     save_model: Any,
 ) -> None:
-    """A bfloat16 SavedModel on a processor that is slow in it is a warning, which says what to do."""
+    """Loading a bfloat16 SavedModel on a processor without fast bfloat16 logs a warning that says what to do."""
     del tensorflow
     path = write_graphs(bundles, "bfloat16")
     save_model(path)
@@ -63,7 +63,7 @@ def test_slow_saved_model_is_said(
 
 @pytest.mark.slow
 def test_saved_model_of_any_kind(tmp_path: Path, tensorflow: Any) -> None:
-    """Strings, unknown ranks and no rows at all pass through a SavedModel that is not a bundle."""
+    """A SavedModel that is not a bundle may have strings and unknown ranks, and accepts 0 rows."""
     tf = tensorflow
     join = tf.function(lambda text: {"joined": tf.strings.reduce_join(text, axis=-1)})
     text = tf.TensorSpec(None, tf.string, name="text")
@@ -75,8 +75,8 @@ def test_saved_model_of_any_kind(tmp_path: Path, tensorflow: Any) -> None:
         assert joined.tolist() == expected
 
 
-def test_saved_model_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without TensorFlow, a SavedModel's load says what to install."""
+def test_saved_model_without_tensorflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If TensorFlow is not installed, loading a SavedModel raises an error that says what to install."""
     (tmp_path / "saved_model.pb").touch()
     monkeypatch.setitem(sys.modules, "tensorflow", None)
     with pytest.raises(ServeError, match=r"pip install 'bertbundle-toolkit\[export\]'"):

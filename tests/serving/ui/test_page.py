@@ -25,7 +25,7 @@ SCREENSHOT = os.environ.get("BERTBUNDLE_SCREENSHOT")
 
 @pytest.fixture(scope="module")
 def url(rampart: Path, minilm: Path, models: Path) -> Iterator[str]:
-    """The root of a server with the page, of a tagger, an encoder and a classifier."""
+    """The root URL of a server with the page that serves a tagger, an encoder and a classifier."""
     from bertbundle_export import export_bundle
 
     write_checkpoint(models / "source", "BertForSequenceClassification", labels=("bad", "good"))
@@ -38,7 +38,7 @@ def url(rampart: Path, minilm: Path, models: Path) -> Iterator[str]:
 
 @pytest.fixture
 def page(url: str, tmp_path: Path) -> Iterator[Page]:
-    """The page in a browser, in a phone's width."""
+    """The page in a browser, with the width of a phone."""
     browser = find_browser()
     if browser is None:
         skip_without("chromium")
@@ -49,12 +49,12 @@ def page(url: str, tmp_path: Path) -> Iterator[Page]:
 
 
 def ask(page: Page, model: str, text: str, other: str = "") -> None:
-    """Choose a model, type, and ask; wait for the answer."""
+    """Select a model, enter the texts, click the button, and wait for the answer."""
     page.value(f"document.getElementById('model').value = {model!r}")
     page.value("document.getElementById('model').dispatchEvent(new Event('change'))")
-    for place, value in (("text", text), ("other", other)):
-        page.value(f"document.getElementById('{place}').focus()")
-        page.value(f"document.getElementById('{place}').select()")
+    for element, value in (("text", text), ("other", other)):
+        page.value(f"document.getElementById('{element}').focus()")
+        page.value(f"document.getElementById('{element}').select()")
         page.call("Input.insertText", text=value)
     page.value("document.getElementById('answer').replaceChildren()")
     page.value("document.querySelector('button').click()")
@@ -62,7 +62,7 @@ def ask(page: Page, model: str, text: str, other: str = "") -> None:
 
 
 def test_entities_are_highlighted(page: Page, url: str, tmp_path: Path) -> None:
-    """A text typed into the box comes back with its entities marked, also behind a character beyond 16 bits."""
+    """The entities of the text are highlighted, also after a character that JavaScript stores as two code units."""
     ask(page, "rampart", TEXT)
     assert page.value("document.getElementById('answer').className") == ""
     marks = page.value("[...document.querySelectorAll('mark')].map((m) => m.firstChild.textContent)")
@@ -76,12 +76,12 @@ def test_entities_are_highlighted(page: Page, url: str, tmp_path: Path) -> None:
     if SCREENSHOT:
         shutil.copy(tmp_path / "page.png", SCREENSHOT)
     assert (tmp_path / "page.png").stat().st_size > 10_000
-    assert all(place.startswith((url, "data:", "about:")) for place in page.requested), page.requested
+    assert all(requested.startswith((url, "data:", "about:")) for requested in page.requested), page.requested
     assert page.errors == []
 
 
 def test_similarity_and_classes(page: Page) -> None:
-    """Two texts get their similarity, a text gets the score of each class."""
+    """The page shows the similarity of two texts, and the scores of the classes of a text."""
     ask(page, "minilm", "A cat sleeps.", "A cat is sleeping.")
     assert float(page.value("document.querySelector('#answer td:nth-child(2)').textContent")) > 0.8
     ask(page, "classifier", "any")
@@ -92,14 +92,14 @@ def test_similarity_and_classes(page: Page) -> None:
 
 
 def test_error_is_shown(page: Page) -> None:
-    """What the server refuses is shown as its message."""
+    """The page shows the server's error message."""
     ask(page, "rampart", "word " * 500)
     assert page.value("document.getElementById('answer').className") == "error"
     assert "tokens" in page.value("document.getElementById('answer').textContent")
 
 
 def test_traffic_is_live(page: Page) -> None:
-    """The page counts the requests."""
+    """The page shows the rate of requests."""
     ask(page, "rampart", TEXT)
     page.wait_for("/requests per second, [1-9]/.test(document.getElementById('traffic').textContent)")
 
@@ -108,28 +108,28 @@ def test_traffic_is_live(page: Page) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "status", "text"),
+    ("body", "status", "text"),
     [
         pytest.param({"model": "nope", "text": "a"}, 404, "Servable not found for request: Latest(nope)", id="model"),
         pytest.param({"model": "rampart", "text": "x" * 200_000}, 429, "the text is too long", id="long"),
         pytest.param([], 400, "Is not object", id="list"),
     ],
 )
-def test_refused_questions(url: str, asked: Any, status: int, text: str) -> None:
-    """What the page cannot answer is a status and a message."""
-    found, answer = fetch_json(f"{url}/ui/ask", asked)
-    assert found == status
+def test_errors(url: str, body: Any, status: int, text: str) -> None:
+    """An invalid request to the page's endpoint gets a status and a message."""
+    actual, answer = fetch_json(f"{url}/ui/ask", body)
+    assert actual == status
     assert text in answer["error"]
 
 
-def test_second_text_of_a_tagger_is_left_out(url: str) -> None:
-    """A second text goes to a model that takes pairs, and nowhere else."""
+def test_second_text_of_a_tagger_is_ignored(url: str) -> None:
+    """A second text is ignored by a model that does not take pairs."""
     status, answer = fetch_json(f"{url}/ui/ask", {"model": "rampart", "text": TEXT, "other": "left over"})
     assert (status, answer["text"]) == (200, TEXT)
 
 
-def test_page_may_load_nothing_from_elsewhere(url: str) -> None:
-    """The page's policy forbids every other source, and its text names none."""
+def test_page_loads_nothing_from_other_hosts(url: str) -> None:
+    """The page's content security policy forbids other sources, and the page has no URL of one."""
     status, headers, body = fetch(url + "/")
     assert (status, headers["content-type"]) == (200, "text/html; charset=utf-8")
     assert headers["content-security-policy"].startswith("default-src 'none'")
@@ -137,7 +137,7 @@ def test_page_may_load_nothing_from_elsewhere(url: str) -> None:
     assert b"https://" not in body
 
 
-def test_no_page_unless_asked(bundles: TinyBundles, serve: Serve) -> None:
+def test_page_is_disabled_by_default(bundles: TinyBundles, serve: Serve) -> None:
     """Without --ui there is no page."""
     bundles.write(1)
     server = serve(bundles.base, rest_port=0).server

@@ -23,24 +23,24 @@ class DenseHead:
     columns: int
 
 
-def find_dense_head(path: Path, rest: Shapes, hidden: int) -> DenseHead:
+def find_dense_head(path: Path, shapes: Shapes, hidden: int) -> DenseHead:
     """Return the Dense layer that consists of all variables outside BERT.
 
     Args:
         path: the file, for the message.
-        rest: shapes of the variables outside BERT.
+        shapes: shapes of the variables outside BERT.
         hidden: BERT's hidden size.
 
     Raises:
-        CheckpointError: they are anything else than one Dense layer.
+        CheckpointError: they are anything other than one Dense layer.
     """
-    kernels = [name for name in rest if name.endswith("/kernel")]
+    kernels = [name for name in shapes if name.endswith("/kernel")]
     layer = kernels[0].removesuffix("/kernel") if kernels else ""
-    shape = rest.get(f"{layer}/kernel", ())
-    bias = f"{layer}/bias" if f"{layer}/bias" in rest else None
+    shape = shapes.get(f"{layer}/kernel", ())
+    bias = f"{layer}/bias" if f"{layer}/bias" in shapes else None
     expected = {f"{layer}/kernel": (hidden, *shape[1:2])} | ({bias: shape[1:2]} if bias else {})
-    if dict(rest) != expected:
-        found = ", ".join(f"{name} {list(size)}" for name, size in sorted(rest.items())[:8])
+    if dict(shapes) != expected:
+        found = ", ".join(f"{name} {list(size)}" for name, size in sorted(shapes.items())[:8])
         raise CheckpointError(
             f"{path} has more than BERT and one Dense layer of kernel [{hidden}, labels]: found {found}. Pass "
             "--model-class my_project.model:build_model, your own class or function that builds the model."
@@ -62,7 +62,7 @@ def activations_after(layers: Mapping[str, KerasLayer], name: str) -> list[str]:
 
     Args:
         layers: the layers of a whole model by name; empty if the file has weights only.
-        name: of the layer.
+        name: name of the layer.
     """
     if name not in layers:
         return []
@@ -83,11 +83,11 @@ def _activation_name(stored: Any) -> str:
     return str(stored.get("config") if isinstance(stored, dict) else stored or "linear")
 
 
-def find_problem_type(where: object, layer: str, activations: Sequence[Any], task: str) -> dict[str, str]:
-    """Return the `problem_type` of the activations after a head, as a setting of config.json; usually empty.
+def find_problem_type(path: Path, layer: str, activations: Sequence[Any], task: str) -> dict[str, str]:
+    """Return the `problem_type` that follows from the activations after a head, for config.json; usually empty.
 
     Args:
-        where: the file, for the message.
+        path: the file, for the message.
         layer: name of the head's layer, for the message.
         activations: as Keras stores them, in order.
         task: the task of the head; the bundle applies its softmax or sigmoid itself.
@@ -99,7 +99,7 @@ def find_problem_type(where: object, layer: str, activations: Sequence[Any], tas
     applied = [name for name in map(_activation_name, activations) if name != "linear"]
     if len(applied) > 1 or not set(applied) <= set(supported):
         raise CheckpointError(
-            f"{where} has the activation {', '.join(applied)} after its layer {layer}, which a bundle for {task} would "
+            f"{path} has the activation {', '.join(applied)} after its layer {layer}, which a bundle for {task} would "
             f"not apply: expected {' or '.join(supported)}. Export the model from Python, with its own code: "
             "export_bundle(model, ...)."
         )
@@ -122,7 +122,7 @@ def _dense_input(layer: KerasLayer) -> str | None:
     return "pooler" if layer.config.get("activation") == "tanh" else None
 
 
-# The pooling of a layer that reads BERT's tokens, by its class: Keras' slice, and keras-bert's layers.
+# The pooling that a layer after BERT's tokens computes, by the layer's class: Keras' slice, and keras-bert's layers.
 _POOLING_LAYERS: Mapping[str, Callable[[KerasLayer], str | None]] = {
     "SlicingOpLambda": _slice_input,
     "Extract": _extract_input,
@@ -132,11 +132,11 @@ _BERT_LAYERS = ("TFBertMainLayer", "TFBertModel", "BertModelLayer")
 
 
 def input_of(layers: Mapping[str, KerasLayer], name: str) -> str | None:
-    """Return what a layer is called on: "tokens", a key of `tasks.POOLINGS`, or None if that is unknown.
+    """Return what a layer reads: "tokens", a key of `tasks.POOLINGS`, or None if that is unknown.
 
     Args:
         layers: the layers of a whole model by name; empty if the file has weights only.
-        name: of the layer.
+        name: name of the layer.
     """
     source, output = _source(layers, name)
     if source is None:

@@ -31,7 +31,7 @@ __all__ = ["KerasBertFormat"]
 
 Settings: TypeAlias = Mapping[str, Any]
 
-# transformers' name of the layer that is the Dense layer here, by the suffix of its class.
+# transformers' name for the Dense layer, by the suffix of the class.
 _HEAD_LAYERS = {
     "ForTokenClassification": "classifier",
     "ForSequenceClassification": "classifier",
@@ -52,15 +52,15 @@ class _Variables:
 
     Attributes:
         file: the file.
-        prefix: what the names of the encoder's variables begin with.
-        encoder: PyTorch's names of the encoder's variables, pre-training heads included, by their names in the file.
-        rest: shapes of all other variables.
+        prefix: common prefix of the names of the encoder's variables.
+        encoder: PyTorch's names of the encoder's variables, including pre-training heads, by their names in the file.
+        outside: shapes of all other variables.
     """
 
     file: KerasFile
     prefix: str
     encoder: Mapping[str, str]
-    rest: Shapes
+    outside: Shapes
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +69,14 @@ class KerasBertFormat:
 
     Attributes:
         name, expected: see `CheckpointFormat`.
-        marker: the variable of the word embeddings; what precedes it is the encoder's prefix in the file.
-        rename: returns PyTorch's name of an encoder's variable, beginning with ``bert.``, or None for any other.
+        marker: name of the variable of the word embeddings; the part of the full name before it is the encoder's
+            prefix in the file.
+        rename: returns PyTorch's name of an encoder's variable, beginning with ``bert.``, or None for other variables.
         settings: returns the configuration stored in the file, which overrides config.json.
-        fixed: settings that the package always uses, unless the file itself states others.
+        fixed: settings that the package always uses, unless the file states others.
         activations: transformers' names of the activations that the package names differently.
         any_h5: whether the format accepts every .h5 file that no other format accepts.
-        without_token_types: whether a model may have no token types; they then count as 0.
+        optional_token_types: whether a model may have no token type embeddings; zeros then replace them.
     """
 
     name: str
@@ -86,7 +87,7 @@ class KerasBertFormat:
     fixed: Settings = field(default_factory=dict)
     activations: Mapping[str, str] = field(default_factory=dict)
     any_h5: bool = False
-    without_token_types: bool = False
+    optional_token_types: bool = False
 
     def detect(self, path: Path) -> bool:
         """See `CheckpointFormat.detect`."""
@@ -118,10 +119,10 @@ class KerasBertFormat:
         custom_prefix = variables.prefix.replace("/", ".") if options.model_class else ""
         weights = self._encoder_weights(variables, values, description, custom_prefix)
         head = _find_head(variables, description.config, options)
-        rest = {name: values[name] for name in variables.rest}
+        outside = {name: values[name] for name in variables.outside}
         if head is not None:
-            rest = _rename_head(rest, head, description)
-        return weights | dict(keras_to_pytorch(f"model/{name}", value) for name, value in rest.items())
+            outside = _rename_head(outside, head, description)
+        return weights | dict(keras_to_pytorch(f"model/{name}", value) for name, value in outside.items())
 
     def _encoder_weights(
         self, variables: _Variables, values: StateDict, description: Description, custom_prefix: str
@@ -131,7 +132,7 @@ class KerasBertFormat:
             re.sub(r"^bert\.", prefix, pytorch): _transpose(pytorch, values[name])
             for name, pytorch in variables.encoder.items()
         }
-        if self.without_token_types and f"{prefix}{_SEGMENTS}" not in weights:
+        if self.optional_token_types and f"{prefix}{_SEGMENTS}" not in weights:
             shape = description.config["type_vocab_size"], description.config["hidden_size"]
             weights[f"{prefix}{_SEGMENTS}"] = np.zeros(shape, np.float32)
         return weights
@@ -152,11 +153,11 @@ class KerasBertFormat:
             )
         renamed = {name: self.rename(name.removeprefix(prefix)) for name in file.shapes if name.startswith(prefix)}
         encoder = {name: pytorch for name, pytorch in renamed.items() if pytorch is not None}
-        rest = {name: shape for name, shape in file.shapes.items() if name not in encoder}
-        return _Variables(file, prefix, encoder, rest)
+        outside = {name: shape for name, shape in file.shapes.items() if name not in encoder}
+        return _Variables(file, prefix, encoder, outside)
 
     def _config(self, variables: _Variables, options: LoadOptions) -> dict[str, Any]:
-        """Merge the sizes of the variables, config.json, the package's settings and the file's, the last overriding."""
+        """Merge the sizes of the variables, config.json, the package's settings and the file's; the last ones win."""
         path = variables.file.path
         given, stored = find_config(path, options), self.settings(variables.file)
         labels = {key: given[key] for key in _CLASS_SETTINGS if key in given}
@@ -176,7 +177,7 @@ class KerasBertFormat:
 
 
 def _sizes(variables: _Variables) -> dict[str, int]:
-    """Return the sizes of a BERT by the shapes of its variables."""
+    """Return the sizes of a BERT, read from the shapes of its variables."""
     shapes = {pytorch.removeprefix("bert."): variables.file.shapes[name] for name, pytorch in variables.encoder.items()}
     layers = [int(match[1]) for name in shapes if (match := re.match(r"encoder\.layer\.(\d+)\.", name))]
     dimensions = {
@@ -204,7 +205,7 @@ def _class_name(variables: _Variables, config: Settings, options: LoadOptions) -
 
 
 def _transformers_class(variables: _Variables, config: Settings) -> str | None:
-    """Return the class of transformers that is the scope of all variables: ``tf_bert_for_token_classification_1``."""
+    """Return the class of transformers if it is the scope of all variables: ``tf_bert_for_token_classification_1``."""
     scope = re.sub(r"_\d+$", "", variables.file.scope).replace("_", "")
     names = [f"{_stem(config)}{task.class_suffix}" for task in TASKS.values()]
     return next((name for name in names if f"tf{name}".lower() == scope), None)
@@ -215,16 +216,16 @@ def _transformers_class(variables: _Variables, config: Settings) -> str | None:
 
 def _find_head(variables: _Variables, config: Settings, options: LoadOptions) -> DenseHead | None:
     """Return the Dense layer after BERT; None if there is none, or if another class builds or ignores it."""
-    is_built_otherwise = options.model_class or _transformers_class(variables, config)
-    if is_built_otherwise or options.task == "feature-extraction" or not variables.rest:
+    has_own_class = options.model_class or _transformers_class(variables, config)
+    if has_own_class or options.task == "feature-extraction" or not variables.outside:
         return None
-    return find_dense_head(variables.file.path, variables.rest, config["hidden_size"])
+    return find_dense_head(variables.file.path, variables.outside, config["hidden_size"])
 
 
 def _describe_head(
     description: Description, variables: _Variables, config: dict[str, Any], head: DenseHead, options: LoadOptions
 ) -> Description:
-    """Complete a description, and its configuration in place, by the facts about the Dense layer."""
+    """Add the facts about the Dense layer to a description, and to its configuration in place."""
     path, layers = variables.file.path, variables.file.layers
     head_input = input_of(layers, head.layer)
     suffix = _head_suffix(head_input, options)
@@ -269,11 +270,11 @@ def _add_labels(config: dict[str, Any], head: DenseHead) -> None:
         config["id2label"] = {index: f"LABEL_{index}" for index in range(head.columns)}
 
 
-def _rename_head(rest: StateDict, head: DenseHead, description: Description) -> StateDict:
-    """Rename the Dense layer as transformers does; without a bias it gets one of zeros."""
+def _rename_head(weights: StateDict, head: DenseHead, description: Description) -> StateDict:
+    """Rename the Dense layer as transformers does; if it has no bias, add a bias of zeros."""
     layer = _HEAD_LAYERS[class_suffix(description.config["architectures"][0]) or ""]
-    bias = rest[head.bias] if head.bias else np.zeros(head.columns, np.float32)
-    return {f"{layer}/kernel": rest[head.kernel], f"{layer}/bias": bias}
+    bias = weights[head.bias] if head.bias else np.zeros(head.columns, np.float32)
+    return {f"{layer}/kernel": weights[head.kernel], f"{layer}/bias": bias}
 
 
 def _transpose(pytorch: str, value: npt.NDArray[Any]) -> npt.NDArray[Any]:

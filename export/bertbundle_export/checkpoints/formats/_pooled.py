@@ -1,4 +1,4 @@
-"""A text classifier that transformers has no class for: a Dense layer over the first token, or over a pooling."""
+"""A text classifier that transformers has no class for: a Dense layer over the first token, or over pooled tokens."""
 
 from __future__ import annotations
 

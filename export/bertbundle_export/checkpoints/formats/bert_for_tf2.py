@@ -63,5 +63,5 @@ FORMAT = KerasBertFormat(
     # params-flow: LayerNormalization.Params.epsilon; gelu is the tanh approximation.
     fixed={"layer_norm_eps": 1e-12},
     activations={"gelu": "gelu_new", "gelu_exact": "gelu"},
-    without_token_types=True,
+    optional_token_types=True,
 )

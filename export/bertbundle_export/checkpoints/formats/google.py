@@ -70,7 +70,7 @@ def _has_huggingface_weights(path: Path) -> bool:
 
 
 def _prefix_of(path: Path) -> Path:
-    """Return the prefix of a checkpoint for the path of one of its files, or of the prefix itself."""
+    """Return the prefix of a checkpoint, given the path of one of its files or the prefix itself."""
     return path.with_name(_SUFFIX.sub("", path.name))
 
 

@@ -88,10 +88,10 @@ def read_config(path: Path, **defaults: Any) -> dict[str, Any]:
 
     Args:
         path: the file.
-        **defaults: settings for keys that it does not have.
+        **defaults: values for keys that it does not have.
 
     Raises:
-        CheckpointError: it is not a configuration, or that of a model that cannot be exported.
+        CheckpointError: it is not a configuration, or the model it describes cannot be exported.
     """
     config = _read_json(path, None)
     if not isinstance(config, dict):

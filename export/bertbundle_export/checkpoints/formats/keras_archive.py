@@ -30,7 +30,7 @@ _HEAD = {"layers/dense/vars/0": "classifier.weight", "layers/dense/vars/1": "cla
 _CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
 
 
-def _vars(path: str, pytorch: str) -> dict[str, str]:
+def _layer_rows(path: str, pytorch: str) -> dict[str, str]:
     """Return the rows of a layer's two numbered variables: kernel and bias, or gamma and beta."""
     return {f"layers/{path}/vars/0": f"{pytorch}.weight", f"layers/{path}/vars/1": f"{pytorch}.bias"}
 
@@ -39,16 +39,16 @@ _ROWS = {
     "layers/reversible_embedding/vars/0": "bert.embeddings.word_embeddings.weight",
     "layers/position_embedding/vars/0": "bert.embeddings.position_embeddings.weight",
     "layers/embedding/vars/0": "bert.embeddings.token_type_embeddings.weight",
-    **_vars("layer_normalization", "bert.embeddings.LayerNorm"),
-    **_vars("transformer_encoder_{n}/_self_attention_layer/query_dense", f"{_LAYER}.attention.self.query"),
-    **_vars("transformer_encoder_{n}/_self_attention_layer/key_dense", f"{_LAYER}.attention.self.key"),
-    **_vars("transformer_encoder_{n}/_self_attention_layer/value_dense", f"{_LAYER}.attention.self.value"),
-    **_vars("transformer_encoder_{n}/_self_attention_layer/output_dense", f"{_LAYER}.attention.output.dense"),
-    **_vars("transformer_encoder_{n}/_self_attention_layer_norm", f"{_LAYER}.attention.output.LayerNorm"),
-    **_vars("transformer_encoder_{n}/_feedforward_intermediate_dense", f"{_LAYER}.intermediate.dense"),
-    **_vars("transformer_encoder_{n}/_feedforward_output_dense", f"{_LAYER}.output.dense"),
-    **_vars("transformer_encoder_{n}/_feedforward_layer_norm", f"{_LAYER}.output.LayerNorm"),
-    **_vars("dense", "bert.pooler.dense"),
+    **_layer_rows("layer_normalization", "bert.embeddings.LayerNorm"),
+    **_layer_rows("transformer_encoder_{n}/_self_attention_layer/query_dense", f"{_LAYER}.attention.self.query"),
+    **_layer_rows("transformer_encoder_{n}/_self_attention_layer/key_dense", f"{_LAYER}.attention.self.key"),
+    **_layer_rows("transformer_encoder_{n}/_self_attention_layer/value_dense", f"{_LAYER}.attention.self.value"),
+    **_layer_rows("transformer_encoder_{n}/_self_attention_layer/output_dense", f"{_LAYER}.attention.output.dense"),
+    **_layer_rows("transformer_encoder_{n}/_self_attention_layer_norm", f"{_LAYER}.attention.output.LayerNorm"),
+    **_layer_rows("transformer_encoder_{n}/_feedforward_intermediate_dense", f"{_LAYER}.intermediate.dense"),
+    **_layer_rows("transformer_encoder_{n}/_feedforward_output_dense", f"{_LAYER}.output.dense"),
+    **_layer_rows("transformer_encoder_{n}/_feedforward_layer_norm", f"{_LAYER}.output.LayerNorm"),
+    **_layer_rows("dense", "bert.pooler.dense"),
 }
 _rename = rename_by(_ROWS)
 # config.json's keys by BertBackbone's settings.
@@ -146,7 +146,7 @@ def _class_settings(path: Path, config: Mapping[str, Any], task: str | None) -> 
 
 
 def _pytorch_name(name: str, *, has_head: bool) -> str:
-    """Return PyTorch's name of a variable; the first layer has no number, a classifier contains the backbone."""
+    """Return PyTorch's name of a variable. The first layer has no number; a classifier contains the backbone."""
     if has_head and not name.startswith(_BACKBONE):
         return _HEAD.get(name, name)
     plain = name.removeprefix(_BACKBONE) if has_head else name
@@ -154,7 +154,7 @@ def _pytorch_name(name: str, *, has_head: bool) -> str:
 
 
 def _transpose(pytorch: str, value: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Convert to PyTorch's layout. Attention kernels are ``[hidden, heads, size]``, its output's is the reverse."""
+    """Convert to PyTorch's layout. Attention kernels are ``[hidden, heads, size]``; its output's are the reverse."""
     if pytorch.endswith(".bias"):
         return value.reshape(-1)
     if value.ndim == 1 or "_embeddings" in pytorch:

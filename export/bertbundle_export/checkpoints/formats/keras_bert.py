@@ -1,4 +1,4 @@
-"""keras-bert: .h5 files of its models, with or without the model's layers.
+"""keras-bert: .h5 files of its models, with the whole model or only the weights.
 
 Source of names and constants: keras-bert 0.89.0, keras-transformer 0.40.0, keras-layer-normalization 0.16.0.
 """
@@ -44,7 +44,7 @@ _ROWS = {
 
 
 def _settings(file: KerasFile) -> dict[str, Any]:
-    """Return the settings of a whole model, and the number of positions: `seq_len` truncates the embeddings."""
+    """Return the settings of a whole model, and the number of positions, which keras-bert's `seq_len` may reduce."""
     return dict(_stored_settings(file))
 
 

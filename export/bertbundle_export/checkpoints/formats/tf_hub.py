@@ -117,7 +117,7 @@ def _meta_graphs(path: Path) -> list[MetaGraph]:
 
 
 def _keys(bundle: TensorBundle) -> dict[str, str]:
-    """Return the key of each variable by its name in Google's original checkpoints, if it has one there."""
+    """Return the key of each variable by its name in Google's original checkpoints, or by its own if it has none."""
     if OBJECT_GRAPH not in bundle.entries:
         return {name: name for name in bundle.entries}
     found: dict[str, str] = {}
@@ -163,8 +163,8 @@ def _activation(graphs: list[MetaGraph], path: Path) -> str:
     found = [activation for op, activation in _ACTIVATIONS.items() if op in ops]
     if not found:
         raise CheckpointError(
-            f"{path} has no supported activation: its graph has none of the operations {', '.join(_ACTIVATIONS)}. It "
-            "must contain the call of the BERT whose weights it has."
+            f"{path} has no supported activation: its graph has none of the operations {', '.join(_ACTIVATIONS)}. The "
+            "graph must call the BERT that the weights belong to."
         )
     return found[0]
 
@@ -180,7 +180,7 @@ def _vocab(assets: Path) -> Path | None:
 
 
 def _merge_heads(name: str, value: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Merge the heads and their size to one dimension."""
+    """Merge the dimensions of the heads and of their size into one."""
     if "/attention/output/dense/kernel" in name:
         return value.reshape(-1, value.shape[-1])
     if "/attention/self/" in name:

@@ -71,7 +71,7 @@ def describe_h5(path: Path) -> KerasFile:
     """Read the names, the shapes and the layers of a file.
 
     Raises:
-        CheckpointError: the file is not h5, or damaged.
+        CheckpointError: the file is not h5 or is damaged.
     """
     shapes, model_config = _read_variables(path, lambda item: tuple(item.shape))
     scope = _scope(shapes)
@@ -82,7 +82,7 @@ def read_h5(path: Path) -> StateDict:
     """Read every variable of a file, by the names of `describe_h5`; floats become float32.
 
     Raises:
-        CheckpointError: the file is not h5, or damaged, or a variable has values that are not finite.
+        CheckpointError: the file is not h5 or is damaged, or a variable has values that are not finite.
     """
     stored, _ = _read_variables(path, np.asarray)
     values = _without_scope(path, stored, _scope(stored))
@@ -105,7 +105,7 @@ def read_datasets(source: Any, path: Path) -> StateDict:
         path: the file, for the message.
 
     Raises:
-        CheckpointError: the file is not h5, or damaged, or a variable has values that are not finite.
+        CheckpointError: the file is not h5 or is damaged, or a variable has values that are not finite.
     """
     values, _ = _visit(source, path, np.asarray)
     return {name: _check_finite(path, name, value) for name, value in values.items()}
@@ -158,10 +158,10 @@ def _scope(variables: _Variables) -> str:
 
 def _without_scope(path: Path, variables: _Variables, scope: str) -> dict[str, Any]:
     names = [name.removeprefix(f"{scope}/") if scope else name for _, name in variables]
-    twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
-    if twice:
+    duplicates = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+    if duplicates:
         raise CheckpointError(
-            f"{path} has more than one variable called {', '.join(twice[:5])}. Give each layer a unique name."
+            f"{path} has more than one variable called {', '.join(duplicates[:5])}. Give each layer a unique name."
         )
     return dict(zip(names, variables.values(), strict=True))
 
@@ -170,7 +170,7 @@ def _without_scope(path: Path, variables: _Variables, scope: str) -> dict[str, A
 
 
 def parse_layers(model_config: str | None, path: Path) -> dict[str, KerasLayer]:
-    """Return the layers in the stored configuration of a functional model by name; empty for weights only.
+    """Return the layers in the stored configuration of a functional model by name; empty if it has weights only.
 
     Raises:
         CheckpointError: the configuration is damaged.
@@ -199,7 +199,7 @@ def _layer(item: Mapping[str, Any]) -> KerasLayer:
 
 
 def _calls(nodes: Any) -> Iterator[list[Any]]:
-    """Find each ``[layer, node, output, arguments]``; versions of Keras nest them in different lists and dicts."""
+    """Yield each ``[layer, node, output, arguments]``: versions of Keras nest them in different lists and dicts."""
     if isinstance(nodes, dict):
         nodes = list(nodes.values())
     if not isinstance(nodes, list):

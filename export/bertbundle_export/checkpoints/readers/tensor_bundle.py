@@ -1,4 +1,4 @@
-"""Read the index of a TensorFlow checkpoint without TensorFlow, and its tensors with it.
+"""Read the index of a TensorFlow checkpoint without TensorFlow, and its tensors with TensorFlow.
 
 The index is a sorted table, tensorflow/core/lib/io/table_format.txt: blocks of prefix-compressed keys and values, then
 a footer of 48 bytes. The values are messages of tensorflow/core/protobuf/tensor_bundle.proto. TensorFlow verifies the
@@ -113,7 +113,7 @@ def _check_shards(path: Path, shards: tuple[Path, ...], entries: Iterable[Entry]
 
 
 def read_raw(bundle: TensorBundle, name: str) -> bytes:
-    """Return the stored bytes of a tensor without verifying its checksum, for small tensors of a description."""
+    """Return the stored bytes of a tensor without verifying its checksum: for the few that a description needs."""
     entry = bundle.entries[name]
     with bundle.shards[entry.shard].open("rb") as file:
         file.seek(entry.offset)
@@ -128,7 +128,8 @@ def checkpoint_keys(bundle: TensorBundle) -> dict[str, str]:
     """
     raw = read_raw(bundle, OBJECT_GRAPH)
     try:
-        # A string tensor has its length, a checksum of four bytes, and the text (tensor_bundle.cc, WriteStringTensor).
+        # A string tensor is stored as its length, a checksum of four bytes, and the text (tensor_bundle.cc,
+        # WriteStringTensor).
         _, start = _varint(raw, 0)
         graph = TrackableObjectGraph.FromString(raw[start + 4 :])
     except (IndexError, DecodeError) as error:
@@ -164,40 +165,43 @@ def read_tensors(bundle: TensorBundle, names: Iterable[str]) -> dict[str, npt.ND
 def _items(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     if len(data) < _FOOTER or not data.endswith(_MAGIC):
         raise ValueError("no magic number at its end")
-    _, at = _handle(data, len(data) - _FOOTER)
-    index, _ = _handle(data, at)
+    _, position = _handle(data, len(data) - _FOOTER)
+    index, _ = _handle(data, position)
     for _, value in _block(data, *index):
         handle, _ = _handle(value, 0)
         yield from _block(data, *handle)
 
 
-def _block(data: bytes, at: int, size: int) -> Iterator[tuple[bytes, bytes]]:
-    if data[at + size]:
+def _block(data: bytes, position: int, size: int) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the keys and values of a block."""
+    if data[position + size]:
         raise ValueError("its blocks are compressed, which TensorFlow never does")
-    (restarts,) = struct.unpack_from("<I", data, at + size - 4)
-    end = at + size - 4 - 4 * restarts
+    (restarts,) = struct.unpack_from("<I", data, position + size - 4)
+    end = position + size - 4 - 4 * restarts
     key = b""
-    while at < end:
-        shared, at = _varint(data, at)
-        added, at = _varint(data, at)
-        length, at = _varint(data, at)
-        key = key[:shared] + data[at : at + added]
-        at += added + length
-        yield key, data[at - length : at]
+    while position < end:
+        shared, position = _varint(data, position)
+        added, position = _varint(data, position)
+        length, position = _varint(data, position)
+        key = key[:shared] + data[position : position + added]
+        position += added + length
+        yield key, data[position - length : position]
 
 
-def _handle(data: bytes, at: int) -> tuple[tuple[int, int], int]:
-    offset, at = _varint(data, at)
-    size, at = _varint(data, at)
-    return (offset, size), at
+def _handle(data: bytes, position: int) -> tuple[tuple[int, int], int]:
+    """Return a block handle, offset and size, and the position after it."""
+    offset, position = _varint(data, position)
+    size, position = _varint(data, position)
+    return (offset, size), position
 
 
-def _varint(data: bytes, at: int) -> tuple[int, int]:
+def _varint(data: bytes, position: int) -> tuple[int, int]:
+    """Return a varint and the position after it."""
     value = shift = 0
-    while data[at] & 0x80:
-        value |= (data[at] & 0x7F) << shift
-        at, shift = at + 1, shift + 7
-    return value | data[at] << shift, at + 1
+    while data[position] & 0x80:
+        value |= (data[position] & 0x7F) << shift
+        position, shift = position + 1, shift + 7
+    return value | data[position] << shift, position + 1
 
 
 def _entry(value: bytes) -> Entry:

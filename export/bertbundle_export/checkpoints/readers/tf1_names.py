@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -59,19 +60,19 @@ def is_weight(name: str, entry: Entry) -> bool:
     return entry.is_float and bool(entry.shape) and not _OPTIMIZER_SLOT.search(name)
 
 
-def check_bert(names: Iterable[str], where: object) -> None:
+def check_bert(names: Iterable[str], path: Path) -> None:
     """Check that weight names are those of a BERT.
 
     Raises:
-        CheckpointError: they are not. The message names the model that they belong to, if it is known.
+        CheckpointError: they are not. If the model that they belong to is known, the message names it.
     """
     names = sorted(names)
     if WORD_EMBEDDINGS in names and any(LAYER.match(name) for name in names):
         return
     kinds = [text for part, text in _OTHER_MODELS.items() if any(part in name for name in names)]
     raise CheckpointError(
-        f"{where} {(kinds or ['is not a BERT checkpoint'])[0]}: expected {WORD_EMBEDDINGS}, bert/encoder/layer_0/... "
-        f"(or TF Hub's names of them), found {', '.join(names[:3]) or 'nothing'}, .... Other models export from a "
+        f"{path} {(kinds or ['is not a BERT checkpoint'])[0]}: expected {WORD_EMBEDDINGS}, bert/encoder/layer_0/... "
+        f"(or TF Hub's names of them), found {', '.join(names[:3]) or 'nothing'}, .... Export other models from a "
         "Hugging Face directory."
     )
 

@@ -81,7 +81,7 @@ def safetensors_header(path: Path) -> dict[str, Any]:
     Source: https://huggingface.co/docs/safetensors (8 bytes of length, little endian, then JSON).
 
     Raises:
-        CheckpointError: the file has another format, or another size than its header says.
+        CheckpointError: the file is not a safetensors file, or its size differs from what its header says.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -159,7 +159,7 @@ def read_pytorch(files: tuple[Path, ...]) -> StateDict:
     for path in files:
         try:
             tensors = load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # pickle, zipfile and torch raise different exceptions, and advise to run the code
+        except Exception as error:  # of pickle, zipfile or torch, whose message advises running the code
             raise CheckpointError(
                 f"{path} cannot be read as PyTorch weights: it is damaged, or contains more than tensors, and code is "
                 "never run. Download it again, or convert it to model.safetensors."
@@ -189,7 +189,7 @@ def h5_weights(path: Path) -> Iterator[dict[str, Any]]:
     """Open a Keras h5 file and yield its datasets by variable name; each is read on access.
 
     Raises:
-        CheckpointError: the file is not h5, or truncated, or one of its datasets cannot be read.
+        CheckpointError: the file is not h5 or is truncated, or one of its datasets cannot be read.
     """
     import h5py
 
@@ -232,5 +232,5 @@ def keras_to_pytorch(name: str, value: npt.NDArray[Any]) -> tuple[str, npt.NDArr
 
 
 def _unscoped_keras_to_pytorch(name: str, value: npt.NDArray[Any]) -> tuple[str, npt.NDArray[Any]]:
-    """Do the same for safetensors of TensorFlow classes, whose names lack the model's name."""
+    """Do the same for a safetensors file of a TensorFlow class, whose names lack the model's name."""
     return keras_to_pytorch(f"model/{name}", value)

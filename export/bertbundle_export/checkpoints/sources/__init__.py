@@ -1,1 +1,1 @@
-"""The sources of a checkpoint: a hub, an archive, a cache, the files beside it."""
+"""Where a checkpoint comes from: a hub, an archive or a cache; and the files beside it."""

@@ -1,4 +1,4 @@
-"""Unpack an archive temporarily, and refuse paths outside of it, links, and implausible sizes."""
+"""Unpack an archive to a temporary directory, and reject paths outside of it, links, and implausible sizes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _OTHER_ARCHIVES = (".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".7z", ".
 
 @contextmanager
 def unpacked(path: Path) -> Iterator[Path]:
-    """Yield the content of an archive (.zip, .tar.gz, .tgz, .tar) in a temporary directory; any other path unchanged.
+    """Unpack an archive (.zip, .tar.gz, .tgz, .tar) and yield a temporary directory; yield other paths unchanged.
 
     Raises:
         CheckpointError: the archive is damaged, empty or of an unsupported kind, or has paths that lead out of it,

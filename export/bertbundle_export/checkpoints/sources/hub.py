@@ -15,7 +15,7 @@ __all__ = ["open_source"]
 
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _SMALL_FILES = ["*.json", "vocab.txt", "merges.txt", "spiece.model", "1_Pooling/*"]
-# In order of preference: a repository often has the same weights in several formats, only one is downloaded.
+# In order of preference: a repository often has the same weights in several formats, but only one is downloaded.
 _WEIGHT_FILES = (
     ["model.safetensors", "model-*.safetensors"],
     ["tf_model.h5", "tf_model-*.h5"],

@@ -31,7 +31,7 @@ def find_cached(handle: str) -> Path:
 
     Args:
         handle: such as https://tfhub.dev/tensorflow/bert_zh_L-12_H-768_A-12/4, or for Kaggle
-            OWNER/MODEL/FRAMEWORK/VARIATION/VERSION, or the address of its page.
+            OWNER/MODEL/FRAMEWORK/VARIATION/VERSION or the address of the model's page.
 
     Raises:
         CheckpointError: it is not there. The message says how to download it.

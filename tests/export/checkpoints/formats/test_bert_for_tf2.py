@@ -22,7 +22,7 @@ Write = Callable[..., Path]
 
 
 def test_bert_for_tf2_without_token_types(write_keras_h5: Write) -> None:
-    """A BertModelLayer built without token types gives equal outputs for any of them."""
+    """The outputs of a BertModelLayer built without token types do not depend on token_type_ids."""
     weights = {name: value for name, value in random_weights(pooler=False).items() if "token_type" not in name}
     path = write_keras_h5(weights, bert_for_tf2("my_bert"))
     model = load(path)

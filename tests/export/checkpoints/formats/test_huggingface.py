@@ -1,4 +1,4 @@
-"""Hugging Face directories: the pooling that sentence-transformers stored."""
+"""Hugging Face directories: the pooling stored by sentence-transformers."""
 
 from __future__ import annotations
 

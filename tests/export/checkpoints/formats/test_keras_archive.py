@@ -21,7 +21,7 @@ from source_models import load, run
 pytestmark = pytest.mark.slow
 
 
-# First values that keras-hub 0.32.0 on Keras 3.15.1 gave for these files, loaded by keras.saving.load_model.
+# First values computed by keras-hub 0.32.0 on Keras 3.15.1 with these files, loaded by keras.saving.load_model.
 FEATURES = [0.22394903, 0.07813855, 0.27472383, -0.283626, -0.13723879, -0.38373664]
 
 
@@ -111,7 +111,7 @@ BROKEN: dict[str, tuple[Callable[[Path], Any], str]] = {
 
 @pytest.mark.parametrize("broken", BROKEN)
 def test_broken_archives(archive: Callable[..., Path], broken: str) -> None:
-    """An archive that is damaged, of another model, or inconsistent is one error that names it."""
+    """An archive that is damaged, inconsistent or of another model raises one error that names it."""
     change, message = BROKEN[broken]
     path = archive()
     change(path)

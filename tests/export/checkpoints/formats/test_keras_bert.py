@@ -34,7 +34,7 @@ def test_keras_bert_positions_are_truncated(write_keras_h5: Write) -> None:
 
 
 def test_flipped_bits(write_keras_h5: Write) -> None:
-    """Flipped bits are an error that names the file, or change values: they never raise another exception."""
+    """Flipped bits raise an error that names the file, or only change values; they never raise another exception."""
     path = write_keras_h5({**random_weights(pooler=False), **head_weights("output", 5)}, keras_bert)
     data, generator = path.read_bytes(), random.Random(0)  # noqa: S311 - no secret
     refused = 0

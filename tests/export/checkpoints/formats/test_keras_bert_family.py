@@ -1,4 +1,4 @@
-"""Rules that hold for all .h5 formats: keras-h5, keras-bert and bert-for-tf2."""
+"""Tests of all .h5 formats: keras-h5, keras-bert and bert-for-tf2."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ pytestmark = pytest.mark.slow
 Write = Callable[..., Path]
 
 
-# First six logits that the packages themselves gave: keras-bert 0.89.0 and bert-for-tf2 0.14.9 on tf_keras 2.21, their
-# models built by get_model and by BertModelLayer(mask_zero=True), with a Dense layer, given the weights of the file.
-# Both mean the approximation by tanh by gelu; with transformers' gelu the first is -4.17510.
+# First six logits computed by the packages themselves: keras-bert 0.89.0 and bert-for-tf2 0.14.9 on tf_keras 2.21, with
+# models built by get_model and by BertModelLayer(mask_zero=True), with a Dense layer and the weights of the file. In
+# both packages gelu is the tanh approximation; with transformers' exact gelu the first logit is -4.17510.
 TOKENS = [-4.1749153, 1.2428027, -1.2696228, 1.081197, -4.815441, -4.1791515]
 
 
@@ -125,7 +125,7 @@ BROKEN = {
 @pytest.mark.parametrize("broken", BROKEN)
 @pytest.mark.parametrize("name", NAMINGS)
 def test_broken_files(write_keras_h5: Write, name: str, broken: str) -> None:
-    """A file that is damaged, or does not match its configuration or vocabulary, is one error that names it."""
+    """A file that is damaged, or does not match its configuration or vocabulary, raises one error that names it."""
     change, message = BROKEN[broken]
     path = write_keras_h5({**random_weights(pooler=False), **head_weights("output", 5)}, NAMINGS[name])
     change(path)

@@ -51,7 +51,7 @@ def _functional(reads: str, dense: dict[str, Any]) -> Any:
     ],
 )
 def test_functional_model(tmp_path: Path, tensorflow: Any, whole: bool, reads: str, options: dict[str, Any]) -> None:
-    """BERT and a Dense layer export without further code; a whole model states its task, weights need options."""
+    """BERT and a Dense layer export without the user's code; a whole model states its task, weights need options."""
     model = _functional(reads, {"use_bias": not whole})
     expected = model({name: tensorflow.constant(value) for name, value in example_inputs().items()}, training=False)
     path = tmp_path / "model.h5"
@@ -95,7 +95,7 @@ def test_activation_of_the_head(
 
 
 def test_class_of_transformers(write_keras_h5: Write, tensorflow: Any, tmp_path: Path) -> None:
-    """The weights of a class of transformers contain its name: no task is needed."""
+    """The weights of a class of transformers contain the name of the class, so no task is needed."""
     from bertbundle_export.tensorflow_import import transformers
 
     model = transformers.TFBertForSequenceClassification(transformers.BertConfig(**CONFIG, num_labels=5))
@@ -110,7 +110,7 @@ def test_class_of_transformers(write_keras_h5: Write, tensorflow: Any, tmp_path:
     [
         pytest.param({"kernel": (32, 5), "b2": (5, 3)}, {"task": "token-classification"}, "more than BERT", id="two"),
         pytest.param({"kernel": (64, 5)}, {"task": "token-classification"}, r"kernel \[32, labels\]", id="wide"),
-        pytest.param({"kernel": (32, 5)}, {}, "names no task", id="no_task"),
+        pytest.param({"kernel": (32, 5)}, {}, "belongs to no task", id="no_task"),
         pytest.param({"kernel": (32, 5)}, {"task": "text-classification"}, "Pass --pooling", id="no_pooling"),
         pytest.param({"kernel": (32, 4)}, {"task": "token-classification"}, r"expected \[32, 5\]", id="labels"),
     ],
@@ -118,7 +118,7 @@ def test_class_of_transformers(write_keras_h5: Write, tensorflow: Any, tmp_path:
 def test_ambiguous_heads(
     write_keras_h5: Write, head: dict[str, tuple[int, int]], options: dict[str, Any], message: str
 ) -> None:
-    """An ambiguous head is an error that says what was found and what to pass."""
+    """An ambiguous head raises an error that says what was found and what to pass."""
     weights = {f"{name}.weight": np.zeros(shape[::-1], np.float32) for name, shape in head.items()}
     with pytest.raises(CheckpointError, match=message):
         predict(write_keras_h5({**random_weights(), **weights}, main_layer()), **options)

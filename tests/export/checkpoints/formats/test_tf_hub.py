@@ -1,4 +1,4 @@
-"""TF Hub's BERTs: both styles of call, TF1 modules, and what is refused."""
+"""BERT models of TF Hub: both call styles, TF1 modules, and SavedModels that are refused."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tiny_checkpoints import pytorch_weights, vocabulary
 pytestmark = pytest.mark.slow
 
 Write = Callable[..., Path]
-HEADS = LoadOptions(init_args={"num_attention_heads": 2})  # of 16: a module does not say, and Google's are of 64
+HEADS = LoadOptions(init_args={"num_attention_heads": 2})  # of size 16; modules do not state it, Google's have size 64
 
 
 def load(path: Path, options: LoadOptions = HEADS) -> SourceModel:
@@ -82,7 +82,7 @@ def test_casing_of_a_module(tf_hub: Write) -> None:
 
 
 def test_other_head_sizes(tf_hub: Write) -> None:
-    """A SavedModel with an unusual size of heads is refused until the user gives their number."""
+    """A SavedModel with heads of an unusual size is refused unless the user gives the number of heads."""
     path = tf_hub(style="module")
     with pytest.raises(CheckpointError, match=r"last_hidden_state of its own graph differs by .* --init-args"):
         load(path, LoadOptions())
@@ -106,7 +106,7 @@ def test_other_head_sizes(tf_hub: Write) -> None:
     ],
 )
 def test_names(variable: str, name: str) -> None:
-    """Names with numbers by Keras, of exports between the two generations, and of the MLM head are translated."""
+    """Names that Keras numbered, names between the two generations, and names of the MLM head are translated."""
     assert _google_name(variable) == name
 
 
@@ -121,7 +121,7 @@ def test_saved_model_without_tags(tf_hub: Write) -> None:
     assert load(path).task == "feature-extraction"
 
 
-# ---- what is refused
+# ---- SavedModels that are refused
 
 
 def replace(name: str, change: Callable[[bytes], bytes]) -> Callable[[Path], object]:
@@ -156,7 +156,7 @@ DATA = "variables/variables.data-00000-of-00001"
     ],
 )
 def test_damage(tf_hub: Write, damage: Callable[[Path], object], message: str) -> None:
-    """A damaged or inconsistent SavedModel is one error with file or tensor, expected and found."""
+    """A damaged or inconsistent SavedModel raises one error that names the file or tensor and what is wrong."""
     path = tf_hub()
     damage(path)
     with pytest.raises(CheckpointError, match=message):
@@ -164,7 +164,7 @@ def test_damage(tf_hub: Write, damage: Callable[[Path], object], message: str) -
 
 
 def test_saved_model_of_another_model(tensorflow: Any, tmp_path: Path) -> None:
-    """A SavedModel of another model is an error with what was expected and found."""
+    """A SavedModel of another model raises an error with what was expected and found."""
     module = tensorflow.Module()
     module.kernel = tensorflow.Variable([1.0], name="dense/kernel")
     tensorflow.saved_model.save(module, str(tmp_path / "other"))
@@ -173,7 +173,7 @@ def test_saved_model_of_another_model(tensorflow: Any, tmp_path: Path) -> None:
 
 
 def test_saved_model_that_computes_something_else(tf_hub: Write) -> None:
-    """BERT's weights in a SavedModel of another computation are refused, with the difference."""
+    """If a SavedModel with BERT's weights computes something else, the error states the difference."""
     path = tf_hub(layer_norm_eps=0.1)
     message = r"last_hidden_state of its own graph differs by [\d.e+-]+ from that of a BERT"
     with pytest.raises(CheckpointError, match=message):
@@ -188,7 +188,7 @@ def test_saved_model_that_computes_something_else(tf_hub: Write) -> None:
     ],
 )
 def test_saved_model_that_cannot_be_called(tensorflow: Any, tf_hub: Write, function: str, message: str) -> None:
-    """BERT's weights in a SavedModel without TF Hub's call are refused: nothing could verify the model."""
+    """A SavedModel with BERT's weights that cannot be called is refused: the model could not be verified."""
     path = tf_hub()
     module, vocab = tensorflow.Module(), (path / "assets" / "vocab.txt").read_bytes()
     module.weights = [

@@ -1,4 +1,4 @@
-"""The index of TensorFlow checkpoints, read without TensorFlow, against TensorFlow's own reader."""
+"""The index of TensorFlow checkpoints, read without TensorFlow, compared with TensorFlow's own reader."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def save(tf: Any, prefix: Path, tensors: dict[str, Any]) -> Path:
 
 
 @pytest.mark.slow
-def test_index_equals_tensorflows_list(tensorflow: Any, tmp_path: Path) -> None:
-    """Names and shapes are those that TensorFlow lists, over many blocks, for every rank and dtype."""
+def test_index_equals_list_variables(tensorflow: Any, tmp_path: Path) -> None:
+    """Names and shapes are those that TensorFlow lists, for many blocks, several ranks and dtypes."""
     many = {f"scope_{n // 50}/variable_{n}/kernel": np.full((n % 3 + 1, 2), n, np.float32) for n in range(500)}
     kinds = {
         "step": np.int64(3),
@@ -70,7 +70,7 @@ def test_floats_become_float32(tensorflow: Any, tmp_path: Path, dtype: str) -> N
 
 
 @pytest.mark.slow
-def test_describing_imports_no_tensorflow(tf1: Write, tf_hub: Write) -> None:
+def test_describe_does_not_import_tensorflow(tf1: Write, tf_hub: Write) -> None:
     """Describing Google's formats does not import TensorFlow, which takes seconds."""
     code = (
         "import sys\n"
@@ -103,7 +103,7 @@ def test_describing_imports_no_tensorflow(tf1: Write, tf_hub: Write) -> None:
 def test_missing_and_truncated_files(
     tensorflow: Any, tmp_path: Path, file: str, change: Callable[[bytes], bytes] | None, message: str
 ) -> None:
-    """A missing or truncated file is named without reading a tensor."""
+    """The message names a missing or truncated file; no tensor is read."""
     save(tensorflow, tmp_path / "x", {"w": np.zeros((100, 100), np.float32)})
     path = tmp_path / file
     if change is None:
@@ -119,20 +119,20 @@ def test_flipped_bits_in_the_index(tensorflow: Any, tmp_path: Path) -> None:
     """With any byte of the index damaged, reading fails or returns the original tensor."""
     weight = np.arange(6, dtype=np.float32).reshape(2, 3)
     path = Path(f"{save(tensorflow, tmp_path / 'x', {'weight': weight})}.index")
-    whole, refused = path.read_bytes(), 0
-    for position, byte in enumerate(whole):
-        path.write_bytes(whole[:position] + bytes([byte ^ 1 << position % 8]) + whole[position + 1 :])
+    original, refused = path.read_bytes(), 0
+    for position, byte in enumerate(original):
+        path.write_bytes(original[:position] + bytes([byte ^ 1 << position % 8]) + original[position + 1 :])
         try:
             found = read_tensors(read_index(tmp_path / "x"), ["weight"])
         except CheckpointError:
             refused += 1
         else:
             np.testing.assert_array_equal(found["weight"], weight)
-    assert refused > len(whole) // 3  # a third is padding, and blocks that nothing reads
+    assert refused > len(original) // 3  # a third is padding, and blocks that nothing reads
 
 
-def test_generated_code_is_that_of_the_proto() -> None:
-    """_tensorflow_pb2.py is exactly what _tensorflow.proto compiles to: run `make proto` after a change."""
+def test_generated_code_is_up_to_date() -> None:
+    """_tensorflow_pb2.py is what _tensorflow.proto compiles to: run `make proto` after a change."""
     compiled, committed = descriptors(EXPORT, "bertbundle_export/checkpoints/readers/_tensorflow.proto", ours)
     assert committed == compiled
 
@@ -149,7 +149,7 @@ def test_generated_code_is_that_of_the_proto() -> None:
         pytest.param("SavedModel", "saved_model_pb2.SavedModel", id="SavedModel"),
     ],
 )
-def test_fields_are_tensorflows(tensorflow: Any, message: str, official: str) -> None:
+def test_fields_match_tensorflow(tensorflow: Any, message: str, official: str) -> None:
     """Every field has the number and the type of TensorFlow's own message."""
     del tensorflow
     import importlib

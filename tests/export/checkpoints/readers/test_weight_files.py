@@ -33,7 +33,7 @@ def logits(path: Path) -> np.ndarray[Any, Any]:
     return run_source(load(path, allow_pickle=True), inputs)["logits"]
 
 
-FORMS: dict[str, Callable[[Path], None]] = {
+KINDS: dict[str, Callable[[Path], None]] = {
     "safetensors": to_safetensors,
     "safetensors_sharded": lambda path: to_safetensors(path, shards=3),
     "pytorch": to_pytorch,
@@ -42,13 +42,13 @@ FORMS: dict[str, Callable[[Path], None]] = {
 
 
 @pytest.mark.parametrize(
-    "form", [pytest.param(form, marks=TORCH_MARKS if form.startswith("pytorch") else ()) for form in FORMS]
+    "kind", [pytest.param(kind, marks=TORCH_MARKS if kind.startswith("pytorch") else ()) for kind in KINDS]
 )
-def test_every_kind_of_weight_files(checkpoint: Write, form: str) -> None:
+def test_every_kind_of_weight_files(checkpoint: Write, kind: str) -> None:
     """A checkpoint gives equal logits from every kind of weight files."""
     path = checkpoint()
     expected = logits(path)
-    FORMS[form](path)
+    KINDS[kind](path)
     assert not (path / "tf_model.h5").exists()
     np.testing.assert_allclose(logits(path), expected, atol=1e-6)
 
@@ -65,17 +65,17 @@ def test_half_precision_weights(checkpoint: Write, dtype: Any) -> None:
 def test_sharded_h5(checkpoint: Write) -> None:
     """TensorFlow's own shards are read."""
     path = checkpoint()
-    model, whole = load(path).keras, logits(path)
+    model, expected = load(path).keras, logits(path)
     (path / "tf_model.h5").unlink()
     model.save_pretrained(str(path), max_shard_size="20KB")
     assert (path / "tf_model.h5.index.json").is_file()
-    np.testing.assert_array_equal(logits(path), whole)
+    np.testing.assert_array_equal(logits(path), expected)
 
 
 @needs_torch
 @pytest.mark.parametrize("content", [{"model": {}, "epoch": 3}, [1, 2]], ids=["training_state", "list"])
-def test_pickle_that_is_no_state_dict(tmp_path: Path, content: Any) -> None:
-    """A pickle without tensors by name is refused, with what it contains and what to save."""
+def test_pickle_that_is_not_a_state_dict(tmp_path: Path, content: Any) -> None:
+    """The message about a pickle that is not a state dict says what it contains and what to save."""
     import torch
 
     torch.save(content, tmp_path / "pytorch_model.bin")
@@ -84,10 +84,10 @@ def test_pickle_that_is_no_state_dict(tmp_path: Path, content: Any) -> None:
 
 
 def test_pickle_without_torch(checkpoint: Write) -> None:
-    """Without torch a PyTorch pickle is an error that says what to install."""
+    """If torch is not installed, a PyTorch pickle raises an error that says what to install."""
     path = checkpoint()
     (path / "tf_model.h5").unlink()
-    (path / "pytorch_model.bin").write_bytes(b"not looked at")
+    (path / "pytorch_model.bin").write_bytes(b"never read")
     code = (
         "import sys; sys.modules['torch'] = None\n"
         "from pathlib import Path\n"
@@ -99,7 +99,7 @@ def test_pickle_without_torch(checkpoint: Write) -> None:
 
 
 @needs_torch
-def test_pickle_that_is_code(checkpoint: Write) -> None:
+def test_pickle_with_code(checkpoint: Write) -> None:
     """A pickle that would run code is refused."""
     import torch
 

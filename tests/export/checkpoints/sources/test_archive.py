@@ -22,7 +22,7 @@ FORMATS = {".zip": "zip", ".tar.gz": "gztar", ".tar": "tar"}
 
 @pytest.fixture
 def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the directory that temporary directories are created in."""
+    """The directory in which temporary directories are created."""
     directory = tmp_path / "scratch"
     directory.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(directory))
@@ -47,7 +47,7 @@ def add_tar(path: Path, *items: tuple[tarfile.TarInfo, bytes]) -> Path:
 
 
 def link(name: str, target: str, kind: bytes = tarfile.SYMTYPE) -> tarfile.TarInfo:
-    """Return a link's member."""
+    """Return the archive member of a link."""
     info = tarfile.TarInfo(name)
     info.type, info.linkname = kind, target
     return info
@@ -72,8 +72,8 @@ def zip_of(path: Path, name: str, data: bytes = b"x") -> Path:
 @pytest.mark.parametrize("suffix", [*FORMATS, ".tgz"])
 def test_archive_is_read_as_its_directory(tmp_path: Path, scratch: Path, suffix: str) -> None:
     """An archive of one directory is read as that directory, and removed afterwards."""
-    made = shutil.make_archive(str(tmp_path / "made"), FORMATS.get(suffix, "gztar"), content(tmp_path))
-    path = Path(made).rename(tmp_path / f"model-1.0{suffix}")
+    archive = shutil.make_archive(str(tmp_path / "archive"), FORMATS.get(suffix, "gztar"), content(tmp_path))
+    path = Path(archive).rename(tmp_path / f"model-1.0{suffix}")
     with open_source(path) as directory:
         assert sorted(item.relative_to(directory).as_posix() for item in directory.rglob("*")) == [
             "1_Pooling",
@@ -129,7 +129,7 @@ DAMAGED = {
 }
 
 
-ABSURD = {
+TOO_LARGE = {
     "zip_bomb": lambda path: zip_of(path / "x.zip", "a.txt", bytes(10_000_000)),
     "tar_bomb": lambda path: add_tar(path / "x.tgz", (tarfile.TarInfo("a"), bytes(10_000_000))),
 }
@@ -155,11 +155,11 @@ def _flip(path: Path) -> Path:
         *(pytest.param(make, "is a path that leads out of it", id=name) for name, make in OUTSIDE.items()),
         *(pytest.param(make, "is neither a file nor a directory", id=name) for name, make in SPECIAL.items()),
         *(pytest.param(make, "cannot be unpacked", id=name) for name, make in DAMAGED.items()),
-        *(pytest.param(make, "too large: it unpacks to over 100 times", id=name) for name, make in ABSURD.items()),
+        *(pytest.param(make, "too large: it unpacks to over 100 times", id=name) for name, make in TOO_LARGE.items()),
     ],
 )
 def test_refused(tmp_path: Path, scratch: Path, make: Callable[[Path], Path], message: str) -> None:
-    """Paths out of the archive, special files, damage and absurd sizes are refused, and no files are left behind."""
+    """Paths outside the archive, special files, damage and implausible sizes are refused, and leave no files."""
     path = make(tmp_path)
     before = set(tmp_path.rglob("*"))
     with pytest.raises(CheckpointError, match=f"{path.name}.*{message}"), open_source(path):
@@ -169,7 +169,7 @@ def test_refused(tmp_path: Path, scratch: Path, make: Callable[[Path], Path], me
 
 
 def test_empty_archive(tmp_path: Path, scratch: Path) -> None:
-    """An archive without files is refused by its own name, not that of a temporary directory."""
+    """The message about an empty archive names the archive, not the temporary directory."""
     path = add_tar(tmp_path / "x.tgz")
     with pytest.raises(CheckpointError, match=r"x\.tgz is an empty archive") as refused, unpacked(path):
         pass
@@ -178,7 +178,7 @@ def test_empty_archive(tmp_path: Path, scratch: Path) -> None:
 
 @pytest.mark.parametrize("name", ["x.tar.bz2", "x.7z"])
 def test_other_archives(tmp_path: Path, name: str) -> None:
-    """An archive of another kind is refused, with the supported kinds."""
+    """The message about an unsupported kind of archive lists the supported kinds."""
     (tmp_path / name).write_bytes(b"any")
     with pytest.raises(CheckpointError, match=r"unsupported kind\. Give \.zip, \.tar\.gz"), unpacked(tmp_path / name):
         pass

@@ -42,7 +42,7 @@ def test_hub_name(checkpoint: Write, tmp_path: Path) -> None:
 
 
 def test_hub_name_that_cannot_be_downloaded(checkpoint: Write, tmp_path: Path) -> None:
-    """A hub name that cannot be downloaded is one clear error."""
+    """A hub name that cannot be downloaded raises one clear error."""
     environment = hub(checkpoint(), tmp_path / "home")
     command = [sys.executable, "-m", "bertbundle_export", "inspect", "acme/other"]
     run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

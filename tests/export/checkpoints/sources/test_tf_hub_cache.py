@@ -1,4 +1,4 @@
-"""Handles of TF Hub and Kaggle, found where their own clients put them."""
+"""Handles of TF Hub and Kaggle, found in the caches of their own clients."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bertbundle_export.checkpoints.sources.hub import open_source
 from bertbundle_export.errors import CheckpointError
 
 HANDLE = "https://tfhub.dev/tensorflow/bert_zh_L-12_H-768_A-12/4"
-# hashlib.sha1(HANDLE.encode()).hexdigest(), which tensorflow-hub 0.16.1 names the directory by.
+# hashlib.sha1(HANDLE.encode()).hexdigest(), the name that tensorflow-hub 0.16.1 gives the directory.
 DIGEST = "dc7ec0c6c8ed5b862891094bcbdf776b7a54dea7"
 KAGGLE = "tensorflow/bert/tensorFlow2/zh-l-12-h-768-a-12/4"
 
@@ -24,7 +24,7 @@ def caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("handle", "place"),
+    ("handle", "directory"),
     [
         pytest.param(HANDLE, f"tfhub/{DIGEST}", id="tfhub"),
         pytest.param(KAGGLE, f"kaggle/models/{KAGGLE}", id="kaggle"),
@@ -36,11 +36,11 @@ def caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ),
     ],
 )
-def test_cached(caches: Path, handle: str, place: str) -> None:
-    """A handle is the directory that its client downloaded it to."""
-    (caches / place).mkdir(parents=True)
+def test_cached(caches: Path, handle: str, directory: str) -> None:
+    """A handle is resolved to the directory that its client downloads to."""
+    (caches / directory).mkdir(parents=True)
     with open_source(handle) as path:
-        assert path == caches / place
+        assert path == caches / directory
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_cached(caches: Path, handle: str, place: str) -> None:
     ],
 )
 def test_not_cached(caches: Path, handle: str, command: str) -> None:
-    """A handle that is not cached is an error with the searched directories and the command that downloads it."""
+    """The message about a handle that is not cached names the searched directories and the command to download it."""
     with pytest.raises(CheckpointError, match="is neither in") as raised, open_source(handle):
         pass
     assert str(caches / "tfhub") in str(raised.value)

@@ -29,7 +29,7 @@ sys.path += [str(HERE.parent / "examples"), str(HERE.parent / "tests/support")]
 RESULTS = HERE / "results"
 _PACKAGES = ("tensorflow", "transformers", "onnxruntime", "openvino", "tf2onnx", "numpy")
 
-# Threads of the engine that ran before may still spin while they wait for work (onnxruntime's do).
+# Threads of the engine that ran before may still spin while they wait for work, as onnxruntime's do.
 _PAUSE = 0.05
 
 T = TypeVar("T")
@@ -45,7 +45,7 @@ class Row:
         unit: unit of the value, for example ``"seq/s"``.
         median, low, high: the value over all rounds.
         ratio: how many times as good as the peer; the median of the ratios within each round.
-        at: for a case that varies a quantity, for example the number of callers: that quantity.
+        at: the value of the quantity that a case varies, for example the number of callers; None if it varies none.
     """
 
     case: str
@@ -58,23 +58,23 @@ class Row:
     at: float | None = None
 
 
-def in_turns(variants: Mapping[str, Callable[[], T]], rounds: int) -> tuple[dict[str, T], dict[str, list[T]]]:
+def interleave(variants: Mapping[str, Callable[[], T]], rounds: int) -> tuple[dict[str, T], dict[str, list[T]]]:
     """Call each variant once, then all of them in every round; return the first results and those of the rounds."""
     first = {name: _paused(call) for name, call in variants.items()}
-    given: dict[str, list[T]] = {name: [] for name in variants}
+    results: dict[str, list[T]] = {name: [] for name in variants}
     names = list(variants)
     for turn in range(rounds):
         # Each round starts with another variant, so that a variant does not always run after the same one.
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
-            given[name].append(_paused(variants[name]))
-    return first, given
+            results[name].append(_paused(variants[name]))
+    return first, results
 
 
-def seconds_in_turns(
+def interleaved_seconds(
     variants: Mapping[str, Callable[[], object]], rounds: int
 ) -> tuple[dict[str, float], dict[str, list[float]]]:
-    """Return how many seconds the calls take, see `in_turns`."""
-    return in_turns({name: partial(seconds, call) for name, call in variants.items()}, rounds)
+    """Return how many seconds the calls take, see `interleave`."""
+    return interleave({name: partial(seconds, call) for name, call in variants.items()}, rounds)
 
 
 def _paused(call: Callable[[], T]) -> T:
@@ -101,15 +101,15 @@ def rows_of(
     """Summarize the values of each variant over the rounds; with `less`, smaller is better."""
     base = np.array(values[peer])
     rows = []
-    for name, taken in values.items():
-        ratios = base / np.array(taken) if less else np.array(taken) / base
-        low, median, high = np.percentile(taken, [0, 50, 100])
+    for name, measured in values.items():
+        ratios = base / np.array(measured) if less else np.array(measured) / base
+        low, median, high = np.percentile(measured, [0, 50, 100])
         rows.append(Row(case, name, unit, float(median), float(low), float(high), float(np.median(ratios)), at))
     return rows
 
 
 def machine() -> dict[str, object]:
-    """Return what the figures depend on: processor, load, and versions of the packages."""
+    """Return the facts that the figures depend on: processor, load, and versions of the packages."""
     cpuinfo = Path("/proc/cpuinfo")
     text = cpuinfo.read_text(encoding="ascii", errors="replace") if cpuinfo.is_file() else ""
     model = re.search(r"^model name\s*:\s*(.*)$", text, re.MULTILINE)
@@ -127,16 +127,16 @@ def machine() -> dict[str, object]:
 
 def parser(text: str | None) -> argparse.ArgumentParser:
     """Return a parser with the options that all benchmarks share."""
-    made = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument(
+    result = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+    result.add_argument(
         "--size", choices=("tiny", "small", "base"), default="base", help="size of the model (default: %(default)s)"
     )
-    made.add_argument("--rounds", type=int, default=7)
-    made.add_argument(
+    result.add_argument("--rounds", type=int, default=7)
+    result.add_argument(
         "--work", type=Path, metavar="DIR", help="keep the models in DIR, and reuse those that are already in it"
     )
-    made.add_argument("--results", type=Path, default=RESULTS, help="directory for the JSON file and the plot")
-    return made
+    result.add_argument("--results", type=Path, default=RESULTS, help="directory for the JSON file and the plot")
+    return result
 
 
 def finish(name: str, options: argparse.Namespace, facts: Mapping[str, object], rows: Sequence[Row]) -> None:
@@ -174,13 +174,13 @@ def bars(axes: Any, rows: Sequence[Row]) -> None:
     """Draw a bar per variant, with its range and its ratio."""
     shown = rows[::-1]
     spread = [[row.median - row.low for row in shown], [row.high - row.median for row in shown]]
-    drawn = axes.barh([row.variant for row in shown], [row.median for row in shown], xerr=spread)
-    axes.bar_label(drawn, [f" {row.ratio:.2f}x" for row in shown])
+    bar_container = axes.barh([row.variant for row in shown], [row.median for row in shown], xerr=spread)
+    axes.bar_label(bar_container, [f" {row.ratio:.2f}x" for row in shown])
     axes.margins(x=0.1)
 
 
 def lines(axes: Any, rows: Sequence[Row]) -> None:
-    """Draw a line per variant over the quantity that the case varies."""
+    """Draw a line per variant, over the quantity that the case varies."""
     for variant in dict.fromkeys(row.variant for row in rows):
         shown = [row for row in rows if row.variant == variant]
         spread = [[row.median - row.low for row in shown], [row.high - row.median for row in shown]]
