@@ -14,8 +14,12 @@ __all__ = ["add_prompt", "lowercase_texts"]
 
 _PROMPT = "prompt"
 _BEGINNINGS = ("a", "1", "的", "é")  # of texts that a prompt must not grow together with
-# str.lower makes a final sigma at the end of a word.
-_FINAL_SIGMA = r"(?<=[\p{L}\p{M}])Σ(?![\p{M}'’.:·]*\p{L})"
+# str.lower makes a final sigma where Unicode's condition Final_Sigma holds. A look-behind needs fixed lengths, so that it
+# skips at most four characters such as apostrophes.
+_IGNORED = r"\p{Case_Ignorable}"
+_CASED = rf"[\p{{Cased}}&&[^{_IGNORED}]]"
+_BEFORE = "|".join(_CASED + _IGNORED * count for count in range(5))
+_FINAL_SIGMA = rf"(?<={_BEFORE})Σ(?!{_IGNORED}*{_CASED})"
 
 
 def lowercase_texts(tokenizer: tokenizers.Tokenizer) -> tokenizers.Tokenizer:

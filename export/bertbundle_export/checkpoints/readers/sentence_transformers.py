@@ -115,7 +115,7 @@ def _read_modules(root: Path) -> list[_Module]:
         raise CheckpointError(f"{file} is not JSON: {error}.") from error
     if not isinstance(modules, list) or not all(_is_module(module) for module in modules):
         raise CheckpointError(
-            f"{file} is not sentence-transformers': expected a list of objects with the texts type and path."
+            f"{file} is not in sentence-transformers' format: expected a list of objects with the texts type and path."
         )
     return [_Module(_kind(module["type"]), root / module.get("path", "")) for module in modules]
 
