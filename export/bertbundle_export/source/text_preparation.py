@@ -14,7 +14,7 @@ __all__ = ["add_prompt", "lowercase_texts"]
 
 _PROMPT = "prompt"
 _BEGINNINGS = ("a", "1", "的", "é")  # of texts that a prompt must not grow together with
-# str.lower makes a final sigma where Unicode's condition Final_Sigma holds. A look-behind needs fixed lengths, so that it
+# str.lower makes a final sigma where Unicode's condition Final_Sigma holds. A look-behind needs fixed lengths, so it
 # skips at most four characters such as apostrophes.
 _IGNORED = r"\p{Case_Ignorable}"
 _CASED = rf"[\p{{Cased}}&&[^{_IGNORED}]]"

@@ -20,7 +20,7 @@ def with_markers() -> str:
     tokenizer.add_special_tokens(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "<S>", "</s>"])
     tokenizer.add_special_tokens(["[E1]"])
     tokenizer.add_tokens([AddedToken("<e>", normalized=False)])
-    return tokenizer.to_str()
+    return str(tokenizer.to_str())
 
 
 def encode(definition: str) -> tuple[str, ...]:
