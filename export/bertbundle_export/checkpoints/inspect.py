@@ -36,7 +36,9 @@ def inspect_checkpoint(path: Path, options: LoadOptions) -> dict[str, Any]:
         "heads": architecture.size(config, "heads"),
         "vocab_size": architecture.size(config, "vocab_size"),
         "max_positions": architecture.size(config, "positions"),
-        "lowercase": is_lowercase(tokenizer) if tokenizer else "no tokenizer: pass --tokenizer",
+        "lowercase": description.lowercase_texts or is_lowercase(tokenizer)
+        if tokenizer
+        else "no tokenizer: pass --tokenizer",
         "labels": ", ".join(options.labels or stored_labels(config)) or "none",
         "pooling": _pooling(description, options),
     }

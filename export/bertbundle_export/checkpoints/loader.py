@@ -8,7 +8,7 @@ from typing import Any
 
 import tokenizers
 
-from bertbundle.contract.manifest import Source
+from bertbundle.contract.manifest import InputSpec, Source
 from bertbundle_export.checkpoints.assign import assign_weights
 from bertbundle_export.checkpoints.base import Description, LoadOptions
 from bertbundle_export.checkpoints.builder import build_model
@@ -16,12 +16,13 @@ from bertbundle_export.checkpoints.graph_check import check_against_graph
 from bertbundle_export.checkpoints.registry import describe_checkpoint, find_format
 from bertbundle_export.errors import CheckpointError
 from bertbundle_export.source import tokenization
-from bertbundle_export.source.architectures import class_suffix, find_architecture
+from bertbundle_export.source.architectures import Architecture, class_suffix, find_architecture
 from bertbundle_export.source.model import (
     SourceModel,
     accepted_inputs,
     check_labels,
     count_parameters,
+    is_functional,
     is_multi_label,
 )
 from bertbundle_export.source.text_preparation import lowercase_texts
@@ -62,9 +63,7 @@ def load_checkpoint(path: Path, name: str, options: LoadOptions) -> SourceModel:
         task=task.name,
         tokenizer=tokenizer,
         source=_source(name, description, count_parameters(model)),
-        inputs=without_unused_inputs(
-            accepted_inputs(model, architecture.inputs(description.config)), settings, description.config
-        ),
+        inputs=_inputs(model, architecture, description.config, settings),
         max_positions=architecture.size(description.config, "positions"),
         stated_length=description.max_length or stated_max_length(settings),
         prompt=description.prompt if task.name == "feature-extraction" else "",
@@ -149,6 +148,13 @@ def _labels(description: Description, task: Task, options: LoadOptions) -> tuple
 def _import_tensorflow() -> None:
     """Import TensorFlow before transformers and torch: otherwise TensorFlow's C++ code prints messages."""
     import bertbundle_export.tensorflow_import  # noqa: F401
+
+
+def _inputs(
+    model: Any, architecture: Architecture, config: Mapping[str, Any], settings: Mapping[str, Any]
+) -> tuple[InputSpec, ...]:
+    inputs = accepted_inputs(model, architecture.inputs(config))
+    return inputs if is_functional(model) else without_unused_inputs(inputs, settings, config)
 
 
 def _pooling(description: Description, task: Task, options: LoadOptions) -> tuple[str, bool]:

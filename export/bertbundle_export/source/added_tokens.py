@@ -40,33 +40,39 @@ def follow_slow_tokenizer(tokenizer: tokenizers.Tokenizer, *, lowercase: bool, w
     return tokenizers.Tokenizer.from_str(json.dumps(data, ensure_ascii=False))
 
 
-def check_added_ids(tokenizer: tokenizers.Tokenizer, directory: Path) -> None:
+def check_added_ids(tokenizer: tokenizers.Tokenizer, path: Path, *, where: Path | None = None) -> None:
     """Check that added tokens have the ids that the files of a tokenizer state.
 
     The tokenizers library numbers them without gaps, whatever the files say.
 
+    Args:
+        tokenizer: made of these files.
+        path: a tokenizer.json, or a directory with one or with added_tokens.json or tokenizer_config.json.
+        where: the directory for messages, if `path` is a copy of it.
+
     Raises:
         CheckpointError: one has another id.
     """
-    for file, ids in _stated_ids(directory).items():
+    for file, ids in _stated_ids(path).items():
         wrong = {token: index for token, index in ids.items() if tokenizer.token_to_id(token) != index}
         for token, index in wrong.items():
             raise CheckpointError(
-                f"{directory / file} gives the added token {token!r} the id {index}, the tokenizers library "
-                f"{tokenizer.token_to_id(token)}: ids must follow each other without gaps, beginning after the "
+                f"{(where or file.parent) / file.name} gives the added token {token!r} the id {index}, the tokenizers "
+                f"library {tokenizer.token_to_id(token)}: ids must follow each other without gaps, beginning after the "
                 "vocabulary. Add the missing tokens to the file, or add tokens to the vocabulary instead."
             )
 
 
-def _stated_ids(directory: Path) -> dict[str, dict[str, int]]:
+def _stated_ids(path: Path) -> dict[Path, dict[str, int]]:
     """Return the ids of added tokens by file."""
-    if (directory / "tokenizer.json").is_file():
-        stored = read_object(directory / "tokenizer.json").get("added_tokens") or []
-        return {"tokenizer.json": {token["content"]: token["id"] for token in stored}}
-    config = read_object(directory / "tokenizer_config.json").get("added_tokens_decoder") or {}
+    definition = path if path.suffix == ".json" else path / "tokenizer.json"
+    if definition.is_file():
+        stored = read_object(definition).get("added_tokens") or []
+        return {definition: {token["content"]: token["id"] for token in stored}}
+    config = read_object(path / "tokenizer_config.json").get("added_tokens_decoder") or {}
     return {
-        "added_tokens.json": read_object(directory / "added_tokens.json"),
-        "tokenizer_config.json": {token["content"]: int(index) for index, token in config.items()},
+        path / "added_tokens.json": read_object(path / "added_tokens.json"),
+        path / "tokenizer_config.json": {token["content"]: int(index) for index, token in config.items()},
     }
 
 

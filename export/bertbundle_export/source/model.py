@@ -23,6 +23,7 @@ __all__ = [
     "check_labels",
     "count_parameters",
     "fixed_length",
+    "is_functional",
     "is_multi_label",
     "raw_outputs",
     "run_source",
@@ -108,13 +109,14 @@ def is_multi_label(problem_type: str | None, given: bool | None) -> bool:
     return problem_type == "multi_label_classification" if given is None else given
 
 
-def _is_functional(model: Any) -> bool:
+def is_functional(model: Any) -> bool:
+    """Return whether a Keras model is made of Inputs, which say what it takes."""
     return bool(getattr(model, "_is_graph_network", type(model).__name__ == "Functional"))
 
 
 def fixed_length(model: Any) -> int | None:
     """Return the fixed number of tokens of a functional model's Inputs; None if the model accepts any."""
-    shapes = [tuple(tensor.shape) for tensor in model.inputs] if _is_functional(model) else []
+    shapes = [tuple(tensor.shape) for tensor in model.inputs] if is_functional(model) else []
     return next((shape[1] for shape in shapes if len(shape) == 2 and shape[1] is not None), None)
 
 
@@ -124,7 +126,7 @@ def accepted_inputs(model: Any, inputs: tuple[InputSpec, ...]) -> tuple[InputSpe
     Raises:
         CheckpointError: a functional model has other inputs, or no mask.
     """
-    if not _is_functional(model):
+    if not is_functional(model):
         return inputs
     names = [str(tensor.name).partition(":")[0] for tensor in model.inputs]
     expected = [spec.name for spec in inputs]

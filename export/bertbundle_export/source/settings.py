@@ -130,7 +130,8 @@ _TOKENIZER_CONFIG = (
     _without_effect(
         "name_or_path tokenizer_file vocab_file full_tokenizer_file special_tokens_map_file init_inputs "
         "processor_class use_fast trust_remote_code local_files_only from_slow legacy verbose transformers_version "
-        "revision device device_map torch_dtype cache_dir backend is_local "
+        "revision device device_map torch_dtype cache_dir backend is_local config _from_auto _commit_hash "
+        "use_auth_token vocab_size "
         "unk_token_id sep_token_id pad_token_id cls_token_id mask_token_id bos_token_id eos_token_id",
         "they concern loading",
     ),
@@ -190,6 +191,7 @@ _CONFIG = (
     _refused("is_decoder add_cross_attention", "`false` only"),
     _refused("pruned_heads", "empty only"),
     _refused("quantization_config", "none only: quantized weights are not read"),
+    _without_effect("sentence_transformers", "a CrossEncoder's activation is for the caller to apply"),
 )
 SETTINGS: Mapping[str, tuple[Setting, ...]] = {
     "tokenizer_config.json": _TOKENIZER_CONFIG,

@@ -8,6 +8,7 @@ from typing import Any
 import tokenizers
 from tokenizers import Regex, normalizers
 
+from bertbundle.text.added_tokens import own_tokens
 from bertbundle_export.errors import CheckpointError
 
 __all__ = ["add_prompt", "lowercase_texts"]
@@ -23,7 +24,18 @@ _FINAL_SIGMA = rf"(?<={_BEFORE})Σ(?!{_IGNORED}*{_CASED})"
 
 
 def lowercase_texts(tokenizer: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
-    """Return a copy that lower-cases texts first, as `do_lower_case` of sentence_bert_config.json does."""
+    """Return a copy that lower-cases texts first, as `do_lower_case` of sentence_bert_config.json does.
+
+    Raises:
+        CheckpointError: it has added tokens, which it would look for in the text as it was.
+    """
+    added = {token.content for token in tokenizer.get_added_tokens_decoder().values()} - own_tokens(tokenizer)
+    if added:
+        raise CheckpointError(
+            f"sentence_bert_config.json has do_lower_case true, and the tokenizer has the added tokens "
+            f"{', '.join(sorted(added))}: they would be found before texts are lower-cased, and not after. Remove the "
+            "setting if the model was trained without it."
+        )
     copy = tokenizers.Tokenizer.from_str(tokenizer.to_str())
     own = [copy.normalizer] if copy.normalizer else []
     sigma = normalizers.Replace(Regex(_FINAL_SIGMA), "ς")

@@ -73,8 +73,7 @@ def _load(path: Path, vocab: Path, settings: Mapping[str, Any], lowercase: bool 
     else:
         fast = AutoTokenizer.from_pretrained(str(path), local_files_only=True, use_fast=True, **options)
     tokenizer: tokenizers.Tokenizer = fast.backend_tokenizer
-    if path.is_dir():
-        check_added_ids(tokenizer, path)
+    check_added_ids(tokenizer, path)
     return tokenizer
 
 

@@ -13,6 +13,7 @@ from bertbundle_export.source.settings import check_settings
 
 __all__ = [
     "has_definition",
+    "live_settings",
     "read_object",
     "read_tokenizer_settings",
     "stated_max_length",
@@ -22,7 +23,10 @@ __all__ = [
 _SUPPORTED_CLASSES = tuple(
     f"{stem}Tokenizer" for stem in ("Bert", "DistilBert", "Electra", "Roberta", "Albert", "PreTrained", "Auto")
 )
-_CLASSES_WITHOUT_TYPES = ("DistilBertTokenizer", "RobertaTokenizer")
+# Tokenizers that make no token_type_ids, unless model_input_names says so.
+_CLASSES_WITHOUT_TYPES = tuple(
+    f"{stem}Tokenizer" for stem in ("DistilBert", "Roberta", "XLMRoberta", "Camembert", "MPNet")
+)
 # Settings that a tokenizer.json beside tokenizer_config.json does not replace.
 _NOT_IN_TOKENIZER_JSON = (
     "auto_map",
@@ -119,6 +123,20 @@ def stated_max_length(settings: Mapping[str, Any]) -> int | None:
     """Return the longest text in tokens that tokenizer_config.json states; None if it states none."""
     stated = settings.get("model_max_length") or settings.get("max_len")
     return int(stated) if stated and stated < _MAX_STATED_LENGTH else None
+
+
+def live_settings(tokenizer: Any) -> dict[str, Any]:
+    """Return and check the settings of a tokenizer of a live model: a tokenizer of transformers, a path, or another.
+
+    Raises:
+        CheckpointError: a setting cannot be followed.
+    """
+    if isinstance(tokenizer, str | Path):
+        return read_tokenizer_settings(Path(tokenizer))
+    names = [name for name in _NOT_IN_TOKENIZER_JSON if hasattr(tokenizer, "backend_tokenizer")]
+    settings = {name: getattr(tokenizer, name) for name in names if hasattr(tokenizer, name)}
+    check_settings(Path("tokenizer="), "tokenizer_config.json", settings)
+    return settings
 
 
 def without_unused_inputs(

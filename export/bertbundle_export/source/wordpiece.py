@@ -89,9 +89,10 @@ def _from_transformers(
         for name in _COPIED:
             if (directory / name).is_file():
                 shutil.copyfile(directory / name, target / name)
-        fast = BertTokenizerFast.from_pretrained(temporary, local_files_only=True, **options)
-    tokenizer: tokenizers.Tokenizer = fast.backend_tokenizer
-    check_added_ids(tokenizer, directory)
+        tokenizer: tokenizers.Tokenizer = BertTokenizerFast.from_pretrained(
+            temporary, local_files_only=True, **options
+        ).backend_tokenizer
+        check_added_ids(tokenizer, target, where=directory)
     return tokenizer
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import tokenizers
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import normalizers, pre_tokenizers, processors
 from tokenizers.models import WordPiece
@@ -34,6 +34,7 @@ def make_tokenizer(*, post: str = "template", lowercase: bool = False) -> tokeni
 
 
 @pytest.mark.parametrize("post", ["template", "bert"])
+@settings(deadline=None)
 @given(prompt=st.text("abcAé: ,").map(lambda text: text + ": "), text=st.text("abcAé的: ,σ"))
 def test_prompt(post: str, prompt: str, text: str) -> None:
     """A text has the tokens of prompt and text joined, as sentence-transformers encodes them."""
@@ -59,7 +60,16 @@ def test_prompts_that_cannot_be_added() -> None:
         add_prompt(make_tokenizer(post="bytes"), "a: ")
 
 
+def test_lower_case_and_added_tokens() -> None:
+    """Lower-casing in front of a tokenizer with added tokens is refused: they would be found in the wrong text."""
+    tokenizer = make_tokenizer()
+    tokenizer.add_tokens(["<e>"])
+    with pytest.raises(CheckpointError, match="do_lower_case true, and the tokenizer has the added tokens <e>"):
+        lowercase_texts(tokenizer)
+
+
 @pytest.mark.parametrize("lowercase", [False, True])
+@settings(deadline=None)
 @given(text=st.text("abABéÉσςΣ的:, '"))
 def test_lower_case(text: str, *, lowercase: bool) -> None:
     """Texts are lower-cased as by `str.lower`, which keeps accents and makes a final sigma."""

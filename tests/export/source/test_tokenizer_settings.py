@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from bertbundle_export.errors import CheckpointError
 from bertbundle_export.source.architectures import bert_inputs
 from bertbundle_export.source.tokenizer_settings import (
+    live_settings,
     read_object,
     read_tokenizer_settings,
     stated_max_length,
@@ -123,3 +125,13 @@ def test_inputs_without_a_mask() -> None:
     inputs = bert_inputs(vocab_size=9, type_vocab_size=2, pad_id=0)
     with pytest.raises(CheckpointError, match="without attention_mask"):
         without_unused_inputs(inputs, {"model_input_names": ["input_ids"]}, {})
+
+
+def test_tokenizers_of_live_models() -> None:
+    """The settings of a tokenizer of transformers are followed or refused as those of its file; others have none."""
+    found = SimpleNamespace(backend_tokenizer=None, model_max_length=16, padding_side="right", do_lower_case=True)
+    assert live_settings(found) == {"model_max_length": 16, "padding_side": "right", "do_lower_case": True}
+    assert live_settings(SimpleNamespace(padding_side="left")) == {}
+    found.truncation_side = "left"
+    with pytest.raises(CheckpointError, match="tokenizer= has truncation_side 'left', which is not supported"):
+        live_settings(found)

@@ -189,6 +189,19 @@ def test_ids_of_added_tokens(write: Write) -> None:
         load_tokenizer(path)
 
 
+def test_ids_of_a_tokenizer_json(write: Write) -> None:
+    """A tokenizer.json whose added tokens have a gap is refused too, by its directory and by its name."""
+    path = write()
+    tokenizer = load_tokenizer(path)
+    tokenizer.add_tokens(["<e1>"])
+    stored = json.loads(tokenizer.to_str())
+    stored["added_tokens"][-1]["id"] += 1
+    (path / "tokenizer.json").write_text(json.dumps(stored), encoding="utf-8")
+    for source in (path, path / "tokenizer.json"):
+        with pytest.raises(CheckpointError, match=r"tokenizer.json gives the added token '<e1>' the id"):
+            load_tokenizer(source)
+
+
 def test_contradictions(write: Write) -> None:
     """Lower-casing and single characters contradict settings that keep words as they are."""
     path = write({"do_basic_tokenize": False})
