@@ -17,7 +17,7 @@ from bertbundle import Client
 from bertbundle_export import LoadOptions, export_bundle
 from google_checkpoints import tf1_weights, with_pooler, write_hub, write_tf1
 from keras_archives import as_archive
-from keras_files import as_bert_for_tf2, as_keras_bert, as_keras_h5
+from keras_files import as_bert4keras, as_bert_for_tf2, as_keras_bert, as_keras_h5
 from local_server import serving
 from paths import ROOT
 from tiny_checkpoints import pytorch_weights, vocabulary, write_checkpoint
@@ -76,6 +76,7 @@ ROWS: Mapping[str, tuple[str, Source, tuple[str, ...]]] = {
     "Hugging Face: ALBERT": ("Albert", unchanged, tuple(HEADS)),
     "Keras .h5 around TFBertMainLayer": ("Bert", as_keras_h5, tuple(HEADS)),
     "keras-bert .h5": ("Bert", as_keras_bert, tuple(HEADS)),
+    "bert4keras .h5": ("Bert", as_bert4keras, tuple(HEADS)),
     "bert-for-tf2 .h5": (
         "Bert",
         as_bert_for_tf2,
@@ -94,7 +95,13 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "keras-hub .keras": {"hidden_act": "gelu_new"},
 }
 # The formats whose files do not state task and labels: they must be given.
-WITHOUT_TASK = ("Keras .h5 around TFBertMainLayer", "keras-bert .h5", "bert-for-tf2 .h5", "keras-hub .keras")
+WITHOUT_TASK = (
+    "Keras .h5 around TFBertMainLayer",
+    "keras-bert .h5",
+    "bert4keras .h5",
+    "bert-for-tf2 .h5",
+    "keras-hub .keras",
+)
 _POOLINGS = {"text-classification": "pooler", "regression": "pooler"}
 CASES = [(row, task) for row, (_, _, tasks) in ROWS.items() for task in tasks]
 

@@ -165,6 +165,31 @@ def keras_bert(name: str) -> tuple[str, str]:
     return layer, f"{layer}/{_leaf(name)}"
 
 
+# ---- bert4keras
+
+_BERT4KERAS_DENSE = {
+    "attention.self.query": ("MultiHeadSelfAttention", 0),
+    "attention.self.key": ("MultiHeadSelfAttention", 1),
+    "attention.self.value": ("MultiHeadSelfAttention", 2),
+    "attention.output.dense": ("MultiHeadSelfAttention", 3),
+    "intermediate.dense": ("FeedForward", 0),
+    "output.dense": ("FeedForward", 1),
+}
+_BERT4KERAS_LAYERS = _KERAS_BERT_LAYERS | {"pooler.dense": "Pooler-Dense", "cls.predictions": "MLM-Bias"}
+
+
+def bert4keras(name: str) -> tuple[str, str]:
+    """Return the names of bert4keras, whose layers count from 0. Keras numbers the Dense layers within them."""
+    number, part = layer_and_part(name)
+    prefix = f"Transformer-{number}-" if number is not None else ""
+    if part in _BERT4KERAS_DENSE:
+        layer, index = _BERT4KERAS_DENSE[part]
+        first = 1 + 6 * int(number or 0) + (4 if layer == "FeedForward" else 0)  # as in a process with another model
+        return f"{prefix}{layer}", f"{prefix}{layer}/dense_{first + index}/{_leaf(name)}"
+    layer = prefix + _BERT4KERAS_LAYERS.get(part, part)
+    return layer, f"{layer}/{'beta' if layer == 'MLM-Bias' else _leaf(name)}"
+
+
 # ---- bert-for-tf2
 
 
@@ -183,7 +208,12 @@ def bert_for_tf2(layer: str = "bert") -> Naming:
     return naming
 
 
-NAMINGS: Mapping[str, Naming] = {"keras-h5": main_layer(), "keras-bert": keras_bert, "bert-for-tf2": bert_for_tf2()}
+NAMINGS: Mapping[str, Naming] = {
+    "keras-h5": main_layer(),
+    "keras-bert": keras_bert,
+    "bert4keras": bert4keras,
+    "bert-for-tf2": bert_for_tf2(),
+}
 """The names of each format."""
 
 
@@ -200,6 +230,11 @@ def as_keras_h5(path: Path, directory: Path) -> tuple[Path, dict[str, Any]]:
 def as_keras_bert(path: Path, directory: Path) -> tuple[Path, dict[str, Any]]:
     """Rewrite as the weights of a keras-bert model."""
     return _rewrite(path, directory, keras_bert, "bert_config.json")
+
+
+def as_bert4keras(path: Path, directory: Path) -> tuple[Path, dict[str, Any]]:
+    """Rewrite as the weights of a bert4keras model."""
+    return _rewrite(path, directory, bert4keras, "bert_config.json")
 
 
 def as_bert_for_tf2(path: Path, directory: Path) -> tuple[Path, dict[str, Any]]:

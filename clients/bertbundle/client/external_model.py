@@ -30,8 +30,9 @@ def foreign_manifest(
         max_length: number of tokens of each row; shorter texts are padded.
         labels: the labels, in the order of their ids.
         inputs: the inputs that the model has, by their names in a bundle.
-        outputs: the outputs that the model has: those of the task (docs/protocol.md), or ``logits``.
-        dtype: dtype of the inputs, "int32" or "int64".
+        outputs: the outputs that the model has: those of the task (docs/protocol.md), ``logits``, or ``probabilities``
+            if the model's last layer is a softmax or sigmoid.
+        dtype: dtype of the inputs, such as "int32", "int64" or "float32".
         pad_id: id of the padding token.
         multi_label: whether a text may have several labels.
         normalized: whether embeddings have length 1.

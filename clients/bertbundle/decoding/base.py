@@ -71,7 +71,7 @@ class Decoder:
         takes: "text", "pair", or "text or pair".
         truncation: the default of `AskOptions.truncation`.
         sequence_id: which text of a pair to split into windows or truncate: 0, 1, or None for the longer one.
-        fallback: used for a model that does not have `outputs`.
+        fallbacks: for models that do not have `outputs`; the first whose output the model has is used.
         gather: combines the results of a list of texts.
     """
 
@@ -83,5 +83,5 @@ class Decoder:
     takes: str = "text"
     truncation: str = "error"
     sequence_id: int | None = None
-    fallback: Fallback | None = None
+    fallbacks: tuple[Fallback, ...] = ()
     gather: Callable[[list[Any]], Any] = list

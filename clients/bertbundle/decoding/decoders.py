@@ -17,7 +17,7 @@ from bertbundle.decoding.base import DecodeInput, Decoder, Fallback, WindowOutpu
 from bertbundle.decoding.entities import decode_label_outputs, outside_entities
 from bertbundle.decoding.loaded_model import LoadedModel
 from bertbundle.decoding.question_answering import MAX_ANSWER_TOKENS, decode_answer, merge_answer_logits
-from bertbundle.errors import InputError, ServerError
+from bertbundle.errors import InputError, ManifestError, ServerError
 from bertbundle.text.windows import average_outputs, merge_token_outputs
 
 __all__ = [
@@ -33,6 +33,8 @@ __all__ = [
 
 DEFAULT_THRESHOLD = 0.5
 """The minimum score of a predicted label of a multi-label model."""
+_SUM_TOLERANCE = 1e-5
+"""A row of a float32 softmax sums to 1 within this tolerance, a row of logits hardly ever."""
 
 
 # ---- merging the windows of a long text
@@ -90,8 +92,23 @@ def decode_classification(
 
 
 def _scores_from_logits(model: LoadedModel, row: Arrays) -> Arrays:
-    logits = row["logits"]
+    logits = _check_logits(row["logits"])
     return {"scores": sigmoid(logits) if model.manifest.multi_label else softmax(logits)}
+
+
+def _check_logits(logits: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return the logits of a model that is not a bundle.
+
+    Raises:
+        ManifestError: they are probabilities: their softmax would be wrong.
+    """
+    sums = logits.sum(axis=-1, dtype=np.float64)
+    if logits.shape[-1] > 1 and logits.min() >= 0 and np.allclose(sums, 1, rtol=0, atol=_SUM_TOLERANCE):
+        raise ManifestError(
+            "the model's output logits has probabilities: each row sums to 1. Name it probabilities in the manifest: "
+            "foreign_manifest(..., outputs=('probabilities',)), and in names."
+        )
+    return logits
 
 
 def _decode_value(item: DecodeInput) -> float:
@@ -111,8 +128,12 @@ def _decode_embedding(item: DecodeInput) -> npt.NDArray[np.float32]:
 # ---- token classification
 
 
-def _labels_from_logits(_model: LoadedModel, row: Arrays) -> Arrays:
-    probabilities = softmax(row["logits"])
+def _labels_from_logits(model: LoadedModel, row: Arrays) -> Arrays:
+    return _labels_from_probabilities(model, {"probabilities": softmax(_check_logits(row["logits"]))})
+
+
+def _labels_from_probabilities(_model: LoadedModel, row: Arrays) -> Arrays:
+    probabilities = row["probabilities"]
     return {"label_ids": probabilities.argmax(axis=-1), "label_scores": probabilities.max(axis=-1)}
 
 
@@ -175,7 +196,7 @@ _DECODERS = (
         decode_label_outputs,
         _merge_labels,
         truncation="window",
-        fallback=Fallback("logits", _labels_from_logits),
+        fallbacks=(Fallback("logits", _labels_from_logits), Fallback("probabilities", _labels_from_probabilities)),
     ),
     Decoder(
         "text-classification",
@@ -184,7 +205,10 @@ _DECODERS = (
         decode_classification,
         _merge_mean,
         takes="text or pair",
-        fallback=Fallback("logits", _scores_from_logits),
+        fallbacks=(
+            Fallback("logits", _scores_from_logits),
+            Fallback("probabilities", lambda _, row: {"scores": row["probabilities"]}),
+        ),
     ),
     Decoder("regression", "regress", ("value",), _decode_value, _merge_mean, takes="text or pair"),
     Decoder(

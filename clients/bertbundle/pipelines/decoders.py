@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from bertbundle._shared.validation import check_counts
-from bertbundle.contract.types import Fill
+from bertbundle.contract.types import Arrays, Fill
 from bertbundle.decoding.activations import sigmoid, softmax
 from bertbundle.decoding.base import DecodeInput, Decoder, Fallback
 from bertbundle.decoding.decoders import DECODERS, decode_classification, merge_per_token, too_few_tokens
@@ -22,13 +22,21 @@ from bertbundle.pipelines.aggregation import STRATEGIES, token_dicts
 __all__ = ["DECODER_FACTORIES"]
 
 _UNSET: Any = object()
+_BELOW_1 = float(np.nextafter(1.0, 0.0))
 
 
 def _token_decoder(*, aggregation_strategy: str = "none", ignore_labels: Any = ("O",)) -> Decoder:
     strategy = _one_of("aggregation_strategy", aggregation_strategy, STRATEGIES)
     decode = functools.partial(token_dicts, strategy=strategy, ignore_labels=tuple(ignore_labels))
     labels = DECODERS["token-classification"]
-    return replace(labels, outputs=("logits",), fallback=None, decode=decode, merge=merge_per_token)
+    from_probabilities = Fallback("probabilities", lambda model, row: {"logits": _logits(model, row)})
+    return replace(labels, outputs=("logits",), fallbacks=(from_probabilities,), decode=decode, merge=merge_per_token)
+
+
+def _logits(model: LoadedModel, row: Arrays) -> Any:
+    """Return logits of which the softmax, or the sigmoid for independent classes, are the probabilities of a row."""
+    probabilities = np.clip(row["probabilities"].astype(np.float64), np.finfo(np.float64).tiny, 1.0)
+    return np.log(probabilities) - (np.log1p(-np.minimum(probabilities, _BELOW_1)) if model.manifest.multi_label else 0)
 
 
 def _one_of(name: str, value: Any, choices: Mapping[str, Any]) -> str:
@@ -57,7 +65,8 @@ def _class_decoder(*, top_k: int | None = _UNSET, function_to_apply: str | None 
         return replace(decoder, decode=decode)
     apply = _FUNCTIONS[_one_of("function_to_apply", function_to_apply, _FUNCTIONS)]
     from_logits = Fallback("logits", lambda _, row: {"scores": apply(row["logits"])})
-    return replace(decoder, decode=decode, outputs=("logits",), fallback=from_logits)
+    from_probabilities = Fallback("probabilities", lambda model, row: {"scores": apply(_logits(model, row))})
+    return replace(decoder, decode=decode, outputs=("logits",), fallbacks=(from_logits, from_probabilities))
 
 
 def _first_class(item: DecodeInput) -> dict[str, Any]:

@@ -146,11 +146,12 @@ def _split(
 
 
 def _requested_outputs(decoder: Decoder, manifest: Manifest) -> tuple[str, ...]:
-    """Return the decoder's outputs, or the output of its fallback if the model has only that one."""
+    """Return the decoder's outputs; if the model does not have them, the output of a fallback."""
     available = {spec.name for spec in manifest.outputs}
-    if decoder.fallback and decoder.fallback.output in available and not available.issuperset(decoder.outputs):
-        return (decoder.fallback.output,)
-    return decoder.outputs
+    if available.issuperset(decoder.outputs):
+        return decoder.outputs
+    found = (fallback.output for fallback in decoder.fallbacks if fallback.output in available)
+    return next(((output,) for output in found), decoder.outputs)
 
 
 def _groups(rows: Iterable[_Row], manifest: Manifest, max_rows: int) -> Iterable[tuple[str, list[_Row]]]:
@@ -232,8 +233,8 @@ def _decode(
     rows: Sequence[Arrays],
 ) -> Any:
     text, encoding = text_and_encoding
-    fallback = decoder.fallback
-    if fallback and fallback.output in rows[0]:
+    fallback = next((item for item in decoder.fallbacks if item.output in rows[0]), None)
+    if fallback is not None:
         rows = [fallback.convert(model, row) for row in rows]
     outputs = rows[0] if len(rows) == 1 else decoder.merge(WindowOutputs(model, windows, rows))
     return decoder.decode(DecodeInput(model, " ".join(text) if isinstance(text, list) else text, encoding, outputs))

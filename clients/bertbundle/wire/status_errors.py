@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 
@@ -59,6 +60,12 @@ _RULES = (
         "The port speaks HTTP/1: use the gRPC port (8500), not the REST port.",
         "http1.x",
     ),
+    _Rule(
+        _Code.UNAVAILABLE,
+        ServerUnavailable,
+        "The port does not speak gRPC: use the gRPC port (8500), not the REST port.",
+        "Failed parsing HTTP/2",
+    ),
     _Rule(_Code.UNAVAILABLE, ServerUnavailable, "Is a server running there, and do both sides agree on TLS?"),
     _Rule(_Code.DEADLINE_EXCEEDED, DeadlineExceeded, "Raise the timeout, or send fewer texts at once."),
     _Rule(_Code.RESOURCE_EXHAUSTED, Overloaded, "Retry later, or raise --grpc_max_threads of the server."),
@@ -71,6 +78,9 @@ _RULES = (
 )
 
 
+# The variables from which gRPC takes a proxy, in its order, and those with the hosts that need none.
+# Source: gRPC's src/core/handshaker/http_connect/http_proxy_mapper.cc.
+_PROXIES, _NO_PROXIES = ("grpc_proxy", "https_proxy", "http_proxy"), ("no_grpc_proxy", "no_proxy")
 _IPV6 = re.compile(r"ipv6:%5B([0-9a-f:.]+)%5D")
 
 
@@ -81,4 +91,21 @@ def error_from_status(code: grpc.StatusCode, details: str, address: str) -> Serv
     # gRPC percent-encodes the brackets of an IPv6 address.
     text = _IPV6.sub(r"ipv6:[\1]", details)
     message = f"call to {address} failed with {code.name}: {text}"
-    return rule.error(f"{message}. {rule.advice}" if rule.advice else message, code=code.name, details=details)
+    is_unreachable = rule.error is ServerUnavailable and not rule.marker
+    advice = (is_unreachable and _proxy_advice(address)) or rule.advice
+    return rule.error(f"{message}. {advice}" if advice else message, code=code.name, details=details)
+
+
+def _proxy_advice(address: str) -> str | None:
+    """Return what to do if gRPC connects through a proxy; None if it does not."""
+    proxy = next((name for name in _PROXIES if os.environ.get(name)), None)
+    exceptions = next((os.environ[name] for name in _NO_PROXIES if os.environ.get(name)), "")
+    host = re.sub(r"^\w+:/+", "", address).rpartition(":")[0].strip("[]")
+    names = [name.strip().lstrip(".") for name in exceptions.split(",") if name.strip()]
+    if proxy is None or any(host.endswith(name) for name in names):
+        return None
+    value = re.sub(r"//[^@/]*@", "//", os.environ[proxy])  # without a password
+    return (
+        f"gRPC connects through the proxy {value} of the environment variable {proxy}: if the server is not behind it, "
+        f"add {host} to no_proxy."
+    )

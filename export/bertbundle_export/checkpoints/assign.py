@@ -23,6 +23,8 @@ _MAY_BE_UNUSED = re.compile(
     r"position_ids$|^cls\b|^(nsp|mlm)__|seq_relationship|predictions|pooler|^dropout|^lm_head|^vocab_|^sop_classifier"
 )
 _MAY_BE_UNUSED_IN_CUSTOM_MODEL = re.compile(r"position_ids$|\bpooler\.dense\.")
+# The fill-mask decoders of BERT, RoBERTa, ALBERT, DistilBERT and ELECTRA.
+_DECODER = re.compile(r"(predictions|lm_head)\.decoder\.weight$|^vocab_projector\.weight$|^generator_lm_head\.weight$")
 _ENCODER = re.compile(r"\b(embeddings|encoder|transformer)\b")
 
 
@@ -73,12 +75,25 @@ def assign_weights(model: Any, weights: StateDict, task: Task, *, label: str, is
     pattern = _MAY_BE_UNUSED_IN_CUSTOM_MODEL if is_custom else _MAY_BE_UNUSED
     unused = (name for name in stored if name not in used and not _may_be_unused(name, task, pattern))
     problems.unused.extend(stored[name] for name in unused)
+    if task.name == "fill-mask" and (decoder := _untied_decoder(stored, weights)):
+        raise CheckpointError(
+            f"{label} has {decoder}, which differs from the word embeddings (tie_word_embeddings is false): "
+            "transformers' TensorFlow classes predict tokens by the word embeddings only. Export the model from "
+            "Python, with its own code: export_bundle(model, ...)."
+        )
     if text := problems.describe(task):
         raise CheckpointError(
             f"{label} has {text}. Check --task and --labels against what the checkpoint was trained for. Export a "
             "custom head with --model-class, or as a live model from Python."
         )
     return problems.missing
+
+
+def _untied_decoder(stored: Mapping[str, str], weights: StateDict) -> str | None:
+    """Return the name of a fill-mask decoder that is not the word embeddings; None if the checkpoint has none."""
+    embeddings = [weights[name] for alias, name in stored.items() if alias.endswith("word_embeddings.weight")]
+    decoders = [name for alias, name in stored.items() if _DECODER.search(alias)]
+    return next((name for name in decoders if not any(np.array_equal(weights[name], e) for e in embeddings)), None)
 
 
 def _assign(variable: Any, value: npt.NDArray[Any], name: str, problems: _Problems) -> None:

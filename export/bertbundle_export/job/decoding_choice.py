@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bertbundle.contract.labels import detect_scheme, parse_labels
+from bertbundle.contract.labels import check_labels, detect_scheme, parse_labels
 from bertbundle.contract.types import Arrays, InputFeatures
+from bertbundle_export.errors import ExportError
 from bertbundle_export.job.crf_tables import check_tables
 from bertbundle_export.options import ExportOptions
 from bertbundle_export.tasks import HeadConfig
@@ -39,9 +40,14 @@ def choose_decoding(
         note: called with notes for the user.
 
     Raises:
-        ExportError: the decoding is "crf", but the CRF's tables are missing or invalid.
+        ExportError: the decoding is "crf", but the CRF's tables are missing or invalid; or the labels do not follow
+            the user's label scheme.
     """
     scheme = options.label_scheme or detect_scheme(head.labels)
+    try:
+        check_labels(head.labels, scheme)
+    except ValueError as error:
+        raise ExportError(f"{error}. Leave --label-scheme out to detect the scheme, or pass --labels.") from error
     decoding = options.label_decoding
     if decoding == "crf" or (decoding == "auto" and "transitions" in outputs):
         check_tables(outputs, len(head.labels))

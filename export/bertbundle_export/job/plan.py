@@ -23,7 +23,7 @@ from bertbundle_export.saved_model.tracing import TracedModel, output_specs, tra
 from bertbundle_export.source.model import SourceModel, run_source
 from bertbundle_export.source.tokenization import mask_token, special_ids
 from bertbundle_export.tasks import TASKS, HeadConfig, Task
-from bertbundle_export.tasks.checks import check_outputs, check_pooler
+from bertbundle_export.tasks.checks import check_outputs, check_pooler, unused_outputs
 
 __all__ = ["Plan", "make_plan"]
 
@@ -79,6 +79,11 @@ def make_plan(name: str, model: SourceModel, options: ExportOptions, reporter: R
     with recorder.stage("run the source model on real texts"):
         signatures, features = _signatures_and_features(model, options, head, recorder)
         outputs = [_run_checked(model, batch) for batch in features]
+    if unused := unused_outputs(outputs[0], TASKS[model.task]):
+        recorder.note(
+            f"the model also returns {', '.join(unused)}: the task {model.task} is not computed from it, and it is not "
+            "in the bundle."
+        )
     if model.task == "token-classification":
         longest = max(range(len(features)), key=lambda index: _count_tokens(features[index]))
         head = choose_decoding(head, options, features[longest], outputs[longest], note=recorder.note)

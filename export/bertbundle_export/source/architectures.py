@@ -10,7 +10,15 @@ from typing import Any
 from bertbundle.contract.manifest import InputSpec
 from bertbundle_export.errors import CheckpointError
 
-__all__ = ["ARCHITECTURES", "Architecture", "bert_inputs", "check_config", "class_suffix", "find_architecture"]
+__all__ = [
+    "ARCHITECTURES",
+    "Architecture",
+    "bert_inputs",
+    "check_config",
+    "class_suffix",
+    "complete_config",
+    "find_architecture",
+]
 
 _BERT_SIZES = {
     "vocab_size": "vocab_size",
@@ -69,7 +77,13 @@ _FIXED_SETTINGS: Mapping[str, tuple[Any, Any]] = {
     "position_embedding_type": ("absolute", "absolute"),
     "is_decoder": (False, False),
     "add_cross_attention": (False, False),
+    "inner_group_num": (1, 1),
 }
+# Other names of activations that transformers' TensorFlow classes have; PyTorch's classes know them.
+_ACTIVATIONS = {"gelu_python": "gelu", "gelu_pytorch_tanh": "gelu_new", "gelu_accurate": "gelu_new"}
+_ACTIVATION_KEYS = ("hidden_act", "activation")
+# A configuration with one of these keys is not BERT's.
+_NOT_BERT = ("embedding_size", "dim", "n_layers", "relax_projection", "max_relative_position")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,13 +132,43 @@ def bert_inputs(*, vocab_size: int, type_vocab_size: int, pad_id: int) -> tuple[
     return (InputSpec("input_ids", "int32", pad_id, vocab_size), InputSpec("attention_mask", "int32", 0, 2), *types)
 
 
+def complete_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration with the settings that older tools left out, and with transformers' names of values.
+
+    - ``model_type``: of the class in ``architectures``, else BERT's, unless a key belongs to another architecture.
+    - ``id2label``: from ``label2id``.
+    - activations by the names of transformers' TensorFlow classes.
+    """
+    completed = dict(config)
+    if "model_type" not in config and (kind := _infer_model_type(config)):
+        completed["model_type"] = kind
+    numbers = config.get("label2id")
+    if not config.get("id2label") and isinstance(numbers, dict):
+        completed["id2label"] = {number: label for label, number in numbers.items()}
+    for key in _ACTIVATION_KEYS:
+        if key in config and isinstance(config[key], str):
+            completed[key] = _ACTIVATIONS.get(config[key], config[key])
+    return completed
+
+
+def _infer_model_type(config: Mapping[str, Any]) -> str | None:
+    names = config.get("architectures") or []
+    match = _CLASS_NAME.fullmatch(str(names[0])) if isinstance(names, list) and names else None
+    if match:
+        return next(kind for kind, row in ARCHITECTURES.items() if row.stem == match.group(1))
+    is_bert = not names and config.keys() >= {*_BERT_SIZES.values()} and not any(key in config for key in _NOT_BERT)
+    return "bert" if is_bert else None
+
+
 def find_architecture(config: Mapping[str, Any], path: object) -> Architecture:
     """Return the architecture of a configuration's model_type.
 
     Raises:
         CheckpointError: the model_type is not supported.
     """
-    kind = config.get("model_type", "not stated")
+    kind = config.get("model_type")
+    if kind is None:
+        raise CheckpointError(f'{path} has no model_type. Add "model_type" to it, one of {", ".join(ARCHITECTURES)}.')
     if not isinstance(kind, str) or kind not in ARCHITECTURES:
         raise CheckpointError(f"{path} has model_type {kind!r}, expected one of {', '.join(ARCHITECTURES)}.")
     return ARCHITECTURES[kind]

@@ -155,13 +155,13 @@ def raw_outputs(model: SourceModel, inputs: Mapping[str, Any]) -> dict[str, Any]
         1, `last_layers` has the last hidden states, concatenated along the features.
 
     Raises:
-        ExportError: the model returns fewer hidden states than `model.last_layers`.
+        ExportError: the model returns several outputs without names, or fewer hidden states than `model.last_layers`.
     """
     from bertbundle_export.tensorflow_import import tf
 
     outputs = model.keras(dict(inputs), training=False)
     if isinstance(outputs, tuple | list):
-        outputs = outputs[0]
+        outputs = _only_output(outputs)
     if not isinstance(outputs, Mapping):
         outputs = {"logits": outputs}
     named = {name: value for name, value in outputs.items() if hasattr(value, "dtype")}
@@ -169,6 +169,16 @@ def raw_outputs(model: SourceModel, inputs: Mapping[str, Any]) -> dict[str, Any]
     if model.last_layers > 1:
         named["last_layers"] = _last_layers(outputs.get("hidden_states") or (), model.last_layers)
     return {name: value for name, value in named.items() if name not in model.dropped_outputs}
+
+
+def _only_output(outputs: Sequence[Any]) -> Any:
+    if len(outputs) == 1:
+        return outputs[0]
+    shapes = ", ".join(str(list(output.shape)) for output in outputs if hasattr(output, "shape"))
+    raise ExportError(
+        f"the model returns {len(outputs)} outputs without names, of shapes {shapes}: it is unclear which one the task "
+        "is computed from. Return a dict, such as {'logits': ...}."
+    )
 
 
 def _last_layers(hidden_states: Sequence[Any], count: int) -> Any:

@@ -11,8 +11,12 @@ import numpy.typing as npt
 from bertbundle.contract.types import Arrays
 from bertbundle_export.errors import ExportError
 from bertbundle_export.tasks.base import Task
+from bertbundle_export.tasks.crf import TABLES
 
-__all__ = ["check_outputs", "check_pooler"]
+__all__ = ["check_outputs", "check_pooler", "unused_outputs"]
+
+# Outputs of transformers' classes beside those of the task.
+_TRANSFORMERS_OUTPUTS = ("last_hidden_state", "last_layers", "pooler_output", "seq_relationship_logits", "loss")
 
 
 def check_pooler(outputs: Arrays, pooling: str) -> None:
@@ -49,6 +53,11 @@ def check_outputs(outputs: Arrays, task: Task, labels: Sequence[str]) -> None:
         )
     if task.has_labels:
         _check_logits(logits)
+
+
+def unused_outputs(outputs: Arrays, task: Task) -> list[str]:
+    """Return the names of a model's own outputs that a task is not computed from, such as those of another head."""
+    return sorted(outputs.keys() - {*task.required_outputs, *TABLES, *_TRANSFORMERS_OUTPUTS})
 
 
 def _check_required(outputs: Arrays, name: str, task: Task) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bertbundle import InputError, PredictCall, Prediction, foreign_manifest
+from bertbundle import InputError, ManifestError, PredictCall, Prediction, foreign_manifest
 from fakes import LABEL_IDS, LABELS, FakeTransport, connect, make_tokenizer
 
 
@@ -46,6 +46,59 @@ def test_tagger(tokenizer_file: Path) -> None:
     assert [entity.text for entity in entities] == ["Wang", "Berlin"] * 4
     assert entities[0].score == pytest.approx(1.0, abs=1e-3)
     assert client.pipeline("ner")("Wang")[0]["entity"] == "B-PER"
+
+
+class ProbabilityTagger(FakeTransport):
+    """A tagger whose last layer is a softmax, without an attention mask."""
+
+    def predict(self, call: PredictCall, **_: Any) -> Prediction:
+        """See `Transport.predict`."""
+        assert {name: array.dtype for name, array in call.inputs.items()} == {"Input-Token": np.dtype(np.float32)}
+        labels = LABEL_IDS[call.inputs["Input-Token"].astype(int)]
+        probabilities = np.full((*labels.shape, len(LABELS)), 0.1 / (len(LABELS) - 1), np.float32)
+        np.put_along_axis(probabilities, labels[..., None], 0.9, axis=-1)
+        return Prediction({"softmax": probabilities}, 7)
+
+
+def connect_tagger(tokenizer_file: Path, output: str) -> Any:
+    """Return a client of a `ProbabilityTagger` whose output has a name in the manifest."""
+    options: dict[str, Any] = {"max_length": 12, "labels": LABELS, "inputs": ("input_ids",), "dtype": "float32"}
+    manifest = foreign_manifest("token-classification", outputs=(output,), **options)
+    names = {"input_ids": "Input-Token", output: "softmax"}
+    return connect(ProbabilityTagger(), manifest=manifest, tokenizer=tokenizer_file, names=names)
+
+
+def test_tagger_with_softmax(tokenizer_file: Path) -> None:
+    """Probabilities are scores as they are, by every method; a model without a mask is sent none."""
+    client = connect_tagger(tokenizer_file, "probabilities")
+    assert [(entity.text, round(entity.score, 6)) for entity in client.entities("Wang lives")] == [("Wang", 0.9)]
+    tokens = client.pipeline("ner")("Wang lives")
+    assert [token["score"] for token in tokens] == pytest.approx([0.9] * len(tokens), abs=1e-6)
+
+
+def test_probabilities_taken_for_logits(tokenizer_file: Path) -> None:
+    """Rows that sum to 1 are not logits: their softmax would be wrong without a word."""
+    with pytest.raises(ManifestError, match=r"has probabilities: each row sums to 1\. Name it probabilities"):
+        connect_tagger(tokenizer_file, "logits").entities("Wang lives")
+
+
+@pytest.mark.parametrize("function", ["softmax", "sigmoid"])
+def test_classifier_with_probabilities(tokenizer_file: Path, function: str) -> None:
+    """A classifier that ends in a softmax or a sigmoid gives its probabilities, also through a pipeline."""
+    multi_label = function == "sigmoid"
+    probabilities = np.array([[0.5, 0.75] if multi_label else [0.25, 0.75]], np.float32)
+
+    class Classifier(FakeTransport):
+        def predict(self, *_: Any, **__: Any) -> Prediction:
+            return Prediction({"probabilities": probabilities}, 1)
+
+    options: dict[str, Any] = {"max_length": 12, "labels": ["a", "b"], "multi_label": multi_label}
+    manifest = foreign_manifest("text-classification", outputs=("probabilities",), **options)
+    client = connect(Classifier(), manifest=manifest, tokenizer=tokenizer_file.parent)
+    expected = dict(zip("ab", probabilities[0].tolist(), strict=True))
+    assert client.classify("wang").scores == pytest.approx(expected)
+    found = client.pipeline("text-classification")("wang", top_k=None, function_to_apply=function)
+    assert {item["label"]: item["score"] for item in found} == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("multi_label", [False, True])

@@ -99,3 +99,32 @@ def test_ipv6_addresses_are_readable() -> None:
     details = "last error: UNKNOWN: ipv6:%5B::1%5D:9: Connection refused; 5%5B stays"
     error = error_from_status(grpc.StatusCode.UNAVAILABLE, details, "[::1]:9")
     assert "last error: UNKNOWN: ipv6:[::1]:9: Connection refused; 5%5B stays" in str(error)
+
+
+@pytest.mark.parametrize("name", ["grpc_proxy", "https_proxy", "http_proxy"])
+def test_proxy(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """If gRPC connects through a proxy, the error names the variable and the proxy, without its password."""
+    monkeypatch.setenv(name, "http://user:secret@proxy:3128")
+    error = error_from_status(grpc.StatusCode.UNAVAILABLE, "Connection refused", "dns:///models:8500")
+    assert str(error).endswith(
+        f"gRPC connects through the proxy http://proxy:3128 of the environment variable {name}: if the server is not "
+        "behind it, add models to no_proxy."
+    )
+
+
+@pytest.mark.parametrize("exceptions", ["models", "localhost, models", ".example.com,models"])
+def test_no_proxy(monkeypatch: pytest.MonkeyPatch, exceptions: str) -> None:
+    """A host in no_proxy is reached without the proxy, which is not mentioned."""
+    monkeypatch.setenv("http_proxy", "http://proxy:3128")
+    monkeypatch.setenv("no_proxy", exceptions)
+    error = error_from_status(grpc.StatusCode.UNAVAILABLE, "Connection refused", "models:8500")
+    assert "proxy" not in str(error)
+
+
+def test_port_without_grpc() -> None:
+    """A port whose answer is not HTTP/2 is named as such: newer gRPC does not recognize HTTP/1."""
+    details = (
+        "last error: UNAVAILABLE: Failed parsing HTTP/2 (Expected SETTINGS frame as the first frame, got frame type 79)"
+    )
+    error = error_from_status(grpc.StatusCode.UNAVAILABLE, details, "localhost:8501")
+    assert str(error).endswith("The port does not speak gRPC: use the gRPC port (8500), not the REST port.")

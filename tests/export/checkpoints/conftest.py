@@ -29,6 +29,13 @@ def tf1(checkpoint: Write, tmp_path: Path) -> Write:
 
 
 @pytest.fixture
+def encoder(checkpoint: Write) -> tuple[Weights, dict[str, Any]]:
+    """The weights of a tiny encoder with Google's names, and its bert_config.json."""
+    source = checkpoint("BertModel")
+    return tf1_weights(pytorch_weights(source)), sizes(source)
+
+
+@pytest.fixture
 def tf_hub(checkpoint: Write, tmp_path: Path) -> Write:
     """Write a tiny SavedModel of TF Hub, see `write_hub`; return its directory."""
 

@@ -14,7 +14,7 @@ from bertbundle_export import export_bundle
 from bertbundle_export.checkpoints import LoadOptions, load_checkpoint
 from bertbundle_export.errors import CheckpointError
 from bertbundle_export.source.model import run_source
-from source_models import load
+from source_models import load, run
 from tiny_checkpoints import LABELS, change_config, pytorch_weights, to_safetensors
 
 pytestmark = pytest.mark.slow
@@ -96,7 +96,7 @@ def _missing_shard(path: Path) -> None:
             lambda p: (p / "vocab.txt").write_text("[PAD]\n[UNK]\n"),
             "do not match|tokenizer",
         ),
-        _case("no_labels", lambda p: change_config(p, id2label=None), "has no labels for token-classification"),
+        _case("no_labels", lambda p: change_config(p, id2label=None, label2id=None), "has no labels for token"),
         _case("placeholder_labels", lambda p: change_config(p, id2label={"0": "LABEL_0", "1": "LABEL_1"}), "no labels"),
         _case("labels_not_numbered", lambda p: change_config(p, id2label={"0": "O", "2": "B-X"}), "not numbered"),
         _case(
@@ -185,3 +185,44 @@ def test_multi_label_with_one_label(checkpoint: Write, tmp_path: Path) -> None:
 
 
 OPTIONS: dict[str, Any] = {"max_length": 32, "formats": ["onnx"]}
+
+
+def _untie(path: Path, name: str, offset: float) -> None:
+    from safetensors.numpy import save_file
+
+    weights = pytorch_weights(path)
+    embeddings = next(value for key, value in weights.items() if key.endswith("word_embeddings.weight"))
+    (path / "tf_model.h5").unlink()
+    save_file({**weights, name: embeddings + np.float32(offset)}, str(path / "model.safetensors"), {"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    ("architecture", "decoder"),
+    [
+        ("BertForMaskedLM", "cls.predictions.decoder.weight"),
+        ("RobertaForMaskedLM", "lm_head.decoder.weight"),
+        ("DistilBertForMaskedLM", "vocab_projector.weight"),
+    ],
+)
+@pytest.mark.parametrize("offset", [0.0, 0.1], ids=["tied", "untied"])
+def test_decoder_of_fill_mask(checkpoint: Write, architecture: str, decoder: str, offset: float) -> None:
+    """A decoder that is not the word embeddings is refused: transformers' TensorFlow classes would ignore it."""
+    path = checkpoint(architecture)
+    _untie(path, decoder, offset)
+    if not offset:
+        assert load(path).task == "fill-mask"
+        return
+    with pytest.raises(CheckpointError, match=f"has {decoder}, which differs from the word embeddings"):
+        load(path)
+
+
+def test_configuration_of_an_older_tool(checkpoint: Write) -> None:
+    """A config.json without model_type and id2label, with gelu_python, gives the model of the complete one."""
+    path = checkpoint("BertForTokenClassification")
+    expected = run(load(path))["logits"]
+    config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    numbers = {label: str(index) for index, label in config["id2label"].items()}
+    change_config(path, model_type=None, id2label=None, label2id=numbers, hidden_act="gelu_python")
+    model = load(path)
+    assert model.labels == LABELS
+    np.testing.assert_array_equal(run(model)["logits"], expected)

@@ -10,7 +10,7 @@ import pytest
 
 from bertbundle.errors import BertBundleError
 from bertbundle_export import LoadOptions, export_bundle
-from tiny_checkpoints import change_config
+from tiny_checkpoints import LABELS, change_config, vocabulary
 
 pytestmark = pytest.mark.slow
 
@@ -38,3 +38,39 @@ def test_unsuitable_options(
     change_config(path, **change)
     with pytest.raises(BertBundleError, match=message):
         export_bundle(path, name="x", output=tmp_path, **{**OPTIONS, **options})
+
+
+def _joint_model(outputs: Callable[[Any, Any], Any]) -> Any:
+    """Return a model with an intent for each text and a slot for each token."""
+    import tf_keras
+
+    from bertbundle_export.tensorflow_import import transformers
+
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    config = transformers.BertConfig(vocab_size=len(vocabulary()), max_position_embeddings=32, **sizes)
+    inputs = {name: tf_keras.Input((None,), dtype="int32", name=name) for name in ("input_ids", "attention_mask")}
+    encoded = transformers.TFBertModel(config)(inputs)
+    intent, slots = tf_keras.layers.Dense(3, name="intent"), tf_keras.layers.Dense(5, name="slots")
+    return tf_keras.Model(inputs, outputs(intent(encoded.pooler_output), slots(encoded.last_hidden_state)))
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)], ids=["intent_first", "slots_first"])
+@pytest.mark.parametrize("task", ["text-classification", "token-classification"])
+def test_outputs_without_names(tensorflow: Any, tmp_path: Path, order: tuple[int, int], task: str) -> None:
+    """A model that returns a list of outputs is refused: one of them would be missing."""
+    del tensorflow
+    model = _joint_model(lambda *outputs: [outputs[index] for index in order])
+    (tmp_path / "vocab.txt").write_text("\n".join(vocabulary()) + "\n", encoding="utf-8")
+    options = {"task": task, "labels": ("a", "b", "c"), "tokenizer": tmp_path / "vocab.txt", **OPTIONS}
+    with pytest.raises(BertBundleError, match=r"2 outputs without names, of shapes .* Return a dict"):
+        export_bundle(model, name="x", output=tmp_path, **options)
+
+
+def test_unused_outputs(tensorflow: Any, tmp_path: Path) -> None:
+    """Named outputs that the task does not use are in a note: they are not in the bundle."""
+    del tensorflow
+    model = _joint_model(lambda intent, slots: {"logits": slots, "intent": intent})
+    (tmp_path / "vocab.txt").write_text("\n".join(vocabulary()) + "\n", encoding="utf-8")
+    options = {"task": "token-classification", "labels": LABELS, "tokenizer": tmp_path / "vocab.txt", **OPTIONS}
+    exported = export_bundle(model, name="x", output=tmp_path, **options)
+    assert any("the model also returns intent" in note for note in exported.manifest.notes)

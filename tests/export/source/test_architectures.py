@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+import numpy as np
 import pytest
 
 from bertbundle_export.errors import CheckpointError
-from bertbundle_export.source.architectures import check_config
+from bertbundle_export.source.architectures import check_config, complete_config
 
 
 @pytest.mark.parametrize(
@@ -33,3 +35,59 @@ def test_settings_have_types(key: str, value: Any, expected: str) -> None:
     check_config(config | {"hidden_act": "gelu", "pad_token_id": None, "layer_norm_eps": 1e-12}, "config.json")
     with pytest.raises(CheckpointError, match=rf"has {key} .*, expected {expected}"):
         check_config(config | {key: value}, "config.json")
+
+
+SIZES = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings")
+BERT: dict[str, Any] = dict.fromkeys(SIZES, 8)
+
+
+@pytest.mark.parametrize(
+    ("config", "completed"),
+    [
+        pytest.param(BERT, {"model_type": "bert"}, id="google"),
+        pytest.param({**BERT, "architectures": ["BertForMaskedLM"]}, {"model_type": "bert"}, id="class"),
+        pytest.param({**BERT, "architectures": ["TFElectraModel"]}, {"model_type": "electra"}, id="other_class"),
+        pytest.param({**BERT, "embedding_size": 4}, {}, id="albert_or_electra"),
+        pytest.param({**BERT, "architectures": ["NezhaModel"]}, {}, id="unknown_class"),
+        pytest.param({"vocab_size": 8}, {}, id="incomplete"),
+        pytest.param({"model_type": "roberta"}, {}, id="stated"),
+        pytest.param(
+            {"model_type": "bert", "label2id": {"O": 0, "B-PER": "1"}},
+            {"id2label": {0: "O", "1": "B-PER"}},
+            id="labels",
+        ),
+        pytest.param({"model_type": "bert", "label2id": {"O": 0}, "id2label": {0: "o"}}, {}, id="both_labels"),
+        pytest.param({"model_type": "bert", "hidden_act": "gelu_python"}, {"hidden_act": "gelu"}, id="gelu_python"),
+        pytest.param(
+            {"model_type": "bert", "hidden_act": "gelu_pytorch_tanh"}, {"hidden_act": "gelu_new"}, id="gelu_tanh"
+        ),
+        pytest.param({"model_type": "bert", "hidden_act": ["gelu"]}, {}, id="no_name"),
+    ],
+)
+def test_complete_config(config: dict[str, Any], completed: dict[str, Any]) -> None:
+    """What older tools left out of a config.json is completed, and nothing else is changed."""
+    assert complete_config(config) == {**config, **completed}
+
+
+@pytest.mark.parametrize("name", ["gelu_python", "gelu_pytorch_tanh", "gelu_accurate"])
+def test_activation_names(name: str) -> None:
+    """Another name of an activation means the function that PyTorch's classes of transformers have by that name."""
+    x = np.linspace(-4, 4, 101)
+    cubic = 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+    exact = np.array([0.5 * value * (1 + math.erf(value / math.sqrt(2))) for value in x])
+    known = {"gelu": exact, "gelu_new": cubic}
+    # Source: transformers' activations.py: GELUActivation, PytorchGELUTanh, AccurateGELUActivation.
+    expected = exact if name == "gelu_python" else cubic
+    np.testing.assert_array_equal(known[complete_config({"hidden_act": name})["hidden_act"]], expected)
+
+
+def test_no_model_type() -> None:
+    """A configuration of an unknown architecture says what to add."""
+    with pytest.raises(CheckpointError, match=r'has no model_type. Add "model_type" to it, one of bert'):
+        check_config({**BERT, "embedding_size": 4}, "config.json")
+
+
+def test_albert_groups() -> None:
+    """An ALBERT whose groups have several layers is refused: transformers' TensorFlow class fails on them."""
+    with pytest.raises(CheckpointError, match="inner_group_num 2"):
+        check_config({**BERT, "model_type": "albert", "inner_group_num": 2}, "config.json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,15 @@ from typing import Any
 from bertbundle_export.checkpoints.readers.keras_file import KerasLayer, Shapes
 from bertbundle_export.errors import CheckpointError
 
-__all__ = ["DenseHead", "activations_after", "find_dense_head", "find_problem_type", "input_of"]
+__all__ = [
+    "DenseHead",
+    "activations_after",
+    "bert_inputs_of",
+    "check_head_input",
+    "find_dense_head",
+    "find_problem_type",
+    "input_of",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +81,8 @@ def activations_after(layers: Mapping[str, KerasLayer], name: str) -> list[str]:
 
 
 def _activation(layer: KerasLayer) -> str:
+    if layer.kind == "TimeDistributed":
+        return _activation_name(layer.config["layer"]["config"].get("activation"))
     if layer.kind in ("Dense", "Activation"):
         return _activation_name(layer.config.get("activation"))
     if layer.kind == "TFOpLambda":
@@ -129,6 +140,9 @@ _POOLING_LAYERS: Mapping[str, Callable[[KerasLayer], str | None]] = {
     "MaskedGlobalMaxPool1D": lambda _: "max",
 }
 _BERT_LAYERS = ("TFBertMainLayer", "TFBertModel", "BertModelLayer")
+_TRANSFORMERS_LAYER = re.compile(r"TF\w+(Model|MainLayer)")
+# The order in which transformers' classes take inputs that are given as a list.
+_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
 def input_of(layers: Mapping[str, KerasLayer], name: str) -> str | None:
@@ -141,15 +155,105 @@ def input_of(layers: Mapping[str, KerasLayer], name: str) -> str | None:
     source, output = _source(layers, name)
     if source is None:
         return None
-    if source.kind in _BERT_LAYERS:
-        return "pooler" if output == 1 else "tokens"
-    if source.kind == "LayerNormalization" and "FeedForward" in str(source.config.get("name")):
-        return "tokens"
+    if source.kind in _BERT_LAYERS and output == 1:
+        return "pooler"
+    if _is_encoder(source):
+        return "tokens" if output == 0 else None
     source_name = str(source.config.get("name"))
+    if source_name == "Pooler-Dense":  # bert4keras': the Lambda before it takes the first token
+        return _dense_input(source)
     if source.kind == "Dense":
         return _dense_input(source) if input_of(layers, source_name) == "cls" else None
     pooling = _POOLING_LAYERS.get(source.kind)
     return pooling(source) if pooling and input_of(layers, source_name) == "tokens" else None
+
+
+def _is_encoder(layer: KerasLayer) -> bool:
+    """Return whether a layer's output are the vectors of tokens; keras-bert's encoder ends in a normalization."""
+    if layer.kind == "LayerNormalization":
+        return "FeedForward" in str(layer.config.get("name"))
+    return layer.kind in _BERT_LAYERS or _TRANSFORMERS_LAYER.fullmatch(layer.kind) is not None
+
+
+def check_head_input(
+    path: Path, layers: Mapping[str, KerasLayer], name: str, *, task: str | None, pooling: str | None
+) -> None:
+    """Check that a user's choices agree with the layers of a whole model.
+
+    Args:
+        path: the file, for the message.
+        layers: its layers by name; empty if the file has weights only.
+        name: of the head's layer.
+        task: the user's; None if not given.
+        pooling: the user's; None if not given.
+
+    Raises:
+        CheckpointError: the head's input is another than the user says, or none that a bundle computes.
+    """
+    source, _ = _source(layers, name)
+    stated = input_of(layers, name)
+    if source is None or (stated is None and _is_opaque(layers, source)):
+        return
+    if stated is None:
+        raise CheckpointError(
+            f"{path} has the layer {source.config.get('name')} ({source.kind}) between BERT and its layer {name}"
+            f"{_REASONS.get(source.kind, '')}. A bundle's layer reads all tokens, the first token, BERT's pooler, or "
+            "the mean or maximum over the text's tokens. Export the model from Python, with its own code: "
+            "export_bundle(model, ...)."
+        )
+    reads_tokens = stated == "tokens"
+    if task is not None and (task in ("token-classification", "question-answering")) != reads_tokens:
+        raise CheckpointError(
+            f"{path} calls its layer {name} on {_describe_input(stated)}, which does not fit the task {task}. Leave "
+            "the task out, to export what the file has."
+        )
+    if pooling is not None and not reads_tokens and pooling != stated:
+        raise CheckpointError(
+            f"{path} calls its layer {name} on {_describe_input(stated)}: the pooling is {stated}, not {pooling}. "
+            "Leave the pooling out, to export what the file has."
+        )
+
+
+# Why a bundle cannot compute what a layer computes.
+_REASONS = {
+    "GlobalAveragePooling1D": " without a mask: it averages over padding, too",
+    "GlobalMaxPooling1D": " without a mask: its maximum is over padding, too",
+}
+
+
+def _is_opaque(layers: Mapping[str, KerasLayer], layer: KerasLayer) -> bool:
+    """Return whether the file does not say what a layer computes: then the user does.
+
+    The code of a Lambda is not in the file. An average takes the mask of the layer before it, if that has one:
+    transformers' layers have none.
+    """
+    if layer.kind == "GlobalAveragePooling1D":
+        source, _ = _source(layers, str(layer.config.get("name")))
+        return source is not None and _TRANSFORMERS_LAYER.fullmatch(source.kind) is None
+    return layer.kind == "Lambda"
+
+
+def _describe_input(stated: str) -> str:
+    return "all tokens" if stated == "tokens" else f"one vector of the text ({stated})"
+
+
+def bert_inputs_of(path: Path, layers: Mapping[str, KerasLayer]) -> tuple[str, ...]:
+    """Return the inputs that a whole model calls BERT with, by their names in a bundle; all of them if unknown.
+
+    Raises:
+        CheckpointError: it calls it without a mask: tokens attend to padding, so answers depend on the padded length.
+    """
+    encoder = next((layer for layer in layers.values() if _TRANSFORMERS_LAYER.fullmatch(layer.kind)), None)
+    if encoder is None:
+        return _INPUTS
+    given = {name for name in _INPUTS if encoder.arguments.get(name) is not None}
+    listed = () if "input_ids" in given else _INPUTS[: len(encoder.sources)]
+    if "attention_mask" not in given and "attention_mask" not in listed:
+        raise CheckpointError(
+            f"{path} calls {encoder.kind} without attention_mask: tokens attend to padding, so that answers depend on "
+            "the padded length. Call it with input_ids and attention_mask, and save the model again."
+        )
+    return tuple(name for name in _INPUTS if name in given or name in listed)
 
 
 def _source(layers: Mapping[str, KerasLayer], name: str) -> tuple[KerasLayer | None, int]:

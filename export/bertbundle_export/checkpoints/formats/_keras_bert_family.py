@@ -15,13 +15,16 @@ from bertbundle_export.checkpoints.base import Description, LoadOptions, StateDi
 from bertbundle_export.checkpoints.formats._dense_head import (
     DenseHead,
     activations_after,
+    bert_inputs_of,
+    check_head_input,
     find_dense_head,
     find_problem_type,
     input_of,
 )
 from bertbundle_export.checkpoints.formats._pooled import pooled_classifier
-from bertbundle_export.checkpoints.formats._variable_names import Rename
-from bertbundle_export.checkpoints.readers.keras_file import KerasFile, Shapes, describe_h5, is_h5, read_h5
+from bertbundle_export.checkpoints.formats._variable_names import Rename, number_layers
+from bertbundle_export.checkpoints.readers.keras_file import KerasFile, Shapes, is_h5
+from bertbundle_export.checkpoints.readers.keras_saved_model import describe_keras, is_saved_model, read_keras
 from bertbundle_export.checkpoints.sources.config_files import find_config, find_tokenizer
 from bertbundle_export.errors import CheckpointError
 from bertbundle_export.source.architectures import ARCHITECTURES, check_config, class_suffix
@@ -76,7 +79,9 @@ class KerasBertFormat:
         fixed: settings that the package always uses, unless the file states others.
         activations: transformers' names of the activations that the package names differently.
         any_h5: whether the format accepts every .h5 file that no other format accepts.
+        saved_models: whether the format accepts SavedModels.
         optional_token_types: whether a model may have no token type embeddings; zeros then replace them.
+        numbered_layers: whether layers within layers are known by their order; see `number_layers`.
     """
 
     name: str
@@ -87,14 +92,17 @@ class KerasBertFormat:
     fixed: Settings = field(default_factory=dict)
     activations: Mapping[str, str] = field(default_factory=dict)
     any_h5: bool = False
+    saved_models: bool = False
     optional_token_types: bool = False
+    numbered_layers: bool = False
 
     def detect(self, path: Path) -> bool:
         """See `CheckpointFormat.detect`."""
-        if not path.is_file() or not (is_h5(path) or path.suffix in (".h5", ".hdf5")):
+        is_directory = self.saved_models and is_saved_model(path)
+        if not is_directory and not (path.is_file() and (is_h5(path) or path.suffix in (".h5", ".hdf5"))):
             return False
         try:
-            return self.any_h5 or self._prefix(describe_h5(path).shapes) is not None
+            return (self.any_h5 and not is_directory) or self._prefix(describe_keras(path).shapes) is not None
         except CheckpointError:
             return False
 
@@ -115,7 +123,7 @@ class KerasBertFormat:
         from bertbundle_export.checkpoints.readers.weight_files import keras_to_pytorch
 
         variables = self._variables(description.path)
-        values = read_h5(description.path)
+        values = read_keras(description.path)
         custom_prefix = variables.prefix.replace("/", ".") if options.model_class else ""
         weights = self._encoder_weights(variables, values, description, custom_prefix)
         head = _find_head(variables, description.config, options)
@@ -142,16 +150,18 @@ class KerasBertFormat:
         return found[0] if len(found) == 1 else None
 
     def _variables(self, path: Path) -> _Variables:
-        file = describe_h5(path)
+        file = describe_keras(path)
         prefix = self._prefix(file.shapes)
         if prefix is None:
             found = ", ".join(sorted(file.shapes)[:5]) or "no variables"
             raise CheckpointError(
                 f"{path} has no BERT in it: expected one variable {self.marker}, found {found}. Its names must be "
-                "those of transformers' TFBertMainLayer, of keras-bert or of bert-for-tf2. Load another model, or "
-                "weights of Keras 3's .weights.h5, in Python with its own code, and call export_bundle(model, ...)."
+                "those of transformers' TFBertMainLayer, keras-bert, bert4keras or bert-for-tf2. Load other models "
+                "and weights of Keras 3's .weights.h5, in Python with their own code: export_bundle(model, ...)."
             )
-        renamed = {name: self.rename(name.removeprefix(prefix)) for name in file.shapes if name.startswith(prefix)}
+        names = {name: name.removeprefix(prefix) for name in file.shapes if name.startswith(prefix)}
+        names = number_layers(names) if self.numbered_layers else names
+        renamed = {name: self.rename(short) for name, short in names.items()}
         encoder = {name: pytorch for name, pytorch in renamed.items() if pytorch is not None}
         outside = {name: shape for name, shape in file.shapes.items() if name not in encoder}
         return _Variables(file, prefix, encoder, outside)
@@ -227,16 +237,21 @@ def _describe_head(
 ) -> Description:
     """Add the facts about the Dense layer to a description, and to its configuration in place."""
     path, layers = variables.file.path, variables.file.layers
+    check_head_input(path, layers, head.layer, task=options.task, pooling=options.pooling)
+    inputs = bert_inputs_of(path, layers)
     head_input = input_of(layers, head.layer)
     suffix = _head_suffix(head_input, options)
     config["architectures"] = [_stem(config) + (suffix or f" and a Dense layer with {head.columns} columns")]
-    task = options.task or _head_task(head, head_input, config)
-    config.update(find_problem_type(path, head.layer, activations_after(layers, head.layer), task))
+    activations = activations_after(layers, head.layer)
+    task = options.task or _head_task(head, head_input, activations, config)
+    config.update(find_problem_type(path, head.layer, activations, task))
     _add_labels(config, head)
-    pooling = _pooling(path, head, head_input, options) if suffix == "ForSequenceClassification" else "pooler"
-    if pooling == "pooler":
+    if suffix != "ForSequenceClassification":
         return description
-    return replace(description, build_model=pooled_classifier, init_args={"pooling": pooling})
+    pooling = _pooling(path, head, head_input, options)
+    if pooling == "pooler" and len(inputs) == 3:
+        return description
+    return replace(description, build_model=pooled_classifier, init_args={"pooling": pooling, "inputs": inputs})
 
 
 def _head_suffix(head_input: str | None, options: LoadOptions) -> str | None:
@@ -247,10 +262,11 @@ def _head_suffix(head_input: str | None, options: LoadOptions) -> str | None:
     return "ForTokenClassification" if head_input == "tokens" else "ForSequenceClassification"
 
 
-def _head_task(head: DenseHead, head_input: str | None, config: Settings) -> str:
+def _head_task(head: DenseHead, head_input: str | None, activations: list[str], config: Settings) -> str:
     if head_input == "tokens":
         return "token-classification"
-    return "regression" if head.columns == 1 or config.get("problem_type") == "regression" else "text-classification"
+    is_number = head.columns == 1 and "sigmoid" not in activations
+    return "regression" if is_number or config.get("problem_type") == "regression" else "text-classification"
 
 
 def _pooling(path: Path, head: DenseHead, head_input: str | None, options: LoadOptions) -> str:

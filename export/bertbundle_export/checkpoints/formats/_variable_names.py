@@ -6,7 +6,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
-__all__ = ["Rename", "dense_rows", "norm_rows", "rename_by"]
+from bertbundle_export.checkpoints.layer_names import normalize_layer_names
+
+__all__ = ["Rename", "dense_rows", "norm_rows", "number_layers", "rename_by"]
 
 Rename: TypeAlias = Callable[[str], str | None]
 """Return PyTorch's name of a variable, or None if it is not BERT's."""
@@ -29,6 +31,17 @@ def rename_by(rows: Mapping[str, str], *, first: int = 0) -> Rename:
         return None
 
     return rename
+
+
+def number_layers(names: Mapping[str, str]) -> dict[str, str]:
+    """Return names with the layers of each scope numbered from 0: ``layer/dense_7`` and ``layer/dense_8`` become
+    ``layer/dense`` and ``layer/dense#1``.
+
+    Args:
+        names: names of variables, by any keys.
+    """
+    normalized = normalize_layer_names(name.replace("/", ".") for name in names.values())
+    return {key: normalized[name.replace("/", ".")].replace(".", "/") for key, name in names.items()}
 
 
 def dense_rows(name: str, pytorch: str) -> dict[str, str]:

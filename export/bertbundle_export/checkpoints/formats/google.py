@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from bertbundle_export.checkpoints.base import Description, LoadOptions, StateDict
+from bertbundle_export.checkpoints.formats._tf1_tagger import TaggerHead, convert_head, find_tagger, tagger
 from bertbundle_export.checkpoints.formats.huggingface import read_config
 from bertbundle_export.checkpoints.readers.tensor_bundle import TensorBundle, read_index, read_tensors
 from bertbundle_export.checkpoints.readers.tf1_names import (
@@ -18,7 +20,8 @@ from bertbundle_export.checkpoints.readers.tf1_names import (
     is_weight,
     to_pytorch,
 )
-from bertbundle_export.checkpoints.readers.weight_files import find_weights
+from bertbundle_export.checkpoints.readers.weight_files import find_weights, keras_to_pytorch
+from bertbundle_export.checkpoints.sources.label_files import find_labels
 from bertbundle_export.errors import CheckpointError
 
 __all__ = ["FORMAT"]
@@ -47,19 +50,49 @@ class GoogleFormat:
         config = read_config(file, model_type="bert", intermediate_size=3072, type_vocab_size=2)
         _check_shapes(bundle, config, file)
         config["architectures"] = [class_of_heads(bundle.entries)]
-        if "output_bias" in bundle.entries:
-            config["num_labels"] = bundle.entries["output_bias"].shape[0]
-        return Description(self.name, path, "TensorFlow 1 checkpoint", bundle.files, config, _vocab(prefix.parent))
+        for name in ("output_bias", "loss/output_bias"):
+            if name in bundle.entries:
+                config["num_labels"] = bundle.entries[name].shape[0]
+        description = Description(
+            self.name, path, "TensorFlow 1 checkpoint", bundle.files, config, _vocab(prefix.parent)
+        )
+        head = None if options.model_class or options.task == "feature-extraction" else _find_tagger(bundle)
+        return description if head is None else _describe_tagger(description, config, head, options)
 
     def read(self, description: Description, options: LoadOptions) -> StateDict:
         """See `CheckpointFormat.read`."""
         del options
         bundle = read_index(_find_prefix(description.path))
-        names = [name for name, entry in bundle.entries.items() if is_weight(name, entry)]
-        return dict(to_pytorch(name, value) for name, value in read_tensors(bundle, names).items())
+        values = read_tensors(bundle, [name for name, entry in bundle.entries.items() if is_weight(name, entry)])
+        if description.build_model is not tagger:
+            return dict(to_pytorch(name, value) for name, value in values.items())
+        encoder = {name: value for name, value in values.items() if name.startswith("bert/")}
+        rest = {name: value for name, value in values.items() if name not in encoder}
+        converted = convert_head(rest, description.init_args["head"])
+        return dict(to_pytorch(name, value) for name, value in encoder.items()) | dict(
+            keras_to_pytorch(f"model/{name}", value) for name, value in converted.items()
+        )
 
 
 FORMAT = GoogleFormat()
+
+
+def _find_tagger(bundle: TensorBundle) -> TaggerHead | None:
+    meta = Path(f"{bundle.prefix}.meta")
+    graph = meta.read_bytes() if meta.is_file() else b""
+    return find_tagger({name: entry.shape for name, entry in bundle.entries.items() if is_weight(name, entry)}, graph)
+
+
+def _describe_tagger(
+    description: Description, config: dict[str, Any], head: TaggerHead, options: LoadOptions
+) -> Description:
+    """Complete a description, and its configuration in place, by the facts about a tagger's head."""
+    config["architectures"] = ["BertForTokenClassification"]
+    config["num_labels"] = head.labels
+    directory = _find_prefix(description.path).parent
+    if labels := find_labels(directory, head.labels, options):
+        config["id2label"] = dict(enumerate(labels))
+    return replace(description, build_model=tagger, init_args={"head": head})
 
 
 def _has_huggingface_weights(path: Path) -> bool:

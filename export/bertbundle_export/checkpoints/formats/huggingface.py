@@ -18,7 +18,7 @@ from bertbundle_export.checkpoints.readers.weight_files import (
     safetensors_header,
 )
 from bertbundle_export.errors import CheckpointError
-from bertbundle_export.source.architectures import check_config
+from bertbundle_export.source.architectures import check_config, complete_config
 from bertbundle_export.source.settings import check_settings
 
 __all__ = ["FORMAT", "read_config"]
@@ -96,7 +96,7 @@ def read_config(path: Path, **defaults: Any) -> dict[str, Any]:
     config = _read_json(path, None)
     if not isinstance(config, dict):
         raise CheckpointError(f"{path} is not a model's configuration: found {type(config).__name__}.")
-    config = defaults | config
+    config = complete_config(defaults | config)
     check_config(config, path)
     return config
 
@@ -122,6 +122,12 @@ def _read_json(path: Path, default: Any) -> Any:
 
 def _weights(path: Path) -> WeightFiles:
     weights = find_weights(path)
+    saved_models = sorted(file.parent for file in path.glob("saved_model/*/saved_model.pb"))
+    if weights is None and saved_models:
+        raise CheckpointError(
+            f"{path} has its weights in a SavedModel only. Export {saved_models[-1]}, with --config {path} and "
+            f"--tokenizer {path}."
+        )
     if weights is None:
         raise CheckpointError(
             f"{path} has config.json but no weights: expected model.safetensors, tf_model.h5 or pytorch_model.bin, "

@@ -38,4 +38,5 @@ FORMAT = KerasBertFormat(
     rename=_rename,
     settings=_settings,
     any_h5=True,
+    saved_models=True,
 )

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n7bertbundle_export/checkpoints/readers/_tensorflow.proto\x12\x15\x62\x65rtbundle.checkpoint\"6\n\x0c\x42undleHeader\x12\x12\n\nnum_shards\x18\x01 \x01(\x05\x12\x12\n\nendianness\x18\x02 \x01(\x05\"\x7f\n\x0b\x42undleEntry\x12\r\n\x05\x64type\x18\x01 \x01(\x05\x12\x31\n\x05shape\x18\x02 \x01(\x0b\x32\".bertbundle.checkpoint.TensorShape\x12\x10\n\x08shard_id\x18\x03 \x01(\x05\x12\x0e\n\x06offset\x18\x04 \x01(\x03\x12\x0c\n\x04size\x18\x05 \x01(\x03\"W\n\x0bTensorShape\x12\x33\n\x03\x64im\x18\x02 \x03(\x0b\x32&.bertbundle.checkpoint.TensorShape.Dim\x1a\x13\n\x03\x44im\x12\x0c\n\x04size\x18\x01 \x01(\x03\"\x97\x02\n\x14TrackableObjectGraph\x12J\n\x05nodes\x18\x01 \x03(\x0b\x32;.bertbundle.checkpoint.TrackableObjectGraph.TrackableObject\x1a\xb2\x01\n\x0fTrackableObject\x12`\n\nattributes\x18\x02 \x03(\x0b\x32L.bertbundle.checkpoint.TrackableObjectGraph.TrackableObject.SerializedTensor\x1a=\n\x10SerializedTensor\x12\x11\n\tfull_name\x18\x02 \x01(\t\x12\x16\n\x0e\x63heckpoint_key\x18\x03 \x01(\t\"C\n\nSavedModel\x12\x35\n\x0bmeta_graphs\x18\x02 \x03(\x0b\x32 .bertbundle.checkpoint.MetaGraph\"\x90\x01\n\tMetaGraph\x12<\n\rmeta_info_def\x18\x01 \x01(\x0b\x32%.bertbundle.checkpoint.MetaGraph.Info\x12/\n\tgraph_def\x18\x02 \x01(\x0b\x32\x1c.bertbundle.checkpoint.Graph\x1a\x14\n\x04Info\x12\x0c\n\x04tags\x18\x04 \x03(\t\"\x88\x02\n\x05Graph\x12/\n\x04node\x18\x01 \x03(\x0b\x32!.bertbundle.checkpoint.Graph.Node\x12\x35\n\x07library\x18\x02 \x01(\x0b\x32$.bertbundle.checkpoint.Graph.Library\x1a\x42\n\x07Library\x12\x37\n\x08\x66unction\x18\x01 \x03(\x0b\x32%.bertbundle.checkpoint.Graph.Function\x1a?\n\x08\x46unction\x12\x33\n\x08node_def\x18\x03 \x03(\x0b\x32!.bertbundle.checkpoint.Graph.Node\x1a\x12\n\x04Node\x12\n\n\x02op\x18\x02 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n7bertbundle_export/checkpoints/readers/_tensorflow.proto\x12\x15\x62\x65rtbundle.checkpoint\"6\n\x0c\x42undleHeader\x12\x12\n\nnum_shards\x18\x01 \x01(\x05\x12\x12\n\nendianness\x18\x02 \x01(\x05\"\x7f\n\x0b\x42undleEntry\x12\r\n\x05\x64type\x18\x01 \x01(\x05\x12\x31\n\x05shape\x18\x02 \x01(\x0b\x32\".bertbundle.checkpoint.TensorShape\x12\x10\n\x08shard_id\x18\x03 \x01(\x05\x12\x0e\n\x06offset\x18\x04 \x01(\x03\x12\x0c\n\x04size\x18\x05 \x01(\x03\"W\n\x0bTensorShape\x12\x33\n\x03\x64im\x18\x02 \x03(\x0b\x32&.bertbundle.checkpoint.TensorShape.Dim\x1a\x13\n\x03\x44im\x12\x0c\n\x04size\x18\x01 \x01(\x03\"\x97\x02\n\x14TrackableObjectGraph\x12J\n\x05nodes\x18\x01 \x03(\x0b\x32;.bertbundle.checkpoint.TrackableObjectGraph.TrackableObject\x1a\xb2\x01\n\x0fTrackableObject\x12`\n\nattributes\x18\x02 \x03(\x0b\x32L.bertbundle.checkpoint.TrackableObjectGraph.TrackableObject.SerializedTensor\x1a=\n\x10SerializedTensor\x12\x11\n\tfull_name\x18\x02 \x01(\t\x12\x16\n\x0e\x63heckpoint_key\x18\x03 \x01(\t\"v\n\rKerasMetadata\x12\x38\n\x05nodes\x18\x01 \x03(\x0b\x32).bertbundle.checkpoint.KerasMetadata.Node\x1a+\n\x04Node\x12\x11\n\tnode_path\x18\x03 \x01(\t\x12\x10\n\x08metadata\x18\x05 \x01(\t\"C\n\nSavedModel\x12\x35\n\x0bmeta_graphs\x18\x02 \x03(\x0b\x32 .bertbundle.checkpoint.MetaGraph\"\x90\x01\n\tMetaGraph\x12<\n\rmeta_info_def\x18\x01 \x01(\x0b\x32%.bertbundle.checkpoint.MetaGraph.Info\x12/\n\tgraph_def\x18\x02 \x01(\x0b\x32\x1c.bertbundle.checkpoint.Graph\x1a\x14\n\x04Info\x12\x0c\n\x04tags\x18\x04 \x03(\t\"\x88\x02\n\x05Graph\x12/\n\x04node\x18\x01 \x03(\x0b\x32!.bertbundle.checkpoint.Graph.Node\x12\x35\n\x07library\x18\x02 \x01(\x0b\x32$.bertbundle.checkpoint.Graph.Library\x1a\x42\n\x07Library\x12\x37\n\x08\x66unction\x18\x01 \x03(\x0b\x32%.bertbundle.checkpoint.Graph.Function\x1a?\n\x08\x46unction\x12\x33\n\x08node_def\x18\x03 \x03(\x0b\x32!.bertbundle.checkpoint.Graph.Node\x1a\x12\n\x04Node\x12\n\n\x02op\x18\x02 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,18 +45,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TRACKABLEOBJECTGRAPH_TRACKABLEOBJECT']._serialized_end=636
   _globals['_TRACKABLEOBJECTGRAPH_TRACKABLEOBJECT_SERIALIZEDTENSOR']._serialized_start=575
   _globals['_TRACKABLEOBJECTGRAPH_TRACKABLEOBJECT_SERIALIZEDTENSOR']._serialized_end=636
-  _globals['_SAVEDMODEL']._serialized_start=638
-  _globals['_SAVEDMODEL']._serialized_end=705
-  _globals['_METAGRAPH']._serialized_start=708
-  _globals['_METAGRAPH']._serialized_end=852
-  _globals['_METAGRAPH_INFO']._serialized_start=832
-  _globals['_METAGRAPH_INFO']._serialized_end=852
-  _globals['_GRAPH']._serialized_start=855
-  _globals['_GRAPH']._serialized_end=1119
-  _globals['_GRAPH_LIBRARY']._serialized_start=968
-  _globals['_GRAPH_LIBRARY']._serialized_end=1034
-  _globals['_GRAPH_FUNCTION']._serialized_start=1036
-  _globals['_GRAPH_FUNCTION']._serialized_end=1099
-  _globals['_GRAPH_NODE']._serialized_start=1101
-  _globals['_GRAPH_NODE']._serialized_end=1119
+  _globals['_KERASMETADATA']._serialized_start=638
+  _globals['_KERASMETADATA']._serialized_end=756
+  _globals['_KERASMETADATA_NODE']._serialized_start=713
+  _globals['_KERASMETADATA_NODE']._serialized_end=756
+  _globals['_SAVEDMODEL']._serialized_start=758
+  _globals['_SAVEDMODEL']._serialized_end=825
+  _globals['_METAGRAPH']._serialized_start=828
+  _globals['_METAGRAPH']._serialized_end=972
+  _globals['_METAGRAPH_INFO']._serialized_start=952
+  _globals['_METAGRAPH_INFO']._serialized_end=972
+  _globals['_GRAPH']._serialized_start=975
+  _globals['_GRAPH']._serialized_end=1239
+  _globals['_GRAPH_LIBRARY']._serialized_start=1088
+  _globals['_GRAPH_LIBRARY']._serialized_end=1154
+  _globals['_GRAPH_FUNCTION']._serialized_start=1156
+  _globals['_GRAPH_FUNCTION']._serialized_end=1219
+  _globals['_GRAPH_NODE']._serialized_start=1221
+  _globals['_GRAPH_NODE']._serialized_end=1239
 # @@protoc_insertion_point(module_scope)

@@ -57,6 +57,19 @@ class TrackableObjectGraph(_message.Message):
     nodes: _containers.RepeatedCompositeFieldContainer[TrackableObjectGraph.TrackableObject]
     def __init__(self, nodes: _Optional[_Iterable[_Union[TrackableObjectGraph.TrackableObject, _Mapping]]] = ...) -> None: ...
 
+class KerasMetadata(_message.Message):
+    __slots__ = ("nodes",)
+    class Node(_message.Message):
+        __slots__ = ("node_path", "metadata")
+        NODE_PATH_FIELD_NUMBER: _ClassVar[int]
+        METADATA_FIELD_NUMBER: _ClassVar[int]
+        node_path: str
+        metadata: str
+        def __init__(self, node_path: _Optional[str] = ..., metadata: _Optional[str] = ...) -> None: ...
+    NODES_FIELD_NUMBER: _ClassVar[int]
+    nodes: _containers.RepeatedCompositeFieldContainer[KerasMetadata.Node]
+    def __init__(self, nodes: _Optional[_Iterable[_Union[KerasMetadata.Node, _Mapping]]] = ...) -> None: ...
+
 class SavedModel(_message.Message):
     __slots__ = ("meta_graphs",)
     META_GRAPHS_FIELD_NUMBER: _ClassVar[int]

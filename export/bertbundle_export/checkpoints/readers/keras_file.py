@@ -32,7 +32,7 @@ class KerasLayer:
         kind: name of its class.
         config: its settings.
         sources: its inputs: the name of a layer, and the index of that layer's output.
-        arguments: other arguments of its call.
+        arguments: the arguments of its call that have a name: keyword arguments, or the items of a dict of inputs.
     """
 
     kind: str
@@ -188,14 +188,21 @@ def parse_layers(model_config: str | None, path: Path) -> dict[str, KerasLayer]:
 
 
 def _layer(item: Mapping[str, Any]) -> KerasLayer:
-    calls = list(_calls(item.get("inbound_nodes", [])))
+    nodes = item.get("inbound_nodes", [])
+    calls = list(_calls(nodes))
     arguments: Mapping[str, Any] = next((call[3] for call in calls if len(call) > 3), {})
     return KerasLayer(
         kind=str(item["class_name"]).rpartition(">")[2],
         config=item["config"],
         sources=tuple((call[0], call[2]) for call in calls),
-        arguments=arguments,
+        arguments={**_named_inputs(nodes), **arguments},
     )
+
+
+def _named_inputs(nodes: Any) -> Mapping[str, Any]:
+    """Return the items of ``[{"input_ids": [layer, node, output, {}], ...}]``: a layer called on a dict of inputs."""
+    first = nodes[0] if isinstance(nodes, list) and nodes else None
+    return first if isinstance(first, dict) and "args" not in first else {}
 
 
 def _calls(nodes: Any) -> Iterator[list[Any]]:

@@ -26,6 +26,8 @@ LAYER = re.compile(r"bert/encoder/layer_(\d+)/")
 _HEADS = {
     "output_weights": "classifier.weight",
     "output_bias": "classifier.bias",
+    "loss/output_weights": "classifier.weight",
+    "loss/output_bias": "classifier.bias",
     "cls/squad/output_weights": "qa_outputs.weight",
     "cls/squad/output_bias": "qa_outputs.bias",
     "cls/predictions/output_bias": "cls.predictions.bias",
@@ -50,6 +52,7 @@ _OTHER_MODELS = {
 # In order of priority: a tagger fine-tuned from pre-training may keep the MLM head.
 _CLASSES_BY_HEAD = {
     "output_weights": "BertForSequenceClassification",
+    "loss/output_weights": "BertForSequenceClassification",
     "cls/squad/output_weights": "BertForQuestionAnswering",
     "cls/predictions/output_bias": "BertForMaskedLM",
 }

@@ -8,6 +8,7 @@ from typing import Any
 
 from bertbundle_export.checkpoints.base import LoadOptions
 from bertbundle_export.errors import CheckpointError
+from bertbundle_export.source.architectures import complete_config
 
 __all__ = ["find_config", "find_tokenizer"]
 
@@ -36,7 +37,7 @@ def find_config(path: Path, options: LoadOptions) -> dict[str, Any]:
         raise CheckpointError(f"{file} is not JSON: {error}.") from error
     if not isinstance(config, dict):
         raise CheckpointError(f"{file} is not a model's configuration: found {type(config).__name__}.")
-    return {"model_type": "bert", **config}
+    return complete_config({"model_type": "bert", **config})
 
 
 def find_tokenizer(path: Path, options: LoadOptions) -> Path | None:

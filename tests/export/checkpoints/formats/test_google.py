@@ -15,7 +15,7 @@ from bertbundle_export.checkpoints import LoadOptions
 from bertbundle_export.checkpoints.registry import describe_checkpoint, find_format
 from bertbundle_export.errors import CheckpointError
 from optional import needs_torch
-from source_models import load
+from source_models import load, run
 from tiny_checkpoints import LABELS, Weights, pytorch_weights
 
 pytestmark = pytest.mark.slow
@@ -67,6 +67,20 @@ def test_parity_with_the_converter_of_transformers(tf1: Write) -> None:
     assert found.keys() == {name for name in converted if not name.startswith("cls.predictions.decoder")}
     for name, value in found.items():
         np.testing.assert_array_equal(value, converted[name].numpy())
+
+
+@pytest.mark.parametrize("transitions", [False, True], ids=["softmax", "crf"])
+def test_head_in_the_scope_of_the_loss(tf1: Write, transitions: bool) -> None:
+    """A head in the scope `loss`, as in BERT-NER, gives the same logits, and has its CRF."""
+    generator = np.random.default_rng(0)
+    kernel = generator.standard_normal((len(LABELS), 32)).astype(np.float32)
+    bias, scores = (generator.standard_normal(shape).astype(np.float32) for shape in (len(LABELS), (len(LABELS),) * 2))
+    more = {"loss/output_weights": kernel, "loss/output_bias": bias}
+    path = tf1(more={**more, **({"crf_loss/transitions": scores} if transitions else {})})
+    outputs = run(load(path, task="token-classification", labels=LABELS))
+    hidden = run(load(path, task="feature-extraction"))["last_hidden_state"]
+    np.testing.assert_allclose(outputs["logits"], hidden @ kernel.T + bias, atol=1e-5)
+    assert ("transitions" in outputs) is transitions
 
 
 def test_optimizer_slots_are_ignored(tf1: Write) -> None:

@@ -40,6 +40,11 @@ MAXIMUM = [-4.188512, 1.2104561, -1.2907317, 1.0324062, -4.856285, -4.181407]
 POOLER = [1.6614931, 1.8864949, -2.462849, 5.0868626, 2.1141346, 1.6814643]
 
 
+# bert4keras 0.11.5 on tf_keras 2.21, its models built by build_transformer_model, with_pool for the second.
+EXACT_TOKENS = [-4.175097, 1.24269, -1.270333, 1.081642, -4.815341, -4.179335]
+EXACT_POOLER = [1.661407, 1.886464, -2.462433, 5.086522, 2.114135, 1.681378]
+
+
 @pytest.mark.parametrize(
     ("name", "pooler", "options", "expected"),
     [
@@ -47,6 +52,14 @@ POOLER = [1.6614931, 1.8864949, -2.462849, 5.0868626, 2.1141346, 1.6814643]
         pytest.param("bert-for-tf2", False, {"task": "token-classification"}, TOKENS, id="bert_for_tf2"),
         pytest.param("keras-bert", False, {"task": "text-classification", "pooling": "max"}, MAXIMUM, id="max"),
         pytest.param("keras-bert", True, {"task": "text-classification", "pooling": "pooler"}, POOLER, id="pooler"),
+        pytest.param("bert4keras", False, {"task": "token-classification"}, EXACT_TOKENS, id="bert4keras"),
+        pytest.param(
+            "bert4keras",
+            True,
+            {"task": "text-classification", "pooling": "pooler"},
+            EXACT_POOLER,
+            id="exact_pooler",
+        ),
     ],
 )
 def test_logits_equal_those_of_the_package(

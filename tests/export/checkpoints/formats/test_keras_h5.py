@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +12,21 @@ import pytest
 from bertbundle_export.checkpoints import LoadOptions
 from bertbundle_export.checkpoints.registry import describe_checkpoint
 from bertbundle_export.errors import CheckpointError
+from bertbundle_export.source.model import run_source
 from keras_files import (
     CONFIG,
     main_layer,
     random_weights,
     write_beside,
 )
-from source_models import example_inputs, predict
+from source_models import CLASSES, example_inputs, load, predict
+from tiny_checkpoints import vocabulary
 
 pytestmark = pytest.mark.slow
 
 
 Write = Callable[..., Path]
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
 def _functional(reads: str, dense: dict[str, Any]) -> Any:
@@ -92,6 +95,119 @@ def test_activation_of_the_head(
         return
     with pytest.raises(CheckpointError, match=expected):
         describe_checkpoint(tmp_path / "model.h5", options)
+
+
+def _whole_model(
+    path: Path, read: Callable[[Any], Any], *, inputs: Sequence[str] = INPUTS, head: Any = None
+) -> tuple[np.ndarray[Any, Any], dict[str, np.ndarray[Any, Any]]]:
+    """Save a functional model of TFBertModel, `read` and a head; return its outputs for two texts, and their inputs."""
+    import tf_keras
+
+    from bertbundle_export.tensorflow_import import transformers
+
+    bert = transformers.TFBertModel(transformers.BertConfig(**CONFIG, initializer_range=0.5))
+    tensors = {name: tf_keras.Input((None,), dtype="int32", name=name) for name in inputs}
+    features = read(bert(tensors["input_ids"], **{name: tensors[name] for name in inputs[1:]}))
+    model = tf_keras.Model(tensors, (head or tf_keras.layers.Dense(5, name="out"))(features))
+    model.save(str(path))
+    (path.parent / "vocab.txt").write_text("\n".join(vocabulary()) + "\n", encoding="utf-8")
+    values = {name: example_inputs()[name] for name in inputs}
+    return model.predict(values, verbose=0), values
+
+
+def _pool(layer: str) -> Callable[[Any], Any]:
+    def pool(outputs: Any) -> Any:
+        import tf_keras
+
+        return getattr(tf_keras.layers, layer)()(outputs[0])
+
+    return pool
+
+
+def _lambda(outputs: Any) -> Any:
+    import tf_keras
+
+    return tf_keras.layers.Lambda(lambda tokens: tokens[:, 0])(outputs[0])
+
+
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
+@pytest.mark.parametrize(
+    ("read", "options", "message"),
+    [
+        pytest.param(_pool("GlobalAveragePooling1D"), {}, "it averages over padding, too", id="average"),
+        pytest.param(_pool("GlobalAveragePooling1D"), {"pooling": "mean"}, "averages over padding", id="average_flag"),
+        pytest.param(_pool("GlobalMaxPooling1D"), {"pooling": "max"}, "its maximum is over padding", id="maximum"),
+        pytest.param(lambda out: out[0][:, -1], {"pooling": "cls"}, r"\(SlicingOpLambda\)", id="last_token"),
+        pytest.param(lambda out: out[0][:, 0], {"pooling": "mean"}, "the pooling is cls, not mean", id="other_pooling"),
+        pytest.param(lambda out: out[1], {"pooling": "cls"}, "the pooling is pooler, not cls", id="pooler"),
+        pytest.param(lambda out: out[0][:, 0], {"task": "token-classification"}, "does not fit the task", id="task"),
+        pytest.param(lambda out: out[0], {"task": "text-classification", "pooling": "cls"}, "all tokens", id="tokens"),
+    ],
+)
+def test_flags_against_a_whole_model(
+    tmp_path: Path, tensorflow: Any, read: Callable[[Any], Any], options: dict[str, Any], message: str
+) -> None:
+    """A whole model says what its head reads: flags that say something else, and unknown layers, are refused."""
+    del tensorflow
+    _whole_model(tmp_path / "model.h5", read)
+    with pytest.raises(CheckpointError, match=message):
+        describe_checkpoint(tmp_path / "model.h5", LoadOptions(**{"task": "text-classification", **options}))
+
+
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
+@pytest.mark.parametrize(
+    ("read", "inputs", "options"),
+    [
+        pytest.param(_lambda, INPUTS, {"task": "text-classification", "pooling": "cls"}, id="lambda"),
+        pytest.param(lambda out: out[0][:, 0], INPUTS, {"pooling": "cls"}, id="same_pooling"),
+        pytest.param(lambda out: out[1], INPUTS[:2], {}, id="pooler_without_token_types"),
+        pytest.param(lambda out: out[0][:, 0], INPUTS[:2], {}, id="cls_without_token_types"),
+    ],
+)
+def test_whole_model_as_it_says(
+    tmp_path: Path, tensorflow: Any, read: Callable[[Any], Any], inputs: Sequence[str], options: dict[str, Any]
+) -> None:
+    """A layer whose code is not in the file is as the user says; inputs that the file does not use are not sent."""
+    del tensorflow
+    expected, values = _whole_model(tmp_path / "model.h5", read, inputs=inputs)
+    model = load(tmp_path / "model.h5", labels=CLASSES, **options)
+    assert [spec.name for spec in model.inputs] == list(inputs)
+    np.testing.assert_allclose(run_source(model, values)["logits"], expected, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
+@pytest.mark.parametrize("read", [lambda out: out[1], lambda out: out[0]], ids=["text", "tokens"])
+def test_bert_without_a_mask(tmp_path: Path, tensorflow: Any, read: Callable[[Any], Any]) -> None:
+    """A model that calls BERT without attention_mask attends to padding: it is refused."""
+    del tensorflow
+    _whole_model(tmp_path / "model.h5", read, inputs=("input_ids", "token_type_ids"))
+    with pytest.raises(CheckpointError, match="calls TFBertModel without attention_mask"):
+        describe_checkpoint(tmp_path / "model.h5", LoadOptions())
+
+
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
+def test_one_sigmoid(tmp_path: Path, tensorflow: Any) -> None:
+    """Dense(1, sigmoid) is a text classifier with one independent class."""
+    del tensorflow
+    import tf_keras
+
+    head = tf_keras.layers.Dense(1, activation="sigmoid", name="out")
+    expected, values = _whole_model(tmp_path / "model.h5", lambda out: out[1], head=head)
+    model = load(tmp_path / "model.h5", labels=("spam",))
+    logits = run_source(model, values)["logits"]
+    np.testing.assert_allclose(1 / (1 + np.exp(-logits)), expected, atol=1e-5)
+    assert model.multi_label
+
+
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
+def test_time_distributed_head(tmp_path: Path, tensorflow: Any) -> None:
+    """TimeDistributed(Dense(softmax)) is a Dense layer over all tokens."""
+    import tf_keras
+
+    head = tf_keras.layers.TimeDistributed(tf_keras.layers.Dense(5, activation="softmax"), name="out")
+    expected, values = _whole_model(tmp_path / "model.h5", lambda out: out[0], head=head)
+    logits = run_source(load(tmp_path / "model.h5", labels=CLASSES), values)["logits"]
+    np.testing.assert_allclose(tensorflow.nn.softmax(logits), expected, atol=1e-5)
 
 
 def test_class_of_transformers(write_keras_h5: Write, tensorflow: Any, tmp_path: Path) -> None:
