@@ -14,7 +14,8 @@ import grpc
 import pytest
 
 from local_server import serving
-from model_server import BINARY, free_port, model_server
+from many_signatures import save_many_signatures
+from model_server import BINARY, Addresses, free_port, model_server
 from optional import skip_without
 
 RUNTIMES = ("onnx", "saved_model", "tensorflow_model_server")
@@ -75,6 +76,41 @@ MODELS = (
 MONITORING = 'prometheus_config { enable: true path: "/monitoring/prometheus/metrics" }'
 
 
+ANY_SAVED_MODEL = ("saved_model", "tensorflow_model_server")
+
+
+@pytest.fixture(scope="session")
+def many_signatures(tmp_path_factory: pytest.TempPathFactory, tensorflow: Any) -> Path:
+    """The version directory of a SavedModel that is no bundle, with many signatures."""
+    path = tmp_path_factory.mktemp("any") / "many" / "1"
+    path.parent.mkdir()
+    save_many_signatures(tensorflow, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def serve_many(many_signatures: Path) -> Iterator[Callable[[str], Addresses]]:
+    """Serve that model with a runtime, once a session."""
+    with contextlib.ExitStack() as stack:
+        served: dict[str, Addresses] = {}
+
+        def start(runtime: str) -> Addresses:
+            if runtime not in served:
+                address = stack.enter_context(_server(runtime, many_signatures.parent))
+                served[runtime] = Addresses(address, f"{REST[address]}/v1/models/many")
+            return served[runtime]
+
+        yield start
+
+
+@pytest.fixture(scope="session", params=ANY_SAVED_MODEL)
+def many(request: pytest.FixtureRequest, serve_many: Callable[[str], Addresses]) -> Addresses:
+    """Give the addresses of each server that serves any SavedModel."""
+    if request.param == "tensorflow_model_server" and not os.environ.get(BINARY):
+        skip_without("a real TensorFlow Serving")
+    return serve_many(request.param)
+
+
 @pytest.fixture(scope="session")
 def rest(serve: Serve, minilm: Path) -> str:
     """The root URL of the REST API of the MiniLM server."""
@@ -105,6 +141,7 @@ def apis(tensorflow: Any) -> Any:
             from tensorflow_serving.apis import (
                 get_model_metadata_pb2,
                 get_model_status_pb2,
+                inference_pb2,
                 model_service_pb2_grpc,
                 predict_pb2,
                 prediction_service_pb2_grpc,

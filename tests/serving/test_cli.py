@@ -110,7 +110,8 @@ def test_malformed_config_file(tmp_path: Path) -> None:
     path = tmp_path / "models.config"
     path.write_text("model_config_list {\n  config { nam: }\n}")
     error = start_error("--port=0", f"--model_config_file={path}")
-    assert f"cannot read --model_config_file {path}: 2:12" in error
+    text = "Error parsing text-format tensorflow.serving.ModelServerConfig: 2:12"
+    assert f"cannot read --model_config_file {path}: {text}" in error
 
 
 def test_base_path_that_is_a_version(bundles: TinyBundles) -> None:

@@ -10,14 +10,23 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from bertbundle import Client, ServerError
 from bertbundle_serving.errors import ServeError
 
-__all__ = ["BINARY", "free_port", "model_server"]
+__all__ = ["BINARY", "Addresses", "free_port", "model_server"]
 
 BINARY = "TENSORFLOW_MODEL_SERVER"
 """The environment variable that names the binary."""
+
+
+class Addresses(NamedTuple):
+    """Where a server of one model listens: ``host:port`` of gRPC, and the URL of the model up to its method."""
+
+    grpc: str
+    rest: str
+
 
 _START_SECONDS = 180
 _STOP_SECONDS = 30

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,13 +17,12 @@ from google.protobuf.message import DecodeError
 
 from bertbundle.contract.types import Arrays
 from bertbundle.wire import _wire_pb2 as wire
+from bertbundle.wire.data_types import BY_DTYPE, BY_NUMBER, FIXED_WIDTH, DataType, dtype_name
 
 __all__ = [
-    "DATA_TYPES",
     "TensorError",
     "decode_tensor",
     "decode_tensors",
-    "dtype_name",
     "encode_tensor",
     "encode_tensors",
     "tensor_shape",
@@ -37,45 +35,10 @@ class TensorError(ValueError):
     """A malformed tensor: unknown dtype, invalid shape, or too many or malformed values."""
 
 
-@dataclass(frozen=True, slots=True)
-class DataType:
-    """A dtype: number and name in TensorFlow's types.proto, numpy dtype, and the field that contains the values."""
-
-    number: int
-    name: str
-    numpy: np.dtype[Any]
-    field: str
-
-
-# Source: tensorflow/core/framework/types.proto and the field comments in tensor.proto.
-DATA_TYPES: tuple[DataType, ...] = (
-    DataType(1, "float", np.dtype("<f4"), "float_val"),
-    DataType(2, "double", np.dtype("<f8"), "double_val"),
-    DataType(3, "int32", np.dtype("<i4"), "int_val"),
-    DataType(4, "uint8", np.dtype("u1"), "int_val"),
-    DataType(5, "int16", np.dtype("<i2"), "int_val"),
-    DataType(6, "int8", np.dtype("i1"), "int_val"),
-    DataType(7, "string", np.dtype("O"), "string_val"),
-    DataType(9, "int64", np.dtype("<i8"), "int64_val"),
-    DataType(10, "bool", np.dtype("?"), "bool_val"),
-    DataType(17, "uint16", np.dtype("<u2"), "int_val"),
-    DataType(19, "half", np.dtype("<f2"), "half_val"),
-    DataType(22, "uint32", np.dtype("<u4"), "uint32_val"),
-    DataType(23, "uint64", np.dtype("<u8"), "uint64_val"),
-)
-_BY_NUMBER = {data_type.number: data_type for data_type in DATA_TYPES}
-_BY_DTYPE = {data_type.numpy: data_type for data_type in DATA_TYPES}
-_FIXED_WIDTH: dict[str, np.dtype[Any]] = {"float_val": np.dtype("<f4"), "double_val": np.dtype("<f8")}
 _MAX_ELEMENTS = 2**31
 # The last value of a tensor is repeated up to the size of its shape, so a few bytes can declare a huge tensor. Limit a
 # repeated tensor to 2**24 elements, for example [32, 512, 1024].
 _MAX_FILLED = 2**24
-
-
-def dtype_name(number: int) -> str:
-    """Return the name of a dtype number as in TensorFlow's error messages: ``dtype_name(3) == "int32"``."""
-    data_type = _BY_NUMBER.get(number)
-    return data_type.name if data_type else f"unknown dtype enum ({number})"
 
 
 def tensor_shape(shape: Sequence[int]) -> wire.TensorShape:
@@ -85,8 +48,8 @@ def tensor_shape(shape: Sequence[int]) -> wire.TensorShape:
 
 def _data_type_of(array: _Array) -> DataType:
     if array.dtype.kind in "OSU":
-        return _BY_NUMBER[7]
-    data_type = _BY_DTYPE.get(array.dtype.newbyteorder("<"))
+        return BY_NUMBER[7]
+    data_type = BY_DTYPE.get(array.dtype.newbyteorder("<"))
     if data_type is None:
         raise TypeError(f"no tensor dtype for numpy dtype {array.dtype}")
     return data_type
@@ -116,7 +79,7 @@ def encode_tensor(array: _Array, *, as_content: bool = True) -> wire.Tensor:
     if as_content:
         tensor.tensor_content = values.tobytes()
     elif values.size:
-        getattr(tensor, data_type.field).append(_pack(values, data_type))
+        getattr(tensor, data_type.field).append(_pack(values.reshape(-1).view(data_type.stored), data_type))
     return tensor
 
 
@@ -133,6 +96,7 @@ def decode_tensors(tensors: Any) -> dict[str, _Array]:
 def decode_tensor(tensor: wire.Tensor) -> _Array:
     """Decode a tensor in any valid encoding: ``tensor_content``, packed values (in one or several records), unpacked
     values, or shortened values (the last one is repeated up to the size of the shape, as TensorFlow encodes constants).
+    Values beyond the shape's size are dropped, as TensorFlow does.
 
     The array may be read-only: it is a view of the message's bytes where possible.
 
@@ -142,26 +106,27 @@ def decode_tensor(tensor: wire.Tensor) -> _Array:
     >>> decode_tensor(encode_tensor(np.array([1.5, 2.5], np.float32), as_content=False)).tolist()
     [1.5, 2.5]
     """
-    data_type = _BY_NUMBER.get(tensor.dtype)
+    data_type = BY_NUMBER.get(tensor.dtype)
     if data_type is None:
         raise TensorError(f"cannot decode a tensor of {dtype_name(tensor.dtype)}")
     shape, size = _checked_shape(tensor)
-    if data_type.name == "string":
+    if not size:
+        values = np.empty(0, data_type.numpy)
+    elif data_type.name == "string":
         values = _from_strings(tensor, size)
     elif tensor.tensor_content:
         values = _from_content(tensor.tensor_content, data_type, size)
     else:
         values = _from_field(tensor, data_type, size)
-    values = _fill(values, size, data_type)
     try:
-        return values.reshape(shape)
+        return _fill(values, size, data_type).reshape(shape)
     except ValueError as error:  # more dimensions than numpy has, or [0, 2**62, 2**62]
         raise TensorError(f"numpy cannot represent the tensor's shape: {error}") from error
 
 
 def _checked_shape(tensor: wire.Tensor) -> tuple[tuple[int, ...], int]:
-    shape = tuple(dim.size for dim in tensor.tensor_shape.dim)
-    if tensor.tensor_shape.unknown_rank or any(size < 0 for size in shape):
+    shape = tuple(dim.size for dim in tensor.tensor_shape.dim)  # TensorFlow ignores `unknown_rank`
+    if any(size < 0 for size in shape):
         raise TensorError(f"a tensor's shape must be known, got {list(shape)}")
     size = 1
     for dim in shape:
@@ -174,6 +139,8 @@ def _checked_shape(tensor: wire.Tensor) -> tuple[tuple[int, ...], int]:
 def _from_content(content: bytes, data_type: DataType, size: int) -> _Array:
     if len(content) != size * data_type.numpy.itemsize:
         raise TensorError(f"tensor_content has {len(content)} bytes, expected {size * data_type.numpy.itemsize}")
+    if data_type.name == "bool" and np.frombuffer(content, np.uint8).max() > 1:
+        raise TensorError("tensor_content has a byte for a bool that is neither 0 nor 1")
     return np.frombuffer(content, data_type.numpy)
 
 
@@ -209,28 +176,29 @@ def _from_field(tensor: wire.Tensor, data_type: DataType, size: int) -> _Array:
     data = records[0] if len(records) == 1 else b"".join(records)
     try:
         values = _unpack(data, data_type.field)
-        if values.size < size:  # shortened or unpacked
+        if values.size < size * data_type.numpy.itemsize // data_type.stored.itemsize:  # shortened or unpacked
             unpacked = _unpacked_values(tensor, data_type)
             if data and unpacked.size > values.size:  # mixed, so the order of the values is unknown
                 raise ValueError("packed and unpacked values are mixed")
             values = unpacked
     except (ValueError, DecodeError) as error:
         raise TensorError(f"malformed {data_type.field}: {error}") from error
-    if data_type.field == "half_val":
-        return values.astype(np.uint16).view(data_type.numpy)
-    return values.astype(data_type.numpy, copy=False)
+    stored = values.astype(data_type.stored, copy=False)
+    per_value = data_type.numpy.itemsize // stored.itemsize
+    # As TensorFlow, drop the real part of a complex number that has no imaginary part.
+    return stored[: stored.size - stored.size % per_value].view(data_type.numpy)
 
 
 def _unpacked_values(tensor: wire.Tensor, data_type: DataType) -> _Array:
     """Read a field that was sent unpacked, one record per value: protobuf keeps it in the unknown fields."""
     message = wire.TensorUnpacked.FromString(tensor.SerializeToString())
-    dtype = _FIXED_WIDTH.get(data_type.field, np.dtype(np.uint64 if data_type.name == "uint64" else np.int64))
+    dtype = FIXED_WIDTH.get(data_type.field, np.dtype(np.uint64 if data_type.name == "uint64" else np.int64))
     values: _Array = np.array(getattr(message, data_type.field), dtype)
     return values
 
 
 def _unpack(data: bytes, field: str) -> _Array:
-    fixed = _FIXED_WIDTH.get(field)
+    fixed = FIXED_WIDTH.get(field)
     return np.frombuffer(data, fixed) if fixed else _unpack_varints(data)
 
 
@@ -255,14 +223,10 @@ def _unpack_varints(data: bytes) -> npt.NDArray[np.int64]:
     return np.add.reduceat(parts, starts).view(np.int64)
 
 
-def _pack(values: _Array, data_type: DataType) -> bytes:
-    if data_type.field in _FIXED_WIDTH:
-        return values.tobytes()
-    if data_type.field == "half_val":
-        values = values.view(np.uint16)
-    return _pack_varints(
-        values.reshape(-1).astype(np.uint64 if data_type.name == "uint64" else np.int64).view(np.uint64)
-    )
+def _pack(numbers: _Array, data_type: DataType) -> bytes:
+    if data_type.field in FIXED_WIDTH:
+        return numbers.tobytes()
+    return _pack_varints(numbers.astype(np.uint64 if data_type.name == "uint64" else np.int64).view(np.uint64))
 
 
 def _pack_varints(values: npt.NDArray[np.uint64]) -> bytes:
@@ -278,14 +242,13 @@ def _pack_varints(values: npt.NDArray[np.uint64]) -> bytes:
 
 
 def _fill(values: _Array, size: int, data_type: DataType) -> _Array:
-    if values.size == size:
-        return values
-    if values.size > size:
-        raise TensorError(f"{data_type.field} has {values.size} values, the shape has {size}")
+    if values.size >= size:
+        return values[:size]
     if size > _MAX_FILLED:
         raise TensorError(f"{data_type.field} has {values.size} values, too few to fill {size} elements")
-    filled = np.full(size, b"" if data_type.name == "string" else 0, data_type.numpy)
+    filled: _Array = np.empty(size, data_type.numpy)
     filled[: values.size] = values
-    if values.size:
-        filled[values.size :] = values[-1]
+    filled[values.size :] = (
+        values[-1] if values.size else (b"" if data_type.name == "string" else np.zeros((), data_type.numpy))
+    )
     return filled

@@ -182,7 +182,7 @@ _CONFIG = (
     _followed(
         "model_type architectures problem_type id2label label2id vocab_size hidden_size dim embedding_size "
         "num_hidden_layers n_layers num_attention_heads n_heads intermediate_size hidden_dim max_position_embeddings "
-        "type_vocab_size hidden_act activation layer_norm_eps pad_token_id",
+        "type_vocab_size hidden_act activation layer_norm_eps pad_token_id num_hidden_groups",
         "checked, then the model is built of them",
     ),
     _followed("tokenizer_class", "if tokenizer_config.json names none: as there"),
@@ -190,7 +190,10 @@ _CONFIG = (
     _refused("position_embedding_type", "`absolute` only", "absolute"),
     _refused("is_decoder add_cross_attention", "`false` only"),
     _refused("pruned_heads", "empty only"),
+    _refused("inner_group_num", "`1` only", 1),
     _refused("quantization_config", "none only: quantized weights are not read"),
+    _followed("tie_word_embeddings", "a fill-mask decoder with weights of its own is refused"),
+    _without_effect("initializer_range hidden_dropout_prob attention_probs_dropout_prob", "they concern training"),
     _without_effect("sentence_transformers", "a CrossEncoder's activation is for the caller to apply"),
 )
 SETTINGS: Mapping[str, tuple[Setting, ...]] = {

@@ -37,7 +37,8 @@ def read_text_file(path: Path, message: M, label: str, *, secret: bool = False) 
     except UnicodeDecodeError as error:
         reason = f"byte {error.start} is not UTF-8"
     except text_format.ParseError as error:
-        reason = _position(error) if secret else str(error).replace(_PACKAGE, "").rstrip(".")
+        where = _position(error) if secret else str(error).replace(_PACKAGE, "").rstrip(".")
+        reason = f"Error parsing text-format tensorflow.serving.{message.DESCRIPTOR.name}: {where}"
     expected = message.DESCRIPTOR.name
     raise ServeError(f"cannot read {label} {path}: {reason}. Expected: {expected} in protobuf text format.")
 

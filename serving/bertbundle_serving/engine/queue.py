@@ -65,9 +65,14 @@ class PendingCall:
         """Record the result of some rows. The last rows, or an error, determine the outcome."""
         if not self.is_active:
             return
+        try:
+            self._record(row_slice, result)
+        except Exception as error:  # noqa: BLE001  # the caller gets it: otherwise nobody would answer the call
+            self.outcome = error
+
+    def _record(self, row_slice: RowSlice, result: Outputs | Exception) -> None:
         if isinstance(result, Exception):
-            self.outcome = result
-            return
+            raise result
         self.output_bytes += sum(_size_in_bytes(array) for array in result.values())
         self.results[row_slice.start] = result
         self.computed_rows += row_slice.stop - row_slice.start
@@ -221,4 +226,5 @@ def padded_batch_rows(parameters: BatchingParameters, rows: int) -> int:
 
 def _size_in_bytes(array: npt.NDArray[Any]) -> int:
     """Return the size of an array; for strings the sum of their lengths."""
-    return sum(map(len, array.flat)) if array.dtype == object else array.nbytes
+    # Not `array.flat`, which has at most 32 dimensions.
+    return sum(map(len, array.reshape(-1))) if array.dtype == object else array.nbytes

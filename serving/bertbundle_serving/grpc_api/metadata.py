@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from google.protobuf.any_pb2 import Any as AnyMessage
 
 from bertbundle.wire import _wire_pb2 as wire
-from bertbundle.wire.tensors import DATA_TYPES, tensor_shape
+from bertbundle.wire.data_types import DATA_TYPES
+from bertbundle.wire.tensors import tensor_shape
 from bertbundle_serving.errors import CODES, invalid_argument
 from bertbundle_serving.repository.version import ModelVersionStatus
 from bertbundle_serving.runtimes.base import SignatureSpec, TensorSpec

@@ -1,11 +1,12 @@
 """Decode a PredictRequest and check it against a signature, in TensorFlow Serving's order and with its messages.
 
-Source: tensorflow_serving/servables/tensorflow/{predict_util,saved_model_predict_util}.cc.
+Source: tensorflow_serving/servables/tensorflow/{predict_util,saved_model_predict_util}.cc and
+tensorflow/cc/saved_model/util.cc.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,8 @@ import numpy.typing as npt
 
 from bertbundle.contract.types import Arrays
 from bertbundle.wire import _wire_pb2 as wire
-from bertbundle.wire.tensors import DATA_TYPES, TensorError, decode_tensor
+from bertbundle.wire.data_types import DATA_TYPES
+from bertbundle.wire.tensors import TensorError, decode_tensor
 from bertbundle_serving.errors import RequestError, invalid_argument
 from bertbundle_serving.runtimes.base import SignatureSpec, TensorSpec
 
@@ -52,9 +54,7 @@ def read_call(request: wire.PredictRequest, signatures: Mapping[str, SignatureSp
         RequestError: with TensorFlow Serving's code and message.
     """
     signature = find_signature(signatures, request.model_spec.signature_name)
-    _check_names(signature, request.inputs)
-    sent = _decode_inputs(request.inputs)
-    inputs = {name: sent[name] if name in sent else signature.defaults[name] for name in sorted(signature.inputs)}
+    inputs = _read_inputs(signature, request.inputs)
     return make_call(signature, inputs, request.output_filter)
 
 
@@ -69,10 +69,11 @@ def make_call(signature: SignatureSpec, inputs: Arrays, output_filter: Sequence[
     Raises:
         RequestError: INVALID_ARGUMENT, the inputs or the output filter do not fit the signature.
     """
-    _check_dtypes(signature, inputs)
     outputs = _select_outputs(signature, output_filter)
+    _check_dtypes(signature, inputs)
     for name, spec in signature.inputs.items():
-        _check_shape(spec, inputs[name].shape, batched=signature.batched)
+        if signature.checks_shapes:
+            _check_shape(spec, inputs[name].shape, batched=signature.batched)
     if signature.batched:
         _check_row_counts(inputs)
     for name, spec in signature.inputs.items():
@@ -101,37 +102,47 @@ def dtype_text(dtype: np.dtype[Any]) -> str:
     return _DTYPE_NAMES.get(dtype, str(dtype))
 
 
-def _decode_inputs(tensors: Mapping[str, wire.Tensor]) -> dict[str, npt.NDArray[Any]]:
-    decoded = {}
-    name = ""
+def _read_inputs(signature: SignatureSpec, sent: Mapping[str, wire.Tensor]) -> Arrays:
+    """Return an array for every input of a signature: decoded from the request, or the default."""
+    _check_count(signature, sent)
+    inputs, name = {}, ""
     try:
-        for name in sorted(tensors):
-            decoded[name] = decode_tensor(tensors[name])
+        for name in sorted(signature.inputs):
+            if name in sent:
+                inputs[name] = decode_tensor(sent[name])
+            elif name in signature.defaults:
+                inputs[name] = signature.defaults[name]
+            else:
+                raise _missing_input(signature, name, sent)
     except TensorError as error:
         raise invalid_argument(f"tensor parsing error: {name}") from error
-    return decoded
-
-
-def _check_names(signature: SignatureSpec, sent: Collection[str]) -> None:
-    """Check that every input without a default was sent, and nothing else."""
-    expected = signature.inputs
-    required = expected.keys() - signature.defaults.keys()
-    if required <= set(sent) <= expected.keys():
-        return
-    if len(sent) != len(expected):
+    if not set(sent) <= signature.inputs.keys():
+        used = sorted(set(sent) & signature.inputs.keys())
         raise invalid_argument(
-            f"input size does not match signature: {len(sent)}!={len(expected)} len({_braced(sent)}) != "
-            f"len({_braced(expected)}). Sent extra: {_braced(set(sent) - set(expected))}. "
-            f"Missing but required: {_braced(required - set(sent))}."
+            f"Inputs contains invalid name. Used request inputs: {','.join(used)}, "
+            f"request input: {','.join(sorted(sent))}"
         )
-    for name, spec in sorted(expected.items()):
-        if name not in sent and name in required:
-            # TensorFlow Serving says "expected" but lists the inputs that were sent.
-            raise invalid_argument(
-                f"Signature input alias: {name}(feed name: {spec.feed}) not found in request and no default value "
-                f"provided. Inputs expected to be in the request {_braced(sent)}, or default input alias set: "
-                f"{_braced(signature.defaults) if signature.defaults else ''}"
-            )
+    return inputs
+
+
+def _missing_input(signature: SignatureSpec, name: str, sent: Mapping[str, wire.Tensor]) -> RequestError:
+    return invalid_argument(
+        f"Signature input alias: {name}(feed name: {signature.inputs[name].feed}) not found in request and no default "
+        f"value provided. Inputs expected to be in the request {_braced(sent)}, or default input alias set: "
+        f"{','.join(sorted(signature.defaults))}"
+    )
+
+
+def _check_count(signature: SignatureSpec, sent: Mapping[str, wire.Tensor]) -> None:
+    """Check that there are not more inputs than the signature has, nor fewer if it has no defaults."""
+    expected = signature.inputs
+    if len(sent) == len(expected) or (len(sent) < len(expected) and signature.defaults):
+        return
+    raise invalid_argument(
+        f"input size does not match signature: {len(sent)}!={len(expected)} len({_braced(sent)}) != "
+        f"len({_braced(expected)}). Sent extra: {_braced(set(sent) - expected.keys())}. "
+        f"Missing but required: {_braced(expected.keys() - set(sent))}."
+    )
 
 
 def _check_dtypes(signature: SignatureSpec, inputs: Arrays) -> None:
@@ -176,6 +187,8 @@ def _shape_text(shape: tuple[int | None, ...], *, batched: bool) -> str:
 
 
 def _check_row_counts(inputs: Arrays) -> None:
+    if not all(array.ndim for array in inputs.values()):
+        raise invalid_argument("Batching Run() input tensors must have at least one dimension.")
     sizes = {name: array.shape[0] for name, array in sorted(inputs.items())}
     if len(set(sizes.values())) > 1:
         counts = ", ".join(f"{name} has {size}" for name, size in sizes.items())

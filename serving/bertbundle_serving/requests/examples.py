@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from bertbundle_serving.errors import RequestError, invalid_argument
 from bertbundle_serving.protos import _api_pb2 as api
-from bertbundle_serving.requests.call import DEFAULT_SIGNATURE, SignatureCall, make_call
+from bertbundle_serving.requests.call import DEFAULT_SIGNATURE, SignatureCall, dtype_text, make_call
 from bertbundle_serving.runtimes.base import PREDICT_METHOD, Outputs, SignatureSpec
 
 __all__ = [
@@ -89,14 +89,14 @@ def read_example_call(
 
     Raises:
         RequestError: UNIMPLEMENTED, no signature of the model fits the method; INVALID_ARGUMENT, this signature does
-            not fit the method, or there are no examples.
+            not fit the method, or there are no examples; FAILED_PRECONDITION, its tensors have other names.
     """
     _check_any_signature_fits(signatures, method)
     signature = signatures.get(name or DEFAULT_SIGNATURE)
     if signature is None:
         raise invalid_argument(f"No signature was found with the name: {name or DEFAULT_SIGNATURE}")
     _check_signature_fits(signature, method)
-    return make_call(signature, {_INPUTS: _serialized_examples(examples)})
+    return _make_example_call(signature, method, _serialized_examples(examples))
 
 
 def read_multi_inference_calls(
@@ -122,10 +122,11 @@ def read_multi_inference_calls(
             raise RequestError("UNIMPLEMENTED", f"Unsupported signature method_name: {task.method_name}")
         _check_any_signature_fits(signatures, task.method_name)
         _check_signature_fits(signatures[name], task.method_name)
-    if len({signatures[name].inputs[_INPUTS].feed for name in names}) > 1:
-        raise invalid_argument("Input tensor must be the same for all Signatures.")
     examples = _serialized_examples(request.input)
-    return [make_call(signatures[name], {_INPUTS: examples}) for name in names]
+    return [
+        _make_example_call(signatures[name], task.method_name, examples)
+        for name, task in zip(names, request.tasks, strict=True)
+    ]
 
 
 def count_examples(examples: api.Input) -> int:
@@ -139,8 +140,13 @@ def to_classifications(outputs: Outputs, rows: int) -> api.ClassificationResult:
     Raises:
         RequestError: INVALID_ARGUMENT, the outputs have a wrong number of rows, a wrong dtype or a wrong rank.
     """
-    classes, scores = (_check_matrix(outputs, name, kind, rows) for name, kind in (("classes", "O"), ("scores", "f")))
+    classes = _check_matrix(outputs, "classes", "string", rows)
+    scores = _check_matrix(outputs, "scores", "float", rows)
     table = next(array for array in (classes, scores) if array is not None)
+    if classes is not None and scores is not None and classes.shape[1] != scores.shape[1]:
+        raise invalid_argument(
+            f"Tensors class and score should match in dim_size(1). Got {classes.shape[1]} vs. {scores.shape[1]}"
+        )
     return api.ClassificationResult(
         classifications=[
             api.Classifications(
@@ -166,12 +172,18 @@ def to_regressions(outputs: Outputs, rows: int) -> api.RegressionResult:
     values = outputs["outputs"]
     if not (values.ndim == 1 or (values.ndim == 2 and values.shape[1] == 1)):
         raise invalid_argument(
-            "Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got "
-            + str(list(values.shape))
+            f"Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got {_shape_text(values)}"
         )
     if len(values) != rows:
         raise invalid_argument(f"Input batch size did not match output batch size: {rows} vs. {len(values)}")
+    if values.dtype != np.float32:
+        raise invalid_argument(f"Expected output Tensor of DT_FLOAT.  Got: {_enum_name(values)}")
     return api.RegressionResult(regressions=[api.Regression(value=float(value)) for value in values.reshape(-1)])
+
+
+def _make_example_call(signature: SignatureSpec, method: str, examples: _Array) -> SignatureCall:
+    outputs = sorted(_EXAMPLE_METHODS[method].output_names & signature.outputs.keys())
+    return make_call(signature, {_INPUTS: examples}, outputs)
 
 
 def _check_any_signature_fits(signatures: Mapping[str, SignatureSpec], method: str) -> None:
@@ -185,21 +197,21 @@ def _check_any_signature_fits(signatures: Mapping[str, SignatureSpec], method: s
 
 def _check_signature_fits(signature: SignatureSpec, method: str) -> None:
     mismatch = _find_mismatch(signature, _EXAMPLE_METHODS[method])
-    if mismatch:
-        raise invalid_argument(mismatch)
+    if mismatch is not None:
+        raise mismatch
 
 
-def _find_mismatch(signature: SignatureSpec, method: _ExampleMethod) -> str:
-    """Return why a method cannot call a signature; "" if it can."""
+def _find_mismatch(signature: SignatureSpec, method: _ExampleMethod) -> RequestError | None:
+    """Return why a method cannot call a signature; None if it can."""
     if len(signature.inputs) != 1:
-        return "Expected one input Tensor."
+        return invalid_argument("Expected one input Tensor.")
     if len(signature.outputs) not in method.output_counts:
-        return method.wrong_count.format(len(signature.outputs))
+        return invalid_argument(method.wrong_count.format(len(signature.outputs)))
     if _INPUTS not in signature.inputs:
-        return f"No {method.name} inputs found in SignatureDef: {signature.name}"
+        return RequestError("FAILED_PRECONDITION", f"No {method.name} inputs found in SignatureDef: {signature.name}")
     if not method.output_names & signature.outputs.keys():
-        return method.wrong_names.format(signature.name)
-    return ""
+        return RequestError("FAILED_PRECONDITION", method.wrong_names.format(signature.name))
+    return None
 
 
 def _serialized_examples(examples: api.Input) -> _Array:
@@ -214,18 +226,27 @@ def _serialized_examples(examples: api.Input) -> _Array:
     return values
 
 
-def _check_matrix(outputs: Outputs, name: str, kind: str, rows: int) -> _Array | None:
+def _check_matrix(outputs: Outputs, name: str, dtype: str, rows: int) -> _Array | None:
     array = outputs.get(name)
     if array is None:
         return None
     if array.ndim != 2:
-        raise invalid_argument(f"Expected Tensor shape: [batch_size num_classes] but got {list(array.shape)}")
-    if array.dtype.kind != kind:
-        expected = {"O": "DT_STRING", "f": "DT_FLOAT"}[kind]
-        raise invalid_argument(f"Expected {name} Tensor of {expected}. Got: {array.dtype}")
+        raise invalid_argument(f"Expected Tensor shape: [batch_size num_classes] but got {_shape_text(array)}")
+    if dtype_text(array.dtype) != dtype:
+        raise invalid_argument(f"Expected {name} Tensor of DT_{dtype.upper()}. Got: {_enum_name(array)}")
     if len(array) != rows:
         raise invalid_argument(f"Expected {name} output batch size of {rows}. Got: {len(array)}")
     return array
+
+
+def _shape_text(array: _Array) -> str:
+    """Return the shape as TensorFlow's TensorShape prints it."""
+    return f"[{','.join(map(str, array.shape))}]"
+
+
+def _enum_name(array: _Array) -> str:
+    """Return the name of the dtype in types.proto."""
+    return f"DT_{dtype_text(array.dtype).upper()}"
 
 
 def _text(value: object) -> str:

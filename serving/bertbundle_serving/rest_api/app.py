@@ -33,7 +33,12 @@ from bertbundle_serving.requests.examples import (
     to_regressions,
 )
 from bertbundle_serving.rest_api.body import read_body
-from bertbundle_serving.rest_api.examples import examples_input, signature_name
+from bertbundle_serving.rest_api.examples import (
+    classifications_document,
+    examples_input,
+    regressions_document,
+    signature_name,
+)
 from bertbundle_serving.rest_api.json_parser import parse_object
 from bertbundle_serving.rest_api.models import metadata_document, status_document
 from bertbundle_serving.rest_api.predictions import encode_predictions, read_predict_call
@@ -49,7 +54,9 @@ from bertbundle_serving.runtimes.base import Outputs
 __all__ = ["RestOptions", "rest_application"]
 
 _VERSION_PATH = r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
-_PREDICTION_PATH = re.compile(rf"(?i)/v1/models/(?P<model>[^/:]+){_VERSION_PATH}:(?P<method>classify|regress|predict)")
+_PREDICTION_PATH = re.compile(
+    rf"(?i)/v1/models/(?P<model>[^/:]+){_VERSION_PATH}:(?-i:(?P<method>classify|regress|predict))"
+)
 _MODEL_PATH = re.compile(rf"(?i)/v1/models(?:/(?P<model>[^/:]+))?{_VERSION_PATH}(?:/(?P<metadata>metadata))?")
 _PATHS = {"POST": _PREDICTION_PATH, "GET": _MODEL_PATH}
 _HTTP_METHODS = ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"]
@@ -201,12 +208,11 @@ class _RestApi:
 
     async def _classify(self, request: _RestRequest) -> bytes:
         outputs, rows = await self._compute_examples(request, CLASSIFY_METHOD)
-        result = to_classifications(outputs, rows)
-        return encode_json({"results": [[[c.label, c.score] for c in row.classes] for row in result.classifications]})
+        return encode_json(classifications_document(to_classifications(outputs, rows)))
 
     async def _regress(self, request: _RestRequest) -> bytes:
         outputs, rows = await self._compute_examples(request, REGRESS_METHOD)
-        return encode_json({"results": [row.value for row in to_regressions(outputs, rows).regressions]})
+        return encode_json(regressions_document(to_regressions(outputs, rows)))
 
     async def _compute_examples(self, request: _RestRequest, method: str) -> tuple[Outputs, int]:
         """Return the outputs for the examples of a request, and the number of examples."""

@@ -36,7 +36,7 @@ async def _receive(http: Request, admission: AdmissionControl, max_bytes: int) -
                 raise _too_large(max_bytes)
     finally:
         admission.release(len(body))
-    if http.headers.get("content-encoding", "").lower() != "gzip":
+    if http.headers.get("content-encoding") != "gzip":  # in lower case: TensorFlow Serving takes GZIP for plain
         return bytes(body)
     return await asyncio.to_thread(_decompress, bytes(body), max_bytes)
 
@@ -49,6 +49,9 @@ def _decompress(body: bytes, max_bytes: int) -> bytes:
         raise invalid_argument("the Content-Encoding is gzip, but the body is not gzip") from error
     if len(data) > max_bytes:
         raise _too_large(max_bytes)
+    if not gzip.eof or gzip.unused_data:
+        problem = "bytes follow its end" if gzip.eof else "it is truncated"
+        raise invalid_argument(f"the Content-Encoding is gzip, but the body is not one gzip stream: {problem}")
     return data
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bertbundle.wire.tensors import DATA_TYPES
+from bertbundle.wire.data_types import DATA_TYPES
 from bertbundle_serving.repository.version import ModelVersionStatus
 from bertbundle_serving.runtimes.base import SignatureSpec, TensorSpec
 

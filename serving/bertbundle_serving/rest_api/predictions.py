@@ -34,6 +34,8 @@ def read_predict_call(signatures: Mapping[str, SignatureSpec], name: str, docume
     signature = signatures.get(name or DEFAULT_SIGNATURE)
     if signature is None:
         raise invalid_argument(f'Serving signature name: "{name or DEFAULT_SIGNATURE}" not found in signature def')
+    if not signature.inputs:
+        raise invalid_argument(f"Failed to get input map for signature: {name or 'DEFAULT'}")
     if "instances" in document and "inputs" in document:
         raise invalid_argument(
             f"JSON Value: {json_text(document)} Not formatted correctly expecting only "
@@ -52,8 +54,10 @@ async def encode_predictions(outputs: Arrays, *, by_row: bool) -> bytes:
     """Return the response to a Predict request in the row or the column format. Large ones are encoded in a thread.
 
     Raises:
-        RequestError: INVALID_ARGUMENT, the outputs have different numbers of rows.
+        RequestError: INVALID_ARGUMENT, the outputs have different numbers of rows, or a dtype has no JSON form.
     """
+    if not outputs:
+        raise invalid_argument("Cannot convert empty tensor map to JSON")
     if by_row:
         _check_row_counts(outputs)
     if sum(array.size for array in outputs.values()) <= _MAX_INLINE_NUMBERS:
@@ -75,9 +79,11 @@ def _encode(outputs: Arrays, by_row: bool) -> bytes:
 def _check_row_counts(outputs: Arrays) -> None:
     """Check that all outputs have the same number of rows, as the row format requires."""
     size = -1
+    # TensorFlow Serving looks at the outputs in the order of a hash map: which error comes first differs.
+    for name, array in sorted(outputs.items()):
+        if array.ndim and size not in (-1, len(array)):
+            raise invalid_argument(f"Tensor name: {name} has inconsistent batch size: {len(array)} expecting: {size}")
+        size = len(array) if array.ndim else size
     for name, array in sorted(outputs.items()):
         if not array.ndim:
             raise invalid_argument(f"Tensor name: {name} has no shape information ")
-        if size not in (-1, len(array)):
-            raise invalid_argument(f"Tensor name: {name} has inconsistent batch size: {len(array)} expecting: {size}")
-        size = len(array)

@@ -6,8 +6,7 @@ Source of the rules and error messages: tensorflow_serving/util/json_tensor.cc.
 from __future__ import annotations
 
 import base64
-import binascii
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,13 +16,22 @@ from bertbundle.contract.types import Arrays
 from bertbundle_serving.errors import RequestError, invalid_argument
 from bertbundle_serving.requests.call import dtype_text
 from bertbundle_serving.rest_api.json_parser import json_text
+from bertbundle_serving.rest_api.values import are_integers, is_base64, to_value
 from bertbundle_serving.runtimes.base import TensorSpec
 
-__all__ = ["column_inputs", "decode_base64", "is_base64", "row_inputs", "to_json_values"]
+__all__ = ["column_inputs", "row_inputs", "to_json_values"]
 
 _Array = npt.NDArray[Any]
 
-_TYPES = {type(None): "Null", dict: "Object", list: "Array", str: "String", int: "Number", float: "Number"}
+# Dimensions of a tensor in TensorFlow. numpy has fewer.
+_MAX_DIMENSIONS = 254
+
+
+class _TooManyDimensions(RequestError):
+    """The lists of a value are nested too deeply for an array."""
+
+    def __init__(self, spec: TensorSpec) -> None:
+        super().__init__("INVALID_ARGUMENT", f"tensor parsing error: {spec.name}")
 
 
 def row_inputs(instances: Any, inputs: Mapping[str, TensorSpec], document: Mapping[str, Any]) -> dict[str, _Array]:
@@ -38,7 +46,7 @@ def row_inputs(instances: Any, inputs: Mapping[str, TensorSpec], document: Mappi
         RequestError: INVALID_ARGUMENT, the instances do not fit the inputs.
     """
     if not isinstance(instances, list):
-        raise invalid_argument(f"JSON Value: {json_text(document)} Excepting 'instances' to be an list/array")
+        raise invalid_argument(f"JSON Value: {json_text(document)} Expecting 'instances' to be an list/array")
     if not instances:
         raise invalid_argument(f"JSON Value: {json_text(document)} No values in 'instances' array")
     named = _is_named(instances[0])
@@ -74,6 +82,8 @@ def _add_row(
                 raise invalid_argument(f"JSON object: does not have named input: {name}")
             array = _to_array(value, inputs[name])
             _check_same_shape(rows.setdefault(name, [array])[0], array)
+        except _TooManyDimensions:
+            raise
         except RequestError as error:
             key = f" key: {name}" if named else ""
             text = f"Failed to process element: {index}{key} of 'instances' list. Error: {error.code}: {error.message}"
@@ -99,7 +109,10 @@ def _shape(array: _Array) -> str:
 
 
 def _stack(spec: TensorSpec, arrays: Sequence[_Array]) -> _Array:
-    stacked: _Array = np.empty((len(arrays), *arrays[0].shape), spec.dtype)
+    try:
+        stacked: _Array = np.empty((len(arrays), *arrays[0].shape), spec.dtype)
+    except ValueError as error:
+        raise _TooManyDimensions(spec) from error
     for index, array in enumerate(arrays):
         stacked[index] = array[()]  # for a 0-dimensional array, its only value
     return stacked
@@ -134,13 +147,17 @@ def _to_array(value: Any, spec: TensorSpec) -> _Array:
     while isinstance(first, list):
         shape.append(len(first))
         first = first[0] if first else None
+    if len(shape) > _MAX_DIMENSIONS:
+        raise _TooManyDimensions(spec)
     flat: list[Any] = []
     _flatten(flat, value, 0, shape, spec.dtype)
-    if spec.dtype == object:
-        array: _Array = np.empty(len(flat), object)
+    array: _Array = np.empty(len(flat), spec.dtype)
+    with np.errstate(over="ignore"):  # a double beyond the range of float becomes an infinity
         array[:] = flat
+    try:
         return array.reshape(shape)
-    return np.array(flat, spec.dtype).reshape(shape)
+    except ValueError as error:
+        raise _TooManyDimensions(spec) from error
 
 
 def _flatten(flat: list[Any], value: Any, level: int, shape: Sequence[int], dtype: np.dtype[Any]) -> None:
@@ -150,7 +167,7 @@ def _flatten(flat: list[Any], value: Any, level: int, shape: Sequence[int], dtyp
                 f"JSON Value: {json_text(value)} found at incorrect level: {level + 1} in the JSON DOM. "
                 f"Expected at level: {len(shape)}"
             )
-        flat.append(_to_value(value, dtype))
+        flat.append(to_value(value, dtype))
         return
     if level >= len(shape):
         raise invalid_argument(f"Encountered list at unexpected level: {level} expected < {len(shape)}")
@@ -158,101 +175,27 @@ def _flatten(flat: list[Any], value: Any, level: int, shape: Sequence[int], dtyp
         raise invalid_argument(
             f"Encountered list at unexpected size: {len(value)} at level: {level} expected size: {shape[level]}"
         )
-    if level == len(shape) - 1 and _are_integers(value, dtype):
+    if level == len(shape) - 1 and are_integers(value, dtype):
         flat.extend(value)
         return
     for item in value:
         _flatten(flat, item, level + 1, shape, dtype)
 
 
-def _are_integers(values: list[Any], dtype: np.dtype[Any]) -> bool:
-    """Return whether all values are integers in the range of the dtype; fast for millions of values."""
-    if dtype.kind not in "iu" or set(map(type, values)) != {int}:
-        return False
-    return bool(np.iinfo(dtype).min <= min(values) and max(values) <= np.iinfo(dtype).max)
-
-
-def _to_value(value: Any, dtype: np.dtype[Any]) -> Any:
-    """Convert a JSON value to the dtype."""
-    if isinstance(value, dict) and dtype.kind != "O":
-        raise _type_error(value, dtype)
-    convert = _CONVERT.get(dtype.kind)
-    if convert is None or dtype == np.float16:
-        raise RequestError(
-            "UNIMPLEMENTED", f"Conversion of JSON Value: {json_text(value)} to type: {dtype_text(dtype)}"
-        )
-    return convert(value, dtype)
-
-
-def _to_integer(value: Any, dtype: np.dtype[Any]) -> int:
-    if type(value) is not int or not np.iinfo(dtype).min <= value <= np.iinfo(dtype).max:
-        raise _type_error(value, dtype)
-    return value
-
-
-def _to_float(value: Any, dtype: np.dtype[Any]) -> float:
-    if type(value) not in (int, float):
-        raise _type_error(value, dtype)
-    if type(value) is int:
-        lossless = abs(value) <= 2 ** (np.finfo(dtype).nmant + 1) - 1
-    else:
-        lossless = not np.isfinite(value) or abs(value) <= float(np.finfo(dtype).max)
-    if not lossless:
-        target = "float" if dtype == np.float32 else "double"
-        raise invalid_argument(f"Cannot convert JSON value: {json_text(value)} to {target} without loss of precision.")
-    return float(value)
-
-
-def _to_bool(value: Any, dtype: np.dtype[Any]) -> bool:
-    if type(value) is not bool:
-        raise _type_error(value, dtype)
-    return value
-
-
-def _to_bytes(value: Any, dtype: np.dtype[Any]) -> bytes:
-    if isinstance(value, dict):
-        return decode_base64(value)
-    if not isinstance(value, str):
-        raise _type_error(value, dtype)
-    return value.encode(errors="surrogatepass")
-
-
-_CONVERT: Mapping[str, Callable[[Any, np.dtype[Any]], Any]] = {
-    "i": _to_integer,
-    "u": _to_integer,
-    "f": _to_float,
-    "b": _to_bool,
-    "O": _to_bytes,
-}
-
-
-def is_base64(value: Any) -> bool:
-    """Return whether a value is ``{"b64": "..."}``."""
-    return isinstance(value, dict) and value.keys() == {"b64"} and isinstance(value["b64"], str)
-
-
-def decode_base64(value: Mapping[str, Any]) -> bytes:
-    """Return the bytes encoded in ``{"b64": "..."}``.
+def to_json_values(outputs: Arrays) -> dict[str, Any]:
+    """Return outputs as JSON values. Strings of outputs named ``..._bytes`` become ``{"b64": "..."}``.
 
     Raises:
-        RequestError: INVALID_ARGUMENT, the value has another form or is not base64.
+        RequestError: INVALID_ARGUMENT, a dtype has no JSON form.
     """
-    if not is_base64(value):
-        raise invalid_argument(f"JSON Value: {json_text(value)} not formatted correctly for base64 data")
-    try:
-        return base64.b64decode(value["b64"].encode(), validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise invalid_argument("Unable to base64 decode") from error
-
-
-def to_json_values(outputs: Arrays) -> dict[str, Any]:
-    """Return outputs as JSON values. Strings of outputs named ``..._bytes`` become ``{"b64": "..."}``."""
     return {name: _json_value(name, array) for name, array in outputs.items()}
 
 
 def _json_value(name: str, array: _Array) -> Any:
     if array.dtype == object:
         return _json_strings(array.tolist(), as_bytes=name.endswith("_bytes"))
+    if array.size and (array.dtype.kind not in "fiub" or array.dtype == np.uint16):
+        raise invalid_argument(f"Failed to write JSON value for tensor type: {dtype_text(array.dtype)}")
     if array.dtype in (np.float32, np.float16):
         if array.ndim > 1:  # row by row, because numpy needs 128 bytes per number and holds the GIL meanwhile
             return [_json_value(name, row) for row in array]
@@ -266,8 +209,3 @@ def _json_strings(value: Any, *, as_bytes: bool) -> Any:
         return [_json_strings(item, as_bytes=as_bytes) for item in value]
     data = value if isinstance(value, bytes) else str(value).encode()
     return {"b64": base64.b64encode(data).decode()} if as_bytes else data.decode(errors="replace")
-
-
-def _type_error(value: Any, dtype: np.dtype[Any]) -> RequestError:
-    kind = str(value) if isinstance(value, bool) else _TYPES[type(value)]
-    return invalid_argument(f"JSON Value: {json_text(value)} Type: {kind} is not of expected type: {dtype_text(dtype)}")

@@ -60,6 +60,7 @@ class SignatureSpec:
         batched: whether the first dimension of every input and output is the batch dimension.
         method: one of the method names in tensorflow/cc/saved_model/signature_constants.h.
         defaults: values of inputs that a request may omit.
+        checks_shapes: whether inputs must have the declared shapes; otherwise the graph decides which shapes it takes.
     """
 
     name: str
@@ -68,6 +69,7 @@ class SignatureSpec:
     batched: bool = False
     method: str = PREDICT_METHOD
     defaults: Arrays = field(default_factory=dict)
+    checks_shapes: bool = True
 
 
 class Servable(Protocol):

@@ -15,8 +15,9 @@ import numpy as np
 from bertbundle._shared.cpu_features import BFLOAT16_FLAGS, fast_bfloat16
 from bertbundle.contract.manifest import MANIFEST_FILE, Manifest
 from bertbundle.contract.types import Arrays
+from bertbundle.wire.data_types import BY_NUMBER
 from bertbundle_serving.cores import available_cores
-from bertbundle_serving.errors import CODES, RequestError, ServeError
+from bertbundle_serving.errors import ServeError
 from bertbundle_serving.runtimes.base import (
     Outputs,
     Runtime,
@@ -26,68 +27,55 @@ from bertbundle_serving.runtimes.base import (
     TensorSpec,
     describe,
 )
+from bertbundle_serving.runtimes.session import SavedModelSession
 
 __all__ = ["RUNTIME", "SavedModelServable"]
 
 _MODEL_FILE = "saved_model.pb"
-_SERVE_TAG = "serve"
 
 _logger = logging.getLogger(__name__)
 
 
 class SavedModelServable:
-    """A SavedModel. Each signature is a TensorFlow function."""
+    """A SavedModel in a session."""
 
     def __init__(
-        self, tf: Any, loaded: Any, signatures: Mapping[str, SignatureSpec], description: str, threads: int
+        self, session: SavedModelSession, signatures: Mapping[str, SignatureSpec], description: str, threads: int
     ) -> None:
-        self._tf = tf
         # All computations share TensorFlow's threads: a second computation uses those that are idle in the first.
         self.concurrency = max(2, available_cores() // threads)
-        # The functions have only weak references to their variables, which the loaded object owns.
-        self._loaded = loaded
-        self._functions: dict[str, Any] = dict(loaded.signatures)
+        self._session: SavedModelSession | None = session
         self.signatures = signatures
         self.description = description
 
     def run(self, signature: str, inputs: Arrays, outputs: Sequence[str]) -> Outputs:
         """Compute the named outputs of a signature; see `Servable.run`. TensorFlow's errors keep code and message."""
-        try:
-            # Pass the dtype: TensorFlow cannot infer it from an empty array of strings.
-            specs = self.signatures[signature].inputs
-            tensors = {name: self._tf.constant(inputs[name], specs[name].dtype) for name in specs}
-            results = self._functions[signature](**tensors)
-            return {name: np.asarray(results[name].numpy()) for name in outputs}
-        except self._tf.errors.OpError as error:
-            raise RequestError(CODES[error.error_code], error.message) from error
+        if self._session is None:
+            raise ValueError("the servable is closed")
+        return self._session.run(signature, inputs, outputs)
 
     def close(self) -> None:
-        """Drop the functions and the variables."""
-        self._functions = {}
-        self._loaded = None
-        gc.collect()  # TensorFlow's objects have reference cycles
+        """Close the session, which frees the variables."""
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+        gc.collect()  # TensorFlow's graphs have reference cycles
 
 
-def _signatures(tf: Any, loaded: Any, directory: Path, *, batch_non_bundles: bool) -> dict[str, SignatureSpec]:
-    """Return the callable signatures of the loaded object, as described in saved_model.pb."""
-    definitions = _read_definitions(directory)
-    specs = {name: _signature(tf, name, definitions[name]) for name in loaded.signatures}
+def _signatures(
+    tf: Any, definitions: Mapping[str, Any], directory: Path, *, batch_non_bundles: bool
+) -> dict[str, SignatureSpec]:
+    """Return the signatures as described in saved_model.pb."""
+    specs = {name: _signature(tf, name, definition) for name, definition in definitions.items()}
     if not (directory / MANIFEST_FILE).is_file():
         return {
-            name: dataclasses.replace(spec, batched=batch_non_bundles and _has_batch_dimension(spec))
+            name: dataclasses.replace(
+                spec, batched=batch_non_bundles and _has_batch_dimension(spec), checks_shapes=False
+            )
             for name, spec in specs.items()
         }
     limits = {spec.name: spec.size for spec in Manifest.read(directory).inputs}
     return {name: _bundle_signature(spec, limits) for name, spec in specs.items()}
-
-
-def _read_definitions(directory: Path) -> Mapping[str, Any]:
-    from tensorflow.core.protobuf import saved_model_pb2
-
-    saved = saved_model_pb2.SavedModel.FromString((directory / _MODEL_FILE).read_bytes())
-    graphs = [graph for graph in saved.meta_graphs if _SERVE_TAG in graph.meta_info_def.tags]
-    definitions: Mapping[str, Any] = graphs[0].signature_def
-    return definitions
 
 
 def _has_batch_dimension(spec: SignatureSpec) -> bool:
@@ -118,10 +106,16 @@ def _signature(tf: Any, name: str, definition: Any) -> SignatureSpec:
 def _tensor(tf: Any, alias: str, info: Any) -> TensorSpec:
     shape = tf.TensorShape(info.tensor_shape)
     sizes = None if shape.rank is None else tuple(shape.as_list())
-    return TensorSpec(alias, np.dtype(tf.as_dtype(info.dtype).as_numpy_dtype), sizes, info.name)
+    return TensorSpec(alias, _dtype(tf, info.dtype), sizes, info.name)
 
 
-def _import_tensorflow(threads: int, inter_op_threads: int | None) -> Any:
+def _dtype(tf: Any, number: int) -> np.dtype[Any]:
+    """Return the numpy dtype of a tensor. One that requests cannot have is a structure, which equals no other dtype."""
+    row = BY_NUMBER.get(number)
+    return row.numpy if row else np.dtype([(tf.as_dtype(number).name, np.uint8)])
+
+
+def _import_tensorflow() -> Any:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors only; read when TensorFlow is imported
     try:
         import tensorflow as tf
@@ -129,23 +123,20 @@ def _import_tensorflow(threads: int, inter_op_threads: int | None) -> Any:
         raise ServeError(
             "TensorFlow is not installed; the saved_model runtime needs it: pip install 'bertbundle-toolkit[export]'."
         ) from error
-    try:
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
-        tf.config.threading.set_inter_op_parallelism_threads(inter_op_threads or 0)
-    except RuntimeError:  # TensorFlow started its threads with the first model
-        _logger.debug("TensorFlow is already running: the number of its threads cannot be changed")
+    logging.getLogger("tensorflow").setLevel(logging.WARNING)  # else each load logs the path of the variables
     return tf
 
 
 def _load(directory: Path, options: RuntimeOptions) -> Servable:
     threads = options.threads or available_cores()
-    tf = _import_tensorflow(threads, options.inter_op_threads)
-    loaded = tf.saved_model.load(str(directory), tags=[_SERVE_TAG])
-    if not loaded.signatures:
+    tf = _import_tensorflow()
+    session = SavedModelSession(tf, directory, threads, options.inter_op_threads)
+    if not session.definitions:
+        session.close()
         raise ServeError(f"the SavedModel in {directory} has no signatures. Save it with signatures=....")
-    signatures = _signatures(tf, loaded, directory, batch_non_bundles=options.batch_non_bundles)
+    signatures = _signatures(tf, session.definitions, directory, batch_non_bundles=options.batch_non_bundles)
     description = describe("saved_model", _precision(directory), threads, options.reason)
-    return SavedModelServable(tf, loaded, signatures, description, threads)
+    return SavedModelServable(session, signatures, description, threads)
 
 
 def _precision(directory: Path) -> str:

@@ -65,4 +65,4 @@ def test_settings_that_the_architectures_check() -> None:
     """Every setting of config.json that the architectures check is in the table."""
     names = {name for row in SETTINGS["config.json"] for name in row.names}
     sizes = {key for row in architectures.ARCHITECTURES.values() for key in row.sizes.values()}
-    assert sizes | set(architectures._FIXED_SETTINGS) <= names
+    assert sizes | set(architectures._FIXED_SETTINGS) | set(architectures._TYPED_SETTINGS) <= names

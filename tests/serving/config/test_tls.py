@@ -117,6 +117,9 @@ def test_unusable_certificates(
 def test_error_does_not_quote_a_key(tmp_path: Path) -> None:
     """The message about a malformed ssl_config_file has only the position: the line may contain the private key."""
     (tmp_path / "ssl").write_text('server_cert: "c"\nserver_key: "SECRET" }')
-    with pytest.raises(ServeError, match=r"cannot read --ssl_config_file .*ssl: 2:22 is malformed") as caught:
+    text = (
+        r"cannot read --ssl_config_file .*ssl: Error parsing text-format tensorflow\.serving\.SSLConfig: 2:22 is malfor"
+    )
+    with pytest.raises(ServeError, match=text) as caught:
         read_credentials(tmp_path / "ssl")
     assert "SECRET" not in str(caught.value)

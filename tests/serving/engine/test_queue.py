@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from bertbundle_serving.config.batching_parameters import BatchingParameters
+from bertbundle_serving.engine.batch import RowSlice
 from bertbundle_serving.engine.engine import Engine
-from bertbundle_serving.engine.queue import max_batch_rows, padded_batch_rows
+from bertbundle_serving.engine.queue import PendingCall, max_batch_rows, padded_batch_rows
 from bertbundle_serving.errors import RequestError
+from bertbundle_serving.requests.call import SignatureCall
 from engine_rig import EngineRig, Turnstile, first_columns, run
 
 
@@ -161,3 +163,18 @@ def test_padded_batch_rows() -> None:
     parameters = BatchingParameters(max_execution_batch_size=8, allowed_batch_sizes=(4, 8))
     assert [padded_batch_rows(parameters, rows) for rows in (1, 4, 5)] == [4, 4, 8]
     assert padded_batch_rows(BatchingParameters(), 5) == 5
+
+
+@pytest.mark.parametrize(
+    "result", [{"y": np.full((1,) * 32, b"a", object)[..., None]}, {"y": None}], ids=["deep", "odd"]
+)
+def test_every_result_is_recorded(result: Any) -> None:
+    """Strings of 33 dimensions have a size; a result that cannot be recorded is the call's error, not silence."""
+
+    async def work() -> None:
+        call = SignatureCall("s", {}, ("y",))
+        pending = PendingCall(call, asyncio.get_running_loop().create_future(), 100)
+        pending.add_result(RowSlice(call, 0, 1), result)
+        assert isinstance(pending.outcome, dict if result["y"] is not None else AttributeError)
+
+    run(work())

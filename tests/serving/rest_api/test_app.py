@@ -48,6 +48,12 @@ def test_version_and_label(url: str, path: str) -> None:
     assert fetch_json(f"{url}{path}")[1]["model_version_status"][0]["version"] == "1"
 
 
+def test_methods_are_in_lower_case(url: str) -> None:
+    """Unlike the rest of the path, the method may not be in capitals."""
+    refused = {"error": "Malformed request: POST /v1/models/tiny:Predict"}
+    assert fetch_json(f"{url}/v1/models/tiny:Predict", {"instances": rest_instances()}) == (400, refused)
+
+
 def test_status(url: str) -> None:
     """The status is in protobuf's JSON format."""
     status = {"version": "1", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}

@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import json
 import socket
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -23,6 +24,24 @@ def test_gzip_body(url: str) -> None:
     """A gzip body is decompressed."""
     body = gzip.compress(json.dumps({"instances": rest_instances()}).encode())
     assert fetch(f"{url}/v1/models/tiny:predict", body, headers={"Content-Encoding": "gzip"})[0] == 200
+
+
+@pytest.mark.parametrize("change", [lambda body: body[:-1], lambda body: body + b"x"], ids=["truncated", "longer"])
+def test_damaged_gzip_body(url: str, change: Callable[[bytes], bytes]) -> None:
+    """A compressed body that ends too early or too late is refused."""
+    body = change(gzip.compress(json.dumps({"instances": rest_instances()}).encode()))
+    status, _, answer = fetch(f"{url}/v1/models/tiny:predict", body, headers={"Content-Encoding": "gzip"})
+    assert (status, json.loads(answer)["error"].partition(":")[0]) == (
+        400,
+        "the Content-Encoding is gzip, but the body is not one gzip stream",
+    )
+
+
+def test_other_encodings_are_plain(url: str) -> None:
+    """Only gzip in lower case is unpacked, as TensorFlow Serving does."""
+    body = json.dumps({"instances": rest_instances()}).encode()
+    for encoding in ("GZIP", "identity", "br"):
+        assert fetch(f"{url}/v1/models/tiny:predict", body, headers={"Content-Encoding": encoding})[0] == 200
 
 
 def test_large_body_is_refused(bundles: Any, serve: Serve) -> None:
