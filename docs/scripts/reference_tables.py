@@ -1,9 +1,10 @@
-"""Generate the tables of docs/reference/errors.md and docs/reference/commands.md from the code.
+"""Generate the tables of docs/reference/ and docs/checkpoints.md from the code.
 
     python docs/scripts/reference_tables.py
 
-Rewrites the lines between the markers of both pages. Errors come from the docstrings of the error classes, options from
-the actions of the argument parsers: argparse's own help text differs between versions of Python.
+Rewrites the lines between the markers of these pages. Errors come from the docstrings of the error classes, options
+from the actions of the argument parsers, because argparse's own help text differs between versions of Python, and
+settings of checkpoints from the tables that the export checks them with.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import bertbundle_export.errors
 import bertbundle_serving.errors
 from bertbundle.cli.arguments import make_parser as client_parser
 from bertbundle_export.arguments import export_parser, inspect_parser
+from bertbundle_export.source.settings import SETTINGS
 from bertbundle_serving.flags import _parser as serve_parser
 
 __all__ = ["PAGES", "render"]
@@ -124,11 +126,24 @@ def _meaning(action: argparse.Action, prog: str) -> str:
     return _cell("; ".join(parts))
 
 
+def settings() -> Iterator[str]:
+    """Yield the lines of the tables of a checkpoint's settings, one per file."""
+    for file, rows in SETTINGS.items():
+        yield from ("", f"### {file}", "", "| setting | what happens |", "|---|---|")
+        for row in rows:
+            names = ", ".join(f"`{name}`" for name in row.names)
+            yield f"| {names} | **{row.outcome}**: {_cell(row.details)} |"
+
+
 def _cell(text: str) -> str:
     return re.sub(r"\s+", " ", text).replace("|", "\\|").strip()
 
 
-PAGES: dict[str, Callable[[], Iterator[str]]] = {"errors.md": errors, "commands.md": commands}
+PAGES: dict[str, Callable[[], Iterator[str]]] = {
+    "errors.md": errors,
+    "commands.md": commands,
+    "../checkpoints.md": settings,
+}
 """What makes the lines between the markers, by page."""
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from bertbundle._shared.commands import CommandParser
 from bertbundle_export.checkpoints import CHECKPOINT_FORMATS
-from bertbundle_export.options import BUNDLE_FORMATS, DECODINGS, WORD_LABELS
+from bertbundle_export.options import ADDED_TOKENS, BUNDLE_FORMATS, DECODINGS, WORD_LABELS
 from bertbundle_export.precision import PRECISIONS
 from bertbundle_export.tasks import POOLINGS, TASKS
 
@@ -96,6 +96,12 @@ def _add_bundle_options(parser: argparse.ArgumentParser) -> None:
         help="bfloat16 for the SavedModel, int8 for ONNX, auto: depends on this CPU (default: float32)",
     )
     add("--formats", type=_words, default=BUNDLE_FORMATS, metavar="F,F", help="saved_model,onnx (default: both)")
+    add(
+        "--added-tokens",
+        choices=ADDED_TOKENS,
+        default="match",
+        help="recognize tokens added to the model's own, such as entity markers, in a text, or tokenize them as text",
+    )
     add("--characters", action="store_true", help="tokenize into single characters, as most Chinese taggers do")
     add(
         "--texts",

@@ -11,6 +11,7 @@ from typing import Any
 import tokenizers
 
 from bertbundle.contract.manifest import Manifest, ParityRow
+from bertbundle.text.added_tokens import recognize_added_tokens
 from bertbundle_export.bundle import check_target, publish, staging_directory
 from bertbundle_export.checkpoints import LoadOptions, load_checkpoint
 from bertbundle_export.checkpoints.live import live_model
@@ -23,6 +24,7 @@ from bertbundle_export.job.write import write_manifest_draft, write_onnx, write_
 from bertbundle_export.options import ExportOptions, check_options_apply
 from bertbundle_export.report import Reporter, SilentReporter
 from bertbundle_export.source.model import SourceModel, fixed_length
+from bertbundle_export.source.text_preparation import add_prompt
 from bertbundle_export.source.tokenization import split_characters
 
 __all__ = ["Exported", "export_bundle"]
@@ -105,6 +107,13 @@ def _apply_options(model: SourceModel, options: ExportOptions) -> tuple[SourceMo
     """Apply the options that change the model, and fix the lengths of a model that takes only one."""
     if options.characters:
         model = dataclasses.replace(model, tokenizer=split_characters(model.tokenizer))
+    definition, added_tokens = recognize_added_tokens(
+        model.tokenizer.to_str(), pad_id=model.inputs[0].pad_value, match=options.added_tokens == "match"
+    )
+    tokenizer = tokenizers.Tokenizer.from_str(definition)
+    if model.prompt:
+        tokenizer = add_prompt(tokenizer, model.prompt)
+    model = dataclasses.replace(model, tokenizer=tokenizer, added_tokens=added_tokens)
     options = _at_fixed_length(options, model)
     return add_tables(model, (options.crf_transitions, options.crf_start, options.crf_end)), options
 

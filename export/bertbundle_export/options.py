@@ -9,9 +9,10 @@ from typing import Any
 from bertbundle.contract.labels import SCHEMES
 from bertbundle_export.errors import ExportError
 
-__all__ = ["BUNDLE_FORMATS", "DECODINGS", "WORD_LABELS", "ExportOptions", "check_options_apply"]
+__all__ = ["ADDED_TOKENS", "BUNDLE_FORMATS", "DECODINGS", "WORD_LABELS", "ExportOptions", "check_options_apply"]
 
 BUNDLE_FORMATS = ("saved_model", "onnx")
+ADDED_TOKENS = ("match", "text")
 WORD_LABELS = ("token", "first", "first-labelled")
 DECODINGS = ("auto", "crf", "viterbi", "argmax")
 
@@ -27,6 +28,8 @@ class ExportOptions:
         formats: "saved_model", "onnx", or both.
         precision: precision of the encoder's matrix products: "float32"; "bfloat16" for the SavedModel; "int8" for the
             ONNX files; or "auto", which chooses float32 or bfloat16 depending on this machine's CPU.
+        added_tokens: whether tokens that were added to the model's own, such as entity markers, are recognized in a
+            text: "match", or "text" to tokenize them like any text. The model's own special tokens never are.
         characters: tokenize into single characters, as most Chinese taggers do.
         label_scheme: name of a label scheme; None detects it.
         label_decoding: "crf", "viterbi", "argmax", or "auto": the model's CRF if it has one, else Viterbi if the labels
@@ -43,6 +46,7 @@ class ExportOptions:
     lengths: Sequence[int] | None = None
     formats: Sequence[str] = BUNDLE_FORMATS
     precision: str = "float32"
+    added_tokens: str = "match"
     characters: bool = False
     label_scheme: str | None = None
     label_decoding: str = "auto"
@@ -54,6 +58,7 @@ class ExportOptions:
     texts: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
+        _check_choice("added_tokens", self.added_tokens, ADDED_TOKENS)
         _check_choice("word_labels", self.word_labels, WORD_LABELS)
         _check_choice("label_decoding", self.label_decoding, DECODINGS)
         if self.top_k < 1:

@@ -15,7 +15,7 @@ import pytest
 from bertbundle.contract.manifest import Manifest
 from bertbundle_export import Exported, export_bundle
 from bertbundle_export.errors import ExportError, ToleranceError
-from tiny_checkpoints import LABELS
+from tiny_checkpoints import LABELS, vocabulary
 
 pytestmark = pytest.mark.slow
 
@@ -211,3 +211,63 @@ def test_generator_versions_are_stated(checkpoint: Callable[..., Path], tmp_path
     generator = json.loads((exported.path / "bundle.json").read_text(encoding="utf-8"))["generator"]
     assert generator["tensorflow"].startswith("2.")
     assert generator["transformers"].startswith("4.")
+
+
+def _marked(path: Path, *, special: bool) -> None:
+    """Add two entity markers to a checkpoint, as two of its last, unused tokens."""
+    from bertbundle_export.tensorflow_import import transformers
+
+    tokenizer = transformers.BertTokenizerFast(str(path / "vocab.txt"))
+    if special:
+        tokenizer.add_special_tokens({"additional_special_tokens": ["[E1]", "[/E1]"]})
+    else:
+        tokenizer.add_tokens(["[E1]", "[/E1]"])
+    tokenizer.save_pretrained(str(path))
+
+
+@pytest.mark.parametrize("definition", [True, False], ids=["tokenizer.json", "slow"])
+@pytest.mark.parametrize("special", [True, False], ids=["special", "plain"])
+@pytest.mark.parametrize("choice", ["match", "text"])
+def test_added_tokens(
+    checkpoint: Callable[..., Path], tmp_path: Path, choice: str, *, special: bool, definition: bool
+) -> None:
+    """Entity markers in a text are recognized as by transformers' slow tokenizer, or tokenized like any text."""
+    from bertbundle import Client
+    from bertbundle_export.tensorflow_import import transformers
+
+    path = checkpoint("BertForSequenceClassification", labels=("no", "yes"), vocab_size=len(vocabulary()) + 2)
+    _marked(path, special=special)
+    if not definition:
+        (path / "tokenizer.json").unlink()
+    exported = export_bundle(path, name="m", output=tmp_path / "m", formats=("onnx",), lengths=(), added_tokens=choice)
+    assert exported.manifest.added_tokens == (("[E1]", "[/E1]") if choice == "match" else ())
+    slow = transformers.BertTokenizer.from_pretrained(str(path))
+    if choice == "text":
+        slow = transformers.BertTokenizer(str(path / "vocab.txt"))  # knows no markers
+    text = "the [E1] OK [/E1] was born"
+    model = transformers.TFBertForSequenceClassification.from_pretrained(str(path))
+    logits = model(dict(slow(text, return_tensors="tf")), training=False).logits.numpy()[0]
+    with Client.local(exported.path) as client:
+        found = client.classify(text)
+    expected = np.exp(logits) / np.exp(logits).sum()
+    np.testing.assert_allclose([found.scores["no"], found.scores["yes"]], expected, rtol=1e-4)
+
+
+def test_tokenizer_without_token_types(checkpoint: Callable[..., Path], tmp_path: Path) -> None:
+    """If the tokenizer makes no token_type_ids, the second text of a pair has type 0, as in transformers."""
+    from bertbundle import Client
+    from bertbundle_export.tensorflow_import import transformers
+
+    path = checkpoint("BertForSequenceClassification", labels=("no", "yes"))
+    settings = {"model_input_names": ["input_ids", "attention_mask"], "model_max_length": 40}
+    (path / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    exported = export_bundle(path, name="m", output=tmp_path / "m", formats=("onnx",), lengths=())
+    assert [spec.name for spec in exported.manifest.inputs] == ["input_ids", "attention_mask"]
+    assert exported.manifest.max_length == 40
+    slow = transformers.BertTokenizer.from_pretrained(str(path))
+    model = transformers.TFBertForSequenceClassification.from_pretrained(str(path))
+    logits = model(dict(slow("ok ok", "the", return_tensors="tf")), training=False).logits.numpy()[0]
+    with Client.local(exported.path) as client:
+        found = client.classify(("ok ok", "the"))
+    expected = np.exp(logits) / np.exp(logits).sum()
+    np.testing.assert_allclose([found.scores["no"], found.scores["yes"]], expected, rtol=1e-4)

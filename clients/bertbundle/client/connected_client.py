@@ -15,6 +15,7 @@ from bertbundle.errors import InputError, ManifestError
 from bertbundle.session.batches import CallSettings
 from bertbundle.session.retries import CallPolicy, Retries, RetryBudget
 from bertbundle.session.session import Session
+from bertbundle.text.added_tokens import recognize_added_tokens
 from bertbundle.transports.credentials import Tls, Token
 
 __all__ = ["ConnectedClient"]
@@ -99,8 +100,21 @@ def _external_model(manifest: Manifest | None, tokenizer: str | Path | None) -> 
     path = Path(tokenizer)
     path = path / TOKENIZER_FILE if path.is_dir() else path
     try:
-        return load_model(manifest, path.read_text(encoding="utf-8"), version=0)
+        return load_model(manifest, _with_added_tokens(path.read_text(encoding="utf-8"), manifest), version=0)
     except OSError as error:
         raise InputError(f"the tokenizer {path} cannot be read: {error.strerror}. {_HINT}") from error
     except ManifestError as error:
         raise InputError(f"{path}: {error} {_HINT}") from error
+
+
+def _with_added_tokens(definition: str, manifest: Manifest) -> str:
+    """Return a tokenizer that recognizes added tokens in a text, as a bundle's does.
+
+    Raises:
+        ManifestError: not a tokenizer definition.
+    """
+    pad_ids = [spec.pad_value for spec in manifest.inputs if spec.name == "input_ids"]
+    try:
+        return recognize_added_tokens(definition, pad_id=next(iter(pad_ids), 0))[0]
+    except Exception as error:  # tokenizers raises plain Exception for a malformed file
+        raise ManifestError(f"{TOKENIZER_FILE} cannot be read: {error}.") from error

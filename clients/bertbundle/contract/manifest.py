@@ -145,6 +145,10 @@ class Manifest:
         normalized: whether `sentence_embedding` is normalized to length 1.
         mask_token: the text of the mask token, for example "[MASK]"; "" unless the task is fill-mask.
         top_k: number of tokens predicted for each mask; 0 unless the task is fill-mask.
+        prompt: text whose tokens the tokenizer puts in front of every text (sentence-transformers' default prompt); ""
+            for none.
+        added_tokens: tokens that the tokenizer recognizes in a text because they were added to the model's own, for
+            example "[E1]"; empty if there are none, and in bundles of older versions.
         precision: precision of the encoder's matrix products: "float32", "bfloat16" (in the SavedModel) or "int8" (in
             the ONNX files; the SavedModel has float32).
         source: the checkpoint that the bundle was exported from.
@@ -176,6 +180,8 @@ class Manifest:
     normalized: bool = False
     mask_token: str = ""
     top_k: int = 0
+    prompt: str = ""
+    added_tokens: tuple[str, ...] = ()
     precision: str = "float32"
     parity: tuple[ParityRow, ...] = ()
     files: Mapping[str, FileInfo] = field(default_factory=dict)

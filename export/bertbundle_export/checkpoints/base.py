@@ -75,6 +75,9 @@ class Description:
         tokenizer: directory or vocab.txt of its tokenizer; None if it has none.
         lowercase: whether the tokenizer lower-cases, if the checkpoint says so outside the tokenizer's files.
         pooling, normalize: how sentence-transformers computes the sentence embeddings, if the checkpoint says so.
+        max_length: number of tokens that sentence-transformers truncates texts to, if the checkpoint says so.
+        lowercase_texts: whether sentence-transformers lower-cases texts in front of the tokenizer.
+        prompt: the text that sentence-transformers puts in front of every text; "" for none.
         build_model: builds a Keras model that transformers has no class for, from a transformers config and
             `init_args`; None for transformers' own classes.
         init_args: arguments of `build_model`.
@@ -91,6 +94,9 @@ class Description:
     lowercase: bool | None = None
     pooling: str | None = None
     normalize: bool = False
+    max_length: int | None = None
+    lowercase_texts: bool = False
+    prompt: str = ""
     build_model: Callable[..., Any] | None = None
     init_args: Mapping[str, Any] = field(default_factory=dict)
     run_graph: Callable[[Mapping[str, npt.NDArray[Any]]], Mapping[str, npt.NDArray[Any]]] | None = None

@@ -36,7 +36,9 @@ def inspect_checkpoint(path: Path, options: LoadOptions) -> dict[str, Any]:
         "heads": architecture.size(config, "heads"),
         "vocab_size": architecture.size(config, "vocab_size"),
         "max_positions": architecture.size(config, "positions"),
-        "lowercase": is_lowercase(tokenizer) if tokenizer else "no tokenizer: pass --tokenizer",
+        "lowercase": description.lowercase_texts or is_lowercase(tokenizer)
+        if tokenizer
+        else "no tokenizer: pass --tokenizer",
         "labels": ", ".join(options.labels or stored_labels(config)) or "none",
         "pooling": _pooling(description, options),
     }
@@ -46,7 +48,8 @@ def _pooling(description: Description, options: LoadOptions) -> str:
     """Return how the sentence embedding is computed, if that is known."""
     normalize = description.normalize if options.normalize is None else options.normalize
     pooling = options.pooling or description.pooling or description.init_args.get("pooling") or "not stated"
-    return f"{pooling}, normalized" if normalize else str(pooling)
+    prompt = f", prompt {description.prompt!r}" if description.prompt else ""
+    return f"{pooling}{', normalized' if normalize else ''}{prompt}"
 
 
 def _task(description: Description, options: LoadOptions) -> str:

@@ -17,9 +17,11 @@ from bertbundle_export.source.model import (
     accepted_inputs,
     check_labels,
     count_parameters,
+    is_functional,
     is_multi_label,
 )
 from bertbundle_export.source.tokenization import check_tokenizer, load_tokenizer
+from bertbundle_export.source.tokenizer_settings import live_settings, stated_max_length, without_unused_inputs
 from bertbundle_export.tasks import TASKS, check_pooling, check_task
 
 __all__ = ["live_model"]
@@ -52,13 +54,16 @@ def live_model(model: Any, load: LoadOptions, tokenizer: tokenizers.Tokenizer | 
     loaded = _tokenizer(tokenizer, load)
     vocab_size = getattr(config, "vocab_size", None) or loaded.get_vocab_size(with_added_tokens=True)
     check_tokenizer(loaded, vocab_size)
+    settings = live_settings(tokenizer)
+    inputs = accepted_inputs(model, _inputs(architecture, config, vocab_size))
     return SourceModel(
         keras=model,
         task=load.task,
         tokenizer=loaded,
         source=_source(model, config, vocab_size),
-        inputs=accepted_inputs(model, _inputs(architecture, config, vocab_size)),
+        inputs=inputs if is_functional(model) else without_unused_inputs(inputs, settings, {}),
         max_positions=_positions(architecture, config),
+        stated_length=stated_max_length(settings),
         labels=labels,
         multi_label=multi_label,
         pooling=check_pooling(load.pooling or "mean") if load.task == "feature-extraction" else "none",

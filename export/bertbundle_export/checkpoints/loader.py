@@ -8,7 +8,7 @@ from typing import Any
 
 import tokenizers
 
-from bertbundle.contract.manifest import Source
+from bertbundle.contract.manifest import InputSpec, Source
 from bertbundle_export.checkpoints.assign import assign_weights
 from bertbundle_export.checkpoints.base import Description, LoadOptions
 from bertbundle_export.checkpoints.builder import build_model
@@ -16,13 +16,20 @@ from bertbundle_export.checkpoints.graph_check import check_against_graph
 from bertbundle_export.checkpoints.registry import describe_checkpoint, find_format
 from bertbundle_export.errors import CheckpointError
 from bertbundle_export.source import tokenization
-from bertbundle_export.source.architectures import class_suffix, find_architecture
+from bertbundle_export.source.architectures import Architecture, class_suffix, find_architecture
 from bertbundle_export.source.model import (
     SourceModel,
     accepted_inputs,
     check_labels,
     count_parameters,
+    is_functional,
     is_multi_label,
+)
+from bertbundle_export.source.text_preparation import lowercase_texts
+from bertbundle_export.source.tokenizer_settings import (
+    read_tokenizer_settings,
+    stated_max_length,
+    without_unused_inputs,
 )
 from bertbundle_export.tasks import POOLINGS, TASKS, Task, check_task
 
@@ -40,8 +47,11 @@ def load_checkpoint(path: Path, name: str, options: LoadOptions) -> SourceModel:
     labels = _labels(description, task, options)
     _import_tensorflow()
     tokenizer = load_tokenizer(description, options)
+    if description.lowercase_texts and task.name == "feature-extraction":
+        tokenizer = lowercase_texts(tokenizer)
     architecture = find_architecture(description.config, path)
     tokenization.check_tokenizer(tokenizer, architecture.size(description.config, "vocab_size"))
+    settings = read_tokenizer_settings(tokenizer_path(description, options))
     pooling, normalized = _pooling(description, task, options)
     model = build_model(description, task, labels, options)
     weights = find_format(path, description.format).read(description, options)
@@ -53,8 +63,10 @@ def load_checkpoint(path: Path, name: str, options: LoadOptions) -> SourceModel:
         task=task.name,
         tokenizer=tokenizer,
         source=_source(name, description, count_parameters(model)),
-        inputs=accepted_inputs(model, architecture.inputs(description.config)),
+        inputs=_inputs(model, architecture, description.config, settings),
         max_positions=architecture.size(description.config, "positions"),
+        stated_length=description.max_length or stated_max_length(settings),
+        prompt=description.prompt if task.name == "feature-extraction" else "",
         labels=labels,
         multi_label=is_multi_label(description.config.get("problem_type"), options.multi_label),
         pooling=pooling,
@@ -70,13 +82,22 @@ def load_tokenizer(description: Description, options: LoadOptions) -> tokenizers
     Raises:
         CheckpointError: there is none, or it cannot be read.
     """
+    lowercase = description.lowercase if options.lowercase is None else options.lowercase
+    return tokenization.load_tokenizer(tokenizer_path(description, options), lowercase=lowercase)
+
+
+def tokenizer_path(description: Description, options: LoadOptions) -> Path:
+    """Return the directory or file of the tokenizer that the user gave, else of the checkpoint's own.
+
+    Raises:
+        CheckpointError: there is none.
+    """
     path = options.tokenizer or description.tokenizer
     if path is None:
         raise CheckpointError(
             f"{description.path} has no tokenizer. Pass --tokenizer, a directory or the vocab.txt it was trained with."
         )
-    lowercase = description.lowercase if options.lowercase is None else options.lowercase
-    return tokenization.load_tokenizer(path, lowercase=lowercase)
+    return path
 
 
 def find_task(description: Description, options: LoadOptions) -> Task:
@@ -127,6 +148,13 @@ def _labels(description: Description, task: Task, options: LoadOptions) -> tuple
 def _import_tensorflow() -> None:
     """Import TensorFlow before transformers and torch: otherwise TensorFlow's C++ code prints messages."""
     import bertbundle_export.tensorflow_import  # noqa: F401
+
+
+def _inputs(
+    model: Any, architecture: Architecture, config: Mapping[str, Any], settings: Mapping[str, Any]
+) -> tuple[InputSpec, ...]:
+    inputs = accepted_inputs(model, architecture.inputs(config))
+    return inputs if is_functional(model) else without_unused_inputs(inputs, settings, config)
 
 
 def _pooling(description: Description, task: Task, options: LoadOptions) -> tuple[str, bool]:

@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tokenizers
 from tokenizers.models import WordPiece
 
 from bertbundle_export.bundle import staging_directory
 from bertbundle_export.checkpoints.base import Description, LoadOptions
-from bertbundle_export.checkpoints.formats.huggingface import POOLING_MODES
 from bertbundle_export.checkpoints.loader import class_name, load_checkpoint
+from bertbundle_export.checkpoints.readers.sentence_transformers import POOLING_MODES
 from bertbundle_export.checkpoints.registry import describe_checkpoint, find_format
 from bertbundle_export.checkpoints.sources.hub import open_source
 from bertbundle_export.errors import CheckpointError, ExportError
 from bertbundle_export.source.architectures import find_architecture
+from bertbundle_export.source.model import SourceModel
 from bertbundle_export.source.tokenization import is_lowercase
 from bertbundle_export.tasks import TASKS
 
@@ -59,7 +59,7 @@ def write_huggingface(source: str | Path, directory: Path, options: LoadOptions)
         target.mkdir()
         (target / "config.json").write_text(_config(description, options), encoding="utf-8")
         _save_weights(target / "model.safetensors", weights)
-        _save_tokenizer(target, loaded.tokenizer, description)
+        _save_tokenizer(target, loaded, description)
         _save_modules(target, description, options)
         target.rename(directory)
     return directory
@@ -83,7 +83,7 @@ def _check_head(description: Description, weights: Mapping[str, Any], options: L
 
 
 def _save_modules(directory: Path, description: Description, options: LoadOptions) -> None:
-    """Write sentence-transformers' modules.json and 1_Pooling/config.json if the pooling is known."""
+    """Write the files of sentence-transformers if the pooling is known: modules, pooling, length and prompt."""
     pooling = options.pooling or description.pooling
     normalize = description.normalize if options.normalize is None else options.normalize
     is_encoder = _class_name(description, options).endswith("Model")
@@ -106,8 +106,17 @@ def _save_modules(directory: Path, description: Description, options: LoadOption
     ]
     for kind in kinds[1:]:
         (directory / f"{kinds.index(kind)}_{kind}").mkdir()
-    (directory / "1_Pooling" / "config.json").write_text(json.dumps(modes, indent=2) + "\n", encoding="utf-8")
-    (directory / "modules.json").write_text(json.dumps(modules, indent=2) + "\n", encoding="utf-8")
+    _write_json(directory / "1_Pooling" / "config.json", modes)
+    _write_json(directory / "modules.json", modules)
+    if description.max_length is not None:
+        _write_json(directory / "sentence_bert_config.json", {"max_seq_length": description.max_length})
+    if description.prompt:
+        prompts = {"prompts": {"default": description.prompt}, "default_prompt_name": "default"}
+        _write_json(directory / "config_sentence_transformers.json", prompts)
+
+
+def _write_json(file: Path, content: Any) -> None:
+    file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def _config(description: Description, options: LoadOptions) -> str:
@@ -134,14 +143,15 @@ def _save_weights(file: Path, weights: Mapping[str, Any]) -> None:
     file.chmod(0o644)  # safetensors makes it readable only by the owner
 
 
-def _save_tokenizer(directory: Path, tokenizer: tokenizers.Tokenizer, description: Description) -> None:
+def _save_tokenizer(directory: Path, loaded: SourceModel, description: Description) -> None:
     import transformers
 
     architecture = find_architecture(description.config, description.path)
+    tokenizer = loaded.tokenizer
     kind = "Bert" if isinstance(tokenizer.model, WordPiece) else architecture.stem
     fast = getattr(transformers, f"{kind}TokenizerFast")(
         tokenizer_object=tokenizer,
         do_lower_case=is_lowercase(tokenizer),
-        model_max_length=architecture.size(description.config, "positions"),
+        model_max_length=loaded.stated_length or architecture.size(description.config, "positions"),
     )
     fast.save_pretrained(str(directory))

@@ -123,7 +123,7 @@ def _signatures_and_features(
     model: SourceModel, options: ExportOptions, head: HeadConfig, reporter: Reporter
 ) -> tuple[Mapping[str, int], list[InputFeatures]]:
     """Return the length and the batch of each signature; only of the longest if the model depends on padding."""
-    signatures = signature_lengths(options, model.max_positions)
+    signatures = signature_lengths(options, model.max_positions, model.stated_length)
     features = _make_features(model, options, head, signatures)
     if len(features) == 1 or not depends_on_padding(model, features[0], signatures["serving_default"]):
         return signatures, features

@@ -12,14 +12,21 @@ DEFAULT_MAX_LENGTH = 128
 _MIN_DEFAULT_LENGTH = 8
 
 
-def signature_lengths(options: ExportOptions, max_positions: int | None) -> dict[str, int]:
+def signature_lengths(
+    options: ExportOptions, max_positions: int | None, stated_length: int | None = None
+) -> dict[str, int]:
     """Return the length of each signature by name, shortest first, `serving_default` last.
+
+    Args:
+        options: the user's choices.
+        max_positions: length of the longest sequence that the model accepts; None if unknown.
+        stated_length: length of the longest text that the tokenizer's files state; None if they state none.
 
     Raises:
         ExportError: a length is shorter than 3, or longer than `max_length` or the model's limit.
     """
     limit = max_positions or options.max_length or DEFAULT_MAX_LENGTH
-    longest = options.max_length or min(DEFAULT_MAX_LENGTH, limit)
+    longest = options.max_length or min(DEFAULT_MAX_LENGTH, limit, stated_length or limit)
     if longest > limit:
         raise ExportError(
             f"max_length {longest} exceeds the model's max_position_embeddings {limit}. Choose at most {limit}."

@@ -50,6 +50,8 @@ def _manifest_draft(plan: Plan) -> Manifest:
         normalized=head.normalized,
         mask_token=head.mask_token,
         top_k=head.top_k,
+        prompt=model.prompt,
+        added_tokens=model.added_tokens,
         generator={package: importlib.metadata.version(package) for package in _GENERATORS},
         created=dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
         notes=plan.notes,

@@ -23,6 +23,7 @@ __all__ = [
     "check_labels",
     "count_parameters",
     "fixed_length",
+    "is_functional",
     "is_multi_label",
     "raw_outputs",
     "run_source",
@@ -42,6 +43,9 @@ class SourceModel:
         source: its origin, for the manifest.
         inputs: the inputs of every signature.
         max_positions: length of the longest sequence that the model accepts; None if unknown.
+        stated_length: length of the longest text that the tokenizer's files state, in tokens; None if they state none.
+        prompt: text in front of every text, as sentence-transformers puts it there; "" for none.
+        added_tokens: tokens that the tokenizer recognizes in a text, beside the model's own; set by the export.
         labels: label of each class index.
         multi_label: whether classes are independent.
         pooling, normalized: how the sentence embedding is computed.
@@ -56,6 +60,9 @@ class SourceModel:
     source: Source
     inputs: tuple[InputSpec, ...]
     max_positions: int | None
+    stated_length: int | None = None
+    prompt: str = ""
+    added_tokens: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     multi_label: bool = False
     pooling: str = "none"
@@ -102,13 +109,14 @@ def is_multi_label(problem_type: str | None, given: bool | None) -> bool:
     return problem_type == "multi_label_classification" if given is None else given
 
 
-def _is_functional(model: Any) -> bool:
+def is_functional(model: Any) -> bool:
+    """Return whether a Keras model is made of Inputs, which say what it takes."""
     return bool(getattr(model, "_is_graph_network", type(model).__name__ == "Functional"))
 
 
 def fixed_length(model: Any) -> int | None:
     """Return the fixed number of tokens of a functional model's Inputs; None if the model accepts any."""
-    shapes = [tuple(tensor.shape) for tensor in model.inputs] if _is_functional(model) else []
+    shapes = [tuple(tensor.shape) for tensor in model.inputs] if is_functional(model) else []
     return next((shape[1] for shape in shapes if len(shape) == 2 and shape[1] is not None), None)
 
 
@@ -118,7 +126,7 @@ def accepted_inputs(model: Any, inputs: tuple[InputSpec, ...]) -> tuple[InputSpe
     Raises:
         CheckpointError: a functional model has other inputs, or no mask.
     """
-    if not _is_functional(model):
+    if not is_functional(model):
         return inputs
     names = [str(tensor.name).partition(":")[0] for tensor in model.inputs]
     expected = [spec.name for spec in inputs]

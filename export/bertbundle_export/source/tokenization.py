@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ import tokenizers
 from tokenizers import Regex, normalizers, pre_tokenizers
 
 from bertbundle_export.errors import CheckpointError
+from bertbundle_export.source.added_tokens import check_added_ids
+from bertbundle_export.source.tokenizer_settings import has_definition, read_tokenizer_settings
+from bertbundle_export.source.wordpiece import load_wordpiece
 
 __all__ = [
     "character_tokenizer",
@@ -24,9 +28,6 @@ __all__ = [
 # Embedding matrices are often padded to a multiple of a power of two, usually 128 at most.
 _MAX_UNUSED_EMBEDDINGS = 128
 _OTHER_TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "spiece.model")
-_SUPPORTED_CLASSES = tuple(
-    f"{stem}Tokenizer" for stem in ("Bert", "DistilBert", "Electra", "Roberta", "Albert", "PreTrained", "Auto")
-)
 _MASK_TOKENS = ("[MASK]", "<mask>")
 
 
@@ -40,7 +41,7 @@ def load_tokenizer(path: Path, *, lowercase: bool | None = None) -> tokenizers.T
             lower-cased if the vocabulary has no capital letters.
 
     Raises:
-        CheckpointError: the files are missing or cannot be read.
+        CheckpointError: the files are missing or cannot be read, or a setting cannot be followed.
     """
     directory = path if path.is_dir() else path.parent
     vocab = directory / "vocab.txt" if path.is_dir() else path
@@ -49,53 +50,36 @@ def load_tokenizer(path: Path, *, lowercase: bool | None = None) -> tokenizers.T
             f"no tokenizer in {directory}: expected tokenizer.json or vocab.txt. Copy the model's own there, or pass "
             "--tokenizer."
         )
+    settings = read_tokenizer_settings(path)
     try:
-        _check_class(directory)
-        fast = _fast_tokenizer(path, vocab, lowercase)
+        tokenizer = _load(path, vocab, settings, lowercase)
     except CheckpointError:
         raise
     except Exception as error:  # tokenizers raises plain Exception for a malformed file
         raise CheckpointError(f"the tokenizer in {directory} cannot be read: {error}.") from error
-    return _without_limits(fast.backend_tokenizer)
+    return _without_limits(tokenizer)
 
 
-def _fast_tokenizer(path: Path, vocab: Path, lowercase: bool | None) -> Any:
+def _load(path: Path, vocab: Path, settings: Mapping[str, Any], lowercase: bool | None) -> tokenizers.Tokenizer:
     from transformers import AutoTokenizer, BertTokenizerFast, PreTrainedTokenizerFast
 
+    options = {} if lowercase is None else {"do_lower_case": lowercase}
     if path.suffix == ".json":
-        return PreTrainedTokenizerFast(tokenizer_file=str(path))
-    if path.is_file():
-        return BertTokenizerFast(vocab_file=str(vocab), **_casing(path.parent, vocab, lowercase))
-    if not vocab.is_file() and not _is_wordpiece(path):
-        options = {} if lowercase is None else {"do_lower_case": lowercase}
-        return AutoTokenizer.from_pretrained(str(path), local_files_only=True, use_fast=True, **options)
-    return BertTokenizerFast.from_pretrained(str(path), local_files_only=True, **_casing(path, vocab, lowercase))
-
-
-def _check_class(directory: Path) -> None:
-    """Reject a tokenizer implemented only in Python: WordPiece would produce other tokens with the same vocabulary."""
-    file = directory / "tokenizer_config.json"
-    if not file.is_file() or (directory / "tokenizer.json").is_file():
-        return
-    name = json.loads(file.read_text(encoding="utf-8")).get("tokenizer_class") or "BertTokenizer"
-    if name.removesuffix("Fast") not in _SUPPORTED_CLASSES:
-        raise CheckpointError(
-            f"{file} names {name}, which cannot be converted to the tokenizer.json that a bundle needs. Pass "
-            "--tokenizer with a tokenizer.json that produces the same tokens."
-        )
+        fast = PreTrainedTokenizerFast(tokenizer_file=str(path))
+    elif path.is_file() or not has_definition(path):
+        return load_wordpiece(vocab, settings, lowercase=lowercase)
+    elif vocab.is_file() or _is_wordpiece(path):
+        fast = BertTokenizerFast.from_pretrained(str(path), local_files_only=True, **options)
+    else:
+        fast = AutoTokenizer.from_pretrained(str(path), local_files_only=True, use_fast=True, **options)
+    tokenizer: tokenizers.Tokenizer = fast.backend_tokenizer
+    check_added_ids(tokenizer, path)
+    return tokenizer
 
 
 def _is_wordpiece(directory: Path) -> bool:
     file = directory / "tokenizer.json"
     return file.is_file() and json.loads(file.read_text(encoding="utf-8"))["model"].get("type") == "WordPiece"
-
-
-def _casing(directory: Path, vocab: Path, lowercase: bool | None) -> dict[str, bool]:
-    if lowercase is not None:
-        return {"do_lower_case": lowercase}
-    if any((directory / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json")):
-        return {}
-    return {"do_lower_case": not _has_capitals(vocab)}
 
 
 def _without_limits(tokenizer: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
@@ -105,17 +89,20 @@ def _without_limits(tokenizer: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
     return tokenizer
 
 
-def _has_capitals(vocab: Path) -> bool:
-    tokens = vocab.read_text(encoding="utf-8").splitlines()
-    return any(token != token.lower() for token in tokens if token[:1] not in ("[", "<"))
-
-
 def split_characters(tokenizer: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
     """Return a copy that tokenizes into single characters, as most Chinese taggers do.
+
+    Raises:
+        CheckpointError: the tokenizer keeps words whole that BERT's splits.
 
     >>> tokens = split_characters(tokenizer).encode("1966年").tokens  # doctest: +SKIP
     ['[CLS]', '1', '9', '6', '6', '年', '[SEP]']
     """
+    if isinstance(tokenizer.pre_tokenizer, pre_tokenizers.Split):
+        raise CheckpointError(
+            "--characters splits all words, never_split of tokenizer_config.json or do_basic_tokenize false keep some "
+            "whole. Leave --characters out, or remove the setting."
+        )
     copy = tokenizers.Tokenizer.from_str(tokenizer.to_str())
     single = pre_tokenizers.Split(Regex("."), "isolated")
     copy.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.BertPreTokenizer(), single])

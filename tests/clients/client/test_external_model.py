@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bertbundle import ManifestError, PredictCall, Prediction, foreign_manifest
-from fakes import LABEL_IDS, LABELS, FakeTransport, connect
+from bertbundle import InputError, ManifestError, PredictCall, Prediction, foreign_manifest
+from fakes import LABEL_IDS, LABELS, FakeTransport, connect, make_tokenizer
 
 
 class ForeignTagger(FakeTransport):
@@ -113,3 +113,30 @@ def test_classifier(tokenizer_file: Path, multi_label: bool) -> None:
     client = connect(ForeignClassifier(), manifest=manifest, tokenizer=tokenizer_file.parent)
     expected = {"b": 0.75, "a": 0.5} if multi_label else {"b": 0.75, "a": 0.25}
     assert client.classify("wang").scores == pytest.approx(expected)
+
+
+def test_added_tokens(tmp_path: Path) -> None:
+    """Markers that were added to the tokenizer are recognized in a text, as in a bundle; [SEP] is ordinary text."""
+    seen: list[Any] = []
+
+    class Recorder(FakeTransport):
+        def predict(self, call: PredictCall, **_: Any) -> Prediction:
+            seen.append(call.inputs["input_ids"])
+            return Prediction({"logits": np.zeros((1, 2), np.float32)}, 1)
+
+    tokenizer = make_tokenizer()
+    tokenizer.add_special_tokens(["[SEP]", "[E1]"])
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    manifest = foreign_manifest("text-classification", max_length=12, labels=["a", "b"])
+    connect(Recorder(), manifest=manifest, tokenizer=tmp_path).classify("wang [E1] [SEP]")
+    ids = list(seen[0][0])
+    assert ids.count(tokenizer.token_to_id("[E1]")) == 1
+    assert ids.count(tokenizer.token_to_id("[SEP]")) == 1
+
+
+def test_tokenizers_that_cannot_be_read(tmp_path: Path) -> None:
+    """The error for a file that is no tokenizer.json names it and says how to make one."""
+    (tmp_path / "tokenizer.json").write_text("{}", encoding="utf-8")
+    manifest = foreign_manifest("text-classification", max_length=12, labels=["a", "b"])
+    with pytest.raises(InputError, match=r"tokenizer.json cannot be read: .* To convert a vocab.txt"):
+        connect(FakeTransport(), manifest=manifest, tokenizer=tmp_path)

@@ -121,6 +121,22 @@ def test_sentence_embedding(
     assert inspect_checkpoint(second, LoadOptions())["pooling"] == described
 
 
+def test_texts_of_sentence_transformers(tf1: Write, tmp_path: Path) -> None:
+    """A default prompt and the maximum length are written as files, lower-casing goes into the tokenizer."""
+    source = write_huggingface(tf1("BertModel"), tmp_path / "source", LoadOptions(pooling="mean", lowercase=False))
+    prompts = {"prompts": {"query": "ok: "}, "default_prompt_name": "query"}
+    (source / "config_sentence_transformers.json").write_text(json.dumps(prompts), encoding="utf-8")
+    settings = {"max_seq_length": 20, "do_lower_case": True}
+    (source / "sentence_bert_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    assert inspect_checkpoint(source, LoadOptions())["pooling"] == "mean, prompt 'ok: '"
+    assert inspect_checkpoint(source, LoadOptions())["lowercase"] is True
+    written = write_huggingface(source, tmp_path / "written", LoadOptions())
+    description = describe_checkpoint(written, LoadOptions())
+    assert (description.prompt, description.max_length, description.lowercase_texts) == ("ok: ", 20, False)
+    tokenizer = load_checkpoint(written, "x", LoadOptions()).tokenizer
+    assert tokenizer.encode("OK").tokens == ["[CLS]", "o", "##k", "[SEP]"]
+
+
 def test_unsupported_pooling(tf1: Write, tmp_path: Path) -> None:
     """A pooling that sentence-transformers does not support is refused."""
     with pytest.raises(CheckpointError, match="no pooling by BERT's pooler"):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bertbundle_export.checkpoints.base import Description, LoadOptions, StateDict
+from bertbundle_export.checkpoints.readers.sentence_transformers import encoder_directory, read_sentence_transformer
 from bertbundle_export.checkpoints.readers.weight_files import (
     WeightFiles,
     find_weights,
@@ -18,20 +19,14 @@ from bertbundle_export.checkpoints.readers.weight_files import (
 )
 from bertbundle_export.errors import CheckpointError
 from bertbundle_export.source.architectures import check_config, complete_config
+from bertbundle_export.source.settings import check_settings
 
-__all__ = ["FORMAT", "POOLING_MODES", "read_config"]
+__all__ = ["FORMAT", "read_config"]
 
 _READERS: Mapping[str, Callable[[tuple[Path, ...]], StateDict]] = {
     "safetensors": read_safetensors,
     "tf_h5": read_keras_h5,
     "pytorch": read_pytorch,
-}
-# The modules of sentence-transformers that a bundle supports, and sentence-transformers' names of the poolings.
-_MODULES = ("Transformer", "Pooling", "Normalize")
-POOLING_MODES = {
-    "pooling_mode_mean_tokens": "mean",
-    "pooling_mode_cls_token": "cls",
-    "pooling_mode_max_tokens": "max",
 }
 
 
@@ -39,23 +34,40 @@ class HuggingFaceFormat:
     """See `CheckpointFormat`."""
 
     name = "huggingface"
-    expected = "a directory with config.json and model.safetensors, tf_model.h5 or pytorch_model.bin"
+    expected = (
+        "a directory with config.json and model.safetensors, tf_model.h5 or pytorch_model.bin, or with modules.json of "
+        "sentence-transformers"
+    )
 
     def detect(self, path: Path) -> bool:
         """See `CheckpointFormat.detect`."""
-        return path.is_dir() and (path / "config.json").is_file()
+        try:
+            return path.is_dir() and (encoder_directory(path) / "config.json").is_file()
+        except CheckpointError:
+            return False
 
     def describe(self, path: Path, options: LoadOptions) -> Description:
         """See `CheckpointFormat.describe`."""
-        del options
-        config = read_config(path / "config.json")
-        weights = _weights(path)
+        directory = encoder_directory(path)
+        config = read_config(directory / "config.json")
+        _check_code(directory / "config.json", config, options)
+        weights = _weights(directory)
         if weights.kind == "safetensors":
             for file in weights.files:
                 safetensors_header(file)
-        pooling, normalize = _sentence_transformers(path)
+        found = read_sentence_transformer(path)
         return Description(
-            self.name, path, weights.kind, weights.files, config, path, pooling=pooling, normalize=normalize
+            self.name,
+            path,
+            weights.kind,
+            weights.files,
+            config,
+            directory,
+            pooling=found.pooling,
+            normalize=found.normalize,
+            max_length=found.max_length,
+            lowercase_texts=found.lowercase,
+            prompt=found.prompt,
         )
 
     def read(self, description: Description, options: LoadOptions) -> StateDict:
@@ -89,6 +101,18 @@ def read_config(path: Path, **defaults: Any) -> dict[str, Any]:
     return config
 
 
+def _check_code(file: Path, config: Mapping[str, Any], options: LoadOptions) -> None:
+    """Refuse a model whose weights are changed or whose class is code of its own, unless the user gives the class."""
+    check_settings(file, "config.json", config, names=("pruned_heads", "quantization_config"))
+    auto_map = config.get("auto_map") or {}
+    names = sorted(str(auto_map[key]) for key in auto_map if key.startswith("AutoModel"))
+    if names and options.model_class is None:
+        raise CheckpointError(
+            f"{file} has auto_map {', '.join(names)}, code of its own, which is not run. Pass --model-class with a "
+            "Keras class that computes the same, such as transformers:TFBertModel if it adds nothing to BERT."
+        )
+
+
 def _read_json(path: Path, default: Any) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else default
@@ -110,24 +134,3 @@ def _weights(path: Path) -> WeightFiles:
             "or an index of shards."
         )
     return weights
-
-
-def _sentence_transformers(path: Path) -> tuple[str | None, bool]:
-    """Return the pooling and the normalization that sentence-transformers stored."""
-    modules = _read_json(path / "modules.json", [])
-    if not isinstance(modules, list) or not all(isinstance(module, dict) for module in modules):
-        raise CheckpointError(
-            f"{path / 'modules.json'} is not in sentence-transformers' format: expected a list of objects."
-        )
-    kinds = [str(module.get("type", "")).rsplit(".", 1)[-1] for module in modules]
-    unsupported = [kind for kind in kinds if kind not in _MODULES]
-    stored = _read_json(path / "1_Pooling" / "config.json", {})
-    if not isinstance(stored, dict):
-        raise CheckpointError(
-            f"{path / '1_Pooling' / 'config.json'} is not in sentence-transformers' format: expected an object."
-        )
-    modes = [key for key, value in stored.items() if key.startswith("pooling_mode_") and value is True]
-    supported = not unsupported and len(modes) <= 1 and all(mode in POOLING_MODES for mode in modes)
-    if supported:
-        return (POOLING_MODES[modes[0]] if modes else None), "Normalize" in kinds
-    return ", ".join(unsupported or modes), "Normalize" in kinds

@@ -26,8 +26,8 @@ Write = Callable[..., Path]
             {
                 "modules.json": [
                     {"type": "sentence_transformers.models.Transformer"},
-                    {"type": "x.Pooling"},
-                    {"type": "x.Normalize"},
+                    {"type": "sentence_transformers.models.Pooling", "path": "1_Pooling"},
+                    {"type": "sentence_transformers.models.Normalize"},
                 ],
                 "1_Pooling/config.json": {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False},
             },
@@ -36,7 +36,10 @@ Write = Callable[..., Path]
             id="sentence_transformers",
         ),
         pytest.param(
-            {"modules.json": [{"type": "x.Normalize"}]}, {"normalize": False}, ("mean", False), id="overridden"
+            {"modules.json": [{"type": "sentence_transformers.models.Normalize"}]},
+            {"normalize": False},
+            ("mean", False),
+            id="overridden",
         ),
         pytest.param(
             {"1_Pooling/config.json": {"pooling_mode_cls_token": True}},

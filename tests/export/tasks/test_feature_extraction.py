@@ -1,0 +1,123 @@
+"""Sentence embeddings equal those of sentence-transformers, computed with numpy from the source model's vectors."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bertbundle import Client
+from bertbundle_export import Exported, export_bundle
+
+pytestmark = pytest.mark.slow
+
+TEXTS = ["Barack Obama was born in Honolulu.", "OK", "今天天气 真不错"]
+TRANSFORMER = {"path": "", "type": "sentence_transformers.base.modules.transformer.Transformer"}
+POOLING = {"path": "1_Pooling", "type": "sentence_transformers.sentence_transformer.modules.pooling.Pooling"}
+NORMALIZE = {"path": "2_Normalize", "type": "sentence_transformers.base.modules.normalize.Normalize"}
+PROMPTS = {"prompts": {"query": "query: ", "other": "x "}, "default_prompt_name": "query"}
+Write = Callable[..., Path]
+Vectors = np.ndarray[Any, Any]
+
+
+@pytest.fixture
+def sentence_transformer(checkpoint: Write) -> Write:
+    """Write an encoder with a cased tokenizer, and files of sentence-transformers beside it."""
+
+    def write(pooling: dict[str, Any], *modules: dict[str, str], architecture: str = "BertModel", **files: Any) -> Path:
+        path = checkpoint(architecture, name=architecture)
+        modules = modules or (TRANSFORMER, POOLING)
+        (path / modules[1]["path"]).mkdir()
+        contents = {"tokenizer_config": {"do_lower_case": False}, "modules": modules, **files}
+        contents[f"{modules[1]['path']}/config"] = pooling
+        for name, content in contents.items():
+            (path / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
+        return path
+
+    return write
+
+
+def vectors(path: Path, text: str, max_length: int) -> Vectors:
+    """Return the vectors of a text's tokens ``[tokens, hidden]`` by transformers' slow tokenizer and TF class."""
+    from bertbundle_export.tensorflow_import import transformers
+
+    tokenizer = transformers.BertTokenizer.from_pretrained(str(path))
+    model = transformers.TFBertModel.from_pretrained(str(path))
+    inputs = tokenizer(text, truncation=True, max_length=max_length, return_tensors="tf")
+    return np.asarray(model(dict(inputs), training=False).last_hidden_state[0])
+
+
+def export(path: Path, output: Path, **options: Any) -> Exported:
+    """Export to ONNX, with one signature."""
+    return export_bundle(path, name="m", output=output / "m", formats=("onnx",), lengths=(), **options)
+
+
+def assert_embeddings(path: Path, exported: Exported, pool: Callable[[Vectors], Vectors], texts: Sequence[str]) -> None:
+    """Compare the client's embeddings with those of the texts as the model sees them, pooled by numpy."""
+    expected = [pool(vectors(path, text, exported.manifest.max_length)) for text in texts]
+    with Client.local(exported.path) as client:
+        found = client.embed(TEXTS, truncation="truncate")
+    np.testing.assert_allclose(np.stack([*found]), np.stack(expected), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("mode", "pool"),
+    [
+        ("cls", lambda found: found[0]),
+        ("mean", lambda found: found.mean(0)),
+        ("max", lambda found: found.max(0)),
+    ],
+)
+def test_compact_pooling(sentence_transformer: Write, tmp_path: Path, mode: str, pool: Callable[[Any], Any]) -> None:
+    """The pooling of newer versions, which state its name, is the one that the bundle computes."""
+    path = sentence_transformer({"pooling_mode": mode, "embedding_dimension": 32, "include_prompt": True})
+    assert_embeddings(path, export(path, tmp_path), pool, TEXTS)
+
+
+def test_folder_of_another_name(sentence_transformer: Write, tmp_path: Path) -> None:
+    """The folder of the pooling is the one in modules.json; the embedding is normalized if it says so."""
+    path = sentence_transformer({"pooling_mode": "cls"}, TRANSFORMER, {**POOLING, "path": "pooling"}, NORMALIZE)
+    assert_embeddings(path, export(path, tmp_path), lambda found: found[0] / np.linalg.norm(found[0]), TEXTS)
+
+
+@pytest.mark.parametrize("source", ["old", "old/0_BERT"])
+def test_old_layout(sentence_transformer: Write, tmp_path: Path, source: str) -> None:
+    """An encoder in a folder of its own is found from the directory above it, and the pooling from the encoder."""
+    encoder = {"path": "0_BERT", "type": "sentence_transformers.models.BERT"}
+    path = sentence_transformer({"pooling_mode_cls_token": True}, encoder, POOLING)
+    root = tmp_path / "old"
+    shutil.copytree(path, root / "0_BERT", ignore=shutil.ignore_patterns("modules.json", "1_Pooling"))
+    shutil.copy(path / "modules.json", root)
+    shutil.copytree(path / "1_Pooling", root / "1_Pooling")
+    assert_embeddings(path, export(tmp_path / source, tmp_path), lambda found: found[0], TEXTS)
+
+
+def test_prompt_and_lower_case(sentence_transformer: Write, tmp_path: Path) -> None:
+    """The default prompt is in front of every text, texts are lower-cased, and both reach any client."""
+    path = sentence_transformer(
+        {"pooling_mode": "mean"},
+        sentence_bert_config={"max_seq_length": 32, "do_lower_case": True},
+        config_sentence_transformers=PROMPTS,
+    )
+    exported = export(path, tmp_path)
+    assert exported.manifest.prompt == "query: "
+    assert exported.manifest.max_length == 32
+    texts = [f"query: {text}".lower() for text in TEXTS]
+    assert_embeddings(path, exported, lambda found: found.mean(0), texts)
+
+
+def test_other_tasks_have_no_prompt(sentence_transformer: Write) -> None:
+    """A prompt is for sentence embeddings; another task of the same directory has none."""
+    from bertbundle_export.checkpoints import LoadOptions, load_checkpoint
+
+    path = sentence_transformer({"pooling_mode": "mean"}, config_sentence_transformers=PROMPTS)
+    assert load_checkpoint(path, "x", LoadOptions()).prompt == "query: "
+    path = sentence_transformer(
+        {"pooling_mode": "mean"}, architecture="BertForTokenClassification", config_sentence_transformers=PROMPTS
+    )
+    assert load_checkpoint(path, "x", LoadOptions()).prompt == ""
