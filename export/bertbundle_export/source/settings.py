@@ -189,7 +189,7 @@ _CONFIG = (
     _refused("auto_map", "code of its own is not run (`AutoModel...`), unless `--model-class` replaces it"),
     _refused("position_embedding_type", "`absolute` only", "absolute"),
     _refused("is_decoder add_cross_attention", "`false` only"),
-    _refused("pruned_heads", "empty only"),
+    _without_effect("pruned_heads", "the weights decide: without all heads, their shapes are refused"),
     _refused("inner_group_num", "`1` only", 1),
     _refused("quantization_config", "none only: quantized weights are not read"),
     _followed("tie_word_embeddings", "a fill-mask decoder with weights of its own is refused"),

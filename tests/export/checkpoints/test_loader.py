@@ -226,3 +226,11 @@ def test_configuration_of_an_older_tool(checkpoint: Write) -> None:
     model = load(path)
     assert model.labels == LABELS
     np.testing.assert_array_equal(run(model)["logits"], expected)
+
+
+def test_pruned_heads(checkpoint: Write) -> None:
+    """Weights with all heads are read, whatever pruned_heads says: pruned weights would have other shapes."""
+    path = checkpoint("BertForTokenClassification")
+    expected = run(load(path))["logits"]
+    change_config(path, pruned_heads={"0": [1]})
+    np.testing.assert_array_equal(run(load(path))["logits"], expected)

@@ -103,7 +103,7 @@ def read_config(path: Path, **defaults: Any) -> dict[str, Any]:
 
 def _check_code(file: Path, config: Mapping[str, Any], options: LoadOptions) -> None:
     """Refuse a model whose weights are changed or whose class is code of its own, unless the user gives the class."""
-    check_settings(file, "config.json", config, names=("pruned_heads", "quantization_config"))
+    check_settings(file, "config.json", config, names=("quantization_config",))
     auto_map = config.get("auto_map") or {}
     names = sorted(str(auto_map[key]) for key in auto_map if key.startswith("AutoModel"))
     if names and options.model_class is None:
