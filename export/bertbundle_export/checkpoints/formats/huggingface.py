@@ -105,6 +105,8 @@ def _check_code(file: Path, config: Mapping[str, Any], options: LoadOptions) -> 
     """Refuse a model whose weights are changed or whose class is code of its own, unless the user gives the class."""
     check_settings(file, "config.json", config, names=("quantization_config",))
     auto_map = config.get("auto_map") or {}
+    if not isinstance(auto_map, dict):
+        raise CheckpointError(f"{file} has auto_map {auto_map!r:.80}, expected an object with the classes by name.")
     names = sorted(str(auto_map[key]) for key in auto_map if key.startswith("AutoModel"))
     if names and options.model_class is None:
         raise CheckpointError(

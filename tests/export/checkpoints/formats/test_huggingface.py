@@ -7,10 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from bertbundle_export.errors import CheckpointError
-from source_models import load
+from source_models import load, predict
+from tiny_checkpoints import change_config
 
 pytestmark = pytest.mark.slow
 
@@ -74,3 +76,36 @@ def test_unknown_pooling(checkpoint: Write, files: dict[str, Any]) -> None:
         (path / name).write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(CheckpointError, match="Pass --pooling"):
         load(path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        pytest.param(
+            {"auto_map": {"AutoConfig": "my.Config", "AutoModelForTokenClassification": "my.Tagger"}},
+            "auto_map my.Tagger, code of its own, which is not run. Pass --model-class",
+            id="auto_map",
+        ),
+        pytest.param({"auto_map": ["my.Tagger"]}, r"auto_map \['my.Tagger'\], expected an object", id="not-an-object"),
+        pytest.param(
+            {"quantization_config": {"bits": 8}}, "quantization_config .*which is not supported", id="quantized"
+        ),
+    ],
+)
+def test_models_that_are_not_run(checkpoint: Write, settings: dict[str, Any], named: str) -> None:
+    """A model that is code of its own, or quantized, is refused by name."""
+    path = checkpoint()
+    change_config(path, **settings)
+    with pytest.raises(CheckpointError, match=named):
+        load(path)
+
+
+def test_class_in_place_of_code(checkpoint: Write) -> None:
+    """A class that the user gives replaces the code of the checkpoint; a configuration of its own changes nothing."""
+    path = checkpoint()
+    expected = predict(path)
+    change_config(path, auto_map={"AutoConfig": "my.Config"})
+    np.testing.assert_array_equal(predict(path), expected)
+    change_config(path, auto_map={"AutoModelForTokenClassification": "my.Tagger"})
+    found = predict(path, model_class="transformers:TFBertForTokenClassification", task="token-classification")
+    np.testing.assert_allclose(found, expected, atol=1e-5)
