@@ -239,8 +239,8 @@ def test_other_checkpoints(tensorflow: Any, tmp_path: Path, name: str, message: 
 
 def test_unknown_head(tf1: Write) -> None:
     """Weights that transformers' class does not have are an error that lists their names in the file."""
-    path = tf1("BertForTokenClassification", more={"crf_loss/transitions": np.zeros((5, 5), np.float32)})
-    with pytest.raises(CheckpointError, match="does not have: crf_loss/transitions"):
+    path = tf1("BertForTokenClassification", more={"my_head/scores": np.zeros((5, 5), np.float32)})
+    with pytest.raises(CheckpointError, match="does not have: my_head/scores"):
         load(path, task="token-classification", labels=LABELS)
 
 

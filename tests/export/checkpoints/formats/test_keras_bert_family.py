@@ -121,7 +121,7 @@ def _small_vocabulary(path: Path) -> None:
 BROKEN = {
     "truncated": (_truncate, r"model\.h5 cannot be read as h5"),
     "not_h5": (_no_h5, r"model\.h5 cannot be read as h5"),
-    "other_names": (_other_names, r"no BERT in it.*found dense/kernel.*call export_bundle\(model"),
+    "other_names": (_other_names, r"no BERT in it.*found dense/kernel.*own code: export_bundle\(model"),
     "missing": (_drop_bias, "no weights for .*LayerNorm/beta"),
     "not_finite": (_not_finite, "gamma that are not finite"),
     "no_config": (lambda path: (path.parent / "bert_config.json").unlink(), "number of attention heads.*Pass --config"),
