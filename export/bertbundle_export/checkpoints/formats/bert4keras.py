@@ -5,12 +5,9 @@ Source of names and constants: bert4keras 0.11.5. Its gelu is exact.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
 from bertbundle_export.checkpoints.formats._keras_bert_family import KerasBertFormat
+from bertbundle_export.checkpoints.formats._stored_settings import stored_settings
 from bertbundle_export.checkpoints.formats._variable_names import dense_rows, norm_rows, rename_by
-from bertbundle_export.checkpoints.readers.keras_file import KerasFile
 
 __all__ = ["FORMAT"]
 
@@ -37,33 +34,11 @@ _ROWS = {
     "MLM-Bias/beta": "cls.predictions.bias",
     "MLM-Bias/bias": "cls.predictions.bias",  # up to 0.9
 }
-
-
-def _settings(file: KerasFile) -> dict[str, Any]:
-    """Return the settings of a whole model, and the number of positions."""
-    return dict(_stored_settings(file))
-
-
-def _stored_settings(file: KerasFile) -> Iterator[tuple[str, Any]]:
-    for name, shape in file.shapes.items():
-        if name.endswith("Embedding-Position/embeddings"):
-            yield "max_position_embeddings", shape[0]
-    for name, layer in file.layers.items():
-        if name.endswith("Transformer-0-MultiHeadSelfAttention"):
-            yield "num_attention_heads", layer.config["heads"]
-        if name.endswith("Transformer-0-FeedForward"):
-            yield "hidden_act", _activation(layer.config["activation"])
-        if name.endswith("Embedding-Norm") and layer.config.get("epsilon"):
-            yield "layer_norm_eps", layer.config["epsilon"]
-
-
-def _activation(stored: Any) -> str:
-    """Return the name of a layer's activation; newer versions store a list, with one for each gate."""
-    if isinstance(stored, list) and len(stored) == 1:
-        return _activation(stored[0])
-    if isinstance(stored, dict):
-        return _activation(stored.get("config"))
-    return str(stored)
+_SETTINGS = {
+    "Transformer-0-MultiHeadSelfAttention": ("heads", "num_attention_heads"),
+    "Transformer-0-FeedForward": ("activation", "hidden_act"),
+    "Embedding-Norm": ("epsilon", "layer_norm_eps"),
+}
 
 
 FORMAT = KerasBertFormat(
@@ -71,7 +46,7 @@ FORMAT = KerasBertFormat(
     expected="an .h5 or .weights file of a bert4keras model",
     marker="Transformer-0-MultiHeadSelfAttention-Norm/gamma",
     rename=rename_by(_ROWS),
-    settings=_settings,
+    settings=stored_settings(_SETTINGS),
     fixed={"layer_norm_eps": 1e-12},
     activations={"gelu_erf": "gelu", "gelu_tanh": "gelu_new"},
     numbered_layers=True,

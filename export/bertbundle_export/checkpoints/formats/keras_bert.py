@@ -5,12 +5,9 @@ Source of names and constants: keras-bert 0.89.0, keras-transformer 0.40.0, kera
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
 from bertbundle_export.checkpoints.formats._keras_bert_family import KerasBertFormat
+from bertbundle_export.checkpoints.formats._stored_settings import stored_settings
 from bertbundle_export.checkpoints.formats._variable_names import dense_rows, norm_rows, rename_by
-from bertbundle_export.checkpoints.readers.keras_file import KerasFile
 
 __all__ = ["FORMAT"]
 
@@ -41,24 +38,12 @@ _ROWS = {
     **norm_rows("MLM-Norm", "cls.predictions.transform.LayerNorm"),
     "MLM-Sim/bias": "cls.predictions.bias",
 }
-
-
-def _settings(file: KerasFile) -> dict[str, Any]:
-    """Return the settings of a whole model, and the number of positions, which keras-bert's `seq_len` may reduce."""
-    return dict(_stored_settings(file))
-
-
-def _stored_settings(file: KerasFile) -> Iterator[tuple[str, Any]]:
-    for name, shape in file.shapes.items():
-        if name.endswith("Embedding-Position/embeddings"):
-            yield "max_position_embeddings", shape[0]
-    for name, layer in file.layers.items():
-        if name.endswith("Encoder-1-MultiHeadSelfAttention"):
-            yield "num_attention_heads", layer.config["head_num"]
-        if name.endswith("Encoder-1-FeedForward"):
-            yield "hidden_act", layer.config["activation"]
-        if name.endswith("Embedding-Norm"):
-            yield "layer_norm_eps", layer.config["epsilon"]
+# The number of positions is that of the weights: keras-bert's `seq_len` may reduce it.
+_SETTINGS = {
+    "Encoder-1-MultiHeadSelfAttention": ("head_num", "num_attention_heads"),
+    "Encoder-1-FeedForward": ("activation", "hidden_act"),
+    "Embedding-Norm": ("epsilon", "layer_norm_eps"),
+}
 
 
 FORMAT = KerasBertFormat(
@@ -66,7 +51,7 @@ FORMAT = KerasBertFormat(
     expected="an .h5 file of a keras-bert model",
     marker="Embedding-Token/embeddings",
     rename=rename_by(_ROWS, first=1),
-    settings=_settings,
+    settings=stored_settings(_SETTINGS),
     # keras-layer-normalization: K.epsilon() squared. keras-transformer: gelu is the tanh approximation.
     fixed={"layer_norm_eps": 1e-14},
     activations={"gelu": "gelu_new"},
