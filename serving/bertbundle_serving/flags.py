@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from importlib.metadata import PackageNotFoundError, version
 
 from bertbundle._shared.commands import CommandParser
@@ -17,6 +18,8 @@ from bertbundle_serving.options import ServerOptions
 from bertbundle_serving.runtimes import PRECISIONS, runtime_names
 
 __all__ = ["parse_arguments", "parse_flags", "to_options"]
+
+_logger = logging.getLogger(__name__)
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -41,6 +44,9 @@ def parse_flags(arguments: list[str] | None = None) -> ServerOptions:
 def to_options(flags: argparse.Namespace) -> ServerOptions:
     """Return the server's options for parsed flags; see `parse_flags`."""
     monitoring = flags.monitoring_config_file
+    needs_rest = [name for name, is_set in (("--ui", flags.ui), ("--monitoring_config_file", monitoring)) if is_set]
+    if needs_rest and not flags.rest_api_port:
+        _logger.warning("%s has no effect without the REST API: add --rest_api_port 8501", " and ".join(needs_rest))
     return ServerOptions(
         models=_models(flags),
         model_config_file=flags.model_config_file,

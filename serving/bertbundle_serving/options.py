@@ -115,3 +115,8 @@ def check_base_path(model: ModelConfig) -> None:
             f"model {model.name} has base path {model.base_path}, which is a version directory. "
             f"Give its parent directory, {model.base_path.parent}."
         )
+    if any((model.base_path / name).is_file() for name in ("config.json", "bert_config.json")):
+        raise ServeError(
+            f"model {model.name} has base path {model.base_path}, which is a checkpoint. Export it with "
+            f"bertbundle-export, and give the directory models/NAME that it writes."
+        )

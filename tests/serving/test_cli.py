@@ -120,6 +120,12 @@ def test_base_path_that_is_a_version(bundles: TinyBundles) -> None:
     assert f"Give its parent directory, {bundles.base}." in start_error(f"--model_base_path={version}")
 
 
+def test_base_path_that_is_a_checkpoint(tmp_path: Path) -> None:
+    """If the base path is a checkpoint, the message says to export it."""
+    (tmp_path / "config.json").write_text("{}")
+    assert "which is a checkpoint. Export it with bertbundle-export" in start_error(f"--model_base_path={tmp_path}")
+
+
 def test_broken_only_version(bundles: TinyBundles) -> None:
     """A server whose only version is broken exits and prints the reason."""
     bundles.write(1, warmup=b"not a record")

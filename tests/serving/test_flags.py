@@ -137,3 +137,13 @@ def test_flags_of_tensorflow_serving_are_accepted(tmp_path: Path) -> None:
         2,
         1,
     )
+
+
+@pytest.mark.parametrize(("flags", "names"), [(["--ui"], "--ui"), (["--ui", "--rest_api_port=1"], None)])
+def test_flags_of_the_rest_api(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, flags: list[str], names: str | None
+) -> None:
+    """Flags that have no effect without the REST API say so."""
+    parse_flags([f"--model_base_path={tmp_path}", *flags])
+    expected = [f"{names} has no effect without the REST API: add --rest_api_port 8501"] if names else []
+    assert [record.getMessage() for record in caplog.records] == expected

@@ -132,9 +132,12 @@ class BulkRun:
         if row.error:
             return InputError(row.error)
         names = [self._job.text, *([self._job.pair] if self._job.pair else [])]
-        missing = [name for name in names if not isinstance(row.columns.get(name), str)]
-        if missing:
-            return InputError(f"no text in column {missing[0]!r}, the row has {', '.join(map(str, row.columns))}")
+        for name, option in zip(names, ("--text", "--pair"), strict=False):
+            if name not in row.columns:
+                found = ", ".join(map(str, row.columns))
+                return InputError(f"no column {name!r}, the row has {found}: name the column with {option}")
+            if not isinstance(row.columns[name], str):
+                return InputError(f"column {name!r} has {row.columns[name]!r}, expected a text")
         texts = tuple(row.columns[name] for name in names)
         return texts if self._job.pair else texts[0]
 

@@ -147,7 +147,7 @@ class RestTransport:
             raise error_from_status(_Code.DEADLINE_EXCEEDED, "no response within the timeout", self.address) from error
         except (OSError, http.client.HTTPException) as error:
             connection.close()
-            raise error_from_status(_Code.UNAVAILABLE, str(error) or type(error).__name__, self.address) from error
+            raise error_from_status(_Code.UNAVAILABLE, _describe(error), self.address) from error
         self._idle.put(connection)
         return self._read(status, data)
 
@@ -192,6 +192,13 @@ class RestTransport:
             raise ServerError(
                 f"{self.address} sent outputs that cannot be read: {error!r}.", code="INTERNAL"
             ) from error
+
+
+def _describe(error: Exception) -> str:
+    """Return the text of an error of a connection; a gRPC port answers with an HTTP/2 frame, which begins with 0."""
+    if isinstance(error, http.client.BadStatusLine) and str(error).startswith("\0"):
+        return "the port speaks HTTP/2, not HTTP/1: use the REST port (8501), not the gRPC port (8500)"
+    return str(error) or type(error).__name__
 
 
 def _array(value: Any) -> npt.NDArray[Any]:

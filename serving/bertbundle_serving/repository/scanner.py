@@ -41,6 +41,9 @@ class VersionScanner:
         numbers = {path: _parse_version(path.name) for path in directories}
         versions = {number: path for path, number in numbers.items() if number is not None}
         unnumbered = [path for path, number in numbers.items() if number is None]
+        models = [path for path in unnumbered if _has_versions(path)]
+        self._log_ignored(models, "it has versions of its own: to serve it, pass it as the base path")
+        unnumbered = [path for path in unnumbered if path not in models]
         self._log_ignored(unnumbered, f"rename it to a version number up to {_MAX_VERSION}, for example 1")
         # `7` and `007` have the same number: the last in sorted order is used.
         duplicates = [path for path, number in numbers.items() if number is not None and versions[number] != path]
@@ -53,6 +56,14 @@ class VersionScanner:
             if path.name not in self._logged and not path.name.startswith("."):
                 _logger.warning("ignored %s: %s", path, reason)
                 self._logged.add(path.name)
+
+
+def _has_versions(directory: Path) -> bool:
+    """Return whether a directory contains version directories; False if it cannot be listed."""
+    try:
+        return any(path.is_dir() and _parse_version(path.name) is not None for path in directory.iterdir())
+    except OSError:
+        return False
 
 
 def _parse_version(name: str) -> int | None:

@@ -79,8 +79,8 @@ def test_parquet_without_pyarrow(bulk: Run, tmp_path: Path, monkeypatch: pytest.
 MALFORMED = [
     pytest.param("jsonl", b'{"text": ', "not JSON", id="json"),
     pytest.param("jsonl", b"[1]", "not a JSON object but list", id="no-object"),
-    pytest.param("jsonl", b'{"words": "a"}', "no text in column 'text', the row has words", id="column"),
-    pytest.param("jsonl", b'{"text": 7}', "no text in column 'text'", id="number"),
+    pytest.param("jsonl", b'{"words": "a"}', "no column 'text', the row has words", id="column"),
+    pytest.param("jsonl", b'{"text": 7}', "column 'text' has 7, expected a text", id="number"),
     pytest.param("jsonl", b'{"text": "\\ud800"}', "the text is not valid Unicode", id="surrogate"),
     pytest.param("txt", b"", "the text is empty", id="empty"),
     pytest.param("txt", b"a\xff", "not UTF-8: invalid start byte at byte 1", id="not-utf8"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
@@ -299,3 +300,21 @@ def test_invalid_urls(url: str) -> None:
     """An invalid URL raises ValueError."""
     with pytest.raises(ValueError, match="expected http://host:port"):
         RestTransport(url)
+
+
+def test_grpc_port() -> None:
+    """A port that speaks HTTP/2, as the gRPC port does, is named as such."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(1024)
+                connection.sendall(bytes.fromhex("000006040000000000000500004000"))  # SETTINGS
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        transport = RestTransport(f"http://127.0.0.1:{listener.getsockname()[1]}")
+        with pytest.raises(ServerUnavailable, match=r"use the REST port \(8501\), not the gRPC port"):
+            transport.status("m", timeout=5)
+        thread.join()

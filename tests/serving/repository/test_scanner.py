@@ -31,3 +31,12 @@ def test_duplicate_numbers(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> 
         (tmp_path / name).mkdir()
     assert VersionScanner(tmp_path).versions() == {7: tmp_path / "7"}
     assert f"ignored {tmp_path / '007'}: another directory has the same number" in caplog.text
+
+
+def test_directory_of_models(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A directory with versions of its own is a model: the warning says to pass it as the base path."""
+    (tmp_path / "bert" / "1").mkdir(parents=True)
+    assert VersionScanner(tmp_path).versions() == {}
+    assert (
+        f"ignored {tmp_path / 'bert'}: it has versions of its own: to serve it, pass it as the base path" in caplog.text
+    )

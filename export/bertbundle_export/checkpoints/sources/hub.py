@@ -60,8 +60,9 @@ def _download(name: str, revision: str | None) -> Path:
             if any(any(snapshot.glob(pattern)) for pattern in patterns):
                 return snapshot
     except Exception as error:  # the hub client raises its own exceptions, those of requests, and OSError
+        reason = str(error).rstrip(".")
         raise CheckpointError(
-            f"there is no directory {name}, and it cannot be downloaded from the hub: {error}. Check the name and the "
+            f"there is no directory {name}, and it cannot be downloaded from the hub: {reason}. Check the name and the "
             "network, or give a directory."
         ) from error
     return snapshot
