@@ -83,6 +83,7 @@ class Description:
         init_args: arguments of `build_model`.
         run_graph: runs the checkpoint's own graph, if it has one: takes BERT's inputs by name, returns its
             `last_hidden_state` and `pooler_output`. The model that is built from the weights must agree with it.
+        notes: assumptions that the user should know; they go to the manifest.
     """
 
     format: str
@@ -100,6 +101,7 @@ class Description:
     build_model: Callable[..., Any] | None = None
     init_args: Mapping[str, Any] = field(default_factory=dict)
     run_graph: Callable[[Mapping[str, npt.NDArray[Any]]], Mapping[str, npt.NDArray[Any]]] | None = None
+    notes: tuple[str, ...] = ()
 
 
 class CheckpointFormat(Protocol):

@@ -73,6 +73,7 @@ def load_checkpoint(path: Path, name: str, options: LoadOptions) -> SourceModel:
         normalized=normalized,
         last_layers=options.last_layers,
         dropped_outputs=frozenset({"pooler_output"} if missing else ()),
+        notes=description.notes,
     )
 
 

@@ -75,6 +75,8 @@ def make_plan(name: str, model: SourceModel, options: ExportOptions, reporter: R
         ExportError: the model cannot be exported with these options.
     """
     recorder = NoteRecorder(reporter)
+    for note in model.notes:
+        recorder.note(note)
     head = _head_config(model, options)
     with recorder.stage("run the source model on real texts"):
         signatures, features = _signatures_and_features(model, options, head, recorder)

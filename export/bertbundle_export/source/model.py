@@ -52,6 +52,7 @@ class SourceModel:
         last_layers: number of last layers that are concatenated into the features.
         extra_outputs: variables, tensors or arrays that are added to the model's outputs, such as a CRF's transitions.
         dropped_outputs: outputs that are removed: they depend on weights that the checkpoint does not have.
+        notes: assumptions that the user should know; they go to the manifest.
     """
 
     keras: Any
@@ -70,6 +71,7 @@ class SourceModel:
     last_layers: int = 1
     extra_outputs: Mapping[str, Any] = field(default_factory=dict)
     dropped_outputs: frozenset[str] = frozenset()
+    notes: tuple[str, ...] = ()
 
     @property
     def variables(self) -> list[Any]:

@@ -39,6 +39,7 @@ class TaggerHead:
         has_tanh: whether the logits are the hyperbolic tangent of the projection.
         has_crf: whether there is a CRF.
         labels: number of labels.
+        is_assumed: whether neither names nor a graph say `is_masked` and `has_tanh`.
     """
 
     cell: str | None
@@ -48,6 +49,7 @@ class TaggerHead:
     has_tanh: bool
     has_crf: bool
     labels: int
+    is_assumed: bool
 
 
 def find_tagger(shapes: Mapping[str, tuple[int, ...]], graph: bytes) -> TaggerHead | None:
@@ -78,6 +80,7 @@ def find_tagger(shapes: Mapping[str, tuple[int, ...]], graph: bytes) -> TaggerHe
         has_tanh=b"project/logits/Tanh" in graph if has_graph else bias == "project/logits/b" and cell is None,
         has_crf=_TRANSITIONS in shapes,
         labels=shapes[bias][0],
+        is_assumed=not has_graph and bias == "project/logits/b",
     )
 
 

@@ -26,6 +26,10 @@ from bertbundle_export.errors import CheckpointError
 
 __all__ = ["FORMAT"]
 
+_ASSUMPTION = (
+    "the checkpoint has no graph (.meta) that shows how its head is computed: it is assumed to be that of "
+    "BERT-BiLSTM-CRF-NER, with a tanh after the projection if there is no recurrent layer."
+)
 _SUFFIX = re.compile(r"(?<=.)\.(index|meta|data-\d{5}-of-\d{5})$")
 
 
@@ -92,7 +96,8 @@ def _describe_tagger(
     directory = _find_prefix(description.path).parent
     if labels := find_labels(directory, head.labels, options):
         config["id2label"] = dict(enumerate(labels))
-    return replace(description, build_model=tagger, init_args={"head": head})
+    notes = (_ASSUMPTION,) if head.is_assumed else ()
+    return replace(description, build_model=tagger, init_args={"head": head}, notes=notes)
 
 
 def _has_huggingface_weights(path: Path) -> bool:

@@ -56,7 +56,9 @@ def test_tanh_after_the_projection(tagger: Write, tanh: bool, meta: bool) -> Non
     """The graph says whether a tanh follows; without it, there is one, as in BERT-BiLSTM-CRF-NER without a BiLSTM."""
     path, logits, _ = tagger(tanh=tanh, meta=meta)
     expected = logits if tanh or meta else np.tanh(logits)
-    np.testing.assert_allclose(run(load(path, labels=ALL))["logits"], expected, atol=1e-5)
+    model = load(path, labels=ALL)
+    np.testing.assert_allclose(run(model)["logits"], expected, atol=1e-5)
+    assert bool(model.notes) is not meta
 
 
 def test_without_crf(tagger: Write) -> None:
@@ -81,6 +83,14 @@ def test_exported(tagger: Write, tmp_path: Path, cell: str | None) -> None:
         assert label_ids[row, :mask].tolist() == viterbi(logits[row], transitions, int(mask))
     with Client.local(tmp_path / "out" / "ner") as client:
         assert {entity.label for entity in client.entities("wang lives")} <= {"PER", "LOC"}
+
+
+def test_assumption_is_in_the_manifest(tagger: Write, tmp_path: Path) -> None:
+    """Without a graph, the manifest says what is assumed about the head."""
+    path, *_ = tagger(meta=False)
+    options: dict[str, Any] = {"labels": ALL, "max_length": 16, "lengths": (), "formats": ("onnx",)}
+    exported = export_bundle(path, name="ner", output=tmp_path / "out", **options)
+    assert any("it is assumed to be that of BERT-BiLSTM-CRF-NER" in note for note in exported.manifest.notes)
 
 
 def _pickle(name: str, content: Any) -> Callable[[Path], object]:
