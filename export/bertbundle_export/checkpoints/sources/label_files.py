@@ -31,8 +31,7 @@ def find_labels(directory: Path, count: int, options: LoadOptions) -> tuple[str,
         return _check_count(options.labels, count, "--labels")
     for name in _TEXTS:
         if (directory / name).is_file():
-            text = (directory / name).read_text(encoding="utf-8-sig", errors="strict")
-            return _check_count([line.strip() for line in text.splitlines() if line.strip()], count, directory / name)
+            return _check_count(_read_lines(directory / name), count, directory / name)
     found = next((directory / name for name in _PICKLES if (directory / name).is_file()), None)
     if found is None:
         return ()
@@ -52,6 +51,14 @@ def _check_count(labels: Sequence[str], count: int, where: object) -> tuple[str,
         f"in the order of their numbers. If they are numbered from 1, as in BERT-BiLSTM-CRF-NER, {_PADDING} is the "
         "first."
     )
+
+
+def _read_lines(path: Path) -> list[str]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{path} cannot be read as UTF-8: {error}. Convert it, or pass --labels.") from error
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def _read_pickle(path: Path, count: int) -> list[str]:

@@ -127,6 +127,12 @@ def test_labels(tagger: Write, write: Callable[[Path], object], options: dict[st
         pytest.param(
             _pickle("label2id.pkl", {"O": 1, "B-X": 9}), {"allow_pickle": True}, r"the numbers \[1, 9\]", id="numbers"
         ),
+        pytest.param(
+            lambda path: (path / "labels.txt").write_bytes("B-\u4eba".encode("gbk")),
+            {},
+            "cannot be read as UTF-8",
+            id="gbk",
+        ),
         pytest.param(lambda _: None, {}, "Pass --labels", id="none"),
         pytest.param(
             lambda path: (path / "label2id.pkl").write_bytes(b"?"), {"allow_pickle": True}, "has no labels", id="broken"
