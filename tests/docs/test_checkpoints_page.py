@@ -15,6 +15,7 @@ import pytest
 
 from documents import read_blocks
 from google_checkpoints import tf1_weights, write_tf1
+from kashgari_models import TAGS, write_kashgari
 from keras_files import as_keras_h5
 from tiny_checkpoints import pytorch_weights, vocabulary, write_checkpoint
 
@@ -46,7 +47,12 @@ def export(arguments: list[str], directory: Path) -> dict[str, Any]:
 
 def test_every_command_is_run() -> None:
     """A test below runs each command of the page."""
-    starts = ("bertbundle-export output/", "bertbundle-export weights.h5", "bertbundle-export path/to/saved")
+    starts = (
+        "bertbundle-export output/",
+        "bertbundle-export weights.h5",
+        "bertbundle-export path/to/kashgari_model",
+        "bertbundle-export path/to/saved",
+    )
     assert len(COMMANDS) == len(starts)
     assert all(command_of(start) for start in starts)
 
@@ -76,6 +82,14 @@ def test_keras_weights(tensorflow: Any, tmp_path: Path) -> None:
     (tmp_path / "config.json").rename(tmp_path / "bert_config.json")
     manifest = export(command_of("bertbundle-export weights.h5"), tmp_path)
     assert (manifest["task"], manifest["labels"]) == ("text-classification", [*labels])
+
+
+def test_kashgari(tensorflow: Any, tmp_path: Path) -> None:
+    """A directory of Kashgari needs no other options."""
+    del tensorflow
+    write_kashgari(tmp_path / "path/to/kashgari_model", "BiLSTM")
+    manifest = export(command_of("bertbundle-export path/to/kashgari_model"), tmp_path)
+    assert (manifest["task"], manifest["labels"]) == ("token-classification", [*TAGS])
 
 
 def test_custom_model(tensorflow: Any, tmp_path: Path) -> None:

@@ -16,8 +16,17 @@ import pytest
 from bertbundle import Client
 from bertbundle_export import LoadOptions, export_bundle
 from google_checkpoints import tf1_weights, with_pooler, write_hub, write_tf1
+from kashgari_models import write_kashgari
 from keras_archives import as_archive
-from keras_files import as_bert4keras, as_bert_for_tf2, as_keras_bert, as_keras_h5
+from keras_files import (
+    as_bert4keras,
+    as_bert_for_tf2,
+    as_keras_bert,
+    as_keras_h5,
+    bert4keras,
+    checkpoint_weights,
+    write_h5,
+)
 from local_server import serving
 from paths import ROOT
 from tiny_checkpoints import pytorch_weights, vocabulary, write_checkpoint
@@ -67,6 +76,18 @@ def as_hub(style: str, path: Path, directory: Path) -> tuple[Path, dict[str, Any
     return archived(directory, "gztar"), {"task": task, "load": LoadOptions(init_args={"num_attention_heads": 2})}
 
 
+def as_kashgari(path: Path, directory: Path) -> tuple[Path, dict[str, Any]]:
+    """Rewrite a Hugging Face directory as one of Kashgari, with a tokenizer of word pieces, as the checks have it."""
+    write_kashgari(directory, "BiLSTM", layers=[("Dense", "dense", {"units": len(LABELS)})], labels=LABELS)
+    weights = checkpoint_weights(path)
+    write_h5(
+        directory / "model_weights.h5",
+        {name.replace("classifier.", "dense."): value for name, value in weights.items()},
+        bert4keras,
+    )
+    return directory, {"tokenizer": path, "task": None if "classifier.weight" in weights else "feature-extraction"}
+
+
 # Row of docs/support-matrix.md: stem of the transformers class, the function that writes the source, the tasks.
 ROWS: Mapping[str, tuple[str, Source, tuple[str, ...]]] = {
     "Hugging Face: BERT": ("Bert", unchanged, tuple(HEADS)),
@@ -82,6 +103,7 @@ ROWS: Mapping[str, tuple[str, Source, tuple[str, ...]]] = {
         as_bert_for_tf2,
         ("token-classification", "feature-extraction", "question-answering"),
     ),
+    "Kashgari directory": ("Bert", as_kashgari, ("token-classification", "feature-extraction")),
     "keras-hub .keras": ("Bert", as_archive, ("text-classification", "feature-extraction")),
     "Google TF1 checkpoint": ("Bert", as_tf1, tuple(HEADS)),
     "TF Hub, called with a list": ("Bert", functools.partial(as_hub, "list"), ("feature-extraction",)),

@@ -28,7 +28,7 @@ def inspect_checkpoint(path: Path, options: LoadOptions) -> dict[str, Any]:
     return {
         "format": description.format,
         "weights": f"{description.kind}: {', '.join(file.name for file in description.files)}",
-        "bytes": sum(file.stat().st_size for file in description.files),
+        "bytes": sum(_size(file) for file in description.files),
         "architecture": class_name(description),
         "task": _task(description, options),
         "layers": architecture.size(config, "layers"),
@@ -42,6 +42,11 @@ def inspect_checkpoint(path: Path, options: LoadOptions) -> dict[str, Any]:
         "labels": ", ".join(options.labels or stored_labels(config)) or "none",
         "pooling": _pooling(description, options),
     }
+
+
+def _size(path: Path) -> int:
+    """Return the size of a file, or of all files in a directory: a SavedModel."""
+    return sum(file.stat().st_size for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file())
 
 
 def _pooling(description: Description, options: LoadOptions) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 
 from bertbundle_export.checkpoints.base import StateDict
 
-__all__ = ["TaggerHead", "convert_head", "find_tagger", "tagger"]
+__all__ = ["TaggerHead", "convert_head", "find_tagger", "tagger", "transitions_layer"]
 
 _PROJECTION = ("project/logits/W", "output_weights", "loss/output_weights")
 _BIAS = ("project/logits/b", "output_bias", "loss/output_bias")
@@ -167,7 +167,7 @@ def tagger(config: Any, *, head: TaggerHead) -> Any:
     activation = "tanh" if head.has_tanh else None
     outputs = {"logits": tf_keras.layers.Dense(head.labels, activation=activation, name="classifier")(features)}
     if head.has_crf:
-        outputs["transitions"] = _transitions(head.labels)(outputs["logits"])
+        outputs["transitions"] = transitions_layer(head.labels, "crf")(outputs["logits"])
     return tf_keras.Model(inputs, outputs)
 
 
@@ -186,8 +186,8 @@ def _bidirectional(features: Any, attention_mask: Any, head: TaggerHead) -> Any:
     return tf.concat([forward(features, mask=mask), tf.reverse(backward(features, mask=mask), axis=[1])], axis=2)
 
 
-def _transitions(labels: int) -> Any:
-    """Return a layer that returns the scores of a CRF's label pairs, ``[labels, labels]``, for any input."""
+def transitions_layer(labels: int, name: str) -> Any:
+    """Return a layer that returns its weight ``transitions``, the scores of a CRF's label pairs, for any input."""
     import tf_keras
 
     from bertbundle_export.tensorflow_import import tf
@@ -201,4 +201,4 @@ def _transitions(labels: int) -> Any:
             del inputs
             return tf.identity(self.scores)
 
-    return Transitions(name="crf")
+    return Transitions(name=name)
