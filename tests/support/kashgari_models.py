@@ -143,6 +143,25 @@ HEADS: Mapping[str, tuple[int, tuple[str, ...], Sequence[Layer], Arrays]] = {
         ],
         {**_lstm("layer_blstm", 64, cell=False), **_matrix("layer_time_distributed", 8, 4)},
     ),
+    "Kashgari 1: CNN-LSTM": (
+        1,
+        TAGS,
+        [
+            _WITHOUT_MASK,
+            ("Conv1D", "layer_conv", {"filters": 6, "kernel_size": [3], "padding": "same", "activation": "relu"}),
+            ("LSTM", "layer_lstm", {"units": 4, "return_sequences": True, "recurrent_activation": "hard_sigmoid"}),
+            _DROPOUT,
+            _distributed(4),
+            _SOFTMAX,
+        ],
+        {
+            **_matrix("layer_conv", 3, 64, 6),
+            "layer_lstm/kernel": (6, 16),
+            "layer_lstm/recurrent_kernel": (4, 16),
+            "layer_lstm/bias": (16,),
+            **_matrix("layer_time_distributed", 4, 4),
+        },
+    ),
     "Kashgari 1: CNN classifier": (
         1,
         CLASSES,

@@ -21,8 +21,8 @@ from bertbundle_export.checkpoints.formats._dense_head import (
     find_problem_type,
     input_of,
 )
-from bertbundle_export.checkpoints.formats._pooled import pooled_classifier
 from bertbundle_export.checkpoints.formats._variable_names import Rename, number_layers
+from bertbundle_export.checkpoints.heads.pooled import pooled_classifier
 from bertbundle_export.checkpoints.readers.keras_file import KerasFile, Shapes, is_h5
 from bertbundle_export.checkpoints.readers.keras_saved_model import describe_keras, is_saved_model, read_keras
 from bertbundle_export.checkpoints.sources.config_files import find_config, find_tokenizer

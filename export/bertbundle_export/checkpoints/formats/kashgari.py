@@ -12,7 +12,7 @@ from typing import Any
 from bertbundle_export.checkpoints.base import Description, LoadOptions, StateDict
 from bertbundle_export.checkpoints.formats import bert4keras, keras_bert
 from bertbundle_export.checkpoints.formats._keras_bert_family import EncoderVariables
-from bertbundle_export.checkpoints.formats._keras_stack import KerasStack, convert_stack, find_stack, keras_stack
+from bertbundle_export.checkpoints.heads.keras_stack import KerasStack, convert_stack, find_stack, keras_stack
 from bertbundle_export.checkpoints.readers.kashgari import KashgariModel, find_configuration, read_kashgari
 from bertbundle_export.checkpoints.readers.keras_saved_model import read_keras
 from bertbundle_export.errors import CheckpointError

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from bertbundle_export.checkpoints.base import StateDict
-from bertbundle_export.checkpoints.formats._tf1_tagger import transitions_layer
+from bertbundle_export.checkpoints.heads.crf import transitions_layer
 from bertbundle_export.checkpoints.readers.keras_file import KerasLayer
 from bertbundle_export.errors import CheckpointError
 
 __all__ = ["KerasStack", "convert_stack", "find_stack", "keras_stack"]
 
-_CELLS = ("LSTM", "GRU", "SimpleRNN")
-_RECURRENT = ("Bidirectional", *_CELLS)
+_CELL_NAMES = {"LSTM": "lstm_cell", "GRU": "gru_cell", "SimpleRNN": "simple_rnn_cell"}
+_RECURRENT = ("Bidirectional", *_CELL_NAMES)
 _WITH_MASK = ("Dropout", "SpatialDropout1D", "Dense", "TimeDistributed", "Activation")
 _WITHOUT_MASK = ("Conv1D", "MaxPooling1D", "GlobalMaxPooling1D")
 _DROP_MASK = "NonMaskingLayer"
@@ -29,8 +29,7 @@ _REASONS = {"CRF": ", which decodes padding, too: a bundle decodes the text's to
 # keras-bert's layers count from 1, bert4keras's from 0.
 _ENCODER_LAYER = re.compile(r"(Encoder|Transformer)-(\d+)-FeedForward-Norm")
 _ACTIVATIONS = {"softmax": False, "sigmoid": True}
-# Keras before 2.2 names a cell's variables without the cell.
-_WITHOUT_CELL = re.compile(r"(.*?/?(?:forward_|backward_)?(lstm|gru|simple_rnn)\w*)/(kernel|recurrent_kernel|bias)")
+_CELL = re.compile(r"_cell(_\d+)?$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +128,13 @@ def _check_kinds(path: Path, chain: Mapping[str, KerasLayer]) -> None:
 
 
 def _is_supported(layer: KerasLayer) -> bool:
-    inner = layer.config["layer"]["class_name"] if "layer" in layer.config else layer.kind
-    expected = {"Bidirectional": _CELLS, "TimeDistributed": ("Dense",)}.get(layer.kind, (layer.kind,))
-    return layer.kind in _SUPPORTED and inner in expected and not _settings(layer).get("stateful")
+    expected = {"Bidirectional": _CELL_NAMES, "TimeDistributed": ("Dense",)}.get(layer.kind, (layer.kind,))
+    return layer.kind in _SUPPORTED and _inner_kind(layer) in expected and not _settings(layer).get("stateful")
+
+
+def _inner_kind(layer: KerasLayer) -> str:
+    """Return the kind of a layer, or of the layer that it wraps."""
+    return str(layer.config["layer"]["class_name"] if "layer" in layer.config else layer.kind)
 
 
 def _settings(layer: KerasLayer) -> Mapping[str, Any]:
@@ -177,14 +180,17 @@ def _reads_padding(kinds: Sequence[str]) -> bool:
 
 def convert_stack(weights: StateDict, stack: KerasStack) -> StateDict:
     """Return the weights of a stack's layers by the names of `keras_stack`'s variables."""
-    converted = {}
-    for name, value in weights.items():
-        match = _WITHOUT_CELL.fullmatch(name)
-        is_cell = match and stack.layers.get(name.partition("/")[0], _NO_LAYER).kind in _RECURRENT
-        converted[f"{match[1]}/{match[2]}_cell/{match[3]}" if match and is_cell and "_cell" not in name else name] = (
-            value
-        )
-    return converted
+    return {_model_name(name, stack.layers): value for name, value in weights.items()}
+
+
+def _model_name(name: str, layers: Mapping[str, KerasLayer]) -> str:
+    scope, _, variable = name.rpartition("/")
+    layer = layers.get(name.partition("/")[0], _NO_LAYER)
+    if layer.kind == _CRF:
+        return f"crf/{variable}"
+    if layer.kind in _RECURRENT and not _CELL.search(scope):  # before Keras 2.2
+        return f"{scope}/{_CELL_NAMES[_inner_kind(layer)]}/{variable}"
+    return name
 
 
 _NO_LAYER = KerasLayer("", {}, (), {})
@@ -212,11 +218,11 @@ def keras_stack(config: Any, *, stack: KerasStack) -> Any:
         features = tf.concat([states[1 + number] for number in stack.outputs], axis=-1)
     mask = tf.cast(inputs["attention_mask"], tf.bool)
     outputs = {}
-    for name, layer in stack.layers.items():
+    for layer in stack.layers.values():
         if layer.kind in (*_WITHOUT_MASK, _DROP_MASK):
             mask = None
         if layer.kind == _CRF:
-            outputs["transitions"] = transitions_layer(stack.columns, name)(features)
+            outputs["transitions"] = transitions_layer(stack.columns)(features)
         elif layer.kind != _DROP_MASK:
             features = _build(layer)(features, **({"mask": mask} if layer.kind in _RECURRENT else {}))
     return tf_keras.Model(inputs, {"logits": features, **outputs})
