@@ -9,13 +9,15 @@ from bertbundle.contract.manifest import InputSpec, Manifest, OutputSpec, Source
 
 __all__ = ["foreign_manifest"]
 
+_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+
 
 def foreign_manifest(
     task: str,
     *,
     max_length: int,
     labels: Sequence[str] = (),
-    inputs: Sequence[str] = ("input_ids", "attention_mask", "token_type_ids"),
+    inputs: Sequence[str] = _INPUTS,
     outputs: Sequence[str] = ("logits",),
     dtype: str = "int32",
     pad_id: int = 0,
@@ -29,7 +31,8 @@ def foreign_manifest(
         task: one of the tasks of `Manifest.task`.
         max_length: number of tokens of each row; shorter texts are padded.
         labels: the labels, in the order of their ids.
-        inputs: the inputs that the model has, by their names in a bundle.
+        inputs: the inputs that the model has, by their names in a bundle. A model without attention_mask takes the
+            tokens with `pad_id` for padding.
         outputs: the outputs that the model has: those of the task (docs/protocol.md), ``logits``, or ``probabilities``
             if the model's last layer is a softmax or sigmoid.
         dtype: dtype of the inputs, such as "int32", "int64" or "float32".
@@ -38,9 +41,18 @@ def foreign_manifest(
         normalized: whether embeddings have length 1.
         word_labels: see `Manifest.word_labels`.
 
+    Raises:
+        ValueError: an input is none of a bundle's.
+
     >>> foreign_manifest("token-classification", max_length=64, labels=["O", "B-PER", "I-PER"]).label_scheme
     'BIO'
     """
+    unknown = [name for name in inputs if name not in _INPUTS]
+    if unknown or "input_ids" not in inputs:
+        raise ValueError(
+            f"inputs are {', '.join(inputs) or 'none'}, expected some of {', '.join(_INPUTS)}, and input_ids. Give the "
+            "model's own names of them to the client, as names="
+        )
     scheme = detect_scheme(labels) if task == "token-classification" else "none"
     return Manifest(
         name="foreign",
