@@ -143,6 +143,11 @@ def stored_labels(config: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _labels(description: Description, task: Task, options: LoadOptions) -> tuple[str, ...]:
     labels = options.labels or stored_labels(description.config)
+    if not labels and task.has_labels and description.config.get("num_labels"):
+        raise CheckpointError(
+            f"{description.path} does not store its labels, only their number, {description.config['num_labels']}. "
+            "Pass --labels (labels= in Python), in the order of the class indices."
+        )
     return check_labels(labels, task, multi_label=options.multi_label) if task.has_labels else ()
 
 
