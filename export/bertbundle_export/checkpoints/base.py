@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy.typing as npt
 
 from bertbundle_export.errors import CheckpointError
+from bertbundle_export.unicode import check_unicode
 
 __all__ = ["CheckpointFormat", "Description", "LoadOptions", "StateDict"]
 
@@ -55,6 +56,10 @@ class LoadOptions:
     allow_pickle: bool = False
 
     def __post_init__(self) -> None:
+        for path in filter(None, (self.tokenizer, self.config)):
+            check_unicode(path.absolute(), "the path")
+        for label in self.labels or ():
+            check_unicode(label, "the label")
         if self.last_layers < 1:
             raise CheckpointError(f"last_layers must be at least 1, got {self.last_layers}.")
         if self.last_layers > 1 and self.pooling == "pooler":

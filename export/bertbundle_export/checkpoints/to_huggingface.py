@@ -22,6 +22,7 @@ from bertbundle_export.source.architectures import find_architecture
 from bertbundle_export.source.model import SourceModel
 from bertbundle_export.source.tokenization import is_lowercase
 from bertbundle_export.tasks import TASKS
+from bertbundle_export.unicode import check_unicode
 
 __all__ = ["write_huggingface"]
 
@@ -46,6 +47,7 @@ def write_huggingface(source: str | Path, directory: Path, options: LoadOptions)
             differs from the number of `labels`, or no class of transformers has its head.
         ExportError: the directory cannot be written.
     """
+    check_unicode(directory.absolute(), "the directory", error=ExportError)
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise ExportError(f"{directory} exists already and is not an empty directory. Choose another.")
     with open_source(source, revision=options.revision) as path, staging_directory(directory.parent) as staging:

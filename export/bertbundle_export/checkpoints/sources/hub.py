@@ -10,6 +10,7 @@ from pathlib import Path
 from bertbundle_export.checkpoints.sources.archive import unpacked
 from bertbundle_export.checkpoints.sources.tf_hub_cache import find_cached, is_handle
 from bertbundle_export.errors import CheckpointError
+from bertbundle_export.unicode import check_unicode
 
 __all__ = ["open_source"]
 
@@ -32,8 +33,9 @@ def open_source(source: str | Path, *, revision: str | None = None) -> Iterator[
     removed afterwards.
 
     Raises:
-        CheckpointError: the source does not exist, or the archive cannot be unpacked.
+        CheckpointError: the source does not exist or is not valid UTF-8, or the archive cannot be unpacked.
     """
+    check_unicode(Path(source).absolute(), "the source")
     with unpacked(_resolve(source, revision)) as path:
         yield path
 
