@@ -23,8 +23,8 @@ def check_target(output: Path, name: str, version: int | None) -> None:
     """Check the target of an export before any work is done.
 
     Raises:
-        ExportError: the name is not a valid directory name, the path is not valid UTF-8, the version exists already, or a directory of the path is
-            a file.
+        ExportError: the name is not a valid directory name, the path is not valid UTF-8, the version exists already, or
+            a directory of the path is a file.
     """
     check_unicode(output.absolute(), "the output directory", error=ExportError)
     if not _MODEL_NAME.fullmatch(name):

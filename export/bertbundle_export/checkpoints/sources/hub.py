@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bertbundle_export.checkpoints.readers.sentence_transformers import encoder_directory
 from bertbundle_export.checkpoints.sources.archive import unpacked
 from bertbundle_export.checkpoints.sources.tf_hub_cache import find_cached, is_handle
 from bertbundle_export.errors import CheckpointError
@@ -15,7 +16,9 @@ from bertbundle_export.unicode import check_unicode
 __all__ = ["open_source"]
 
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
-_SMALL_FILES = ["*.json", "vocab.txt", "merges.txt", "spiece.model", "1_Pooling/*"]
+_TOKENIZERS = ("vocab.txt", "merges.txt", "spiece.model")
+# The folders are those of sentence-transformers' modules; * also matches the slash of a path.
+_SMALL_FILES = ["*.json", *_TOKENIZERS, *(f"*/{name}" for name in _TOKENIZERS)]
 # In order of preference: a repository often has the same weights in several formats, but only one is downloaded.
 _WEIGHT_FILES = (
     ["model.safetensors", "model-*.safetensors"],
@@ -57,10 +60,14 @@ def _download(name: str, revision: str | None) -> Path:
 
     try:
         snapshot = Path(snapshot_download(name, revision=revision, allow_patterns=_SMALL_FILES))
-        for patterns in _WEIGHT_FILES:
+        encoder = encoder_directory(snapshot).relative_to(snapshot)
+        for names in _WEIGHT_FILES:
+            patterns = [(encoder / item).as_posix() for item in names]
             snapshot = Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
             if any(any(snapshot.glob(pattern)) for pattern in patterns):
                 return snapshot
+    except CheckpointError:
+        raise
     except Exception as error:  # the hub client raises its own exceptions, those of requests, and OSError
         reason = str(error).rstrip(".")
         raise CheckpointError(
