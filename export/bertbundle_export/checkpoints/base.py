@@ -12,7 +12,7 @@ import numpy.typing as npt
 from bertbundle_export.errors import CheckpointError
 from bertbundle_export.unicode import check_unicode
 
-__all__ = ["CheckpointFormat", "Description", "LoadOptions", "StateDict"]
+__all__ = ["CheckpointFormat", "DenseModule", "Description", "LoadOptions", "StateDict"]
 
 StateDict = dict[str, npt.NDArray[Any]]
 """Weights in the names and the layout of transformers' PyTorch classes: dense weights are ``[out, in]``, names are
@@ -67,6 +67,24 @@ class LoadOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class DenseModule:
+    """A Dense module, which maps the sentence embedding to another one.
+
+    Attributes:
+        directory: its folder, with the weights.
+        inputs, outputs: sizes of the embeddings.
+        has_bias: whether it has a bias.
+        activation: "tanh" or "linear"; another one, which is not supported, by its name in torch.
+    """
+
+    directory: Path
+    inputs: int
+    outputs: int
+    has_bias: bool
+    activation: str
+
+
+@dataclass(frozen=True, slots=True)
 class Description:
     """The facts about a checkpoint, without its weights.
 
@@ -79,7 +97,8 @@ class Description:
             `architectures` (the class that the weights belong to), `id2label` if labels are known.
         tokenizer: directory or vocab.txt of its tokenizer; None if it has none.
         lowercase: whether the tokenizer lower-cases, if the checkpoint says so outside the tokenizer's files.
-        pooling, normalize: how sentence-transformers computes the sentence embeddings, if the checkpoint says so.
+        pooling, dense, normalize: how sentence-transformers computes the sentence embeddings, if the checkpoint
+            says so.
         max_length: number of tokens that sentence-transformers truncates texts to, if the checkpoint says so.
         lowercase_texts: whether sentence-transformers lower-cases texts in front of the tokenizer.
         prompt: the text that sentence-transformers puts in front of every text; "" for none.
@@ -99,6 +118,7 @@ class Description:
     tokenizer: Path | None = None
     lowercase: bool | None = None
     pooling: str | None = None
+    dense: tuple[DenseModule, ...] = ()
     normalize: bool = False
     max_length: int | None = None
     lowercase_texts: bool = False

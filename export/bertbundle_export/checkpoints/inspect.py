@@ -52,9 +52,10 @@ def _size(path: Path) -> int:
 def _pooling(description: Description, options: LoadOptions) -> str:
     """Return how the sentence embedding is computed, if that is known."""
     normalize = description.normalize if options.normalize is None else options.normalize
+    dense = "" if options.pooling else "".join(f", Dense {d.inputs} to {d.outputs}" for d in description.dense)
     pooling = options.pooling or description.pooling or description.init_args.get("pooling") or "not stated"
     prompt = f", prompt {description.prompt!r}" if description.prompt else ""
-    return f"{pooling}{', normalized' if normalize else ''}{prompt}"
+    return f"{pooling}{dense}{', normalized' if normalize else ''}{prompt}"
 
 
 def _task(description: Description, options: LoadOptions) -> str:

@@ -13,6 +13,7 @@ from bertbundle_export.checkpoints.assign import assign_weights
 from bertbundle_export.checkpoints.base import Description, LoadOptions
 from bertbundle_export.checkpoints.builder import build_model
 from bertbundle_export.checkpoints.graph_check import check_against_graph
+from bertbundle_export.checkpoints.heads.dense_modules import load_dense
 from bertbundle_export.checkpoints.registry import describe_checkpoint, find_format
 from bertbundle_export.errors import CheckpointError
 from bertbundle_export.source import tokenization
@@ -53,6 +54,7 @@ def load_checkpoint(path: Path, name: str, options: LoadOptions) -> SourceModel:
     tokenization.check_tokenizer(tokenizer, architecture.size(description.config, "vocab_size"))
     settings = read_tokenizer_settings(tokenizer_path(description, options))
     pooling, normalized = _pooling(description, task, options)
+    dense = () if task.name != "feature-extraction" or options.pooling else description.dense
     model = build_model(description, task, labels, options)
     weights = find_format(path, description.format).read(description, options)
     label = f"{description.path} ({class_name(description)})"
@@ -70,8 +72,10 @@ def load_checkpoint(path: Path, name: str, options: LoadOptions) -> SourceModel:
         labels=labels,
         multi_label=is_multi_label(description.config.get("problem_type"), options.multi_label),
         pooling=pooling,
+        dense=tuple(item.activation for item in dense),
         normalized=normalized,
         last_layers=options.last_layers,
+        extra_outputs=load_dense(dense, size=architecture.size(description.config, "hidden_size"), options=options),
         dropped_outputs=frozenset({"pooler_output"} if missing else ()),
         notes=description.notes,
     )

@@ -93,6 +93,11 @@ def _save_modules(directory: Path, description: Description, options: LoadOption
         return
     if pooling == "pooler":
         raise CheckpointError("sentence-transformers has no pooling by BERT's pooler. Pass --pooling cls, mean or max.")
+    if description.dense and not options.pooling:
+        raise CheckpointError(
+            f"{description.path} has a Dense module after the pooling, which --to-hf does not write. Pass "
+            "--pooling to leave it out."
+        )
     architecture = find_architecture(description.config, description.path)
     modes: dict[str, Any] = {key: name == (pooling or "mean") for key, name in POOLING_MODES.items()}
     modes["word_embedding_dimension"] = architecture.size(description.config, "hidden_size")

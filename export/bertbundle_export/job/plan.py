@@ -105,6 +105,7 @@ def _head_config(model: SourceModel, options: ExportOptions) -> HeadConfig:
         multi_label=model.multi_label,
         pooling=model.pooling,
         last_layers=model.last_layers,
+        dense=model.dense,
         normalized=model.normalized,
         special_ids=special_ids(model.tokenizer, model.inputs[0].pad_value),
     )

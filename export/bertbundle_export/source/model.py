@@ -48,7 +48,8 @@ class SourceModel:
         added_tokens: tokens that the tokenizer recognizes in a text, beside the model's own; set by the export.
         labels: label of each class index.
         multi_label: whether classes are independent.
-        pooling, normalized: how the sentence embedding is computed.
+        pooling, dense, normalized: how the sentence embedding is computed; `dense` are the activations of the Dense
+            layers, whose weights are `extra_outputs`.
         last_layers: number of last layers that are concatenated into the features.
         extra_outputs: variables, tensors or arrays that are added to the model's outputs, such as a CRF's transitions.
         dropped_outputs: outputs that are removed: they depend on weights that the checkpoint does not have.
@@ -67,6 +68,7 @@ class SourceModel:
     labels: tuple[str, ...] = ()
     multi_label: bool = False
     pooling: str = "none"
+    dense: tuple[str, ...] = ()
     normalized: bool = False
     last_layers: int = 1
     extra_outputs: Mapping[str, Any] = field(default_factory=dict)

@@ -66,6 +66,10 @@ def _is_list_of_text(value: Any) -> bool:
     return value is None or (isinstance(value, list) and all(isinstance(item, str) for item in value))
 
 
+def _is_number(value: Any) -> bool:
+    return value is None or type(value) is int
+
+
 def _is_length(value: Any) -> bool:
     return value is None or (type(value) in (int, float) and value >= 3)
 
@@ -141,10 +145,11 @@ _MODULES = (
         "Transformer BERT DistilBERT RoBERTa ALBERT", "the encoder, in the folder that `path` names, first of all"
     ),
     _followed("Pooling", "in the folder that `path` names, after the encoder"),
-    _followed("Normalize", "after the pooling; `--normalize` and `--no-normalize` override it"),
+    _followed("Dense", "in the folder that `path` names, after the pooling"),
+    _followed("Normalize", "last of all; `--normalize` and `--no-normalize` override it"),
     _without_effect("Dropout", "it does nothing in inference"),
     _refused(
-        "Dense LayerNorm WeightedLayerPooling CNN LSTM BoW WordEmbeddings WordWeights CLIPModel",
+        "LayerNorm WeightedLayerPooling CNN LSTM BoW WordEmbeddings WordWeights CLIPModel",
         "`--pooling` replaces all modules",
     ),
 )
@@ -156,6 +161,15 @@ _POOLING = (
     ),
     _flag("include_prompt", "false is refused if there is a default prompt"),
     _without_effect("word_embedding_dimension embedding_dimension", "the size of the encoder's vectors"),
+)
+_DENSE = (
+    _followed("in_features out_features", "the sizes of the embeddings", "a number", _is_number),
+    _flag("bias", "its weights are in `model.safetensors`, or in `pytorch_model.bin` with `--allow-pickle`"),
+    _followed(
+        "activation_function",
+        "`torch.nn.modules.activation.Tanh` or `torch.nn.modules.linear.Identity`; another one is refused",
+    ),
+    _refused("module_input_name module_output_name", "`sentence_embedding` only", "sentence_embedding"),
 )
 _SENTENCE_BERT = (
     _followed("max_seq_length", "upper limit of the default of `--max-length`", _LENGTH, _is_length),
@@ -200,6 +214,7 @@ SETTINGS: Mapping[str, tuple[Setting, ...]] = {
     "tokenizer_config.json": _TOKENIZER_CONFIG,
     "modules.json": _MODULES,
     "1_Pooling/config.json": _POOLING,
+    "2_Dense/config.json": _DENSE,
     "sentence_bert_config.json": _SENTENCE_BERT,
     "config_sentence_transformers.json": _SENTENCE_TRANSFORMERS,
     "config.json": _CONFIG,

@@ -12,6 +12,7 @@ from bertbundle.contract.types import Arrays
 from bertbundle_export.errors import ExportError
 from bertbundle_export.tasks.base import Task
 from bertbundle_export.tasks.crf import TABLES
+from bertbundle_export.tasks.feature_extraction import DENSE_WEIGHT
 
 __all__ = ["check_outputs", "check_pooler", "unused_outputs"]
 
@@ -57,7 +58,8 @@ def check_outputs(outputs: Arrays, task: Task, labels: Sequence[str]) -> None:
 
 def unused_outputs(outputs: Arrays, task: Task) -> list[str]:
     """Return the names of a model's own outputs that a task is not computed from, such as those of another head."""
-    return sorted(outputs.keys() - {*task.required_outputs, *TABLES, *_TRANSFORMERS_OUTPUTS})
+    own = {name for name in outputs if not DENSE_WEIGHT.fullmatch(name)}
+    return sorted(own - {*task.required_outputs, *TABLES, *_TRANSFORMERS_OUTPUTS})
 
 
 def _check_required(outputs: Arrays, name: str, task: Task) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bertbundle_export.checkpoints.readers.sentence_transformers import encoder_directory
+from bertbundle_export.checkpoints.readers.sentence_transformers import dense_directories, encoder_directory
 from bertbundle_export.checkpoints.sources.archive import unpacked
 from bertbundle_export.checkpoints.sources.tf_hub_cache import find_cached, is_handle
 from bertbundle_export.errors import CheckpointError
@@ -60,6 +60,10 @@ def _download(name: str, revision: str | None) -> Path:
 
     try:
         snapshot = Path(snapshot_download(name, revision=revision, allow_patterns=_SMALL_FILES))
+        folders = [directory.relative_to(snapshot).as_posix() for directory in dense_directories(snapshot)]
+        if folders:
+            dense = [f"{folder}/{file}" for folder in folders for file in ("model.safetensors", "pytorch_model.bin")]
+            snapshot_download(name, revision=revision, allow_patterns=dense)
         encoder = encoder_directory(snapshot).relative_to(snapshot)
         for names in _WEIGHT_FILES:
             patterns = [(encoder / item).as_posix() for item in names]

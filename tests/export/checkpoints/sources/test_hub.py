@@ -95,6 +95,18 @@ def test_encoder_in_a_folder(repository: Path, folder: str) -> None:
     assert found == {"modules.json", "1_Pooling/config.json", *(f"{folder}/{name}" for name in expected)}
 
 
+def test_dense_modules(repository: Path) -> None:
+    """The weights of Dense modules are downloaded, in whichever format they are."""
+    kinds = {"": "Transformer", "2_Dense": "Dense", "other": "Dense"}
+    modules = [{"type": f"sentence_transformers.models.{kind}", "path": path} for path, kind in kinds.items()]
+    weights = {"2_Dense/pytorch_model.bin", "other/model.safetensors", "model.safetensors"}
+    write_files(repository, "config.json", "2_Dense/config.json", "onnx/model.onnx", *weights)
+    (repository / "modules.json").write_text(json.dumps(modules), encoding="utf-8")
+    with open_source("acme/tiny") as path:
+        found = {file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()}
+    assert found == {"modules.json", "config.json", "2_Dense/config.json", *weights}
+
+
 def test_encoder_at_the_top(repository: Path) -> None:
     """Weights in other folders are not downloaded if the encoder is at the top."""
     write_files(repository, "config.json", "vocab.txt", "model.safetensors", "tf_model.h5", "old/model.safetensors")
