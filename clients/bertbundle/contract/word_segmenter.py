@@ -7,8 +7,8 @@ from dataclasses import dataclass
 __all__ = ["WORD_SEGMENTER", "WordSegmenter"]
 
 WORD_SEGMENTER = "WordSegmenter"
-"""The type of pre-tokenizer in a bundle's tokenizer.json that stands for the manifest's `word_segmenter`. The tokenizers
-library does not know it, so nothing but a client that does can read the file."""
+"""The type of pre-tokenizer in a bundle's tokenizer.json that stands for the manifest's `word_segmenter`. The
+tokenizers library does not have it: a program that does not split texts into words cannot read the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,8 +17,8 @@ class WordSegmenter:
 
     Attributes:
         analyzer: "mecab", "sudachi", or "basic" (BERT's words: white space and punctuation).
-        dictionary: Python package with the dictionary of the analyzer: ipadic, unidic_lite, unidic or sudachidict_small,
-            sudachidict_core, sudachidict_full; "" for "basic".
+        dictionary: Python package with the analyzer's dictionary: ipadic, unidic_lite, unidic, sudachidict_small,
+            sudachidict_core or sudachidict_full; "" for "basic".
         dictionary_version: version of the dictionary in the export.
         split_mode: Sudachi's length of words: "A", "B" or "C".
         projection: the form of its words that Sudachi returns, such as "surface" or "normalized".

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -65,7 +66,7 @@ def normalize(source: AlignedText, form: Form) -> AlignedText:
     if unicodedata.is_normalized(form, source.text):
         return source
     edges = [*_edges(source.text, form), len(source.text)]
-    parts = zip(edges[:-1], edges[1:], strict=True)
+    parts = itertools.pairwise(edges)
     return _join(source, ((unicodedata.normalize(form, source.text[a:b]), a, b) for a, b in parts))
 
 

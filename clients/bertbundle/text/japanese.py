@@ -56,11 +56,7 @@ class SegmentedTokenizer:
         self._idle: list[_Analyzer] = []
 
     def problem(self, text: str) -> str:
-        """Return why the analyzer cannot read a text; "" if it can.
-
-        >>> tokenizer.problem("東\\0京")  # doctest: +SKIP
-        'has a NUL character, where MeCab stops reading. Remove it.'
-        """
+        """Return why the analyzer cannot read a text, for a message that begins with its number; "" if it can."""
         if self._settings.analyzer == "mecab" and "\0" in text:
             return "has a NUL character, where MeCab stops reading. Remove it."
         if self._settings.analyzer != "sudachi":
@@ -79,7 +75,7 @@ class SegmentedTokenizer:
         """Encode texts as `tokenizers.Tokenizer.encode_batch` does.
 
         Args:
-            texts: str or pairs of str without a `problem`; if `is_pretokenized`, lists of words, which are split further.
+            texts: str or pairs of str without a `problem`; lists of words if `is_pretokenized`.
             is_pretokenized: whether texts are split into words; offsets are then those within each word.
             add_special_tokens: whether [CLS] and [SEP] are added.
 
@@ -239,7 +235,12 @@ def _sudachi(settings: WordSegmenter) -> _Analyzer:
     make = getattr(dictionary, "tokenizer", None) or dictionary.create  # its name before sudachipy 0.7
     tokenizer = make(mode, projection=settings.projection or None)
 
-    return lambda text: ((word.begin(), word.end(), word.surface()) for word in tokenizer.tokenize(text))
+    def analyze(text: str) -> Iterator[_Word]:
+        for word in tokenizer.tokenize(text):
+            # Sudachi may split a character that it expands, such as "㋿": the words after the first are empty.
+            yield min(word.begin(), max(word.end() - 1, 0)), word.end(), word.surface()
+
+    return analyze
 
 
 _ANALYZERS: Mapping[str, Callable[[WordSegmenter], _Analyzer]] = {"mecab": _mecab, "sudachi": _sudachi}

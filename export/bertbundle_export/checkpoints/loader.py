@@ -8,8 +8,8 @@ from typing import Any
 
 import tokenizers
 
-from bertbundle.contract.word_segmenter import WordSegmenter
 from bertbundle.contract.manifest import InputSpec, Source
+from bertbundle.contract.word_segmenter import WordSegmenter
 from bertbundle_export.checkpoints.assign import assign_weights
 from bertbundle_export.checkpoints.base import Description, LoadOptions
 from bertbundle_export.checkpoints.builder import build_model
@@ -18,6 +18,7 @@ from bertbundle_export.checkpoints.registry import describe_checkpoint, find_for
 from bertbundle_export.errors import CheckpointError
 from bertbundle_export.source import tokenization
 from bertbundle_export.source.architectures import Architecture, class_suffix, find_architecture
+from bertbundle_export.source.japanese import check_no_segmenter, load_segmenter
 from bertbundle_export.source.model import (
     SourceModel,
     accepted_inputs,
@@ -27,7 +28,6 @@ from bertbundle_export.source.model import (
     is_multi_label,
 )
 from bertbundle_export.source.text_preparation import lowercase_texts
-from bertbundle_export.source.japanese import check_no_segmenter, load_segmenter
 from bertbundle_export.source.tokenizer_settings import (
     read_tokenizer_settings,
     stated_max_length,

@@ -1,4 +1,4 @@
-"""Tokenizers of Japanese models, which split texts into words by MeCab or Sudachi: transformers' BertJapaneseTokenizer."""
+"""Tokenizers of Japanese models: transformers' BertJapaneseTokenizer, which splits texts by MeCab or Sudachi."""
 
 from __future__ import annotations
 

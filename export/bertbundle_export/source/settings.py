@@ -160,8 +160,7 @@ _TOKENIZER_CONFIG = (
 _MECAB = (
     _choice(
         "mecab_dic",
-        "`ipadic`, `unidic_lite` or `unidic`; refused if it is not stated: the default of transformers was `ipadic` and "
-        "is `unidic_lite`",
+        "`ipadic`, `unidic_lite` or `unidic`; refused if it is not stated, because transformers' default has changed",
         "ipadic",
         "unidic_lite",
         "unidic",
