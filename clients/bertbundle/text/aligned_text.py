@@ -65,9 +65,7 @@ def normalize(source: AlignedText, form: Form) -> AlignedText:
     """
     if unicodedata.is_normalized(form, source.text):
         return source
-    edges = [*_edges(source.text, form), len(source.text)]
-    parts = itertools.pairwise(edges)
-    return _join(source, ((unicodedata.normalize(form, source.text[a:b]), a, b) for a, b in parts))
+    return _join(source, _normalized_parts(source.text, form))
 
 
 def _join(source: AlignedText, parts: Iterator[tuple[str, int, int]]) -> AlignedText:
@@ -78,6 +76,16 @@ def _join(source: AlignedText, parts: Iterator[tuple[str, int, int]]) -> Aligned
         starts += [source.starts[first]] * len(text)
         ends += [source.ends[last - 1]] * len(text)
     return AlignedText("".join(texts), starts, ends)
+
+
+def _normalized_parts(text: str, form: Form) -> Iterator[tuple[str, int, int]]:
+    for start, end in itertools.pairwise([*_edges(text, form), len(text)]):
+        part = text[start:end]
+        normalized = unicodedata.normalize(form, part)
+        if normalized == part:
+            yield from ((char, start + index, start + index + 1) for index, char in enumerate(part))
+        else:
+            yield normalized, start, end
 
 
 def _edges(text: str, form: Form) -> Iterator[int]:
