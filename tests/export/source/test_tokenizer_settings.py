@@ -28,9 +28,7 @@ def write(path: Path, **files: Any) -> Path:
     return path
 
 
-@pytest.mark.parametrize(
-    "name", ["BertJapaneseTokenizer", "KoBertTokenizer", "JiebaBertTokenizer", "RoFormerTokenizer", 3]
-)
+@pytest.mark.parametrize("name", ["KoBertTokenizer", "JiebaBertTokenizer", "RoFormerTokenizer", 3])
 @pytest.mark.parametrize("file", ["tokenizer_config", "config"])
 def test_other_classes(tmp_path: Path, file: str, name: Any) -> None:
     """A class of another tokenizer is refused in both files that may name it."""
@@ -43,7 +41,7 @@ def test_other_classes(tmp_path: Path, file: str, name: Any) -> None:
 
 def test_the_class_of_tokenizer_config_counts(tmp_path: Path) -> None:
     """The class in tokenizer_config.json is the one that transformers uses, not the one in config.json."""
-    classes = {"tokenizer_class": "BertTokenizer"}, {"tokenizer_class": "BertJapaneseTokenizer"}
+    classes = {"tokenizer_class": "BertTokenizer"}, {"tokenizer_class": "KoBertTokenizer"}
     write(tmp_path, tokenizer_config=classes[0], config=classes[1])
     assert read_tokenizer_settings(tmp_path) == classes[0]
 
@@ -77,8 +75,40 @@ def test_beside_a_tokenizer_json(tmp_path: Path, setting: dict[str, Any]) -> Non
 
 def test_what_a_tokenizer_json_replaces(tmp_path: Path) -> None:
     """Beside a tokenizer.json, which defines the tokens, other settings and classes are not checked."""
-    config = {"word_tokenizer_type": "mecab", "tokenizer_class": "BertJapaneseTokenizer", "never_split": None, "x": 1}
+    config = {"word_tokenizer_type": "mecab", "tokenizer_class": "KoBertTokenizer", "never_split": None, "x": 1}
     assert read_tokenizer_settings(write(tmp_path, tokenizer={}, tokenizer_config=config)) == config
+
+
+MECAB = {"word_tokenizer_type": "mecab", "mecab_kwargs": {"mecab_dic": "ipadic"}}
+NAMED = {"tokenizer_class": "BertJapaneseTokenizer"}
+
+
+@pytest.mark.parametrize(
+    ("files", "japanese"),
+    [
+        pytest.param({"tokenizer_config": {**MECAB, **NAMED}}, True, id="tokenizer_config"),
+        pytest.param({"tokenizer_config": MECAB, "config": NAMED}, True, id="config"),
+        pytest.param({"config": NAMED}, True, id="no-settings"),
+        pytest.param({"tokenizer_config": MECAB}, True, id="nowhere"),
+        pytest.param({"tokenizer_config": {**MECAB, **NAMED}, "tokenizer": {}}, True, id="beside-tokenizer.json"),
+        pytest.param({"tokenizer_config": MECAB, "tokenizer": {}}, False, id="nowhere-beside-tokenizer.json"),
+        pytest.param({"tokenizer_config": {}}, False, id="bert"),
+    ],
+)
+def test_japanese(tmp_path: Path, files: dict[str, Any], *, japanese: bool) -> None:
+    """BertJapaneseTokenizer is named in a file or meant by its settings; as in transformers, it reads vocab.txt only."""
+    path = write(tmp_path, **files)
+    assert (read_tokenizer_settings(path).get("tokenizer_class") == "BertJapaneseTokenizer") == japanese
+    (path / "vocab.txt").unlink()
+    if "tokenizer" in files:  # without a vocab.txt, there is nothing else to read
+        assert read_tokenizer_settings(path) == files["tokenizer_config"]
+
+
+def test_japanese_code_of_its_own(tmp_path: Path) -> None:
+    """Code of its own is refused beside a BertJapaneseTokenizer, too."""
+    path = write(tmp_path, config={**NAMED, "auto_map": {"AutoTokenizer": "my.Tokenizer"}})
+    with pytest.raises(CheckpointError, match=r"config.json has auto_map 'my.Tokenizer'"):
+        read_tokenizer_settings(path)
 
 
 def test_a_tokenizer_json_by_name(tmp_path: Path) -> None:
