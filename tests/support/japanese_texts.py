@@ -85,8 +85,8 @@ def lookup(*added: tokenizers.AddedToken) -> tokenizers.Tokenizer:
 def normalized_origins(text: str, form: str) -> list[tuple[int, int]]:
     """Return, for each character of a normalized text, the span of the text that it comes from.
 
-    Spans that change end where the text can be divided so that both parts normalize to the parts of the whole, and where
-    no combining mark follows. This takes quadratic time.
+    A span that changes ends where the text can be divided so that both parts normalize to the parts of the whole, and
+    where no combining mark follows. This takes quadratic time.
     """
 
     def normalize(part: str) -> str:

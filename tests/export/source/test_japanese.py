@@ -24,6 +24,7 @@ from bertbundle.text.added_tokens import recognize_added_tokens
 from bertbundle.text.tokenizer import Tokenizer
 from bertbundle_export import export_bundle
 from bertbundle_export.checkpoints.base import LoadOptions
+from bertbundle_export.checkpoints.live import live_model
 from bertbundle_export.checkpoints.to_huggingface import write_huggingface
 from bertbundle_export.errors import CheckpointError
 from bertbundle_export.source.japanese import load_segmenter
@@ -262,6 +263,7 @@ def test_missing_dictionary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 # ---- from the checkpoint to the answer
 
+POOLED = (("Transformer", ""), ("Pooling", "1_Pooling"))
 TEXT = "ﾊﾟｿｺﾝ と㋿の東京 BERT、か\u3099"
 
 
@@ -388,3 +390,45 @@ def test_what_is_not_supported_with_a_segmenter(source: Path, tmp_path: Path) ->
     with pytest.raises(CheckpointError, match="--to-hf is not supported with a BertJapaneseTokenizer"):
         write_huggingface(source, tmp_path / "hf", LoadOptions())
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        (
+            "sentence_bert_config",
+            {"do_lower_case": True},
+            "do_lower_case of sentence_bert_config.json is not supported",
+        ),
+        (
+            "config_sentence_transformers",
+            {"prompts": {"query": "クエリ: "}, "default_prompt_name": "query"},
+            "default_prompt_name is not supported with a BertJapaneseTokenizer",
+        ),
+    ],
+)
+def test_sentence_transformers(tmp_path: Path, tensorflow: Any, file: str, content: Any, message: str) -> None:
+    """A pooling is followed; what sentence-transformers does with the text in front of the tokenizer is refused."""
+    del tensorflow
+    path = write_source(tmp_path / "source", "BertModel")
+    modules = [{"type": f"sentence_transformers.models.{name}", "path": folder} for name, folder in POOLED]
+    (path / "modules.json").write_text(json.dumps(modules), encoding="utf-8")
+    (path / "1_Pooling").mkdir()
+    (path / "1_Pooling/config.json").write_text('{"pooling_mode_cls_token": true}', encoding="utf-8")
+    manifest = export_bundle(path, name="x", output=tmp_path / "m", formats=("onnx",), max_length=16).manifest
+    assert (manifest.pooling, manifest.word_segmenter) == ("cls", WordSegmenter("basic", normalize=False))
+    (path / f"{file}.json").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(CheckpointError, match=message):
+        export_bundle(path, name="y", output=tmp_path / "m", formats=("onnx",), max_length=16)
+
+
+@pytest.mark.slow
+def test_live_models(source: Path) -> None:
+    """The tokenizer of a live model may be such a directory."""
+    from transformers import TFBertForTokenClassification
+
+    model = TFBertForTokenClassification.from_pretrained(str(source))
+    live = live_model(model, LoadOptions(task="token-classification", labels=LABELS), source)
+    assert live.word_segmenter == load_segmenter(source)
+    assert live.word_segmenter is not None

@@ -63,7 +63,7 @@ def test_values_that_are_supported() -> None:
 
 @pytest.mark.parametrize("name", ["clean_text", "do_split_on_punc", "do_word_tokenize", "do_subword_tokenize"])
 def test_false_is_refused_where_only_true_is_supported(name: str) -> None:
-    """false does not count as no value where it changes answers."""
+    """False does not count as no value where it changes answers."""
     file = Path("tokenizer_config.json")
     with pytest.raises(CheckpointError, match=f"has {name} False, which is not supported: true only"):
         check_settings(file, file.name, {name: False})
