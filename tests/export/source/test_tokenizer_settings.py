@@ -96,7 +96,7 @@ NAMED = {"tokenizer_class": "BertJapaneseTokenizer"}
     ],
 )
 def test_japanese(tmp_path: Path, files: dict[str, Any], *, japanese: bool) -> None:
-    """BertJapaneseTokenizer is named in a file or meant by its settings; it reads vocab.txt only, as in transformers."""
+    """BertJapaneseTokenizer is named in a file or meant by its settings; as in transformers it needs a vocab.txt."""
     path = write(tmp_path, **files)
     assert (read_tokenizer_settings(path).get("tokenizer_class") == "BertJapaneseTokenizer") == japanese
     (path / "vocab.txt").unlink()
