@@ -130,6 +130,8 @@ class SegmentedTokenizer:
     def _parts(self, word: AlignedText) -> Sequence[AlignedText]:
         """Return the characters of a word, or the words that WordPiece makes of it, which splits at white space."""
         if not self._settings.characters:
+            if word.text.split() == [word.text]:
+                return [word]
             return [word[found.start() : found.end()] for found in re.finditer(r"\S+", word.text)]
         word = normalize(word, "NFKC")
         return [word[index : index + 1] for index in range(len(word.text))]

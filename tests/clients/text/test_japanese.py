@@ -124,6 +124,16 @@ def test_added_tokens() -> None:
     assert "[SEP]" not in {token for token, _ in found}
 
 
+@pytest.mark.parametrize("settings", [mecab, sudachi, lambda **_: WordSegmenter("basic")])
+def test_typed_special_tokens_are_text(settings: Callable[..., WordSegmenter]) -> None:
+    """A special token of the model that is typed in a text is ordinary text, alone or in a word."""
+    tokenizer = SegmentedTokenizer(lookup(), settings())
+    for special in ("[SEP]", "[CLS]", "[MASK]", "[PAD]"):
+        for text in (special, f"東京{special}", f"{special}{special} {special}.", f"a{special}1"):
+            (found,) = tokenizer.encode_batch([text], add_special_tokens=False)
+            assert special not in found.tokens, text
+
+
 def test_lower_case() -> None:
     """Texts are lower-cased before they are split, words again after it; a normalized added token matches in both."""
     tokens = [AddedToken("[E1]", normalized=False), AddedToken("[Ab]", normalized=True)]

@@ -36,8 +36,8 @@ from optional import require_package
 from tiny_checkpoints import LABELS, change_config, write_checkpoint
 
 SENTENCES = 500
-IPADIC = {"word_tokenizer_type": "mecab", "mecab_kwargs": {"mecab_dic": "ipadic"}}
-SUDACHI = {"word_tokenizer_type": "sudachi", "sudachi_kwargs": {"sudachi_dict_type": "small"}}
+IPADIC: dict[str, Any] = {"word_tokenizer_type": "mecab", "mecab_kwargs": {"mecab_dic": "ipadic"}}
+SUDACHI: dict[str, Any] = {"word_tokenizer_type": "sudachi", "sudachi_kwargs": {"sudachi_dict_type": "small"}}
 CHARACTERS = {"subword_tokenizer_type": "character"}
 PROJECTIONS = ("surface", "normalized", "reading", "dictionary", "dictionary_and_surface", "normalized_and_surface")
 
