@@ -18,7 +18,7 @@ from bertbundle_export.checkpoints.registry import describe_checkpoint, find_for
 from bertbundle_export.errors import CheckpointError
 from bertbundle_export.source import tokenization
 from bertbundle_export.source.architectures import Architecture, class_suffix, find_architecture
-from bertbundle_export.source.japanese import check_no_segmenter, load_segmenter
+from bertbundle_export.source.japanese import check_no_segmenter, load_segmenter, segmenter_notes
 from bertbundle_export.source.model import (
     SourceModel,
     accepted_inputs,
@@ -77,7 +77,7 @@ def load_checkpoint(path: Path, name: str, options: LoadOptions) -> SourceModel:
         normalized=normalized,
         last_layers=options.last_layers,
         dropped_outputs=frozenset({"pooler_output"} if missing else ()),
-        notes=description.notes,
+        notes=(*description.notes, *segmenter_notes(tokenizer_path(description, options), segmenter)),
     )
 
 

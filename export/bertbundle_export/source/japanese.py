@@ -15,10 +15,10 @@ from bertbundle.text.japanese import dictionary_version
 from bertbundle_export.errors import CheckpointError
 from bertbundle_export.source.added_tokens import follow_slow_tokenizer
 from bertbundle_export.source.settings import check_settings
-from bertbundle_export.source.tokenizer_settings import JAPANESE, read_tokenizer_settings
+from bertbundle_export.source.tokenizer_settings import JAPANESE, read_object, read_tokenizer_settings
 from bertbundle_export.source.wordpiece import convert_vocabulary, read_vocabulary
 
-__all__ = ["check_no_segmenter", "load_japanese", "load_segmenter"]
+__all__ = ["check_no_segmenter", "load_japanese", "load_segmenter", "segmenter_notes"]
 
 
 def load_japanese(vocab: Path, settings: Mapping[str, Any], *, lowercase: bool | None) -> tokenizers.Tokenizer:
@@ -64,6 +64,18 @@ def load_segmenter(path: Path, *, lowercase: bool | None = None) -> WordSegmente
         never_split=tuple(settings.get("never_split") or ()),
         characters=settings.get("subword_tokenizer_type") == "character",
         **options,
+    )
+
+
+def segmenter_notes(path: Path, segmenter: WordSegmenter | None) -> tuple[str, ...]:
+    """Return a note for the manifest if no file names the class of a tokenizer with a segmenter."""
+    directory = path if path.is_dir() else path.parent
+    files = [read_object(directory / name) for name in ("tokenizer_config.json", "config.json")]
+    if segmenter is None or any(file.get("tokenizer_class") for file in files):
+        return ()
+    return (
+        f"no file of {directory.name} names the class of its tokenizer; tokenizer_config.json has settings of {JAPANESE}, "
+        "so texts are split into words as that class does.",
     )
 
 

@@ -27,7 +27,7 @@ from bertbundle_export.checkpoints.base import LoadOptions
 from bertbundle_export.checkpoints.live import live_model
 from bertbundle_export.checkpoints.to_huggingface import write_huggingface
 from bertbundle_export.errors import CheckpointError
-from bertbundle_export.source.japanese import load_segmenter
+from bertbundle_export.source.japanese import load_segmenter, segmenter_notes
 from bertbundle_export.source.tokenization import load_tokenizer
 from embedded_server import start_server
 from http_calls import fetch_json
@@ -252,6 +252,15 @@ def test_other_tokenizers_have_no_segmenter(tmp_path: Path, config: dict[str, An
         CheckpointError, match="has word_tokenizer_type 'mecab', which belongs to BertJapaneseTokenizer"
     ):
         load_segmenter(path)
+
+
+@pytest.mark.parametrize("name", [None, "BertJapaneseTokenizer"])
+def test_a_class_that_is_not_named_is_noted(tmp_path: Path, name: str | None) -> None:
+    """A note says that the class was taken from the settings; none does if a file names it."""
+    path = write_tokenizer(tmp_path, tokenizer_class=name, word_tokenizer_type="basic")
+    notes = segmenter_notes(path / "vocab.txt", load_segmenter(path))
+    assert [note.partition(" names")[0] for note in notes] == ([] if name else [f"no file of {path.name}"])
+    assert segmenter_notes(path, None) == ()
 
 
 def test_missing_dictionary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
