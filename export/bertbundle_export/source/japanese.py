@@ -73,10 +73,8 @@ def segmenter_notes(path: Path, segmenter: WordSegmenter | None) -> tuple[str, .
     files = [read_object(directory / name) for name in ("tokenizer_config.json", "config.json")]
     if segmenter is None or any(file.get("tokenizer_class") for file in files):
         return ()
-    return (
-        f"no file of {directory.name} names the class of its tokenizer; tokenizer_config.json has settings of {JAPANESE}, "
-        "so texts are split into words as that class does.",
-    )
+    note = f"no file of {directory.name} names the class of its tokenizer; its settings are those of {JAPANESE}."
+    return (note,)
 
 
 def check_no_segmenter(segmenter: WordSegmenter | None, setting: str, next_step: str) -> None:
