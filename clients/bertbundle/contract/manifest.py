@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 SCHEMA_VERSION = 2
-"""The newest version: 1 with `Manifest.word_segmenter`. Clients that read version 1 would tokenize without it."""
+"""The newest version. 2 has a `Manifest.word_segmenter`: clients that read only 1 would ignore it."""
 MANIFEST_FILE = "bundle.json"
 TOKENIZER_FILE = "tokenizer.json"
 BUNDLE_INFO = "bundle_info"

@@ -15,13 +15,19 @@ import tokenizers
 
 from bertbundle.contract.types import Encoding
 from bertbundle.contract.word_segmenter import WordSegmenter
-from bertbundle.errors import InputError
+from bertbundle.errors import InputError, ManifestError
 from bertbundle.text.aligned_text import AlignedText, aligned, map_characters, normalize
 from bertbundle.text.basic_words import basic_words, lower
 
 __all__ = ["SegmentedTokenizer", "dictionary_version"]
 
 _EXTRA = "bertbundle[japanese]"
+_DICTIONARIES: Mapping[str, tuple[str, ...]] = {
+    "basic": ("",),
+    "mecab": ("ipadic", "unidic_lite", "unidic"),
+    "sudachi": ("sudachidict_small", "sudachidict_core", "sudachidict_full"),
+}
+"""The dictionaries of each analyzer. A manifest comes from a server: no other package that it names is imported."""
 _SUDACHI_MAX_BYTES = 49149  # it refuses longer texts
 _Word: TypeAlias = tuple[int, int, str]
 """Start and end of a word in the text, and the word as the analyzer writes it."""
@@ -44,7 +50,16 @@ class SegmentedTokenizer:
     """
 
     def __init__(self, tokenizer: tokenizers.Tokenizer, settings: WordSegmenter) -> None:
-        """Put a segmenter in front of a tokenizer, which looks up the parts of words."""
+        """Put a segmenter in front of a tokenizer, which looks up the parts of words.
+
+        Raises:
+            ManifestError: the analyzer or its dictionary is unknown.
+        """
+        if settings.dictionary not in _DICTIONARIES.get(settings.analyzer, ()):
+            raise ManifestError(
+                f"the manifest has the analyzer {settings.analyzer!r} with the dictionary {settings.dictionary!r}, "
+                "which this bertbundle does not know. Upgrade bertbundle."
+            )
         self._tokenizer = tokenizer
         self._settings = settings
         added = [token for token in tokenizer.get_added_tokens_decoder().values() if not token.special]

@@ -15,7 +15,7 @@ from bertbundle.text.japanese import dictionary_version
 from bertbundle_export.errors import CheckpointError
 from bertbundle_export.source.added_tokens import follow_slow_tokenizer
 from bertbundle_export.source.settings import check_settings
-from bertbundle_export.source.tokenizer_settings import JAPANESE, read_object, read_tokenizer_settings
+from bertbundle_export.source.tokenizer_settings import JAPANESE, is_japanese, read_object, read_tokenizer_settings
 from bertbundle_export.source.wordpiece import convert_vocabulary, read_vocabulary
 
 __all__ = ["check_no_segmenter", "load_japanese", "load_segmenter", "segmenter_notes"]
@@ -53,7 +53,7 @@ def load_segmenter(path: Path, *, lowercase: bool | None = None) -> WordSegmente
         CheckpointError: a setting cannot be followed, or a dictionary is not installed.
     """
     settings = read_tokenizer_settings(path)
-    if settings.get("tokenizer_class") != JAPANESE:
+    if not is_japanese(path, settings):
         return None
     where = (path if path.is_dir() else path.parent) / "tokenizer_config.json"
     analyzer = settings.get("word_tokenizer_type") or "basic"

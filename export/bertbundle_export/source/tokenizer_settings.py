@@ -14,6 +14,7 @@ from bertbundle_export.source.settings import check_settings
 __all__ = [
     "JAPANESE",
     "has_definition",
+    "is_japanese",
     "live_settings",
     "read_object",
     "read_tokenizer_settings",
@@ -67,12 +68,11 @@ def read_tokenizer_settings(path: Path) -> dict[str, Any]:
     file = directory / "tokenizer_config.json"
     settings = read_object(file)
     _check_code(directory)
-    if _is_japanese(path, directory, settings):
-        settings["tokenizer_class"] = JAPANESE
-    else:
+    japanese = is_japanese(path, settings)
+    if not japanese:
         _check_class(path, directory, settings)
     next_step = f"Remove it if the model was trained without it, or {_REPLACE}"
-    if path.is_dir() and has_definition(path) and settings.get("tokenizer_class") != JAPANESE:
+    if path.is_dir() and has_definition(path) and not japanese:
         _check_unused(file, settings)
         names = _NOT_IN_TOKENIZER_JSON if (path / "tokenizer.json").is_file() else None
         check_settings(file, file.name, settings, names=names, next_step=next_step)
@@ -96,12 +96,18 @@ def read_object(file: Path) -> dict[str, Any]:
     return content
 
 
-def _is_japanese(path: Path, directory: Path, settings: Mapping[str, Any]) -> bool:
-    """Return whether transformers' BertJapaneseTokenizer is meant, which reads vocab.txt and never a tokenizer.json.
+def is_japanese(path: Path, settings: Mapping[str, Any]) -> bool:
+    """Return whether transformers' BertJapaneseTokenizer is meant, which reads a vocab.txt and never a tokenizer.json.
 
     The first uploads of such models name no class; then its settings tell.
+
+    Args:
+        path: as for `load_tokenizer`.
+        settings: the content of tokenizer_config.json.
     """
-    if not (directory / "vocab.txt").is_file() and not path.is_file():
+    directory = path if path.is_dir() else path.parent
+    vocab = directory / "vocab.txt" if path.is_dir() else path
+    if path.suffix == ".json" or not vocab.is_file():
         return False
     name = settings.get("tokenizer_class") or read_object(directory / "config.json").get("tokenizer_class")
     own = not name and any(settings.get(setting) for setting in _JAPANESE_SETTINGS)

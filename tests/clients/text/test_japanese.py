@@ -16,7 +16,7 @@ import pytest
 from tokenizers import AddedToken
 
 from bertbundle.contract.word_segmenter import WordSegmenter
-from bertbundle.errors import InputError
+from bertbundle.errors import InputError, ManifestError
 from bertbundle.text.aligned_text import aligned
 from bertbundle.text.japanese import SegmentedTokenizer, dictionary_version
 from japanese_texts import lookup, sentences
@@ -184,6 +184,17 @@ def test_missing_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ipadic", None)
     with pytest.raises(InputError, match=r"ipadic is not installed.* dictionary ipadic"):
         dictionary_version("ipadic")
+
+
+@pytest.mark.parametrize(
+    ("analyzer", "dictionary"),
+    [("jumanpp", "jumandic"), ("mecab", "antigravity"), ("sudachi", "ipadic"), ("basic", "os")],
+)
+def test_unknown_analyzers(analyzer: str, dictionary: str) -> None:
+    """A server's manifest cannot make the client import other packages; a newer analyzer needs a newer client."""
+    with pytest.raises(ManifestError, match=f"'{analyzer}' with the dictionary '{dictionary}', .* Upgrade bertbundle"):
+        SegmentedTokenizer(lookup(), WordSegmenter(analyzer, dictionary))
+    assert "antigravity" not in sys.modules
 
 
 def test_another_version_of_the_dictionary() -> None:

@@ -12,6 +12,7 @@ import pytest
 from bertbundle_export.errors import CheckpointError
 from bertbundle_export.source.architectures import bert_inputs
 from bertbundle_export.source.tokenizer_settings import (
+    is_japanese,
     live_settings,
     read_object,
     read_tokenizer_settings,
@@ -23,6 +24,11 @@ from bertbundle_export.source.tokenizer_settings import (
 def write(path: Path, **files: Any) -> Path:
     """Write JSON files and a vocab.txt."""
     (path / "vocab.txt").write_text("[UNK]\n", encoding="utf-8")
+    return write_json(path, **files)
+
+
+def write_json(path: Path, **files: Any) -> Path:
+    """Write JSON files."""
     for name, content in files.items():
         (path / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
     return path
@@ -98,10 +104,15 @@ NAMED = {"tokenizer_class": "BertJapaneseTokenizer"}
 def test_japanese(tmp_path: Path, files: dict[str, Any], *, japanese: bool) -> None:
     """BertJapaneseTokenizer is named in a file or meant by its settings; as in transformers it needs a vocab.txt."""
     path = write(tmp_path, **files)
-    assert (read_tokenizer_settings(path).get("tokenizer_class") == "BertJapaneseTokenizer") == japanese
+    assert is_japanese(path, read_tokenizer_settings(path)) == japanese
+    assert is_japanese(path / "vocab.txt", read_tokenizer_settings(path / "vocab.txt")) == (
+        japanese or "tokenizer" in files
+    )
+    assert not is_japanese(path / "tokenizer.json", read_tokenizer_settings(path / "tokenizer.json"))
     (path / "vocab.txt").unlink()
     if "tokenizer" in files:  # without a vocab.txt, there is nothing else to read
-        assert read_tokenizer_settings(path) == files["tokenizer_config"]
+        settings = read_tokenizer_settings(write_json(path, tokenizer_config={**files["tokenizer_config"], "x": 1}))
+        assert not is_japanese(path, settings)
 
 
 def test_japanese_code_of_its_own(tmp_path: Path) -> None:
