@@ -124,6 +124,23 @@ def test_ids_of_transformers(tmp_path: Path, settings: dict[str, Any]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Dictionary.create:DeprecationWarning")
+@pytest.mark.parametrize("settings", [IPADIC, {**SUDACHI, **CHARACTERS}, {}], ids=["mecab", "sudachi", "basic"])
+def test_directories_that_transformers_wrote(tmp_path: Path, settings: dict[str, Any]) -> None:
+    """A directory of `save_pretrained` has the same settings, ids, and way to join tokens."""
+    require_analyzer(settings)
+    slow = slow_tokenizer(write_tokenizer(tmp_path / "first", **settings))
+    slow.add_tokens(["[E1]"])
+    slow.save_pretrained(str(tmp_path / "saved"))
+    ours = tokenizer_of(tmp_path / "saved")
+    assert load_segmenter(tmp_path / "saved") == load_segmenter(tmp_path / "first")
+    for text in ("東京[E1]に行きました。", "[E1] ﾊﾟｿｺﾝ", "㍻[E2]"):
+        assert list(ours.encode([text])[0].ids) == slow(text)["input_ids"]
+    tokens = ["東京", "##都", "。", "to", "##ky", "##o"]
+    assert ours.join(tokens) == slow.convert_tokens_to_string(tokens)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Dictionary.create:DeprecationWarning")
 @pytest.mark.parametrize("settings", [IPADIC, {**SUDACHI, **CHARACTERS}], ids=["mecab", "sudachi-characters"])
 def test_pairs_and_words_of_transformers(tmp_path: Path, settings: dict[str, Any]) -> None:
     """The ids of pairs, and of texts that are split into words, are those of transformers' slow tokenizer."""
@@ -343,6 +360,9 @@ def test_served_answers(source: Path, bundle: Path, monkeypatch: pytest.MonkeyPa
             windows = client.entities(long, truncation="window")
             assert all(long[entity.start : entity.end] == entity.text for entity in windows)
             assert max(entity.end for entity in windows) > len(long) - len(TEXT)
+            described = {"manifest": Manifest.read(bundle), "tokenizer": bundle}
+            with Client(f"127.0.0.1:{server.server.port}", "tiny", **described) as other:
+                assert other.entities(TEXT) == client.entities(TEXT)
         page = f"http://127.0.0.1:{server.server.rest_port}/ui"
         assert fetch_json(f"{page}/ask", {"model": "tiny", "text": TEXT})[0] == 200
     finally:
