@@ -360,7 +360,7 @@ def test_served_answers(source: Path, bundle: Path, monkeypatch: pytest.MonkeyPa
             windows = client.entities(long, truncation="window")
             assert all(long[entity.start : entity.end] == entity.text for entity in windows)
             assert max(entity.end for entity in windows) > len(long) - len(TEXT)
-            described = {"manifest": Manifest.read(bundle), "tokenizer": bundle}
+            described: dict[str, Any] = {"manifest": Manifest.read(bundle), "tokenizer": bundle}
             with Client(f"127.0.0.1:{server.server.port}", "tiny", **described) as other:
                 assert other.entities(TEXT) == client.entities(TEXT)
         page = f"http://127.0.0.1:{server.server.rest_port}/ui"
