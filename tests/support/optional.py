@@ -18,6 +18,7 @@ HOW_TO_GET = {
     "pyarrow": "make setup",
     "tensorflow_serving": "make setup",
     "the otel extra": "make setup",
+    "transformers": "make setup",
     "fugashi": "make setup",
     "ipadic": "make setup",
     "sudachipy": "make setup",

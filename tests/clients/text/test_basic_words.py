@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import unicodedata
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -12,22 +13,27 @@ from hypothesis import strategies as st
 from bertbundle.text.aligned_text import aligned
 from bertbundle.text.basic_words import basic_words, lower
 from japanese_texts import FRAGMENTS
+from optional import require_package
 
 KEPT = ["(^o^)", "bert", "BERT", "a.b", "。"]
 TEXTS = st.lists(st.sampled_from([*FRAGMENTS, *KEPT, "á.b", "\x00", "\ufffd", " "]) | st.characters(), max_size=10)
+
+
+@pytest.fixture(scope="module")
+def slow() -> Any:
+    """The class of transformers."""
+    return require_package("transformers.models.bert.tokenization_bert").BasicTokenizer
 
 
 @pytest.mark.parametrize("kept", [(), KEPT], ids=["all", "never-split"])
 @pytest.mark.parametrize("lowercase", [True, False])
 @settings(max_examples=300)
 @given(text=TEXTS.map("".join))
-def test_words_of_transformers(text: str, kept: list[str], *, lowercase: bool) -> None:
+def test_words_of_transformers(slow: Any, text: str, kept: list[str], *, lowercase: bool) -> None:
     """The words are those of transformers' BasicTokenizer."""
-    from transformers.models.bert.tokenization_bert import BasicTokenizer
-
-    slow = BasicTokenizer(do_lower_case=lowercase, never_split=kept, tokenize_chinese_chars=False)
+    reference = slow(do_lower_case=lowercase, never_split=kept, tokenize_chinese_chars=False)
     words = list(basic_words(aligned(text), lowercase=lowercase, never_split=kept))
-    assert [word.text for word in words] == slow.tokenize(text)
+    assert [word.text for word in words] == reference.tokenize(text)
     assert all(
         0 <= start < end <= len(text) for word in words for start, end in zip(word.starts, word.ends, strict=True)
     )
