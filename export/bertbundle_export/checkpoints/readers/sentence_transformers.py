@@ -10,7 +10,8 @@ from typing import Any
 
 from bertbundle_export.checkpoints.base import DenseModule
 from bertbundle_export.errors import CheckpointError
-from bertbundle_export.source.settings import check_settings, no_value
+from bertbundle_export.source.setting import no_value
+from bertbundle_export.source.settings import check_settings
 from bertbundle_export.source.tokenizer_settings import read_object
 
 __all__ = [
