@@ -119,9 +119,10 @@ def _check_padding(model: LoadedModel) -> None:
     """
     pad_ids = {spec.name: spec.pad_value for spec in model.manifest.inputs}
     found = None if "attention_mask" in pad_ids else model.tokenizer.padding_id
-    if found not in (None, pad_ids["input_ids"]):
+    pad_id = pad_ids.get("input_ids")
+    if found not in (None, pad_id):
         raise ValueError(
-            f"pad_id is {pad_ids['input_ids']}, the tokenizer's padding token has the id {found}: a model without "
+            f"pad_id is {pad_id}, the tokenizer's padding token has the id {found}: a model without "
             "attention_mask would not know the padding. Pass it as pad_id= to foreign_manifest"
         )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tokenizers.models import WordPiece
+from tokenizers.models import WordLevel, WordPiece
 
 from bertbundle_export.bundle import staging_directory
 from bertbundle_export.checkpoints.base import Description, LoadOptions
@@ -159,6 +159,11 @@ def _save_tokenizer(directory: Path, loaded: SourceModel, description: Descripti
 
     architecture = find_architecture(description.config, description.path)
     tokenizer = loaded.tokenizer
+    if isinstance(tokenizer.model, WordLevel):
+        raise CheckpointError(
+            f"no class of transformers looks up whole tokens as the tokenizer of {description.path}. Pass --tokenizer, "
+            "a directory or vocab.txt for the written model."
+        )
     kind = "Bert" if isinstance(tokenizer.model, WordPiece) else architecture.stem
     fast = getattr(transformers, f"{kind}TokenizerFast")(
         tokenizer_object=tokenizer,

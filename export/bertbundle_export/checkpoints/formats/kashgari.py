@@ -113,11 +113,13 @@ def _check_options(model: KashgariModel, stack: KerasStack, options: LoadOptions
     wrong = {
         f"{len(model.labels)} labels, its last layer has {stack.columns} outputs": len(model.labels) != stack.columns,
         f"the task {task}, not {options.task}": options.task not in (None, task),
+        "a sigmoid for each token, which a bundle does not compute": stack.per_token and multi_label,
         f"the activation {stack.activation}": options.multi_label not in (None, multi_label),
         f"layers of its own after BERT, not the pooling {options.pooling}": options.pooling is not None,
     }
     for problem, is_wrong in wrong.items():
         if is_wrong:
             raise CheckpointError(
-                f"{model.configuration} is of {model.name} with {problem}. Leave options out that the file states."
+                f"{model.configuration} is of {model.name} with {problem}. Leave options out that the file states, "
+                "or pass --model-class."
             )

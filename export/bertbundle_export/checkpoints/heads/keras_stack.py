@@ -163,8 +163,11 @@ def _linear(layer: KerasLayer) -> KerasLayer:
 
 
 def _keeps_tokens(layer: KerasLayer) -> bool:
+    """Return whether a layer has an output for each of its inputs along the text."""
     if layer.kind in _RECURRENT:
         return bool(_settings(layer).get("return_sequences"))
+    if layer.kind == "Conv1D":
+        return layer.config.get("padding") != "valid" and set(layer.config.get("strides", (1,))) == {1}
     return layer.kind not in ("MaxPooling1D", "GlobalMaxPooling1D")
 
 

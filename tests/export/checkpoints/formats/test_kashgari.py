@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,14 @@ from bertbundle import Client
 from bertbundle.contract.types import InputFeatures
 from bertbundle_export import LoadOptions, export_bundle
 from bertbundle_export.checkpoints.registry import describe_checkpoint, find_format
+from bertbundle_export.checkpoints.to_huggingface import write_huggingface
 from bertbundle_export.errors import CheckpointError
 from bertbundle_export.runners import saved_model_runner
 from bertbundle_export.source.model import run_source
 from kashgari_models import CLASSES, HEADS, LENGTH, TAGS, write_kashgari
 from source_models import example_inputs, load
 from tf1_taggers import viterbi
+from tiny_checkpoints import vocabulary
 
 pytestmark = pytest.mark.slow
 
@@ -203,6 +206,25 @@ def test_multi_label(write: Callable[..., Path]) -> None:
     """A sigmoid makes classes independent."""
     layers = [*HEADS["BiLSTM classifier"][2][:-1], ("Activation", "activation", {"activation": "sigmoid"})]
     assert load(write("BiLSTM classifier", layers=layers)).multi_label
+
+
+def test_sigmoid_for_each_token(write: Callable[..., Path]) -> None:
+    """A tagger with independent labels is refused: a bundle would take a softmax."""
+    layers = [*HEADS["BiLSTM"][2][:-1], ("Activation", "activation", {"activation": "sigmoid"})]
+    with pytest.raises(CheckpointError, match="with a sigmoid for each token"):
+        describe_checkpoint(write("BiLSTM", layers=layers), LoadOptions())
+
+
+def test_huggingface_directory(write: Callable[..., Path], tmp_path: Path) -> None:
+    """The encoder is written as a Hugging Face directory with a given tokenizer only: no class has Kashgari's."""
+    path, options = write("BiLSTM"), LoadOptions(task="feature-extraction")
+    with pytest.raises(CheckpointError, match=r"no class of transformers looks up whole tokens.* Pass --tokenizer"):
+        write_huggingface(path, tmp_path / "hf", options)
+    (tmp_path / "vocab.txt").write_text("\n".join(vocabulary()) + "\n", encoding="utf-8")
+    write_huggingface(path, tmp_path / "hf", replace(options, tokenizer=tmp_path / "vocab.txt"))
+    expected = run_source(load(path, task="feature-extraction"), INPUTS)["last_hidden_state"]
+    found = run_source(load(tmp_path / "hf", task="feature-extraction"), INPUTS)["last_hidden_state"]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_other_embedding(write: Callable[..., Path]) -> None:
