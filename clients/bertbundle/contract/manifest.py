@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bertbundle.contract.heads import Head, check_heads
 from bertbundle.errors import ManifestError
 
 __all__ = [
@@ -126,8 +127,8 @@ class Manifest:
     Attributes:
         schema_version: version of this schema; `from_json` refuses a newer one.
         name: model name that the bundle was exported under.
-        task: token-classification, text-classification, regression, feature-extraction, question-answering or
-            fill-mask.
+        task: token-classification, text-classification, regression, feature-extraction, question-answering,
+            fill-mask, or multi-task for a model with several heads.
         max_length: maximum number of tokens, including special tokens; the length of `serving_default`.
         signatures: length of each fixed-length signature, by name.
         inputs, outputs: inputs and outputs of every fixed-length signature.
@@ -149,6 +150,8 @@ class Manifest:
             for none.
         added_tokens: tokens that the tokenizer recognizes in a text because they were added to the model's own, for
             example "[E1]"; empty if there are none, and in bundles of older versions.
+        heads: the heads of a multi-task model by name; empty for other tasks. Each states its own labels and how they
+            are decoded; the fields above have their defaults.
         precision: precision of the encoder's matrix products: "float32", "bfloat16" (in the SavedModel) or "int8" (in
             the ONNX files; the SavedModel has float32).
         source: the checkpoint that the bundle was exported from.
@@ -182,6 +185,7 @@ class Manifest:
     top_k: int = 0
     prompt: str = ""
     added_tokens: tuple[str, ...] = ()
+    heads: Mapping[str, Head] = field(default_factory=dict)
     precision: str = "float32"
     parity: tuple[ParityRow, ...] = ()
     files: Mapping[str, FileInfo] = field(default_factory=dict)
@@ -197,6 +201,7 @@ class Manifest:
             raise ValueError(f"signature lengths must be positive, got {dict(self.signatures)}")
         if not self.inputs or not self.outputs:
             raise ValueError("a bundle needs inputs and outputs")
+        check_heads(self.task, self.heads)
 
     def to_json(self) -> str:
         """Return the manifest as JSON, the content of bundle.json.
