@@ -6,6 +6,7 @@ import datetime as dt
 import importlib.metadata
 from pathlib import Path
 
+from bertbundle.contract.heads import Head
 from bertbundle.contract.manifest import MANIFEST_FILE, TOKENIZER_FILE, Manifest
 from bertbundle_export.job.plan import Plan
 from bertbundle_export.onnx_files.converter import save_onnx
@@ -52,9 +53,22 @@ def _manifest_draft(plan: Plan) -> Manifest:
         top_k=head.top_k,
         prompt=model.prompt,
         added_tokens=model.added_tokens,
+        heads={name: _manifest_head(plan, name) for name in model.heads},
         generator={package: importlib.metadata.version(package) for package in _GENERATORS},
         created=dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
         notes=plan.notes,
+    )
+
+
+def _manifest_head(plan: Plan, name: str) -> Head:
+    spec, config = plan.model.heads[name], plan.head.heads[name]
+    return Head(
+        task=spec.task,
+        labels=config.labels,
+        label_scheme=config.label_scheme,
+        label_decoding=config.label_decoding,
+        word_labels=spec.word_labels,
+        multi_label=config.multi_label,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from bertbundle_export.errors import ExportError
 from bertbundle_export.tasks.base import Task
 from bertbundle_export.tasks.crf import TABLES
 
-__all__ = ["check_outputs", "check_pooler", "unused_outputs"]
+__all__ = ["check_outputs", "check_pooler", "own_outputs", "unused_outputs"]
 
 # Outputs of transformers' classes beside those of the task.
 _TRANSFORMERS_OUTPUTS = ("last_hidden_state", "last_layers", "pooler_output", "seq_relationship_logits", "loss")
@@ -57,13 +57,21 @@ def check_outputs(outputs: Arrays, task: Task, labels: Sequence[str]) -> None:
 
 def unused_outputs(outputs: Arrays, task: Task) -> list[str]:
     """Return the names of a model's own outputs that a task is not computed from, such as those of another head."""
-    return sorted(outputs.keys() - {*task.required_outputs, *TABLES, *_TRANSFORMERS_OUTPUTS})
+    return own_outputs(outputs.keys() - {*task.required_outputs, *TABLES})
+
+
+def own_outputs(names: Iterable[str]) -> list[str]:
+    """Return the names of outputs without those that transformers' classes return beside the logits."""
+    return sorted(set(names) - {*_TRANSFORMERS_OUTPUTS})
 
 
 def _check_required(outputs: Arrays, name: str, task: Task) -> None:
     if name not in outputs:
         returned = ", ".join(outputs) or "none"
-        raise ExportError(f"task {task.name} needs the model's {name}, the model returns {returned}.")
+        raise ExportError(
+            f"task {task.name} needs the model's {name}, the model returns {returned}. For several heads "
+            "pass heads= (--head on the command line)."
+        )
     if not np.isfinite(outputs[name]).all():
         raise ExportError(f"the model's {name} has values that are not finite on real texts. Check its weights.")
 
