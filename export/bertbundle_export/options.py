@@ -108,7 +108,7 @@ def check_options_apply(task: str, *objects: Any) -> None:
     """
     for name, default, tasks in _TASKS_OF_OPTIONS:
         value = next((getattr(options, name) for options in objects if hasattr(options, name)), default)
-        if value != default and task not in tasks:
+        if value not in (default, ()) and task not in tasks:
             advice = "State it for a head: --head-option (HeadSpec in Python)" if task == MULTI_TASK else "Leave it out"
             raise ExportError(
                 f"--{name.replace('_', '-')} ({name}= in Python) applies to {' and '.join(tasks)}, but the task is "

@@ -90,6 +90,7 @@ class Description:
         build_model: builds a Keras model that transformers has no class for, from a transformers config and
             `init_args`; None for transformers' own classes.
         init_args: arguments of `build_model`.
+        heads: each of several heads that `build_model` builds, as the checkpoint states it; empty if there is one.
         run_graph: runs the checkpoint's own graph, if it has one: takes BERT's inputs by name, returns its
             `last_hidden_state` and `pooler_output`. The model that is built from the weights must agree with it.
         notes: assumptions that the user should know; they go to the manifest.
@@ -109,6 +110,7 @@ class Description:
     prompt: str = ""
     build_model: Callable[..., Any] | None = None
     init_args: Mapping[str, Any] = field(default_factory=dict)
+    heads: Mapping[str, HeadSpec] = field(default_factory=dict)
     run_graph: Callable[[Mapping[str, npt.NDArray[Any]]], Mapping[str, npt.NDArray[Any]]] | None = None
     notes: tuple[str, ...] = ()
 

@@ -116,7 +116,7 @@ class _Outputs:
 
     def describe(self, key: Key) -> str:
         """Return the name of an output, or its index and its shape."""
-        return key if isinstance(key, str) else f"output {key} {['texts', *self.shapes[key][1:]]}"
+        return key if isinstance(key, str) else f"output {key} [{', '.join(map(str, self.shapes[key]))}]"
 
 
 def _match(outputs: _Outputs, heads: Mapping[str, HeadSpec]) -> tuple[dict[str, Key], list[str]]:

@@ -95,8 +95,8 @@ def make_plan(name: str, model: SourceModel, options: ExportOptions, reporter: R
         traced = _trace(model, options, head, recorder)
     if options.precision == "int8" and "saved_model" in options.formats:
         recorder.note("the ONNX files are int8, the SavedModel is float32.")
-    for name, config in (head.heads or {"": head}).items():
-        decoding = model.heads[name].label_decoding if name else options.label_decoding
+    for key, config in (head.heads or {"": head}).items():
+        decoding = model.heads[key].label_decoding if key else options.label_decoding
         if decoding == "auto" and config.label_decoding != "none":
             check_unused_tables(model.keras, traced.function, len(config.labels), config.label_decoding)
     return Plan(name, model, options, signatures, head, cases, traced, tuple(recorder.notes))

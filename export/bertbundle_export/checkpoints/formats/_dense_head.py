@@ -14,6 +14,7 @@ from bertbundle_export.errors import CheckpointError
 __all__ = [
     "DenseHead",
     "activations_after",
+    "add_labels",
     "bert_inputs_of",
     "check_head_input",
     "find_dense_head",
@@ -51,10 +52,18 @@ def find_dense_head(path: Path, shapes: Shapes, hidden: int) -> DenseHead:
     if dict(shapes) != expected:
         found = ", ".join(f"{name} {list(size)}" for name, size in sorted(shapes.items())[:8])
         raise CheckpointError(
-            f"{path} has more than BERT and one Dense layer of kernel [{hidden}, labels]: found {found}. Pass "
-            "--model-class my_project.model:build_model, your own class or function that builds the model."
+            f"{path} has more than BERT and one Dense layer of kernel [{hidden}, labels]: found {found}. Name "
+            "each of several heads, --head NAME=TASK:LABELS (heads= in Python), or pass --model-class "
+            "my_project.model:build_model, your own class or function that builds the model."
         )
     return DenseHead(layer, f"{layer}/kernel", bias, shape[1])
+
+
+def add_labels(config: dict[str, Any], head: DenseHead) -> None:
+    """Number the classes if config.json has no labels, or only placeholders."""
+    labels = [str(label) for label in (config.get("id2label") or {}).values()]
+    if all(re.fullmatch(r"LABEL_\d+", label) for label in labels):
+        config["id2label"] = {index: f"LABEL_{index}" for index in range(head.columns)}
 
 
 # ---- its activation, if the file has the whole model

@@ -15,12 +15,14 @@ from bertbundle_export.checkpoints.base import Description, LoadOptions, StateDi
 from bertbundle_export.checkpoints.formats._dense_head import (
     DenseHead,
     activations_after,
+    add_labels,
     bert_inputs_of,
     check_head_input,
     find_dense_head,
     find_problem_type,
     input_of,
 )
+from bertbundle_export.checkpoints.formats._dense_heads import describe_heads, rename_heads
 from bertbundle_export.checkpoints.formats._pooled import pooled_classifier
 from bertbundle_export.checkpoints.formats._variable_names import Rename, number_layers
 from bertbundle_export.checkpoints.readers.keras_file import KerasFile, Shapes, is_h5
@@ -113,6 +115,8 @@ class KerasBertFormat:
         head = _find_head(variables, config, options)
         kind = "a whole model" if variables.file.layers else "weights"
         description = Description(self.name, path, kind, (path,), config, find_tokenizer(path, options))
+        if options.heads and not options.model_class:
+            return describe_heads(description, variables.file, variables.outside, options.heads)
         if head is None:
             config["architectures"] = [_class_name(variables, config, options)]
             return description
@@ -128,7 +132,9 @@ class KerasBertFormat:
         weights = self._encoder_weights(variables, values, description, custom_prefix)
         head = _find_head(variables, description.config, options)
         outside = {name: values[name] for name in variables.outside}
-        if head is not None:
+        if description.heads:
+            outside = rename_heads(outside, variables.file, [*description.heads])
+        elif head is not None:
             outside = _rename_head(outside, head, description)
         return weights | dict(keras_to_pytorch(f"model/{name}", value) for name, value in outside.items())
 
@@ -226,7 +232,7 @@ def _transformers_class(variables: _Variables, config: Settings) -> str | None:
 
 def _find_head(variables: _Variables, config: Settings, options: LoadOptions) -> DenseHead | None:
     """Return the Dense layer after BERT; None if there is none, or if another class builds or ignores it."""
-    has_own_class = options.model_class or _transformers_class(variables, config)
+    has_own_class = options.model_class or options.heads or _transformers_class(variables, config)
     if has_own_class or options.task == "feature-extraction" or not variables.outside:
         return None
     return find_dense_head(variables.file.path, variables.outside, config["hidden_size"])
@@ -245,7 +251,7 @@ def _describe_head(
     activations = activations_after(layers, head.layer)
     task = options.task or _head_task(head, head_input, activations, config)
     config.update(find_problem_type(path, head.layer, activations, task))
-    _add_labels(config, head)
+    add_labels(config, head)
     if suffix != "ForSequenceClassification":
         return description
     pooling = _pooling(path, head, head_input, options)
@@ -277,13 +283,6 @@ def _pooling(path: Path, head: DenseHead, head_input: str | None, options: LoadO
             "pooler (the first token through BERT's pooler), mean or max (over the text's tokens)."
         )
     return pooling
-
-
-def _add_labels(config: dict[str, Any], head: DenseHead) -> None:
-    """Number the classes if config.json has no labels, or only placeholders."""
-    labels = [str(label) for label in (config.get("id2label") or {}).values()]
-    if all(re.fullmatch(r"LABEL_\d+", label) for label in labels):
-        config["id2label"] = {index: f"LABEL_{index}" for index in range(head.columns)}
 
 
 def _rename_head(weights: StateDict, head: DenseHead, description: Description) -> StateDict:
