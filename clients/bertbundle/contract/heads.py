@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-__all__ = ["MULTI_TASK", "Head", "check_heads", "output_name"]
+__all__ = ["MULTI_TASK", "Head", "check_head_names", "check_heads", "output_name"]
 
 MULTI_TASK = "multi-task"
 """The task of a model with several heads. A client that does not know it refuses the model."""
@@ -41,14 +41,27 @@ def output_name(head: str, output: str) -> str:
     return f"{head}.{output}"
 
 
-def check_heads(task: str, heads: Mapping[str, object]) -> None:
-    """Check the names of a model's heads, and that exactly the models of the task `MULTI_TASK` have some.
+def check_heads(task: str, heads: Mapping[str, Head], outputs: Iterable[str]) -> None:
+    """Check the heads in a manifest: exactly the task `MULTI_TASK` has some, and each has outputs.
 
     Raises:
-        ValueError: there are heads and another task, or the other way round, or a name is not valid.
+        ValueError: they are not valid.
     """
     if (task == MULTI_TASK) != bool(heads):
         raise ValueError(f"heads belong to the task {MULTI_TASK}: got {task} with heads {', '.join(heads) or 'none'}")
-    for name in heads:
+    check_head_names(heads)
+    served = tuple(outputs)
+    for name, head in heads.items():
+        if head.task == MULTI_TASK or not any(output.startswith(output_name(name, "")) for output in served):
+            raise ValueError(f"the head {name} needs a task of its own and outputs, got {head.task}")
+
+
+def check_head_names(names: Iterable[str]) -> None:
+    """Check the names of heads.
+
+    Raises:
+        ValueError: one is not valid.
+    """
+    for name in names:
         if not _NAME.fullmatch(name):
             raise ValueError(f"{name!r} is not a valid name of a head: use a letter, then letters, digits, '_' and '-'")

@@ -201,7 +201,7 @@ class Manifest:
             raise ValueError(f"signature lengths must be positive, got {dict(self.signatures)}")
         if not self.inputs or not self.outputs:
             raise ValueError("a bundle needs inputs and outputs")
-        check_heads(self.task, self.heads)
+        check_heads(self.task, self.heads, (spec.name for spec in self.outputs))
 
     def to_json(self) -> str:
         """Return the manifest as JSON, the content of bundle.json.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bertbundle.contract.heads import MULTI_TASK, check_heads, output_name
+from bertbundle.contract.heads import MULTI_TASK, check_head_names, output_name
 from bertbundle_export.errors import ExportError
 from bertbundle_export.tasks.base import HeadConfig, Task
 
@@ -54,7 +54,7 @@ def read_heads(heads: Mapping[str, Any], tasks: Mapping[str, Task]) -> dict[str,
     if len(heads) < 2:
         raise ExportError(f"heads has {len(heads)} entries. For a model with one head pass task and labels instead.")
     try:
-        check_heads(MULTI_TASK, heads)
+        check_head_names(heads)
     except ValueError as error:
         raise ExportError(f"{error}.") from error
     specs = {name: _read_head(name, head) for name, head in heads.items()}

@@ -131,6 +131,7 @@ def find_problem_type(path: Path, layer: str, activations: Sequence[Any], task: 
 
 def _slice_input(layer: KerasLayer) -> str | None:
     spec = layer.arguments.get("slice_spec") or [None]
+    spec = spec["items"] if isinstance(spec, dict) else spec  # as a SavedModel stores a tuple
     return "cls" if spec[1:2] == [0] and all(isinstance(item, dict) for item in spec[:1] + spec[2:]) else None
 
 
