@@ -65,11 +65,15 @@ def bind_heads(model: SourceModel) -> SourceModel:
     returned = call_keras(model, {spec.name: np.ones(shape, np.int32) for spec in model.inputs})
     outputs = _Outputs.of(returned, getattr(model.keras, "output_names", None))
     found, notes = _match(outputs, model.heads)
+    taggers = [name for name, head in model.heads.items() if head.task == "token-classification"]
+    if len(taggers) > 1 and (tables := [name for name in outputs.names if name in TABLES]):
+        raise ExportError(
+            f"the model returns {', '.join(tables)}, but has the taggers {', '.join(taggers)}. Name each table after "
+            f"its head: {output_name(taggers[0], tables[0])}."
+        )
     unused = own_outputs(outputs.describe(key) for key in outputs.shapes if key not in found.values())
     if unused:
-        notes.append(
-            f"the model also returns {', '.join(unused)}: no head is computed from it; it is not in the bundle."
-        )
+        notes.append(f"the model also returns {', '.join(unused)}, which is not in the bundle: it belongs to no head.")
     return dataclasses.replace(model, head_outputs=found, notes=(*model.notes, *notes))
 
 
