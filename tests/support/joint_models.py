@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,14 +45,19 @@ def write_vocabulary(directory: Path) -> Path:
     return path
 
 
-def _dense(name: str, output: str, **options: Any) -> Any:
+def _dense(name: str, columns: int, **options: Any) -> Any:
     import tf_keras
 
-    return tf_keras.layers.Dense(_COLUMNS[output], name=name, kernel_initializer="glorot_normal", **options)
+    return tf_keras.layers.Dense(columns, name=name, kernel_initializer="glorot_normal", **options)
 
 
 def functional_model(
-    outputs: Sequence[str] = OUTPUTS, *, kind: str = "dict", named: bool = True, **options: Any
+    outputs: Sequence[str] = OUTPUTS,
+    *,
+    kind: str = "dict",
+    named: bool = True,
+    columns: Mapping[str, int] | None = None,
+    **options: Any,
 ) -> Any:
     """Return a functional model that returns its outputs in a dict or a list; its layers are called as they are.
 
@@ -60,6 +65,7 @@ def functional_model(
         outputs: the outputs, in order.
         kind: "dict" or "list".
         named: whether the layers of the outputs are called as the outputs.
+        columns: number of columns of some outputs, instead of their usual numbers.
         **options: arguments of their Dense layers.
     """
     import tf_keras
@@ -71,7 +77,8 @@ def functional_model(
     tokens, pooled = TFBertMainLayer(make_config(), name="bert")(inputs)[:2]
     results = {}
     for index, output in enumerate(outputs):
-        layer = _dense(output if named else f"layer_{chr(97 + index)}", output, **options)
+        size = {**_COLUMNS, **(columns or {})}[output]
+        layer = _dense(output if named else f"layer_{chr(97 + index)}", size, **options)
         results[output] = layer(tf_keras.layers.Dropout(0.1)(tokens if output == "slots" else pooled))
     return tf_keras.Model(inputs, results if kind == "dict" else [results[output] for output in outputs])
 
@@ -95,7 +102,7 @@ class JointModel:
             def __init__(self) -> None:
                 super().__init__()
                 self.bert = TFBertMainLayer(make_config(), name="bert")
-                self.slots, self.intent = _dense("s", "slots"), _dense("i", "intent")
+                self.slots, self.intent = _dense("s", len(LABELS)), _dense("i", len(INTENTS))
                 size, normal = (len(LABELS),) * 2, tf_keras.initializers.RandomNormal(stddev=2.0, seed=5)
                 self.tables = {name: self.add_weight(f"{name}_table", size, initializer=normal) for name in crfs}
 
