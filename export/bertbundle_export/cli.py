@@ -111,7 +111,8 @@ def _summary(exported: Exported) -> list[Any]:
     manifest = exported.manifest
     sizes = _sizes(manifest)
     lengths = ", ".join(str(length) for length in manifest.signatures.values())
-    facts = f"{manifest.task}, {manifest.source.parameters / 1e6:.1f} M parameters, lengths {lengths}"
+    task = f"{manifest.task} ({', '.join(manifest.heads)})" if manifest.heads else manifest.task
+    facts = f"{task}, {manifest.source.parameters / 1e6:.1f} M parameters, lengths {lengths}"
     files = ", ".join(f"{kind} {size / 1e6:.1f} MB" for kind, size in sizes.items())
     return [facts, files, _parity_table(manifest), f"bundle: {exported.path}"]
 

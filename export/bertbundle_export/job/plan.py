@@ -163,11 +163,12 @@ def _make_features(
 def _run_checked(model: SourceModel, batch: InputFeatures) -> Arrays:
     outputs = run_source(model, batch.inputs)
     if not model.heads:
-        check_outputs(outputs, TASKS[model.task], model.labels)
+        check_outputs(outputs, TASKS[model.task], model.labels, multi_label=model.multi_label)
         check_pooler(outputs, model.pooling)
     for name, spec in model.heads.items():
         with errors_of_head(name):
-            check_outputs(outputs_of_head(outputs, name), HEAD_TASKS[spec.task], spec.labels)
+            of_head = outputs_of_head(outputs, name)
+            check_outputs(of_head, HEAD_TASKS[spec.task], spec.labels, multi_label=bool(spec.multi_label))
     return outputs
 
 

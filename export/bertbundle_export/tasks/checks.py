@@ -29,8 +29,14 @@ def check_pooler(outputs: Arrays, pooling: str) -> None:
         raise ExportError("the model has no pooler, or no weights for it. Choose another --pooling: mean, cls or max.")
 
 
-def check_outputs(outputs: Arrays, task: Task, labels: Sequence[str]) -> None:
+def check_outputs(outputs: Arrays, task: Task, labels: Sequence[str], *, multi_label: bool = False) -> None:
     """Check that a model returns what a task needs: finite values, of the right rank, with one column per label.
+
+    Args:
+        outputs: the model's outputs for several texts.
+        task: the task.
+        labels: label of each class index.
+        multi_label: whether classes are independent.
 
     Raises:
         ExportError: it does not.
@@ -52,7 +58,7 @@ def check_outputs(outputs: Arrays, task: Task, labels: Sequence[str]) -> None:
             "label per class."
         )
     if task.has_labels:
-        _check_logits(logits)
+        _check_logits(logits, multi_label=multi_label)
 
 
 def unused_outputs(outputs: Arrays, task: Task) -> list[str]:
@@ -76,8 +82,13 @@ def _check_required(outputs: Arrays, name: str, task: Task) -> None:
         raise ExportError(f"the model's {name} has values that are not finite on real texts. Check its weights.")
 
 
-def _check_logits(logits: npt.NDArray[Any]) -> None:
-    """Reject probabilities: the softmax of probabilities is meaningless."""
+def _check_logits(logits: npt.NDArray[Any], *, multi_label: bool) -> None:
+    """Reject probabilities: the softmax or the sigmoid of probabilities is meaningless."""
+    if multi_label and logits.min(initial=0) >= 0 and logits.max(initial=0) <= 1 and np.ptp(logits) > 0:
+        raise ExportError(
+            "the model returns probabilities: every value for every text is between 0 and 1. Return logits instead: "
+            "remove activation='sigmoid' from the last layer. The bundle computes the probabilities."
+        )
     if logits.shape[-1] > 1 and logits.min(initial=0) >= 0 and np.allclose(logits.sum(axis=-1), 1, atol=1e-3):
         raise ExportError(
             "the model returns probabilities: they sum to 1 for every text. Return logits instead: remove "

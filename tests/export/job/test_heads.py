@@ -16,7 +16,7 @@ from bertbundle_export.saved_model.tracing import trace
 from bertbundle_export.source.model import SourceModel
 from bertbundle_export.tasks import HeadConfig
 from bertbundle_export.tasks.crf import crf_reference
-from joint_models import INTENTS, JointModel, SourceAnswers, functional_model, softmax, write_vocabulary
+from joint_models import INTENTS, MOODS, JointModel, SourceAnswers, functional_model, softmax, write_vocabulary
 from tiny_checkpoints import LABELS
 
 pytestmark = pytest.mark.slow
@@ -281,8 +281,11 @@ def test_crf_that_is_not_returned(export: Callable[..., Any]) -> None:
 
 def test_probabilities_of_one_head(export: Callable[..., Any], tmp_path: Path) -> None:
     """A head that returns a softmax is refused by its name, as for one head."""
-    with pytest.raises(ExportError, match="head intent: the model returns probabilities"):
+    with pytest.raises(ExportError, match="head intent: the model returns probabilities: they sum to 1"):
         export(functional_model(("slots", "intent"), activation="softmax"), HEADS)
+    moods = HeadSpec(task="text-classification", labels=MOODS, multi_label=True)
+    with pytest.raises(ExportError, match="head moods: the model returns probabilities: .*activation='sigmoid'"):
+        export(functional_model(("urgency", "moods"), activation="sigmoid"), {"urgency": "regression", "moods": moods})
     assert not list((tmp_path / "models").iterdir())
 
 
