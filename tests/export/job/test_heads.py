@@ -284,7 +284,7 @@ def test_probabilities_of_one_head(export: Callable[..., Any], tmp_path: Path) -
     with pytest.raises(ExportError, match="head intent: the model returns probabilities: they sum to 1"):
         export(functional_model(("slots", "intent"), activation="softmax"), HEADS)
     moods = HeadSpec(task="text-classification", labels=MOODS, multi_label=True)
-    with pytest.raises(ExportError, match="head moods: the model returns probabilities: .*activation='sigmoid'"):
+    with pytest.raises(ExportError, match=r"head moods: the model returns probabilities: .*activation='sigmoid'"):
         export(functional_model(("urgency", "moods"), activation="sigmoid"), {"urgency": "regression", "moods": moods})
     assert not list((tmp_path / "models").iterdir())
 
