@@ -27,7 +27,6 @@ from bertbundle_export.report import Reporter, SilentReporter
 from bertbundle_export.source.model import SourceModel, fixed_length
 from bertbundle_export.source.text_preparation import add_prompt
 from bertbundle_export.source.tokenization import split_characters
-from bertbundle_export.tasks import HeadSpec
 
 __all__ = ["Exported", "export_bundle"]
 
@@ -84,8 +83,7 @@ def export_bundle(
     reporter = reporter or SilentReporter()
     output = Path(output)
     check_target(output, name, version)
-    specs = checked_heads(heads) if heads is not None else None
-    load = _merge_load_options(load or LoadOptions(), task, labels, specs, tokenizer)
+    load = _merge_load_options(load or LoadOptions(), task, labels, heads, tokenizer)
     with reporter.stage("load the checkpoint"):
         model = _load(source, load, tokenizer)
     check_options_apply(model.task, export_options, load)
@@ -146,10 +144,12 @@ def _merge_load_options(
     load: LoadOptions,
     task: str | None,
     labels: Sequence[str] | None,
-    heads: Mapping[str, HeadSpec] | None,
+    heads: Mapping[str, Any] | None,
     tokenizer: Any,
 ) -> LoadOptions:
-    given: dict[str, Any] = {"task": task, "labels": tuple(labels) if labels else None, "heads": heads}
+    heads = heads if heads is not None else load.heads or None
+    given: dict[str, Any] = {"task": task, "labels": tuple(labels) if labels else None}
+    given["heads"] = checked_heads(heads) if heads is not None else None
     if isinstance(tokenizer, str | Path):
         given["tokenizer"] = Path(tokenizer)
     return dataclasses.replace(load, **{key: value for key, value in given.items() if value is not None})

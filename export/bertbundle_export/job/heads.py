@@ -41,13 +41,15 @@ def checked_heads(heads: Mapping[str, Any]) -> Mapping[str, HeadSpec]:
         heads: a `HeadSpec`, or a task and its labels, by name.
 
     Raises:
-        ExportError, CheckpointError: one of them is not valid, or does not apply to the task of its head.
+        ExportError, CheckpointError: one of them is not valid or missing, or does not apply to the task of its head.
     """
     specs = read_heads(heads, HEAD_TASKS)
     for name, head in specs.items():
         with errors_of_head(name):
             check_options_apply(head.task, head)
             head_options(ExportOptions(), head)
+            if HEAD_TASKS[head.task].has_labels and not head.labels:
+                raise ExportError("it has no labels. Give them in the order of the class indices, as for --head.")
             if HEAD_TASKS[head.task].has_labels:
                 check_labels(head.labels, HEAD_TASKS[head.task], multi_label=head.multi_label)
     return specs
@@ -62,7 +64,8 @@ def bind_heads(model: SourceModel) -> SourceModel:
     if not model.heads:
         return model
     shape = (1, fixed_length(model.keras) or min(_PROBE_LENGTH, model.max_positions or _PROBE_LENGTH))
-    returned = call_keras(model, {spec.name: np.ones(shape, np.int32) for spec in model.inputs})
+    values = {spec.name: int(spec.name != "token_type_ids") for spec in model.inputs}
+    returned = call_keras(model, {name: np.full(shape, value, np.int32) for name, value in values.items()})
     outputs = _Outputs.of(returned, getattr(model.keras, "output_names", None))
     found, notes = _match(outputs, model.heads)
     taggers = [name for name, head in model.heads.items() if head.task == "token-classification"]
@@ -79,11 +82,11 @@ def bind_heads(model: SourceModel) -> SourceModel:
 
 @contextlib.contextmanager
 def errors_of_head(name: str) -> Iterator[None]:
-    """Put the name of a head in front of the errors that are raised in the context."""
+    """Put the name of a head in front of the errors that are raised in the context; "" if there is only one head."""
     try:
         yield
     except (ExportError, CheckpointError) as error:
-        raise type(error)(f"head {name}: {error}") from error
+        raise type(error)(f"head {name}: {error}" if name else str(error)) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,11 +95,17 @@ def make_plan(name: str, model: SourceModel, options: ExportOptions, reporter: R
         traced = _trace(model, options, head, recorder)
     if options.precision == "int8" and "saved_model" in options.formats:
         recorder.note("the ONNX files are int8, the SavedModel is float32.")
-    for key, config in (head.heads or {"": head}).items():
-        decoding = model.heads[key].label_decoding if key else options.label_decoding
-        if decoding == "auto" and config.label_decoding != "none":
-            check_unused_tables(model.keras, traced.function, len(config.labels), config.label_decoding)
+    _check_unused_tables(model, options, head, traced)
     return Plan(name, model, options, signatures, head, cases, traced, tuple(recorder.notes))
+
+
+def _check_unused_tables(model: SourceModel, options: ExportOptions, head: HeadConfig, traced: TracedModel) -> None:
+    """Check each tagger whose decoding the user did not choose."""
+    for name, config in (head.heads or {"": head}).items():
+        decoding = model.heads[name].label_decoding if name else options.label_decoding
+        if decoding == "auto" and config.label_decoding != "none":
+            with errors_of_head(name):
+                check_unused_tables(model.keras, traced.function, len(config.labels), config.label_decoding)
 
 
 def _head_config(model: SourceModel, options: ExportOptions) -> HeadConfig:
@@ -186,11 +192,9 @@ def _choose_decodings(
     configs = dict(head.heads)
     for name, spec in model.heads.items():
         if spec.task == "token-classification":
-            of_head = outputs_of_head(outputs, name)
+            of_head, chosen = outputs_of_head(outputs, name), head_options(options, spec)
             with errors_of_head(name):
-                configs[name] = choose_decoding(
-                    configs[name], head_options(options, spec), features, of_head, note=reporter.note
-                )
+                configs[name] = choose_decoding(configs[name], chosen, features, of_head, note=reporter.note)
     return dataclasses.replace(head, heads=configs)
 
 

@@ -168,7 +168,7 @@ def test_tables_of_a_crf(bind: Callable[..., SourceModel]) -> None:
         ),
         pytest.param({**HEADS, "x": ("a", "b", "c")}, "head x is .*, expected a task and its labels", id="form"),
         pytest.param({**HEADS, "x": ("text-classification", "abc")}, "head x is .*, expected a task", id="text"),
-        pytest.param({**HEADS, "x": "token-classification"}, "head x: the model has no labels", id="labels"),
+        pytest.param({**HEADS, "x": "token-classification"}, "head x: it has no labels. Give them", id="labels"),
         pytest.param({**HEADS, "x": ("text-classification", ["a", "a"])}, "head x: labels must differ", id="twice"),
         pytest.param({**HEADS, "x": ("regression", ["a"])}, "head x: --labels .* applies to", id="regression"),
         pytest.param(
@@ -271,7 +271,7 @@ def test_crf_that_is_not_returned(export: Callable[..., Any]) -> None:
     model.call = lambda inputs, training=False: {
         name: value for name, value in call(inputs, training).items() if "." not in name
     }
-    with pytest.raises(ExportError, match=r"do not depend on its weight .*slots_table"):
+    with pytest.raises(ExportError, match=r"head slots: the model's outputs do not depend on its weight .*slots_table"):
         export(model, HEADS)
     model.crf = model.tables["slots"]
     slots = HeadSpec(task="token-classification", labels=LABELS, crf_transitions="crf")
