@@ -48,7 +48,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory, tensorflow: object) -> P
 
 def joint_model() -> Any:
     """Return a model with the heads of docs/exporting.md."""
-    return functional_model(("slots", "intent"), columns={"slots": 3, "intent": 2})
+    return functional_model(("slots", "intent"), columns={"slots": 3, "intent": 2}, positions=128)
 
 
 def run(command: str, cwd: Path) -> subprocess.CompletedProcess[str]:

@@ -35,7 +35,7 @@ def make_config(**settings: Any) -> Any:
 
     sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
     defaults = {"vocab_size": len(vocabulary()), "max_position_embeddings": 48, "initializer_range": 0.5}
-    return transformers.BertConfig(**sizes, **defaults, **settings)
+    return transformers.BertConfig(**{**sizes, **defaults, **settings})
 
 
 def write_vocabulary(directory: Path) -> Path:
@@ -57,6 +57,7 @@ def functional_model(
     kind: str = "dict",
     named: bool = True,
     columns: Mapping[str, int] | None = None,
+    positions: int = 48,
     **options: Any,
 ) -> Any:
     """Return a functional model that returns its outputs in a dict or a list; its layers are called as they are.
@@ -66,6 +67,7 @@ def functional_model(
         kind: "dict" or "list".
         named: whether the layers of the outputs are called as the outputs.
         columns: number of columns of some outputs, instead of their usual numbers.
+        positions: length of the longest text.
         **options: arguments of their Dense layers.
     """
     import tf_keras
@@ -74,7 +76,8 @@ def functional_model(
     tf_keras.utils.set_random_seed(3)
     names = ("input_ids", "attention_mask", "token_type_ids")
     inputs = {name: tf_keras.Input((None,), dtype="int32", name=name) for name in names}
-    tokens, pooled = TFBertMainLayer(make_config(), name="bert")(inputs)[:2]
+    config = make_config(max_position_embeddings=positions)
+    tokens, pooled = TFBertMainLayer(config, name="bert")(inputs)[:2]
     results = {}
     for index, output in enumerate(outputs):
         size = {**_COLUMNS, **(columns or {})}[output]
