@@ -87,7 +87,8 @@ def _decoder(client: Client, options: argparse.Namespace) -> Decoder:
     if unknown := [name for name in tasks if name not in RESULT_FORMATS]:
         raise InputError(f"model {options.model!r} has the unknown task {unknown[0]}. Upgrade bertbundle.")
     decoder = DECODERS[task]
-    _check_pair(decoder.takes, options, task)
+    single_texts = any(DECODERS[name].takes == "text" for name in tasks)
+    _check_pair("text" if single_texts else decoder.takes, options, task)
     if not getattr(options, "allow_no_answer", False):
         return decoder
     if task != "question-answering":

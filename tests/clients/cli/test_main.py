@@ -119,6 +119,13 @@ def test_heads_in_bulk(joint: list[str], tmp_path: Path) -> None:
         assert all(expected in row for row in rows)
 
 
+def test_pair_for_several_heads(run: Run, fail: Run, joint: list[str]) -> None:
+    """A pair is for a head that takes pairs: beside a tagger it needs --head."""
+    message = fail("predict", *joint, "--pair", "in", "wang")
+    assert "is for multi-task, which takes single texts: omit --pair" in message
+    assert '"perhaps"' in run("predict", *joint, "--json", "--head", "intent", "--pair", "in", "wang")
+
+
 def test_unknown_head(fail: Run, joint: list[str], ner: list[str]) -> None:
     """The message for an unknown head names the heads."""
     assert "has no head 'x', it has intent, slots. Change --head." in fail("predict", *joint, "--head", "x", "wang")
