@@ -55,7 +55,7 @@ def _patched_call(layer: Any, graph: EncoderGraph) -> Callable[..., Any]:
     signature = inspect.signature(own_call)
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        arguments = _unpacked(signature.bind(layer, *args, **kwargs).arguments)
+        arguments = _by_name(signature.bind(layer, *args, **kwargs).arguments)
         if not _is_supported(arguments, layer.config):
             return own_call(layer, *args, **kwargs)
         return _call_graph(layer, graph, arguments)
@@ -63,10 +63,10 @@ def _patched_call(layer: Any, graph: EncoderGraph) -> Callable[..., Any]:
     return call
 
 
-def _unpacked(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the arguments of a call, whose first may be a dict of them."""
+def _by_name(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return arguments by name also if the first one has them in a dict, as transformers' layers allow."""
     first = arguments.get("input_ids")
-    return {**arguments, **first} if isinstance(first, Mapping) and "input_ids" in first else arguments
+    return {**arguments, **first} if isinstance(first, Mapping) else arguments
 
 
 def _is_supported(arguments: Mapping[str, Any], config: Any) -> bool:
