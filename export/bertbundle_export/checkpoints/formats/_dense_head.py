@@ -8,19 +8,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from bertbundle_export.checkpoints.base import StateDict
 from bertbundle_export.checkpoints.readers.keras_file import KerasLayer, Shapes
 from bertbundle_export.errors import CheckpointError
 
 __all__ = [
     "DenseHead",
     "activations_after",
-    "add_labels",
     "bert_inputs_of",
     "check_head_input",
     "find_dense_head",
     "find_problem_type",
     "input_of",
+    "rename_dense",
 ]
+
+# transformers' name for the Dense layer, by the suffix of the class.
+_HEAD_LAYERS = {
+    "ForTokenClassification": "classifier",
+    "ForSequenceClassification": "classifier",
+    "ForQuestionAnswering": "qa_outputs",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +69,11 @@ def find_dense_head(path: Path, shapes: Shapes, hidden: int) -> DenseHead:
     return DenseHead(layer, f"{layer}/kernel", bias, shape[1])
 
 
-def add_labels(config: dict[str, Any], head: DenseHead) -> None:
-    """Number the classes if config.json has no labels, or only placeholders."""
-    labels = [str(label) for label in (config.get("id2label") or {}).values()]
-    if all(re.fullmatch(r"LABEL_\d+", label) for label in labels):
-        config["id2label"] = {index: f"LABEL_{index}" for index in range(head.columns)}
+def rename_dense(weights: StateDict, head: DenseHead, class_suffix: str | None) -> StateDict:
+    """Rename a Dense layer as transformers' class does; if it has no bias, add a bias of zeros."""
+    layer = _HEAD_LAYERS[class_suffix or ""]
+    bias = weights[head.bias] if head.bias else np.zeros(head.columns, np.float32)
+    return {f"{layer}/kernel": weights[head.kernel], f"{layer}/bias": bias}
 
 
 # ---- its activation, if the file has the whole model

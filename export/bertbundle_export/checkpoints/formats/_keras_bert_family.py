@@ -15,12 +15,12 @@ from bertbundle_export.checkpoints.base import Description, LoadOptions, StateDi
 from bertbundle_export.checkpoints.formats._dense_head import (
     DenseHead,
     activations_after,
-    add_labels,
     bert_inputs_of,
     check_head_input,
     find_dense_head,
     find_problem_type,
     input_of,
+    rename_dense,
 )
 from bertbundle_export.checkpoints.formats._dense_heads import describe_heads, rename_heads
 from bertbundle_export.checkpoints.formats._pooled import pooled_classifier
@@ -36,12 +36,6 @@ __all__ = ["KerasBertFormat"]
 
 Settings: TypeAlias = Mapping[str, Any]
 
-# transformers' name for the Dense layer, by the suffix of the class.
-_HEAD_LAYERS = {
-    "ForTokenClassification": "classifier",
-    "ForSequenceClassification": "classifier",
-    "ForQuestionAnswering": "qa_outputs",
-}
 _CLASS_SETTINGS = ("id2label", "label2id", "problem_type")
 _SEGMENTS = "embeddings.token_type_embeddings.weight"
 
@@ -135,7 +129,7 @@ class KerasBertFormat:
         if description.heads:
             outside = rename_heads(outside, variables.file, [*description.heads])
         elif head is not None:
-            outside = _rename_head(outside, head, description)
+            outside = rename_dense(outside, head, class_suffix(description.config["architectures"][0]))
         return weights | dict(keras_to_pytorch(f"model/{name}", value) for name, value in outside.items())
 
     def _encoder_weights(
@@ -251,7 +245,7 @@ def _describe_head(
     activations = activations_after(layers, head.layer)
     task = options.task or _head_task(head, head_input, activations, config)
     config.update(find_problem_type(path, head.layer, activations, task))
-    add_labels(config, head)
+    _add_labels(config, head)
     if suffix != "ForSequenceClassification":
         return description
     pooling = _pooling(path, head, head_input, options)
@@ -285,11 +279,11 @@ def _pooling(path: Path, head: DenseHead, head_input: str | None, options: LoadO
     return pooling
 
 
-def _rename_head(weights: StateDict, head: DenseHead, description: Description) -> StateDict:
-    """Rename the Dense layer as transformers does; if it has no bias, add a bias of zeros."""
-    layer = _HEAD_LAYERS[class_suffix(description.config["architectures"][0]) or ""]
-    bias = weights[head.bias] if head.bias else np.zeros(head.columns, np.float32)
-    return {f"{layer}/kernel": weights[head.kernel], f"{layer}/bias": bias}
+def _add_labels(config: dict[str, Any], head: DenseHead) -> None:
+    """Number the classes if config.json has no labels, or only placeholders."""
+    labels = [str(label) for label in (config.get("id2label") or {}).values()]
+    if all(re.fullmatch(r"LABEL_\d+", label) for label in labels):
+        config["id2label"] = {index: f"LABEL_{index}" for index in range(head.columns)}
 
 
 def _transpose(pytorch: str, value: npt.NDArray[Any]) -> npt.NDArray[Any]:
