@@ -174,6 +174,7 @@ def describe_manifest(manifest: Manifest) -> list[tuple[str, str]]:
         "heads": ", ".join(f"{name} ({head.task})" for name, head in manifest.heads.items()) or "-",
         "labels": "; ".join(_per_head(manifest, lambda part: ", ".join(part.labels) or "-")),
         "decoding": "; ".join(_per_head(manifest, _decoding)),
+        **_words(manifest),
         "pooling": f"{manifest.pooling}{', normalized' if manifest.normalized else ''}",
         "created": manifest.created,
         "notes": "; ".join(manifest.notes) or "-",
@@ -190,6 +191,14 @@ def _per_head(manifest: Manifest, describe: Callable[[Manifest | Head], str]) ->
 
 def _decoding(part: Manifest | Head) -> str:
     return f"{part.label_scheme} {part.label_decoding}, labels per {part.word_labels}"
+
+
+def _words(manifest: Manifest) -> dict[str, str]:
+    """Return what splits texts into words in front of the tokenizer, if anything does."""
+    found = manifest.word_segmenter
+    return (
+        {"words": " ".join(filter(None, (found.analyzer, found.dictionary, found.dictionary_version)))} if found else {}
+    )
 
 
 def parity_table(manifest: Manifest) -> Iterable[str]:
