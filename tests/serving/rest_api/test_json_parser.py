@@ -84,6 +84,16 @@ def test_yielding_decoder(text: str) -> None:
         ),
         pytest.param(b"[" * 100_000, "JSON Parse error: lists are nested too deeply", id="deep"),
         pytest.param(
+            b'{"a": ' + b"1" * 310 + b"}",
+            "JSON Parse error: Number too big to be stored in double. at offset: 6",
+            id="integer-beyond-double",
+        ),
+        pytest.param(
+            rb'{"a": "\ud800", "b": ?}',
+            "JSON Parse error: The surrogate pair in string is invalid. at offset: 7",
+            id="first-of-two-errors",
+        ),
+        pytest.param(
             b"1" * 5000, "JSON Parse error: Number too big to be stored in double. at offset: 0", id="long-number"
         ),
     ],
