@@ -98,7 +98,7 @@ def test_offsets_are_in_bytes() -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        b'{"a": [1, -0.5e+3, {}, [], [[]], true, false, null, NaN, -NaN, Inf, -Infinity], "b": {"c": "\\"}} x',
+        b'{"a": [1, -0.5e+3, {}, [], [[]], true, false, null, NaN, -NaN, Inf, -Infinity], "b": {"c": "\\\\"}} x',
         rb'"\ud83d\ude00 \\ \/ \u0000"',
         b"[" * 100_000 + b"]" * 100_000,
         b"-0",
