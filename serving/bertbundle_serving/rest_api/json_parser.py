@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from bertbundle_serving.errors import RequestError, invalid_argument
 from bertbundle_serving.rest_api.json_errors import find_json_error
 
@@ -26,6 +28,7 @@ _NOT_FINITE = re.compile(rf"{_STRING}|(?P<number>NaN|-?Infinity)")
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _DIGITS_TO_ZERO = bytes.maketrans(b"123456789", b"000000000")
 _TOO_MANY_DIGITS = b"0" * 309  # 1 and 309 zeros is beyond the range of double
+_MAX_FLOAT32 = float(np.finfo(np.float32).max)
 
 
 class RepeatedKeys(dict[str, Any]):
@@ -130,9 +133,26 @@ def _parse_error(message: str) -> RequestError:
 
 def json_text(value: Any) -> str:
     """Return a value as JSON, as TensorFlow Serving prints it in error messages: up to a number that is not finite."""
+    if isinstance(value, float) or (isinstance(value, int) and not -(2**63) <= value < 2**64):
+        return _decimal_text(float(value))
     try:
         text = json.dumps(value, indent=4, ensure_ascii=False)
     except RecursionError:
         return "..."
     ends = (match.start() for match in _NOT_FINITE.finditer(text) if match["number"])
     return text[: next(ends, None)]
+
+
+def _decimal_text(number: float) -> str:
+    """Return a number as TensorFlow Serving prints it, in the range of float32 rounded to float32.
+
+    Source: WriteDecimal and JsonValueToString in tensorflow_serving/util/json_tensor.cc.
+    """
+    if not math.isfinite(number):
+        return ""
+    to_number, digits = (np.float32, 9) if abs(number) <= _MAX_FLOAT32 else (float, 17)
+    rounded = float(to_number(number))
+    text = f"{rounded:.6g}"
+    if float(to_number(text)) != rounded:
+        text = f"{rounded:.{digits}g}"
+    return text if re.search("[.e]", text) else f"{text}.0"
