@@ -112,6 +112,8 @@ def _rounded(value: Any) -> Any:
 
 # Parts of texts, and what is left of them.
 _UNRELIABLE = [
+    # The function whose operation failed, if the runtime did not inline it.
+    (r"\{\{function_node .*?\}\} ", ""),
     # Printed messages, of which the embedded server gives the name, and sets.
     (r"SignatureDef: .*|Signature was: .*|\{.*?\}", ""),
     # Which input is fed first is not known, nor which feature of a tf.Example is parsed first.
