@@ -110,8 +110,13 @@ def _rounded(value: Any) -> Any:
     return repr(value if np.isinf(rounded) else rounded)  # beyond float32 it is a double
 
 
+def _number(text: str) -> str:
+    """Return a number of a text rounded to float32, if it is not an integer of 64 bits."""
+    return text if text.lstrip("-").isdigit() and len(text) < len(str(2**63)) else _rounded(float(text))
+
+
 # Parts of texts, and what is left of them.
-_UNRELIABLE = [
+_UNRELIABLE: list[tuple[str, Any]] = [
     # The function whose operation failed, if the runtime did not inline it.
     (r"\{\{function_node .*?\}\} ", ""),
     # Printed messages, of which the embedded server gives the name, and sets.
@@ -121,8 +126,9 @@ _UNRELIABLE = [
     (r"Name: <unknown>, (Key|Feature): .*", "Name: <unknown>"),
     # Which output comes first in the row form.
     (r"Tensor name: .*", "Tensor name: "),
-    # Seen as nothing; json_tensor.cc as of 2024 prints them.
+    # Seen as nothing; json_tensor.cc as of 2024 prints them. How other numbers are printed depends on its version.
     (r"JSON Value: (NaN|-?Infinity) ", "JSON Value:  "),
+    (r"(?<=JSON Value: )-?\d+(?:\.\d+)?(?:e[-+]?\d+)?(?= )", lambda match: _number(match[0])),
     # Newer versions of RapidJSON quote the bracket.
     (r"'([}\]])'", r"\1"),
 ]
