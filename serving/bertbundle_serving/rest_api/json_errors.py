@@ -25,6 +25,14 @@ _NUMBER = re.compile(
 )
 _WORDS = (b"NaN", b"Inf", b"Infinity")
 _PLAIN = re.compile(rb'[^"\\\x00-\x1f]*')
+# Elements of lists and objects that are correct, so that a large text takes few steps.
+_STRING = rb'"[^"\\\x00-\x1f]*"'
+_SIMPLE = rb"(?:-?(?:0|[1-9][0-9]{0,17})(?:\.[0-9]{1,18})?|null|true|false|%b)" % _STRING
+_COMMA = rb"[ \t\r\n]*,[ \t\r\n]*"
+_ELEMENTS = {
+    b"]": re.compile(rb"(?:%b%b){0,500}" % (_SIMPLE, _COMMA)),
+    b"}": re.compile(rb"(?:%b[ \t\r\n]*:[ \t\r\n]*%b%b){0,500}" % (_STRING, _SIMPLE, _COMMA)),
+}
 _HEX = re.compile(rb"[0-9a-fA-F]{4}")
 _ESCAPES = b'"\\/bfnrt'
 
@@ -80,7 +88,8 @@ def _begin_value(data: bytes, position: int, closing: list[bytes]) -> tuple[int,
 
 
 def _begin_element(data: bytes, position: int, closing: list[bytes]) -> int:
-    """Return where the value of an element begins: in an object, behind its name."""
+    """Return where the value of an element begins, in an object behind its name. Correct ones may be passed over."""
+    position = _end(_ELEMENTS[closing[-1]], data, position)
     if closing[-1] == b"]":
         return position
     if data[position : position + 1] != b'"':
@@ -92,7 +101,12 @@ def _begin_element(data: bytes, position: int, closing: list[bytes]) -> int:
 
 
 def _skip(data: bytes, position: int) -> int:
-    match = _SPACE.match(data, position)
+    return _end(_SPACE, data, position)
+
+
+def _end(pattern: re.Pattern[bytes], data: bytes, position: int) -> int:
+    """Return where what matches a pattern ends."""
+    match = pattern.match(data, position)
     return match.end() if match else position
 
 
@@ -128,8 +142,7 @@ def _end_of_number(data: bytes, start: int) -> int:
 def _end_of_string(data: bytes, start: int) -> int:
     position = start + 1
     while True:
-        match = _PLAIN.match(data, position)
-        position = match.end() if match else position
+        position = _end(_PLAIN, data, position)
         found = data[position : position + 1]
         if found == b'"':
             return position + 1

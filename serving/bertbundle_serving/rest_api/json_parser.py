@@ -103,9 +103,10 @@ def parse_object(data: bytes) -> dict[str, Any]:
 def _parse(data: bytes) -> Any:
     """Parse the first value of a text."""
     text = data.decode("utf-8-sig", errors="surrogateescape")
-    if not _may_be_refused(data):
-        with contextlib.suppress(ValueError):
-            return _decode(text)
+    with contextlib.suppress(ValueError):
+        document = _decode(text)
+        if not _may_be_refused(data):
+            return document
     problem = find_json_error(data)
     if problem is not None:
         raise _parse_error(problem)

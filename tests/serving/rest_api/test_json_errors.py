@@ -95,6 +95,21 @@ def test_offsets_are_in_bytes() -> None:
     assert find_json_error(b'\xef\xbb\xbf{"\xff\xc3\xa9":?}') == "Invalid value. at offset: 10"
 
 
+@pytest.mark.parametrize("element", [b"1, ", b"-0.5 ,", b'"a",', b"null,", b"[1],", b'{"a":1},'])
+@pytest.mark.parametrize("start", [b"[", b'{"a":[0],"b":['])
+def test_behind_many_elements(element: bytes, start: bytes) -> None:
+    """The offset is that of the wrong element, however many correct ones there are before it."""
+    data = start + element * 1_200
+    assert find_json_error(data + b"?") == f"Invalid value. at offset: {len(data)}"
+    assert find_json_error(data + b"01]") == f"Missing a comma or ] after an array element. at offset: {len(data) + 1}"
+
+
+def test_behind_many_members() -> None:
+    """Also in objects."""
+    data = b"{" + b'"a" : "b", "c":1.5,' * 600
+    assert find_json_error(data + b"}") == f"Missing a name for object member. at offset: {len(data)}"
+
+
 @pytest.mark.parametrize(
     "data",
     [
