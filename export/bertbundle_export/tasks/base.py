@@ -25,6 +25,7 @@ class HeadConfig:
         dense: the activation of each Dense layer after the pooling, a key of `tasks.feature_extraction.ACTIVATIONS`.
         special_ids: ids of the tokens that do not stand for text, including padding.
         mask_id: id of `mask_token`.
+        heads: the configuration of each of several heads by name; empty if there is one.
     """
 
     labels: tuple[str, ...] = ()
@@ -39,6 +40,7 @@ class HeadConfig:
     mask_token: str = ""
     mask_id: int = -1
     top_k: int = 0
+    heads: Mapping[str, HeadConfig] = field(default_factory=dict)
 
 
 def _unchanged(inputs: Arrays, head: HeadConfig) -> Arrays:
