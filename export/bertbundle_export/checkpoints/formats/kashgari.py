@@ -115,6 +115,7 @@ def _check_options(model: KashgariModel, stack: KerasStack, options: LoadOptions
         f"the task {task}, not {options.task}": options.task not in (None, task),
         "a sigmoid for each token, which a bundle does not compute": stack.per_token and multi_label,
         f"the activation {stack.activation}": options.multi_label not in (None, multi_label),
+        "one head, not several": bool(options.heads),
         f"layers of its own after BERT, not the pooling {options.pooling}": options.pooling is not None,
     }
     for problem, is_wrong in wrong.items():

@@ -13,7 +13,7 @@ import pytest
 
 from bertbundle import Client
 from bertbundle.contract.types import InputFeatures
-from bertbundle_export import LoadOptions, export_bundle
+from bertbundle_export import HeadSpec, LoadOptions, export_bundle
 from bertbundle_export.checkpoints.registry import describe_checkpoint, find_format
 from bertbundle_export.checkpoints.to_huggingface import write_huggingface
 from bertbundle_export.errors import CheckpointError
@@ -188,6 +188,7 @@ def test_layers_side_by_side(write: Callable[..., Path]) -> None:
         ({"task": "text-classification"}, "the task token-classification, not text-classification"),
         ({"pooling": "mean"}, "layers of its own after BERT, not the pooling mean"),
         ({"multi_label": True}, "the activation softmax"),
+        ({"heads": {"slots": HeadSpec(task="token-classification", labels=TAGS)}}, "one head, not several"),
     ],
 )
 def test_contradicting_options(write: Callable[..., Path], options: dict[str, Any], message: str) -> None:
