@@ -22,6 +22,7 @@ def foreign_manifest(
     multi_label: bool = False,
     normalized: bool = False,
     word_labels: str = "token",
+    span_threshold: float = 0.0,
 ) -> Manifest:
     """Describe a model that is not a bundle, for ``Client(..., manifest=..., tokenizer=..., names=...)``.
 
@@ -37,6 +38,8 @@ def foreign_manifest(
         multi_label: whether a text may have several labels.
         normalized: whether embeddings have length 1.
         word_labels: see `Manifest.word_labels`.
+        span_threshold: the logit that a span must exceed, for span-classification. The model's output is ``logits``
+            (or ``probabilities``), ``[batch, labels, length, length]``.
 
     >>> foreign_manifest("token-classification", max_length=64, labels=["O", "B-PER", "I-PER"]).label_scheme
     'BIO'
@@ -56,4 +59,5 @@ def foreign_manifest(
         multi_label=multi_label,
         normalized=normalized,
         word_labels=word_labels,
+        span_threshold=span_threshold,
     )

@@ -126,8 +126,8 @@ class Manifest:
     Attributes:
         schema_version: version of this schema; `from_json` refuses a newer one.
         name: model name that the bundle was exported under.
-        task: token-classification, text-classification, regression, feature-extraction, question-answering or
-            fill-mask.
+        task: token-classification, span-classification, text-classification, regression, feature-extraction,
+            question-answering or fill-mask.
         max_length: maximum number of tokens, including special tokens; the length of `serving_default`.
         signatures: length of each fixed-length signature, by name.
         inputs, outputs: inputs and outputs of every fixed-length signature.
@@ -144,7 +144,9 @@ class Manifest:
         last_layers: number of last layers whose vectors are concatenated before pooling.
         normalized: whether `sentence_embedding` is normalized to length 1.
         mask_token: the text of the mask token, for example "[MASK]"; "" unless the task is fill-mask.
-        top_k: number of tokens predicted for each mask; 0 unless the task is fill-mask.
+        top_k: number of tokens predicted for each mask, or of rows for spans; 0 unless the task is fill-mask or
+            span-classification.
+        span_threshold: the logit that a span must exceed; 0 is a score of 0.5.
         prompt: text whose tokens the tokenizer puts in front of every text (sentence-transformers' default prompt); ""
             for none.
         added_tokens: tokens that the tokenizer recognizes in a text because they were added to the model's own, for
@@ -180,6 +182,7 @@ class Manifest:
     normalized: bool = False
     mask_token: str = ""
     top_k: int = 0
+    span_threshold: float = 0.0
     prompt: str = ""
     added_tokens: tuple[str, ...] = ()
     precision: str = "float32"

@@ -52,12 +52,13 @@ def answer_with_one_version(
         _check_pairs(decoder, texts)
     loaded_before = session.loaded
     model = loaded_before
-    if model is None or model.manifest.task != decoder.task:
+    if model is None or model.manifest.task != decoder_of(model, decoder).task:
         model = yield from session.load()
     _check_task(session, model, decoder)
     for remaining in reversed(range(_MAX_VERSIONS)):
         try:
-            results = yield from try_version(session, model, decoder, texts, options, last_try=not remaining)
+            chosen = decoder_of(model, decoder)
+            results = yield from try_version(session, model, chosen, texts, options, last_try=not remaining)
             if results is not None:
                 return results
             model = yield from session.load_other_version(model)
@@ -73,6 +74,15 @@ def answer_with_one_version(
         f"the servers of model {session.settings.model!r} answer with different versions: in {_MAX_VERSIONS} attempts "
         "no version answered all requests of the batch. Retry when the rolling update is complete."
     )
+
+
+def decoder_of(model: LoadedModel, decoder: Decoder) -> Decoder:
+    """Return the decoder of the model's task if `decoder` is the default of a method that answers several tasks.
+
+    `entities` answers token classification and span classification.
+    """
+    own = DECODERS.get(model.manifest.task, decoder)
+    return own if own.method == decoder.method and decoder is DECODERS.get(decoder.task) else decoder
 
 
 def try_version(
@@ -143,11 +153,12 @@ def _check_pairs(decoder: Decoder, texts: Sequence[Any]) -> None:
 def _check_task(session: Session, model: LoadedModel, decoder: Decoder) -> None:
     """Raise InputError if the model is for another task, and name the method for it."""
     task = model.manifest.task
-    if task == decoder.task:
+    if task == decoder_of(model, decoder).task:
         return
     right_decoder = DECODERS.get(task)
     advice = f"use {right_decoder.method}()" if right_decoder else "upgrade bertbundle"
+    # A pipeline's decoder: its results have no form for the model's, such as nested entities.
+    caller = f"{decoder.method}()" if right_decoder is None or right_decoder.method != decoder.method else "the pipeline"
     raise InputError(
-        f"model {session.settings.model!r} is for {task}, {decoder.method}() needs a model for {decoder.task}: "
-        f"{advice}."
+        f"model {session.settings.model!r} is for {task}, {caller} needs a model for {decoder.task}: {advice}."
     )

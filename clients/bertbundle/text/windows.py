@@ -17,7 +17,7 @@ import numpy.typing as npt
 from bertbundle.contract.types import Arrays, Encoding
 from bertbundle.errors import InputError, ServerError
 
-__all__ = ["Window", "average_outputs", "merge_token_outputs", "split_into_windows", "truncate"]
+__all__ = ["Window", "average_outputs", "merge_token_outputs", "select_spans", "split_into_windows", "truncate"]
 
 _Array: TypeAlias = npt.NDArray[Any]
 _Mask: TypeAlias = npt.NDArray[np.bool_]
@@ -212,6 +212,41 @@ def _boundary(left: Window, overlap: range, preferred: _Mask | None) -> int:
     word_starts = [token for token in nearest if words[token + shift] != words[token + shift - 1]]
     best = [token for token in word_starts if preferred is not None and preferred[token - overlap.start]]
     return (best or word_starts or nearest)[0]
+
+
+def select_spans(windows: Sequence[Window], spans: Sequence[Sequence[tuple[int, int]]]) -> list[list[int]]:
+    """Return which spans of each window to take, so that each span of the text is taken once.
+
+    A span is taken from the window that its first token is taken from; from the next one if it reaches that window's
+    end, where it may be cut. A span that may be cut in both is not taken.
+
+    Args:
+        windows: the windows of one text, in order.
+        spans: first and last token of each span of each window, as indices into the window's encoding.
+
+    Returns:
+        For each window, the indices of its spans.
+    """
+    boundaries = _boundaries(windows)
+    return [
+        [
+            index
+            for index, (first, last) in enumerate(of_window)
+            if _owner(windows, boundaries, first + shift, last + shift) == number and not _starts_cut(number, first, window)
+        ]
+        for number, (window, of_window) in enumerate(zip(windows, spans, strict=True))
+        for shift in [window.start - window.prefix_length]
+    ]
+
+
+def _owner(windows: Sequence[Window], boundaries: Sequence[int], first: int, last: int) -> int:
+    """Return the window to take a span from; tokens are indices into the whole encoding."""
+    numbers = range(len(windows) - 1)
+    return next((i for i in numbers if first < boundaries[i + 1] and last < windows[i].stop - 1), len(windows) - 1)
+
+
+def _starts_cut(number: int, first: int, window: Window) -> bool:
+    return number > 0 and first == window.prefix_length
 
 
 def average_outputs(windows: Sequence[Window], rows: Sequence[Arrays]) -> Arrays:

@@ -90,6 +90,8 @@ def make_plan(name: str, model: SourceModel, options: ExportOptions, reporter: R
         longest = max(range(len(features)), key=lambda index: _count_tokens(features[index]))
         head = choose_decoding(head, options, features[longest], outputs[longest], note=recorder.note)
     cases = _make_cases(TASKS[model.task], head, features, outputs)
+    if model.task == "span-classification":
+        _note_many_spans(head, cases, recorder)
     with recorder.stage("trace the serving function"):
         traced = _trace(model, options, head, recorder)
     if options.precision == "int8" and "saved_model" in options.formats:
@@ -99,6 +101,10 @@ def make_plan(name: str, model: SourceModel, options: ExportOptions, reporter: R
     return Plan(name, model, options, signatures, head, cases, traced, tuple(recorder.notes))
 
 
+_TOP_K = {"fill-mask": 10, "span-classification": 128}
+"""The default of `ExportOptions.top_k` by task."""
+
+
 def _head_config(model: SourceModel, options: ExportOptions) -> HeadConfig:
     head = HeadConfig(
         labels=model.labels,
@@ -106,16 +112,18 @@ def _head_config(model: SourceModel, options: ExportOptions) -> HeadConfig:
         pooling=model.pooling,
         last_layers=model.last_layers,
         normalized=model.normalized,
+        top_k=_TOP_K.get(model.task, 0) if options.top_k is None else options.top_k,
+        span_threshold=options.span_threshold,
         special_ids=special_ids(model.tokenizer, model.inputs[0].pad_value),
     )
     if model.task != "fill-mask":
         return head
-    if options.top_k > model.source.vocab_size:
+    if head.top_k > model.source.vocab_size:
         raise ExportError(
-            f"top_k {options.top_k} exceeds the vocabulary's {model.source.vocab_size} tokens. Choose a smaller number."
+            f"top_k {head.top_k} exceeds the vocabulary's {model.source.vocab_size} tokens. Choose a smaller number."
         )
     token, mask_id = mask_token(model.tokenizer)
-    return dataclasses.replace(head, mask_token=token, mask_id=mask_id, top_k=options.top_k)
+    return dataclasses.replace(head, mask_token=token, mask_id=mask_id)
 
 
 # ---- signatures, and real texts for each
@@ -153,7 +161,7 @@ def _make_features(
 
 def _run_checked(model: SourceModel, batch: InputFeatures) -> Arrays:
     outputs = run_source(model, batch.inputs)
-    check_outputs(outputs, TASKS[model.task], model.labels)
+    check_outputs(outputs, TASKS[model.task], model.labels, length=batch.inputs["input_ids"].shape[1])
     check_pooler(outputs, model.pooling)
     return outputs
 
@@ -167,6 +175,17 @@ def _make_cases(
 ) -> tuple[Case, ...]:
     pairs = zip(features, outputs, strict=True)
     return tuple(Case(batch, task.reference(raw, batch.inputs, head)) for batch, raw in pairs)
+
+
+def _note_many_spans(head: HeadConfig, cases: Sequence[Case], reporter: Reporter) -> None:
+    """Note that a text has more spans than the outputs have rows: a client raises an error for such a text."""
+    most = max(int(case.expected["span_counts"].max()) for case in cases)
+    if most > head.top_k:
+        reporter.note(
+            f"{most} spans of a text have a logit above {head.span_threshold:g}, the outputs have room for "
+            f"{head.top_k}: a client refuses such texts. Is the model trained? Otherwise pass another "
+            "--span-threshold, or a larger --top-k."
+        )
 
 
 # ---- the graph

@@ -50,6 +50,7 @@ def _manifest_draft(plan: Plan) -> Manifest:
         normalized=head.normalized,
         mask_token=head.mask_token,
         top_k=head.top_k,
+        span_threshold=head.span_threshold,
         prompt=model.prompt,
         added_tokens=model.added_tokens,
         generator={package: importlib.metadata.version(package) for package in _GENERATORS},
