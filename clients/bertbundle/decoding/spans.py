@@ -57,10 +57,12 @@ def merge_spans(outputs: WindowOutputs) -> Arrays:
     found = [
         _text_spans(outputs.model, window.encoding, row) for window, row in zip(windows, outputs.rows, strict=True)
     ]
-    selected = select_spans(windows, [spans[:, 1:] for spans, _ in found])
-    shifts = [[0, window.start - window.prefix_length, window.start - window.prefix_length] for window in windows]
-    spans = np.concatenate([values[chosen] + shift for (values, _), chosen, shift in zip(found, selected, shifts, strict=True)])
-    scores = np.concatenate([values[chosen] for (_, values), chosen in zip(found, selected, strict=True)])
+    selected = select_spans(windows, [[(first, last) for _, first, last in spans.tolist()] for spans, _ in found])
+    parts = [
+        (spans[chosen] + np.array([0, 1, 1]) * (window.start - window.prefix_length), scores[chosen])
+        for window, (spans, scores), chosen in zip(windows, found, selected, strict=True)
+    ]
+    spans, scores = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     return {"spans": spans, "span_scores": scores, "span_counts": np.array(len(spans))}
 
 

@@ -157,8 +157,9 @@ def _check_task(session: Session, model: LoadedModel, decoder: Decoder) -> None:
         return
     right_decoder = DECODERS.get(task)
     advice = f"use {right_decoder.method}()" if right_decoder else "upgrade bertbundle"
-    # A pipeline's decoder: its results have no form for the model's, such as nested entities.
-    caller = f"{decoder.method}()" if right_decoder is None or right_decoder.method != decoder.method else "the pipeline"
+    # With the right method, it is a pipeline's decoder: a pipeline's results have no form for nested entities.
+    is_pipeline = right_decoder is not None and right_decoder.method == decoder.method
+    caller = "the pipeline" if is_pipeline else f"{decoder.method}()"
     raise InputError(
         f"model {session.settings.model!r} is for {task}, {caller} needs a model for {decoder.task}: {advice}."
     )

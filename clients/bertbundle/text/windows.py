@@ -228,25 +228,19 @@ def select_spans(windows: Sequence[Window], spans: Sequence[Sequence[tuple[int, 
         For each window, the indices of its spans.
     """
     boundaries = _boundaries(windows)
-    return [
-        [
-            index
-            for index, (first, last) in enumerate(of_window)
-            if _owner(windows, boundaries, first + shift, last + shift) == number and not _starts_cut(number, first, window)
-        ]
-        for number, (window, of_window) in enumerate(zip(windows, spans, strict=True))
-        for shift in [window.start - window.prefix_length]
-    ]
+    selected = []
+    for number, (window, of_window) in enumerate(zip(windows, spans, strict=True)):
+        shift = window.start - window.prefix_length
+        owners = [_owner(windows, boundaries, first + shift, last + shift) for first, last in of_window]
+        starts = [number == 0 or first > window.prefix_length for first, _ in of_window]
+        selected.append([index for index, start in enumerate(starts) if start and owners[index] == number])
+    return selected
 
 
 def _owner(windows: Sequence[Window], boundaries: Sequence[int], first: int, last: int) -> int:
-    """Return the window to take a span from; tokens are indices into the whole encoding."""
+    """Return the number of the window to take a span from; tokens are indices into the whole encoding."""
     numbers = range(len(windows) - 1)
     return next((i for i in numbers if first < boundaries[i + 1] and last < windows[i].stop - 1), len(windows) - 1)
-
-
-def _starts_cut(number: int, first: int, window: Window) -> bool:
-    return number > 0 and first == window.prefix_length
 
 
 def average_outputs(windows: Sequence[Window], rows: Sequence[Arrays]) -> Arrays:

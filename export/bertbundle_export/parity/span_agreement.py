@@ -28,7 +28,8 @@ def same_spans(actual: Spans, expected: Spans, *, threshold: float, tokens: int)
     counts as much as one label. The order of the spans is not compared.
 
     Args:
-        actual, expected: the spans of a format and of the source model.
+        actual: the spans of a format.
+        expected: the spans of the source model.
         threshold: the logit that they exceed.
         tokens: number of tokens of all rows.
     """
