@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -60,16 +61,32 @@ _DIM, _RESET = "\x1b[2m", "\x1b[0m"
 def highlight_entities(text: str, entities: Sequence[Entity]) -> str:
     """Color the entities in a text, with one color per label, and write the label after each entity.
 
+    Entities that share characters, such as nested ones, are in brackets; characters have the color of the shortest.
+
     >>> highlight_entities("Wang lives", [Entity("PER", "Wang", 0, 4, 0.5)]).replace(chr(27), "^")
     '^[30;45mWang^[0m^[2m PER^[0m lives'
     """
-    parts, end = [], 0
-    for entity in entities:
-        style = _STYLES[sum(entity.label.encode()) % len(_STYLES)]
-        parts += [_printable(text[end : entity.start]), style, _printable(entity.text), _RESET]
-        parts.append(f"{_DIM} {entity.label}{_RESET}")
-        end = entity.end
-    return "".join([*parts, _printable(text[end:])])
+    cuts = sorted({0, len(text), *(position for entity in entities for position in (entity.start, entity.end))})
+    shared = [any(_overlap(entity, other) for other in entities if other is not entity) for entity in entities]
+    marked = sorted(zip(entities, shared, strict=True), key=lambda pair: pair[0].end - pair[0].start)
+    parts = []
+    for start, end in itertools.pairwise(cuts):
+        parts += [f"{_DIM}[{_RESET}" for entity, in_brackets in marked if in_brackets and entity.start == start]
+        inside = [entity for entity, _ in marked if entity.start <= start and end <= entity.end]
+        piece = _printable(text[start:end])
+        parts.append(f"{_style(inside[0])}{piece}{_RESET}" if inside else piece)
+        parts += [
+            f"{_DIM}{']' * in_brackets} {entity.label}{_RESET}" for entity, in_brackets in marked if entity.end == end
+        ]
+    return "".join(parts)
+
+
+def _overlap(entity: Entity, other: Entity) -> bool:
+    return entity.start < other.end and other.start < entity.end
+
+
+def _style(entity: Entity) -> str:
+    return _STYLES[sum(entity.label.encode()) % len(_STYLES)]
 
 
 def _class_table(texts: Sequence[str], results: Sequence[Classification]) -> Iterable[str]:
@@ -116,12 +133,14 @@ def _fill_table(texts: Sequence[str], results: Sequence[list[list[Fill]]]) -> It
     return format_table(("text", "start", "token", "score"), rows)
 
 
+_ENTITIES = ResultFormat(
+    lambda entities: {"entities": [entity.to_dict() for entity in entities]},
+    _entity_table,
+    highlight_entities,
+)
 RESULT_FORMATS: Mapping[str, ResultFormat] = {
-    "token-classification": ResultFormat(
-        lambda entities: {"entities": [entity.to_dict() for entity in entities]},
-        _entity_table,
-        highlight_entities,
-    ),
+    "token-classification": _ENTITIES,
+    "span-classification": _ENTITIES,
     "text-classification": ResultFormat(
         lambda classification: classification.to_dict(),
         _class_table,
@@ -154,12 +173,18 @@ def describe_manifest(manifest: Manifest) -> list[tuple[str, str]]:
         "inputs": ", ".join(spec.name for spec in manifest.inputs),
         "outputs": ", ".join(f"{spec.name} [{', '.join(spec.shape)}]" for spec in manifest.outputs),
         "labels": ", ".join(manifest.labels) or "-",
-        "decoding": f"{manifest.label_scheme} {manifest.label_decoding}, labels per {manifest.word_labels}",
+        "decoding": _decoding(manifest),
         "pooling": f"{manifest.pooling}{', normalized' if manifest.normalized else ''}",
         "created": manifest.created,
         "notes": "; ".join(manifest.notes) or "-",
     }
     return list(fields.items())
+
+
+def _decoding(manifest: Manifest) -> str:
+    if manifest.task == "span-classification":
+        return f"spans with a logit above {manifest.span_threshold:g}, at most {manifest.top_k}"
+    return f"{manifest.label_scheme} {manifest.label_decoding}, labels per {manifest.word_labels}"
 
 
 def parity_table(manifest: Manifest) -> Iterable[str]:

@@ -156,6 +156,10 @@ def _session_inputs(task: str, text: str, other: str) -> list[Any]:
     return [(text, other) if takes_pair else text]
 
 
+def _entities(results: list[Any]) -> dict[str, Any]:
+    return {"entities": [entity.to_dict() for entity in results[0]]}
+
+
 def _similarity(results: list[Any]) -> dict[str, Any]:
     first, second = results
     norms = float(np.linalg.norm(first) * np.linalg.norm(second))
@@ -165,7 +169,8 @@ def _similarity(results: list[Any]) -> dict[str, Any]:
 
 
 _TO_JSON: Mapping[str, Callable[[list[Any]], dict[str, Any]]] = {
-    "token-classification": lambda results: {"entities": [entity.to_dict() for entity in results[0]]},
+    "token-classification": _entities,
+    "span-classification": _entities,
     "text-classification": lambda results: {"scores": dict(results[0].scores)},
     "feature-extraction": _similarity,
 }
