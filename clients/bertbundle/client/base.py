@@ -113,7 +113,8 @@ class BaseClient(Generic[TransportT]):
             is_split_into_words: each text is a list of words. Offsets refer to the words joined by single spaces.
 
         Returns:
-            The entities of the text, in order: one list for each text of a list or an iterator.
+            The entities of the text by their start, the longer one first: one list for each text of a list or an
+            iterator. Those of span classification may be nested; more than the bundle returns are an `InputError`.
 
         Raises:
             InputError: a text or the list is empty, or the model is for another task. `TextTooLong` with "error".

@@ -217,8 +217,9 @@ def _boundary(left: Window, overlap: range, preferred: _Mask | None) -> int:
 def select_spans(windows: Sequence[Window], spans: Sequence[Sequence[tuple[int, int]]]) -> list[list[int]]:
     """Return which spans of each window to take, so that each span of the text is taken once.
 
-    A span is taken from the window that its first token is taken from; from the next one if it reaches that window's
-    end, where it may be cut. A span that may be cut in both is not taken.
+    A span that touches an end of a window within the text may be cut, so it is not taken from there. Of the windows
+    that have a span whole, the one that its first token is taken from is chosen, as in `merge_token_outputs`, else the
+    nearest.
 
     Args:
         windows: the windows of one text, in order.
@@ -232,15 +233,19 @@ def select_spans(windows: Sequence[Window], spans: Sequence[Sequence[tuple[int, 
     for number, (window, of_window) in enumerate(zip(windows, spans, strict=True)):
         shift = window.start - window.prefix_length
         owners = [_owner(windows, boundaries, first + shift, last + shift) for first, last in of_window]
-        starts = [number == 0 or first > window.prefix_length for first, _ in of_window]
-        selected.append([index for index, start in enumerate(starts) if start and owners[index] == number])
+        selected.append([index for index, owner in enumerate(owners) if owner == number])
     return selected
 
 
-def _owner(windows: Sequence[Window], boundaries: Sequence[int], first: int, last: int) -> int:
-    """Return the number of the window to take a span from; tokens are indices into the whole encoding."""
-    numbers = range(len(windows) - 1)
-    return next((i for i in numbers if first < boundaries[i + 1] and last < windows[i].stop - 1), len(windows) - 1)
+def _owner(windows: Sequence[Window], boundaries: Sequence[int], first: int, last: int) -> int | None:
+    """Return the number of the window to take a span from, if any; tokens are indices into the whole encoding."""
+    text_start, text_stop = windows[0].start, windows[-1].stop
+    whole = [
+        number
+        for number, window in enumerate(windows)
+        if (window.start < first or window.start == text_start) and (last < window.stop - 1 or window.stop == text_stop)
+    ]
+    return next((number for number in whole if first < boundaries[number + 1]), whole[-1] if whole else None)
 
 
 def average_outputs(windows: Sequence[Window], rows: Sequence[Arrays]) -> Arrays:
