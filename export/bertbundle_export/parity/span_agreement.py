@@ -49,7 +49,7 @@ def same_counts(counts: Array, spans: Array) -> float:
 
 
 _Row: TypeAlias = tuple[Mapping[tuple[int, ...], float], float]
-"""The score of each span, and the score that each exceeds: a row that is full may lack spans above the threshold."""
+"""The score of each span, and the score up to which the row lacks spans: more than the threshold's if it is full."""
 
 
 def _rows(spans: Array, scores: Array, limit: float) -> list[_Row]:
@@ -64,6 +64,12 @@ def _rows(spans: Array, scores: Array, limit: float) -> list[_Row]:
 
 def _different_starts(actual: _Row, expected: _Row) -> int:
     """Return the number of tokens at which a span starts that only one row has, without ties."""
-    scores, limit = {**actual[0], **expected[0]}, max(actual[1], expected[1])
-    different = actual[0].keys() ^ expected[0].keys()
-    return len({span[1] for span in different if scores[span] - limit > 2 * (_TIE.atol + _TIE.rtol * scores[span])})
+    return len(_missing_starts(*actual, expected[0]) | _missing_starts(*expected, actual[0]))
+
+
+def _missing_starts(
+    spans: Mapping[tuple[int, ...], float], limit: float, others: Mapping[tuple[int, ...], float]
+) -> set[int]:
+    """Return the first tokens of other spans that a row lacks, though their score is well above its limit."""
+    tie = {span: 2 * (_TIE.atol + _TIE.rtol * score) for span, score in others.items()}
+    return {span[1] for span, score in others.items() if span not in spans and score - limit > tie[span]}
