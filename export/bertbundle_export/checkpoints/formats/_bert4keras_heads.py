@@ -21,7 +21,11 @@ __all__ = ["find_bert4keras_head"]
 
 _POINTER, _EFFICIENT, _CRF = "GlobalPointer", "EfficientGlobalPointer", "ConditionalRandomField"
 # The classes by Keras' default names of their layers, and their Dense layers in the built models.
-_DEFAULT_NAMES = {"global_pointer": _POINTER, "efficient_global_pointer": _EFFICIENT}
+_DEFAULT_NAMES = {
+    "global_pointer": _POINTER,
+    "efficient_global_pointer": _EFFICIENT,
+    "conditional_random_field": _CRF,
+}
 _DENSE_LAYERS: Mapping[str, Sequence[str]] = {_POINTER: ("pointer",), _EFFICIENT: ("p_dense", "q_dense")}
 _POINTER_VARIABLE = re.compile(r"(?:.+/)?([^/]+)/dense(?:_(\d+))?/(?:kernel|bias)")
 _CRF_VARIABLE = re.compile(r"(?:.+/)?([^/]+)/_?trans")
@@ -44,12 +48,20 @@ def find_bert4keras_head(
         CheckpointError: the variables or the layers of the head are not as bert4keras makes them, or the options
             contradict the file.
     """
-    crf = next((match for match in map(_CRF_VARIABLE.fullmatch, outside) if match), None)
+    transitions = [match for match in map(_CRF_VARIABLE.fullmatch, outside) if match]
+    crf = next((match for match in transitions if _kind(file, match[1]) == _CRF), None)
     if crf is not None:
         return _crf_head(file, outside, crf, config, options)
     layer = _only_layer(outside)
     kind = _pointer_kind(file, layer, outside, options) if layer else None
     return _pointer_head(file, outside, layer, kind, options) if kind else None
+
+
+def _kind(file: KerasFile, layer: str) -> str | None:
+    """Return the class of a layer: that of a whole model, else by Keras' default name of the layer."""
+    if file.layers:
+        return file.layers[layer].kind if layer in file.layers else None
+    return _DEFAULT_NAMES.get(re.sub(r"_\d+$", "", layer))
 
 
 # ---- GlobalPointer
@@ -63,12 +75,10 @@ def _only_layer(outside: Shapes) -> str:
 
 
 def _pointer_kind(file: KerasFile, layer: str, outside: Shapes, options: LoadOptions) -> str | None:
-    """Return the class of a layer: by the file, by its name, or by its variables if the user says the task."""
-    if layer in file.layers:
-        return file.layers[layer].kind if file.layers[layer].kind in _DENSE_LAYERS else None
-    by_name = _DEFAULT_NAMES.get(re.sub(r"_\d+$", "", layer))
-    if by_name or options.task != "span-classification":
-        return by_name
+    """Return the class of a GlobalPointer layer; by its variables if only the user says that it is one."""
+    kind = _kind(file, layer)
+    if kind in _DENSE_LAYERS or file.layers or options.task != "span-classification":
+        return kind if kind in _DENSE_LAYERS else None
     return _POINTER if len(_kernels(outside)) == 1 else _EFFICIENT
 
 
