@@ -25,6 +25,7 @@ TYPES = ("PER", "LOC")
 TAGS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
 TEXTS = ["Ann is in Rome.", "He", "Paris and Rome, Ann said."]
 THRESHOLD = 1.0
+approx: Any = pytest.approx
 
 
 def span_model(tensorflow: Any, source: SourceModel) -> Any:
@@ -87,7 +88,7 @@ def search(model: Any, tokenizer: Any, text: str) -> list[Entity]:
                 if logits[label, first, last] > THRESHOLD:
                     start, end = encoding.offsets[first][0], encoding.offsets[last][1]
                     score = 1 / (1 + np.exp(-logits[label, first, last]))
-                    found.append(Entity(name, text[start:end], start, end, pytest.approx(score, abs=1e-4)))
+                    found.append(Entity(name, text[start:end], start, end, approx(score, abs=1e-4)))
     return sorted(found, key=lambda entity: (entity.start, -entity.end, entity.label))
 
 

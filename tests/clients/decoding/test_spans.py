@@ -15,11 +15,12 @@ from bertbundle.decoding.decoders import DECODERS
 from bertbundle.session.batches import AskOptions
 from fakes import SPAN_LABELS, FakeTransport, Model, connect, find_spans, make_manifest, make_tokenizer
 
+approx: Any = pytest.approx
 TEXT = "Wang lives in Berlin"
 ENTITIES = [
-    Entity("PER", "Wang", 0, 4, pytest.approx(0.6)),
-    Entity("PLACE", "in Berlin", 11, 20, pytest.approx(0.8)),
-    Entity("LOC", "Berlin", 14, 20, pytest.approx(0.7)),
+    Entity("PER", "Wang", 0, 4, approx(0.6)),
+    Entity("PLACE", "in Berlin", 11, 20, approx(0.8)),
+    Entity("LOC", "Berlin", 14, 20, approx(0.7)),
 ]
 
 
@@ -77,7 +78,7 @@ def test_one_entity_for_tokens_of_one_character() -> None:
         overrides=fixed([[0, 1, 1], [0, 2, 2], [0, 1, 2]], [0.6, 0.9, 0.7]),
     )
     (entity,) = connect(FakeTransport(model)).entities("가")
-    assert entity == Entity("PER", "가", 0, 1, pytest.approx(0.9))
+    assert entity == Entity("PER", "가", 0, 1, approx(0.9))
 
 
 def test_accents_belong_to_the_span() -> None:
