@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from bert4keras_heads import pointer_weights, write_bert4keras
 from bertbundle_serving.config.models import ModelConfig
 from browser import Page, find_browser, open_page
 from embedded_server import Serve, start_server
@@ -25,12 +27,17 @@ SCREENSHOT = os.environ.get("BERTBUNDLE_SCREENSHOT")
 
 @pytest.fixture(scope="module")
 def url(rampart: Path, minilm: Path, models: Path) -> Iterator[str]:
-    """The root URL of a server with the page that serves a tagger, an encoder and a classifier."""
-    from bertbundle_export import export_bundle
+    """The root URL of a server with the page that serves a tagger, an encoder, a classifier and a model of spans."""
+    from bertbundle_export import LoadOptions, export_bundle
 
     write_checkpoint(models / "source", "BertForSequenceClassification", labels=("bad", "good"))
     classifier = export_bundle(models / "source", name="classifier", output=models, max_length=16).path
-    configs = tuple(ModelConfig(path.parent.name, path.parent) for path in (rampart, minilm, classifier))
+    weights = write_bert4keras(models / "bert4keras" / "best_model.weights", pointer_weights(2, 8))
+    options: dict[str, Any] = {"load": LoadOptions(init_args={"RoPE": True, "head_size": 8}), "top_k": 500}
+    spans = export_bundle(
+        weights, name="spans", output=models, labels=("PER", "LOC"), max_length=16, formats=["onnx"], **options
+    ).path
+    configs = tuple(ModelConfig(path.parent.name, path.parent) for path in (rampart, minilm, classifier, spans))
     server = start_server(models, models=configs, rest_port=0, page=True, poll_seconds=0, runtime="onnx")
     yield f"http://127.0.0.1:{server.server.rest_port}"
     server.stop()
@@ -44,7 +51,7 @@ def page(url: str, tmp_path: Path) -> Iterator[Page]:
         skip_without("chromium")
     with open_page(browser, tmp_path / "profile") as opened:
         opened.show(url, width=390, height=844)
-        opened.wait_for("document.readyState === 'complete' && document.querySelectorAll('#models li').length === 3")
+        opened.wait_for("document.readyState === 'complete' && document.querySelectorAll('#models li').length === 4")
         yield opened
 
 
@@ -77,6 +84,24 @@ def test_entities_are_highlighted(page: Page, url: str, tmp_path: Path) -> None:
         shutil.copy(tmp_path / "page.png", SCREENSHOT)
     assert (tmp_path / "page.png").stat().st_size > 10_000
     assert all(requested.startswith((url, "data:", "about:")) for requested in page.requested), page.requested
+    assert page.errors == []
+
+
+def test_nested_entities_are_highlighted(page: Page) -> None:
+    """Of nested entities every character is shown once, with the label where an entity ends."""
+    entities = [
+        {"label": "ORG", "start": 0, "end": 4, "score": 0.9},
+        {"label": "LOC", "start": 0, "end": 2, "score": 0.8},
+    ]
+    shown = page.value(
+        f"highlight('北京大学。', {json.dumps(entities)}).map((n) => n.textContent ?? n)",
+    )
+    assert shown == ["北京LOC 0.80", "大学ORG 0.90", "。"]
+    ask(page, "spans", "Ann")
+    shown = page.value(
+        "[...document.getElementById('answer').childNodes].map((n) => n.firstChild?.textContent ?? n.textContent)"
+    )
+    assert "".join(shown) == "Ann"
     assert page.errors == []
 
 
@@ -120,6 +145,14 @@ def test_errors(url: str, body: Any, status: int, text: str) -> None:
     actual, answer = fetch_json(f"{url}/ui/ask", body)
     assert actual == status
     assert text in answer["error"]
+
+
+def test_spans(url: str) -> None:
+    """The page's endpoint returns the entities of a model of spans, which are those of the client."""
+    status, answer = fetch_json(f"{url}/ui/ask", {"model": "spans", "text": "Ann"})
+    assert (status, answer["task"]) == (200, "span-classification")
+    assert {(entity["label"], entity["text"]) for entity in answer["entities"]}
+    assert all(entity["text"] == "Ann"[entity["start"] : entity["end"]] for entity in answer["entities"])
 
 
 def test_second_text_of_a_tagger_is_ignored(url: str) -> None:
