@@ -26,29 +26,26 @@ _LOWEST_LOGIT = -100.0
 def _graph(raw: Tensors, inputs: Tensors, head: HeadConfig) -> dict[str, Any]:
     from bertbundle_export.tensorflow_import import tf
 
-    logits = tf.maximum(tf.cast(raw["logits"], tf.float32), _LOWEST_LOGIT)
     ids = inputs["input_ids"]
     length = tf.shape(ids)[1]
     special = tf.reduce_any(ids[:, :, None] == tf.constant(head.special_ids, tf.int32), axis=-1)
     is_text = tf.logical_and(tf.logical_not(special), inputs["attention_mask"] == 1)
     positions = tf.range(length)
-    in_order = positions[:, None] <= positions[None, :]
-    candidates = is_text[:, :, None] & is_text[:, None, :] & in_order[None]
-    candidate_logits = tf.where(candidates[:, None], logits, _EXCLUDED)
-    found = candidate_logits > head.span_threshold
-    flat = tf.reshape(tf.where(found, candidate_logits, _EXCLUDED), [-1, len(head.labels) * length * length])
+    candidates = is_text[:, :, None] & is_text[:, None, :] & (positions[:, None] <= positions)
+    # A sum is one pass over the logits; tf2onnx converts tf.where to four.
+    logits = tf.cast(raw["logits"], tf.float32) + tf.where(candidates, 0.0, _EXCLUDED)[:, None]
+    flat = tf.reshape(logits, [-1, len(head.labels) * length * length])
     # Short signatures may have fewer candidates than the outputs have rows.
     values, indices = tf.math.top_k(tf.pad(flat, [[0, 0], [0, head.top_k]], constant_values=_EXCLUDED), head.top_k)
     is_used = values > head.span_threshold
     label = indices // (length * length)
     rest = indices - label * length * length
-    first = rest // length
-    spans = tf.stack([label, first, rest - first * length], axis=-1)
-    best = tf.transpose(tf.reduce_max(candidate_logits, axis=3), [0, 2, 1])
+    spans = tf.stack([label, rest // length, rest - rest // length * length], axis=-1)
+    best = tf.maximum(tf.transpose(tf.reduce_max(logits, axis=3), [0, 2, 1]), _LOWEST_LOGIT)
     return {
         "spans": tf.ensure_shape(tf.where(is_used[:, :, None], spans, -1), [None, head.top_k, 3]),
         "span_scores": tf.ensure_shape(tf.where(is_used, tf.sigmoid(values), 0.0), [None, head.top_k]),
-        "span_counts": tf.reduce_sum(tf.cast(found, tf.int32), axis=[1, 2, 3]),
+        "span_counts": tf.reduce_sum(tf.cast(flat > head.span_threshold, tf.int32), axis=1),
         "start_logits": tf.ensure_shape(tf.where(is_text[:, :, None], best, 0.0), [None, None, len(head.labels)]),
     }
 

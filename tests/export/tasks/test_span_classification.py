@@ -73,6 +73,7 @@ def check(outputs: Arrays, batch: Arrays, head: HeadConfig) -> None:
             np.testing.assert_allclose(outputs["start_logits"][row, position], expected, rtol=1e-6)
 
 
+@settings(deadline=None)
 @given(case=batches())
 def test_reference(case: tuple[Arrays, HeadConfig]) -> None:
     """The reference finds each span of the text that exceeds the threshold, best first, and counts all of them."""
@@ -88,7 +89,7 @@ def test_reference(case: tuple[Arrays, HeadConfig]) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(case=batches())
 def test_graph(tensorflow: Any, case: tuple[Arrays, HeadConfig]) -> None:
     """The graph finds the same spans."""
