@@ -102,7 +102,7 @@ def _pointer_head(file: KerasFile, outside: Shapes, layer: str, kind: str, optio
     build: Callable[..., Any] = global_pointer
     if kind == _EFFICIENT:
         build, arguments["heads"] = efficient_global_pointer, outside[kernels[1]][1] // 2
-    return PackageHead("span-classification", "ForSpanClassification", build, arguments, variables)
+    return PackageHead("ForSpanClassification", build, arguments, variables)
 
 
 # ---- ConditionalRandomField
@@ -120,7 +120,6 @@ def _crf_head(
     if file.layers:
         _check_logits(file, dense.layer, crf[1])
     return PackageHead(
-        "token-classification",
         "ForTokenClassification",
         crf_tagger,
         {**_stored(file, crf[1], ("lr_multiplier",), options), "labels": dense.columns},

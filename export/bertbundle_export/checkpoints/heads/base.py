@@ -18,14 +18,12 @@ class PackageHead:
     """A head made of a package's own layers.
 
     Attributes:
-        task: name of its task.
-        class_suffix: as in `Task`.
+        class_suffix: that of its task, see `Task`.
         build_model, init_args: as in `Description`.
         variables: the names in the file of the built model's variables, by their names in the model; None for a bias
             that the file does not have, which is 0.
     """
 
-    task: str
     class_suffix: str
     build_model: Callable[..., Any]
     init_args: Mapping[str, Any]
