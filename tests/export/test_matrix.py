@@ -16,13 +16,14 @@ import pytest
 from bert4keras_heads import efficient_logits, efficient_weights, pointer_logits, pointer_weights, write_bert4keras
 from bertbundle import Client
 from bertbundle_export import LoadOptions, export_bundle
-from google_checkpoints import tf1_weights, with_pooler, write_hub, write_tf1
+from google_checkpoints import tagger_weights, tf1_weights, with_pooler, write_hub, write_tf1
 from keras_archives import as_archive
 from keras_files import (
     as_bert4keras,
     as_bert_for_tf2,
     as_keras_bert,
     as_keras_h5,
+    as_saved_model,
     checkpoint_weights,
     write_beside,
 )
@@ -42,9 +43,8 @@ HEADS = {
     "feature-extraction": ("Model", LABELS),
     "question-answering": ("ForQuestionAnswering", ("LABEL_0", "LABEL_1")),
     "fill-mask": ("ForMaskedLM", LABELS),
-    "span-classification": ("Model", SPANS),
 }
-_TRANSFORMERS = tuple(task for task in HEADS if task != "span-classification")
+_CHECKPOINTS = {**HEADS, "span-classification": ("Model", SPANS)}
 Source = Callable[[Path, Path], tuple[Path, dict[str, Any]]]
 
 
@@ -68,6 +68,14 @@ def as_tf1(path: Path, directory: Path) -> tuple[Path, dict[str, Any]]:
     task = heads[architecture.removeprefix("Bert"), len(labels)]
     write_tf1(directory, tf1_weights(pytorch_weights(path)), config, vocabulary())
     return archived(directory, "zip"), {"task": task, "labels": labels if task.endswith("-classification") else None}
+
+
+def as_tf1_tagger(path: Path, directory: Path) -> tuple[Path, dict[str, Any]]:
+    """Rewrite a Hugging Face directory as a tagger with a CRF after Google's BERT."""
+    config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    weights = tagger_weights(tf1_weights(pytorch_weights(path)))
+    write_tf1(directory, weights, config, vocabulary(), prefix="model.ckpt-9")
+    return directory, {"labels": LABELS, "label_decoding": "auto"}
 
 
 def as_hub(style: str, path: Path, directory: Path) -> tuple[Path, dict[str, Any]]:
@@ -96,14 +104,15 @@ def as_pointer(kind: str, path: Path, directory: Path) -> tuple[Path, dict[str, 
 
 # Row of docs/support-matrix.md: stem of the transformers class, the function that writes the source, the tasks.
 ROWS: Mapping[str, tuple[str, Source, tuple[str, ...]]] = {
-    "Hugging Face: BERT": ("Bert", unchanged, _TRANSFORMERS),
-    "Hugging Face: DistilBERT": ("DistilBert", unchanged, _TRANSFORMERS),
-    "Hugging Face: RoBERTa": ("Roberta", unchanged, _TRANSFORMERS),
-    "Hugging Face: ELECTRA": ("Electra", unchanged, _TRANSFORMERS),
-    "Hugging Face: ALBERT": ("Albert", unchanged, _TRANSFORMERS),
-    "Keras .h5 around TFBertMainLayer": ("Bert", as_keras_h5, _TRANSFORMERS),
-    "keras-bert .h5": ("Bert", as_keras_bert, _TRANSFORMERS),
-    "bert4keras .h5": ("Bert", as_bert4keras, _TRANSFORMERS),
+    "Hugging Face: BERT": ("Bert", unchanged, tuple(HEADS)),
+    "Hugging Face: DistilBERT": ("DistilBert", unchanged, tuple(HEADS)),
+    "Hugging Face: RoBERTa": ("Roberta", unchanged, tuple(HEADS)),
+    "Hugging Face: ELECTRA": ("Electra", unchanged, tuple(HEADS)),
+    "Hugging Face: ALBERT": ("Albert", unchanged, tuple(HEADS)),
+    "Keras .h5 around TFBertMainLayer": ("Bert", as_keras_h5, tuple(HEADS)),
+    "Keras SavedModel": ("Bert", as_saved_model, tuple(HEADS)),
+    "keras-bert .h5": ("Bert", as_keras_bert, tuple(HEADS)),
+    "bert4keras .h5": ("Bert", as_bert4keras, tuple(HEADS)),
     "bert4keras .h5, GlobalPointer": (
         "Bert",
         functools.partial(as_pointer, "GlobalPointer"),
@@ -120,7 +129,8 @@ ROWS: Mapping[str, tuple[str, Source, tuple[str, ...]]] = {
         ("token-classification", "feature-extraction", "question-answering"),
     ),
     "keras-hub .keras": ("Bert", as_archive, ("text-classification", "feature-extraction")),
-    "Google TF1 checkpoint": ("Bert", as_tf1, _TRANSFORMERS),
+    "Google TF1 checkpoint": ("Bert", as_tf1, tuple(HEADS)),
+    "TF1 tagger with a CRF": ("Bert", as_tf1_tagger, ("token-classification",)),
     "TF Hub, called with a list": ("Bert", functools.partial(as_hub, "list"), ("feature-extraction",)),
     "TF Hub, called with a dict": ("Bert", functools.partial(as_hub, "dict"), ("feature-extraction", "fill-mask")),
     "TF1 Hub module": ("Bert", functools.partial(as_hub, "module"), ("feature-extraction", "fill-mask")),
@@ -162,7 +172,7 @@ class Matrix:
 
     def checkpoint(self, row: str, task: str) -> Path:
         """Return the Hugging Face directory of a case, written once."""
-        stem, (head, labels) = ROWS[row][0], HEADS[task]
+        stem, (head, labels) = ROWS[row][0], _CHECKPOINTS[task]
         settings = SETTINGS.get(row, {})
         path = self.root / "checkpoints" / f"{stem}{head}{len(labels)}{'-'.join(settings.values())}"
         return path if path.exists() else write_checkpoint(path, f"{stem}{head}", labels=labels, **settings)
