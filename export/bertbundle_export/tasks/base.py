@@ -25,6 +25,7 @@ class HeadConfig:
         special_ids: ids of the tokens that do not stand for text, including padding.
         mask_id: id of `mask_token`.
         top_k: number of tokens for each mask, or of spans for each text, in the outputs.
+        heads: the configuration of each of several heads by name; empty if there is one.
     """
 
     labels: tuple[str, ...] = ()
@@ -39,6 +40,7 @@ class HeadConfig:
     mask_id: int = -1
     top_k: int = 0
     span_threshold: float = 0.0
+    heads: Mapping[str, HeadConfig] = field(default_factory=dict)
 
 
 def _unchanged(inputs: Arrays, head: HeadConfig) -> Arrays:

@@ -65,3 +65,16 @@ def test_probabilities_of_spans_are_refused() -> None:
     probabilities = np.random.default_rng(0).random((2, len(LABELS), 4, 4)).astype(np.float32)
     with pytest.raises(ExportError, match="remove the sigmoid"):
         check_outputs({"logits": probabilities}, TASKS["span-classification"], LABELS, length=4)
+
+
+def test_sigmoid_of_independent_classes_is_refused() -> None:
+    """A multi-label head that ends in a sigmoid is refused: the bundle would apply it twice."""
+    logits = np.random.default_rng(0).normal(size=(18, 5)).astype(np.float32)
+    task = TASKS["text-classification"]
+    check_outputs({"logits": logits}, task, LABELS, length=4, multi_label=True)
+    probabilities = 1 / (1 + np.exp(-logits))
+    check_outputs(
+        {"logits": probabilities}, task, LABELS, length=4
+    )  # classes that exclude each other: these may be logits
+    with pytest.raises(ExportError, match="remove activation='sigmoid'"):
+        check_outputs({"logits": probabilities}, task, LABELS, length=4, multi_label=True)

@@ -62,8 +62,9 @@ def find_dense_head(path: Path, shapes: Shapes, hidden: int) -> DenseHead:
     if dict(shapes) != expected:
         found = ", ".join(f"{name} {list(size)}" for name, size in sorted(shapes.items())[:8])
         raise CheckpointError(
-            f"{path} has more than BERT and one Dense layer of kernel [{hidden}, labels]: found {found}. Pass "
-            "--model-class my_project.model:build_model, your own class or function that builds the model."
+            f"{path} has more than BERT and one Dense layer of kernel [{hidden}, labels]: found {found}. Name "
+            "each of several heads, --head NAME=TASK:LABELS (heads= in Python), or pass --model-class "
+            "my_project.model:build_model, your own class or function that builds the model."
         )
     return DenseHead(layer, f"{layer}/kernel", bias, shape[1])
 
@@ -140,6 +141,7 @@ def find_problem_type(path: Path, layer: str, activations: Sequence[Any], task: 
 
 def _slice_input(layer: KerasLayer) -> str | None:
     spec = layer.arguments.get("slice_spec") or [None]
+    spec = spec["items"] if isinstance(spec, dict) else spec  # as a SavedModel stores a tuple
     return "cls" if spec[1:2] == [0] and all(isinstance(item, dict) for item in spec[:1] + spec[2:]) else None
 
 

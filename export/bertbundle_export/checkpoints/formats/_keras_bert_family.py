@@ -22,6 +22,7 @@ from bertbundle_export.checkpoints.formats._dense_head import (
     input_of,
     rename_dense,
 )
+from bertbundle_export.checkpoints.formats._dense_heads import describe_heads, rename_heads
 from bertbundle_export.checkpoints.formats._pooled import pooled_classifier
 from bertbundle_export.checkpoints.formats._variable_names import Rename, bert_sizes, number_layers
 from bertbundle_export.checkpoints.heads.base import PackageHead
@@ -112,6 +113,8 @@ class KerasBertFormat:
         config = self._config(variables, options)
         kind = "a whole model" if variables.file.layers else "weights"
         description = Description(self.name, path, kind, (path,), config, find_tokenizer(path, options))
+        if options.heads and not options.model_class:
+            return describe_heads(description, variables.file, variables.outside, options.heads)
         if own := self._find_own_head(variables, config, options):
             config["architectures"] = [f"{_stem(config)}{own.class_suffix}"]
             return replace(description, build_model=own.build_model, init_args=own.init_args)
@@ -130,7 +133,9 @@ class KerasBertFormat:
         custom_prefix = variables.prefix.replace("/", ".") if options.model_class else ""
         weights = self._encoder_weights(variables, values, description, custom_prefix)
         outside = {name: values[name] for name in variables.outside}
-        if own := self._find_own_head(variables, description.config, options):
+        if description.heads:
+            outside = rename_heads(outside, variables.file, [*description.heads])
+        elif own := self._find_own_head(variables, description.config, options):
             outside = own.rename(outside)
         elif head := _find_head(variables, description.config, options):
             outside = rename_dense(outside, head, class_suffix(description.config["architectures"][0]))

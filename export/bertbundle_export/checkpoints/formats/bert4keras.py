@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from bertbundle_export.checkpoints.formats._bert4keras_heads import find_bert4keras_head
 from bertbundle_export.checkpoints.formats._keras_bert_family import KerasBertFormat
-from bertbundle_export.checkpoints.formats._stored_settings import stored_settings
 from bertbundle_export.checkpoints.formats._variable_names import dense_rows, norm_rows, rename_by
+from bertbundle_export.checkpoints.readers.stored_settings import stored_settings
 
 __all__ = ["FORMAT"]
 
