@@ -12,6 +12,7 @@ from tokenizers import Regex, normalizers, pre_tokenizers
 
 from bertbundle_export.errors import CheckpointError
 from bertbundle_export.source.added_tokens import check_added_ids
+from bertbundle_export.source.stored_tokenizer import load_stored_tokenizer
 from bertbundle_export.source.tokenizer_settings import has_definition, read_tokenizer_settings
 from bertbundle_export.source.wordpiece import load_wordpiece
 
@@ -53,6 +54,7 @@ def load_tokenizer(path: Path, *, lowercase: bool | None = None) -> tokenizers.T
     settings = read_tokenizer_settings(path)
     try:
         tokenizer = _load(path, vocab, settings, lowercase)
+        _check_casing(tokenizer, path, lowercase)
     except CheckpointError:
         raise
     except Exception as error:  # tokenizers raises plain Exception for a malformed file
@@ -61,25 +63,22 @@ def load_tokenizer(path: Path, *, lowercase: bool | None = None) -> tokenizers.T
 
 
 def _load(path: Path, vocab: Path, settings: Mapping[str, Any], lowercase: bool | None) -> tokenizers.Tokenizer:
-    from transformers import AutoTokenizer, BertTokenizerFast, PreTrainedTokenizerFast
-
-    options = {} if lowercase is None else {"do_lower_case": lowercase}
     if path.suffix == ".json":
-        fast = PreTrainedTokenizerFast(tokenizer_file=str(path))
-    elif path.is_file() or not has_definition(path):
+        tokenizer = tokenizers.Tokenizer.from_file(str(path))
+        check_added_ids(tokenizer, path)
+        return tokenizer
+    if path.is_file() or not has_definition(path):
         return load_wordpiece(vocab, settings, lowercase=lowercase)
-    elif vocab.is_file() or _is_wordpiece(path):
-        fast = BertTokenizerFast.from_pretrained(str(path), local_files_only=True, **options)
-    else:
-        fast = AutoTokenizer.from_pretrained(str(path), local_files_only=True, use_fast=True, **options)
-    tokenizer: tokenizers.Tokenizer = fast.backend_tokenizer
-    check_added_ids(tokenizer, path)
-    return tokenizer
+    return load_stored_tokenizer(path, settings, lowercase)
 
 
-def _is_wordpiece(directory: Path) -> bool:
-    file = directory / "tokenizer.json"
-    return file.is_file() and json.loads(file.read_text(encoding="utf-8"))["model"].get("type") == "WordPiece"
+def _check_casing(tokenizer: tokenizers.Tokenizer, path: Path, lowercase: bool | None) -> None:
+    if lowercase is not None and is_lowercase(tokenizer) != lowercase:
+        raise CheckpointError(
+            f"the tokenizer of {path} {'keeps capital letters' if lowercase else 'lower-cases texts'}, which "
+            f"--{'' if lowercase else 'no-'}lowercase cannot change. Leave it out, or pass --tokenizer with a vocab.txt "
+            "or another tokenizer.json."
+        )
 
 
 def _without_limits(tokenizer: tokenizers.Tokenizer) -> tokenizers.Tokenizer:

@@ -16,7 +16,9 @@ __all__ = [
     "live_settings",
     "read_object",
     "read_tokenizer_settings",
+    "settings_of_version_5",
     "stated_max_length",
+    "tokenizer_class",
     "without_unused_inputs",
 ]
 
@@ -99,13 +101,35 @@ def _check_class(path: Path, directory: Path, settings: Mapping[str, Any]) -> No
             f"{directory / 'config.json'} has auto_map {auto_map['AutoTokenizer']!r}, code of its own, which is not "
             f"run. To replace the tokenizer, {_REPLACE}"
         )
-    name = settings.get("tokenizer_class") or config.get("tokenizer_class") or "BertTokenizer"
+    name = tokenizer_class(directory, settings)
     known = isinstance(name, str) and name.removesuffix("Fast") in _SUPPORTED_CLASSES
     if not known and not (path / "tokenizer.json").is_file():
         raise CheckpointError(
             f"{file} names {name}, which cannot be converted to the tokenizer.json that a bundle needs. Pass "
             "--tokenizer with a tokenizer.json that produces the same tokens."
         )
+
+
+def tokenizer_class(directory: Path, settings: Mapping[str, Any]) -> Any:
+    """Return the name of a tokenizer's class, as its files state it; BERT's if they do not.
+
+    Args:
+        directory: the directory with config.json.
+        settings: the content of tokenizer_config.json.
+    """
+    config = read_object(directory / "config.json")
+    return settings.get("tokenizer_class") or config.get("tokenizer_class") or "BertTokenizer"
+
+
+def settings_of_version_5(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the settings that transformers 5 writes in another form than version 4 reads, in the form of version 4."""
+    extra = settings.get("extra_special_tokens")
+    if not isinstance(extra, list):
+        return {}
+    return {
+        "extra_special_tokens": {},
+        "additional_special_tokens": [*(settings.get("additional_special_tokens") or ()), *extra],
+    }
 
 
 def _check_unused(file: Path, settings: Mapping[str, Any]) -> None:

@@ -17,6 +17,7 @@ from tokenizers import Regex, normalizers, pre_tokenizers
 from bertbundle_export.errors import CheckpointError
 from bertbundle_export.source.added_tokens import check_added_ids, follow_slow_tokenizer
 from bertbundle_export.source.settings import FOLLOWED, SETTINGS
+from bertbundle_export.source.tokenizer_settings import settings_of_version_5
 
 __all__ = ["load_wordpiece"]
 
@@ -26,6 +27,7 @@ _OWN_SETTINGS = {"never_split", "do_basic_tokenize", "tokenizer_class", "model_i
 # letters nor digits.
 _PUNCTUATION = r"\p{P}$+<=>^`|~"
 _IS_PUNCTUATION = re.compile(r"[^\w\s]|_")
+_MISSING_CHINESE = "[\U0002b820-\U0002b91f]"  # the tokenizers library's block of extension E begins at 2B920
 _PYTHON_SPACE = r"[\s\x1c-\x1f]"  # what str.split splits at
 _MAX_WORD = 100  # longer words are unknown to WordPiece
 
@@ -55,7 +57,9 @@ def load_wordpiece(vocab: Path, settings: Mapping[str, Any], *, lowercase: bool 
         return follow_slow_tokenizer(tokenizer, lowercase=False, where=vocab.parent)
     lowers = tokenizer.normalizer.lowercase
     tokenizer = follow_slow_tokenizer(tokenizer, lowercase=lowers, where=vocab.parent)
-    _keep_words(tokenizer, _effective_words(tokenizer, settings.get("never_split") or (), vocab.parent))
+    words = _effective_words(tokenizer, settings.get("never_split") or (), vocab.parent)
+    tokenizer.normalizer = _like_slow(tokenizer.normalizer)
+    _keep_words(tokenizer, words)
     return tokenizer
 
 
@@ -82,6 +86,7 @@ def _from_transformers(
 
     followed = {name for row in SETTINGS["tokenizer_config.json"] if row.outcome == FOLLOWED for name in row.names}
     kept = {name: value for name, value in settings.items() if name in followed - _OWN_SETTINGS}
+    kept |= settings_of_version_5(settings)
     with tempfile.TemporaryDirectory() as temporary:
         target = Path(temporary)
         (target / "vocab.txt").write_text("\n".join(tokens) + "\n", encoding="utf-8", newline="")
@@ -96,6 +101,22 @@ def _from_transformers(
     return tokenizer
 
 
+# ---- characters that transformers' slow and fast tokenizers treat in different ways
+
+
+def _like_slow(normalizer: normalizers.Normalizer) -> normalizers.Normalizer:
+    """Return a BertNormalizer that also composes characters (NFC), and separates the Chinese ones that it leaves out.
+
+    Where accents are stripped, characters are decomposed in the end, so composing them makes no difference.
+    """
+    steps = [normalizer]
+    if not (normalizer.strip_accents or (normalizer.strip_accents is None and normalizer.lowercase)):
+        steps.append(normalizers.NFC())
+    if normalizer.handle_chinese_chars:
+        steps.append(normalizers.Replace(Regex(f"(?<={_MISSING_CHINESE})|(?={_MISSING_CHINESE})"), " "))
+    return normalizers.Sequence(steps)
+
+
 # ---- never_split
 
 
@@ -107,8 +128,10 @@ def _effective_words(tokenizer: tokenizers.Tokenizer, words: Collection[str], wh
     """
     normalizer, effective = tokenizer.normalizer, []
     strips = normalizer.strip_accents or (normalizer.strip_accents is None and normalizer.lowercase)
-    plain = normalizers.BertNormalizer(
-        handle_chinese_chars=normalizer.handle_chinese_chars, strip_accents=False, lowercase=normalizer.lowercase
+    plain = _like_slow(
+        normalizers.BertNormalizer(
+            handle_chinese_chars=normalizer.handle_chinese_chars, strip_accents=False, lowercase=normalizer.lowercase
+        )
     )
     for word in dict.fromkeys(words):
         cleaned = plain.normalize_str(word)
