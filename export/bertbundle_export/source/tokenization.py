@@ -18,6 +18,7 @@ from bertbundle_export.source.wordpiece import load_wordpiece
 
 __all__ = [
     "character_tokenizer",
+    "check_padding",
     "check_tokenizer",
     "is_lowercase",
     "load_tokenizer",
@@ -131,6 +132,20 @@ def check_tokenizer(tokenizer: tokenizers.Tokenizer, vocab_size: int) -> None:
         raise CheckpointError(
             f"the tokenizer has {highest + 1} tokens, the model's embeddings have {vocab_size}: they do not match. "
             "Use the tokenizer.json or vocab.txt that the model was trained with."
+        )
+
+
+def check_padding(tokenizer: tokenizers.Tokenizer, pad_id: int) -> None:
+    """Check that a text cannot contain the padding token of a model that counts positions from it, as RoBERTa does.
+
+    Raises:
+        CheckpointError: the id belongs to another token, which has the position of padding wherever a text contains it.
+    """
+    token = tokenizer.id_to_token(pad_id)
+    if "pad" not in str(token).lower():
+        raise CheckpointError(
+            f"config.json has pad_token_id {pad_id}, which is the token {token!r}: RoBERTa gives that token the position "
+            "of padding, which is not supported. Use the config.json and the tokenizer that the model was trained with."
         )
 
 

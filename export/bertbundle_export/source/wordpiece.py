@@ -45,6 +45,8 @@ def load_wordpiece(vocab: Path, settings: Mapping[str, Any], *, lowercase: bool 
     """
     tokens = _read_vocabulary(vocab)
     options = _casing(tokens, vocab.parent, lowercase)
+    if options.get("do_lower_case") and not (vocab.parent / "tokenizer_config.json").is_file():
+        _check_accents(tokens, vocab)
     tokenizer = _from_transformers(vocab.parent, tokens, settings, options)
     if settings.get("do_basic_tokenize") is False:
         if lowercase:
@@ -76,6 +78,21 @@ def _casing(tokens: Collection[str], directory: Path, lowercase: bool | None) ->
     if (directory / "tokenizer_config.json").is_file():
         return {}
     return {"do_lower_case": all(token == token.lower() for token in tokens if token[:1] not in ("[", "<"))}
+
+
+def _check_accents(tokens: Collection[str], vocab: Path) -> None:
+    """Refuse a lower-case vocabulary with accents if nothing says that texts keep them.
+
+    Vocabularies of Google's uncased models have none, because its tokenizer removes them from all texts.
+    """
+    for token in tokens:
+        if any(unicodedata.category(character) == "Mn" for character in unicodedata.normalize("NFD", token)):
+            raise CheckpointError(
+                f"{vocab} is lower-cased and has tokens with accents, such as {token!r}, which Google's tokenizer removes "
+                "from texts that it lower-cases: the model may have been trained with another one. Write a "
+                'tokenizer_config.json beside it: {"do_lower_case": true, "strip_accents": false} keeps them, true '
+                "removes them."
+            )
 
 
 def _from_transformers(

@@ -110,7 +110,9 @@ def test_unstated_settings(tmp_path: Path, normalizer: dict[str, Any], name: str
 @pytest.mark.parametrize(("lowercase", "tokens"), [(True, LOWERED), (False, CASED)])
 def test_stated_settings_count(tmp_path: Path, tokens: list[str], *, lowercase: bool) -> None:
     """A setting in tokenizer_config.json replaces the one in tokenizer.json, as in transformers; so does --lowercase."""
-    path = write(tmp_path, definition(normalizers.BertNormalizer(lowercase=not lowercase)), {"do_lower_case": lowercase})
+    path = write(
+        tmp_path, definition(normalizers.BertNormalizer(lowercase=not lowercase)), {"do_lower_case": lowercase}
+    )
     assert load_tokenizer(path).encode(TEXT).tokens == transformers_tokens(path) == tokens
     write(path, cased(), None)
     (path / "tokenizer_config.json").unlink()
@@ -130,7 +132,9 @@ def test_vocabularies_that_differ(tmp_path: Path) -> None:
     """A vocab.txt in which [unused1] was replaced, beside the old tokenizer.json, is refused; either can be passed."""
     changed = [token.replace("[unused1]", "anfield") for token in [*SPECIAL, *WORDS]]
     path = write(tmp_path, cased(), {"do_lower_case": False}, *changed)
-    with pytest.raises(CheckpointError, match=r"vocab.txt and tokenizer.json have different .*'anfield' has the id 9 and"):
+    with pytest.raises(
+        CheckpointError, match=r"vocab.txt and tokenizer.json have different .*'anfield' has the id 9 and"
+    ):
         load_tokenizer(path)
     assert load_tokenizer(path / "vocab.txt").token_to_id("anfield") == 9
     assert load_tokenizer(path / "tokenizer.json").token_to_id("anfield") is None

@@ -210,3 +210,18 @@ def test_contradictions(write: Write) -> None:
         split_characters(load_tokenizer(path))
     with pytest.raises(CheckpointError, match="--characters splits all words"):
         split_characters(load_tokenizer(write({"never_split": ["a-b"]})))
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_lower_case_vocabulary_with_accents(write: Write, *, keeps: bool) -> None:
+    """A lower-case vocabulary with accents is refused unless its files say whether texts keep them."""
+    vocabulary = "\n".join([*SPECIAL, "caf\u00e9", "cafe"]).encode()
+    path = write(vocabulary=vocabulary)
+    for lowercase in (None, True):
+        with pytest.raises(
+            CheckpointError, match="tokens with accents, such as 'café', which Google's tokenizer removes"
+        ):
+            load_tokenizer(path, lowercase=lowercase)
+    assert load_tokenizer(path, lowercase=False).encode("café").tokens[1] == "café"
+    path = write({"do_lower_case": True, "strip_accents": not keeps}, vocabulary=vocabulary)
+    assert load_tokenizer(path).encode("Café").ids == slow_tokenizer(path)("Café")["input_ids"] == [2, 6 - keeps, 3]
