@@ -103,7 +103,7 @@ def _untied_decoder(stored: Mapping[str, str], weights: StateDict) -> str | None
 
 
 def _other_bias(stored: Mapping[str, str], weights: StateDict) -> str | None:
-    """Return the name of a decoder's bias that is not the head's; None if they are the same or one of them is stored."""
+    """Return the name of a decoder's bias that is not the head's; None if they are the same, or only one is stored."""
     pairs = ((name, _DECODER_BIAS.sub("bias", name)) for name in stored if _DECODER_BIAS.search(name))
     both = [(stored[name], stored[other]) for name, other in pairs if other in stored]
     return next((name for name, other in both if not np.array_equal(weights[name], weights[other])), None)

@@ -164,8 +164,8 @@ def _agreed_labels(description: Description) -> tuple[str, ...]:
         other = numbers.get(label, index) if isinstance(numbers, dict) else index
         if str(other) != str(index):
             raise CheckpointError(
-                f"{description.path} has the label {label} with the number {index} in id2label and {other} in label2id. "
-                "Pass --labels, in the order of the class indices."
+                f"{description.path} has the label {label} with the number {index} in id2label and {other} in "
+                "label2id. Pass --labels, in the order of the class indices."
             )
     return labels
 

@@ -67,14 +67,14 @@ def _check_normalizer(file: Path, normalizer: Mapping[str, Any], settings: Mappi
     for name, (key, default) in _NORMALIZER.items():
         if name not in settings and normalizer.get(key) != default:
             raise CheckpointError(
-                f"{file} has the normalizer's {key} {json.dumps(normalizer.get(key))}, and tokenizer_config.json has no "
-                f"{name}, which transformers takes for {json.dumps(default)}: the model may have been trained with "
+                f"{file} has the normalizer's {key} {json.dumps(normalizer.get(key))}, and tokenizer_config.json has "
+                f"no {name}, which transformers takes for {json.dumps(default)}: the model may have been trained with "
                 f"either. Add {name} to tokenizer_config.json, or pass --tokenizer {file} to follow that file."
             )
 
 
 def _check_vocabulary(path: Path, stored: Mapping[str, Any]) -> None:
-    """Refuse a vocabulary that differs from the one in tokenizer.json: transformers' slow tokenizer reads the former."""
+    """Refuse a vocabulary that differs from the one in tokenizer.json: transformers' slow classes read the former."""
     model = stored.get("model") or {}
     file, stated = _stated_vocabulary(path, model.get("type"))
     if not stated:

@@ -77,8 +77,8 @@ def _check_casing(tokenizer: tokenizers.Tokenizer, path: Path, lowercase: bool |
     if lowercase is not None and is_lowercase(tokenizer) != lowercase:
         raise CheckpointError(
             f"the tokenizer of {path} {'keeps capital letters' if lowercase else 'lower-cases texts'}, which "
-            f"--{'' if lowercase else 'no-'}lowercase cannot change. Leave it out, or pass --tokenizer with a vocab.txt "
-            "or another tokenizer.json."
+            f"--{'' if lowercase else 'no-'}lowercase cannot change. Leave it out, or pass --tokenizer with a "
+            "vocab.txt or another tokenizer.json."
         )
 
 
@@ -144,8 +144,9 @@ def check_padding(tokenizer: tokenizers.Tokenizer, pad_id: int) -> None:
     token = tokenizer.id_to_token(pad_id)
     if "pad" not in str(token).lower():
         raise CheckpointError(
-            f"config.json has pad_token_id {pad_id}, which is the token {token!r}: RoBERTa gives that token the position "
-            "of padding, which is not supported. Use the config.json and the tokenizer that the model was trained with."
+            f"config.json has pad_token_id {pad_id}, which is the token {token!r}: RoBERTa gives that token the "
+            "position of padding, which is not supported. Use the config.json and the tokenizer that the model was "
+            "trained with."
         )
 
 

@@ -88,8 +88,8 @@ def _check_accents(tokens: Collection[str], vocab: Path) -> None:
     for token in tokens:
         if any(unicodedata.category(character) == "Mn" for character in unicodedata.normalize("NFD", token)):
             raise CheckpointError(
-                f"{vocab} is lower-cased and has tokens with accents, such as {token!r}, which Google's tokenizer removes "
-                "from texts that it lower-cases: the model may have been trained with another one. Write a "
+                f"{vocab} is lower-cased and has tokens with accents, such as {token!r}, which Google's tokenizer "
+                "removes from texts that it lower-cases: the model may have been trained with another one. Write a "
                 'tokenizer_config.json beside it: {"do_lower_case": true, "strip_accents": false} keeps them, true '
                 "removes them."
             )

@@ -1,4 +1,4 @@
-"""A tokenizer.json and the files beside it: the tokens of transformers, or an error where they contradict each other."""
+"""A tokenizer.json and the files beside it: transformers' tokens, or an error where they contradict each other."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_unstated_settings(tmp_path: Path, normalizer: dict[str, Any], name: str
 
 @pytest.mark.parametrize(("lowercase", "tokens"), [(True, LOWERED), (False, CASED)])
 def test_stated_settings_count(tmp_path: Path, tokens: list[str], *, lowercase: bool) -> None:
-    """A setting in tokenizer_config.json replaces the one in tokenizer.json, as in transformers; so does --lowercase."""
+    """A setting in tokenizer_config.json replaces that of tokenizer.json, as in transformers; so does --lowercase."""
     path = write(
         tmp_path, definition(normalizers.BertNormalizer(lowercase=not lowercase)), {"do_lower_case": lowercase}
     )
@@ -168,7 +168,7 @@ def test_vocabularies_of_bpe(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "roberta"}', encoding="utf-8")
     assert load_tokenizer(tmp_path).encode("ab").ids == [0, 5, 6, 2]
     (tmp_path / "vocab.json").write_text(json.dumps({**vocabulary, "a": 6, "b": 5}), encoding="utf-8")
-    with pytest.raises(CheckpointError, match="vocab.json and tokenizer.json have different vocabularies"):
+    with pytest.raises(CheckpointError, match=r"vocab.json and tokenizer.json have different vocabularies"):
         load_tokenizer(tmp_path)
 
 

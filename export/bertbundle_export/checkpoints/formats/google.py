@@ -31,13 +31,13 @@ _ASSUMPTION = (
     "BERT-BiLSTM-CRF-NER, with a tanh after the projection if there is no recurrent layer."
 )
 _GELU = (
-    "the checkpoint has no graph (.meta) that shows how gelu is computed: it is assumed to be exact, as in the code that "
-    "Google's models were trained with. Google's later code approximates it by tanh (a difference of up to 0.0005): set "
-    "hidden_act to gelu_new in bert_config.json if the model was trained with that."
+    "the checkpoint has no graph (.meta) that shows how gelu is computed: it is assumed to be exact, as in the code "
+    "that Google's models were trained with. Google's later code approximates it by tanh (a difference of up to "
+    "0.0005): set hidden_act to gelu_new in bert_config.json if the model was trained with that."
 )
 _AVERAGES = (
-    "the checkpoint also has moving averages of its weights (ExponentialMovingAverage), which are not used. If the model "
-    "was evaluated with them, save them as the weights."
+    "the checkpoint also has moving averages of its weights (ExponentialMovingAverage), which are not used. If the "
+    "model was evaluated with them, save them as the weights."
 )
 _SUFFIX = re.compile(r"(?<=.)\.(index|meta|data-\d{5}-of-\d{5})$")
 

@@ -134,10 +134,10 @@ def _check_positions(directory: Path, config: Mapping[str, Any], *, is_tensorflo
     padding = architecture.padding(config)
     if is_tensorflow and architecture.counts_from_padding and padding != architecture.default_padding:
         raise CheckpointError(
-            f"{directory / 'config.json'} has pad_token_id {padding}, and the weights are TensorFlow's, whose class counts "
-            f"positions from {architecture.default_padding + 1}, and PyTorch's from {padding + 1}: the model may have been "
-            "trained with either. Save the weights as PyTorch's model.safetensors if it was trained with PyTorch; "
-            "otherwise pass the model from Python: export_bundle(model, ...)."
+            f"{directory / 'config.json'} has pad_token_id {padding}, and the weights are TensorFlow's, whose class "
+            f"counts positions from {architecture.default_padding + 1}, and PyTorch's from {padding + 1}: the model "
+            "may have been trained with either. Save the weights as PyTorch's model.safetensors if it was trained with "
+            "PyTorch; otherwise pass the model from Python: export_bundle(model, ...)."
         )
 
 

@@ -16,8 +16,8 @@ ADAPTER = "adapter_config.json"
 _SETFIT_HEAD = "model_head.pkl"
 # Patterns of other weight files, and what can be done with them.
 _ADVICE: Mapping[str, str] = {
-    "*.msgpack": "Weights of Flax must be converted: in transformers, AutoModel.from_pretrained(..., from_flax=True) and "
-    "save_pretrained",
+    "*.msgpack": "Weights of Flax must be converted: in transformers, AutoModel.from_pretrained(..., from_flax=True) "
+    "and save_pretrained",
     "*.onnx": "A bundle cannot be made from ONNX files: give the checkpoint that they were made from",
     "onnx/*.onnx": "A bundle cannot be made from ONNX files: give the checkpoint that they were made from",
     "*.gguf": "A bundle cannot be made from GGUF files: give the checkpoint that they were made from",
@@ -39,7 +39,7 @@ def check_adapter(directory: Path) -> None:
     if file.is_file():
         settings = read_object(file)
         raise CheckpointError(
-            f"{directory} has {ADAPTER}: its weights are a PEFT adapter ({settings.get('peft_type', 'of unknown type')}) "
+            f"{directory} has {ADAPTER}: its weights are a PEFT adapter ({settings.get('peft_type', 'unknown')}) "
             f"of the model {settings.get('base_model_name_or_path')!r}, which is not supported. Merge them with peft "
             "(merge_and_unload), save the merged model, and export that."
         )
@@ -66,8 +66,9 @@ def check_keras_hub(file: Path, config: Mapping[str, Any]) -> None:
     """
     if "model_type" not in config and {"class_name", "config"} <= config.keys():
         raise CheckpointError(
-            f"{file.parent} is a preset of keras-hub with a {config['class_name']}, which is not supported. Load it with "
-            "keras-hub's from_preset, save the model as model.keras, and export that with --tokenizer and its vocabulary."
+            f"{file.parent} is a preset of keras-hub with a {config['class_name']}, which is not supported. Load it "
+            "with keras-hub's from_preset, save the model as model.keras, and export that with --tokenizer and its "
+            "vocabulary."
         )
 
 

@@ -154,7 +154,7 @@ def read_safetensors(files: tuple[Path, ...]) -> StateDict:
 
 
 def without_wrappers(weights: StateDict) -> StateDict:
-    """Return weights without the parts of names that wrappers added when a model was trained; unchanged if ambiguous."""
+    """Return weights without the parts of names that wrappers added in training; unchanged if two would be the same."""
     names = {name: _WRAPPERS.sub("", name) for name in weights}
     if all(name.startswith(_ATTRIBUTE) for name in names.values()):
         names = {name: short.removeprefix(_ATTRIBUTE) for name, short in names.items()}
