@@ -74,7 +74,7 @@ _LENGTH = "a number of tokens, at least 3"
 
 _TOKENIZER_CONFIG = (
     _flag("do_lower_case", "`--lowercase` and `--no-lowercase` override it"),
-    _flag("strip_accents", "null means: as `do_lower_case`"),
+    _flag("strip_accents", "null means: as `do_lower_case`; a lower-case vocab.txt with accents needs it"),
     _flag("tokenize_chinese_chars", "false leaves Chinese characters together"),
     _flag(
         "do_basic_tokenize",
@@ -90,7 +90,8 @@ _TOKENIZER_CONFIG = (
     _followed("unk_token sep_token pad_token cls_token mask_token bos_token eos_token", "the names of the model's own"),
     _followed(
         "additional_special_tokens extra_special_tokens added_tokens_decoder",
-        "see [Added tokens](#added-tokens), also for `lstrip`, `rstrip`, `normalized` and `single_word`",
+        "see [Added tokens](#added-tokens), also for `lstrip`, `rstrip`, `normalized` and `single_word`; "
+        "`extra_special_tokens` may be a list, as transformers 5 writes it",
     ),
     _followed("model_max_length max_len", "upper limit of the default of `--max-length`", _LENGTH, _is_length),
     _followed(
@@ -101,11 +102,13 @@ _TOKENIZER_CONFIG = (
     ),
     _followed(
         "tokenizer_class",
-        "BERT's, DistilBERT's, ELECTRA's, RoBERTa's, ALBERT's; another one is refused if there is no tokenizer.json",
+        "BERT's, DistilBERT's, ELECTRA's, RoBERTa's, ALBERT's; another one is refused if there is no tokenizer.json. "
+        "The general ones, `PreTrainedTokenizerFast` and `TokenizersBackend`, follow tokenizer.json as it is",
         "the name of a class",
         lambda value: value is None or isinstance(value, str),
     ),
-    _flag("add_prefix_space trim_offsets keep_accents remove_space", "RoBERTa's and ALBERT's"),
+    _flag("add_prefix_space keep_accents remove_space", "RoBERTa's and ALBERT's"),
+    _without_effect("trim_offsets", "offsets never include white space"),
     _refused("auto_map", "code of its own is not run (`AutoTokenizer`)"),
     _refused("padding_side", "`right` only: padding on the left would shift the positions", "right"),
     _refused("truncation_side", "`right` only: the client truncates the end of a text", "right"),
@@ -193,6 +196,10 @@ _CONFIG = (
     _refused("inner_group_num", "`1` only", 1),
     _refused("quantization_config", "none only: quantized weights are not read"),
     _followed("tie_word_embeddings", "a fill-mask decoder with weights of its own is refused"),
+    _without_effect(
+        "return_dict torchscript output_hidden_states output_attentions use_cache",
+        "the outputs of a bundle are those of its task",
+    ),
     _without_effect("initializer_range hidden_dropout_prob attention_probs_dropout_prob", "they concern training"),
     _without_effect("sentence_transformers", "a CrossEncoder's activation is for the caller to apply"),
 )
