@@ -16,6 +16,7 @@ from bertbundle_export.checkpoints.readers.directory_contents import (
     missing_weights,
 )
 from bertbundle_export.checkpoints.readers.sentence_transformers import encoder_directory, read_sentence_transformer
+from bertbundle_export.checkpoints.readers.weight_agreement import check_agreement
 from bertbundle_export.checkpoints.readers.weight_files import (
     WeightFiles,
     find_weights,
@@ -88,6 +89,7 @@ class HuggingFaceFormat:
                 f"{description.files[0]} is a PyTorch pickle, which may run code when it is read. Convert it to "
                 "model.safetensors, or pass --allow-pickle if you trust it."
             )
+        check_agreement(encoder_directory(description.path), WeightFiles(description.kind, description.files))
         weights = _READERS[description.kind](description.files)
         return weights if options.model_class else without_wrappers(weights)
 

@@ -19,6 +19,7 @@ from bertbundle_export.errors import CheckpointError
 
 __all__ = [
     "WeightFiles",
+    "all_weights",
     "find_weights",
     "h5_weights",
     "is_tensorflow",
@@ -62,13 +63,21 @@ def find_weights(directory: Path) -> WeightFiles | None:
     Raises:
         CheckpointError: an index names shards that do not exist.
     """
+    return next(all_weights(directory), None)
+
+
+def all_weights(directory: Path) -> Iterator[WeightFiles]:
+    """Yield the weight files of a directory of every kind, in order of preference.
+
+    Raises:
+        CheckpointError: an index names shards that do not exist.
+    """
     for kind, name in _KINDS:
-        if (directory / name).is_file():
-            return WeightFiles(kind, (directory / name,))
         index = directory / f"{name}.index.json"
-        if index.is_file():
-            return WeightFiles(kind, _shards(index))
-    return None
+        if (directory / name).is_file():
+            yield WeightFiles(kind, (directory / name,))
+        elif index.is_file():
+            yield WeightFiles(kind, _shards(index))
 
 
 def _shards(index: Path) -> tuple[Path, ...]:
