@@ -201,7 +201,10 @@ _CONFIG = (
         "the outputs of a bundle are those of its task",
     ),
     _without_effect("initializer_range hidden_dropout_prob attention_probs_dropout_prob", "they concern training"),
-    _without_effect("sentence_transformers", "a CrossEncoder's activation is for the caller to apply"),
+    _without_effect(
+        "sentence_transformers sbert_ce_default_activation_function",
+        "a CrossEncoder's activation is for the caller to apply, which a note says",
+    ),
 )
 SETTINGS: Mapping[str, tuple[Setting, ...]] = {
     "tokenizer_config.json": _TOKENIZER_CONFIG,

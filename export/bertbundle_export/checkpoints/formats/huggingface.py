@@ -80,6 +80,7 @@ class HuggingFaceFormat:
             max_length=found.max_length,
             lowercase_texts=found.lowercase,
             prompt=found.prompt,
+            notes=_activation(config),
         )
 
     def read(self, description: Description, options: LoadOptions) -> StateDict:
@@ -128,6 +129,18 @@ def _check_code(file: Path, config: Mapping[str, Any], options: LoadOptions) -> 
             f"{file} has auto_map {', '.join(names)}, code of its own, which is not run. Pass --model-class with a "
             "Keras class that computes the same, such as transformers:TFBertModel if it adds nothing to BERT."
         )
+
+
+def _activation(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return a note about the activation that CrossEncoder of sentence-transformers applies, if it is stated."""
+    stored = config.get("sentence_transformers")
+    old = config.get("sbert_ce_default_activation_function")
+    name = stored.get("activation_fn", old) if isinstance(stored, dict) else old
+    if not name or str(name).endswith(".Identity"):
+        return ()
+    return (
+        f"CrossEncoder of sentence-transformers applies {name} to the logits, the bundle does not: apply it yourself.",
+    )
 
 
 def _check_positions(directory: Path, config: Mapping[str, Any], *, is_tensorflow: bool) -> None:
