@@ -15,9 +15,9 @@ import pytest
 
 from bertbundle import Client
 from bertbundle_export import LoadOptions, export_bundle
-from google_checkpoints import tf1_weights, with_pooler, write_hub, write_tf1
+from google_checkpoints import tagger_weights, tf1_weights, with_pooler, write_hub, write_tf1
 from keras_archives import as_archive
-from keras_files import as_bert4keras, as_bert_for_tf2, as_keras_bert, as_keras_h5
+from keras_files import as_bert4keras, as_bert_for_tf2, as_keras_bert, as_keras_h5, as_saved_model
 from local_server import serving
 from paths import ROOT
 from tiny_checkpoints import pytorch_weights, vocabulary, write_checkpoint
@@ -59,6 +59,14 @@ def as_tf1(path: Path, directory: Path) -> tuple[Path, dict[str, Any]]:
     return archived(directory, "zip"), {"task": task, "labels": labels if task.endswith("-classification") else None}
 
 
+def as_tf1_tagger(path: Path, directory: Path) -> tuple[Path, dict[str, Any]]:
+    """Rewrite a Hugging Face directory as a tagger with a CRF after Google's BERT."""
+    config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    weights = tagger_weights(tf1_weights(pytorch_weights(path)))
+    write_tf1(directory, weights, config, vocabulary(), prefix="model.ckpt-9")
+    return directory, {"labels": LABELS, "label_decoding": "auto"}
+
+
 def as_hub(style: str, path: Path, directory: Path) -> tuple[Path, dict[str, Any]]:
     """Rewrite a Hugging Face directory as TF Hub's SavedModel in one style."""
     config = json.loads((path / "config.json").read_text(encoding="utf-8"))
@@ -75,6 +83,7 @@ ROWS: Mapping[str, tuple[str, Source, tuple[str, ...]]] = {
     "Hugging Face: ELECTRA": ("Electra", unchanged, tuple(HEADS)),
     "Hugging Face: ALBERT": ("Albert", unchanged, tuple(HEADS)),
     "Keras .h5 around TFBertMainLayer": ("Bert", as_keras_h5, tuple(HEADS)),
+    "Keras SavedModel": ("Bert", as_saved_model, tuple(HEADS)),
     "keras-bert .h5": ("Bert", as_keras_bert, tuple(HEADS)),
     "bert4keras .h5": ("Bert", as_bert4keras, tuple(HEADS)),
     "bert-for-tf2 .h5": (
@@ -84,6 +93,7 @@ ROWS: Mapping[str, tuple[str, Source, tuple[str, ...]]] = {
     ),
     "keras-hub .keras": ("Bert", as_archive, ("text-classification", "feature-extraction")),
     "Google TF1 checkpoint": ("Bert", as_tf1, tuple(HEADS)),
+    "TF1 tagger with a CRF": ("Bert", as_tf1_tagger, ("token-classification",)),
     "TF Hub, called with a list": ("Bert", functools.partial(as_hub, "list"), ("feature-extraction",)),
     "TF Hub, called with a dict": ("Bert", functools.partial(as_hub, "dict"), ("feature-extraction", "fill-mask")),
     "TF1 Hub module": ("Bert", functools.partial(as_hub, "module"), ("feature-extraction", "fill-mask")),

@@ -73,6 +73,16 @@ def _to_tf1(name: str, value: np.ndarray[Any, Any]) -> tuple[str, np.ndarray[Any
     return path.replace("/weight", "/kernel"), value.T if path.endswith("/weight") else value
 
 
+def tagger_weights(weights: Weights) -> Weights:
+    """Add a CRF to Google's weights of a tagger, without a change to what it predicts.
+
+    A transition's score depends on the label that follows only, and the bias is smaller by it.
+    """
+    scores = np.arange(len(weights["output_bias"]), dtype=np.float32)
+    crf = {"crf_loss/transitions": np.tile(scores, (len(scores), 1)), "output_bias": weights["output_bias"] - scores}
+    return {**weights, **crf}
+
+
 def with_pooler(weights: Weights) -> Weights:
     """Add a pooler to weights without one: all of Google's models have one."""
     size = len(weights["bert/embeddings/LayerNorm/beta"])

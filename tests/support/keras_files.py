@@ -8,12 +8,14 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from bertbundle_export import LoadOptions
 from tiny_checkpoints import Weights, pytorch_weights, vocabulary
 
 CONFIG: Mapping[str, Any] = {
@@ -240,6 +242,18 @@ def as_bert4keras(path: Path, directory: Path) -> tuple[Path, dict[str, Any]]:
 def as_bert_for_tf2(path: Path, directory: Path) -> tuple[Path, dict[str, Any]]:
     """Rewrite as the weights of a model around BertModelLayer, which has no pooler."""
     return _rewrite(path, directory, bert_for_tf2(), "bert_config.json", without="pooler")
+
+
+def as_saved_model(path: Path, directory: Path) -> tuple[Path, dict[str, Any]]:
+    """Save the class of transformers as Keras' SavedModel; configuration and tokenizer stay where they are."""
+    from bertbundle_export.tensorflow_import import transformers
+
+    (architecture,) = read_config(path)["architectures"]
+    model = getattr(transformers, f"TF{architecture}").from_pretrained(str(path))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of Keras, while it saves
+        model.save(str(directory), save_format="tf")
+    return directory, {"load": LoadOptions(config=path, tokenizer=path)}
 
 
 def read_config(path: Path) -> dict[str, Any]:
