@@ -64,6 +64,9 @@ def _loader(name: str, stored: Mapping[str, Any]) -> str:
 
 def _check_normalizer(file: Path, normalizer: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
     """Refuse a normalizer that transformers would replace by a default: the files would say both."""
+    replacing = {key: settings.get(name, default) for name, (key, default) in _NORMALIZER.items()}
+    if _effect(normalizer) == _effect(replacing):
+        return
     for name, (key, default) in _NORMALIZER.items():
         if name not in settings and normalizer.get(key) != default:
             raise CheckpointError(
@@ -71,6 +74,12 @@ def _check_normalizer(file: Path, normalizer: Mapping[str, Any], settings: Mappi
                 f"no {name}, which transformers takes for {json.dumps(default)}: the model may have been trained with "
                 f"either. Add {name} to tokenizer_config.json, or pass --tokenizer {file} to follow that file."
             )
+
+
+def _effect(normalizer: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return whether a BertNormalizer lower-cases, strips accents, and separates Chinese characters."""
+    lowercase, strips = normalizer.get("lowercase"), normalizer.get("strip_accents")
+    return lowercase, lowercase if strips is None else strips, normalizer.get("handle_chinese_chars")
 
 
 def _check_vocabulary(path: Path, stored: Mapping[str, Any]) -> None:

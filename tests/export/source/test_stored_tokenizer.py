@@ -107,6 +107,14 @@ def test_unstated_settings(tmp_path: Path, normalizer: dict[str, Any], name: str
     assert load_tokenizer(path / "tokenizer.json").encode(TEXT).tokens == stored.encode(TEXT).tokens
 
 
+@pytest.mark.parametrize("lowercase", [True, False])
+def test_unstated_settings_without_effect(tmp_path: Path, *, lowercase: bool) -> None:
+    """Accents that are kept or stripped by default may be so in the file, too."""
+    normalizer = normalizers.BertNormalizer(lowercase=lowercase, strip_accents=lowercase)
+    path = write(tmp_path, definition(normalizer), {"do_lower_case": lowercase})
+    assert load_tokenizer(path).encode(TEXT).tokens == transformers_tokens(path) == (LOWERED if lowercase else CASED)
+
+
 @pytest.mark.parametrize(("lowercase", "tokens"), [(True, LOWERED), (False, CASED)])
 def test_stated_settings_count(tmp_path: Path, tokens: list[str], *, lowercase: bool) -> None:
     """A setting in tokenizer_config.json replaces that of tokenizer.json, as in transformers; so does --lowercase."""
