@@ -23,6 +23,7 @@ from bertbundle_export.job.verify import verify_onnx, verify_saved_model, write_
 from bertbundle_export.job.write import write_manifest_draft, write_onnx, write_saved_model
 from bertbundle_export.options import ExportOptions, check_options_apply
 from bertbundle_export.report import Reporter, SilentReporter
+from bertbundle_export.source.japanese import check_no_segmenter
 from bertbundle_export.source.model import SourceModel, fixed_length
 from bertbundle_export.source.text_preparation import add_prompt
 from bertbundle_export.source.tokenization import split_characters
@@ -106,12 +107,14 @@ def _write_and_verify(directory: Path, plan: Plan, reporter: Reporter) -> Manife
 def _apply_options(model: SourceModel, options: ExportOptions) -> tuple[SourceModel, ExportOptions]:
     """Apply the options that change the model, and fix the lengths of a model that takes only one."""
     if options.characters:
+        check_no_segmenter(model.word_segmenter, "--characters", "Leave it out: subword_tokenizer_type decides.")
         model = dataclasses.replace(model, tokenizer=split_characters(model.tokenizer))
     definition, added_tokens = recognize_added_tokens(
         model.tokenizer.to_str(), pad_id=model.inputs[0].pad_value, match=options.added_tokens == "match"
     )
     tokenizer = tokenizers.Tokenizer.from_str(definition)
     if model.prompt:
+        check_no_segmenter(model.word_segmenter, "default_prompt_name", "Put the prompt in front of texts yourself.")
         tokenizer = add_prompt(tokenizer, model.prompt)
     model = dataclasses.replace(model, tokenizer=tokenizer, added_tokens=added_tokens)
     options = _at_fixed_length(options, model)

@@ -155,11 +155,20 @@ def describe_manifest(manifest: Manifest) -> list[tuple[str, str]]:
         "outputs": ", ".join(f"{spec.name} [{', '.join(spec.shape)}]" for spec in manifest.outputs),
         "labels": ", ".join(manifest.labels) or "-",
         "decoding": f"{manifest.label_scheme} {manifest.label_decoding}, labels per {manifest.word_labels}",
+        **_words(manifest),
         "pooling": f"{manifest.pooling}{', normalized' if manifest.normalized else ''}",
         "created": manifest.created,
         "notes": "; ".join(manifest.notes) or "-",
     }
     return list(fields.items())
+
+
+def _words(manifest: Manifest) -> dict[str, str]:
+    """Return what splits texts into words in front of the tokenizer, if anything does."""
+    found = manifest.word_segmenter
+    return (
+        {"words": " ".join(filter(None, (found.analyzer, found.dictionary, found.dictionary_version)))} if found else {}
+    )
 
 
 def parity_table(manifest: Manifest) -> Iterable[str]:

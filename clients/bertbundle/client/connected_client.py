@@ -113,6 +113,8 @@ def _with_added_tokens(definition: str, manifest: Manifest) -> str:
     Raises:
         ManifestError: not a tokenizer definition.
     """
+    if manifest.word_segmenter is not None:
+        return definition  # of a bundle, where the choice was made
     pad_ids = [spec.pad_value for spec in manifest.inputs if spec.name == "input_ids"]
     try:
         return recognize_added_tokens(definition, pad_id=next(iter(pad_ids), 0))[0]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bertbundle.contract.word_segmenter import WordSegmenter
 from bertbundle.errors import ManifestError
 
 __all__ = [
@@ -25,7 +27,8 @@ __all__ = [
     "Source",
 ]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""The newest version. 2 has a `Manifest.word_segmenter`: clients that read only 1 would ignore it."""
 MANIFEST_FILE = "bundle.json"
 TOKENIZER_FILE = "tokenizer.json"
 BUNDLE_INFO = "bundle_info"
@@ -149,6 +152,8 @@ class Manifest:
             for none.
         added_tokens: tokens that the tokenizer recognizes in a text because they were added to the model's own, for
             example "[E1]"; empty if there are none, and in bundles of older versions.
+        word_segmenter: how texts are split into words in front of the tokenizer (Japanese); None if tokenizer.json says
+            so. A manifest with one has schema version 2.
         precision: precision of the encoder's matrix products: "float32", "bfloat16" (in the SavedModel) or "int8" (in
             the ONNX files; the SavedModel has float32).
         source: the checkpoint that the bundle was exported from.
@@ -182,13 +187,14 @@ class Manifest:
     top_k: int = 0
     prompt: str = ""
     added_tokens: tuple[str, ...] = ()
+    word_segmenter: WordSegmenter | None = None
     precision: str = "float32"
     parity: tuple[ParityRow, ...] = ()
     files: Mapping[str, FileInfo] = field(default_factory=dict)
     generator: Mapping[str, str] = field(default_factory=dict)
     created: str = ""
     notes: tuple[str, ...] = ()
-    schema_version: int = SCHEMA_VERSION
+    schema_version: int = 1
 
     def __post_init__(self) -> None:
         if self.signatures.get("serving_default") != self.max_length:
@@ -259,6 +265,8 @@ def _build(kind: Any, value: Any, where: str) -> Any:
     if dataclasses.is_dataclass(kind):
         return _build_dataclass(kind, value, where)
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is types.UnionType:
+        return None if value is None else _build(arguments[0], value, where)
     if origin is tuple:
         _check(isinstance(value, list), where, "a list", value)
         return tuple(_build(arguments[0], item, f"{where}[{index}]") for index, item in enumerate(value))

@@ -38,7 +38,12 @@ def load_model(manifest: Manifest, tokenizer_json: str, version: int) -> LoadedM
     Raises:
         ManifestError: the tokenizer or the label scheme cannot be read.
     """
-    tokenizer = Tokenizer(tokenizer_json, max_length=manifest.max_length, mask_token=manifest.mask_token)
+    tokenizer = Tokenizer(
+        tokenizer_json,
+        max_length=manifest.max_length,
+        mask_token=manifest.mask_token,
+        word_segmenter=manifest.word_segmenter,
+    )
     return LoadedModel(version, manifest, tokenizer, _tags(manifest))
 
 

@@ -9,9 +9,11 @@ from typing import Any
 import tokenizers
 
 from bertbundle.contract.manifest import InputSpec, Source
+from bertbundle.contract.word_segmenter import WordSegmenter
 from bertbundle_export.checkpoints.base import LoadOptions
 from bertbundle_export.errors import CheckpointError
 from bertbundle_export.source.architectures import ARCHITECTURES, Architecture, bert_inputs
+from bertbundle_export.source.japanese import load_segmenter
 from bertbundle_export.source.model import (
     SourceModel,
     accepted_inputs,
@@ -64,12 +66,18 @@ def live_model(model: Any, load: LoadOptions, tokenizer: tokenizers.Tokenizer | 
         inputs=inputs if is_functional(model) else without_unused_inputs(inputs, settings, {}),
         max_positions=_positions(architecture, config),
         stated_length=stated_max_length(settings),
+        word_segmenter=_segmenter(tokenizer, load),
         labels=labels,
         multi_label=multi_label,
         pooling=check_pooling(load.pooling or "mean") if load.task == "feature-extraction" else "none",
         normalized=bool(load.normalize),
         last_layers=load.last_layers,
     )
+
+
+def _segmenter(tokenizer: Any, load: LoadOptions) -> WordSegmenter | None:
+    is_path = isinstance(tokenizer, str | Path)
+    return load_segmenter(Path(tokenizer), lowercase=load.lowercase) if is_path else None
 
 
 def _source(model: Any, config: Any, vocab_size: int) -> Source:

@@ -9,6 +9,7 @@ from typing import Any
 import tokenizers
 
 from bertbundle.contract.manifest import InputSpec, Source
+from bertbundle.contract.word_segmenter import WordSegmenter
 from bertbundle_export.checkpoints.assign import assign_weights
 from bertbundle_export.checkpoints.base import Description, LoadOptions
 from bertbundle_export.checkpoints.builder import build_model
@@ -17,6 +18,7 @@ from bertbundle_export.checkpoints.registry import describe_checkpoint, find_for
 from bertbundle_export.errors import CheckpointError
 from bertbundle_export.source import tokenization
 from bertbundle_export.source.architectures import Architecture, class_suffix, find_architecture
+from bertbundle_export.source.japanese import check_no_segmenter, load_segmenter, segmenter_notes
 from bertbundle_export.source.model import (
     SourceModel,
     accepted_inputs,
@@ -46,8 +48,9 @@ def load_checkpoint(path: Path, name: str, options: LoadOptions) -> SourceModel:
     task = find_task(description, options)
     labels = _labels(description, task, options)
     _import_tensorflow()
-    tokenizer = load_tokenizer(description, options)
+    tokenizer, segmenter = load_tokenizer(description, options), _load_segmenter(description, options)
     if description.lowercase_texts and task.name == "feature-extraction":
+        check_no_segmenter(segmenter, "do_lower_case of sentence_bert_config.json", "Set it to false if that is right.")
         tokenizer = lowercase_texts(tokenizer)
     architecture = find_architecture(description.config, path)
     tokenization.check_tokenizer(tokenizer, architecture.size(description.config, "vocab_size"))
@@ -68,6 +71,7 @@ def load_checkpoint(path: Path, name: str, options: LoadOptions) -> SourceModel:
         inputs=_inputs(model, architecture, description.config, settings),
         max_positions=architecture.size(description.config, "positions"),
         stated_length=description.max_length or stated_max_length(settings),
+        word_segmenter=segmenter,
         prompt=description.prompt if task.name == "feature-extraction" else "",
         labels=labels,
         multi_label=_is_multi_label(description, options),
@@ -75,7 +79,7 @@ def load_checkpoint(path: Path, name: str, options: LoadOptions) -> SourceModel:
         normalized=normalized,
         last_layers=options.last_layers,
         dropped_outputs=frozenset({"pooler_output"} if missing else ()),
-        notes=description.notes,
+        notes=(*description.notes, *segmenter_notes(tokenizer_path(description, options), segmenter)),
     )
 
 
@@ -87,6 +91,11 @@ def load_tokenizer(description: Description, options: LoadOptions) -> tokenizers
     """
     lowercase = description.lowercase if options.lowercase is None else options.lowercase
     return tokenization.load_tokenizer(tokenizer_path(description, options), lowercase=lowercase)
+
+
+def _load_segmenter(description: Description, options: LoadOptions) -> WordSegmenter | None:
+    lowercase = description.lowercase if options.lowercase is None else options.lowercase
+    return load_segmenter(tokenizer_path(description, options), lowercase=lowercase)
 
 
 def tokenizer_path(description: Description, options: LoadOptions) -> Path:

@@ -145,7 +145,9 @@ def _signatures_and_features(
 def _make_features(
     model: SourceModel, options: ExportOptions, head: HeadConfig, signatures: Mapping[str, int]
 ) -> list[InputFeatures]:
-    tokenizer = Tokenizer(model.tokenizer.to_str(), max_length=signatures["serving_default"])
+    tokenizer = Tokenizer(
+        model.tokenizer.to_str(), max_length=signatures["serving_default"], word_segmenter=model.word_segmenter
+    )
     features = make_features(tokenizer, options.texts or PARITY_TEXTS, signatures=signatures, inputs=model.inputs)
     prepare = TASKS[model.task].prepare_examples
     return [InputFeatures(batch.signature, prepare(batch.inputs, head)) for batch in features]

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import tokenizers
 
 from bertbundle.contract.manifest import InputSpec, Source
+from bertbundle.contract.word_segmenter import WordSegmenter
 from bertbundle_export.errors import CheckpointError, ExportError
 from bertbundle_export.source.architectures import is_placeholder
 
@@ -44,6 +45,7 @@ class SourceModel:
         stated_length: length of the longest text that the tokenizer's files state, in tokens; None if they state none.
         prompt: text in front of every text, as sentence-transformers puts it there; "" for none.
         added_tokens: tokens that the tokenizer recognizes in a text, beside the model's own; set by the export.
+        word_segmenter: how texts are split into words in front of the tokenizer; None if the tokenizer says so.
         labels: label of each class index.
         multi_label: whether classes are independent.
         pooling, normalized: how the sentence embedding is computed.
@@ -62,6 +64,7 @@ class SourceModel:
     stated_length: int | None = None
     prompt: str = ""
     added_tokens: tuple[str, ...] = ()
+    word_segmenter: WordSegmenter | None = None
     labels: tuple[str, ...] = ()
     multi_label: bool = False
     pooling: str = "none"

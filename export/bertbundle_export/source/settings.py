@@ -58,6 +58,15 @@ def _without_effect(names: str, details: str) -> Setting:
     return Setting(tuple(names.split()), NO_EFFECT, details, is_valid=_any_value)
 
 
+def _only_true(names: str) -> Setting:
+    return Setting(tuple(names.split()), REFUSED, "`true` only", is_valid=lambda value: value is None or value is True)
+
+
+def _choice(names: str, details: str, *values: str) -> Setting:
+    expected = f"{', '.join(values[:-1])} or {values[-1]}"
+    return _followed(names, details, expected, lambda value: value is None or value in values)
+
+
 def _flag(names: str, details: str) -> Setting:
     return _followed(names, details, "true or false", lambda value: value is None or isinstance(value, bool))
 
@@ -74,11 +83,12 @@ _LENGTH = "a number of tokens, at least 3"
 
 _TOKENIZER_CONFIG = (
     _flag("do_lower_case", "`--lowercase` and `--no-lowercase` override it"),
-    _flag("strip_accents", "null means: as `do_lower_case`; a lower-case vocab.txt with accents needs it"),
-    _flag("tokenize_chinese_chars", "false leaves Chinese characters together"),
+    _flag("strip_accents", "null means: as `do_lower_case`; BertJapaneseTokenizer ignores it"),
+    _flag("tokenize_chinese_chars", "false leaves Chinese characters together; BertJapaneseTokenizer ignores it"),
     _flag(
         "do_basic_tokenize",
-        "false splits at white space only and never lower-cases; refused beside a tokenizer.json, which cannot say so",
+        "false splits at white space only and never lower-cases; refused beside a tokenizer.json, which cannot say so; "
+        "BertJapaneseTokenizer ignores it",
     ),
     _followed(
         "never_split",
@@ -90,8 +100,7 @@ _TOKENIZER_CONFIG = (
     _followed("unk_token sep_token pad_token cls_token mask_token bos_token eos_token", "the names of the model's own"),
     _followed(
         "additional_special_tokens extra_special_tokens added_tokens_decoder",
-        "see [Added tokens](#added-tokens), also for `lstrip`, `rstrip`, `normalized` and `single_word`; "
-        "`extra_special_tokens` may be a list, as transformers 5 writes it",
+        "see [Added tokens](#added-tokens), also for `lstrip`, `rstrip`, `normalized` and `single_word`",
     ),
     _followed("model_max_length max_len", "upper limit of the default of `--max-length`", _LENGTH, _is_length),
     _followed(
@@ -102,28 +111,37 @@ _TOKENIZER_CONFIG = (
     ),
     _followed(
         "tokenizer_class",
-        "BERT's, DistilBERT's, ELECTRA's, RoBERTa's, ALBERT's; another one is refused if there is no tokenizer.json. "
-        "The general ones, `PreTrainedTokenizerFast` and `TokenizersBackend`, follow tokenizer.json as it is",
+        "BERT's, DistilBERT's, ELECTRA's, RoBERTa's, ALBERT's, and BertJapaneseTokenizer, see "
+        "[Japanese](#japanese); another one is refused if there is no tokenizer.json",
         "the name of a class",
         lambda value: value is None or isinstance(value, str),
     ),
     _flag("add_prefix_space keep_accents remove_space", "RoBERTa's and ALBERT's"),
-    _without_effect("trim_offsets", "offsets never include white space"),
     _refused("auto_map", "code of its own is not run (`AutoTokenizer`)"),
     _refused("padding_side", "`right` only: padding on the left would shift the positions", "right"),
     _refused("truncation_side", "`right` only: the client truncates the end of a text", "right"),
     _refused("split_special_tokens", "`false` only; `--added-tokens text` splits them"),
     _refused("wordpieces_prefix", "`##` only", "##"),
-    _refused("clean_text do_split_on_punc", "`true` only", True),
+    _only_true("clean_text do_split_on_punc do_word_tokenize do_subword_tokenize"),
     _refused("sp_model_kwargs", "sampling would make answers random"),
-    _refused(
-        "word_tokenizer_type subword_tokenizer_type do_word_tokenize do_subword_tokenize mecab_kwargs sudachi_kwargs "
-        "jumanpp_kwargs",
-        "they belong to BertJapaneseTokenizer, unless there is a tokenizer.json",
+    _choice(
+        "word_tokenizer_type",
+        "BertJapaneseTokenizer's: `basic`, `mecab` or `sudachi`; `jumanpp` is refused, it needs a program",
+        "basic",
+        "mecab",
+        "sudachi",
     ),
+    _choice(
+        "subword_tokenizer_type",
+        "BertJapaneseTokenizer's: `wordpiece` or `character`; `sentencepiece` is refused",
+        "wordpiece",
+        "character",
+    ),
+    _followed("mecab_kwargs sudachi_kwargs", "BertJapaneseTokenizer's, see the tables below"),
+    _without_effect("jumanpp_kwargs spm_file", "they belong to what is refused above"),
     _without_effect(
-        "clean_up_tokenization_spaces spaces_between_special_tokens errors chat_template",
-        "they concern decoding",
+        "clean_up_tokenization_spaces spaces_between_special_tokens errors chat_template trim_offsets",
+        "they concern decoding, and offsets, which never include white space",
     ),
     _without_effect(
         "max_length truncation truncation_strategy stride padding pad_to_multiple_of pad_token_type_id "
@@ -138,6 +156,35 @@ _TOKENIZER_CONFIG = (
         "unk_token_id sep_token_id pad_token_id cls_token_id mask_token_id bos_token_id eos_token_id",
         "they concern loading",
     ),
+)
+_MECAB = (
+    _choice(
+        "mecab_dic",
+        "`ipadic`, `unidic_lite` or `unidic`; refused if it is not stated, because transformers' default has changed",
+        "ipadic",
+        "unidic_lite",
+        "unidic",
+    ),
+    _flag("normalize_text", "NFKC; `true` if it is not stated"),
+    _refused("mecab_option", "none only: it may name files of one machine"),
+)
+_SUDACHI = (
+    _choice("sudachi_split_mode", "`A` if it is not stated", "A", "B", "C"),
+    _choice("sudachi_dict_type", "`core` if it is not stated", "small", "core", "full"),
+    _choice(
+        "sudachi_projection",
+        "tokens are those of the projected word; their offsets are those of the whole word in the text",
+        "surface",
+        "normalized",
+        "reading",
+        "dictionary",
+        "dictionary_and_surface",
+        "normalized_and_surface",
+        "normalized_nouns",
+    ),
+    _flag("normalize_text", "NFKC; `true` if it is not stated"),
+    _flag("trim_whitespace", "white space is removed from words"),
+    _refused("sudachi_config_path sudachi_resource_dir", "none only: files of one machine"),
 )
 _MODULES = (
     _followed(
@@ -196,25 +243,22 @@ _CONFIG = (
     _refused("inner_group_num", "`1` only", 1),
     _refused("quantization_config", "none only: quantized weights are not read"),
     _followed("tie_word_embeddings", "a fill-mask decoder with weights of its own is refused"),
-    _without_effect(
-        "return_dict torchscript output_hidden_states output_attentions use_cache",
-        "the outputs of a bundle are those of its task",
-    ),
+    _without_effect("return_dict torchscript output_hidden_states output_attentions", "the outputs are the task's"),
     _without_effect("initializer_range hidden_dropout_prob attention_probs_dropout_prob", "they concern training"),
-    _without_effect(
-        "sentence_transformers sbert_ce_default_activation_function",
-        "a CrossEncoder's activation is for the caller to apply, which a note says",
-    ),
+    _without_effect("sentence_transformers sbert_ce_default_activation_function", "a note names the activation"),
 )
 SETTINGS: Mapping[str, tuple[Setting, ...]] = {
     "tokenizer_config.json": _TOKENIZER_CONFIG,
+    "mecab_kwargs": _MECAB,
+    "sudachi_kwargs": _SUDACHI,
     "modules.json": _MODULES,
     "1_Pooling/config.json": _POOLING,
     "sentence_bert_config.json": _SENTENCE_BERT,
     "config_sentence_transformers.json": _SENTENCE_TRANSFORMERS,
     "config.json": _CONFIG,
 }
-"""The settings by file. The names of modules.json are the classes of its modules."""
+"""The settings by file, and by name for objects in tokenizer_config.json. The names of modules.json are the classes of
+its modules."""
 
 
 def check_settings(

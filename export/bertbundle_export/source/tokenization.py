@@ -12,8 +12,9 @@ from tokenizers import Regex, normalizers, pre_tokenizers
 
 from bertbundle_export.errors import CheckpointError
 from bertbundle_export.source.added_tokens import check_added_ids
+from bertbundle_export.source.japanese import load_japanese
 from bertbundle_export.source.stored_tokenizer import load_stored_tokenizer
-from bertbundle_export.source.tokenizer_settings import has_definition, read_tokenizer_settings
+from bertbundle_export.source.tokenizer_settings import has_definition, is_japanese, read_tokenizer_settings
 from bertbundle_export.source.wordpiece import load_wordpiece
 
 __all__ = [
@@ -55,7 +56,6 @@ def load_tokenizer(path: Path, *, lowercase: bool | None = None) -> tokenizers.T
     settings = read_tokenizer_settings(path)
     try:
         tokenizer = _load(path, vocab, settings, lowercase)
-        _check_casing(tokenizer, path, lowercase)
     except CheckpointError:
         raise
     except Exception as error:  # tokenizers raises plain Exception for a malformed file
@@ -67,19 +67,22 @@ def _load(path: Path, vocab: Path, settings: Mapping[str, Any], lowercase: bool 
     if path.suffix == ".json":
         tokenizer = tokenizers.Tokenizer.from_file(str(path))
         check_added_ids(tokenizer, path)
-        return tokenizer
+        return _check_casing(tokenizer, path, lowercase)
+    if is_japanese(path, settings):
+        return load_japanese(vocab, settings, lowercase=lowercase)
     if path.is_file() or not has_definition(path):
         return load_wordpiece(vocab, settings, lowercase=lowercase)
-    return load_stored_tokenizer(path, settings, lowercase)
+    return _check_casing(load_stored_tokenizer(path, settings, lowercase), path, lowercase)
 
 
-def _check_casing(tokenizer: tokenizers.Tokenizer, path: Path, lowercase: bool | None) -> None:
+def _check_casing(tokenizer: tokenizers.Tokenizer, path: Path, lowercase: bool | None) -> tokenizers.Tokenizer:
     if lowercase is not None and is_lowercase(tokenizer) != lowercase:
         raise CheckpointError(
             f"the tokenizer of {path} {'keeps capital letters' if lowercase else 'lower-cases texts'}, which "
             f"--{'' if lowercase else 'no-'}lowercase cannot change. Leave it out, or pass --tokenizer with a "
             "vocab.txt or another tokenizer.json."
         )
+    return tokenizer
 
 
 def _without_limits(tokenizer: tokenizers.Tokenizer) -> tokenizers.Tokenizer:

@@ -12,6 +12,8 @@ import pytest
 from bertbundle.cli import formatting
 from bertbundle.contract.manifest import ParityRow
 from bertbundle.contract.types import Classification, Entity
+from bertbundle.contract.word_segmenter import WordSegmenter
+from fakes import make_manifest
 
 Run = Callable[..., str]
 
@@ -119,3 +121,12 @@ def test_control_characters_are_replaced() -> None:
     """An escape sequence or a line break in a text does not reach the terminal."""
     lines = list(formatting._class_table(["a\x1b[2J\nb\tc"], [Classification("x", 1.0, ("x",), {"x": 1.0})]))
     assert lines[1] == "a [2J b c  *  x      1.0000"
+
+
+def test_words_of_a_manifest() -> None:
+    """What splits texts into words is shown with the version of its dictionary, if anything does."""
+    segmenter = WordSegmenter("mecab", "ipadic", "1.0.0")
+    fields = dict(formatting.describe_manifest(make_manifest(word_segmenter=segmenter)))
+    assert fields["words"] == "mecab ipadic 1.0.0"
+    assert dict(formatting.describe_manifest(make_manifest(word_segmenter=WordSegmenter("basic"))))["words"] == "basic"
+    assert "words" not in dict(formatting.describe_manifest(make_manifest()))
