@@ -24,7 +24,7 @@ Write = Callable[..., Path]
 def train(weights: Weights, *, step: float) -> Weights:
     """Return weights after a step of training; the layer normalizations of a new model are constants."""
     generator = np.random.default_rng(0)
-    noise = {name: generator.standard_normal(value.shape).astype(np.float32) for name, value in weights.items()}
+    noise = {name: np.asarray(generator.standard_normal(value.shape), np.float32) for name, value in weights.items()}
     return {name: value + noise[name] * np.float32(0.1) + np.float32(step) for name, value in weights.items()}
 
 
