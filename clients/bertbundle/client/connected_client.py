@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from bertbundle._shared.validation import check_counts, check_seconds, check_type
-from bertbundle.client.base import BaseClient, TransportT
+from bertbundle.client.base import BaseClient
+from bertbundle.client.single_task import TransportT
 from bertbundle.contract.manifest import TOKENIZER_FILE, Manifest
 from bertbundle.decoding.loaded_model import LoadedModel, load_model
 from bertbundle.errors import InputError, ManifestError

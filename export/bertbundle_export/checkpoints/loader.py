@@ -33,7 +33,7 @@ from bertbundle_export.source.tokenizer_settings import (
     stated_max_length,
     without_unused_inputs,
 )
-from bertbundle_export.tasks import POOLINGS, TASKS, Task, check_task
+from bertbundle_export.tasks import POOLINGS, TASKS, Task, check_task, task_of
 
 __all__ = ["class_name", "find_task", "load_checkpoint", "load_tokenizer", "stored_labels"]
 
@@ -45,6 +45,7 @@ def load_checkpoint(path: Path, name: str, options: LoadOptions) -> SourceModel:
         CheckpointError: it cannot be read, or its files contradict each other. Nothing is ever loaded in part.
     """
     description = describe_checkpoint(path, options)
+    _check_heads(description, options)
     task = find_task(description, options)
     labels = _labels(description, task, options)
     _import_tensorflow()
@@ -78,9 +79,20 @@ def load_checkpoint(path: Path, name: str, options: LoadOptions) -> SourceModel:
         pooling=pooling,
         normalized=normalized,
         last_layers=options.last_layers,
+        heads=description.heads or options.heads,
         dropped_outputs=frozenset({"pooler_output"} if missing else ()),
         notes=(*description.notes, *segmenter_notes(tokenizer_path(description, options), segmenter)),
     )
+
+
+def _check_heads(description: Description, options: LoadOptions) -> None:
+    """Reject several heads of a checkpoint whose format has one, unless the user's own class builds them."""
+    if options.heads and not (description.heads or options.model_class):
+        raise CheckpointError(
+            f"{description.path}: several heads cannot be read from a checkpoint of the format {description.format}. "
+            "Pass --model-class, your own class that returns them by name, or load the model in Python with its own "
+            "code: export_bundle(model, heads=...)."
+        )
 
 
 def load_tokenizer(description: Description, options: LoadOptions) -> tokenizers.Tokenizer:
@@ -118,6 +130,8 @@ def find_task(description: Description, options: LoadOptions) -> Task:
     Raises:
         CheckpointError: the class of the checkpoint belongs to no task.
     """
+    if options.heads:
+        return task_of("", options.heads)
     if options.task is not None:
         return check_task(options.task)
     name = class_name(description)

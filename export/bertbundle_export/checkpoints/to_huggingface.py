@@ -49,6 +49,10 @@ def write_huggingface(source: str | Path, directory: Path, options: LoadOptions)
     """
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise ExportError(f"{directory} exists already and is not an empty directory. Choose another.")
+    if options.heads:
+        raise ExportError(
+            "several heads cannot be written as a Hugging Face directory: transformers has no class for them."
+        )
     with open_source(source, revision=options.revision) as path, staging_directory(directory.parent) as staging:
         # Loaded for feature extraction, to check only the encoder and the tokenizer: the head may lack what a bundle
         # needs, such as labels.

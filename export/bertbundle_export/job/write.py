@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 from pathlib import Path
 
+from bertbundle.contract.heads import Head
 from bertbundle.contract.manifest import MANIFEST_FILE, SCHEMA_VERSION, TOKENIZER_FILE, Manifest
 from bertbundle.contract.word_segmenter import WORD_SEGMENTER, WordSegmenter
 from bertbundle_export.job.plan import Plan
@@ -64,11 +65,24 @@ def _manifest_draft(plan: Plan) -> Manifest:
         top_k=head.top_k,
         prompt=model.prompt,
         added_tokens=model.added_tokens,
+        heads={name: _manifest_head(plan, name) for name in model.heads},
         word_segmenter=model.word_segmenter,
         generator=_generator(model.word_segmenter),
         created=dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
         notes=plan.notes,
         schema_version=SCHEMA_VERSION if model.word_segmenter else 1,
+    )
+
+
+def _manifest_head(plan: Plan, name: str) -> Head:
+    spec, config = plan.model.heads[name], plan.head.heads[name]
+    return Head(
+        task=spec.task,
+        labels=config.labels,
+        label_scheme=config.label_scheme,
+        label_decoding=config.label_decoding,
+        word_labels=spec.word_labels,
+        multi_label=config.multi_label,
     )
 
 

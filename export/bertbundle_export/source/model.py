@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +16,12 @@ from bertbundle_export.errors import CheckpointError, ExportError
 from bertbundle_export.source.architectures import is_placeholder
 
 if TYPE_CHECKING:
-    from bertbundle_export.tasks import Task
+    from bertbundle_export.tasks import HeadSpec, Task
 
 __all__ = [
     "SourceModel",
     "accepted_inputs",
+    "call_keras",
     "check_labels",
     "count_parameters",
     "fixed_length",
@@ -37,7 +38,7 @@ class SourceModel:
 
     Attributes:
         keras: the model; called with the inputs by name and ``training=False``.
-        task: a key of `tasks.TASKS`.
+        task: a key of `tasks.TASKS`, or "multi-task" if there are several heads.
         tokenizer: without truncation or padding.
         source: its origin, for the manifest.
         inputs: the inputs of every signature.
@@ -50,6 +51,9 @@ class SourceModel:
         multi_label: whether classes are independent.
         pooling, normalized: how the sentence embedding is computed.
         last_layers: number of last layers that are concatenated into the features.
+        heads: the user's description of each of several heads by name; empty if there is one.
+        head_outputs: where each output of the heads is in what the model returns: its key or its index, by names like
+            ``slots.logits``.
         extra_outputs: variables, tensors or arrays that are added to the model's outputs, such as a CRF's transitions.
         dropped_outputs: outputs that are removed: they depend on weights that the checkpoint does not have.
         notes: assumptions that the user should know; they go to the manifest.
@@ -70,6 +74,8 @@ class SourceModel:
     pooling: str = "none"
     normalized: bool = False
     last_layers: int = 1
+    heads: Mapping[str, HeadSpec] = field(default_factory=dict)
+    head_outputs: Mapping[str, str | int] = field(default_factory=dict)
     extra_outputs: Mapping[str, Any] = field(default_factory=dict)
     dropped_outputs: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
@@ -163,6 +169,8 @@ def raw_outputs(model: SourceModel, inputs: Mapping[str, Any]) -> dict[str, Any]
     from bertbundle_export.tensorflow_import import tf
 
     outputs = model.keras(dict(inputs), training=False)
+    if model.head_outputs:
+        outputs = {name: outputs[key] for name, key in model.head_outputs.items()}
     if isinstance(outputs, tuple | list):
         outputs = _only_output(outputs)
     if not isinstance(outputs, Mapping):
@@ -180,7 +188,7 @@ def _only_output(outputs: Sequence[Any]) -> Any:
     shapes = ", ".join(str(list(output.shape)) for output in outputs if hasattr(output, "shape"))
     raise ExportError(
         f"the model returns {len(outputs)} outputs without names, of shapes {shapes}: it is unclear which one the task "
-        "is computed from. Return a dict, such as {'logits': ...}."
+        "is computed from. Return a dict, such as {'logits': ...}, or pass heads= to export several heads."
     )
 
 
@@ -201,13 +209,25 @@ def run_source(model: SourceModel, inputs: Mapping[str, npt.NDArray[np.int32]]) 
     Raises:
         ExportError: the model rejects the inputs.
     """
+    return {name: value.numpy() for name, value in _call(model, inputs, raw_outputs).items()}
+
+
+def call_keras(model: SourceModel, inputs: Mapping[str, npt.NDArray[np.int32]]) -> Any:
+    """Run the Keras model eagerly and return what it returns.
+
+    Raises:
+        ExportError: the model rejects the inputs.
+    """
+    return _call(model, inputs, lambda model, tensors: model.keras(dict(tensors), training=False))
+
+
+def _call(model: SourceModel, inputs: Mapping[str, npt.NDArray[np.int32]], call: Callable[..., Any]) -> Any:
     from bertbundle_export.tensorflow_import import tf
 
     try:
-        raw = raw_outputs(model, {name: tf.constant(value) for name, value in inputs.items()})
+        return call(model, {name: tf.constant(value) for name, value in inputs.items()})
     except (TypeError, ValueError, tf.errors.OpError) as error:
         raise ExportError(
             f"the source model cannot be called with {', '.join(inputs)}: {error}. It must accept them by name in "
             "one dict, and the argument `training`."
         ) from error
-    return {name: value.numpy() for name, value in raw.items()}

@@ -40,6 +40,27 @@ def test_class_table(run: Run, serve: Callable[..., str]) -> None:
     ]
 
 
+def test_head_tables(run: Run, serve: Callable[..., str]) -> None:
+    """Each of several heads has a table of its own, below its name."""
+    out = run("predict", "--server", serve("multi-task"), "--model", "tiny", "wang", "in")
+    assert out.splitlines() == [
+        "intent:",
+        "text     label    score",
+        "wang  *  perhaps  0.7500",
+        "         yes      0.5000",
+        "         no       0.2500",
+        "in    *  no       0.7500",
+        "         perhaps  0.5000",
+        "         yes      0.2500",
+        "",
+        "slots:",
+        "text  label  entity  score   start  end",
+        "wang  PER    wang    0.5400  0      4",
+        "in    -      (none)  0.0000  0      0",
+        "",
+    ]
+
+
 def test_embeddings(run: Run, serve: Callable[..., str]) -> None:
     """Embeddings are a table of their similarities, and vectors in JSON."""
     predict = ["predict", "--server", serve("feature-extraction"), "--model", "tiny", "wang", "a b"]
