@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ import tokenizers
 from bertbundle.contract.manifest import InputSpec, Source
 from bertbundle.contract.word_segmenter import WordSegmenter
 from bertbundle_export.errors import CheckpointError, ExportError
+from bertbundle_export.source.architectures import is_placeholder
 
 if TYPE_CHECKING:
     from bertbundle_export.tasks import HeadSpec, Task
@@ -30,8 +30,6 @@ __all__ = [
     "raw_outputs",
     "run_source",
 ]
-
-_PLACEHOLDER = re.compile(r"LABEL_\d+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +95,7 @@ def check_labels(labels: Sequence[str], task: Task, *, multi_label: bool | None 
         CheckpointError: there are no labels, a tagger has only placeholders (LABEL_0), a label appears twice, or spans
             have the label O.
     """
-    placeholders = all(_PLACEHOLDER.fullmatch(label) for label in labels)
+    placeholders = all(map(is_placeholder, labels))
     if not labels or (placeholders and task.name in ("token-classification", "span-classification")):
         raise CheckpointError(
             f"the model has no labels for {task.name} ({', '.join(labels) or 'none'}). Pass --labels (labels= in "
