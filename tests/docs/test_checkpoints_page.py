@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
+from bert4keras_heads import pointer_weights, write_bert4keras
 from documents import read_blocks
 from google_checkpoints import tf1_weights, write_tf1
-from kashgari_models import TAGS, write_kashgari
+from kashgari_models import CLASSES, write_kashgari
 from keras_files import as_keras_h5
 from tiny_checkpoints import pytorch_weights, vocabulary, write_checkpoint
 
@@ -51,10 +52,19 @@ def test_every_command_is_run() -> None:
         "bertbundle-export output/",
         "bertbundle-export weights.h5",
         "bertbundle-export path/to/kashgari_model",
+        "bertbundle-export best_model.weights",
         "bertbundle-export path/to/saved",
     )
     assert len(COMMANDS) == len(starts)
     assert all(command_of(start) for start in starts)
+
+
+def test_weights_of_global_pointer(tensorflow: Any, tmp_path: Path) -> None:
+    """Weights of a GlobalPointer need the settings that they do not state."""
+    del tensorflow
+    write_bert4keras(tmp_path / "best_model.weights", pointer_weights(3, 64))
+    manifest = export(command_of("bertbundle-export best_model.weights"), tmp_path)
+    assert (manifest["task"], manifest["labels"]) == ("span-classification", ["PER", "LOC", "ORG"])
 
 
 def test_fine_tuned_google_checkpoint(tensorflow: Any, tmp_path: Path) -> None:
@@ -87,9 +97,9 @@ def test_keras_weights(tensorflow: Any, tmp_path: Path) -> None:
 def test_kashgari(tensorflow: Any, tmp_path: Path) -> None:
     """A directory of Kashgari needs no other options."""
     del tensorflow
-    write_kashgari(tmp_path / "path/to/kashgari_model", "BiLSTM")
+    write_kashgari(tmp_path / "path/to/kashgari_model", "BiLSTM classifier")
     manifest = export(command_of("bertbundle-export path/to/kashgari_model"), tmp_path)
-    assert (manifest["task"], manifest["labels"]) == ("token-classification", [*TAGS])
+    assert (manifest["task"], manifest["labels"]) == ("text-classification", [*CLASSES])
 
 
 def test_custom_model(tensorflow: Any, tmp_path: Path) -> None:

@@ -56,6 +56,8 @@ def load_checkpoint(path: Path, name: str, options: LoadOptions) -> SourceModel:
         tokenizer = lowercase_texts(tokenizer)
     architecture = find_architecture(description.config, path)
     tokenization.check_tokenizer(tokenizer, architecture.size(description.config, "vocab_size"))
+    if architecture.counts_from_padding:
+        tokenization.check_padding(tokenizer, architecture.padding(description.config))
     settings = read_tokenizer_settings(tokenizer_path(description, options))
     pooling, normalized = _pooling(description, task, options)
     dense = () if task.name != "feature-extraction" or options.pooling else description.dense
@@ -75,7 +77,7 @@ def load_checkpoint(path: Path, name: str, options: LoadOptions) -> SourceModel:
         word_segmenter=segmenter,
         prompt=description.prompt if task.name == "feature-extraction" else "",
         labels=labels,
-        multi_label=is_multi_label(description.config.get("problem_type"), options.multi_label),
+        multi_label=_is_multi_label(description, options),
         pooling=pooling,
         dense=tuple(item.activation for item in dense),
         normalized=normalized,
@@ -138,8 +140,14 @@ def find_task(description: Description, options: LoadOptions) -> Task:
         return check_task(options.task)
     name = class_name(description)
     suffix = class_suffix(name)
-    one_class = len(stored_labels(description.config)) == 1 and not options.multi_label
+    labels = () if options.labels else stored_labels(description.config)
+    one_class = len(options.labels or labels) == 1 and not _is_multi_label(description, options)
     regression = description.config.get("problem_type") == "regression" or one_class
+    if regression and len(labels) > 1:
+        raise CheckpointError(
+            f"{description.path} has problem_type regression and {len(labels)} labels, a value for each, which is not "
+            "supported: the task regression has one value."
+        )
     for task in TASKS.values():
         if task.class_suffix == suffix and (task.regression == regression or suffix != "ForSequenceClassification"):
             return task
@@ -169,13 +177,33 @@ def stored_labels(config: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _labels(description: Description, task: Task, options: LoadOptions) -> tuple[str, ...]:
-    labels = options.labels or stored_labels(description.config)
-    if not labels and task.has_labels and description.config.get("num_labels"):
+    if not task.has_labels:
+        return ()
+    labels = options.labels or _agreed_labels(description)
+    if not labels and description.config.get("num_labels"):
         raise CheckpointError(
             f"{description.path} does not store its labels, only their number, {description.config['num_labels']}. "
             "Pass --labels (labels= in Python), in the order of the class indices."
         )
-    return check_labels(labels, task, multi_label=options.multi_label) if task.has_labels else ()
+    return check_labels(labels, task, multi_label=_is_multi_label(description, options))
+
+
+def _agreed_labels(description: Description) -> tuple[str, ...]:
+    """Return the labels of a config.json, whose id2label and label2id agree."""
+    labels = stored_labels(description.config)
+    numbers = description.config.get("label2id")
+    for index, label in enumerate(labels):
+        other = numbers.get(label, index) if isinstance(numbers, dict) else index
+        if str(other) != str(index):
+            raise CheckpointError(
+                f"{description.path} has the label {label} with the number {index} in id2label and {other} in "
+                "label2id. Pass --labels, in the order of the class indices."
+            )
+    return labels
+
+
+def _is_multi_label(description: Description, options: LoadOptions) -> bool:
+    return is_multi_label(description.config.get("problem_type"), options.multi_label)
 
 
 def _import_tensorflow() -> None:

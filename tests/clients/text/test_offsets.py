@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import unicodedata
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -90,12 +91,13 @@ def test_composed_and_decomposed_texts(text: str, lowercase: bool) -> None:
     characters = sorted({*text, *unicodedata.normalize("NFD", text)} - {" ", "x"})
     tokens = [*VOCABULARY, *characters, *(f"##{character}" for character in characters)]
     tokenizer = make_tokenizer({token: index for index, token in enumerate(tokens)}, lowercase=lowercase).to_str()
+    manifest = make_manifest(inputs=tuple(replace(spec, size=len(tokens)) for spec in make_manifest().inputs))
     for written, first in itertools.product((text, unicodedata.normalize("NFD", text)), range(len(LABELS))):
         outputs: dict[str, Any] = {
             "label_ids": lambda inputs, first=first: (inputs["input_ids"].cumsum(axis=1) + first) % len(LABELS),
             "label_scores": lambda inputs: np.ones(inputs["input_ids"].shape, np.float32),
         }
-        for entity in connect(FakeTransport(Model(tokenizer=tokenizer, overrides=outputs))).entities(written):
+        for entity in connect(FakeTransport(Model(manifest, tokenizer, overrides=outputs))).entities(written):
             parts = written[: entity.start], entity.text, written[entity.end :]
             joined = "".join(unicodedata.normalize("NFC", part) for part in parts)
             assert joined == unicodedata.normalize("NFC", text)
