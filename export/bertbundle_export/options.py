@@ -69,8 +69,6 @@ class ExportOptions:
             raise ExportError(
                 f"formats must be one or more of {', '.join(BUNDLE_FORMATS)}, got {', '.join(self.formats) or 'none'}."
             )
-        if self.precision == "int8" and "onnx" not in self.formats:
-            raise ExportError("precision int8 applies to the ONNX files only. Add onnx to --formats.")
 
 
 def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:

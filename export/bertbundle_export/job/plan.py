@@ -17,7 +17,7 @@ from bertbundle_export.job.signature_lengths import signature_lengths
 from bertbundle_export.job.texts import PARITY_TEXTS, make_features
 from bertbundle_export.options import ExportOptions
 from bertbundle_export.parity.compare import Case
-from bertbundle_export.precision import choose_precision
+from bertbundle_export.precision import check_int8, choose_precision
 from bertbundle_export.report import NoteRecorder, Reporter
 from bertbundle_export.saved_model.tracing import TracedModel, output_specs, trace
 from bertbundle_export.source.model import SourceModel, run_source
@@ -65,7 +65,7 @@ class Plan:
     @property
     def onnx_precision(self) -> str:
         """Precision of the ONNX files' matrix products, "float32" or "int8"; the SavedModel's is `traced.precision`."""
-        return "int8" if self.options.precision == "int8" else "float32"
+        return "int8" if self.traced.precision == "int8" else "float32"
 
 
 def make_plan(name: str, model: SourceModel, options: ExportOptions, reporter: Reporter) -> Plan:
@@ -91,9 +91,7 @@ def make_plan(name: str, model: SourceModel, options: ExportOptions, reporter: R
         head = choose_decoding(head, options, features[longest], outputs[longest], note=recorder.note)
     cases = _make_cases(TASKS[model.task], head, features, outputs)
     with recorder.stage("trace the serving function"):
-        traced = _trace(model, options, head, recorder)
-    if options.precision == "int8" and "saved_model" in options.formats:
-        recorder.note("the ONNX files are int8, the SavedModel is float32.")
+        traced = _trace(model, options, head, features, recorder)
     if options.label_decoding == "auto" and head.label_decoding != "none":
         check_unused_tables(model.keras, traced.function, len(head.labels), head.label_decoding)
     return Plan(name, model, options, signatures, head, cases, traced, tuple(recorder.notes))
@@ -172,12 +170,19 @@ def _make_cases(
 # ---- the graph
 
 
-def _trace(model: SourceModel, options: ExportOptions, head: HeadConfig, reporter: Reporter) -> TracedModel:
+def _trace(
+    model: SourceModel,
+    options: ExportOptions,
+    head: HeadConfig,
+    features: Sequence[InputFeatures],
+    reporter: Reporter,
+) -> TracedModel:
     precision, note = choose_precision(options.precision)
     if note:
         reporter.note(note)
-    # int8 applies to the ONNX files only, which are converted from the same float32 graph.
-    traced = trace(model, head, precision="float32" if precision == "int8" else precision)
+    if precision == "int8":
+        check_int8(options.formats, options.texts or PARITY_TEXTS)
+    traced = trace(model, head, precision=precision, calibration=features)
     if precision == "float32" or traced.encoders:
         return traced
     problem = "the model has no encoder that can be replaced, so its own encoder runs, in float32"
