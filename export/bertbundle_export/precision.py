@@ -9,9 +9,12 @@ from bertbundle._shared.cpu_features import BFLOAT16_FLAGS, INT8_FLAGS, fast_bfl
 from bertbundle_export.encoder.kernels import has_int8
 from bertbundle_export.errors import ExportError
 
-__all__ = ["PRECISIONS", "check_int8", "choose_precision"]
+__all__ = ["INT8_TENSORFLOW", "PRECISIONS", "check_int8", "choose_precision"]
 
 PRECISIONS = ("float32", "bfloat16", "int8", "auto")
+
+INT8_TENSORFLOW = "2.17"
+"""The first TensorFlow that has the operation of int8 products: 2.16.2 refuses to load a graph with it."""
 
 _CPUINFO = Path("/proc/cpuinfo")
 

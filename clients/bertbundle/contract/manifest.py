@@ -149,8 +149,8 @@ class Manifest:
             for none.
         added_tokens: tokens that the tokenizer recognizes in a text because they were added to the model's own, for
             example "[E1]"; empty if there are none, and in bundles of older versions.
-        precision: precision of the encoder's matrix products: "float32", "bfloat16" (in the SavedModel) or "int8" (in
-            the ONNX files; the SavedModel has float32).
+        precision: precision of the encoder's matrix products: "float32", "bfloat16" (in the SavedModel; the ONNX files
+            have float32) or "int8" (in bundles of version 0.1, the SavedModel has float32).
         source: the checkpoint that the bundle was exported from.
         parity: comparison of each exported format with the source model.
         files: every other file of the bundle, by path relative to the bundle.

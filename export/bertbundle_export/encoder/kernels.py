@@ -18,7 +18,16 @@ import numpy as np
 
 from bertbundle_export.encoder.int8 import QuantizedKernel
 
-__all__ = ["Int8Kernels", "Int8Matrix", "Kernels", "OneDnnKernels", "PublicKernels", "choose_kernels", "has_int8", "has_onednn"]
+__all__ = [
+    "Int8Kernels",
+    "Int8Matrix",
+    "Kernels",
+    "OneDnnKernels",
+    "PublicKernels",
+    "choose_kernels",
+    "has_int8",
+    "has_onednn",
+]
 
 
 class Kernels(Protocol):
@@ -27,7 +36,7 @@ class Kernels(Protocol):
     def dense(
         self, x: Any, kernel: Any, bias: Any, *, activation: str | None = None, residual: Any = None, dtype: Any = None
     ) -> Any:
-        """Return ``activation(x @ kernel + bias + residual)`` for x of shape ``[rows, in]``, in x's dtype or `dtype`."""
+        """Return ``activation(x @ kernel + bias + residual)`` for x ``[rows, in]``, in x's dtype or in `dtype`."""
 
     def normalize(self, x: Any, rows: Any, gamma: Any, beta: Any, epsilon: float) -> Any:
         """Return the layer normalization of each row of x, ``[rows, H]``; `rows` is an int32 scalar."""
@@ -187,7 +196,7 @@ class Int8Matrix:
 
 
 class Int8Kernels(OneDnnKernels):
-    """Products of quint8 rows with int8 kernels in oneDNN; what follows them is fused, and all else is `OneDnnKernels`."""
+    """One node per product of quint8 rows with an int8 kernel, with all that follows it; else as `OneDnnKernels`."""
 
     def dense(
         self, x: Any, kernel: Any, bias: Any, *, activation: str | None = None, residual: Any = None, dtype: Any = None

@@ -17,9 +17,9 @@ from bertbundle_export.job.signature_lengths import signature_lengths
 from bertbundle_export.job.texts import PARITY_TEXTS, make_features
 from bertbundle_export.options import ExportOptions
 from bertbundle_export.parity.compare import Case
-from bertbundle_export.precision import check_int8, choose_precision
+from bertbundle_export.precision import INT8_TENSORFLOW, check_int8, choose_precision
 from bertbundle_export.report import NoteRecorder, Reporter
-from bertbundle_export.saved_model.tracing import TracedModel, output_specs, trace
+from bertbundle_export.saved_model.tracing import TracedModel, attention_dtype, output_specs, trace
 from bertbundle_export.source.model import SourceModel, run_source
 from bertbundle_export.source.tokenization import mask_token, special_ids
 from bertbundle_export.tasks import TASKS, HeadConfig, Task
@@ -182,6 +182,11 @@ def _trace(
         reporter.note(note)
     if precision == "int8":
         check_int8(options.formats, options.texts or PARITY_TEXTS)
+    if precision == "int8" and "saved_model" in options.formats:
+        reporter.note(
+            f"the SavedModel needs TensorFlow {INT8_TENSORFLOW} or newer and a processor with int8 products; its "
+            f"attention is in {attention_dtype()}."
+        )
     traced = trace(model, head, precision=precision, calibration=features)
     if precision == "float32" or traced.encoders:
         return traced

@@ -20,7 +20,7 @@ from bertbundle_export.saved_model.recurrent import convertible_loops
 from bertbundle_export.source.model import SourceModel, raw_outputs, run_source
 from bertbundle_export.tasks import TASKS, HeadConfig
 
-__all__ = ["TracedModel", "concrete_function", "output_specs", "trace", "trace_unpatched"]
+__all__ = ["TracedModel", "attention_dtype", "concrete_function", "output_specs", "trace", "trace_unpatched"]
 
 
 BuildGraph: TypeAlias = Callable[[EncoderWeights], EncoderGraph]
@@ -72,13 +72,16 @@ def _builder(precision: str) -> BuildGraph:
 
 
 def _int8_builder(model: SourceModel, calibration: Sequence[InputFeatures]) -> BuildGraph:
-    """Return the function for int8: the attention's own products are in bfloat16 if this processor is fast at them."""
     quantized = iter(_quantize(model, calibration))
-    kernels = choose_kernels("int8")
-    attention = "bfloat16" if fast_bfloat16() and has_onednn("bfloat16") else "float32"
+    kernels, attention = choose_kernels("int8"), attention_dtype()
     return lambda weights: EncoderGraph(
         weights, kernels, "float32", attention_dtype=attention, quantized=next(quantized)
     )
+
+
+def attention_dtype() -> str:
+    """Return the dtype of the attention's own products beside int8: bfloat16 if this processor is fast at it."""
+    return "bfloat16" if fast_bfloat16() and has_onednn("bfloat16") else "float32"
 
 
 def _quantize(model: SourceModel, calibration: Sequence[InputFeatures]) -> list[Quantized]:
