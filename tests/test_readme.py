@@ -10,16 +10,18 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from documents import read_blocks
+from joint_models import functional_model, write_vocabulary
 from local_server import serving
 from optional import skip_without
 from paths import ROOT
 from tiny_checkpoints import write_checkpoint
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")]
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = ("README.md", "docs/getting-started.md", "docs/exporting.md", "docs/serving.md")
@@ -38,7 +40,15 @@ def workspace(tmp_path_factory: pytest.TempPathFactory, tensorflow: object) -> P
     directory = tmp_path_factory.mktemp("readme")
     write_checkpoint(directory / "path/to/checkpoint")
     (directory / "texts.txt").write_text("wang lives in berlin\n")
+    joint_model().save(str(directory / "joint.h5"))
+    write_vocabulary(directory)
+    (directory / "slots.txt").write_text("O\nB-PER\nI-PER\n")
     return directory
+
+
+def joint_model() -> Any:
+    """Return a model with the heads of docs/exporting.md."""
+    return functional_model(("slots", "intent"), columns={"slots": 3, "intent": 2}, positions=128)
 
 
 def run(command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -99,7 +109,7 @@ def test_python_blocks(address: str, exported: Path) -> None:
     """The Python blocks in the pages run: the export of a live model, and the client."""
     from bertbundle_export.checkpoints import LoadOptions, load_checkpoint
 
-    client, export = PYTHON
+    client, heads, export = PYTHON
     labels = 'labels=["O", "B-PER", "I-PER"]'
     assert labels in export
     export = export.replace(labels, 'labels=["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]')
@@ -110,10 +120,12 @@ def test_python_blocks(address: str, exported: Path) -> None:
     os.chdir(exported)
     try:
         exec(export, {"model": model})  # noqa: S102
+        exec(heads, {"model": joint_model()})  # noqa: S102
         exec(client.replace("localhost:8500", address), {})  # noqa: S102
     finally:
         os.chdir(before)
     assert (exported / "models/my-model/2/bundle.json").is_file()
+    assert (exported / "models/joint/2/bundle.json").is_file()
 
 
 def test_make_demo(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@
 from bertbundle.client.async_client import AsyncClient
 from bertbundle.client.external_model import foreign_manifest
 from bertbundle.client.sync_client import Client
+from bertbundle.contract.heads import Head
 from bertbundle.contract.manifest import Manifest
 from bertbundle.contract.types import Answer, Classification, Entity, Fill, PredictCall, Prediction, VersionStatus
 from bertbundle.errors import (
@@ -41,6 +42,7 @@ __all__ = [
     "Entity",
     "Fill",
     "GrpcTransport",
+    "Head",
     "InputError",
     "InvalidRequest",
     "Manifest",

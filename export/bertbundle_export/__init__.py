@@ -4,12 +4,14 @@ from bertbundle_export.checkpoints import LoadOptions
 from bertbundle_export.errors import CheckpointError, ExportError, OutputNamesError, OutputShapeError, ToleranceError
 from bertbundle_export.exporter import Exported, export_bundle
 from bertbundle_export.options import ExportOptions
+from bertbundle_export.tasks import HeadSpec
 
 __all__ = [
     "CheckpointError",
     "ExportError",
     "ExportOptions",
     "Exported",
+    "HeadSpec",
     "LoadOptions",
     "OutputNamesError",
     "OutputShapeError",

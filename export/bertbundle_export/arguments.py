@@ -10,6 +10,7 @@ from typing import Any
 
 from bertbundle._shared.commands import CommandParser
 from bertbundle_export.checkpoints import CHECKPOINT_FORMATS
+from bertbundle_export.head_flags import add_head_flags
 from bertbundle_export.options import ADDED_TOKENS, BUNDLE_FORMATS, DECODINGS, WORD_LABELS
 from bertbundle_export.precision import PRECISIONS
 from bertbundle_export.tasks import POOLINGS, TASKS
@@ -44,6 +45,7 @@ def export_parser() -> argparse.ArgumentParser:
     _add_target(parser)
     _add_bundle_options(parser)
     _add_label_options(parser)
+    add_head_flags(parser)
     _add_task_options(parser)
     _add_custom_model(parser)
     return parser

@@ -7,7 +7,7 @@ import json
 import signal
 import sys
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -23,6 +23,7 @@ from bertbundle_export.checkpoints.inspect import inspect_checkpoint
 from bertbundle_export.checkpoints.sources.hub import open_source
 from bertbundle_export.checkpoints.to_huggingface import write_huggingface
 from bertbundle_export.exporter import Exported, export_bundle
+from bertbundle_export.head_flags import read_head_flags
 from bertbundle_export.options import ExportOptions
 from bertbundle_export.report import ConsoleReporter
 
@@ -54,6 +55,7 @@ def _export(options: argparse.Namespace, console: Console) -> None:
         name=options.name,
         output=options.output,
         version=options.version,
+        heads=read_head_flags(options),
         load=_load_options(options),
         reporter=ConsoleReporter(console),
         **_export_options(options),
@@ -62,7 +64,8 @@ def _export(options: argparse.Namespace, console: Console) -> None:
 
 
 def _to_huggingface(options: argparse.Namespace) -> None:
-    print(f"Hugging Face directory: {write_huggingface(options.source, options.to_hf, _load_options(options))}")
+    load = replace(_load_options(options), heads=read_head_flags(options) or {})
+    print(f"Hugging Face directory: {write_huggingface(options.source, options.to_hf, load)}")
 
 
 def _load_options(options: argparse.Namespace) -> LoadOptions:
@@ -108,7 +111,8 @@ def _summary(exported: Exported) -> list[Any]:
     manifest = exported.manifest
     sizes = _sizes(manifest)
     lengths = ", ".join(str(length) for length in manifest.signatures.values())
-    facts = f"{manifest.task}, {manifest.source.parameters / 1e6:.1f} M parameters, lengths {lengths}"
+    task = f"{manifest.task} ({', '.join(manifest.heads)})" if manifest.heads else manifest.task
+    facts = f"{task}, {manifest.source.parameters / 1e6:.1f} M parameters, lengths {lengths}"
     files = ", ".join(f"{kind} {size / 1e6:.1f} MB" for kind, size in sizes.items())
     return [facts, files, _parity_table(manifest), f"bundle: {exported.path}"]
 

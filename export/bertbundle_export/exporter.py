@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,13 @@ from bertbundle_export.checkpoints.live import live_model
 from bertbundle_export.checkpoints.sources.hub import open_source
 from bertbundle_export.errors import ExportError
 from bertbundle_export.job.crf_tables import add_tables
+from bertbundle_export.job.heads import bind_heads, checked_heads, errors_of_head
 from bertbundle_export.job.plan import Plan, make_plan
 from bertbundle_export.job.verify import verify_onnx, verify_saved_model, write_final_manifest
 from bertbundle_export.job.write import write_manifest_draft, write_onnx, write_saved_model
 from bertbundle_export.options import ExportOptions, check_options_apply
 from bertbundle_export.report import Reporter, SilentReporter
+from bertbundle_export.source.japanese import check_no_segmenter
 from bertbundle_export.source.model import SourceModel, fixed_length
 from bertbundle_export.source.text_preparation import add_prompt
 from bertbundle_export.source.tokenization import split_characters
@@ -47,6 +49,7 @@ def export_bundle(
     tokenizer: tokenizers.Tokenizer | str | Path | None = None,
     task: str | None = None,
     labels: Sequence[str] | None = None,
+    heads: Mapping[str, Any] | None = None,
     load: LoadOptions | None = None,
     reporter: Reporter | None = None,
     **options: Any,
@@ -63,6 +66,9 @@ def export_bundle(
             or vocab.txt that replaces its own tokenizer.
         task: a key of `TASKS`; None for the source's task.
         labels: label of each class index; None for the source's labels.
+        heads: for a model with several heads, instead of task and labels: the task and labels of each head, or a
+            `HeadSpec`, by name. Names are those of the model's outputs: the keys of the dict that it returns, or the
+            names of its output layers.
         load: other facts about the source that its files do not state.
         reporter: receives the progress; None reports nothing.
         **options: see `ExportOptions`.
@@ -78,7 +84,7 @@ def export_bundle(
     reporter = reporter or SilentReporter()
     output = Path(output)
     check_target(output, name, version)
-    load = _merge_load_options(load or LoadOptions(), task, labels, tokenizer)
+    load = _merge_load_options(load or LoadOptions(), task, labels, heads, tokenizer)
     with reporter.stage("load the checkpoint"):
         model = _load(source, load, tokenizer)
     check_options_apply(model.task, export_options, load)
@@ -106,16 +112,22 @@ def _write_and_verify(directory: Path, plan: Plan, reporter: Reporter) -> Manife
 def _apply_options(model: SourceModel, options: ExportOptions) -> tuple[SourceModel, ExportOptions]:
     """Apply the options that change the model, and fix the lengths of a model that takes only one."""
     if options.characters:
+        check_no_segmenter(model.word_segmenter, "--characters", "Leave it out: subword_tokenizer_type decides.")
         model = dataclasses.replace(model, tokenizer=split_characters(model.tokenizer))
     definition, added_tokens = recognize_added_tokens(
         model.tokenizer.to_str(), pad_id=model.inputs[0].pad_value, match=options.added_tokens == "match"
     )
     tokenizer = tokenizers.Tokenizer.from_str(definition)
     if model.prompt:
+        check_no_segmenter(model.word_segmenter, "default_prompt_name", "Put the prompt in front of texts yourself.")
         tokenizer = add_prompt(tokenizer, model.prompt)
     model = dataclasses.replace(model, tokenizer=tokenizer, added_tokens=added_tokens)
     options = _at_fixed_length(options, model)
-    return add_tables(model, (options.crf_transitions, options.crf_start, options.crf_end)), options
+    model = add_tables(model, (options.crf_transitions, options.crf_start, options.crf_end))
+    for name, head in model.heads.items():
+        with errors_of_head(name):
+            model = add_tables(model, (head.crf_transitions, head.crf_start, head.crf_end), head=name)
+    return bind_heads(model), options
 
 
 def _at_fixed_length(options: ExportOptions, model: SourceModel) -> ExportOptions:
@@ -132,9 +144,15 @@ def _at_fixed_length(options: ExportOptions, model: SourceModel) -> ExportOption
 
 
 def _merge_load_options(
-    load: LoadOptions, task: str | None, labels: Sequence[str] | None, tokenizer: Any
+    load: LoadOptions,
+    task: str | None,
+    labels: Sequence[str] | None,
+    heads: Mapping[str, Any] | None,
+    tokenizer: Any,
 ) -> LoadOptions:
+    heads = heads if heads is not None else load.heads or None
     given: dict[str, Any] = {"task": task, "labels": tuple(labels) if labels else None}
+    given["heads"] = checked_heads(heads) if heads is not None else None
     if isinstance(tokenizer, str | Path):
         given["tokenizer"] = Path(tokenizer)
     return dataclasses.replace(load, **{key: value for key, value in given.items() if value is not None})

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bertbundle.contract.heads import MULTI_TASK
 from bertbundle.contract.labels import SCHEMES
 from bertbundle_export.errors import ExportError
 
@@ -105,9 +106,10 @@ def check_options_apply(task: str, *objects: Any) -> None:
         ExportError: an option would be ignored.
     """
     for name, default, tasks in _TASKS_OF_OPTIONS:
-        value = next(getattr(options, name) for options in objects if hasattr(options, name))
-        if value != default and task not in tasks:
+        value = next((getattr(options, name) for options in objects if hasattr(options, name)), default)
+        if value not in (default, ()) and task not in tasks:
+            advice = "State it for a head: --head-option (HeadSpec in Python)" if task == MULTI_TASK else "Leave it out"
             raise ExportError(
                 f"--{name.replace('_', '-')} ({name}= in Python) applies to {' and '.join(tasks)}, but the task is "
-                f"{task}. Leave it out."
+                f"{task}. {advice}."
             )

@@ -21,6 +21,7 @@ TASKS = {
     "similarity": "regression",
     "squad": "question-answering",
     "mlm": "fill-mask",
+    "joint": "multi-task",
 }
 
 

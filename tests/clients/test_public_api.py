@@ -104,6 +104,7 @@ TASKS = {
     "regressor": "regression",
     "reader": "question-answering",
     "filler": "fill-mask",
+    "joint": "multi-task",
 }
 
 

@@ -112,6 +112,12 @@ def many(request: pytest.FixtureRequest, serve_many: Callable[[str], Addresses])
 
 
 @pytest.fixture(scope="session")
+def rest_url() -> Callable[[str], str]:
+    """A function that returns the root URL of a server's REST API, for its gRPC address."""
+    return REST.__getitem__
+
+
+@pytest.fixture(scope="session")
 def rest(serve: Serve, minilm: Path) -> str:
     """The root URL of the REST API of the MiniLM server."""
     return REST[serve(minilm)]

@@ -291,3 +291,15 @@ def test_support_matrix_page() -> None:
         if "✓" in cell
     }
     assert ticked == set(CASES)
+
+
+def test_several_heads_on_the_page() -> None:
+    """Each row of the table of several heads names a test file that exports with heads and queries with the client."""
+    page = (ROOT / "docs/support-matrix.md").read_text(encoding="utf-8")
+    (_, _, *rows) = page.split("<!-- heads -->")[1].strip().splitlines()
+    files = [re.findall(r"`(tests/\S+)`", row)[0] for row in rows]
+    assert len(set(files)) == len(rows) == 3
+    for file in files:
+        text = (ROOT / file).read_text(encoding="utf-8")
+        assert "HEADS" in text
+        assert "client.heads(" in text

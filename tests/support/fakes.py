@@ -16,6 +16,7 @@ import tokenizers
 from tokenizers import models, normalizers, pre_tokenizers, processors
 
 from bertbundle import Client
+from bertbundle.contract.heads import Head
 from bertbundle.contract.manifest import BUNDLE_INFO, InputSpec, Manifest, OutputSpec, Source
 from bertbundle.contract.types import Arrays, PredictCall, Prediction, VersionStatus
 from bertbundle.errors import ServerError, SignatureNotFound
@@ -74,6 +75,11 @@ def make_tokenizer(vocabulary: Mapping[str, int] = VOCABULARY, *, lowercase: boo
     return tokenizer
 
 
+HEADS = {
+    "intent": Head("text-classification", labels=("no", "perhaps", "yes")),
+    "slots": Head("token-classification", labels=LABELS, label_scheme="BIO", label_decoding="argmax"),
+}
+"""The heads of the small multi-task model."""
 OUTPUTS = {
     "token-classification": ("label_ids", "label_scores", "logits"),
     "text-classification": ("scores", "logits"),
@@ -87,6 +93,8 @@ OUTPUTS = {
 def make_manifest(task: str = "token-classification", **changes: Any) -> Manifest:
     """Return the manifest of the small model, with signatures of 4, 8 and 12 tokens."""
     ner = task == "token-classification"
+    heads = changes.get("heads", HEADS if task == "multi-task" else {})
+    names = [f"{name}.{output}" for name, head in heads.items() for output in OUTPUTS.get(head.task, ("logits",))]
     manifest = Manifest(
         name="tiny",
         task=task,
@@ -97,7 +105,7 @@ def make_manifest(task: str = "token-classification", **changes: Any) -> Manifes
             InputSpec("attention_mask", "int32", 0, 2),
             InputSpec("token_type_ids", "int32", 0, 2),
         ),
-        outputs=tuple(OutputSpec(name, "float32", ("batch",)) for name in OUTPUTS.get(task, ("logits",))),
+        outputs=tuple(OutputSpec(name, "float32", ("batch",)) for name in names or OUTPUTS.get(task, ("logits",))),
         source=Source("fake", "tiny", "Tiny", 0, 2, len(WORDS), 0),
         labels=LABELS if ner else ("no", "perhaps", "yes") if task == "text-classification" else (),
         label_scheme="BIO" if ner else "none",
@@ -105,6 +113,7 @@ def make_manifest(task: str = "token-classification", **changes: Any) -> Manifes
         tokenizer_lowercase=True,
         mask_token="[MASK]" if task == "fill-mask" else "",
         top_k=TOP_K if task == "fill-mask" else 0,
+        heads=heads,
     )
     return replace(manifest, **changes)
 
@@ -193,7 +202,8 @@ class Model:
         else:
             raise SignatureNotFound(f'Serving signature key "{signature}" not found.', code="FAILED_PRECONDITION")
         available |= {name: output for name, output in self.overrides.items() if name in available}
-        return {name: output(inputs) for name in outputs if (output := available[name]) is not None}
+        found = {name: available[name.rpartition(".")[2]] for name in outputs}  # slots.label_ids is label_ids
+        return {name: output(inputs) for name, output in found.items() if output is not None}
 
 
 class FakeTransport:

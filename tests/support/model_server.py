@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from bertbundle import Client, ServerError
 from bertbundle_serving.errors import ServeError
@@ -53,20 +54,33 @@ def model_server(model_name: str, **flags: object) -> Iterator[str]:
     options = [f"--{name}={value}" for name, value in absolute.items()]
     command = [os.environ[BINARY], f"--port={address.rpartition(':')[2]}", "--grpc_max_threads=64", *options]
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "1"})
+        # The binary may be a script that starts the server: all processes of its session are ended.
+        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "1"}
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
         try:
             if not _starts(process, lambda: _available(address, model_name) and (not rest_port or _open(rest_port))):
-                log.seek(0)
-                log_end = log.read()[-3000:]
-                raise ServeError(f"{BINARY} did not make {model_name} available within {_START_SECONDS} s:\n{log_end}")
+                raise ServeError(
+                    f"{BINARY} did not make {model_name} available within {_START_SECONDS} s:\n{_end_of(log)}"
+                )
             yield address
         finally:
-            process.terminate()
-            try:
-                process.wait(_STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            if process.poll() is not None:
+                print(f"{BINARY} exited with {process.returncode}:\n{_end_of(log)}")
+            _stop(process)
+
+
+def _end_of(log: IO[str]) -> str:
+    log.seek(0)
+    return log.read()[-3000:]
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_STOP_SECONDS)
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def free_port(*, other_than: object = None) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -42,6 +43,13 @@ def use_client(client: Client, texts: list[str], pairs: list[tuple[str, str]], l
     answer: Answer = client.answer("question", "context", max_answer_len=8, handle_impossible_answer=True)
     answers: list[Answer] = client.answer(texts, texts)
     masks: list[list[Fill]] = client.fill_mask("[MASK]", top_k=1)
+    heads: dict[str, Any] = client.heads("text", truncation="window")
+    many_heads: list[dict[str, Any]] = client.heads(texts)
+    stream_of_heads: Iterator[dict[str, Any]] = client.heads(lines)
+    entities = client.entities("text", head="slots")
+    value = client.regress("text", head="score")
+    one = client.classify("text", head="intent")
+    print(heads, many_heads, stream_of_heads)
     manifest: Manifest = client.manifest()
     status: list[VersionStatus] = client.status()
     print(entities, many, of_words, of_word_lists, stream, one, classes, vectors, vector_stream, value, values)
@@ -61,6 +69,10 @@ async def use_async_client(client: AsyncClient, texts: list[str], lines: AsyncIt
     answer: Answer = await client.answer("question", "context", max_answer_len=8)
     answers: list[Answer] = await client.answer(texts, texts)
     masks: list[list[Fill]] = await client.fill_mask("[MASK]", top_k=1)
+    heads: dict[str, Any] = await client.heads("text")
+    many_heads: list[dict[str, Any]] = await client.heads(texts)
+    slots: list[Entity] = await client.entities("text", head="slots")
+    print(heads, many_heads, slots)
     manifest: Manifest = await client.manifest()
     status: list[VersionStatus] = await client.status()
     print(many, of_words, one, classes, vector, value, values, answer, answers, masks, manifest, status)
@@ -77,6 +89,7 @@ def use_wrongly(client: Client, async_client: AsyncClient, words: list[list[str]
     client.entities(words)  # type: ignore[arg-type]  # without is_split_into_words
     client.entities("text", top_k=3)  # type: ignore[call-overload]  # an option of another method
     client.entities(b"text")  # type: ignore[call-overload]  # bytes
+    client.embed("text", head="a")  # type: ignore[call-overload]  # embeddings are never one of several heads
     client.embed(("a", "b"))  # type: ignore[call-overload]  # a pair
     client.answer("question", ["context"])  # type: ignore[call-overload]  # a list for one question
     len(async_client.entities("text"))  # type: ignore[arg-type]  # not awaited

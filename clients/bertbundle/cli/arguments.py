@@ -43,8 +43,13 @@ def _add_command(commands: Any, name: str, description: str) -> argparse.Argumen
     return parser
 
 
+def _add_head(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--head", metavar="NAME", help="the head that answers, of a model with several (default: all)")
+
+
 def _add_predict(predict: argparse.ArgumentParser) -> None:
     predict.add_argument("texts", nargs="*", metavar="TEXT", help="input text (default: lines of standard input)")
+    _add_head(predict)
     _add_pair(predict)
     _add_answer_flags(predict)
 
@@ -79,6 +84,7 @@ def _add_bench(bench: argparse.ArgumentParser) -> None:
         "--concurrency", type=_count, default=4, metavar="N", help="concurrent calls (default: %(default)s)"
     )
     bench.add_argument("--batch", type=_count, default=1, metavar="N", help="texts per call (default: %(default)s)")
+    _add_head(bench)
     _add_pair(bench)
     bench.add_argument("--png", metavar="FILE", help="plot the latencies; needs matplotlib (bertbundle[bench])")
 
@@ -91,6 +97,7 @@ def _add_bulk(bulk: argparse.ArgumentParser) -> None:
     bulk.add_argument("--rejects", metavar="FILE", help="file for rejected rows (default: OUTPUT.rejects, or stderr)")
     bulk.add_argument("--format", choices=[*FILE_FORMATS], help="format of the input (default: from the file's suffix)")
     bulk.add_argument("--text", default="text", metavar="COLUMN", help="column of the text (default: %(default)s)")
+    _add_head(bulk)
     bulk.add_argument("--pair", metavar="COLUMN", help="column of the second text of a pair")
     bulk.add_argument("--keep", type=_columns, metavar="COLUMN,...", help="columns of the output (default: all)")
     _add_answer_flags(bulk)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from bertbundle.contract.heads import MULTI_TASK, Head
 from bertbundle.contract.manifest import Manifest, ParityRow
 from bertbundle.contract.types import Answer, Classification, Entity, Fill
 
@@ -116,6 +117,13 @@ def _fill_table(texts: Sequence[str], results: Sequence[list[list[Fill]]]) -> It
     return format_table(("text", "start", "token", "score"), rows)
 
 
+def _head_tables(texts: Sequence[str], results: Sequence[Mapping[str, Any]]) -> Iterable[str]:
+    """Return a table for each head, below its name."""
+    for name in results[0]:
+        of_head = [result[name] for result in results]
+        yield from (f"{name}:", *_format_of(of_head[0]).to_table(texts, of_head), "")
+
+
 RESULT_FORMATS: Mapping[str, ResultFormat] = {
     "token-classification": ResultFormat(
         lambda entities: {"entities": [entity.to_dict() for entity in entities]},
@@ -136,8 +144,18 @@ RESULT_FORMATS: Mapping[str, ResultFormat] = {
         lambda masks: {"masks": [[fill.to_dict() for fill in fills] for fills in masks]},
         _fill_table,
     ),
+    MULTI_TASK: ResultFormat(
+        lambda heads: {"heads": {name: dict(_format_of(result).to_dict(result)) for name, result in heads.items()}},
+        _head_tables,
+    ),
 }
 """The result format of each task, by its name in the manifest."""
+
+
+def _format_of(result: Any) -> ResultFormat:
+    """Return the format of the result of one of several heads, by its type."""
+    tasks = {Classification: "text-classification", list: "token-classification", float: "regression"}
+    return RESULT_FORMATS[tasks[type(result)]]
 
 
 # ---- manifests
@@ -153,13 +171,34 @@ def describe_manifest(manifest: Manifest) -> list[tuple[str, str]]:
         "signatures": ", ".join(f"{name} [batch, {length}]" for name, length in manifest.signatures.items()),
         "inputs": ", ".join(spec.name for spec in manifest.inputs),
         "outputs": ", ".join(f"{spec.name} [{', '.join(spec.shape)}]" for spec in manifest.outputs),
-        "labels": ", ".join(manifest.labels) or "-",
-        "decoding": f"{manifest.label_scheme} {manifest.label_decoding}, labels per {manifest.word_labels}",
+        "heads": ", ".join(f"{name} ({head.task})" for name, head in manifest.heads.items()) or "-",
+        "labels": "; ".join(_per_head(manifest, lambda part: ", ".join(part.labels) or "-")),
+        "decoding": "; ".join(_per_head(manifest, _decoding)),
+        **_words(manifest),
         "pooling": f"{manifest.pooling}{', normalized' if manifest.normalized else ''}",
         "created": manifest.created,
         "notes": "; ".join(manifest.notes) or "-",
     }
     return list(fields.items())
+
+
+def _per_head(manifest: Manifest, describe: Callable[[Manifest | Head], str]) -> list[str]:
+    """Return a text for the model, or for each of several heads behind its name."""
+    if not manifest.heads:
+        return [describe(manifest)]
+    return [f"{name}: {describe(head)}" for name, head in manifest.heads.items()]
+
+
+def _decoding(part: Manifest | Head) -> str:
+    return f"{part.label_scheme} {part.label_decoding}, labels per {part.word_labels}"
+
+
+def _words(manifest: Manifest) -> dict[str, str]:
+    """Return what splits texts into words in front of the tokenizer, if anything does."""
+    found = manifest.word_segmenter
+    return (
+        {"words": " ".join(filter(None, (found.analyzer, found.dictionary, found.dictionary_version)))} if found else {}
+    )
 
 
 def parity_table(manifest: Manifest) -> Iterable[str]:

@@ -21,6 +21,7 @@ from bertbundle.cli.connection_flags import make_client
 from bertbundle.cli.formatting import RESULT_FORMATS, describe_manifest, format_table, parity_table
 from bertbundle.cli.row_files import detect_format
 from bertbundle.client.sync_client import Client
+from bertbundle.contract.manifest import Manifest
 from bertbundle.decoding.base import Decoder
 from bertbundle.decoding.decoders import DECODERS, answer_decoder
 from bertbundle.errors import InputError
@@ -57,7 +58,7 @@ def _predict(client: Client, options: argparse.Namespace) -> Iterable[str]:
     texts = _texts(options)
     decoder = _decoder(client, options)
     result_format = RESULT_FORMATS[decoder.task]
-    ask_options = AskOptions(options.truncation)
+    ask_options = AskOptions(options.truncation, head=options.head)
     results = _ask_in_batches(lambda batch: client.ask(decoder, batch, ask_options), _pairs(texts, options))
     if options.json:
         return (
@@ -80,16 +81,29 @@ def _decoder(client: Client, options: argparse.Namespace) -> Decoder:
     Raises:
         InputError: the task is unknown, or a flag does not apply to it.
     """
-    task = client.manifest().task
-    if task not in RESULT_FORMATS:
-        raise InputError(f"model {options.model!r} has the unknown task {task}. Upgrade bertbundle.")
+    manifest = client.manifest()
+    task = _task(manifest, options)
+    tasks = [task] if options.head else [task, *(head.task for head in manifest.heads.values())]
+    if unknown := [name for name in tasks if name not in RESULT_FORMATS]:
+        raise InputError(f"model {options.model!r} has the unknown task {unknown[0]}. Upgrade bertbundle.")
     decoder = DECODERS[task]
-    _check_pair(decoder.takes, options, task)
+    single_texts = any(DECODERS[name].takes == "text" for name in tasks)
+    _check_pair("text" if single_texts else decoder.takes, options, task)
     if not getattr(options, "allow_no_answer", False):
         return decoder
     if task != "question-answering":
         raise InputError(f"model {options.model!r} is for {task}: omit --allow-no-answer.")
     return answer_decoder(handle_impossible_answer=True)
+
+
+def _task(manifest: Manifest, options: argparse.Namespace) -> str:
+    """Return the task of the model, or of the head that --head names."""
+    if options.head is None:
+        return manifest.task
+    if options.head not in manifest.heads:
+        heads = ", ".join(manifest.heads) or "no heads to choose from"
+        raise InputError(f"model {options.model!r} has no head {options.head!r}, it has {heads}. Change --head.")
+    return manifest.heads[options.head].task
 
 
 def _check_pair(takes: str, options: argparse.Namespace, task: str) -> None:
@@ -137,7 +151,7 @@ def _to_json(value: Any) -> str:
 def _bench(client: Client, options: argparse.Namespace) -> Iterable[str]:
     plot = make_plotter(options.png) if options.png else None
     texts = _pairs(_texts(options), options)
-    decoder, ask_options = _decoder(client, options), AskOptions("truncate")
+    decoder, ask_options = _decoder(client, options), AskOptions("truncate", head=options.head)
     batches = [texts[start : start + options.batch] for start in range(0, len(texts), options.batch)]
     ask = functools.partial(client.ask, decoder, options=ask_options)
     result = run_load_test(ask, batches, options.seconds, options.concurrency)
@@ -156,15 +170,16 @@ def _bulk(client: Client, options: argparse.Namespace) -> Iterable[str]:
     file_format = detect_format(options.source, options.format)
     job = BulkJob(options.source, file_format, options.output, rejects, options.text, options.pair, options.keep)
     decoder = replace(_decoder(client, options), gather=list)
-    answer = functools.partial(_answer_rows, client, decoder, options.truncation)
+    ask_options = AskOptions(options.truncation, head=options.head, keep_errors=True)
+    answer = functools.partial(_answer_rows, client, decoder, ask_options)
     BulkRun(job, answer, resume=options.resume, overwrite=options.overwrite, log=sys.stderr, as_json=options.json).run()
     return ()
 
 
 def _answer_rows(
-    client: Client, decoder: Decoder, truncation: str | None, texts: Sequence[Any]
+    client: Client, decoder: Decoder, ask_options: AskOptions, texts: Sequence[Any]
 ) -> list[dict[str, Any] | InputError]:
-    results = client.ask(decoder, list(texts), AskOptions(truncation, keep_errors=True))
+    results = client.ask(decoder, list(texts), ask_options)
     to_dict = RESULT_FORMATS[decoder.task].to_dict
     return [result if isinstance(result, InputError) else dict(to_dict(result)) for result in results]
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 __all__ = [
     "AnswerOptions",
     "Coro",
+    "HeadOptions",
     "LabelOptions",
     "MaskOptions",
     "TextOptions",
@@ -36,15 +37,21 @@ class TextOptions(TypedDict, total=False):
     stride: int | None
 
 
+class HeadOptions(TextOptions, total=False):
+    """Options of the tasks that one of several heads may have."""
+
+    head: str | None
+
+
 class _SplitIntoWords(TypedDict):
     is_split_into_words: Literal[True]
 
 
-class WordOptions(TextOptions, _SplitIntoWords):
+class WordOptions(HeadOptions, _SplitIntoWords):
     """Options of `BaseClient.entities` for lists of words."""
 
 
-class LabelOptions(TextOptions, total=False):
+class LabelOptions(HeadOptions, total=False):
     """Options of `BaseClient.classify`."""
 
     top_k: int | None

@@ -3,29 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Iterator
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, overload
 
-from bertbundle.client.arguments import (
-    AnswerOptions,
-    Coro,
-    LabelOptions,
-    MaskOptions,
-    TextOptions,
-    Texts,
-    Vector,
-    WordOptions,
-    pair_up,
-)
-from bertbundle.contract.types import Answer, Classification, Entity, Fill
+from bertbundle.client.arguments import Coro, HeadOptions, LabelOptions, TextOptions, Texts, WordOptions
+from bertbundle.client.single_task import SingleTaskMethods, TransportT
+from bertbundle.contract.heads import MULTI_TASK
+from bertbundle.contract.types import Classification, Entity
 from bertbundle.decoding.base import Decoder
-from bertbundle.decoding.decoders import (
-    DECODERS,
-    DEFAULT_THRESHOLD,
-    answer_decoder,
-    classification_decoder,
-    fill_decoder,
-)
-from bertbundle.decoding.question_answering import MAX_ANSWER_TOKENS
+from bertbundle.decoding.decoders import DECODERS, DEFAULT_THRESHOLD, classification_decoder
 from bertbundle.session.batches import AskOptions
 from bertbundle.session.session import Session
 from bertbundle.session.version_agreement import TEXTS_PER_CHUNK, answer_many, answer_one
@@ -37,12 +22,11 @@ if TYPE_CHECKING:
 
 __all__ = ["BaseClient"]
 
-TransportT = TypeVar("TransportT")
 Sync: TypeAlias = "BaseClient[Transport]"
 Async: TypeAlias = "BaseClient[AsyncTransport]"
 
 
-class BaseClient(Generic[TransportT]):
+class BaseClient(SingleTaskMethods[TransportT]):
     """The methods of `Client` and `AsyncClient`: a session has the logic, and a runner does the I/O.
 
     Each method takes one text, a list or an iterator of texts, and returns one result, a list or an iterator. The
@@ -74,11 +58,11 @@ class BaseClient(Generic[TransportT]):
         raise TypeError(f"texts must be a str, a list or an iterator of str, got {type(texts).__name__}: {texts!r:.60}")
 
     @overload
-    def entities(self: Sync, texts: str, **options: Unpack[TextOptions]) -> list[Entity]: ...
+    def entities(self: Sync, texts: str, **options: Unpack[HeadOptions]) -> list[Entity]: ...
     @overload
-    def entities(self: Sync, texts: list[str], **options: Unpack[TextOptions]) -> list[list[Entity]]: ...
+    def entities(self: Sync, texts: list[str], **options: Unpack[HeadOptions]) -> list[list[Entity]]: ...
     @overload
-    def entities(self: Sync, texts: Iterator[str], **options: Unpack[TextOptions]) -> Iterator[list[Entity]]: ...
+    def entities(self: Sync, texts: Iterator[str], **options: Unpack[HeadOptions]) -> Iterator[list[Entity]]: ...
     @overload
     def entities(self: Sync, texts: list[str], **options: Unpack[WordOptions]) -> list[Entity]: ...
     @overload
@@ -86,11 +70,11 @@ class BaseClient(Generic[TransportT]):
     @overload
     def entities(self: Sync, texts: Iterator[list[str]], **options: Unpack[WordOptions]) -> Iterator[list[Entity]]: ...
     @overload
-    def entities(self: Async, texts: str, **options: Unpack[TextOptions]) -> Coro[list[Entity]]: ...
+    def entities(self: Async, texts: str, **options: Unpack[HeadOptions]) -> Coro[list[Entity]]: ...
     @overload
-    def entities(self: Async, texts: list[str], **options: Unpack[TextOptions]) -> Coro[list[list[Entity]]]: ...
+    def entities(self: Async, texts: list[str], **options: Unpack[HeadOptions]) -> Coro[list[list[Entity]]]: ...
     @overload
-    def entities(self: Async, texts: Texts[str], **options: Unpack[TextOptions]) -> AsyncIterator[list[Entity]]: ...
+    def entities(self: Async, texts: Texts[str], **options: Unpack[HeadOptions]) -> AsyncIterator[list[Entity]]: ...
     @overload
     def entities(self: Async, texts: list[str], **options: Unpack[WordOptions]) -> Coro[list[Entity]]: ...
     @overload
@@ -100,7 +84,13 @@ class BaseClient(Generic[TransportT]):
         self: Async, texts: Texts[list[str]], **options: Unpack[WordOptions]
     ) -> AsyncIterator[list[Entity]]: ...
     def entities(
-        self, texts: Any, *, truncation: str | None = None, stride: int | None = None, is_split_into_words: bool = False
+        self,
+        texts: Any,
+        *,
+        truncation: str | None = None,
+        stride: int | None = None,
+        is_split_into_words: bool = False,
+        head: str | None = None,
     ) -> Any:
         """Find the entities in a text.
 
@@ -111,6 +101,7 @@ class BaseClient(Generic[TransportT]):
                 None means "window".
             stride: number of tokens that adjacent windows share; None for a quarter of a window.
             is_split_into_words: each text is a list of words. Offsets refer to the words joined by single spaces.
+            head: which head answers, if the model has several for this task.
 
         Returns:
             The entities of the text, in order: one list for each text of a list or an iterator.
@@ -122,7 +113,8 @@ class BaseClient(Generic[TransportT]):
         >>> client.entities("Wang lives in Berlin")[0]
         Entity(label='PER', text='Wang', start=0, end=4, score=0.54...)
         """
-        return self.ask(DECODERS["token-classification"], texts, AskOptions(truncation, stride, is_split_into_words))
+        options = AskOptions(truncation, stride, is_split_into_words, head)
+        return self.ask(DECODERS["token-classification"], texts, options)
 
     @overload
     def classify(self: Sync, texts: Text, **options: Unpack[LabelOptions]) -> Classification: ...
@@ -144,6 +136,7 @@ class BaseClient(Generic[TransportT]):
         stride: int | None = None,
         top_k: int | None = None,
         threshold: float = DEFAULT_THRESHOLD,
+        head: str | None = None,
     ) -> Any:
         """Classify a text or a pair of texts (a tuple).
 
@@ -154,142 +147,71 @@ class BaseClient(Generic[TransportT]):
             stride: as for `entities`.
             top_k: number of labels in `Classification.scores`; None for all.
             threshold: minimum score of a predicted label of a multi-label model.
+            head: as for `entities`.
 
         >>> classifier.classify("wang", top_k=2).scores
         {'perhaps': 0.75, 'yes': 0.5}
         """
         decoder = classification_decoder(top_k=top_k, threshold=threshold)
-        return self.ask(decoder, texts, AskOptions(truncation, stride))
+        return self.ask(decoder, texts, AskOptions(truncation, stride, head=head))
 
     @overload
-    def embed(self: Sync, texts: str | list[str], **options: Unpack[TextOptions]) -> Vector: ...
+    def regress(self: Sync, texts: Text, **options: Unpack[HeadOptions]) -> float: ...
     @overload
-    def embed(self: Sync, texts: Iterator[str], **options: Unpack[TextOptions]) -> Iterator[Vector]: ...
+    def regress(self: Sync, texts: list[AnyText], **options: Unpack[HeadOptions]) -> list[float]: ...
     @overload
-    def embed(self: Async, texts: str | list[str], **options: Unpack[TextOptions]) -> Coro[Vector]: ...
+    def regress(self: Sync, texts: Iterator[Text], **options: Unpack[HeadOptions]) -> Iterator[float]: ...
     @overload
-    def embed(self: Async, texts: Texts[str], **options: Unpack[TextOptions]) -> AsyncIterator[Vector]: ...
-    def embed(self, texts: Any, *, truncation: str | None = None, stride: int | None = None) -> Any:
-        """Return the embedding of a text, pooled and normalized as described in the manifest.
-
-        Args:
-            texts: a text, a list of texts, or an iterator of texts.
-            truncation: as for `entities`, but None means "error". The vectors of windows are averaged, weighted by the
-                number of tokens that each window adds, and normalized again if `Manifest.normalized`.
-            stride: as for `entities`.
-
-        Returns:
-            A float32 vector of shape ``[hidden_size]``; for a list, a matrix ``[len(texts), hidden_size]``.
-
-        >>> embedder.embed(["wang", "in"]).shape
-        (2, 2)
-        """
-        return self.ask(DECODERS["feature-extraction"], texts, AskOptions(truncation, stride))
-
+    def regress(self: Async, texts: Text, **options: Unpack[HeadOptions]) -> Coro[float]: ...
     @overload
-    def regress(self: Sync, texts: Text, **options: Unpack[TextOptions]) -> float: ...
+    def regress(self: Async, texts: list[AnyText], **options: Unpack[HeadOptions]) -> Coro[list[float]]: ...
     @overload
-    def regress(self: Sync, texts: list[AnyText], **options: Unpack[TextOptions]) -> list[float]: ...
-    @overload
-    def regress(self: Sync, texts: Iterator[Text], **options: Unpack[TextOptions]) -> Iterator[float]: ...
-    @overload
-    def regress(self: Async, texts: Text, **options: Unpack[TextOptions]) -> Coro[float]: ...
-    @overload
-    def regress(self: Async, texts: list[AnyText], **options: Unpack[TextOptions]) -> Coro[list[float]]: ...
-    @overload
-    def regress(self: Async, texts: Texts[Text], **options: Unpack[TextOptions]) -> AsyncIterator[float]: ...
-    def regress(self, texts: Any, *, truncation: str | None = None, stride: int | None = None) -> Any:
+    def regress(self: Async, texts: Texts[Text], **options: Unpack[HeadOptions]) -> AsyncIterator[float]: ...
+    def regress(
+        self, texts: Any, *, truncation: str | None = None, stride: int | None = None, head: str | None = None
+    ) -> Any:
         """Return the value of a text or a pair of texts (a tuple), for example their similarity.
 
         Args:
             texts: a text or a pair, a list of them, or an iterator.
             truncation: as for `classify`.
             stride: as for `entities`.
+            head: as for `entities`.
 
         >>> regressor.regress(("wang", "in Berlin"))
         4.0
         """
-        return self.ask(DECODERS["regression"], texts, AskOptions(truncation, stride))
+        return self.ask(DECODERS["regression"], texts, AskOptions(truncation, stride, head=head))
 
     @overload
-    def answer(self: Sync, question: str, context: str, **options: Unpack[AnswerOptions]) -> Answer: ...
+    def heads(self: Sync, texts: Text, **options: Unpack[TextOptions]) -> dict[str, Any]: ...
     @overload
-    def answer(
-        self: Sync, question: list[str], context: list[str], **options: Unpack[AnswerOptions]
-    ) -> list[Answer]: ...
+    def heads(self: Sync, texts: list[AnyText], **options: Unpack[TextOptions]) -> list[dict[str, Any]]: ...
     @overload
-    def answer(
-        self: Sync, question: Iterator[str], context: Iterator[str], **options: Unpack[AnswerOptions]
-    ) -> Iterator[Answer]: ...
+    def heads(self: Sync, texts: Iterator[Text], **options: Unpack[TextOptions]) -> Iterator[dict[str, Any]]: ...
     @overload
-    def answer(self: Async, question: str, context: str, **options: Unpack[AnswerOptions]) -> Coro[Answer]: ...
+    def heads(self: Async, texts: Text, **options: Unpack[TextOptions]) -> Coro[dict[str, Any]]: ...
     @overload
-    def answer(
-        self: Async, question: list[str], context: list[str], **options: Unpack[AnswerOptions]
-    ) -> Coro[list[Answer]]: ...
+    def heads(self: Async, texts: list[AnyText], **options: Unpack[TextOptions]) -> Coro[list[dict[str, Any]]]: ...
     @overload
-    def answer(
-        self: Async, question: Iterator[str], context: Iterator[str], **options: Unpack[AnswerOptions]
-    ) -> AsyncIterator[Answer]: ...
-    def answer(
-        self,
-        question: Any,
-        context: Any,
-        *,
-        truncation: str | None = None,
-        stride: int | None = None,
-        max_answer_len: int = MAX_ANSWER_TOKENS,
-        handle_impossible_answer: bool = False,
-    ) -> Any:
-        """Find the answer to a question in a context.
+    def heads(self: Async, texts: Texts[Text], **options: Unpack[TextOptions]) -> AsyncIterator[dict[str, Any]]: ...
+    def heads(self, texts: Any, *, truncation: str | None = None, stride: int | None = None) -> Any:
+        """Return the results of all heads of a model that has several, from one pass through its encoder.
 
         Args:
-            question: a question, a list of questions, or an iterator.
-            context: a text that may contain the answer; a list or an iterator of texts, one for each question.
-            truncation: as for `entities`; the context is split or truncated. None means "window".
+            texts: a text, a list of texts, or an iterator of texts; or pairs, if all heads take pairs.
+            truncation: as for `entities`. None means "error", or "window" if all heads find entities. The outputs of
+                windows are merged for each head as by its own method.
             stride: as for `entities`.
-            max_answer_len: maximum number of tokens of an answer.
-            handle_impossible_answer: return an empty answer if "no answer" has the highest score; for models trained
-                with unanswerable questions, as in SQuAD 2.0. `Answer.null_score` is always the score of "no answer".
-
-        >>> reader.answer("wang", "lives in Berlin").text
-        'Berlin'
-        """
-        decoder = answer_decoder(max_answer_len=max_answer_len, handle_impossible_answer=handle_impossible_answer)
-        return self.ask(decoder, pair_up(question, context), AskOptions(truncation, stride))
-
-    @overload
-    def fill_mask(self: Sync, texts: str, **options: Unpack[MaskOptions]) -> list[list[Fill]]: ...
-    @overload
-    def fill_mask(self: Sync, texts: list[str], **options: Unpack[MaskOptions]) -> list[list[list[Fill]]]: ...
-    @overload
-    def fill_mask(self: Sync, texts: Iterator[str], **options: Unpack[MaskOptions]) -> Iterator[list[list[Fill]]]: ...
-    @overload
-    def fill_mask(self: Async, texts: str, **options: Unpack[MaskOptions]) -> Coro[list[list[Fill]]]: ...
-    @overload
-    def fill_mask(self: Async, texts: list[str], **options: Unpack[MaskOptions]) -> Coro[list[list[list[Fill]]]]: ...
-    @overload
-    def fill_mask(
-        self: Async, texts: Texts[str], **options: Unpack[MaskOptions]
-    ) -> AsyncIterator[list[list[Fill]]]: ...
-    def fill_mask(
-        self, texts: Any, *, truncation: str | None = None, stride: int | None = None, top_k: int | None = None
-    ) -> Any:
-        """Return the best tokens for each mask in a text; `Manifest.mask_token` is the mask.
-
-        Args:
-            texts: a text, a list of texts, or an iterator of texts.
-            truncation: as for `entities`.
-            stride: as for `entities`.
-            top_k: number of tokens for each mask; None for all that the model returns.
 
         Returns:
-            The most probable tokens for each mask, in order, best first.
+            The result of each head by name, as its own method returns it: a list of `Entity`, a `Classification` or a
+            float.
 
-        >>> filler.fill_mask("[MASK] lives", top_k=1)[0][0].text
-        'wang lives'
+        >>> joint.heads("wang lives")["intent"].label
+        'perhaps'
         """
-        return self.ask(fill_decoder(top_k=top_k), texts, AskOptions(truncation, stride))
+        return self.ask(DECODERS[MULTI_TASK], texts, AskOptions(truncation, stride))
 
 
 def _is_single(texts: Any, options: AskOptions) -> bool:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from bertbundle._shared.validation import check_counts, check_seconds, check_type
-from bertbundle.client.base import BaseClient, TransportT
+from bertbundle.client.base import BaseClient
+from bertbundle.client.single_task import TransportT
 from bertbundle.contract.manifest import TOKENIZER_FILE, Manifest
 from bertbundle.decoding.loaded_model import LoadedModel, load_model
 from bertbundle.errors import InputError, ManifestError
@@ -113,6 +114,8 @@ def _with_added_tokens(definition: str, manifest: Manifest) -> str:
     Raises:
         ManifestError: not a tokenizer definition.
     """
+    if manifest.word_segmenter is not None:
+        return definition  # of a bundle, where the choice was made
     pad_ids = [spec.pad_value for spec in manifest.inputs if spec.name == "input_ids"]
     try:
         return recognize_added_tokens(definition, pad_id=next(iter(pad_ids), 0))[0]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
+from bertbundle.contract.heads import Head, output_name
 from bertbundle.contract.labels import detect_scheme
 from bertbundle.contract.manifest import InputSpec, Manifest, OutputSpec, Source
 
@@ -22,6 +24,7 @@ def foreign_manifest(
     multi_label: bool = False,
     normalized: bool = False,
     word_labels: str = "token",
+    heads: Mapping[str, Head] | None = None,
 ) -> Manifest:
     """Describe a model that is not a bundle, for ``Client(..., manifest=..., tokenizer=..., names=...)``.
 
@@ -37,23 +40,35 @@ def foreign_manifest(
         multi_label: whether a text may have several labels.
         normalized: whether embeddings have length 1.
         word_labels: see `Manifest.word_labels`.
+        heads: the heads of a model with several, for the task "multi-task": each states its task and labels, and has
+            `outputs` as ``<head>.logits``. A label scheme is detected unless it is stated.
 
     >>> foreign_manifest("token-classification", max_length=64, labels=["O", "B-PER", "I-PER"]).label_scheme
     'BIO'
     """
-    scheme = detect_scheme(labels) if task == "token-classification" else "none"
+    described = {name: _with_scheme(head) for name, head in (heads or {}).items()}
+    only = _with_scheme(Head(task, tuple(labels)))
+    names = [output_name(head, output) for head in described for output in outputs] or outputs
     return Manifest(
         name="foreign",
         task=task,
         max_length=max_length,
         signatures={"serving_default": max_length},
         inputs=tuple(InputSpec(name, dtype, pad_id if name == "input_ids" else 0, 0) for name in inputs),
-        outputs=tuple(OutputSpec(name, "float32", ("batch",)) for name in outputs),
+        outputs=tuple(OutputSpec(name, "float32", ("batch",)) for name in names),
         source=Source("foreign", "", "", 0, 0, 0, 0),
-        labels=tuple(labels),
-        label_scheme=scheme,
-        label_decoding="argmax" if scheme != "none" else "none",
+        labels=only.labels,
+        label_scheme=only.label_scheme,
+        label_decoding=only.label_decoding,
         multi_label=multi_label,
         normalized=normalized,
         word_labels=word_labels,
+        heads=described,
     )
+
+
+def _with_scheme(head: Head) -> Head:
+    """Return a head with the label scheme of its labels, if it needs one and states none."""
+    if head.task != "token-classification" or head.label_scheme != "none":
+        return head
+    return replace(head, label_scheme=detect_scheme(head.labels), label_decoding="argmax")

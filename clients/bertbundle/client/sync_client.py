@@ -102,7 +102,7 @@ class Client(ConnectedClient[Transport]):
             options: options of that pipeline: `aggregation_strategy` ("none", "simple", "first", "average" or "max"),
                 `ignore_labels`, `is_split_into_words`; `top_k`, `function_to_apply`; `max_answer_len`,
                 `handle_impossible_answer`, `align_to_words`, `doc_stride`; `targets`; `return_tensors`; `stride` and
-                `truncation` as for `entities`, or `truncation=True` for "truncate".
+                `truncation` as for `entities`, or `truncation=True` for "truncate"; `head` as for `entities`.
 
         Raises:
             TypeError: the pipeline has no such option.

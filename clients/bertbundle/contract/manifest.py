@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+from bertbundle.contract.heads import Head, check_heads
+from bertbundle.contract.json_values import build_value
+from bertbundle.contract.word_segmenter import WordSegmenter
 from bertbundle.errors import ManifestError
 
 __all__ = [
@@ -25,7 +26,8 @@ __all__ = [
     "Source",
 ]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""The newest version. 2 has a `Manifest.word_segmenter`: clients that read only 1 would ignore it."""
 MANIFEST_FILE = "bundle.json"
 TOKENIZER_FILE = "tokenizer.json"
 BUNDLE_INFO = "bundle_info"
@@ -126,8 +128,8 @@ class Manifest:
     Attributes:
         schema_version: version of this schema; `from_json` refuses a newer one.
         name: model name that the bundle was exported under.
-        task: token-classification, text-classification, regression, feature-extraction, question-answering or
-            fill-mask.
+        task: token-classification, text-classification, regression, feature-extraction, question-answering,
+            fill-mask, or multi-task for a model with several heads.
         max_length: maximum number of tokens, including special tokens; the length of `serving_default`.
         signatures: length of each fixed-length signature, by name.
         inputs, outputs: inputs and outputs of every fixed-length signature.
@@ -149,6 +151,10 @@ class Manifest:
             for none.
         added_tokens: tokens that the tokenizer recognizes in a text because they were added to the model's own, for
             example "[E1]"; empty if there are none, and in bundles of older versions.
+        heads: the heads of a multi-task model by name; empty for other tasks. Each states its own labels and how they
+            are decoded; the fields above have their defaults.
+        word_segmenter: how texts are split into words in front of the tokenizer (Japanese); None if tokenizer.json says
+            so. A manifest with one has schema version 2.
         precision: precision of the encoder's matrix products: "float32", "bfloat16" (in the SavedModel; the ONNX files
             have float32) or "int8" (in bundles of version 0.1, the SavedModel has float32).
         source: the checkpoint that the bundle was exported from.
@@ -182,13 +188,15 @@ class Manifest:
     top_k: int = 0
     prompt: str = ""
     added_tokens: tuple[str, ...] = ()
+    heads: Mapping[str, Head] = field(default_factory=dict)
+    word_segmenter: WordSegmenter | None = None
     precision: str = "float32"
     parity: tuple[ParityRow, ...] = ()
     files: Mapping[str, FileInfo] = field(default_factory=dict)
     generator: Mapping[str, str] = field(default_factory=dict)
     created: str = ""
     notes: tuple[str, ...] = ()
-    schema_version: int = SCHEMA_VERSION
+    schema_version: int = 1
 
     def __post_init__(self) -> None:
         if self.signatures.get("serving_default") != self.max_length:
@@ -197,6 +205,7 @@ class Manifest:
             raise ValueError(f"signature lengths must be positive, got {dict(self.signatures)}")
         if not self.inputs or not self.outputs:
             raise ValueError("a bundle needs inputs and outputs")
+        check_heads(self.task, self.heads, (spec.name for spec in self.outputs))
 
     def to_json(self) -> str:
         """Return the manifest as JSON, the content of bundle.json.
@@ -229,7 +238,7 @@ class Manifest:
                 "Upgrade bertbundle."
             )
         try:
-            manifest: Manifest = _build(cls, data, MANIFEST_FILE)
+            manifest: Manifest = build_value(cls, data, MANIFEST_FILE)
         except ValueError as error:
             raise ManifestError(f"{MANIFEST_FILE} is malformed: {error}. Export the bundle again.") from error
         return manifest
@@ -252,40 +261,3 @@ class Manifest:
         except OSError as error:
             raise ManifestError(f"no {MANIFEST_FILE} in {bundle}: {error.strerror or error}.") from error
         return cls.from_json(text)
-
-
-def _build(kind: Any, value: Any, where: str) -> Any:
-    """Build a value of type `kind` from parsed JSON; a ValueError has the path of the value with the wrong type."""
-    if dataclasses.is_dataclass(kind):
-        return _build_dataclass(kind, value, where)
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin is tuple:
-        _check(isinstance(value, list), where, "a list", value)
-        return tuple(_build(arguments[0], item, f"{where}[{index}]") for index, item in enumerate(value))
-    if origin in (Mapping, dict):
-        _check(isinstance(value, dict), where, "an object", value)
-        return {key: _build(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
-    if kind is float and type(value) is int:
-        return float(value)
-    _check(type(value) is kind, where, kind.__name__, value)
-    return value
-
-
-def _build_dataclass(kind: Any, value: Any, where: str) -> Any:
-    _check(isinstance(value, dict), where, "an object", value)
-    hints = typing.get_type_hints(kind)
-    required = [f.name for f in dataclasses.fields(kind) if _is_required(f)]
-    missing = [name for name in required if name not in value]
-    if missing:
-        raise ValueError(f"{where} has no {', '.join(missing)}")
-    return kind(**{name: _build(hints[name], value[name], f"{where}.{name}") for name in hints if name in value})
-
-
-def _is_required(spec: dataclasses.Field[Any]) -> bool:
-    missing = dataclasses.MISSING
-    return spec.default is missing and isinstance(spec.default_factory, type(missing))
-
-
-def _check(valid: bool, where: str, expected: str, value: object) -> None:
-    if not valid:
-        raise ValueError(f"{where} is {type(value).__name__} {str(value)[:60]!r}, expected {expected}")

@@ -10,7 +10,7 @@ from bertbundle.contract.types import Arrays, Encoding
 from bertbundle.decoding.loaded_model import LoadedModel
 from bertbundle.text.windows import Window
 
-__all__ = ["DecodeInput", "Decoder", "Fallback", "WindowOutputs"]
+__all__ = ["DecodeInput", "Decoder", "Fallback", "WindowOutputs", "convert_row"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,3 +85,9 @@ class Decoder:
     sequence_id: int | None = None
     fallbacks: tuple[Fallback, ...] = ()
     gather: Callable[[list[Any]], Any] = list
+
+
+def convert_row(decoder: Decoder, model: LoadedModel, row: Arrays) -> Arrays:
+    """Return a row with the decoder's outputs, computed from that of a fallback if the row has that instead."""
+    fallback = next((item for item in decoder.fallbacks if item.output in row), None)
+    return row if fallback is None else fallback.convert(model, row)

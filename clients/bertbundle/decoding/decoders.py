@@ -11,10 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from bertbundle._shared.validation import check_counts
+from bertbundle.contract.heads import MULTI_TASK
 from bertbundle.contract.types import Arrays, Classification, Fill
 from bertbundle.decoding.activations import sigmoid, softmax
 from bertbundle.decoding.base import DecodeInput, Decoder, Fallback, WindowOutputs
 from bertbundle.decoding.entities import decode_label_outputs, outside_entities
+from bertbundle.decoding.heads import heads_decoder
 from bertbundle.decoding.loaded_model import LoadedModel
 from bertbundle.decoding.question_answering import MAX_ANSWER_TOKENS, decode_answer, merge_answer_logits
 from bertbundle.errors import InputError, ManifestError, ServerError
@@ -228,7 +230,8 @@ _DECODERS = (
         "fill-mask", "fill_mask", ("token_ids", "token_scores"), _decode_fills, merge_per_token, truncation="window"
     ),
 )
-DECODERS: Mapping[str, Decoder] = {decoder.task: decoder for decoder in _DECODERS}
+_BY_TASK = {decoder.task: decoder for decoder in _DECODERS}
+DECODERS: Mapping[str, Decoder] = {**_BY_TASK, MULTI_TASK: heads_decoder(_BY_TASK)}
 """The decoder of each task, by the name of the task in the manifest."""
 
 

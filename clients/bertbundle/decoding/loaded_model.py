@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 
+from bertbundle.contract.heads import output_name
 from bertbundle.contract.labels import Tag, parse_labels
 from bertbundle.contract.manifest import Manifest
 from bertbundle.contract.types import Prediction
@@ -24,12 +26,17 @@ class LoadedModel:
         manifest: the model's manifest.
         tokenizer: its tokenizer.
         tags: the parsed label of each label id; empty if the model has no label scheme.
+        heads: each of several heads by name, as a model of its own; empty if the model has only one.
+        prefix: what the served names of the outputs begin with, in front of their names in the manifest: "" unless this
+            is one of several heads.
     """
 
     version: int
     manifest: Manifest
     tokenizer: Tokenizer
     tags: tuple[Tag, ...]
+    heads: Mapping[str, LoadedModel] = field(default_factory=dict)
+    prefix: str = ""
 
 
 def load_model(manifest: Manifest, tokenizer_json: str, version: int) -> LoadedModel:
@@ -38,8 +45,27 @@ def load_model(manifest: Manifest, tokenizer_json: str, version: int) -> LoadedM
     Raises:
         ManifestError: the tokenizer or the label scheme cannot be read.
     """
-    tokenizer = Tokenizer(tokenizer_json, max_length=manifest.max_length, mask_token=manifest.mask_token)
-    return LoadedModel(version, manifest, tokenizer, _tags(manifest))
+    tokenizer = Tokenizer(
+        tokenizer_json,
+        max_length=manifest.max_length,
+        mask_token=manifest.mask_token,
+        word_segmenter=manifest.word_segmenter,
+    )
+    model = LoadedModel(version, manifest, tokenizer, _tags(manifest))
+    return replace(model, heads={name: _load_head(model, name) for name in manifest.heads})
+
+
+def _load_head(model: LoadedModel, name: str) -> LoadedModel:
+    """Return a head as a model that has only the outputs of this head, by their names in the head's task."""
+    head, prefix = model.manifest.heads[name], output_name(name, "")
+    outputs = [spec for spec in model.manifest.outputs if spec.name.startswith(prefix)]
+    manifest = replace(
+        model.manifest,
+        heads={},
+        outputs=tuple(replace(spec, name=spec.name.removeprefix(prefix)) for spec in outputs),
+        **{field.name: getattr(head, field.name) for field in fields(head)},
+    )
+    return replace(model, manifest=manifest, tags=_tags(manifest), prefix=prefix)
 
 
 def load_bundle_info(prediction: Prediction) -> LoadedModel:

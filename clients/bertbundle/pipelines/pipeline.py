@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from bertbundle._shared.validation import check_counts
+from bertbundle.contract.heads import MULTI_TASK
 from bertbundle.decoding.base import DecodeInput, Decoder
 from bertbundle.pipelines.decoders import DECODER_FACTORIES
 from bertbundle.session.batches import AskOptions
@@ -50,6 +51,8 @@ class Pipeline:
     def __init__(self, client: BaseClient[Any], task: str, **options: Any) -> None:
         """Create a pipeline over a client; see `Client.pipeline`."""
         self.task = _ALIASES.get(task, task)
+        if self.task == MULTI_TASK:
+            raise ValueError("the model has several heads: name the task, such as pipeline('ner'), and head= if needed")
         if self.task not in DECODER_FACTORIES:
             raise ValueError(f"no pipeline for {task!r}, expected one of {', '.join([*DECODER_FACTORIES, *_ALIASES])}")
         self._client = client
@@ -88,10 +91,11 @@ class Pipeline:
         stride = rest.pop("stride", rest.pop("doc_stride", None))
         truncation = rest.pop("truncation", None)
         split_words = bool(rest.pop("is_split_into_words", False))
+        head = rest.pop("head", None)
         _check_options(rest, self.task)
         check_counts(top_k=rest.get("top_k"))
         decoder = DECODER_FACTORIES[self.task](**rest)
-        return decoder, AskOptions(_TRUNCATION.get(truncation, truncation), stride, split_words)
+        return decoder, AskOptions(_TRUNCATION.get(truncation, truncation), stride, split_words, head)
 
     def _texts(self, inputs: Any, options: AskOptions) -> Any:
         """Convert inputs to arguments of the client; unwrap a list of one text if transformers' pipeline does so."""

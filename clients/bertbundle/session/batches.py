@@ -10,7 +10,8 @@ import numpy as np
 
 from bertbundle.contract.manifest import Manifest
 from bertbundle.contract.types import Arrays, Encoding, PredictCall, Prediction
-from bertbundle.decoding.base import DecodeInput, Decoder, WindowOutputs
+from bertbundle.decoding.base import DecodeInput, Decoder, WindowOutputs, convert_row
+from bertbundle.decoding.decoders import DECODERS
 from bertbundle.decoding.loaded_model import LoadedModel
 from bertbundle.errors import InputError, ServerError
 from bertbundle.text.features import choose_signature, pad_encodings
@@ -29,12 +30,14 @@ class AskOptions:
         truncation: "error", "truncate" or "window"; None for the task's default.
         stride: number of tokens that adjacent windows share; None for a quarter of a window.
         is_split_into_words: each text is a list of words.
+        head: which of several heads of a model answers; None for the only one of the task.
         keep_errors: return the `InputError` of an invalid text as its result instead of raising it.
     """
 
     truncation: str | None = None
     stride: int | None = None
     is_split_into_words: bool = False
+    head: str | None = None
     keep_errors: bool = False
 
 
@@ -95,7 +98,7 @@ def make_batches(
     encodings, windows = _encode(model, decoder, texts, options)
     rows = [_Row(index, window) for index, text_windows in enumerate(windows) for window in text_windows]
     groups = list(_groups(rows, model.manifest, settings.rows_per_call))
-    outputs = tuple(settings.rename(name) for name in _requested_outputs(decoder, model.manifest))
+    outputs = tuple(settings.rename(model.prefix + name) for name in _requested_outputs(decoder, model))
     calls = [
         PredictCall(
             settings.model,
@@ -145,9 +148,12 @@ def _split(
         return error
 
 
-def _requested_outputs(decoder: Decoder, manifest: Manifest) -> tuple[str, ...]:
-    """Return the decoder's outputs; if the model does not have them, the output of a fallback."""
-    available = {spec.name for spec in manifest.outputs}
+def _requested_outputs(decoder: Decoder, model: LoadedModel) -> tuple[str, ...]:
+    """Return the decoder's outputs; if the model does not have them, the output of a fallback. All of all heads."""
+    if model.heads:
+        heads = [(head, _requested_outputs(DECODERS[head.manifest.task], head)) for head in model.heads.values()]
+        return tuple(head.prefix + name for head, names in heads for name in names)
+    available = {spec.name for spec in model.manifest.outputs}
     if available.issuperset(decoder.outputs):
         return decoder.outputs
     found = (fallback.output for fallback in decoder.fallbacks if fallback.output in available)
@@ -183,7 +189,7 @@ def decode_predictions(
     Raises:
         ServerError: an output is missing, or does not have as many rows as the request.
     """
-    outputs = {name: settings.rename(name) for name in _requested_outputs(decoder, model.manifest)}
+    outputs = {name: settings.rename(model.prefix + name) for name in _requested_outputs(decoder, model)}
     rows = _rows_by_text(outputs, batches, predictions)
     return [
         encoding
@@ -233,8 +239,7 @@ def _decode(
     rows: Sequence[Arrays],
 ) -> Any:
     text, encoding = text_and_encoding
-    fallback = next((item for item in decoder.fallbacks if item.output in rows[0]), None)
-    if fallback is not None:
-        rows = [fallback.convert(model, row) for row in rows]
+    if any(fallback.output in rows[0] for fallback in decoder.fallbacks):
+        rows = [convert_row(decoder, model, row) for row in rows]
     outputs = rows[0] if len(rows) == 1 else decoder.merge(WindowOutputs(model, windows, rows))
     return decoder.decode(DecodeInput(model, " ".join(text) if isinstance(text, list) else text, encoding, outputs))

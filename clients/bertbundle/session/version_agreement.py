@@ -8,6 +8,7 @@ from typing import Any
 from bertbundle.contract.types import PredictCall, Prediction
 from bertbundle.decoding.base import Decoder
 from bertbundle.decoding.decoders import DECODERS
+from bertbundle.decoding.heads import fit_heads
 from bertbundle.decoding.loaded_model import LoadedModel
 from bertbundle.errors import InputError, InvalidRequest, ServerError, SignatureNotFound, TextTooLong
 from bertbundle.session.batches import AskOptions, decode_predictions, make_batches
@@ -52,12 +53,14 @@ def answer_with_one_version(
         _check_pairs(decoder, texts)
     loaded_before = session.loaded
     model = loaded_before
-    if model is None or model.manifest.task != decoder.task:
+    if model is None or _find_view(model, decoder, options.head) is None:
         model = yield from session.load()
-    _check_task(session, model, decoder)
     for remaining in reversed(range(_MAX_VERSIONS)):
+        fitted, view = _resolve(session, model, decoder, options)
+        if fitted is not decoder:
+            _check_pairs(fitted, texts)
         try:
-            results = yield from try_version(session, model, decoder, texts, options, last_try=not remaining)
+            results = yield from try_version(session, view, fitted, texts, options, last_try=not remaining)
             if results is not None:
                 return results
             model = yield from session.load_other_version(model)
@@ -68,7 +71,6 @@ def answer_with_one_version(
                 model = yield from session.load()
             if model.version == rejected_by.version:
                 raise
-        _check_task(session, model, decoder)
     raise ServerError(
         f"the servers of model {session.settings.model!r} answer with different versions: in {_MAX_VERSIONS} attempts "
         "no version answered all requests of the batch. Retry when the rolling update is complete."
@@ -140,14 +142,44 @@ def _check_pairs(decoder: Decoder, texts: Sequence[Any]) -> None:
         raise TypeError(f"{decoder.method}() takes a {kind} or a list or an iterator of {kind}s, got a {wrong.pop()}")
 
 
-def _check_task(session: Session, model: LoadedModel, decoder: Decoder) -> None:
-    """Raise InputError if the model is for another task, and name the method for it."""
-    task = model.manifest.task
-    if task == decoder.task:
-        return
+def _resolve(
+    session: Session, model: LoadedModel, decoder: Decoder, options: AskOptions
+) -> tuple[Decoder, LoadedModel]:
+    """Return what answers a method: its decoder, fitted to the model, and the model or one of its heads.
+
+    Raises:
+        InputError: the model is for another task, or it is unclear which of its heads is meant.
+    """
+    view = _find_view(model, decoder, options.head)
+    if view is None:
+        raise InputError(f"model {session.settings.model!r} {_explain(model, decoder, options.head)}.")
+    unknown = [head.manifest.task for head in view.heads.values() if head.manifest.task not in DECODERS]
+    if unknown:
+        raise InputError(f"model {session.settings.model!r} has a head for {unknown[0]}: upgrade bertbundle.")
+    return (fit_heads(decoder, view, DECODERS) if view.heads else decoder), view
+
+
+def _find_view(model: LoadedModel, decoder: Decoder, head: str | None) -> LoadedModel | None:
+    """Return the model, or the head of it, that answers a method; None if there is none, or if there are several."""
+    if head is None and model.manifest.task == decoder.task:
+        return model
+    views = [view for name, view in model.heads.items() if view.manifest.task == decoder.task and head in (None, name)]
+    return views[0] if len(views) == 1 else None
+
+
+def _explain(model: LoadedModel, decoder: Decoder, head: str | None) -> str:
+    """Return why a model does not answer a method, and what to do instead."""
+    heads = ", ".join(f"{name} ({view.manifest.task})" for name, view in model.heads.items())
+    fitting = [name for name, view in model.heads.items() if view.manifest.task == decoder.task]
+    if head is not None and not heads:
+        return f"has one head, for {model.manifest.task}: omit head"
+    if head is not None and head not in model.heads:
+        return f"has no head {head!r}, its heads are {heads}"
+    if head is None and len(fitting) > 1:
+        return f"has the heads {heads}: choose one with head={fitting[0]!r}, or call heads() for all"
+    task = model.heads[head].manifest.task if head is not None else model.manifest.task
     right_decoder = DECODERS.get(task)
     advice = f"use {right_decoder.method}()" if right_decoder else "upgrade bertbundle"
-    raise InputError(
-        f"model {session.settings.model!r} is for {task}, {decoder.method}() needs a model for {decoder.task}: "
-        f"{advice}."
-    )
+    subject = f"has the head {head!r} for {task}" if head is not None else f"is for {task}"
+    found = f", with the heads {heads}" if heads and head is None else ""
+    return f"{subject}{found}, {decoder.method}() needs a model for {decoder.task}: {advice}"

@@ -12,7 +12,9 @@ import tokenizers
 
 from bertbundle.contract.manifest import TOKENIZER_FILE
 from bertbundle.contract.types import Encoding
+from bertbundle.contract.word_segmenter import WORD_SEGMENTER, WordSegmenter
 from bertbundle.errors import InputError, ManifestError, TextTooLong
+from bertbundle.text.japanese import SegmentedTokenizer
 from bertbundle.text.windows import truncate
 
 __all__ = ["TRUNCATIONS", "AnyText", "Text", "Tokenizer"]
@@ -31,18 +33,22 @@ class Tokenizer:
     Special tokens that occur in a text, such as "[SEP]", are encoded as ordinary text.
     """
 
-    def __init__(self, definition: str, *, max_length: int, mask_token: str = "") -> None:
+    def __init__(
+        self, definition: str, *, max_length: int, mask_token: str = "", word_segmenter: WordSegmenter | None = None
+    ) -> None:
         """Parse a tokenizer definition.
 
         Args:
             definition: the content of tokenizer.json.
             max_length: maximum number of tokens of the model, including special tokens.
             mask_token: the only special token that is recognized in a text; "" for none.
+            word_segmenter: how texts are split into words; None if the definition says so.
 
         Raises:
             ManifestError: not a tokenizer definition.
         """
         try:
+            definition = _without_marker(definition) if word_segmenter else definition
             definition = _with_mask(definition, mask_token) if mask_token else definition
             self._tokenizer = tokenizers.Tokenizer.from_str(definition)
         except Exception as error:
@@ -51,6 +57,8 @@ class Tokenizer:
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._tokenizer.encode_special_tokens = True  # as text
+        self._segmented = SegmentedTokenizer(self._tokenizer, word_segmenter) if word_segmenter else None
+        self._encoder = self._segmented or self._tokenizer
         self.max_length = max_length
 
     def encode(self, texts: Sequence[Text], *, truncation: str = "error") -> list[Encoding]:
@@ -89,7 +97,10 @@ class Tokenizer:
         """
         if truncation not in TRUNCATIONS:
             raise ValueError(f"truncation must be 'error', 'truncate' or 'window', got {truncation!r}")
-        errors = [_text_error(text, index, is_split_into_words) for index, text in enumerate(texts)]
+        errors = [
+            _text_error(text, index, is_split_into_words) or self._analyzer_error(text, index)
+            for index, text in enumerate(texts)
+        ]
         valid = [text for text, error in zip(texts, errors, strict=True) if error is None]
         encodings = iter(self._encode_batch(valid, is_split_into_words))
         return [
@@ -98,13 +109,19 @@ class Tokenizer:
         ]
 
     def _encode_batch(self, texts: list[Text | list[str]], is_split_into_words: bool) -> list[Encoding]:
-        encodings = self._tokenizer.encode_batch(texts, is_pretokenized=is_split_into_words)
+        encodings = self._encoder.encode_batch(texts, is_pretokenized=is_split_into_words)
         if not is_split_into_words:
             return [_to_encoding(encoding) for encoding in encodings]
         return [
             _with_joined_offsets(_to_encoding(encoding), words)
             for encoding, words in zip(encodings, texts, strict=True)
         ]
+
+    def _analyzer_error(self, text: Text | list[str], index: int) -> InputError | None:
+        if self._segmented is None:
+            return None
+        problems = map(self._segmented.problem, (text,) if isinstance(text, str) else text)
+        return next((InputError(f"text {index} {problem}") for problem in problems if problem), None)
 
     def _fit(
         self, text: Text | list[str], encoding: Encoding, index: int, truncation: str, sequence_id: int | None
@@ -140,7 +157,7 @@ class Tokenizer:
             InputError: the word has no tokens.
         """
         token_id: int | None = self._tokenizer.token_to_id(word)
-        ids = [token_id] if token_id is not None else self._tokenizer.encode(word, add_special_tokens=False).ids
+        ids = [token_id] if token_id is not None else self._encoder.encode(word, add_special_tokens=False).ids
         if not ids:
             raise InputError(f"the word {word!r} has no tokens. Leave it out.")
         return int(ids[0])
@@ -171,6 +188,14 @@ class Tokenizer:
         """The token for text that is not in the vocabulary, or None."""
         token: str | None = getattr(self._tokenizer.model, "unk_token", None)
         return token
+
+
+def _without_marker(definition: str) -> str:
+    """Remove the pre-tokenizer of a tokenizer.json that needs a word segmenter; the tokenizers library has no such."""
+    data = json.loads(definition)
+    if (data.get("pre_tokenizer") or {}).get("type") == WORD_SEGMENTER:
+        data["pre_tokenizer"] = None
+    return json.dumps(data, ensure_ascii=False)
 
 
 def _with_mask(definition: str, mask_token: str) -> str:

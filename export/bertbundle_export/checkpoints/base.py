@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy.typing as npt
 
 from bertbundle_export.errors import CheckpointError
+from bertbundle_export.tasks import HeadSpec
 
 __all__ = ["CheckpointFormat", "Description", "LoadOptions", "StateDict"]
 
@@ -26,6 +27,7 @@ class LoadOptions:
         format: name of the checkpoint format; None detects it.
         task: name of a task; None for the task of the checkpoint's architecture.
         labels: label of each class index; None for the checkpoint's.
+        heads: each of several heads by name, instead of task and labels; empty if there is one.
         multi_label: whether classes are independent; None for the checkpoint's setting.
         pooling: a key of `tasks.POOLINGS`; None for the checkpoint's, else mean.
         last_layers: number of last layers that are concatenated into the features.
@@ -42,6 +44,7 @@ class LoadOptions:
     format: str | None = None
     task: str | None = None
     labels: tuple[str, ...] | None = None
+    heads: Mapping[str, HeadSpec] = field(default_factory=dict)
     multi_label: bool | None = None
     pooling: str | None = None
     last_layers: int = 1
@@ -59,6 +62,12 @@ class LoadOptions:
             raise CheckpointError(f"last_layers must be at least 1, got {self.last_layers}.")
         if self.last_layers > 1 and self.pooling == "pooler":
             raise CheckpointError("the pooler reads the last layer only: with last_layers choose mean, cls or max.")
+        given = [name for name in ("task", "labels", "multi_label", "pooling") if getattr(self, name) is not None]
+        if self.heads and given:
+            raise CheckpointError(
+                f"{' and '.join(given)} cannot be given together with heads. State it for each head (HeadSpec in "
+                "Python, --head and --head-option on the command line)."
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +90,7 @@ class Description:
         build_model: builds a Keras model that transformers has no class for, from a transformers config and
             `init_args`; None for transformers' own classes.
         init_args: arguments of `build_model`.
+        heads: each of several heads that `build_model` builds, as the checkpoint states it; empty if there is one.
         run_graph: runs the checkpoint's own graph, if it has one: takes BERT's inputs by name, returns its
             `last_hidden_state` and `pooler_output`. The model that is built from the weights must agree with it.
         notes: assumptions that the user should know; they go to the manifest.
@@ -100,6 +110,7 @@ class Description:
     prompt: str = ""
     build_model: Callable[..., Any] | None = None
     init_args: Mapping[str, Any] = field(default_factory=dict)
+    heads: Mapping[str, HeadSpec] = field(default_factory=dict)
     run_graph: Callable[[Mapping[str, npt.NDArray[Any]]], Mapping[str, npt.NDArray[Any]]] | None = None
     notes: tuple[str, ...] = ()
 

@@ -9,9 +9,11 @@ from typing import Any
 import tokenizers
 
 from bertbundle.contract.manifest import InputSpec, Source
+from bertbundle.contract.word_segmenter import WordSegmenter
 from bertbundle_export.checkpoints.base import LoadOptions
 from bertbundle_export.errors import CheckpointError
 from bertbundle_export.source.architectures import ARCHITECTURES, Architecture, bert_inputs
+from bertbundle_export.source.japanese import load_segmenter
 from bertbundle_export.source.model import (
     SourceModel,
     accepted_inputs,
@@ -22,7 +24,7 @@ from bertbundle_export.source.model import (
 )
 from bertbundle_export.source.tokenization import check_tokenizer, load_tokenizer
 from bertbundle_export.source.tokenizer_settings import live_settings, stated_max_length, without_unused_inputs
-from bertbundle_export.tasks import TASKS, check_pooling, check_task
+from bertbundle_export.tasks import TASKS, check_pooling, check_task, task_of
 
 __all__ = ["live_model"]
 
@@ -33,7 +35,7 @@ def live_model(model: Any, load: LoadOptions, tokenizer: tokenizers.Tokenizer | 
     Args:
         model: callable with the inputs by name in a dict and ``training=False``; has `variables`. Vocabulary size and
             maximum length come from its transformers `config`, if it has one.
-        load: states its task, and its labels if the task has labels.
+        load: states its task, and its labels if the task has labels; or its heads.
         tokenizer: its tokenizer.
 
     Raises:
@@ -43,10 +45,12 @@ def live_model(model: Any, load: LoadOptions, tokenizer: tokenizers.Tokenizer | 
         raise CheckpointError(f"a {type(model).__name__} is not a source: give a path, a hub name, or a Keras model.")
     _check_backend(model)
     _check_built(model)
-    if load.task is None:
-        raise CheckpointError(f"a live model does not state its task. Pass task=, one of {', '.join(TASKS)}.")
+    if load.task is None and not load.heads:
+        raise CheckpointError(
+            f"a live model does not state its task. Pass task=, one of {', '.join(TASKS)}, or heads=."
+        )
     config = getattr(model, "config", None)
-    task = check_task(load.task)
+    task = check_task(load.task) if load.task else task_of("", load.heads)
     multi_label = is_multi_label(getattr(config, "problem_type", None), load.multi_label)
     labels = load.labels or _stored_labels(config)
     labels = check_labels(labels, task, multi_label=multi_label) if task.has_labels else ()
@@ -58,18 +62,25 @@ def live_model(model: Any, load: LoadOptions, tokenizer: tokenizers.Tokenizer | 
     inputs = accepted_inputs(model, _inputs(architecture, config, vocab_size))
     return SourceModel(
         keras=model,
-        task=load.task,
+        task=task.name,
         tokenizer=loaded,
         source=_source(model, config, vocab_size),
         inputs=inputs if is_functional(model) else without_unused_inputs(inputs, settings, {}),
         max_positions=_positions(architecture, config),
         stated_length=stated_max_length(settings),
+        word_segmenter=_segmenter(tokenizer, load),
         labels=labels,
         multi_label=multi_label,
+        heads=load.heads,
         pooling=check_pooling(load.pooling or "mean") if load.task == "feature-extraction" else "none",
         normalized=bool(load.normalize),
         last_layers=load.last_layers,
     )
+
+
+def _segmenter(tokenizer: Any, load: LoadOptions) -> WordSegmenter | None:
+    is_path = isinstance(tokenizer, str | Path)
+    return load_segmenter(Path(tokenizer), lowercase=load.lowercase) if is_path else None
 
 
 def _source(model: Any, config: Any, vocab_size: int) -> Source:

@@ -9,6 +9,7 @@ from typing import Any
 import tokenizers
 
 from bertbundle.contract.manifest import InputSpec, Source
+from bertbundle.contract.word_segmenter import WordSegmenter
 from bertbundle_export.checkpoints.assign import assign_weights
 from bertbundle_export.checkpoints.base import Description, LoadOptions
 from bertbundle_export.checkpoints.builder import build_model
@@ -17,6 +18,7 @@ from bertbundle_export.checkpoints.registry import describe_checkpoint, find_for
 from bertbundle_export.errors import CheckpointError
 from bertbundle_export.source import tokenization
 from bertbundle_export.source.architectures import Architecture, class_suffix, find_architecture
+from bertbundle_export.source.japanese import check_no_segmenter, load_segmenter, segmenter_notes
 from bertbundle_export.source.model import (
     SourceModel,
     accepted_inputs,
@@ -31,7 +33,7 @@ from bertbundle_export.source.tokenizer_settings import (
     stated_max_length,
     without_unused_inputs,
 )
-from bertbundle_export.tasks import POOLINGS, TASKS, Task, check_task
+from bertbundle_export.tasks import POOLINGS, TASKS, Task, check_task, task_of
 
 __all__ = ["class_name", "find_task", "load_checkpoint", "load_tokenizer", "stored_labels"]
 
@@ -43,11 +45,13 @@ def load_checkpoint(path: Path, name: str, options: LoadOptions) -> SourceModel:
         CheckpointError: it cannot be read, or its files contradict each other. Nothing is ever loaded in part.
     """
     description = describe_checkpoint(path, options)
+    _check_heads(description, options)
     task = find_task(description, options)
     labels = _labels(description, task, options)
     _import_tensorflow()
-    tokenizer = load_tokenizer(description, options)
+    tokenizer, segmenter = load_tokenizer(description, options), _load_segmenter(description, options)
     if description.lowercase_texts and task.name == "feature-extraction":
+        check_no_segmenter(segmenter, "do_lower_case of sentence_bert_config.json", "Set it to false if that is right.")
         tokenizer = lowercase_texts(tokenizer)
     architecture = find_architecture(description.config, path)
     tokenization.check_tokenizer(tokenizer, architecture.size(description.config, "vocab_size"))
@@ -66,15 +70,27 @@ def load_checkpoint(path: Path, name: str, options: LoadOptions) -> SourceModel:
         inputs=_inputs(model, architecture, description.config, settings),
         max_positions=architecture.size(description.config, "positions"),
         stated_length=description.max_length or stated_max_length(settings),
+        word_segmenter=segmenter,
         prompt=description.prompt if task.name == "feature-extraction" else "",
         labels=labels,
         multi_label=is_multi_label(description.config.get("problem_type"), options.multi_label),
         pooling=pooling,
         normalized=normalized,
         last_layers=options.last_layers,
+        heads=description.heads or options.heads,
         dropped_outputs=frozenset({"pooler_output"} if missing else ()),
-        notes=description.notes,
+        notes=(*description.notes, *segmenter_notes(tokenizer_path(description, options), segmenter)),
     )
+
+
+def _check_heads(description: Description, options: LoadOptions) -> None:
+    """Reject several heads of a checkpoint whose format has one, unless the user's own class builds them."""
+    if options.heads and not (description.heads or options.model_class):
+        raise CheckpointError(
+            f"{description.path}: several heads cannot be read from a checkpoint of the format {description.format}. "
+            "Pass --model-class, your own class that returns them by name, or load the model in Python with its own "
+            "code: export_bundle(model, heads=...)."
+        )
 
 
 def load_tokenizer(description: Description, options: LoadOptions) -> tokenizers.Tokenizer:
@@ -85,6 +101,11 @@ def load_tokenizer(description: Description, options: LoadOptions) -> tokenizers
     """
     lowercase = description.lowercase if options.lowercase is None else options.lowercase
     return tokenization.load_tokenizer(tokenizer_path(description, options), lowercase=lowercase)
+
+
+def _load_segmenter(description: Description, options: LoadOptions) -> WordSegmenter | None:
+    lowercase = description.lowercase if options.lowercase is None else options.lowercase
+    return load_segmenter(tokenizer_path(description, options), lowercase=lowercase)
 
 
 def tokenizer_path(description: Description, options: LoadOptions) -> Path:
@@ -107,6 +128,8 @@ def find_task(description: Description, options: LoadOptions) -> Task:
     Raises:
         CheckpointError: the class of the checkpoint belongs to no task.
     """
+    if options.heads:
+        return task_of("", options.heads)
     if options.task is not None:
         return check_task(options.task)
     name = class_name(description)

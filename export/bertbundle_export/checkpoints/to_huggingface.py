@@ -19,6 +19,7 @@ from bertbundle_export.checkpoints.registry import describe_checkpoint, find_for
 from bertbundle_export.checkpoints.sources.hub import open_source
 from bertbundle_export.errors import CheckpointError, ExportError
 from bertbundle_export.source.architectures import find_architecture
+from bertbundle_export.source.japanese import check_no_segmenter
 from bertbundle_export.source.model import SourceModel
 from bertbundle_export.source.tokenization import is_lowercase
 from bertbundle_export.tasks import TASKS
@@ -48,10 +49,17 @@ def write_huggingface(source: str | Path, directory: Path, options: LoadOptions)
     """
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise ExportError(f"{directory} exists already and is not an empty directory. Choose another.")
+    if options.heads:
+        raise ExportError(
+            "several heads cannot be written as a Hugging Face directory: transformers has no class for them."
+        )
     with open_source(source, revision=options.revision) as path, staging_directory(directory.parent) as staging:
         # Loaded for feature extraction, to check only the encoder and the tokenizer: the head may lack what a bundle
         # needs, such as labels.
         loaded = load_checkpoint(path, str(source), dataclasses.replace(options, task="feature-extraction"))
+        check_no_segmenter(
+            loaded.word_segmenter, "--to-hf", "Copy the files of the tokenizer; use --name for a bundle."
+        )
         description = describe_checkpoint(path, options)
         weights = find_format(path, description.format).read(description, options)
         _check_head(description, weights, options)

@@ -55,12 +55,18 @@ def _patched_call(layer: Any, graph: EncoderGraph) -> Callable[..., Any]:
     signature = inspect.signature(own_call)
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        arguments = signature.bind(layer, *args, **kwargs).arguments
+        arguments = _by_name(signature.bind(layer, *args, **kwargs).arguments)
         if not _is_supported(arguments, layer.config):
             return own_call(layer, *args, **kwargs)
         return _call_graph(layer, graph, arguments)
 
     return call
+
+
+def _by_name(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return arguments by name also if the first one has them in a dict, as transformers' layers allow."""
+    first = arguments.get("input_ids")
+    return {**arguments, **first} if isinstance(first, Mapping) else arguments
 
 
 def _is_supported(arguments: Mapping[str, Any], config: Any) -> bool:

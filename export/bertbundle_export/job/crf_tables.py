@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from bertbundle.contract.heads import output_name
 from bertbundle_export.errors import ExportError
 from bertbundle_export.source.model import SourceModel
 from bertbundle_export.tasks.crf import TABLES
@@ -46,12 +47,13 @@ def check_tables(outputs: Mapping[str, Any], labels: int) -> None:
         )
 
 
-def add_tables(model: SourceModel, attributes: Sequence[str | None]) -> SourceModel:
+def add_tables(model: SourceModel, attributes: Sequence[str | None], *, head: str = "") -> SourceModel:
     """Return the model with its CRF's tables added to its outputs.
 
     Args:
         model: the source model.
         attributes: for each of `TABLES` the dotted attribute of the Keras model, such as ``crf.transitions``, or None.
+        head: the head that the CRF belongs to; "" if there is only one.
 
     Raises:
         ExportError: the model has no such attribute.
@@ -59,9 +61,8 @@ def add_tables(model: SourceModel, attributes: Sequence[str | None]) -> SourceMo
     paths = {name: path for name, path in zip(TABLES, attributes, strict=True) if path}
     if not paths:
         return model
-    return dataclasses.replace(
-        model, extra_outputs={name: _attribute(model.keras, path) for name, path in paths.items()}
-    )
+    tables = {output_name(head, name) if head else name: _attribute(model.keras, path) for name, path in paths.items()}
+    return dataclasses.replace(model, extra_outputs={**model.extra_outputs, **tables})
 
 
 def _attribute(keras: Any, path: str) -> Any:

@@ -12,6 +12,7 @@ from bertbundle.text.tokenizer import Tokenizer
 from bertbundle_export.errors import ExportError
 from bertbundle_export.job.crf_tables import check_unused_tables
 from bertbundle_export.job.decoding_choice import choose_decoding
+from bertbundle_export.job.heads import errors_of_head, head_options
 from bertbundle_export.job.padding import depends_on_padding
 from bertbundle_export.job.signature_lengths import signature_lengths
 from bertbundle_export.job.texts import PARITY_TEXTS, make_features
@@ -22,7 +23,7 @@ from bertbundle_export.report import NoteRecorder, Reporter
 from bertbundle_export.saved_model.tracing import TracedModel, attention_dtype, output_specs, trace
 from bertbundle_export.source.model import SourceModel, run_source
 from bertbundle_export.source.tokenization import mask_token, special_ids
-from bertbundle_export.tasks import TASKS, HeadConfig, Task
+from bertbundle_export.tasks import HEAD_TASKS, TASKS, HeadConfig, Task, outputs_of_head, task_of
 from bertbundle_export.tasks.checks import check_outputs, check_pooler, unused_outputs
 
 __all__ = ["Plan", "make_plan"]
@@ -55,7 +56,7 @@ class Plan:
     @property
     def task(self) -> Task:
         """The model's task."""
-        return TASKS[self.model.task]
+        return task_of(self.model.task, self.model.heads)
 
     @property
     def outputs(self) -> tuple[OutputSpec, ...]:
@@ -81,20 +82,28 @@ def make_plan(name: str, model: SourceModel, options: ExportOptions, reporter: R
     with recorder.stage("run the source model on real texts"):
         signatures, features = _signatures_and_features(model, options, head, recorder)
         outputs = [_run_checked(model, batch) for batch in features]
-    if unused := unused_outputs(outputs[0], TASKS[model.task]):
+    task = task_of(model.task, model.heads)
+    if not model.heads and (unused := unused_outputs(outputs[0], task)):
         recorder.note(
             f"the model also returns {', '.join(unused)}: the task {model.task} is not computed from it, and it is not "
             "in the bundle."
         )
-    if model.task == "token-classification":
-        longest = max(range(len(features)), key=lambda index: _count_tokens(features[index]))
-        head = choose_decoding(head, options, features[longest], outputs[longest], note=recorder.note)
-    cases = _make_cases(TASKS[model.task], head, features, outputs)
+    longest = max(range(len(features)), key=lambda index: _count_tokens(features[index]))
+    head = _choose_decodings(model, head, options, (features[longest], outputs[longest]), recorder)
+    cases = _make_cases(task, head, features, outputs)
     with recorder.stage("trace the serving function"):
         traced = _trace(model, options, head, features, recorder)
-    if options.label_decoding == "auto" and head.label_decoding != "none":
-        check_unused_tables(model.keras, traced.function, len(head.labels), head.label_decoding)
+    _check_unused_tables(model, options, head, traced)
     return Plan(name, model, options, signatures, head, cases, traced, tuple(recorder.notes))
+
+
+def _check_unused_tables(model: SourceModel, options: ExportOptions, head: HeadConfig, traced: TracedModel) -> None:
+    """Check each tagger whose decoding the user did not choose."""
+    for name, config in (head.heads or {"": head}).items():
+        decoding = model.heads[name].label_decoding if name else options.label_decoding
+        if decoding == "auto" and config.label_decoding != "none":
+            with errors_of_head(name):
+                check_unused_tables(model.keras, traced.function, len(config.labels), config.label_decoding)
 
 
 def _head_config(model: SourceModel, options: ExportOptions) -> HeadConfig:
@@ -106,6 +115,12 @@ def _head_config(model: SourceModel, options: ExportOptions) -> HeadConfig:
         normalized=model.normalized,
         special_ids=special_ids(model.tokenizer, model.inputs[0].pad_value),
     )
+    if model.heads:
+        configs = {
+            name: HeadConfig(labels=spec.labels, multi_label=bool(spec.multi_label), special_ids=head.special_ids)
+            for name, spec in model.heads.items()
+        }
+        return dataclasses.replace(head, heads=configs)
     if model.task != "fill-mask":
         return head
     if options.top_k > model.source.vocab_size:
@@ -143,17 +158,44 @@ def _signatures_and_features(
 def _make_features(
     model: SourceModel, options: ExportOptions, head: HeadConfig, signatures: Mapping[str, int]
 ) -> list[InputFeatures]:
-    tokenizer = Tokenizer(model.tokenizer.to_str(), max_length=signatures["serving_default"])
+    tokenizer = Tokenizer(
+        model.tokenizer.to_str(), max_length=signatures["serving_default"], word_segmenter=model.word_segmenter
+    )
     features = make_features(tokenizer, options.texts or PARITY_TEXTS, signatures=signatures, inputs=model.inputs)
-    prepare = TASKS[model.task].prepare_examples
+    prepare = task_of(model.task, model.heads).prepare_examples
     return [InputFeatures(batch.signature, prepare(batch.inputs, head)) for batch in features]
 
 
 def _run_checked(model: SourceModel, batch: InputFeatures) -> Arrays:
     outputs = run_source(model, batch.inputs)
-    check_outputs(outputs, TASKS[model.task], model.labels)
-    check_pooler(outputs, model.pooling)
+    if not model.heads:
+        check_outputs(outputs, TASKS[model.task], model.labels, multi_label=model.multi_label)
+        check_pooler(outputs, model.pooling)
+    for name, spec in model.heads.items():
+        with errors_of_head(name):
+            of_head = outputs_of_head(outputs, name)
+            check_outputs(of_head, HEAD_TASKS[spec.task], spec.labels, multi_label=bool(spec.multi_label))
     return outputs
+
+
+def _choose_decodings(
+    model: SourceModel,
+    head: HeadConfig,
+    options: ExportOptions,
+    texts: tuple[InputFeatures, Arrays],
+    reporter: Reporter,
+) -> HeadConfig:
+    """Return the configuration with the label decoding of each tagger, chosen on texts and their outputs."""
+    features, outputs = texts
+    if model.task == "token-classification":
+        return choose_decoding(head, options, features, outputs, note=reporter.note)
+    configs = dict(head.heads)
+    for name, spec in model.heads.items():
+        if spec.task == "token-classification":
+            of_head, chosen = outputs_of_head(outputs, name), head_options(options, spec)
+            with errors_of_head(name):
+                configs[name] = choose_decoding(configs[name], chosen, features, of_head, note=reporter.note)
+    return dataclasses.replace(head, heads=configs)
 
 
 def _count_tokens(batch: InputFeatures) -> int:

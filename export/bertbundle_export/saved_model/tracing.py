@@ -18,7 +18,7 @@ from bertbundle_export.encoder.tf_graph import EncoderGraph
 from bertbundle_export.encoder.weights import EncoderWeights
 from bertbundle_export.saved_model.recurrent import convertible_loops
 from bertbundle_export.source.model import SourceModel, raw_outputs, run_source
-from bertbundle_export.tasks import TASKS, HeadConfig
+from bertbundle_export.tasks import HeadConfig, task_of
 
 __all__ = ["TracedModel", "attention_dtype", "concrete_function", "output_specs", "trace", "trace_unpatched"]
 
@@ -110,7 +110,7 @@ def _trace(model: SourceModel, head: HeadConfig) -> Any:
     from bertbundle_export.tensorflow_import import tf
 
     specs = [tf.TensorSpec([None, None], spec.dtype, name=spec.name) for spec in model.inputs]
-    graph = TASKS[model.task].graph
+    graph = task_of(model.task, model.heads).graph
 
     def encode(*values: Any) -> dict[str, Any]:
         inputs = {spec.name: value for spec, value in zip(model.inputs, values, strict=True)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,14 +12,16 @@ import numpy.typing as npt
 import tokenizers
 
 from bertbundle.contract.manifest import InputSpec, Source
+from bertbundle.contract.word_segmenter import WordSegmenter
 from bertbundle_export.errors import CheckpointError, ExportError
 
 if TYPE_CHECKING:
-    from bertbundle_export.tasks import Task
+    from bertbundle_export.tasks import HeadSpec, Task
 
 __all__ = [
     "SourceModel",
     "accepted_inputs",
+    "call_keras",
     "check_labels",
     "count_parameters",
     "fixed_length",
@@ -38,7 +40,7 @@ class SourceModel:
 
     Attributes:
         keras: the model; called with the inputs by name and ``training=False``.
-        task: a key of `tasks.TASKS`.
+        task: a key of `tasks.TASKS`, or "multi-task" if there are several heads.
         tokenizer: without truncation or padding.
         source: its origin, for the manifest.
         inputs: the inputs of every signature.
@@ -46,10 +48,14 @@ class SourceModel:
         stated_length: length of the longest text that the tokenizer's files state, in tokens; None if they state none.
         prompt: text in front of every text, as sentence-transformers puts it there; "" for none.
         added_tokens: tokens that the tokenizer recognizes in a text, beside the model's own; set by the export.
+        word_segmenter: how texts are split into words in front of the tokenizer; None if the tokenizer says so.
         labels: label of each class index.
         multi_label: whether classes are independent.
         pooling, normalized: how the sentence embedding is computed.
         last_layers: number of last layers that are concatenated into the features.
+        heads: the user's description of each of several heads by name; empty if there is one.
+        head_outputs: where each output of the heads is in what the model returns: its key or its index, by names like
+            ``slots.logits``.
         extra_outputs: variables, tensors or arrays that are added to the model's outputs, such as a CRF's transitions.
         dropped_outputs: outputs that are removed: they depend on weights that the checkpoint does not have.
         notes: assumptions that the user should know; they go to the manifest.
@@ -64,11 +70,14 @@ class SourceModel:
     stated_length: int | None = None
     prompt: str = ""
     added_tokens: tuple[str, ...] = ()
+    word_segmenter: WordSegmenter | None = None
     labels: tuple[str, ...] = ()
     multi_label: bool = False
     pooling: str = "none"
     normalized: bool = False
     last_layers: int = 1
+    heads: Mapping[str, HeadSpec] = field(default_factory=dict)
+    head_outputs: Mapping[str, str | int] = field(default_factory=dict)
     extra_outputs: Mapping[str, Any] = field(default_factory=dict)
     dropped_outputs: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
@@ -162,6 +171,8 @@ def raw_outputs(model: SourceModel, inputs: Mapping[str, Any]) -> dict[str, Any]
     from bertbundle_export.tensorflow_import import tf
 
     outputs = model.keras(dict(inputs), training=False)
+    if model.head_outputs:
+        outputs = {name: outputs[key] for name, key in model.head_outputs.items()}
     if isinstance(outputs, tuple | list):
         outputs = _only_output(outputs)
     if not isinstance(outputs, Mapping):
@@ -179,7 +190,7 @@ def _only_output(outputs: Sequence[Any]) -> Any:
     shapes = ", ".join(str(list(output.shape)) for output in outputs if hasattr(output, "shape"))
     raise ExportError(
         f"the model returns {len(outputs)} outputs without names, of shapes {shapes}: it is unclear which one the task "
-        "is computed from. Return a dict, such as {'logits': ...}."
+        "is computed from. Return a dict, such as {'logits': ...}, or pass heads= to export several heads."
     )
 
 
@@ -200,13 +211,25 @@ def run_source(model: SourceModel, inputs: Mapping[str, npt.NDArray[np.int32]]) 
     Raises:
         ExportError: the model rejects the inputs.
     """
+    return {name: value.numpy() for name, value in _call(model, inputs, raw_outputs).items()}
+
+
+def call_keras(model: SourceModel, inputs: Mapping[str, npt.NDArray[np.int32]]) -> Any:
+    """Run the Keras model eagerly and return what it returns.
+
+    Raises:
+        ExportError: the model rejects the inputs.
+    """
+    return _call(model, inputs, lambda model, tensors: model.keras(dict(tensors), training=False))
+
+
+def _call(model: SourceModel, inputs: Mapping[str, npt.NDArray[np.int32]], call: Callable[..., Any]) -> Any:
     from bertbundle_export.tensorflow_import import tf
 
     try:
-        raw = raw_outputs(model, {name: tf.constant(value) for name, value in inputs.items()})
+        return call(model, {name: tf.constant(value) for name, value in inputs.items()})
     except (TypeError, ValueError, tf.errors.OpError) as error:
         raise ExportError(
             f"the source model cannot be called with {', '.join(inputs)}: {error}. It must accept them by name in "
             "one dict, and the argument `training`."
         ) from error
-    return {name: value.numpy() for name, value in raw.items()}

@@ -58,6 +58,15 @@ def _without_effect(names: str, details: str) -> Setting:
     return Setting(tuple(names.split()), NO_EFFECT, details, is_valid=_any_value)
 
 
+def _only_true(names: str) -> Setting:
+    return Setting(tuple(names.split()), REFUSED, "`true` only", is_valid=lambda value: value is None or value is True)
+
+
+def _choice(names: str, details: str, *values: str) -> Setting:
+    expected = f"{', '.join(values[:-1])} or {values[-1]}"
+    return _followed(names, details, expected, lambda value: value is None or value in values)
+
+
 def _flag(names: str, details: str) -> Setting:
     return _followed(names, details, "true or false", lambda value: value is None or isinstance(value, bool))
 
@@ -74,11 +83,12 @@ _LENGTH = "a number of tokens, at least 3"
 
 _TOKENIZER_CONFIG = (
     _flag("do_lower_case", "`--lowercase` and `--no-lowercase` override it"),
-    _flag("strip_accents", "null means: as `do_lower_case`"),
-    _flag("tokenize_chinese_chars", "false leaves Chinese characters together"),
+    _flag("strip_accents", "null means: as `do_lower_case`; BertJapaneseTokenizer ignores it"),
+    _flag("tokenize_chinese_chars", "false leaves Chinese characters together; BertJapaneseTokenizer ignores it"),
     _flag(
         "do_basic_tokenize",
-        "false splits at white space only and never lower-cases; refused beside a tokenizer.json, which cannot say so",
+        "false splits at white space only and never lower-cases; refused beside a tokenizer.json, which cannot say so; "
+        "BertJapaneseTokenizer ignores it",
     ),
     _followed(
         "never_split",
@@ -101,7 +111,8 @@ _TOKENIZER_CONFIG = (
     ),
     _followed(
         "tokenizer_class",
-        "BERT's, DistilBERT's, ELECTRA's, RoBERTa's, ALBERT's; another one is refused if there is no tokenizer.json",
+        "BERT's, DistilBERT's, ELECTRA's, RoBERTa's, ALBERT's, and BertJapaneseTokenizer, see "
+        "[Japanese](#japanese); another one is refused if there is no tokenizer.json",
         "the name of a class",
         lambda value: value is None or isinstance(value, str),
     ),
@@ -111,13 +122,23 @@ _TOKENIZER_CONFIG = (
     _refused("truncation_side", "`right` only: the client truncates the end of a text", "right"),
     _refused("split_special_tokens", "`false` only; `--added-tokens text` splits them"),
     _refused("wordpieces_prefix", "`##` only", "##"),
-    _refused("clean_text do_split_on_punc", "`true` only", True),
+    _only_true("clean_text do_split_on_punc do_word_tokenize do_subword_tokenize"),
     _refused("sp_model_kwargs", "sampling would make answers random"),
-    _refused(
-        "word_tokenizer_type subword_tokenizer_type do_word_tokenize do_subword_tokenize mecab_kwargs sudachi_kwargs "
-        "jumanpp_kwargs",
-        "they belong to BertJapaneseTokenizer, unless there is a tokenizer.json",
+    _choice(
+        "word_tokenizer_type",
+        "BertJapaneseTokenizer's: `basic`, `mecab` or `sudachi`; `jumanpp` is refused, it needs a program",
+        "basic",
+        "mecab",
+        "sudachi",
     ),
+    _choice(
+        "subword_tokenizer_type",
+        "BertJapaneseTokenizer's: `wordpiece` or `character`; `sentencepiece` is refused",
+        "wordpiece",
+        "character",
+    ),
+    _followed("mecab_kwargs sudachi_kwargs", "BertJapaneseTokenizer's, see the tables below"),
+    _without_effect("jumanpp_kwargs spm_file", "they belong to what is refused above"),
     _without_effect(
         "clean_up_tokenization_spaces spaces_between_special_tokens errors chat_template",
         "they concern decoding",
@@ -135,6 +156,35 @@ _TOKENIZER_CONFIG = (
         "unk_token_id sep_token_id pad_token_id cls_token_id mask_token_id bos_token_id eos_token_id",
         "they concern loading",
     ),
+)
+_MECAB = (
+    _choice(
+        "mecab_dic",
+        "`ipadic`, `unidic_lite` or `unidic`; refused if it is not stated, because transformers' default has changed",
+        "ipadic",
+        "unidic_lite",
+        "unidic",
+    ),
+    _flag("normalize_text", "NFKC; `true` if it is not stated"),
+    _refused("mecab_option", "none only: it may name files of one machine"),
+)
+_SUDACHI = (
+    _choice("sudachi_split_mode", "`A` if it is not stated", "A", "B", "C"),
+    _choice("sudachi_dict_type", "`core` if it is not stated", "small", "core", "full"),
+    _choice(
+        "sudachi_projection",
+        "tokens are those of the projected word; their offsets are those of the whole word in the text",
+        "surface",
+        "normalized",
+        "reading",
+        "dictionary",
+        "dictionary_and_surface",
+        "normalized_and_surface",
+        "normalized_nouns",
+    ),
+    _flag("normalize_text", "NFKC; `true` if it is not stated"),
+    _flag("trim_whitespace", "white space is removed from words"),
+    _refused("sudachi_config_path sudachi_resource_dir", "none only: files of one machine"),
 )
 _MODULES = (
     _followed(
@@ -198,13 +248,16 @@ _CONFIG = (
 )
 SETTINGS: Mapping[str, tuple[Setting, ...]] = {
     "tokenizer_config.json": _TOKENIZER_CONFIG,
+    "mecab_kwargs": _MECAB,
+    "sudachi_kwargs": _SUDACHI,
     "modules.json": _MODULES,
     "1_Pooling/config.json": _POOLING,
     "sentence_bert_config.json": _SENTENCE_BERT,
     "config_sentence_transformers.json": _SENTENCE_TRANSFORMERS,
     "config.json": _CONFIG,
 }
-"""The settings by file. The names of modules.json are the classes of its modules."""
+"""The settings by file, and by name for objects in tokenizer_config.json. The names of modules.json are the classes of
+its modules."""
 
 
 def check_settings(

@@ -12,7 +12,8 @@ from tokenizers import Regex, normalizers, pre_tokenizers
 
 from bertbundle_export.errors import CheckpointError
 from bertbundle_export.source.added_tokens import check_added_ids
-from bertbundle_export.source.tokenizer_settings import has_definition, read_tokenizer_settings
+from bertbundle_export.source.japanese import load_japanese
+from bertbundle_export.source.tokenizer_settings import has_definition, is_japanese, read_tokenizer_settings
 from bertbundle_export.source.wordpiece import load_wordpiece
 
 __all__ = [
@@ -66,6 +67,8 @@ def _load(path: Path, vocab: Path, settings: Mapping[str, Any], lowercase: bool 
     options = {} if lowercase is None else {"do_lower_case": lowercase}
     if path.suffix == ".json":
         fast = PreTrainedTokenizerFast(tokenizer_file=str(path))
+    elif is_japanese(path, settings):
+        return load_japanese(vocab, settings, lowercase=lowercase)
     elif path.is_file() or not has_definition(path):
         return load_wordpiece(vocab, settings, lowercase=lowercase)
     elif vocab.is_file() or _is_wordpiece(path):

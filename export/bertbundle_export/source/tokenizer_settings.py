@@ -12,7 +12,9 @@ from bertbundle_export.errors import CheckpointError
 from bertbundle_export.source.settings import check_settings
 
 __all__ = [
+    "JAPANESE",
     "has_definition",
+    "is_japanese",
     "live_settings",
     "read_object",
     "read_tokenizer_settings",
@@ -20,6 +22,8 @@ __all__ = [
     "without_unused_inputs",
 ]
 
+JAPANESE = "BertJapaneseTokenizer"
+_JAPANESE_SETTINGS = ("word_tokenizer_type", "subword_tokenizer_type", "mecab_kwargs", "sudachi_kwargs")
 _SUPPORTED_CLASSES = tuple(
     f"{stem}Tokenizer" for stem in ("Bert", "DistilBert", "Electra", "Roberta", "Albert", "PreTrained", "Auto")
 )
@@ -63,9 +67,12 @@ def read_tokenizer_settings(path: Path) -> dict[str, Any]:
     directory = path if path.is_dir() else path.parent
     file = directory / "tokenizer_config.json"
     settings = read_object(file)
-    _check_class(path, directory, settings)
+    _check_code(directory)
+    japanese = is_japanese(path, settings)
+    if not japanese:
+        _check_class(path, directory, settings)
     next_step = f"Remove it if the model was trained without it, or {_REPLACE}"
-    if path.is_dir() and has_definition(path):
+    if path.is_dir() and has_definition(path) and not japanese:
         _check_unused(file, settings)
         names = _NOT_IN_TOKENIZER_JSON if (path / "tokenizer.json").is_file() else None
         check_settings(file, file.name, settings, names=names, next_step=next_step)
@@ -89,17 +96,45 @@ def read_object(file: Path) -> dict[str, Any]:
     return content
 
 
-def _check_class(path: Path, directory: Path, settings: Mapping[str, Any]) -> None:
-    """Refuse a tokenizer implemented only in Python: WordPiece would make other tokens of the same vocabulary."""
-    file = directory / ("tokenizer_config.json" if settings.get("tokenizer_class") else "config.json")
-    config = read_object(directory / "config.json")
-    auto_map = config.get("auto_map") or {}
+def is_japanese(path: Path, settings: Mapping[str, Any]) -> bool:
+    """Return whether transformers' BertJapaneseTokenizer is meant, which reads a vocab.txt and never a tokenizer.json.
+
+    The first uploads of such models name no class; then its settings tell.
+
+    Args:
+        path: as for `load_tokenizer`.
+        settings: the content of tokenizer_config.json.
+    """
+    directory = path if path.is_dir() else path.parent
+    vocab = directory / "vocab.txt" if path.is_dir() else path
+    if path.suffix == ".json" or not vocab.is_file():
+        return False
+    name = settings.get("tokenizer_class") or read_object(directory / "config.json").get("tokenizer_class")
+    own = not name and any(settings.get(setting) for setting in _JAPANESE_SETTINGS)
+    return name == JAPANESE or (own and not (path / "tokenizer.json").is_file())
+
+
+def _check_code(directory: Path) -> None:
+    """Refuse a tokenizer that is code of the checkpoint."""
+    auto_map = read_object(directory / "config.json").get("auto_map") or {}
     if isinstance(auto_map, dict) and auto_map.get("AutoTokenizer"):
         raise CheckpointError(
             f"{directory / 'config.json'} has auto_map {auto_map['AutoTokenizer']!r}, code of its own, which is not "
             f"run. To replace the tokenizer, {_REPLACE}"
         )
-    name = settings.get("tokenizer_class") or config.get("tokenizer_class") or "BertTokenizer"
+
+
+def _check_class(path: Path, directory: Path, settings: Mapping[str, Any]) -> None:
+    """Refuse a tokenizer implemented only in Python: WordPiece would make other tokens of the same vocabulary."""
+    file = directory / ("tokenizer_config.json" if settings.get("tokenizer_class") else "config.json")
+    name = settings.get("tokenizer_class") or read_object(directory / "config.json").get("tokenizer_class")
+    name = name or "BertTokenizer"
+    stated = [setting for setting in _JAPANESE_SETTINGS if settings.get(setting)]
+    if stated and not (path / "tokenizer.json").is_file():
+        raise CheckpointError(
+            f"{directory / 'tokenizer_config.json'} has {stated[0]} {settings[stated[0]]!r:.80}, which belongs to "
+            f"{JAPANESE}, but {file.name} names {name}. Name the class that the model was trained with."
+        )
     known = isinstance(name, str) and name.removesuffix("Fast") in _SUPPORTED_CLASSES
     if not known and not (path / "tokenizer.json").is_file():
         raise CheckpointError(

@@ -18,10 +18,19 @@ from bertbundle_export.errors import CheckpointError
 from bertbundle_export.source.added_tokens import check_added_ids, follow_slow_tokenizer
 from bertbundle_export.source.settings import FOLLOWED, SETTINGS
 
-__all__ = ["load_wordpiece"]
+__all__ = ["convert_vocabulary", "load_wordpiece", "read_vocabulary"]
 
 _COPIED = ("added_tokens.json", "special_tokens_map.json")
-_OWN_SETTINGS = {"never_split", "do_basic_tokenize", "tokenizer_class", "model_input_names"}
+_OWN_SETTINGS = {
+    "never_split",
+    "do_basic_tokenize",
+    "tokenizer_class",
+    "model_input_names",
+    "word_tokenizer_type",
+    "subword_tokenizer_type",
+    "mecab_kwargs",
+    "sudachi_kwargs",
+}
 # What BERT's pre-tokenizer separates from words: Unicode's punctuation, and the other ASCII characters that are neither
 # letters nor digits.
 _PUNCTUATION = r"\p{P}$+<=>^`|~"
@@ -41,9 +50,9 @@ def load_wordpiece(vocab: Path, settings: Mapping[str, Any], *, lowercase: bool 
     Raises:
         CheckpointError: the settings contradict each other, or cannot be followed.
     """
-    tokens = _read_vocabulary(vocab)
+    tokens = read_vocabulary(vocab)
     options = _casing(tokens, vocab.parent, lowercase)
-    tokenizer = _from_transformers(vocab.parent, tokens, settings, options)
+    tokenizer = convert_vocabulary(vocab.parent, tokens, settings, options)
     if settings.get("do_basic_tokenize") is False:
         if lowercase:
             raise CheckpointError(
@@ -59,7 +68,8 @@ def load_wordpiece(vocab: Path, settings: Mapping[str, Any], *, lowercase: bool 
     return tokenizer
 
 
-def _read_vocabulary(vocab: Path) -> list[str]:
+def read_vocabulary(vocab: Path) -> list[str]:
+    """Return the tokens of a vocab.txt, without a byte order mark and blank lines at its end."""
     lines = vocab.read_text(encoding="utf-8-sig").split("\n")
     while lines and not lines[-1].strip():
         lines.pop()
@@ -74,7 +84,7 @@ def _casing(tokens: Collection[str], directory: Path, lowercase: bool | None) ->
     return {"do_lower_case": all(token == token.lower() for token in tokens if token[:1] not in ("[", "<"))}
 
 
-def _from_transformers(
+def convert_vocabulary(
     directory: Path, tokens: Collection[str], settings: Mapping[str, Any], options: Mapping[str, bool]
 ) -> tokenizers.Tokenizer:
     """Convert the vocabulary by transformers; it sees nothing but the files that are followed."""

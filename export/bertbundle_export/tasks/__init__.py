@@ -15,8 +15,21 @@ from bertbundle_export.tasks import (
 )
 from bertbundle_export.tasks.base import HeadConfig, Task
 from bertbundle_export.tasks.feature_extraction import POOLINGS
+from bertbundle_export.tasks.heads import HeadSpec, multi_task, outputs_of_head, read_heads
 
-__all__ = ["POOLINGS", "TASKS", "HeadConfig", "Task", "check_pooling", "check_task"]
+__all__ = [
+    "HEAD_TASKS",
+    "POOLINGS",
+    "TASKS",
+    "HeadConfig",
+    "HeadSpec",
+    "Task",
+    "check_pooling",
+    "check_task",
+    "outputs_of_head",
+    "read_heads",
+    "task_of",
+]
 
 TASKS: Mapping[str, Task] = {
     task.name: task
@@ -30,6 +43,15 @@ TASKS: Mapping[str, Task] = {
     )
 }
 """Every task by name."""
+HEAD_TASKS: Mapping[str, Task] = {
+    task.name: task for task in (token_classification.TASK, text_classification.TASK, regression.TASK)
+}
+"""The tasks that one of several heads may have: each is computed from one output of the model, its logits."""
+
+
+def task_of(name: str, heads: Mapping[str, HeadSpec]) -> Task:
+    """Return the task with this name, or that of the heads if there are some."""
+    return multi_task({head: HEAD_TASKS[spec.task] for head, spec in heads.items()}) if heads else TASKS[name]
 
 
 def check_task(name: str) -> Task:

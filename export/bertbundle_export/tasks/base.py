@@ -24,6 +24,7 @@ class HeadConfig:
     Attributes:
         special_ids: ids of the tokens that do not stand for text, including padding.
         mask_id: id of `mask_token`.
+        heads: the configuration of each of several heads by name; empty if there is one.
     """
 
     labels: tuple[str, ...] = ()
@@ -37,6 +38,7 @@ class HeadConfig:
     mask_token: str = ""
     mask_id: int = -1
     top_k: int = 0
+    heads: Mapping[str, HeadConfig] = field(default_factory=dict)
 
 
 def _unchanged(inputs: Arrays, head: HeadConfig) -> Arrays:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from bertbundle_export.errors import ExportError
 from bertbundle_export.tasks.base import Task
 from bertbundle_export.tasks.crf import TABLES
 
-__all__ = ["check_outputs", "check_pooler", "unused_outputs"]
+__all__ = ["check_outputs", "check_pooler", "own_outputs", "unused_outputs"]
 
 # Outputs of transformers' classes beside those of the task.
 _TRANSFORMERS_OUTPUTS = ("last_hidden_state", "last_layers", "pooler_output", "seq_relationship_logits", "loss")
@@ -29,8 +29,14 @@ def check_pooler(outputs: Arrays, pooling: str) -> None:
         raise ExportError("the model has no pooler, or no weights for it. Choose another --pooling: mean, cls or max.")
 
 
-def check_outputs(outputs: Arrays, task: Task, labels: Sequence[str]) -> None:
+def check_outputs(outputs: Arrays, task: Task, labels: Sequence[str], *, multi_label: bool = False) -> None:
     """Check that a model returns what a task needs: finite values, of the right rank, with one column per label.
+
+    Args:
+        outputs: the model's outputs for several texts.
+        task: the task.
+        labels: label of each class index.
+        multi_label: whether classes are independent.
 
     Raises:
         ExportError: it does not.
@@ -52,24 +58,37 @@ def check_outputs(outputs: Arrays, task: Task, labels: Sequence[str]) -> None:
             "label per class."
         )
     if task.has_labels:
-        _check_logits(logits)
+        _check_logits(logits, multi_label=multi_label)
 
 
 def unused_outputs(outputs: Arrays, task: Task) -> list[str]:
     """Return the names of a model's own outputs that a task is not computed from, such as those of another head."""
-    return sorted(outputs.keys() - {*task.required_outputs, *TABLES, *_TRANSFORMERS_OUTPUTS})
+    return own_outputs(outputs.keys() - {*task.required_outputs, *TABLES})
+
+
+def own_outputs(names: Iterable[str]) -> list[str]:
+    """Return the names of outputs without those that transformers' classes return beside the logits."""
+    return sorted(set(names) - {*_TRANSFORMERS_OUTPUTS})
 
 
 def _check_required(outputs: Arrays, name: str, task: Task) -> None:
     if name not in outputs:
         returned = ", ".join(outputs) or "none"
-        raise ExportError(f"task {task.name} needs the model's {name}, the model returns {returned}.")
+        raise ExportError(
+            f"task {task.name} needs the model's {name}, the model returns {returned}. For several heads "
+            "pass heads= (--head on the command line)."
+        )
     if not np.isfinite(outputs[name]).all():
         raise ExportError(f"the model's {name} has values that are not finite on real texts. Check its weights.")
 
 
-def _check_logits(logits: npt.NDArray[Any]) -> None:
-    """Reject probabilities: the softmax of probabilities is meaningless."""
+def _check_logits(logits: npt.NDArray[Any], *, multi_label: bool) -> None:
+    """Reject probabilities: the softmax or the sigmoid of probabilities is meaningless."""
+    if multi_label and logits.min(initial=0) >= 0 and logits.max(initial=0) <= 1 and np.ptp(logits) > 0:
+        raise ExportError(
+            "the model returns probabilities: every value for every text is between 0 and 1. Return logits instead: "
+            "remove activation='sigmoid' from the last layer. The bundle computes the probabilities."
+        )
     if logits.shape[-1] > 1 and logits.min(initial=0) >= 0 and np.allclose(logits.sum(axis=-1), 1, atol=1e-3):
         raise ExportError(
             "the model returns probabilities: they sum to 1 for every text. Return logits instead: remove "

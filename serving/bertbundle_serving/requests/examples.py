@@ -89,7 +89,7 @@ def read_example_call(
 
     Raises:
         RequestError: UNIMPLEMENTED, no signature of the model fits the method; INVALID_ARGUMENT, this signature does
-            not fit the method, or there are no examples; FAILED_PRECONDITION, its tensors have other names.
+            not fit the method, or there are no examples.
     """
     _check_any_signature_fits(signatures, method)
     signature = signatures.get(name or DEFAULT_SIGNATURE)
@@ -208,9 +208,9 @@ def _find_mismatch(signature: SignatureSpec, method: _ExampleMethod) -> RequestE
     if len(signature.outputs) not in method.output_counts:
         return invalid_argument(method.wrong_count.format(len(signature.outputs)))
     if _INPUTS not in signature.inputs:
-        return RequestError("FAILED_PRECONDITION", f"No {method.name} inputs found in SignatureDef: {signature.name}")
+        return invalid_argument(f"No {method.name} inputs found in SignatureDef: {signature.name}")
     if not method.output_names & signature.outputs.keys():
-        return RequestError("FAILED_PRECONDITION", method.wrong_names.format(signature.name))
+        return invalid_argument(method.wrong_names.format(signature.name))
     return None
 
 

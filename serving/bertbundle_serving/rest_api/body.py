@@ -36,7 +36,8 @@ async def _receive(http: Request, admission: AdmissionControl, max_bytes: int) -
                 raise _too_large(max_bytes)
     finally:
         admission.release(len(body))
-    if http.headers.get("content-encoding") != "gzip":  # in lower case: TensorFlow Serving takes GZIP for plain
+    # As TensorFlow Serving does: anything with "gzip" in it, also x-gzip, but GZIP is taken for plain.
+    if "gzip" not in http.headers.get("content-encoding", ""):
         return bytes(body)
     return await asyncio.to_thread(_decompress, bytes(body), max_bytes)
 

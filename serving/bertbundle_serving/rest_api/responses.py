@@ -35,8 +35,12 @@ CORS_HEADERS = {
 
 
 def encode_json(document: Any) -> bytes:
-    """Return a JSON document as TensorFlow Serving prints it."""
-    return json.dumps(document, indent=4, ensure_ascii=False).encode(errors="replace")
+    """Return a JSON document as TensorFlow Serving prints it; bytes of a request that are not UTF-8 become U+FFFD."""
+    text = json.dumps(document, indent=4, ensure_ascii=False)
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return text.encode(errors="surrogateescape").decode(errors="replace").encode()
 
 
 def body_response(body: bytes, status: int = 200, *, cors: bool = False) -> Response:

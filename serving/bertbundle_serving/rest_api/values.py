@@ -49,14 +49,11 @@ def to_float(value: Any, dtype: np.dtype[Any]) -> float:
     """Convert a JSON number. It is rounded to the dtype later; beyond the dtype's range it becomes an infinity.
 
     Raises:
-        RequestError: INVALID_ARGUMENT, the value is not a number, or beyond the range of double.
+        RequestError: INVALID_ARGUMENT, the value is not a number.
     """
     if type(value) not in (int, float):
         raise _type_error(value, dtype)
-    try:
-        return float(value)
-    except OverflowError as error:
-        raise invalid_argument("JSON Parse error: Number too big to be stored in double.") from error
+    return float(value)
 
 
 def _to_integer(value: Any, dtype: np.dtype[Any]) -> int:

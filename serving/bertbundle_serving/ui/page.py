@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from bertbundle.contract.heads import MULTI_TASK
 from bertbundle.contract.manifest import BUNDLE_INFO, Manifest
 from bertbundle.contract.types import PredictCall, Prediction
 from bertbundle.decoding.decoders import DECODERS
@@ -99,21 +100,25 @@ class _Page:
         statuses = [{"version": s.version, "state": s.state.name, "message": s.message} for s in model.statuses()]
         versions = model.versions
         signatures = list(versions[max(versions)].signatures) if versions else []
-        task = (await self._run(name, self._session(name).manifest())).task if BUNDLE_INFO in signatures else ""
-        return {"name": name, "versions": statuses, "task": task, "signatures": signatures}
+        task, heads = "", {}
+        if BUNDLE_INFO in signatures:
+            manifest: Manifest = await self._run(name, self._session(name).manifest())
+            task, heads = manifest.task, {head: item.task for head, item in manifest.heads.items()}
+        return {"name": name, "versions": statuses, "task": task, "heads": heads, "signatures": signatures}
 
     async def _answer(self, document: Mapping[str, Any]) -> dict[str, Any]:
         model, text, other = (str(document.get(name, "")) for name in ("model", "text", "other"))
         try:
             manifest: Manifest = await self._run(model, self._session(model).manifest())
-            inputs = _session_inputs(manifest.task, text, other)
+            inputs = _session_inputs(manifest, text, other)
             results = await self._run(
                 model,
                 answer_many(self._session(model), DECODERS[manifest.task], inputs, AskOptions(truncation="error")),
             )
         except BertBundleError as error:
             raise RequestError("INVALID_ARGUMENT", str(error)) from error
-        return {"task": manifest.task, "text": text, **_TO_JSON[manifest.task](results)}
+        tasks = {name: head.task for name, head in manifest.heads.items()}
+        return {"task": manifest.task, "text": text, **_TO_JSON[manifest.task](results, tasks)}
 
     def _session(self, model: str) -> Session:
         if model not in self._repository.models:
@@ -146,13 +151,14 @@ async def _read_body(http: Request) -> bytes:
     return bytes(body)
 
 
-def _session_inputs(task: str, text: str, other: str) -> list[Any]:
+def _session_inputs(manifest: Manifest, text: str, other: str) -> list[Any]:
     """Return the texts to pass to the session. Tasks that take only one text ignore the second one."""
-    if task not in _TO_JSON:
-        raise RequestError("UNIMPLEMENTED", f"the page supports {', '.join(_TO_JSON)}; for {task} use the client")
-    if task == "feature-extraction":
+    tasks = [head.task for head in manifest.heads.values()] or [manifest.task]
+    if unknown := [task for task in tasks if task not in _TO_JSON]:
+        raise RequestError("UNIMPLEMENTED", f"the page supports {', '.join(_TO_JSON)}; for {unknown[0]} use the client")
+    if manifest.task == "feature-extraction":
         return [text, other]
-    takes_pair = other and "pair" in DECODERS[task].takes
+    takes_pair = other and all("pair" in DECODERS[task].takes for task in tasks)
     return [(text, other) if takes_pair else text]
 
 
@@ -164,9 +170,16 @@ def _similarity(results: list[Any]) -> dict[str, Any]:
     return {"similarity": float(first @ second) / norms}
 
 
-_TO_JSON: Mapping[str, Callable[[list[Any]], dict[str, Any]]] = {
-    "token-classification": lambda results: {"entities": [entity.to_dict() for entity in results[0]]},
-    "text-classification": lambda results: {"scores": dict(results[0].scores)},
-    "feature-extraction": _similarity,
+def _heads(results: list[Any], tasks: Mapping[str, str]) -> dict[str, Any]:
+    heads = {name: _TO_JSON[tasks[name]]([result], {}) for name, result in results[0].items()}
+    return {"heads": {name: {"task": tasks[name], **answer} for name, answer in heads.items()}}
+
+
+_TO_JSON: Mapping[str, Callable[[list[Any], Mapping[str, str]], dict[str, Any]]] = {
+    "token-classification": lambda results, _: {"entities": [entity.to_dict() for entity in results[0]]},
+    "text-classification": lambda results, _: {"scores": dict(results[0].scores)},
+    "regression": lambda results, _: {"value": results[0]},
+    "feature-extraction": lambda results, _: _similarity(results),
+    MULTI_TASK: _heads,
 }
-"""The results of each supported task as JSON."""
+"""The results of each supported task as JSON; a model with several heads needs the task of each."""

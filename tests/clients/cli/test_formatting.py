@@ -12,6 +12,8 @@ import pytest
 from bertbundle.cli import formatting
 from bertbundle.contract.manifest import ParityRow
 from bertbundle.contract.types import Classification, Entity
+from bertbundle.contract.word_segmenter import WordSegmenter
+from fakes import make_manifest
 
 Run = Callable[..., str]
 
@@ -35,6 +37,27 @@ def test_class_table(run: Run, serve: Callable[..., str]) -> None:
         "wang  *  perhaps  0.7500",
         "         yes      0.5000",
         "         no       0.2500",
+    ]
+
+
+def test_head_tables(run: Run, serve: Callable[..., str]) -> None:
+    """Each of several heads has a table of its own, below its name."""
+    out = run("predict", "--server", serve("multi-task"), "--model", "tiny", "wang", "in")
+    assert out.splitlines() == [
+        "intent:",
+        "text     label    score",
+        "wang  *  perhaps  0.7500",
+        "         yes      0.5000",
+        "         no       0.2500",
+        "in    *  no       0.7500",
+        "         perhaps  0.5000",
+        "         yes      0.2500",
+        "",
+        "slots:",
+        "text  label  entity  score   start  end",
+        "wang  PER    wang    0.5400  0      4",
+        "in    -      (none)  0.0000  0      0",
+        "",
     ]
 
 
@@ -119,3 +142,12 @@ def test_control_characters_are_replaced() -> None:
     """An escape sequence or a line break in a text does not reach the terminal."""
     lines = list(formatting._class_table(["a\x1b[2J\nb\tc"], [Classification("x", 1.0, ("x",), {"x": 1.0})]))
     assert lines[1] == "a [2J b c  *  x      1.0000"
+
+
+def test_words_of_a_manifest() -> None:
+    """What splits texts into words is shown with the version of its dictionary, if anything does."""
+    segmenter = WordSegmenter("mecab", "ipadic", "1.0.0")
+    fields = dict(formatting.describe_manifest(make_manifest(word_segmenter=segmenter)))
+    assert fields["words"] == "mecab ipadic 1.0.0"
+    assert dict(formatting.describe_manifest(make_manifest(word_segmenter=WordSegmenter("basic"))))["words"] == "basic"
+    assert "words" not in dict(formatting.describe_manifest(make_manifest()))

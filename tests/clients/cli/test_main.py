@@ -90,6 +90,48 @@ def test_allow_no_answer(run: Run, start_server: Callable[..., FakeServer]) -> N
     assert (found["text"], none["text"]) == ("a", "")
 
 
+# ---- several heads
+
+
+@pytest.fixture
+def joint(serve: Callable[..., str]) -> list[str]:
+    """The connection flags of a served model with two heads."""
+    return ["--server", serve("multi-task"), "--model", "tiny"]
+
+
+def test_heads(run: Run, joint: list[str]) -> None:
+    """All heads are printed, or the one that --head names."""
+    heads = json.loads(run("predict", *joint, "--json", "Wang lives"))["heads"]
+    assert heads["intent"]["label"] == "perhaps"
+    assert [entity["text"] for entity in heads["slots"]["entities"]] == ["Wang"]
+    assert json.loads(run("predict", *joint, "--json", "--head", "slots", "Wang"))["entities"][0]["label"] == "PER"
+    assert json.loads(run("bench", *joint, "--head", "intent", "--seconds", "0.1", "--json", "wang"))["calls"] > 0
+
+
+def test_heads_in_bulk(joint: list[str], tmp_path: Path) -> None:
+    """A bulk job writes the results of all heads, or those of the head that --head names."""
+    (tmp_path / "in.txt").write_text("wang\ntoday\n")
+    for flags, expected in (([], "heads"), (["--head", "slots"], "entities")):
+        output = tmp_path / f"{expected}.jsonl"
+        main(["bulk", *joint, *flags, str(tmp_path / "in.txt"), "--output", str(output)])
+        rows = [json.loads(line) for line in output.read_text().splitlines()]
+        assert [row["text"] for row in rows] == ["wang", "today"]
+        assert all(expected in row for row in rows)
+
+
+def test_pair_for_several_heads(run: Run, fail: Run, joint: list[str]) -> None:
+    """A pair is for a head that takes pairs: beside a tagger it needs --head."""
+    message = fail("predict", *joint, "--pair", "in", "wang")
+    assert "is for multi-task, which takes single texts: omit --pair" in message
+    assert '"perhaps"' in run("predict", *joint, "--json", "--head", "intent", "--pair", "in", "wang")
+
+
+def test_unknown_head(fail: Run, joint: list[str], ner: list[str]) -> None:
+    """The message for an unknown head names the heads."""
+    assert "has no head 'x', it has intent, slots. Change --head." in fail("predict", *joint, "--head", "x", "wang")
+    assert "it has no heads to choose from" in fail("predict", *ner, "--head", "x", "wang")
+
+
 # ---- info and status
 
 
@@ -99,6 +141,14 @@ def test_info(run: Run, ner: list[str]) -> None:
     assert "signatures  serving_default [batch, 12], length_4 [batch, 4], length_8 [batch, 8]" in out
     assert "labels      O, B-PER, I-PER, B-LOC, I-LOC" in out
     assert json.loads(run("info", *ner, "--json"))["max_length"] == 12
+
+
+def test_info_of_heads(run: Run, joint: list[str]) -> None:
+    """The labels and the decoding of each head are shown behind its name."""
+    out = run("info", *joint)
+    assert "heads       intent (text-classification), slots (token-classification)" in out
+    assert "labels      intent: no, perhaps, yes; slots: O, B-PER, I-PER, B-LOC, I-LOC" in out
+    assert "slots: BIO argmax, labels per token" in out
 
 
 def test_status(run: Run, ner: list[str]) -> None:

@@ -31,6 +31,7 @@ CALLS: dict[str, tuple[str, tuple[Any, ...]]] = {
     "regress": ("regression", ("wang",)),
     "answer": ("question-answering", ("wang", "a b c " * 20 + "Berlin")),
     "fill_mask": ("fill-mask", ("[MASK] lives",)),
+    "heads": ("multi-task", ("Wang lives in Berlin",)),
 }
 """The task and the arguments of a call of each method."""
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bertbundle import InputError, ManifestError, PredictCall, Prediction, foreign_manifest
+from bertbundle import Head, InputError, ManifestError, PredictCall, Prediction, foreign_manifest
 from fakes import LABEL_IDS, LABELS, FakeTransport, connect, make_tokenizer
 
 
@@ -140,3 +140,30 @@ def test_tokenizers_that_cannot_be_read(tmp_path: Path) -> None:
     manifest = foreign_manifest("text-classification", max_length=12, labels=["a", "b"])
     with pytest.raises(InputError, match=r"tokenizer.json cannot be read: .* To convert a vocab.txt"):
         connect(FakeTransport(), manifest=manifest, tokenizer=tmp_path)
+
+
+class ForeignJointModel(FakeTransport):
+    """A model with two heads, whose outputs are logits with names of their own."""
+
+    def predict(self, call: PredictCall, **_: Any) -> Prediction:
+        """See `Transport.predict`."""
+        assert call.outputs == ("dense", "dense_1")
+        ids = call.inputs["input_ids"]
+        intent = np.tile(np.log(np.array([0.2, 0.7, 0.1], np.float32)), (len(ids), 1))
+        return Prediction({"dense": intent, "dense_1": 10.0 * np.eye(len(LABELS))[LABEL_IDS[ids]]}, 7)
+
+
+def test_heads(tokenizer_file: Path) -> None:
+    """Several heads of a model that is not a bundle are described by task and labels; each has its own logits."""
+    heads = {
+        "intent": Head("text-classification", labels=("no", "perhaps", "yes")),
+        "slots": Head("token-classification", labels=LABELS),
+    }
+    manifest = foreign_manifest("multi-task", max_length=12, heads=heads)
+    assert [spec.name for spec in manifest.outputs] == ["intent.logits", "slots.logits"]
+    assert manifest.heads["slots"].label_scheme == "BIO"
+    names = {"intent.logits": "dense", "slots.logits": "dense_1"}
+    client = connect(ForeignJointModel(), manifest=manifest, tokenizer=tokenizer_file, names=names)
+    result = client.heads("Wang lives " * 10, truncation="window")
+    assert [entity.text for entity in result["slots"]] == ["Wang"] * 10
+    assert result["intent"].scores == pytest.approx({"perhaps": 0.7, "no": 0.2, "yes": 0.1})

@@ -11,6 +11,7 @@ import pytest
 
 from bertbundle import Manifest, ManifestError
 from bertbundle.contract.manifest import MANIFEST_FILE, SCHEMA_VERSION, FileInfo, ParityRow
+from bertbundle.contract.word_segmenter import WordSegmenter
 from fakes import make_manifest
 
 
@@ -148,6 +149,18 @@ def test_integer_for_a_float(data: dict[str, Any]) -> None:
     """An integer is accepted for a float, since other JSON writers write 1.0 as 1."""
     data["parity"][0]["agreement"] = 1
     assert type(Manifest.from_json(json.dumps(data)).parity[0].agreement) is float
+
+
+def test_word_segmenter(data: dict[str, Any], manifest: Manifest) -> None:
+    """A word segmenter is read again with all its fields; null and none at all stand for none."""
+    segmenter = WordSegmenter("sudachi", "sudachidict_core", "1", "C", "reading", False, True, True, ("a",), True)
+    changed = replace(manifest, word_segmenter=segmenter, schema_version=2)
+    assert Manifest.from_json(changed.to_json()) == changed
+    assert Manifest.from_json(json.dumps(data | {"word_segmenter": None})).word_segmenter is None
+    data.pop("word_segmenter")
+    assert Manifest.from_json(json.dumps(data)).word_segmenter is None
+    with pytest.raises(ManifestError, match=r"bundle.json.word_segmenter.analyzer is int '3', expected str"):
+        Manifest.from_json(json.dumps(data | {"word_segmenter": {"analyzer": 3}}))
 
 
 def test_newer_schema(data: dict[str, Any]) -> None:

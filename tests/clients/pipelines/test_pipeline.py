@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bertbundle import AsyncClient, Client
+from bertbundle import AsyncClient, Client, InputError
 from fakes import VOCABULARY, FakeAsyncTransport, FakeTransport, Model, connect, make_manifest
 
 
@@ -112,3 +112,16 @@ def test_long_texts() -> None:
     """The entities of a long text are those of all of its windows."""
     answer = make_client("token-classification").pipeline("ner", aggregation_strategy="simple")
     assert [entity["word"] for entity in answer("Wang lives in Berlin " * 8)] == ["wang", "berlin"] * 8
+
+
+def test_one_of_several_heads() -> None:
+    """A pipeline uses the only head for its task, or the one that `head` names; without a task it is unclear."""
+    client = make_client("multi-task")
+    single = make_client("token-classification").pipeline("ner", aggregation_strategy="simple")
+    assert client.pipeline("ner", aggregation_strategy="simple")("Wang lives") == single("Wang lives")
+    assert client.pipeline("ner", head="slots")("Wang")[0]["entity"] == "B-PER"
+    assert client.pipeline("text-classification")("wang")[0]["label"] == "perhaps"
+    with pytest.raises(InputError, match="has the head 'intent' for text-classification"):
+        client.pipeline("ner", head="intent")("Wang")
+    with pytest.raises(ValueError, match="the model has several heads: name the task"):
+        client.pipeline()

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from bertbundle import InputError, InvalidRequest, PredictCall, Prediction, Retries, ServerError
+from bertbundle.contract.heads import Head
 from bertbundle.contract.manifest import BUNDLE_INFO
-from fakes import WORDS, FakeTransport, Model, connect, make_manifest, make_tokenizer
+from fakes import HEADS, WORDS, FakeTransport, Model, connect, make_manifest, make_tokenizer
 
 NO_RETRIES = Retries(attempts=1)
 
@@ -224,3 +225,52 @@ def test_pair_where_a_text_is_expected(task: str, method: str, in_list: bool) ->
     with pytest.raises(TypeError, match=rf"{method}\(\) takes a text or a list or an iterator of texts, got a pair"):
         getattr(connect(transport), method)([pair] if in_list else pair)
     assert transport.calls == []
+
+
+# ---- which head of a model answers
+
+
+TWO_TAGGERS = {"slots": HEADS["slots"], "names": HEADS["slots"], "intent": HEADS["intent"]}
+
+
+@pytest.mark.parametrize(
+    ("heads", "method", "options", "message"),
+    [
+        pytest.param({}, "entities", {"head": "slots"}, "has one head, for token-classification: omit head", id="one"),
+        pytest.param(
+            HEADS,
+            "entities",
+            {"head": "tags"},
+            r"has no head 'tags', its heads are intent \(text-classification\), slots \(token-classification\)",
+            id="unknown",
+        ),
+        pytest.param(
+            HEADS,
+            "entities",
+            {"head": "intent"},
+            r"has the head 'intent' for text-classification, entities\(\) needs .*: use classify\(\)",
+            id="other-task",
+        ),
+        pytest.param(HEADS, "regress", {}, r"is for multi-task, with the heads intent .* use heads\(\)", id="no-head"),
+        pytest.param(TWO_TAGGERS, "entities", {}, r"choose one with head='slots', or call heads\(\)", id="several"),
+        pytest.param({}, "heads", {}, r"heads\(\) needs a model for multi-task: use entities\(\)", id="heads"),
+        pytest.param(
+            {**HEADS, "new": Head("summarization")}, "heads", {}, "a head for summarization: upgrade", id="future"
+        ),
+    ],
+)
+def test_no_head_or_several(heads: dict[str, Head], method: str, options: dict[str, str], message: str) -> None:
+    """If it is unclear which head answers, the error names the heads and says what to do."""
+    manifest = make_manifest("multi-task" if heads else "token-classification", heads=heads)
+    client = connect(FakeTransport(Model(manifest)))
+    with pytest.raises(InputError, match=message):
+        getattr(client, method)("wang", **options)
+
+
+def test_new_heads() -> None:
+    """A head that a new version has is found: the manifest is requested again before the call is refused."""
+    transport = FakeTransport(Model(), Model(make_manifest("multi-task"), version=2))
+    client = connect(transport)
+    assert client.manifest().heads == {}
+    assert [entity.text for entity in client.entities("wang", head="slots")] == ["wang"]
+    assert transport.signatures == [BUNDLE_INFO, BUNDLE_INFO, "length_4"]

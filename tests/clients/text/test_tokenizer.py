@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
+from importlib import metadata
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bertbundle import InputError, ManifestError
+from bertbundle import InputError, ManifestError, TextTooLong
+from bertbundle.contract.types import Encoding
+from bertbundle.contract.word_segmenter import WORD_SEGMENTER, WordSegmenter
 from bertbundle.text.tokenizer import Tokenizer
 from fakes import make_tokenizer
+from japanese_texts import lookup
+from optional import require_package
 
 
 @pytest.fixture(scope="module")
@@ -167,6 +173,49 @@ def test_pair_with_a_text_without_tokens(tokenizer: Tokenizer, pair: tuple[str, 
     """Each text of a pair must have tokens."""
     with pytest.raises(InputError, match="has no tokens"):
         tokenizer.encode([pair])
+
+
+# ---- texts that are split into words first
+
+
+def segmented(settings: WordSegmenter, definition: str = "") -> Tokenizer:
+    """Return a tokenizer with a segmenter."""
+    return Tokenizer(definition or lookup().to_str(), max_length=12, mask_token="[MASK]", word_segmenter=settings)  # noqa: S106
+
+
+def test_words_and_offsets_of_a_segmenter() -> None:
+    """Offsets are those of the text, also of a text that is split into words; the mask token is recognized."""
+    tokenizer = segmented(WordSegmenter("basic"))
+    (encoding,) = tokenizer.encode(["か\u3099 [MASK]猫[SEP]"])
+    assert encoding.tokens[1:4] == ("[UNK]", "[MASK]", "猫")
+    assert encoding.offsets[1:4] == ((0, 2), (3, 9), (9, 10))
+    assert encoding.tokens.count("[SEP]") == 1
+    (words,) = tokenizer.try_encode([["猫 猫", "東京"]], is_split_into_words=True)
+    assert isinstance(words, Encoding)
+    assert words.offsets[1:4] == ((0, 1), (2, 3), (4, 6))
+    assert words.word_ids == (None, 0, 0, 1, None)
+    assert tokenizer.first_token_id("猫 東京") == tokenizer.token_id("猫")
+    with pytest.raises(InputError, match="text 0 has no tokens"):
+        tokenizer.encode(["\u200b"])
+    with pytest.raises(TextTooLong):
+        tokenizer.encode(["猫" * 10 + "。" * 10])
+
+
+def test_a_text_that_the_analyzer_cannot_read() -> None:
+    """A text that MeCab cannot read is refused with its number; others of the batch are encoded."""
+    require_package("fugashi")
+    tokenizer = segmented(WordSegmenter("mecab", "ipadic", metadata.version("ipadic")))
+    found = tokenizer.try_encode(["東京", "東\0京", ("東京", "\0")])
+    assert [type(item) for item in found] == [Encoding, InputError, InputError]
+    assert str(found[1]) == "text 1 has a NUL character, where MeCab stops reading. Remove it."
+
+
+def test_a_definition_that_needs_a_segmenter() -> None:
+    """The tokenizer.json of such a bundle is read only with its segmenter."""
+    definition = json.dumps(json.loads(lookup().to_str()) | {"pre_tokenizer": {"type": WORD_SEGMENTER}})
+    assert segmented(WordSegmenter("basic"), definition).encode(["猫"])[0].tokens == ("[CLS]", "猫", "[SEP]")
+    with pytest.raises(ManifestError, match=r"tokenizer\.json cannot be read"):
+        Tokenizer(definition, max_length=8)
 
 
 # ---- any text

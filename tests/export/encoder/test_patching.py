@@ -140,6 +140,18 @@ def test_inputs_may_be_omitted(tensorflow: Any, build: Build) -> None:
     assert_same(found, model(inputs, training=False), np.ones((2, 12)))
 
 
+def test_layer_called_with_a_dict(tensorflow: Any, build: Build) -> None:
+    """The main layer of a user's model is replaced also if it is called with a dict, as in functional models."""
+    import tf_keras
+
+    names = ("input_ids", "attention_mask", "token_type_ids")
+    tensors = {name: tf_keras.Input((None,), dtype="int32", name=name) for name in names}
+    model, inputs = tf_keras.Model(tensors, build().bert(tensors)[:2]), batch(tensorflow)
+    found, graphs = run_patched(tensorflow, model, inputs)
+    assert [graph.calls for graph in graphs] == [1]
+    assert_same(tuple(found), tuple(model(inputs, training=False)), inputs["attention_mask"])
+
+
 @pytest.mark.parametrize(
     "options",
     [

@@ -61,6 +61,14 @@ def test_values_that_are_supported() -> None:
     check_settings(file, file.name, {"padding_side": "right", "wordpieces_prefix": "##", "clean_text": True})
 
 
+@pytest.mark.parametrize("name", ["clean_text", "do_split_on_punc", "do_word_tokenize", "do_subword_tokenize"])
+def test_false_is_refused_where_only_true_is_supported(name: str) -> None:
+    """False does not count as no value where it changes answers."""
+    file = Path("tokenizer_config.json")
+    with pytest.raises(CheckpointError, match=f"has {name} False, which is not supported: true only"):
+        check_settings(file, file.name, {name: False})
+
+
 def test_settings_that_the_architectures_check() -> None:
     """Every setting of config.json that the architectures check is in the table."""
     names = {name for row in SETTINGS["config.json"] for name in row.names}

@@ -23,8 +23,8 @@ def test_tokenizer_of_another_kind(checkpoint: Write, tmp_path: Path) -> None:
     path = checkpoint()
     original = tmp_path / "tokenizer.json"
     load_tokenizer(path).save(str(original))
-    (path / "tokenizer_config.json").write_text('{"tokenizer_class": "BertJapaneseTokenizer"}', encoding="utf-8")
-    with pytest.raises(CheckpointError, match="BertJapaneseTokenizer, which cannot be converted"):
+    (path / "tokenizer_config.json").write_text('{"tokenizer_class": "KoBertTokenizer"}', encoding="utf-8")
+    with pytest.raises(CheckpointError, match="KoBertTokenizer, which cannot be converted"):
         load_checkpoint(path, "x", LoadOptions())
     assert load_checkpoint(path, "x", LoadOptions(tokenizer=original)).tokenizer.token_to_id("[UNK]") == 1
 

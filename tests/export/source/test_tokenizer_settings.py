@@ -12,6 +12,7 @@ import pytest
 from bertbundle_export.errors import CheckpointError
 from bertbundle_export.source.architectures import bert_inputs
 from bertbundle_export.source.tokenizer_settings import (
+    is_japanese,
     live_settings,
     read_object,
     read_tokenizer_settings,
@@ -23,14 +24,17 @@ from bertbundle_export.source.tokenizer_settings import (
 def write(path: Path, **files: Any) -> Path:
     """Write JSON files and a vocab.txt."""
     (path / "vocab.txt").write_text("[UNK]\n", encoding="utf-8")
+    return write_json(path, **files)
+
+
+def write_json(path: Path, **files: Any) -> Path:
+    """Write JSON files."""
     for name, content in files.items():
         (path / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
     return path
 
 
-@pytest.mark.parametrize(
-    "name", ["BertJapaneseTokenizer", "KoBertTokenizer", "JiebaBertTokenizer", "RoFormerTokenizer", 3]
-)
+@pytest.mark.parametrize("name", ["KoBertTokenizer", "JiebaBertTokenizer", "RoFormerTokenizer", 3])
 @pytest.mark.parametrize("file", ["tokenizer_config", "config"])
 def test_other_classes(tmp_path: Path, file: str, name: Any) -> None:
     """A class of another tokenizer is refused in both files that may name it."""
@@ -43,7 +47,7 @@ def test_other_classes(tmp_path: Path, file: str, name: Any) -> None:
 
 def test_the_class_of_tokenizer_config_counts(tmp_path: Path) -> None:
     """The class in tokenizer_config.json is the one that transformers uses, not the one in config.json."""
-    classes = {"tokenizer_class": "BertTokenizer"}, {"tokenizer_class": "BertJapaneseTokenizer"}
+    classes = {"tokenizer_class": "BertTokenizer"}, {"tokenizer_class": "KoBertTokenizer"}
     write(tmp_path, tokenizer_config=classes[0], config=classes[1])
     assert read_tokenizer_settings(tmp_path) == classes[0]
 
@@ -77,8 +81,45 @@ def test_beside_a_tokenizer_json(tmp_path: Path, setting: dict[str, Any]) -> Non
 
 def test_what_a_tokenizer_json_replaces(tmp_path: Path) -> None:
     """Beside a tokenizer.json, which defines the tokens, other settings and classes are not checked."""
-    config = {"word_tokenizer_type": "mecab", "tokenizer_class": "BertJapaneseTokenizer", "never_split": None, "x": 1}
+    config = {"word_tokenizer_type": "mecab", "tokenizer_class": "KoBertTokenizer", "never_split": None, "x": 1}
     assert read_tokenizer_settings(write(tmp_path, tokenizer={}, tokenizer_config=config)) == config
+
+
+MECAB = {"word_tokenizer_type": "mecab", "mecab_kwargs": {"mecab_dic": "ipadic"}}
+NAMED = {"tokenizer_class": "BertJapaneseTokenizer"}
+
+
+@pytest.mark.parametrize(
+    ("files", "japanese"),
+    [
+        pytest.param({"tokenizer_config": {**MECAB, **NAMED}}, True, id="tokenizer_config"),
+        pytest.param({"tokenizer_config": MECAB, "config": NAMED}, True, id="config"),
+        pytest.param({"config": NAMED}, True, id="no-settings"),
+        pytest.param({"tokenizer_config": MECAB}, True, id="nowhere"),
+        pytest.param({"tokenizer_config": {**MECAB, **NAMED}, "tokenizer": {}}, True, id="beside-tokenizer.json"),
+        pytest.param({"tokenizer_config": MECAB, "tokenizer": {}}, False, id="nowhere-beside-tokenizer.json"),
+        pytest.param({"tokenizer_config": {}}, False, id="bert"),
+    ],
+)
+def test_japanese(tmp_path: Path, files: dict[str, Any], *, japanese: bool) -> None:
+    """BertJapaneseTokenizer is named in a file or meant by its settings; as in transformers it needs a vocab.txt."""
+    path = write(tmp_path, **files)
+    assert is_japanese(path, read_tokenizer_settings(path)) == japanese
+    assert is_japanese(path / "vocab.txt", read_tokenizer_settings(path / "vocab.txt")) == (
+        japanese or "tokenizer" in files
+    )
+    assert not is_japanese(path / "tokenizer.json", read_tokenizer_settings(path / "tokenizer.json"))
+    (path / "vocab.txt").unlink()
+    if "tokenizer" in files:  # without a vocab.txt, there is nothing else to read
+        settings = read_tokenizer_settings(write_json(path, tokenizer_config={**files["tokenizer_config"], "x": 1}))
+        assert not is_japanese(path, settings)
+
+
+def test_japanese_code_of_its_own(tmp_path: Path) -> None:
+    """Code of its own is refused beside a BertJapaneseTokenizer, too."""
+    path = write(tmp_path, config={**NAMED, "auto_map": {"AutoTokenizer": "my.Tokenizer"}})
+    with pytest.raises(CheckpointError, match=r"config.json has auto_map 'my.Tokenizer'"):
+        read_tokenizer_settings(path)
 
 
 def test_a_tokenizer_json_by_name(tmp_path: Path) -> None:

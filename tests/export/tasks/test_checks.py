@@ -32,3 +32,14 @@ def test_probabilities_are_refused() -> None:
     probabilities = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
     with pytest.raises(ExportError, match="remove activation='softmax'"):
         check_outputs({"logits": probabilities}, TASKS["text-classification"], LABELS)
+
+
+def test_sigmoid_of_independent_classes_is_refused() -> None:
+    """A multi-label head that ends in a sigmoid is refused: the bundle would apply it twice."""
+    logits = np.random.default_rng(0).normal(size=(18, 5)).astype(np.float32)
+    task = TASKS["text-classification"]
+    check_outputs({"logits": logits}, task, LABELS, multi_label=True)
+    probabilities = 1 / (1 + np.exp(-logits))
+    check_outputs({"logits": probabilities}, task, LABELS)  # classes that exclude each other: these may be logits
+    with pytest.raises(ExportError, match="remove activation='sigmoid'"):
+        check_outputs({"logits": probabilities}, task, LABELS, multi_label=True)

@@ -68,10 +68,10 @@ def test_only_the_results_are_computed() -> None:
     ],
 )
 def test_other_names(name: str, method: str, text: str) -> None:
-    """A signature whose tensors have other names than the method's is a failed precondition."""
+    """A signature whose tensors have other names than the method's is an invalid argument."""
     with pytest.raises(RequestError) as caught:
         read_example_call(SIGNATURES, name, method, EXAMPLES)
-    assert (caught.value.code, caught.value.message) == ("FAILED_PRECONDITION", text)
+    assert (caught.value.code, caught.value.message) == ("INVALID_ARGUMENT", text)
 
 
 _ONE, _TWO = np.ones((2, 1), np.float32), np.full((2, 2), b"a", object)

@@ -84,6 +84,16 @@ def test_yielding_decoder(text: str) -> None:
         ),
         pytest.param(b"[" * 100_000, "JSON Parse error: lists are nested too deeply", id="deep"),
         pytest.param(
+            b'{"a": ' + b"1" * 310 + b"}",
+            "JSON Parse error: Number too big to be stored in double. at offset: 6",
+            id="integer-beyond-double",
+        ),
+        pytest.param(
+            rb'{"a": "\ud800", "b": ?}',
+            "JSON Parse error: The surrogate pair in string is invalid. at offset: 7",
+            id="first-of-two-errors",
+        ),
+        pytest.param(
             b"1" * 5000, "JSON Parse error: Number too big to be stored in double. at offset: 0", id="long-number"
         ),
     ],
@@ -134,4 +144,28 @@ def test_repeated_keys_are_kept() -> None:
 )
 def test_numbers_that_are_not_finite_end_the_text(value: Any, text: str) -> None:
     """In messages RapidJSON stops at the first number that is not finite."""
+    assert json_text(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (1.5, "1.5"),
+        (2.0, "2.0"),
+        (-0.0, "-0.0"),
+        (0.1, "0.1"),
+        (16777217.5, "16777218.0"),
+        (1e39, "1e+39"),
+        (1.0000000001e300, "1.0000000001e+300"),
+        (1e-7, "1e-07"),
+        (2**64, "1.84467441e+19"),
+        (2**63, "9223372036854775808"),
+        (-(2**63) - 1, "-9.22337204e+18"),
+    ],
+)
+def test_single_numbers(value: float, text: str) -> None:
+    """A number alone is printed with 6 digits, or with all if these are not enough; integers beyond 64 bits are floats.
+
+    By hand, from the format %.6g, else %.9g for float and %.17g for double.
+    """
     assert json_text(value) == text

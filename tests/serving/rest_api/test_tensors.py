@@ -55,7 +55,6 @@ def test_values(kind: str, value: Any, expected: Any) -> None:
         pytest.param("uint8", 256, "JSON Value: 256 Type: Number is not of expected type: uint8", id="byte"),
         pytest.param("string", 1, "JSON Value: 1 Type: Number is not of expected type: string", id="number"),
         pytest.param("float", "1", 'JSON Value: "1" Type: String is not of expected type: float', id="text"),
-        pytest.param("float", 10**400, "JSON Parse error: Number too big to be stored in double.", id="beyond-double"),
         pytest.param("string", {"b64": "!"}, "Unable to base64 decode", id="base64"),
         pytest.param(
             "int32",

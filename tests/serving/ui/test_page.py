@@ -14,9 +14,10 @@ from bertbundle_serving.config.models import ModelConfig
 from browser import Page, find_browser, open_page
 from embedded_server import Serve, start_server
 from http_calls import fetch, fetch_json
+from joint_models import INTENTS, functional_model, write_vocabulary
 from optional import skip_without
 from tiny_bundles import TinyBundles
-from tiny_checkpoints import write_checkpoint
+from tiny_checkpoints import LABELS, write_checkpoint
 
 pytestmark = pytest.mark.slow
 TEXT = "Alex Rivera lives in Springfield. 😀 Call Alex."
@@ -25,12 +26,27 @@ SCREENSHOT = os.environ.get("BERTBUNDLE_SCREENSHOT")
 
 @pytest.fixture(scope="module")
 def url(rampart: Path, minilm: Path, models: Path) -> Iterator[str]:
-    """The root URL of a server with the page that serves a tagger, an encoder and a classifier."""
+    """The root URL of a server with the page that serves a tagger, an encoder, a classifier and a joint model."""
     from bertbundle_export import export_bundle
 
     write_checkpoint(models / "source", "BertForSequenceClassification", labels=("bad", "good"))
     classifier = export_bundle(models / "source", name="classifier", output=models, max_length=16).path
-    configs = tuple(ModelConfig(path.parent.name, path.parent) for path in (rampart, minilm, classifier))
+    heads = {
+        "slots": ("token-classification", LABELS),
+        "intent": ("text-classification", INTENTS),
+        "urgency": "regression",
+    }
+    joint = export_bundle(
+        functional_model((*heads,)),
+        name="joint",
+        output=models,
+        heads=heads,
+        tokenizer=write_vocabulary(models),
+        max_length=32,
+        lengths=[],
+        formats=["onnx"],
+    ).path
+    configs = tuple(ModelConfig(path.parent.name, path.parent) for path in (rampart, minilm, classifier, joint))
     server = start_server(models, models=configs, rest_port=0, page=True, poll_seconds=0, runtime="onnx")
     yield f"http://127.0.0.1:{server.server.rest_port}"
     server.stop()
@@ -44,7 +60,7 @@ def page(url: str, tmp_path: Path) -> Iterator[Page]:
         skip_without("chromium")
     with open_page(browser, tmp_path / "profile") as opened:
         opened.show(url, width=390, height=844)
-        opened.wait_for("document.readyState === 'complete' && document.querySelectorAll('#models li').length === 3")
+        opened.wait_for("document.readyState === 'complete' && document.querySelectorAll('#models li').length === 4")
         yield opened
 
 
@@ -91,6 +107,21 @@ def test_similarity_and_classes(page: Page) -> None:
     ]
 
 
+def test_all_heads_are_shown(page: Page) -> None:
+    """The page shows the result of each head of a joint model below its name, and names the heads in the list."""
+    ask(page, "joint", "Book a table in Rome.")
+    assert page.value("document.getElementById('answer').className") == ""
+    names = page.value("[...document.querySelectorAll('#answer h3')].map((h) => h.textContent)")
+    assert names == ["slots", "intent", "urgency"]
+    classes = page.value("[...document.querySelectorAll('#answer td:first-child')].map((c) => c.textContent).sort()")
+    assert classes == sorted(INTENTS)
+    assert "value: " in page.value("document.getElementById('answer').textContent")
+    assert "multi-task: slots (token-classification), intent (text-classification)" in page.value(
+        "document.getElementById('models').textContent"
+    )
+    assert page.errors == []
+
+
 def test_error_is_shown(page: Page) -> None:
     """The page shows the server's error message."""
     ask(page, "rampart", "word " * 500)
@@ -126,6 +157,21 @@ def test_second_text_of_a_tagger_is_ignored(url: str) -> None:
     """A second text is ignored by a model that does not take pairs."""
     status, answer = fetch_json(f"{url}/ui/ask", {"model": "rampart", "text": TEXT, "other": "left over"})
     assert (status, answer["text"]) == (200, TEXT)
+
+
+def test_heads_of_a_joint_model(url: str, models: Path) -> None:
+    """The answer of a joint model has the result of each head; a second text is ignored beside a tagger."""
+    from bertbundle import Client
+
+    text = "Book a table in Rome."
+    status, answer = fetch_json(f"{url}/ui/ask", {"model": "joint", "text": text, "other": "left over"})
+    assert (status, answer["task"]) == (200, "multi-task")
+    with Client.local(models / "joint") as client:
+        expected = client.heads(text)
+    assert answer["heads"]["intent"]["scores"] == pytest.approx(dict(expected["intent"].scores), abs=1e-5)
+    assert answer["heads"]["urgency"] == {"task": "regression", "value": pytest.approx(expected["urgency"], abs=1e-4)}
+    shown = [(entity["label"], entity["start"], entity["end"]) for entity in answer["heads"]["slots"]["entities"]]
+    assert shown == [(entity.label, entity.start, entity.end) for entity in expected["slots"]]
 
 
 def test_page_loads_nothing_from_other_hosts(url: str) -> None:

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from bertbundle_export.checkpoints.base import StateDict
 from bertbundle_export.checkpoints.readers.keras_file import KerasLayer, Shapes
 from bertbundle_export.errors import CheckpointError
 
@@ -19,7 +22,15 @@ __all__ = [
     "find_dense_head",
     "find_problem_type",
     "input_of",
+    "rename_dense",
 ]
+
+# transformers' name for the Dense layer, by the suffix of the class.
+_HEAD_LAYERS = {
+    "ForTokenClassification": "classifier",
+    "ForSequenceClassification": "classifier",
+    "ForQuestionAnswering": "qa_outputs",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +62,18 @@ def find_dense_head(path: Path, shapes: Shapes, hidden: int) -> DenseHead:
     if dict(shapes) != expected:
         found = ", ".join(f"{name} {list(size)}" for name, size in sorted(shapes.items())[:8])
         raise CheckpointError(
-            f"{path} has more than BERT and one Dense layer of kernel [{hidden}, labels]: found {found}. Pass "
-            "--model-class my_project.model:build_model, your own class or function that builds the model."
+            f"{path} has more than BERT and one Dense layer of kernel [{hidden}, labels]: found {found}. Name "
+            "each of several heads, --head NAME=TASK:LABELS (heads= in Python), or pass --model-class "
+            "my_project.model:build_model, your own class or function that builds the model."
         )
     return DenseHead(layer, f"{layer}/kernel", bias, shape[1])
+
+
+def rename_dense(weights: StateDict, head: DenseHead, class_suffix: str | None) -> StateDict:
+    """Rename a Dense layer as transformers' class does; if it has no bias, add a bias of zeros."""
+    layer = _HEAD_LAYERS[class_suffix or ""]
+    bias = weights[head.bias] if head.bias else np.zeros(head.columns, np.float32)
+    return {f"{layer}/kernel": weights[head.kernel], f"{layer}/bias": bias}
 
 
 # ---- its activation, if the file has the whole model
@@ -122,6 +141,7 @@ def find_problem_type(path: Path, layer: str, activations: Sequence[Any], task: 
 
 def _slice_input(layer: KerasLayer) -> str | None:
     spec = layer.arguments.get("slice_spec") or [None]
+    spec = spec["items"] if isinstance(spec, dict) else spec  # as a SavedModel stores a tuple
     return "cls" if spec[1:2] == [0] and all(isinstance(item, dict) for item in spec[:1] + spec[2:]) else None
 
 

@@ -20,7 +20,9 @@ from bertbundle_export.checkpoints.formats._dense_head import (
     find_dense_head,
     find_problem_type,
     input_of,
+    rename_dense,
 )
+from bertbundle_export.checkpoints.formats._dense_heads import describe_heads, rename_heads
 from bertbundle_export.checkpoints.formats._pooled import pooled_classifier
 from bertbundle_export.checkpoints.formats._variable_names import Rename, number_layers
 from bertbundle_export.checkpoints.readers.keras_file import KerasFile, Shapes, is_h5
@@ -34,12 +36,6 @@ __all__ = ["KerasBertFormat"]
 
 Settings: TypeAlias = Mapping[str, Any]
 
-# transformers' name for the Dense layer, by the suffix of the class.
-_HEAD_LAYERS = {
-    "ForTokenClassification": "classifier",
-    "ForSequenceClassification": "classifier",
-    "ForQuestionAnswering": "qa_outputs",
-}
 _CLASS_SETTINGS = ("id2label", "label2id", "problem_type")
 _SEGMENTS = "embeddings.token_type_embeddings.weight"
 
@@ -113,6 +109,8 @@ class KerasBertFormat:
         head = _find_head(variables, config, options)
         kind = "a whole model" if variables.file.layers else "weights"
         description = Description(self.name, path, kind, (path,), config, find_tokenizer(path, options))
+        if options.heads and not options.model_class:
+            return describe_heads(description, variables.file, variables.outside, options.heads)
         if head is None:
             config["architectures"] = [_class_name(variables, config, options)]
             return description
@@ -128,8 +126,10 @@ class KerasBertFormat:
         weights = self._encoder_weights(variables, values, description, custom_prefix)
         head = _find_head(variables, description.config, options)
         outside = {name: values[name] for name in variables.outside}
-        if head is not None:
-            outside = _rename_head(outside, head, description)
+        if description.heads:
+            outside = rename_heads(outside, variables.file, [*description.heads])
+        elif head is not None:
+            outside = rename_dense(outside, head, class_suffix(description.config["architectures"][0]))
         return weights | dict(keras_to_pytorch(f"model/{name}", value) for name, value in outside.items())
 
     def _encoder_weights(
@@ -226,7 +226,7 @@ def _transformers_class(variables: _Variables, config: Settings) -> str | None:
 
 def _find_head(variables: _Variables, config: Settings, options: LoadOptions) -> DenseHead | None:
     """Return the Dense layer after BERT; None if there is none, or if another class builds or ignores it."""
-    has_own_class = options.model_class or _transformers_class(variables, config)
+    has_own_class = options.model_class or options.heads or _transformers_class(variables, config)
     if has_own_class or options.task == "feature-extraction" or not variables.outside:
         return None
     return find_dense_head(variables.file.path, variables.outside, config["hidden_size"])
@@ -284,13 +284,6 @@ def _add_labels(config: dict[str, Any], head: DenseHead) -> None:
     labels = [str(label) for label in (config.get("id2label") or {}).values()]
     if all(re.fullmatch(r"LABEL_\d+", label) for label in labels):
         config["id2label"] = {index: f"LABEL_{index}" for index in range(head.columns)}
-
-
-def _rename_head(weights: StateDict, head: DenseHead, description: Description) -> StateDict:
-    """Rename the Dense layer as transformers does; if it has no bias, add a bias of zeros."""
-    layer = _HEAD_LAYERS[class_suffix(description.config["architectures"][0]) or ""]
-    bias = weights[head.bias] if head.bias else np.zeros(head.columns, np.float32)
-    return {f"{layer}/kernel": weights[head.kernel], f"{layer}/bias": bias}
 
 
 def _transpose(pytorch: str, value: npt.NDArray[Any]) -> npt.NDArray[Any]:

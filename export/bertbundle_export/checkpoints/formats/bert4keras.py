@@ -6,8 +6,8 @@ Source of names and constants: bert4keras 0.11.5. Its gelu is exact.
 from __future__ import annotations
 
 from bertbundle_export.checkpoints.formats._keras_bert_family import KerasBertFormat
-from bertbundle_export.checkpoints.formats._stored_settings import stored_settings
 from bertbundle_export.checkpoints.formats._variable_names import dense_rows, norm_rows, rename_by
+from bertbundle_export.checkpoints.readers.stored_settings import stored_settings
 
 __all__ = ["FORMAT"]
 

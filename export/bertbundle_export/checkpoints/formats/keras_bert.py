@@ -6,8 +6,8 @@ Source of names and constants: keras-bert 0.89.0, keras-transformer 0.40.0, kera
 from __future__ import annotations
 
 from bertbundle_export.checkpoints.formats._keras_bert_family import KerasBertFormat
-from bertbundle_export.checkpoints.formats._stored_settings import stored_settings
 from bertbundle_export.checkpoints.formats._variable_names import dense_rows, norm_rows, rename_by
+from bertbundle_export.checkpoints.readers.stored_settings import stored_settings
 
 __all__ = ["FORMAT"]
 

@@ -180,23 +180,40 @@ def parse_layers(model_config: str | None, path: Path) -> dict[str, KerasLayer]:
     try:
         config = json.loads(model_config)["config"]
         layers = config.get("layers", []) if isinstance(config, dict) else []
-        return {item["config"].get("name") or item["name"]: _layer(item) for item in layers}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        items = {item["config"].get("name") or item["name"]: item for item in layers}
+        shared = {
+            name: list(_calls(item.get("inbound_nodes", []))) for name, item in items.items() if _is_dropout(item)
+        }
+        return {name: _layer(item, shared) for name, item in items.items()}
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"{path} has a model_config that cannot be read: {error!r}. Download it again."
         ) from error
 
 
-def _layer(item: Mapping[str, Any]) -> KerasLayer:
+def _is_dropout(item: Mapping[str, Any]) -> bool:
+    return str(item["class_name"]) == "Dropout"
+
+
+def _layer(item: Mapping[str, Any], dropouts: Mapping[str, list[list[Any]]]) -> KerasLayer:
+    """Parse a layer; what reads one of several calls of a Dropout reads what this call reads."""
     nodes = item.get("inbound_nodes", [])
     calls = list(_calls(nodes))
     arguments: Mapping[str, Any] = next((call[3] for call in calls if len(call) > 3), {})
     return KerasLayer(
         kind=str(item["class_name"]).rpartition(">")[2],
         config=item["config"],
-        sources=tuple((call[0], call[2]) for call in calls),
+        sources=tuple(_source(call, dropouts) for call in calls),
         arguments={**_named_inputs(nodes), **arguments},
     )
+
+
+def _source(call: list[Any], dropouts: Mapping[str, list[list[Any]]]) -> tuple[str, int]:
+    """Return the layer that a call ``[layer, node, output, ...]`` reads, and the index of that layer's output."""
+    for _ in dropouts:  # not until there is none: a damaged file may have a cycle
+        if len(dropouts.get(call[0], ())) > 1:
+            call = dropouts[call[0]][call[1]]
+    return call[0], call[2]
 
 
 def _named_inputs(nodes: Any) -> Mapping[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 from bertbundle_export.checkpoints.base import LoadOptions
 from bertbundle_export.errors import CheckpointError
 
-__all__ = ["find_labels"]
+__all__ = ["find_labels", "read_labels"]
 
 _PICKLES, _TEXTS = ("label2id.pkl", "label_list.pkl"), ("labels.txt", "label.txt", "label_list.txt")
 _PADDING = "[PAD]"
@@ -31,7 +31,7 @@ def find_labels(directory: Path, count: int, options: LoadOptions) -> tuple[str,
         return _check_count(options.labels, count, "--labels")
     for name in _TEXTS:
         if (directory / name).is_file():
-            return _check_count(_read_lines(directory / name), count, directory / name)
+            return _check_count(read_labels(directory / name), count, directory / name)
     found = next((directory / name for name in _PICKLES if (directory / name).is_file()), None)
     if found is None:
         return ()
@@ -53,7 +53,12 @@ def _check_count(labels: Sequence[str], count: int, where: object) -> tuple[str,
     )
 
 
-def _read_lines(path: Path) -> list[str]:
+def read_labels(path: Path) -> list[str]:
+    """Return the labels in a text file, one per line.
+
+    Raises:
+        CheckpointError: it cannot be read as UTF-8.
+    """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

@@ -1,0 +1,123 @@
+"""Several Dense layers after BERT in a Keras file, which the user names as heads: a layer for each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from bertbundle_export.checkpoints.base import Description, StateDict
+from bertbundle_export.checkpoints.formats._dense_head import (
+    activations_after,
+    bert_inputs_of,
+    check_head_input,
+    find_problem_type,
+    input_of,
+)
+from bertbundle_export.checkpoints.formats._pooled import classifier_with_heads
+from bertbundle_export.checkpoints.readers.keras_file import KerasFile, Shapes
+from bertbundle_export.errors import CheckpointError
+from bertbundle_export.tasks import HeadSpec
+
+__all__ = ["describe_heads", "rename_heads"]
+
+_TOKENS = "tokens"
+
+
+def describe_heads(
+    description: Description, file: KerasFile, outside: Shapes, heads: Mapping[str, HeadSpec]
+) -> Description:
+    """Return a description with the heads, each as the file states it, and how their model is built.
+
+    Args:
+        description: of the file; its configuration gets the name of the class.
+        file: the file.
+        outside: shapes of the variables outside BERT.
+        heads: what the user states about each head, by the name of its layer.
+
+    Raises:
+        CheckpointError: the variables are not one Dense layer for each head, or the file contradicts the user.
+    """
+    hidden = description.config["hidden_size"]
+    if description.config["model_type"] != "bert":
+        raise CheckpointError(
+            f"{file.path} has the encoder {description.config['model_type']}: several heads are read from files of "
+            "BERT only. Load the model with its own code and export it from Python: export_bundle(model, heads=...)."
+        )
+    kernels = {name: _kernel(file, outside, name) for name in heads}
+    expected: dict[str, tuple[int, ...]] = {
+        kernel: (hidden, _columns(head)) for kernel, head in zip(kernels.values(), heads.values(), strict=True)
+    }
+    expected |= {_bias(kernel): shape[1:] for kernel, shape in expected.items() if _bias(kernel) in outside}
+    if dict(outside) != expected:
+        found = ", ".join(f"{name} {list(size)}" for name, size in sorted(outside.items())[:8])
+        raise CheckpointError(
+            f"{file.path} must have BERT and a Dense layer for each head, with a column per label, of "
+            f"{', '.join(f'{kernel} {list(shape)}' for kernel, shape in expected.items())}: found {found}. Load "
+            "another model with its own code and export it from Python: export_bundle(model, heads=...)."
+        )
+    stated = {name: _as_stored(file, name, head) for name, head in heads.items()}
+    layers = [(name, _columns(head), head.pooling or _TOKENS) for name, head in stated.items()]
+    return replace(
+        description,
+        config={**description.config, "architectures": [f"Bert with the heads {', '.join(heads)}"]},
+        heads=stated,
+        build_model=classifier_with_heads,
+        init_args={"heads": layers, "inputs": bert_inputs_of(file.path, file.layers)},
+    )
+
+
+def rename_heads(weights: StateDict, file: KerasFile, heads: Sequence[str]) -> StateDict:
+    """Rename the Dense layers as `classifier_with_heads` does; one without a bias gets a bias of zeros."""
+    renamed: StateDict = {}
+    for index, name in enumerate(heads):
+        kernel = _kernel(file, {key: value.shape for key, value in weights.items()}, name)
+        bias = weights.get(_bias(kernel), np.zeros(weights[kernel].shape[1], np.float32))
+        renamed |= {f"head_{index}/kernel": weights[kernel], f"head_{index}/bias": bias}
+    return renamed
+
+
+def _kernel(file: KerasFile, shapes: Shapes, head: str) -> str:
+    found = [name for name in shapes if f"/{name}".endswith(f"/{head}/kernel")]
+    if len(found) != 1:
+        layers = sorted({name.rpartition("/")[0] for name in shapes})
+        raise CheckpointError(
+            f"{file.path} has {len(found)} layers called {head} after BERT, expected one for each head: its layers are "
+            f"{', '.join(layers[:8]) or 'none'}. Name the heads as the layers."
+        )
+    return found[0]
+
+
+def _bias(kernel: str) -> str:
+    return f"{kernel.removesuffix('kernel')}bias"
+
+
+def _columns(head: HeadSpec) -> int:
+    return len(head.labels) or 1
+
+
+def _as_stored(file: KerasFile, name: str, head: HeadSpec) -> HeadSpec:
+    """Return a head with the pooling and the kind of classes that the file states.
+
+    Raises:
+        CheckpointError: the user states others, or the file does not state the pooling, and neither does the user.
+    """
+    check_head_input(file.path, file.layers, name, task=head.task, pooling=head.pooling)
+    activations = activations_after(file.layers, name)
+    problem = find_problem_type(file.path, name, activations, head.task)
+    is_softmax = "softmax" in activations
+    if (is_softmax and head.multi_label) or (problem and head.multi_label is False):
+        raise CheckpointError(
+            f"{file.path} has the activation {'softmax' if is_softmax else 'sigmoid'} after its layer {name}, which "
+            f"contradicts multi_label={head.multi_label}. Leave it out, to export what the file has."
+        )
+    if head.task == "token-classification":
+        return head
+    pooling = head.pooling or input_of(file.layers, name)
+    if pooling is None:
+        raise CheckpointError(
+            f"{file.path} does not state the input of the Dense layer {name}. State it: --head-option "
+            f"{name}.pooling=cls (the first token), pooler, mean or max (HeadSpec(pooling=...) in Python)."
+        )
+    return replace(head, pooling=pooling, multi_label=bool(problem) or head.multi_label)
