@@ -138,7 +138,13 @@ def _add_task_options(parser: argparse.ArgumentParser) -> None:
     add("--pooling", choices=list(POOLINGS), help="sentence embedding (default: the checkpoint's, else mean)")
     add("--last-layers", type=int, default=1, metavar="N", help="concatenate the last N layers before pooling")
     _add_switch(parser, "--normalize", text="scale sentence embeddings to length 1 (default: the checkpoint's setting)")
-    add("--top-k", type=int, default=10, metavar="K", help="tokens that fill-mask returns per mask (default: 10)")
+    add(
+        "--top-k",
+        type=int,
+        metavar="K",
+        help="tokens per mask (default: 10), or largest number of spans (default: 128)",
+    )
+    add("--span-threshold", type=float, default=0.0, metavar="X", help="logit that a span must exceed (default: 0)")
 
 
 def _add_custom_model(parser: argparse.ArgumentParser) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -40,7 +41,9 @@ class ExportOptions:
             that does not return them: of label pairs, ``[labels, labels]``; of the first and the last label,
             ``[labels]``.
         word_labels: see `Manifest.word_labels`.
-        top_k: number of tokens that fill-mask returns for each mask.
+        top_k: number of tokens that fill-mask returns for each mask, by default 10; largest number of spans of a text
+            for span-classification, by default 128.
+        span_threshold: the logit that a span must exceed, -100 or more.
         texts: texts to verify the export on; None for the built-in ones.
     """
 
@@ -56,15 +59,18 @@ class ExportOptions:
     crf_start: str | None = None
     crf_end: str | None = None
     word_labels: str = "token"
-    top_k: int = 10
+    top_k: int | None = None
+    span_threshold: float = 0.0
     texts: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         _check_choice("added_tokens", self.added_tokens, ADDED_TOKENS)
         _check_choice("word_labels", self.word_labels, WORD_LABELS)
         _check_choice("label_decoding", self.label_decoding, DECODINGS)
-        if self.top_k < 1:
+        if self.top_k is not None and self.top_k < 1:
             raise ExportError(f"top_k must be at least 1, got {self.top_k}.")
+        if not -100 <= self.span_threshold < math.inf:
+            raise ExportError(f"span_threshold must be a number, -100 or more, got {self.span_threshold}.")
         if self.label_scheme is not None:
             _check_choice("label_scheme", self.label_scheme, tuple(SCHEMES))
         if not self.formats or not set(self.formats) <= set(BUNDLE_FORMATS):
@@ -79,7 +85,7 @@ def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
 
 
 # Options that apply only to some tasks: name, default, tasks.
-_TAGGERS, _FEATURES = ("token-classification",), ("feature-extraction",)
+_TAGGERS, _SPANS, _FEATURES = ("token-classification",), ("span-classification",), ("feature-extraction",)
 _TASKS_OF_OPTIONS: Sequence[tuple[str, Any, Sequence[str]]] = (
     ("label_scheme", None, _TAGGERS),
     ("label_decoding", "auto", _TAGGERS),
@@ -87,9 +93,10 @@ _TASKS_OF_OPTIONS: Sequence[tuple[str, Any, Sequence[str]]] = (
     ("crf_start", None, _TAGGERS),
     ("crf_end", None, _TAGGERS),
     ("word_labels", "token", _TAGGERS),
-    ("top_k", 10, ("fill-mask",)),
+    ("top_k", None, ("fill-mask", *_SPANS)),
+    ("span_threshold", 0.0, _SPANS),
     ("multi_label", None, ("text-classification",)),
-    ("labels", None, ("token-classification", "text-classification")),
+    ("labels", None, ("token-classification", "text-classification", *_SPANS)),
     ("last_layers", 1, _FEATURES),
     ("normalize", None, _FEATURES),
 )

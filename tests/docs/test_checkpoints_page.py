@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from bert4keras_heads import pointer_weights, write_bert4keras
 from documents import read_blocks
 from google_checkpoints import tf1_weights, write_tf1
 from keras_files import as_keras_h5
@@ -46,9 +47,22 @@ def export(arguments: list[str], directory: Path) -> dict[str, Any]:
 
 def test_every_command_is_run() -> None:
     """A test below runs each command of the page."""
-    starts = ("bertbundle-export output/", "bertbundle-export weights.h5", "bertbundle-export path/to/saved")
+    starts = (
+        "bertbundle-export output/",
+        "bertbundle-export weights.h5",
+        "bertbundle-export best_model.weights",
+        "bertbundle-export path/to/saved",
+    )
     assert len(COMMANDS) == len(starts)
     assert all(command_of(start) for start in starts)
+
+
+def test_weights_of_global_pointer(tensorflow: Any, tmp_path: Path) -> None:
+    """Weights of a GlobalPointer need the settings that they do not state."""
+    del tensorflow
+    write_bert4keras(tmp_path / "best_model.weights", pointer_weights(3, 64))
+    manifest = export(command_of("bertbundle-export best_model.weights"), tmp_path)
+    assert (manifest["task"], manifest["labels"]) == ("span-classification", ["PER", "LOC", "ORG"])
 
 
 def test_fine_tuned_google_checkpoint(tensorflow: Any, tmp_path: Path) -> None:

@@ -13,18 +13,28 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bert4keras_heads import efficient_logits, efficient_weights, pointer_logits, pointer_weights, write_bert4keras
 from bertbundle import Client
 from bertbundle_export import LoadOptions, export_bundle
 from google_checkpoints import tagger_weights, tf1_weights, with_pooler, write_hub, write_tf1
 from keras_archives import as_archive
-from keras_files import as_bert4keras, as_bert_for_tf2, as_keras_bert, as_keras_h5, as_saved_model
+from keras_files import (
+    as_bert4keras,
+    as_bert_for_tf2,
+    as_keras_bert,
+    as_keras_h5,
+    as_saved_model,
+    checkpoint_weights,
+    write_beside,
+)
 from local_server import serving
 from paths import ROOT
-from tiny_checkpoints import pytorch_weights, vocabulary, write_checkpoint
+from tiny_checkpoints import Weights, pytorch_weights, vocabulary, write_checkpoint
 
 pytestmark = pytest.mark.slow
 
 LABELS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
+SPANS = ("PER", "LOC", "ORG")
 TEXT, OTHER, MASKED = "Ann is in Rome.", "He is in Paris.", "Ann is {mask} Rome."
 HEADS = {
     "token-classification": ("ForTokenClassification", LABELS),
@@ -34,6 +44,7 @@ HEADS = {
     "question-answering": ("ForQuestionAnswering", ("LABEL_0", "LABEL_1")),
     "fill-mask": ("ForMaskedLM", LABELS),
 }
+_CHECKPOINTS = {**HEADS, "span-classification": ("Model", SPANS)}
 Source = Callable[[Path, Path], tuple[Path, dict[str, Any]]]
 
 
@@ -75,6 +86,22 @@ def as_hub(style: str, path: Path, directory: Path) -> tuple[Path, dict[str, Any
     return archived(directory, "gztar"), {"task": task, "load": LoadOptions(init_args={"num_attention_heads": 2})}
 
 
+POINTERS: Mapping[str, tuple[Weights, Callable[..., Any]]] = {
+    "GlobalPointer": (pointer_weights(len(SPANS), 8), pointer_logits),
+    "EfficientGlobalPointer": (efficient_weights(len(SPANS), 8), efficient_logits),
+}
+
+
+def as_pointer(kind: str, path: Path, directory: Path) -> tuple[Path, dict[str, Any]]:
+    """Rewrite the encoder of a Hugging Face directory as the weights of a bert4keras model with a head for spans."""
+    encoder = {name: value for name, value in checkpoint_weights(path).items() if "pooler" not in name}
+    file = write_bert4keras(directory / "model.weights", POINTERS[kind][0], encoder=encoder)
+    config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    write_beside(file, config)
+    stated = {"RoPE": True, "head_size": 8}
+    return file, {"labels": SPANS, "load": LoadOptions(init_args=stated), "top_k": 500}
+
+
 # Row of docs/support-matrix.md: stem of the transformers class, the function that writes the source, the tasks.
 ROWS: Mapping[str, tuple[str, Source, tuple[str, ...]]] = {
     "Hugging Face: BERT": ("Bert", unchanged, tuple(HEADS)),
@@ -86,6 +113,16 @@ ROWS: Mapping[str, tuple[str, Source, tuple[str, ...]]] = {
     "Keras SavedModel": ("Bert", as_saved_model, tuple(HEADS)),
     "keras-bert .h5": ("Bert", as_keras_bert, tuple(HEADS)),
     "bert4keras .h5": ("Bert", as_bert4keras, tuple(HEADS)),
+    "bert4keras .h5, GlobalPointer": (
+        "Bert",
+        functools.partial(as_pointer, "GlobalPointer"),
+        ("span-classification",),
+    ),
+    "bert4keras .h5, EfficientGlobalPointer": (
+        "Bert",
+        functools.partial(as_pointer, "EfficientGlobalPointer"),
+        ("span-classification",),
+    ),
     "bert-for-tf2 .h5": (
         "Bert",
         as_bert_for_tf2,
@@ -135,7 +172,7 @@ class Matrix:
 
     def checkpoint(self, row: str, task: str) -> Path:
         """Return the Hugging Face directory of a case, written once."""
-        stem, (head, labels) = ROWS[row][0], HEADS[task]
+        stem, (head, labels) = ROWS[row][0], _CHECKPOINTS[task]
         settings = SETTINGS.get(row, {})
         path = self.root / "checkpoints" / f"{stem}{head}{len(labels)}{'-'.join(settings.values())}"
         return path if path.exists() else write_checkpoint(path, f"{stem}{head}", labels=labels, **settings)
@@ -257,6 +294,26 @@ def check_fills(client: Client, path: Path) -> None:
     assert first.score == pytest.approx(probabilities.max(), abs=1e-4)
 
 
+def check_spans(client: Client, path: Path, *, row: str) -> None:
+    """Every span of the text with a positive logit is an entity, and its score is the sigmoid of the logit."""
+    weights, formula = POINTERS[row.rpartition(", ")[2]]
+    encoding, raw = source_outputs(path, client, [TEXT])
+    logits = formula(raw["last_hidden_state"], weights, len(SPANS))
+    tokens = [position for position, word in enumerate(encoding.word_ids) if word is not None]
+    expected = {
+        (SPANS[label], encoding.offsets[first][0], encoding.offsets[last][1]): logits[label, first, last]
+        for label in range(len(SPANS))
+        for first in tokens
+        for last in tokens
+        if first <= last
+    }
+    found = {(entity.label, entity.start, entity.end): entity.score for entity in client.entities(TEXT)}
+    assert {span for span, logit in expected.items() if logit > 1e-3} <= found.keys()
+    assert not {span for span, logit in expected.items() if logit < -1e-3} & found.keys()
+    for span, score in found.items():
+        assert score == pytest.approx(1 / (1 + np.exp(-expected[span])), abs=1e-4)
+
+
 CHECKS: Mapping[str, Callable[[Client, Path], None]] = {
     "token-classification": check_entities,
     "text-classification": check_classes,
@@ -276,7 +333,8 @@ def test_result_through_the_client(matrix: tuple[Matrix, tuple[str, ...]], row: 
     for address in addresses:
         with Client(address, exported.name(row, task)) as client:
             assert client.manifest().task == task
-            CHECKS[task](client, exported.checkpoint(row, task))
+            check = CHECKS.get(task) or functools.partial(check_spans, row=row)
+            check(client, exported.checkpoint(row, task))
 
 
 def test_support_matrix_page() -> None:

@@ -18,6 +18,8 @@ from bertbundle_export.options import ExportOptions, check_options_apply
         pytest.param("token-classification", "multi_label", True, id="multi_label"),
         pytest.param("token-classification", "last_layers", 2, id="last_layers"),
         pytest.param("token-classification", "top_k", 3, id="top_k"),
+        pytest.param("token-classification", "span_threshold", 1.0, id="span_threshold"),
+        pytest.param("span-classification", "label_scheme", "BIO", id="label_scheme"),
         pytest.param("fill-mask", "normalize", True, id="normalize"),
         pytest.param("text-classification", "crf_transitions", "crf", id="crf"),
     ],
@@ -38,6 +40,9 @@ def test_no_option_is_ignored(task: str, name: str, value: Any) -> None:
         pytest.param({"label_scheme": "XYZ"}, id="label_scheme"),
         pytest.param({"formats": ()}, id="no_format"),
         pytest.param({"formats": ("tflite",)}, id="format"),
+        pytest.param({"span_threshold": float("nan")}, id="span_threshold_nan"),
+        pytest.param({"span_threshold": -101.0}, id="span_threshold_of_masked_spans"),
+        pytest.param({"top_k": 0}, id="top_k"),
     ],
 )
 def test_invalid_options(options: dict[str, Any]) -> None:

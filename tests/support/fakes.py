@@ -82,11 +82,20 @@ HEADS = {
 """The heads of the small multi-task model."""
 OUTPUTS = {
     "token-classification": ("label_ids", "label_scores", "logits"),
+    "span-classification": ("spans", "span_scores", "span_counts"),
     "text-classification": ("scores", "logits"),
     "regression": ("value",),
     "feature-extraction": ("sentence_embedding",),
     "question-answering": ("start_logits", "end_logits"),
     "fill-mask": ("token_ids", "token_scores"),
+}
+
+
+SPAN_LABELS = ("PER", "LOC", "PLACE")
+_LABELS: Mapping[str, tuple[str, ...]] = {
+    "token-classification": LABELS,
+    "span-classification": SPAN_LABELS,
+    "text-classification": ("no", "perhaps", "yes"),
 }
 
 
@@ -107,12 +116,12 @@ def make_manifest(task: str = "token-classification", **changes: Any) -> Manifes
         ),
         outputs=tuple(OutputSpec(name, "float32", ("batch",)) for name in names or OUTPUTS.get(task, ("logits",))),
         source=Source("fake", "tiny", "Tiny", 0, 2, len(WORDS), 0),
-        labels=LABELS if ner else ("no", "perhaps", "yes") if task == "text-classification" else (),
+        labels=_LABELS.get(task, ()),
         label_scheme="BIO" if ner else "none",
         label_decoding="argmax" if ner else "none",
         tokenizer_lowercase=True,
         mask_token="[MASK]" if task == "fill-mask" else "",
-        top_k=TOP_K if task == "fill-mask" else 0,
+        top_k={"fill-mask": TOP_K, "span-classification": MAX_SPANS}.get(task, 0),
         heads=heads,
     )
     return replace(manifest, **changes)
@@ -148,6 +157,30 @@ def _logits(inputs: Arrays) -> Any:
 
 
 TOP_K = 2
+MAX_SPANS = 4
+SPAN_OF_WORDS = {("wang",): 0, ("ber", "##lin"): 1, ("in", "ber", "##lin"): 2}
+"""The label of each span that the model finds, by its tokens: a place is nested in another."""
+
+
+def find_spans(ids: Sequence[int]) -> list[tuple[int, int, int, float]]:
+    """Return the label, the first and last token, and the score of each span of a row; longer ones score higher."""
+    tokens = [WORDS[token_id] for token_id in ids]
+    return [
+        (label, start, start + len(words) - 1, 0.5 + 0.1 * len(words))
+        for start in range(len(tokens))
+        for words, label in SPAN_OF_WORDS.items()
+        if tuple(tokens[start : start + len(words)]) == words
+    ]
+
+
+def _spans(inputs: Arrays) -> tuple[Any, Any, Any]:
+    """Return the spans of each row, best first, their scores, and their number."""
+    rows = [sorted(find_spans(ids), key=lambda span: -span[3]) for ids in inputs["input_ids"].tolist()]
+    spans, scores = np.full((len(rows), MAX_SPANS, 3), -1, np.int32), np.zeros((len(rows), MAX_SPANS), np.float32)
+    for index, row in enumerate(rows):
+        for place, (*span, score) in enumerate(row[:MAX_SPANS]):
+            spans[index, place], scores[index, place] = span, score
+    return spans, scores, np.array([len(row) for row in rows], np.int32)
 
 
 def _token_ids(inputs: Arrays) -> Any:
@@ -198,6 +231,9 @@ class Model:
                 "end_logits": end_logits,
                 "token_ids": _token_ids,
                 "token_scores": _token_scores,
+                "spans": lambda arrays: _spans(arrays)[0],
+                "span_scores": lambda arrays: _spans(arrays)[1],
+                "span_counts": lambda arrays: _spans(arrays)[2],
             }
         else:
             raise SignatureNotFound(f'Serving signature key "{signature}" not found.', code="FAILED_PRECONDITION")

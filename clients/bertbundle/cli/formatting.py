@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -61,16 +62,32 @@ _DIM, _RESET = "\x1b[2m", "\x1b[0m"
 def highlight_entities(text: str, entities: Sequence[Entity]) -> str:
     """Color the entities in a text, with one color per label, and write the label after each entity.
 
+    Entities that share characters, such as nested ones, are in brackets; characters have the color of the shortest.
+
     >>> highlight_entities("Wang lives", [Entity("PER", "Wang", 0, 4, 0.5)]).replace(chr(27), "^")
     '^[30;45mWang^[0m^[2m PER^[0m lives'
     """
-    parts, end = [], 0
-    for entity in entities:
-        style = _STYLES[sum(entity.label.encode()) % len(_STYLES)]
-        parts += [_printable(text[end : entity.start]), style, _printable(entity.text), _RESET]
-        parts.append(f"{_DIM} {entity.label}{_RESET}")
-        end = entity.end
-    return "".join([*parts, _printable(text[end:])])
+    cuts = sorted({0, len(text), *(position for entity in entities for position in (entity.start, entity.end))})
+    shared = [any(_overlap(entity, other) for other in entities if other is not entity) for entity in entities]
+    marked = sorted(zip(entities, shared, strict=True), key=lambda pair: pair[0].end - pair[0].start)
+    parts = []
+    for start, end in itertools.pairwise(cuts):
+        parts += [f"{_DIM}[{_RESET}" for entity, in_brackets in marked if in_brackets and entity.start == start]
+        inside = [entity for entity, _ in marked if entity.start <= start and end <= entity.end]
+        piece = _printable(text[start:end])
+        parts.append(f"{_style(inside[0])}{piece}{_RESET}" if inside else piece)
+        parts += [
+            f"{_DIM}{']' * in_brackets} {entity.label}{_RESET}" for entity, in_brackets in marked if entity.end == end
+        ]
+    return "".join(parts)
+
+
+def _overlap(entity: Entity, other: Entity) -> bool:
+    return entity.start < other.end and other.start < entity.end
+
+
+def _style(entity: Entity) -> str:
+    return _STYLES[sum(entity.label.encode()) % len(_STYLES)]
 
 
 def _class_table(texts: Sequence[str], results: Sequence[Classification]) -> Iterable[str]:
@@ -124,12 +141,14 @@ def _head_tables(texts: Sequence[str], results: Sequence[Mapping[str, Any]]) -> 
         yield from (f"{name}:", *_format_of(of_head[0]).to_table(texts, of_head), "")
 
 
+_ENTITIES = ResultFormat(
+    lambda entities: {"entities": [entity.to_dict() for entity in entities]},
+    _entity_table,
+    highlight_entities,
+)
 RESULT_FORMATS: Mapping[str, ResultFormat] = {
-    "token-classification": ResultFormat(
-        lambda entities: {"entities": [entity.to_dict() for entity in entities]},
-        _entity_table,
-        highlight_entities,
-    ),
+    "token-classification": _ENTITIES,
+    "span-classification": _ENTITIES,
     "text-classification": ResultFormat(
         lambda classification: classification.to_dict(),
         _class_table,
@@ -190,6 +209,8 @@ def _per_head(manifest: Manifest, describe: Callable[[Manifest | Head], str]) ->
 
 
 def _decoding(part: Manifest | Head) -> str:
+    if isinstance(part, Manifest) and part.task == "span-classification":
+        return f"spans with a logit above {part.span_threshold:g}, at most {part.top_k}"
     return f"{part.label_scheme} {part.label_decoding}, labels per {part.word_labels}"
 
 

@@ -104,7 +104,8 @@ class BaseClient(SingleTaskMethods[TransportT]):
             head: which head answers, if the model has several for this task.
 
         Returns:
-            The entities of the text, in order: one list for each text of a list or an iterator.
+            The entities of the text by their start, the longer one first: one list for each text of a list or an
+            iterator. Those of span classification may be nested; more than the bundle returns are an `InputError`.
 
         Raises:
             InputError: a text or the list is empty, or the model is for another task. `TextTooLong` with "error".

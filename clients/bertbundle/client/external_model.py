@@ -24,6 +24,7 @@ def foreign_manifest(
     multi_label: bool = False,
     normalized: bool = False,
     word_labels: str = "token",
+    span_threshold: float = 0.0,
     heads: Mapping[str, Head] | None = None,
 ) -> Manifest:
     """Describe a model that is not a bundle, for ``Client(..., manifest=..., tokenizer=..., names=...)``.
@@ -40,6 +41,8 @@ def foreign_manifest(
         multi_label: whether a text may have several labels.
         normalized: whether embeddings have length 1.
         word_labels: see `Manifest.word_labels`.
+        span_threshold: the logit that a span must exceed, for span-classification. The model's output is ``logits``
+            (or ``probabilities``), ``[batch, labels, length, length]``.
         heads: the heads of a model with several, for the task "multi-task": each states its task and labels, and has
             `outputs` as ``<head>.logits``. A label scheme is detected unless it is stated.
 
@@ -63,6 +66,7 @@ def foreign_manifest(
         multi_label=multi_label,
         normalized=normalized,
         word_labels=word_labels,
+        span_threshold=span_threshold,
         heads=described,
     )
 

@@ -128,8 +128,8 @@ class Manifest:
     Attributes:
         schema_version: version of this schema; `from_json` refuses a newer one.
         name: model name that the bundle was exported under.
-        task: token-classification, text-classification, regression, feature-extraction, question-answering,
-            fill-mask, or multi-task for a model with several heads.
+        task: token-classification, span-classification, text-classification, regression, feature-extraction,
+            question-answering, fill-mask, or multi-task for a model with several heads.
         max_length: maximum number of tokens, including special tokens; the length of `serving_default`.
         signatures: length of each fixed-length signature, by name.
         inputs, outputs: inputs and outputs of every fixed-length signature.
@@ -146,9 +146,9 @@ class Manifest:
         last_layers: number of last layers whose vectors are concatenated before pooling.
         normalized: whether `sentence_embedding` is normalized to length 1.
         mask_token: the text of the mask token, for example "[MASK]"; "" unless the task is fill-mask.
-        top_k: number of tokens predicted for each mask; 0 unless the task is fill-mask.
-        prompt: text whose tokens the tokenizer puts in front of every text (sentence-transformers' default prompt); ""
-            for none.
+        top_k: number of tokens for each mask (fill-mask), or of rows for spans (span-classification); else 0.
+        span_threshold: the logit that a span must exceed; 0 is a score of 0.5.
+        prompt: text whose tokens the tokenizer puts in front of every text (sentence-transformers); "" for none.
         added_tokens: tokens that the tokenizer recognizes in a text because they were added to the model's own, for
             example "[E1]"; empty if there are none, and in bundles of older versions.
         heads: the heads of a multi-task model by name; empty for other tasks. Each states its own labels and how they
@@ -186,6 +186,7 @@ class Manifest:
     normalized: bool = False
     mask_token: str = ""
     top_k: int = 0
+    span_threshold: float = 0.0
     prompt: str = ""
     added_tokens: tuple[str, ...] = ()
     heads: Mapping[str, Head] = field(default_factory=dict)

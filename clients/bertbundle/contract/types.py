@@ -139,7 +139,8 @@ class Entity:
         label: the label without its B-/I- prefix.
         text: the span of the original text.
         start, end: character offsets into the original text.
-        score: mean probability of the predicted label over the span's tokens (or words), in [0, 1].
+        score: mean probability of the predicted label over the span's tokens (or words), in [0, 1]. For span
+            classification, the sigmoid of the span's logit: not a calibrated probability.
 
     >>> Entity("PER", "Wang", 0, 4, 0.5).to_dict()
     {'label': 'PER', 'text': 'Wang', 'start': 0, 'end': 4, 'score': 0.5}

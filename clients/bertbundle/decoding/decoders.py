@@ -19,6 +19,7 @@ from bertbundle.decoding.entities import decode_label_outputs, outside_entities
 from bertbundle.decoding.heads import heads_decoder
 from bertbundle.decoding.loaded_model import LoadedModel
 from bertbundle.decoding.question_answering import MAX_ANSWER_TOKENS, decode_answer, merge_answer_logits
+from bertbundle.decoding.spans import decode_spans, merge_spans, spans_from_logits, spans_from_probabilities
 from bertbundle.errors import InputError, ManifestError, ServerError
 from bertbundle.text.windows import average_outputs, merge_token_outputs
 
@@ -199,6 +200,15 @@ _DECODERS = (
         _merge_labels,
         truncation="window",
         fallbacks=(Fallback("logits", _labels_from_logits), Fallback("probabilities", _labels_from_probabilities)),
+    ),
+    Decoder(
+        "span-classification",
+        "entities",
+        ("spans", "span_scores", "span_counts"),
+        decode_spans,
+        merge_spans,
+        truncation="window",
+        fallbacks=(Fallback("logits", spans_from_logits), Fallback("probabilities", spans_from_probabilities)),
     ),
     Decoder(
         "text-classification",

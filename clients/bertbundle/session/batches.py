@@ -78,6 +78,7 @@ class Batches:
         windows: the windows of each text; none for a text with an error.
         rows: the rows of each call's request.
         calls: the calls to make.
+        keep_errors: as in `AskOptions`.
     """
 
     texts: Sequence[Any]
@@ -85,6 +86,7 @@ class Batches:
     windows: Sequence[Sequence[Window]]
     rows: Sequence[Sequence[_Row]]
     calls: Sequence[PredictCall]
+    keep_errors: bool = False
 
 
 def make_batches(
@@ -108,7 +110,7 @@ def make_batches(
         )
         for signature, group in groups
     ]
-    return Batches(texts, encodings, windows, [group for _, group in groups], calls)
+    return Batches(texts, encodings, windows, [group for _, group in groups], calls, options.keep_errors)
 
 
 def _encode(
@@ -187,16 +189,25 @@ def decode_predictions(
     """Return the result of each text, or its error.
 
     Raises:
+        InputError: a text has no result, unless `batches.keep_errors`.
         ServerError: an output is missing, or does not have as many rows as the request.
     """
     outputs = {name: settings.rename(model.prefix + name) for name in _requested_outputs(decoder, model)}
     rows = _rows_by_text(outputs, batches, predictions)
-    return [
-        encoding
-        if isinstance(encoding, InputError)
-        else _decode(model, decoder, (text, encoding), batches.windows[index], rows[index])
-        for index, (text, encoding) in enumerate(zip(batches.texts, batches.encodings, strict=True))
-    ]
+    return [_result(model, decoder, batches, index, rows.get(index, ())) for index in range(len(batches.texts))]
+
+
+def _result(model: LoadedModel, decoder: Decoder, batches: Batches, index: int, rows: Sequence[Arrays]) -> Any:
+    """Return the result of the text at an index, or its error."""
+    encoding = batches.encodings[index]
+    if isinstance(encoding, InputError):
+        return encoding
+    try:
+        return _decode(model, decoder, (batches.texts[index], encoding), batches.windows[index], rows)
+    except InputError as error:
+        if batches.keep_errors:
+            return error
+        raise
 
 
 def _rows_by_text(

@@ -77,6 +77,15 @@ def answer_with_one_version(
     )
 
 
+def decoder_of(model: LoadedModel, decoder: Decoder) -> Decoder:
+    """Return the decoder of the model's task if `decoder` is the default of a method that answers several tasks.
+
+    `entities` answers token classification and span classification.
+    """
+    own = DECODERS.get(model.manifest.task, decoder)
+    return own if own.method == decoder.method and decoder is DECODERS.get(decoder.task) else decoder
+
+
 def try_version(
     session: Session,
     model: LoadedModel,
@@ -156,21 +165,25 @@ def _resolve(
     unknown = [head.manifest.task for head in view.heads.values() if head.manifest.task not in DECODERS]
     if unknown:
         raise InputError(f"model {session.settings.model!r} has a head for {unknown[0]}: upgrade bertbundle.")
-    return (fit_heads(decoder, view, DECODERS) if view.heads else decoder), view
+    return (fit_heads(decoder, view, DECODERS) if view.heads else decoder_of(view, decoder)), view
 
 
 def _find_view(model: LoadedModel, decoder: Decoder, head: str | None) -> LoadedModel | None:
     """Return the model, or the head of it, that answers a method; None if there is none, or if there are several."""
-    if head is None and model.manifest.task == decoder.task:
+    if head is None and _answers(model, decoder):
         return model
-    views = [view for name, view in model.heads.items() if view.manifest.task == decoder.task and head in (None, name)]
+    views = [view for name, view in model.heads.items() if head in (None, name) and _answers(view, decoder)]
     return views[0] if len(views) == 1 else None
+
+
+def _answers(view: LoadedModel, decoder: Decoder) -> bool:
+    return view.manifest.task == decoder_of(view, decoder).task
 
 
 def _explain(model: LoadedModel, decoder: Decoder, head: str | None) -> str:
     """Return why a model does not answer a method, and what to do instead."""
     heads = ", ".join(f"{name} ({view.manifest.task})" for name, view in model.heads.items())
-    fitting = [name for name, view in model.heads.items() if view.manifest.task == decoder.task]
+    fitting = [name for name, view in model.heads.items() if _answers(view, decoder)]
     if head is not None and not heads:
         return f"has one head, for {model.manifest.task}: omit head"
     if head is not None and head not in model.heads:
@@ -182,4 +195,7 @@ def _explain(model: LoadedModel, decoder: Decoder, head: str | None) -> str:
     advice = f"use {right_decoder.method}()" if right_decoder else "upgrade bertbundle"
     subject = f"has the head {head!r} for {task}" if head is not None else f"is for {task}"
     found = f", with the heads {heads}" if heads and head is None else ""
-    return f"{subject}{found}, {decoder.method}() needs a model for {decoder.task}: {advice}"
+    # With the right method, it is a pipeline's decoder: a pipeline's results have no form for nested entities.
+    is_pipeline = right_decoder is not None and right_decoder.method == decoder.method
+    caller = "the pipeline" if is_pipeline else f"{decoder.method}()"
+    return f"{subject}{found}, {caller} needs a model for {decoder.task}: {advice}"

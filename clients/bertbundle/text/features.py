@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from bertbundle.contract.manifest import InputSpec
 from bertbundle.contract.types import Encoding, InputFeatures
@@ -45,6 +47,7 @@ def pad_encodings(
 
     Raises:
         ManifestError: the model has an input other than `input_ids`, `attention_mask` and `token_type_ids`.
+        InputError: a value is too large for the model, such as the token type of the second text of a pair.
     """
     unknown = [spec.name for spec in inputs if spec.name not in _INPUT_VALUES]
     if unknown:
@@ -53,4 +56,20 @@ def pad_encodings(
     for row, encoding in enumerate(encodings):
         for name, array in arrays.items():
             array[row, : len(encoding.ids)] = _INPUT_VALUES[name](encoding)
+    for spec in inputs:
+        _check_size(arrays[spec.name], spec)
     return InputFeatures(signature, arrays)
+
+
+_TOO_LARGE = {
+    "input_ids": "The tokenizer has tokens that the model has not: export the bundle again.",
+    "token_type_ids": "It takes no pairs of texts: pass single texts.",
+}
+
+
+def _check_size(array: npt.NDArray[Any], spec: InputSpec) -> None:
+    """Refuse values that the model has no embedding for: some runtimes compute something without an error."""
+    largest = array.max(initial=0)
+    if 0 < spec.size <= largest:
+        hint = _TOO_LARGE.get(spec.name, "Export the bundle again.")
+        raise InputError(f"{spec.name} has the value {largest}, this model takes values below {spec.size}. {hint}")

@@ -57,6 +57,8 @@ class Tokenizer:
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._tokenizer.encode_special_tokens = True  # as text
+        # A token of these models may begin with the white space in front of a word; its offsets then include it.
+        self._has_spaces = isinstance(self._tokenizer.model, tokenizers.models.BPE | tokenizers.models.Unigram)
         self._segmented = SegmentedTokenizer(self._tokenizer, word_segmenter) if word_segmenter else None
         self._encoder = self._segmented or self._tokenizer
         self.max_length = max_length
@@ -111,7 +113,8 @@ class Tokenizer:
     def _encode_batch(self, texts: list[Text | list[str]], is_split_into_words: bool) -> list[Encoding]:
         encodings = self._encoder.encode_batch(texts, is_pretokenized=is_split_into_words)
         if not is_split_into_words:
-            return [_to_encoding(encoding) for encoding in encodings]
+            converted = [_to_encoding(encoding) for encoding in encodings]
+            return list(map(_with_trimmed_offsets, converted, texts)) if self._has_spaces else converted
         return [
             _with_joined_offsets(_to_encoding(encoding), words)
             for encoding, words in zip(encodings, texts, strict=True)
@@ -246,6 +249,24 @@ def _unicode_error(text: str, index: int) -> InputError | None:
 def _excerpt(text: Text | list[str]) -> str:
     joined = text if isinstance(text, str) else (" " if isinstance(text, list) else " / ").join(text)
     return repr(joined if len(joined) <= 60 else joined[:57] + "...")
+
+
+def _with_trimmed_offsets(encoding: Encoding, text: Text | list[str]) -> Encoding:
+    """Exclude white space from the offsets of tokens."""
+    parts = (text,) if isinstance(text, str) else text
+    offsets = tuple(
+        offset if sequence is None else _trim(parts[sequence], *offset)
+        for offset, sequence in zip(encoding.offsets, encoding.sequence_ids, strict=True)
+    )
+    return replace(encoding, offsets=offsets)
+
+
+def _trim(text: str, start: int, end: int) -> tuple[int, int]:
+    while start < end and text[start].isspace():
+        start += 1
+    while start < end and text[end - 1].isspace():
+        end -= 1
+    return start, end
 
 
 def _with_joined_offsets(encoding: Encoding, words: Sequence[str]) -> Encoding:

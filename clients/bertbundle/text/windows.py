@@ -17,7 +17,7 @@ import numpy.typing as npt
 from bertbundle.contract.types import Arrays, Encoding
 from bertbundle.errors import InputError, ServerError
 
-__all__ = ["Window", "average_outputs", "merge_token_outputs", "split_into_windows", "truncate"]
+__all__ = ["Window", "average_outputs", "merge_token_outputs", "select_spans", "split_into_windows", "truncate"]
 
 _Array: TypeAlias = npt.NDArray[Any]
 _Mask: TypeAlias = npt.NDArray[np.bool_]
@@ -212,6 +212,40 @@ def _boundary(left: Window, overlap: range, preferred: _Mask | None) -> int:
     word_starts = [token for token in nearest if words[token + shift] != words[token + shift - 1]]
     best = [token for token in word_starts if preferred is not None and preferred[token - overlap.start]]
     return (best or word_starts or nearest)[0]
+
+
+def select_spans(windows: Sequence[Window], spans: Sequence[Sequence[tuple[int, int]]]) -> list[list[int]]:
+    """Return which spans of each window to take, so that each span of the text is taken once.
+
+    A span that touches an end of a window within the text may be cut, so it is not taken from there. Of the windows
+    that have a span whole, the one that its first token is taken from is chosen, as in `merge_token_outputs`, else the
+    nearest.
+
+    Args:
+        windows: the windows of one text, in order.
+        spans: first and last token of each span of each window, as indices into the window's encoding.
+
+    Returns:
+        For each window, the indices of its spans.
+    """
+    boundaries = _boundaries(windows)
+    selected = []
+    for number, (window, of_window) in enumerate(zip(windows, spans, strict=True)):
+        shift = window.start - window.prefix_length
+        owners = [_owner(windows, boundaries, first + shift, last + shift) for first, last in of_window]
+        selected.append([index for index, owner in enumerate(owners) if owner == number])
+    return selected
+
+
+def _owner(windows: Sequence[Window], boundaries: Sequence[int], first: int, last: int) -> int | None:
+    """Return the number of the window to take a span from, if any; tokens are indices into the whole encoding."""
+    text_start, text_stop = windows[0].start, windows[-1].stop
+    whole = [
+        number
+        for number, window in enumerate(windows)
+        if (window.start < first or window.start == text_start) and (last < window.stop - 1 or window.stop == text_stop)
+    ]
+    return next((number for number in whole if first < boundaries[number + 1]), whole[-1] if whole else None)
 
 
 def average_outputs(windows: Sequence[Window], rows: Sequence[Arrays]) -> Arrays:

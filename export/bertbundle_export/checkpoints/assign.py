@@ -25,6 +25,7 @@ _MAY_BE_UNUSED = re.compile(
 _MAY_BE_UNUSED_IN_CUSTOM_MODEL = re.compile(r"position_ids$|\bpooler\.dense\.")
 # The fill-mask decoders of BERT, RoBERTa, ALBERT, DistilBERT and ELECTRA.
 _DECODER = re.compile(r"(predictions|lm_head)\.decoder\.weight$|^vocab_projector\.weight$|^generator_lm_head\.weight$")
+_DECODER_BIAS = re.compile(r"(?:(?<=\bpredictions\.)|(?<=\blm_head\.))decoder\.bias$")
 _ENCODER = re.compile(r"\b(embeddings|encoder|transformer)\b")
 
 
@@ -62,7 +63,7 @@ def assign_weights(model: Any, weights: StateDict, task: Task, *, label: str, is
     Raises:
         CheckpointError: a variable would keep its random initial value, or weights would be ignored.
     """
-    stored = _normalized({_modern_name(name): name for name in weights})
+    stored = _normalized(_with_shared_bias({_modern_name(name): name for name in weights}))
     problems = _Problems()
     used: set[str] = set()
     for name, variable, transpose in _named_variables(model):
@@ -81,6 +82,11 @@ def assign_weights(model: Any, weights: StateDict, task: Task, *, label: str, is
             "transformers' TensorFlow classes predict tokens by the word embeddings only. Export the model from "
             "Python, with its own code: export_bundle(model, ...)."
         )
+    if task.name == "fill-mask" and (bias := _other_bias(stored, weights)):
+        raise CheckpointError(
+            f"{label} has {bias}, which differs from the bias of the head: a model has one of them, and the file does "
+            "not say which. Load it with the code that it was trained with, and save it again."
+        )
     if text := problems.describe(task):
         raise CheckpointError(
             f"{label} has {text}. Check --task and --labels against what the checkpoint was trained for. Export a "
@@ -94,6 +100,13 @@ def _untied_decoder(stored: Mapping[str, str], weights: StateDict) -> str | None
     embeddings = [weights[name] for alias, name in stored.items() if alias.endswith("word_embeddings.weight")]
     decoders = [name for alias, name in stored.items() if _DECODER.search(alias)]
     return next((name for name in decoders if not any(np.array_equal(weights[name], e) for e in embeddings)), None)
+
+
+def _other_bias(stored: Mapping[str, str], weights: StateDict) -> str | None:
+    """Return the name of a decoder's bias that is not the head's; None if they are the same, or only one is stored."""
+    pairs = ((name, _DECODER_BIAS.sub("bias", name)) for name in stored if _DECODER_BIAS.search(name))
+    both = [(stored[name], stored[other]) for name, other in pairs if other in stored]
+    return next((name for name, other in both if not np.array_equal(weights[name], weights[other])), None)
 
 
 def _assign(variable: Any, value: npt.NDArray[Any], name: str, problems: _Problems) -> None:
@@ -113,6 +126,12 @@ def _normalized(stored: Mapping[str, str]) -> dict[str, str]:
 def _modern_name(name: str) -> str:
     """Return a weight's name in PyTorch's spelling: old converted checkpoints kept gamma and beta."""
     return re.sub(r"\.beta$", ".bias", re.sub(r"\.gamma$", ".weight", name))
+
+
+def _with_shared_bias(stored: Mapping[str, str]) -> dict[str, str]:
+    """Rename the bias of a fill-mask decoder if it is stored only there: PyTorch's classes share it with the head."""
+    renamed = {name: _DECODER_BIAS.sub("bias", name) for name in stored}
+    return {name if renamed[name] in stored else renamed[name]: key for name, key in stored.items()}
 
 
 def _named_variables(model: Any) -> list[tuple[str, Any, Any]]:

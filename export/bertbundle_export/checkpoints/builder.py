@@ -78,11 +78,20 @@ def _build_transformers(config: Any, task: Task, description: Description) -> An
     from bertbundle_export.tensorflow_import import transformers
 
     name = f"TF{find_architecture(description.config, description.path).stem}{task.class_suffix}"
+    if not hasattr(transformers, name):
+        raise CheckpointError(
+            f"{description.path} has no head for {task.name} that can be read: transformers has no {name}. Pass "
+            "--model-class my_project.model:build_model, your own class or function that builds the model."
+        )
+    config.return_dict = True
     try:
         model = getattr(transformers, name)(config)
         model.build_in_name_scope()
     except _CONFIG_ERRORS as error:
         raise CheckpointError(f"{name} cannot be built from {description.path}: {error}.") from error
+    for layer in model.submodules:
+        if hasattr(layer, "padding_idx"):  # RoBERTa's positions; TensorFlow's class has a constant
+            layer.padding_idx = config.pad_token_id
     return model
 
 

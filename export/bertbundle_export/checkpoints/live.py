@@ -112,7 +112,8 @@ def _inputs(architecture: Architecture, config: Any, vocab_size: int) -> tuple[I
 
 def _positions(architecture: Architecture, config: Any) -> int | None:
     positions = getattr(config, "max_position_embeddings", None)
-    return positions - architecture.reserved_positions if positions else None
+    # transformers' TensorFlow classes count from the default padding, whatever the configuration says.
+    return positions - architecture.unused_positions({}) if positions else None
 
 
 def _check_backend(model: Any) -> None:

@@ -55,6 +55,8 @@ def load_checkpoint(path: Path, name: str, options: LoadOptions) -> SourceModel:
         tokenizer = lowercase_texts(tokenizer)
     architecture = find_architecture(description.config, path)
     tokenization.check_tokenizer(tokenizer, architecture.size(description.config, "vocab_size"))
+    if architecture.counts_from_padding:
+        tokenization.check_padding(tokenizer, architecture.padding(description.config))
     settings = read_tokenizer_settings(tokenizer_path(description, options))
     pooling, normalized = _pooling(description, task, options)
     model = build_model(description, task, labels, options)
@@ -73,7 +75,7 @@ def load_checkpoint(path: Path, name: str, options: LoadOptions) -> SourceModel:
         word_segmenter=segmenter,
         prompt=description.prompt if task.name == "feature-extraction" else "",
         labels=labels,
-        multi_label=is_multi_label(description.config.get("problem_type"), options.multi_label),
+        multi_label=_is_multi_label(description, options),
         pooling=pooling,
         normalized=normalized,
         last_layers=options.last_layers,
@@ -134,8 +136,14 @@ def find_task(description: Description, options: LoadOptions) -> Task:
         return check_task(options.task)
     name = class_name(description)
     suffix = class_suffix(name)
-    one_class = len(stored_labels(description.config)) == 1 and not options.multi_label
+    labels = () if options.labels else stored_labels(description.config)
+    one_class = len(options.labels or labels) == 1 and not _is_multi_label(description, options)
     regression = description.config.get("problem_type") == "regression" or one_class
+    if regression and len(labels) > 1:
+        raise CheckpointError(
+            f"{description.path} has problem_type regression and {len(labels)} labels, a value for each, which is not "
+            "supported: the task regression has one value."
+        )
     for task in TASKS.values():
         if task.class_suffix == suffix and (task.regression == regression or suffix != "ForSequenceClassification"):
             return task
@@ -165,8 +173,28 @@ def stored_labels(config: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _labels(description: Description, task: Task, options: LoadOptions) -> tuple[str, ...]:
-    labels = options.labels or stored_labels(description.config)
-    return check_labels(labels, task, multi_label=options.multi_label) if task.has_labels else ()
+    if not task.has_labels:
+        return ()
+    labels = options.labels or _agreed_labels(description)
+    return check_labels(labels, task, multi_label=_is_multi_label(description, options))
+
+
+def _agreed_labels(description: Description) -> tuple[str, ...]:
+    """Return the labels of a config.json, whose id2label and label2id agree."""
+    labels = stored_labels(description.config)
+    numbers = description.config.get("label2id")
+    for index, label in enumerate(labels):
+        other = numbers.get(label, index) if isinstance(numbers, dict) else index
+        if str(other) != str(index):
+            raise CheckpointError(
+                f"{description.path} has the label {label} with the number {index} in id2label and {other} in "
+                "label2id. Pass --labels, in the order of the class indices."
+            )
+    return labels
+
+
+def _is_multi_label(description: Description, options: LoadOptions) -> bool:
+    return is_multi_label(description.config.get("problem_type"), options.multi_label)
 
 
 def _import_tensorflow() -> None:

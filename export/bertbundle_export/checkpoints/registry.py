@@ -11,7 +11,15 @@ from bertbundle_export.errors import CheckpointError
 
 __all__ = ["describe_checkpoint", "find_format"]
 
-_WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+_FILES_OF_DIRECTORY = (
+    "model.safetensors",
+    "pytorch_model.bin",
+    "config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.txt",
+    "modules.json",
+)
 
 
 def find_format(path: Path, name: str | None = None) -> CheckpointFormat:
@@ -31,16 +39,28 @@ def find_format(path: Path, name: str | None = None) -> CheckpointFormat:
     for checkpoint_format in CHECKPOINT_FORMATS.values():
         if checkpoint_format.detect(path):
             return checkpoint_format
-    if path.name in _WEIGHT_FILES:
+    if path.name in _FILES_OF_DIRECTORY and path.is_file():
         raise CheckpointError(
             f"{path} is one file of a Hugging Face directory. Give its directory, {path.parent}, with config.json and "
             "the tokenizer."
+        )
+    inner = _checkpoints_in(path)
+    if inner:
+        raise CheckpointError(
+            f"{path} is not a checkpoint, but a directory with checkpoints. Give one of them: "
+            f"{', '.join(str(item) for item in inner[:8])}."
         )
     found = ", ".join(sorted(item.name for item in path.iterdir())[:8]) if path.is_dir() else "a file"
     expected = "; ".join(f"{item.name}: {item.expected}" for item in CHECKPOINT_FORMATS.values())
     raise CheckpointError(
         f"{path} is not a readable checkpoint: found {found or 'an empty directory'}, expected one of: {expected}."
     )
+
+
+def _checkpoints_in(path: Path) -> list[Path]:
+    """Return the directories in a directory that are checkpoints, such as those that transformers' Trainer writes."""
+    directories = sorted(item for item in path.iterdir() if item.is_dir()) if path.is_dir() else []
+    return [item for item in directories if any(row.detect(item) for row in CHECKPOINT_FORMATS.values())]
 
 
 def describe_checkpoint(path: Path, options: LoadOptions) -> Description:

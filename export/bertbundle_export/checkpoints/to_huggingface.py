@@ -75,11 +75,14 @@ def write_huggingface(source: str | Path, directory: Path, options: LoadOptions)
 
 def _check_head(description: Description, weights: Mapping[str, Any], options: LoadOptions) -> None:
     if description.build_model is not None:
-        pooling = description.init_args.get("pooling", "a layer of its own")
+        pooling = description.init_args.get("pooling")
+        reason = (
+            f"its Dense layer reads {pooling} of the encoder's output, transformers' class reads the pooler's output"
+        )
+        reason = reason if pooling else "transformers has no such head"
         raise CheckpointError(
-            f"no class of transformers can load {description.path}: its Dense layer reads {pooling} of the encoder's "
-            "output, but transformers' class reads the pooler's output. Pass --task feature-extraction to write the "
-            "encoder only, or --name to write a bundle."
+            f"no class of transformers can load {description.path}: {reason}. Pass --task feature-extraction to write "
+            "the encoder only, or --name to write a bundle."
         )
     sizes = {name: len(value) for name, value in weights.items() if name in _HEAD_BIASES}
     wrong = {name: size for name, size in sizes.items() if options.labels and size != len(options.labels)}

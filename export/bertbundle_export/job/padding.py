@@ -39,7 +39,12 @@ def _pad(values: npt.NDArray[Any], length: int, pad_value: int) -> npt.NDArray[A
 
 
 def _differs(padded: npt.NDArray[Any], short: npt.NDArray[Any], tokens: npt.NDArray[np.bool_]) -> bool:
-    if short.shape[:2] == tokens.shape:  # one value per token
-        padded, short = padded[:, : tokens.shape[1]][tokens], short[tokens]
+    padded = padded[tuple(slice(size) for size in short.shape)]
+    length = tokens.shape[1]
+    if short.ndim == 4 and short.shape[2:] == (length, length):  # one value per label and pair of tokens
+        pairs = np.broadcast_to((tokens[:, :, None] & tokens[:, None, :])[:, None], short.shape)
+        padded, short = padded[pairs], short[pairs]
+    elif short.shape[:2] == tokens.shape:  # one value per token
+        padded, short = padded[tokens], short[tokens]
     tolerance = TOLERANCES["float32"]
     return not np.allclose(padded, short, rtol=tolerance.rtol, atol=tolerance.atol)

@@ -91,6 +91,8 @@ def make_plan(name: str, model: SourceModel, options: ExportOptions, reporter: R
     longest = max(range(len(features)), key=lambda index: _count_tokens(features[index]))
     head = _choose_decodings(model, head, options, (features[longest], outputs[longest]), recorder)
     cases = _make_cases(task, head, features, outputs)
+    if model.task == "span-classification":
+        _note_many_spans(head, cases, recorder)
     with recorder.stage("trace the serving function"):
         traced = _trace(model, options, head, features, recorder)
     _check_unused_tables(model, options, head, traced)
@@ -106,6 +108,10 @@ def _check_unused_tables(model: SourceModel, options: ExportOptions, head: HeadC
                 check_unused_tables(model.keras, traced.function, len(config.labels), config.label_decoding)
 
 
+_TOP_K = {"fill-mask": 10, "span-classification": 128}
+"""The default of `ExportOptions.top_k` by task."""
+
+
 def _head_config(model: SourceModel, options: ExportOptions) -> HeadConfig:
     head = HeadConfig(
         labels=model.labels,
@@ -113,6 +119,8 @@ def _head_config(model: SourceModel, options: ExportOptions) -> HeadConfig:
         pooling=model.pooling,
         last_layers=model.last_layers,
         normalized=model.normalized,
+        top_k=_TOP_K.get(model.task, 0) if options.top_k is None else options.top_k,
+        span_threshold=options.span_threshold,
         special_ids=special_ids(model.tokenizer, model.inputs[0].pad_value),
     )
     if model.heads:
@@ -123,12 +131,12 @@ def _head_config(model: SourceModel, options: ExportOptions) -> HeadConfig:
         return dataclasses.replace(head, heads=configs)
     if model.task != "fill-mask":
         return head
-    if options.top_k > model.source.vocab_size:
+    if head.top_k > model.source.vocab_size:
         raise ExportError(
-            f"top_k {options.top_k} exceeds the vocabulary's {model.source.vocab_size} tokens. Choose a smaller number."
+            f"top_k {head.top_k} exceeds the vocabulary's {model.source.vocab_size} tokens. Choose a smaller number."
         )
     token, mask_id = mask_token(model.tokenizer)
-    return dataclasses.replace(head, mask_token=token, mask_id=mask_id, top_k=options.top_k)
+    return dataclasses.replace(head, mask_token=token, mask_id=mask_id)
 
 
 # ---- signatures, and real texts for each
@@ -168,13 +176,14 @@ def _make_features(
 
 def _run_checked(model: SourceModel, batch: InputFeatures) -> Arrays:
     outputs = run_source(model, batch.inputs)
+    length = batch.inputs["input_ids"].shape[1]
     if not model.heads:
-        check_outputs(outputs, TASKS[model.task], model.labels, multi_label=model.multi_label)
+        check_outputs(outputs, TASKS[model.task], model.labels, length=length, multi_label=model.multi_label)
         check_pooler(outputs, model.pooling)
     for name, spec in model.heads.items():
+        of_head, task, multi_label = outputs_of_head(outputs, name), HEAD_TASKS[spec.task], bool(spec.multi_label)
         with errors_of_head(name):
-            of_head = outputs_of_head(outputs, name)
-            check_outputs(of_head, HEAD_TASKS[spec.task], spec.labels, multi_label=bool(spec.multi_label))
+            check_outputs(of_head, task, spec.labels, length=length, multi_label=multi_label)
     return outputs
 
 
@@ -207,6 +216,17 @@ def _make_cases(
 ) -> tuple[Case, ...]:
     pairs = zip(features, outputs, strict=True)
     return tuple(Case(batch, task.reference(raw, batch.inputs, head)) for batch, raw in pairs)
+
+
+def _note_many_spans(head: HeadConfig, cases: Sequence[Case], reporter: Reporter) -> None:
+    """Note that a text has more spans than the outputs have rows: a client raises an error for such a text."""
+    most = max(int(case.expected["span_counts"].max()) for case in cases)
+    if most > head.top_k:
+        reporter.note(
+            f"{most} spans of a text have a logit above {head.span_threshold:g}, the outputs have room for "
+            f"{head.top_k}: a client refuses such texts. Is the model trained? Otherwise pass another "
+            "--span-threshold, or a larger --top-k."
+        )
 
 
 # ---- the graph

@@ -51,7 +51,15 @@ def verify_onnx(directory: Path, plan: Plan, reporter: Reporter) -> list[ParityR
 def _compare(plan: Plan, format_name: str, run: Runner, precision: str) -> list[ParityRow]:
     tolerance = TOLERANCES[precision]
     try:
-        return compare(format_name, run, plan.cases, outputs=plan.outputs, task=plan.task, tolerance=tolerance)
+        return compare(
+            format_name,
+            run,
+            plan.cases,
+            outputs=plan.outputs,
+            task=plan.task,
+            tolerance=tolerance,
+            span_threshold=plan.head.span_threshold,
+        )
     except ToleranceError as error:
         if precision == "float32":
             raise

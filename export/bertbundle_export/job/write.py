@@ -63,6 +63,7 @@ def _manifest_draft(plan: Plan) -> Manifest:
         normalized=head.normalized,
         mask_token=head.mask_token,
         top_k=head.top_k,
+        span_threshold=head.span_threshold,
         prompt=model.prompt,
         added_tokens=model.added_tokens,
         heads={name: _manifest_head(plan, name) for name in model.heads},

@@ -92,6 +92,7 @@ def _drop(graph_def: Any, names: set[str]) -> None:
 
 
 def _to_placeholder(node: Any, variable: Any) -> npt.NDArray[Any]:
+    node.op = "Placeholder"  # a small constant that a functional model captured is a Const
     node.attr["dtype"].type = variable.dtype.as_datatype_enum
     node.attr["shape"].shape.CopyFrom(variable.shape.as_proto())
     for key in [key for key in node.attr if key not in ("dtype", "shape")]:

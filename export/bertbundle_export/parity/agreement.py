@@ -65,7 +65,7 @@ def _check_group(group: Sequence[Comparison], required: float) -> None:
 
 
 def agreement_rule(name: str, task: Task, expected: Arrays, mask: Array) -> Agreement:
-    """Return the rule for one output of a task; `mask` selects the rows and tokens that are compared."""
+    """Return the rule for one output of a task, except spans; `mask` selects the rows and tokens that are compared."""
     if name in task.class_outputs:
         return same_classes
     if name in task.rank_outputs:

@@ -13,6 +13,7 @@ from bertbundle.contract.manifest import OutputSpec, ParityRow
 from bertbundle.contract.types import Arrays, InputFeatures
 from bertbundle_export.errors import OutputNamesError, OutputShapeError, ToleranceError
 from bertbundle_export.parity.agreement import Agreement, Comparison, agreement_rule, check_agreement
+from bertbundle_export.parity.span_agreement import same_counts, same_spans
 from bertbundle_export.runners import Runner
 from bertbundle_export.tasks import Task
 from bertbundle_export.tolerance import TOLERANCES, Tolerance
@@ -36,6 +37,7 @@ def compare(
     outputs: Sequence[OutputSpec],
     task: Task,
     tolerance: Tolerance = TOLERANCES["float32"],
+    span_threshold: float = 0.0,
 ) -> list[ParityRow]:
     """Compare a format's outputs with the source model's: values per signature and output, labels per output.
 
@@ -47,8 +49,9 @@ def compare(
         run: runs the format.
         cases: one per signature.
         outputs: the manifest's outputs.
-        task: names the outputs that hold classes or ranks.
+        task: names the outputs that hold classes, ranks or spans.
         tolerance: the tolerance for the format's precision.
+        span_threshold: the logit that spans exceed.
 
     Returns:
         One row per signature and output.
@@ -59,7 +62,7 @@ def compare(
         ToleranceError: a value differs by more than the tolerance, or too few labels agree.
     """
     per_token = {spec.name for spec in outputs if "length" in spec.shape}
-    comparer = _Comparer(format_name, task, tolerance, per_token)
+    comparer = _Comparer(format_name, task, tolerance, per_token, span_threshold)
     compared = [item for case in cases for item in comparer.compare_case(case, run(case.features))]
     check_agreement(compared, tolerance)
     return [item.row for item in compared]
@@ -73,6 +76,7 @@ class _Comparer:
     task: Task
     tolerance: Tolerance
     per_token: set[str]
+    span_threshold: float
 
     def compare_case(self, case: Case, actual: Arrays) -> list[Comparison]:
         """Compare all outputs of one signature."""
@@ -85,17 +89,29 @@ class _Comparer:
 
     def _compare_output(self, name: str, case: Case, actual: Arrays) -> Comparison:
         mask = self._mask(name, case, actual)
-        agreement = agreement_rule(name, self.task, case.expected, mask)
+        agreement, count = self._agreement(name, case, actual, mask)
         key = (self.format_name, case.features.signature, name)
         row = _parity_row(key, (actual[name], case.expected[name]), mask, agreement, self.tolerance)
-        return Comparison(row, int(mask.sum()))
+        return Comparison(row, count)
+
+    def _agreement(self, name: str, case: Case, actual: Arrays, mask: npt.NDArray[np.bool_]) -> tuple[Agreement, int]:
+        """Return the rule for an output, and the number of rows or tokens that its agreement is a share of."""
+        if name not in self.task.span_outputs:
+            return agreement_rule(name, self.task, case.expected, mask), int(mask.sum())
+        spans, scores, counts = self.task.span_outputs
+        if name != spans:
+            return (lambda *_: same_counts(actual[counts], actual[spans])), len(mask)
+        tokens = int(case.features.inputs["attention_mask"].sum())
+        pairs = [(outputs[spans], outputs[scores]) for outputs in (actual, case.expected)]
+        return (lambda *_: same_spans(*pairs, threshold=self.span_threshold, tokens=tokens)), tokens
 
     def _mask(self, name: str, case: Case, actual: Arrays) -> npt.NDArray[np.bool_]:
         """Return which rows, or tokens, of an output are compared."""
         tokens = case.features.inputs["attention_mask"] == 1
         mask = tokens if name in self.per_token else np.ones(len(tokens), bool)
         if choice := self.task.score_outputs.get(name):
-            mask = mask & (actual[choice] == case.expected[choice])
+            same = actual[choice] == case.expected[choice]
+            mask = mask[:, None] & same.all(axis=-1) if choice in self.task.span_outputs else mask & same
         return mask
 
 

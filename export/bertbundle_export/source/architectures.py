@@ -18,6 +18,7 @@ __all__ = [
     "class_suffix",
     "complete_config",
     "find_architecture",
+    "is_placeholder",
 ]
 
 _BERT_SIZES = {
@@ -37,31 +38,42 @@ class Architecture:
         stem: part of the class names: ``TF`` + stem + ``ForTokenClassification``.
         sizes: config.json's keys of vocab_size, hidden_size, layers, heads and positions.
         token_types: whether the model takes token_type_ids.
-        reserved_positions: number of position embeddings that no token uses: RoBERTa counts from pad_token_id + 1.
+        counts_from_padding: whether the first token has the position pad_token_id + 1, as RoBERTa's.
+        default_padding: pad_token_id of a configuration that has none.
     """
 
     stem: str
     sizes: Mapping[str, str] = field(default_factory=lambda: _BERT_SIZES)
     token_types: bool = True
-    reserved_positions: int = 0
+    counts_from_padding: bool = False
+    default_padding: int = 0
 
     def inputs(self, config: Mapping[str, Any]) -> tuple[InputSpec, ...]:
         """Return the inputs of every signature."""
         return bert_inputs(
             vocab_size=config[self.sizes["vocab_size"]],
             type_vocab_size=config.get("type_vocab_size", 2) if self.token_types else 0,
-            pad_id=config.get("pad_token_id") or 0,
+            pad_id=self.padding(config),
         )
+
+    def padding(self, config: Mapping[str, Any]) -> int:
+        """Return the id of the padding token."""
+        value = config.get("pad_token_id")
+        return self.default_padding if value is None else int(value)
 
     def size(self, config: Mapping[str, Any], name: str) -> int:
         """Return vocab_size, hidden_size, layers, heads or positions (without the reserved ones)."""
         value = int(config[self.sizes[name]])
-        return value - self.reserved_positions if name == "positions" else value
+        return value - self.unused_positions(config) if name == "positions" else value
+
+    def unused_positions(self, config: Mapping[str, Any]) -> int:
+        """Return the number of position embeddings that no token uses."""
+        return self.padding(config) + 1 if self.counts_from_padding else 0
 
 
 ARCHITECTURES: Mapping[str, Architecture] = {
     "bert": Architecture("Bert"),
-    "roberta": Architecture("Roberta", token_types=False, reserved_positions=2),
+    "roberta": Architecture("Roberta", token_types=False, counts_from_padding=True, default_padding=1),
     "distilbert": Architecture(
         "DistilBert",
         sizes=_BERT_SIZES | {"hidden_size": "dim", "layers": "n_layers", "heads": "n_heads"},
@@ -106,7 +118,7 @@ _TYPED_SETTINGS: Mapping[str, _Check] = {
     "intermediate_size": _COUNT,
     "hidden_dim": _COUNT,
     "embedding_size": _COUNT,
-    "type_vocab_size": _Check("a whole number, at least 0", lambda value: type(value) is int and value >= 0),
+    "type_vocab_size": _COUNT,
     "layer_norm_eps": _Check("a number above 0", lambda value: _is_number(value) and value > 0),
     "hidden_act": _Check("the name of an activation", lambda value: isinstance(value, str)),
     "activation": _Check("the name of an activation", lambda value: isinstance(value, str)),
@@ -117,6 +129,7 @@ _TYPED_SETTINGS: Mapping[str, _Check] = {
     "hidden_dropout_prob": _RATE,
     "attention_probs_dropout_prob": _RATE,
 }
+_PLACEHOLDER = re.compile(r"LABEL_\d+")
 _CLASS_NAME = re.compile(rf"(?:TF)?({'|'.join(row.stem for row in ARCHITECTURES.values())})(For\w+|Model)")
 
 
@@ -136,19 +149,28 @@ def complete_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return a configuration with the settings that older tools left out, and with transformers' names of values.
 
     - ``model_type``: of the class in ``architectures``, else BERT's, unless a key belongs to another architecture.
-    - ``id2label``: from ``label2id``.
+    - ``id2label``: from ``label2id``, also if its labels are LABEL_0, LABEL_1, ..., which transformers writes for none.
     - activations by the names of transformers' TensorFlow classes.
     """
     completed = dict(config)
     if "model_type" not in config and (kind := _infer_model_type(config)):
         completed["model_type"] = kind
     numbers = config.get("label2id")
-    if not config.get("id2label") and isinstance(numbers, dict):
+    if isinstance(numbers, dict) and numbers and _states_nothing(config.get("id2label")):
         completed["id2label"] = {number: label for label, number in numbers.items()}
     for key in _ACTIVATION_KEYS:
         if key in config and isinstance(config[key], str):
             completed[key] = _ACTIVATIONS.get(config[key], config[key])
     return completed
+
+
+def _states_nothing(labels: Any) -> bool:
+    return not labels or (isinstance(labels, dict) and all(is_placeholder(str(label)) for label in labels.values()))
+
+
+def is_placeholder(label: str) -> bool:
+    """Return whether a label is one that transformers writes if there are none: LABEL_0, LABEL_1, ...."""
+    return _PLACEHOLDER.fullmatch(label) is not None
 
 
 def _infer_model_type(config: Mapping[str, Any]) -> str | None:
@@ -185,7 +207,7 @@ def check_config(config: Mapping[str, Any], path: object) -> None:
     if missing:
         raise CheckpointError(f"{path} has no number for {', '.join(missing)}.")
     _check_types(config, {**dict.fromkeys(architecture.sizes.values(), _COUNT), **_TYPED_SETTINGS}, path)
-    pad, vocabulary = config.get("pad_token_id") or 0, architecture.size(config, "vocab_size")
+    pad, vocabulary = architecture.padding(config), architecture.size(config, "vocab_size")
     if pad >= vocabulary:
         raise CheckpointError(f"{path} has pad_token_id {pad}, expected one below vocab_size {vocabulary}.")
     for key, (supported, default) in _FIXED_SETTINGS.items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ import tokenizers
 from bertbundle.contract.manifest import InputSpec, Source
 from bertbundle.contract.word_segmenter import WordSegmenter
 from bertbundle_export.errors import CheckpointError, ExportError
+from bertbundle_export.source.architectures import is_placeholder
 
 if TYPE_CHECKING:
     from bertbundle_export.tasks import HeadSpec, Task
@@ -30,8 +30,6 @@ __all__ = [
     "raw_outputs",
     "run_source",
 ]
-
-_PLACEHOLDER = re.compile(r"LABEL_\d+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,15 +92,18 @@ def check_labels(labels: Sequence[str], task: Task, *, multi_label: bool | None 
     """Check a head's labels and return them as a tuple; a single label is valid only if classes are independent.
 
     Raises:
-        CheckpointError: there are no labels, a tagger has only placeholders (LABEL_0), or a label appears twice.
+        CheckpointError: there are no labels, a tagger has only placeholders (LABEL_0), a label appears twice, or spans
+            have the label O.
     """
-    placeholders = all(_PLACEHOLDER.fullmatch(label) for label in labels)
-    if not labels or (placeholders and task.name == "token-classification"):
+    placeholders = all(map(is_placeholder, labels))
+    if not labels or (placeholders and task.name in ("token-classification", "span-classification")):
         raise CheckpointError(
             f"the model has no labels for {task.name} ({', '.join(labels) or 'none'}). Pass --labels (labels= in "
             "Python), in the order of the class indices."
         )
-    if len(labels) == 1 and not multi_label:
+    if task.name == "span-classification":
+        _check_types(labels)
+    elif len(labels) == 1 and not multi_label:
         raise CheckpointError(
             f"the model has a single class, {labels[0]}, whose softmax is always 1. Pass --task regression if its "
             "output is a value, or --multi-label if it is the logit of a probability."
@@ -113,6 +114,14 @@ def check_labels(labels: Sequence[str], task: Task, *, multi_label: bool | None 
             f"labels must differ, {', '.join(duplicates)} appears more than once. Pass other --labels."
         )
     return tuple(labels)
+
+
+def _check_types(labels: Sequence[str]) -> None:
+    if "O" in labels:
+        raise CheckpointError(
+            f"the labels of span-classification are entity types, got {', '.join(labels)}. Leave out O, and the "
+            "prefixes B- and I-."
+        )
 
 
 def is_multi_label(problem_type: str | None, given: bool | None) -> bool:

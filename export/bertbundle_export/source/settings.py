@@ -116,7 +116,7 @@ _TOKENIZER_CONFIG = (
         "the name of a class",
         lambda value: value is None or isinstance(value, str),
     ),
-    _flag("add_prefix_space trim_offsets keep_accents remove_space", "RoBERTa's and ALBERT's"),
+    _flag("add_prefix_space keep_accents remove_space", "RoBERTa's and ALBERT's"),
     _refused("auto_map", "code of its own is not run (`AutoTokenizer`)"),
     _refused("padding_side", "`right` only: padding on the left would shift the positions", "right"),
     _refused("truncation_side", "`right` only: the client truncates the end of a text", "right"),
@@ -140,8 +140,8 @@ _TOKENIZER_CONFIG = (
     _followed("mecab_kwargs sudachi_kwargs", "BertJapaneseTokenizer's, see the tables below"),
     _without_effect("jumanpp_kwargs spm_file", "they belong to what is refused above"),
     _without_effect(
-        "clean_up_tokenization_spaces spaces_between_special_tokens errors chat_template",
-        "they concern decoding",
+        "clean_up_tokenization_spaces spaces_between_special_tokens errors chat_template trim_offsets",
+        "they concern decoding, and offsets, which never include white space",
     ),
     _without_effect(
         "max_length truncation truncation_strategy stride padding pad_to_multiple_of pad_token_type_id "
@@ -243,8 +243,9 @@ _CONFIG = (
     _refused("inner_group_num", "`1` only", 1),
     _refused("quantization_config", "none only: quantized weights are not read"),
     _followed("tie_word_embeddings", "a fill-mask decoder with weights of its own is refused"),
+    _without_effect("return_dict torchscript output_hidden_states output_attentions", "the outputs are the task's"),
     _without_effect("initializer_range hidden_dropout_prob attention_probs_dropout_prob", "they concern training"),
-    _without_effect("sentence_transformers", "a CrossEncoder's activation is for the caller to apply"),
+    _without_effect("sentence_transformers sbert_ce_default_activation_function", "a note names the activation"),
 )
 SETTINGS: Mapping[str, tuple[Setting, ...]] = {
     "tokenizer_config.json": _TOKENIZER_CONFIG,

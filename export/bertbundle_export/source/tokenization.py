@@ -13,11 +13,13 @@ from tokenizers import Regex, normalizers, pre_tokenizers
 from bertbundle_export.errors import CheckpointError
 from bertbundle_export.source.added_tokens import check_added_ids
 from bertbundle_export.source.japanese import load_japanese
+from bertbundle_export.source.stored_tokenizer import load_stored_tokenizer
 from bertbundle_export.source.tokenizer_settings import has_definition, is_japanese, read_tokenizer_settings
 from bertbundle_export.source.wordpiece import load_wordpiece
 
 __all__ = [
     "character_tokenizer",
+    "check_padding",
     "check_tokenizer",
     "is_lowercase",
     "load_tokenizer",
@@ -62,27 +64,25 @@ def load_tokenizer(path: Path, *, lowercase: bool | None = None) -> tokenizers.T
 
 
 def _load(path: Path, vocab: Path, settings: Mapping[str, Any], lowercase: bool | None) -> tokenizers.Tokenizer:
-    from transformers import AutoTokenizer, BertTokenizerFast, PreTrainedTokenizerFast
-
-    options = {} if lowercase is None else {"do_lower_case": lowercase}
     if path.suffix == ".json":
-        fast = PreTrainedTokenizerFast(tokenizer_file=str(path))
-    elif is_japanese(path, settings):
+        tokenizer = tokenizers.Tokenizer.from_file(str(path))
+        check_added_ids(tokenizer, path)
+        return _check_casing(tokenizer, path, lowercase)
+    if is_japanese(path, settings):
         return load_japanese(vocab, settings, lowercase=lowercase)
-    elif path.is_file() or not has_definition(path):
+    if path.is_file() or not has_definition(path):
         return load_wordpiece(vocab, settings, lowercase=lowercase)
-    elif vocab.is_file() or _is_wordpiece(path):
-        fast = BertTokenizerFast.from_pretrained(str(path), local_files_only=True, **options)
-    else:
-        fast = AutoTokenizer.from_pretrained(str(path), local_files_only=True, use_fast=True, **options)
-    tokenizer: tokenizers.Tokenizer = fast.backend_tokenizer
-    check_added_ids(tokenizer, path)
+    return _check_casing(load_stored_tokenizer(path, settings, lowercase), path, lowercase)
+
+
+def _check_casing(tokenizer: tokenizers.Tokenizer, path: Path, lowercase: bool | None) -> tokenizers.Tokenizer:
+    if lowercase is not None and is_lowercase(tokenizer) != lowercase:
+        raise CheckpointError(
+            f"the tokenizer of {path} {'keeps capital letters' if lowercase else 'lower-cases texts'}, which "
+            f"--{'' if lowercase else 'no-'}lowercase cannot change. Leave it out, or pass --tokenizer with a "
+            "vocab.txt or another tokenizer.json."
+        )
     return tokenizer
-
-
-def _is_wordpiece(directory: Path) -> bool:
-    file = directory / "tokenizer.json"
-    return file.is_file() and json.loads(file.read_text(encoding="utf-8"))["model"].get("type") == "WordPiece"
 
 
 def _without_limits(tokenizer: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
@@ -135,6 +135,21 @@ def check_tokenizer(tokenizer: tokenizers.Tokenizer, vocab_size: int) -> None:
         raise CheckpointError(
             f"the tokenizer has {highest + 1} tokens, the model's embeddings have {vocab_size}: they do not match. "
             "Use the tokenizer.json or vocab.txt that the model was trained with."
+        )
+
+
+def check_padding(tokenizer: tokenizers.Tokenizer, pad_id: int) -> None:
+    """Check that a text cannot contain the padding token of a model that counts positions from it, as RoBERTa does.
+
+    Raises:
+        CheckpointError: the id belongs to another token, which has the position of padding wherever a text contains it.
+    """
+    token = tokenizer.id_to_token(pad_id)
+    if "pad" not in str(token).lower():
+        raise CheckpointError(
+            f"config.json has pad_token_id {pad_id}, which is the token {token!r}: RoBERTa gives that token the "
+            "position of padding, which is not supported. Use the config.json and the tokenizer that the model was "
+            "trained with."
         )
 
 

@@ -18,7 +18,9 @@ __all__ = [
     "live_settings",
     "read_object",
     "read_tokenizer_settings",
+    "settings_of_version_5",
     "stated_max_length",
+    "tokenizer_class",
     "without_unused_inputs",
 ]
 
@@ -127,8 +129,7 @@ def _check_code(directory: Path) -> None:
 def _check_class(path: Path, directory: Path, settings: Mapping[str, Any]) -> None:
     """Refuse a tokenizer implemented only in Python: WordPiece would make other tokens of the same vocabulary."""
     file = directory / ("tokenizer_config.json" if settings.get("tokenizer_class") else "config.json")
-    name = settings.get("tokenizer_class") or read_object(directory / "config.json").get("tokenizer_class")
-    name = name or "BertTokenizer"
+    name = tokenizer_class(directory, settings)
     stated = [setting for setting in _JAPANESE_SETTINGS if settings.get(setting)]
     if stated and not (path / "tokenizer.json").is_file():
         raise CheckpointError(
@@ -141,6 +142,28 @@ def _check_class(path: Path, directory: Path, settings: Mapping[str, Any]) -> No
             f"{file} names {name}, which cannot be converted to the tokenizer.json that a bundle needs. Pass "
             "--tokenizer with a tokenizer.json that produces the same tokens."
         )
+
+
+def tokenizer_class(directory: Path, settings: Mapping[str, Any]) -> Any:
+    """Return the name of a tokenizer's class, as its files state it; BERT's if they do not.
+
+    Args:
+        directory: the directory with config.json.
+        settings: the content of tokenizer_config.json.
+    """
+    config = read_object(directory / "config.json")
+    return settings.get("tokenizer_class") or config.get("tokenizer_class") or "BertTokenizer"
+
+
+def settings_of_version_5(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the settings that transformers 5 writes in another form than version 4 reads, in the form of version 4."""
+    extra = settings.get("extra_special_tokens")
+    if not isinstance(extra, list):
+        return {}
+    return {
+        "extra_special_tokens": {},
+        "additional_special_tokens": [*(settings.get("additional_special_tokens") or ()), *extra],
+    }
 
 
 def _check_unused(file: Path, settings: Mapping[str, Any]) -> None:

@@ -17,6 +17,7 @@ from tokenizers import Regex, normalizers, pre_tokenizers
 from bertbundle_export.errors import CheckpointError
 from bertbundle_export.source.added_tokens import check_added_ids, follow_slow_tokenizer
 from bertbundle_export.source.settings import FOLLOWED, SETTINGS
+from bertbundle_export.source.tokenizer_settings import settings_of_version_5
 
 __all__ = ["convert_vocabulary", "load_wordpiece", "read_vocabulary"]
 
@@ -35,6 +36,7 @@ _OWN_SETTINGS = {
 # letters nor digits.
 _PUNCTUATION = r"\p{P}$+<=>^`|~"
 _IS_PUNCTUATION = re.compile(r"[^\w\s]|_")
+_MISSING_CHINESE = "[\U0002b820-\U0002b91f]"  # the tokenizers library's block of extension E begins at 2B920
 _PYTHON_SPACE = r"[\s\x1c-\x1f]"  # what str.split splits at
 _MAX_WORD = 100  # longer words are unknown to WordPiece
 
@@ -52,6 +54,8 @@ def load_wordpiece(vocab: Path, settings: Mapping[str, Any], *, lowercase: bool 
     """
     tokens = read_vocabulary(vocab)
     options = _casing(tokens, vocab.parent, lowercase)
+    if options.get("do_lower_case") and not (vocab.parent / "tokenizer_config.json").is_file():
+        _check_accents(tokens, vocab)
     tokenizer = convert_vocabulary(vocab.parent, tokens, settings, options)
     if settings.get("do_basic_tokenize") is False:
         if lowercase:
@@ -64,7 +68,9 @@ def load_wordpiece(vocab: Path, settings: Mapping[str, Any], *, lowercase: bool 
         return follow_slow_tokenizer(tokenizer, lowercase=False, where=vocab.parent)
     lowers = tokenizer.normalizer.lowercase
     tokenizer = follow_slow_tokenizer(tokenizer, lowercase=lowers, where=vocab.parent)
-    _keep_words(tokenizer, _effective_words(tokenizer, settings.get("never_split") or (), vocab.parent))
+    words = _effective_words(tokenizer, settings.get("never_split") or (), vocab.parent)
+    tokenizer.normalizer = _like_slow(tokenizer.normalizer)
+    _keep_words(tokenizer, words)
     return tokenizer
 
 
@@ -84,6 +90,21 @@ def _casing(tokens: Collection[str], directory: Path, lowercase: bool | None) ->
     return {"do_lower_case": all(token == token.lower() for token in tokens if token[:1] not in ("[", "<"))}
 
 
+def _check_accents(tokens: Collection[str], vocab: Path) -> None:
+    """Refuse a lower-case vocabulary with accents if nothing says that texts keep them.
+
+    Vocabularies of Google's uncased models have none, because its tokenizer removes them from all texts.
+    """
+    for token in tokens:
+        if any(unicodedata.category(character) == "Mn" for character in unicodedata.normalize("NFD", token)):
+            raise CheckpointError(
+                f"{vocab} is lower-cased and has tokens with accents, such as {token!r}, which Google's tokenizer "
+                "removes from texts that it lower-cases: the model may have been trained with another one. Write a "
+                'tokenizer_config.json beside it: {"do_lower_case": true, "strip_accents": false} keeps them, true '
+                "removes them."
+            )
+
+
 def convert_vocabulary(
     directory: Path, tokens: Collection[str], settings: Mapping[str, Any], options: Mapping[str, bool]
 ) -> tokenizers.Tokenizer:
@@ -92,6 +113,7 @@ def convert_vocabulary(
 
     followed = {name for row in SETTINGS["tokenizer_config.json"] if row.outcome == FOLLOWED for name in row.names}
     kept = {name: value for name, value in settings.items() if name in followed - _OWN_SETTINGS}
+    kept |= settings_of_version_5(settings)
     with tempfile.TemporaryDirectory() as temporary:
         target = Path(temporary)
         (target / "vocab.txt").write_text("\n".join(tokens) + "\n", encoding="utf-8", newline="")
@@ -106,6 +128,22 @@ def convert_vocabulary(
     return tokenizer
 
 
+# ---- characters that transformers' slow and fast tokenizers treat in different ways
+
+
+def _like_slow(normalizer: normalizers.Normalizer) -> normalizers.Normalizer:
+    """Return a BertNormalizer that also composes characters (NFC), and separates the Chinese ones that it leaves out.
+
+    Where accents are stripped, characters are decomposed in the end, so composing them makes no difference.
+    """
+    steps = [normalizer]
+    if not (normalizer.strip_accents or (normalizer.strip_accents is None and normalizer.lowercase)):
+        steps.append(normalizers.NFC())
+    if normalizer.handle_chinese_chars:
+        steps.append(normalizers.Replace(Regex(f"(?<={_MISSING_CHINESE})|(?={_MISSING_CHINESE})"), " "))
+    return normalizers.Sequence(steps)
+
+
 # ---- never_split
 
 
@@ -117,8 +155,10 @@ def _effective_words(tokenizer: tokenizers.Tokenizer, words: Collection[str], wh
     """
     normalizer, effective = tokenizer.normalizer, []
     strips = normalizer.strip_accents or (normalizer.strip_accents is None and normalizer.lowercase)
-    plain = normalizers.BertNormalizer(
-        handle_chinese_chars=normalizer.handle_chinese_chars, strip_accents=False, lowercase=normalizer.lowercase
+    plain = _like_slow(
+        normalizers.BertNormalizer(
+            handle_chinese_chars=normalizer.handle_chinese_chars, strip_accents=False, lowercase=normalizer.lowercase
+        )
     )
     for word in dict.fromkeys(words):
         cleaned = plain.normalize_str(word)

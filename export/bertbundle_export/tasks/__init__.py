@@ -10,6 +10,7 @@ from bertbundle_export.tasks import (
     fill_mask,
     question_answering,
     regression,
+    span_classification,
     text_classification,
     token_classification,
 )
@@ -38,6 +39,7 @@ TASKS: Mapping[str, Task] = {
         fill_mask.TASK,
         question_answering.TASK,
         regression.TASK,
+        span_classification.TASK,
         text_classification.TASK,
         token_classification.TASK,
     )

@@ -24,6 +24,7 @@ class HeadConfig:
     Attributes:
         special_ids: ids of the tokens that do not stand for text, including padding.
         mask_id: id of `mask_token`.
+        top_k: number of tokens for each mask, or of spans for each text, in the outputs.
         heads: the configuration of each of several heads by name; empty if there is one.
     """
 
@@ -38,6 +39,7 @@ class HeadConfig:
     mask_token: str = ""
     mask_id: int = -1
     top_k: int = 0
+    span_threshold: float = 0.0
     heads: Mapping[str, HeadConfig] = field(default_factory=dict)
 
 
@@ -57,10 +59,13 @@ class Task:
         rank: number of dimensions of the first of them.
         graph: computes the task's outputs from the model's outputs and inputs, as tensors.
         reference: computes the same in numpy.
-        has_labels: whether the first required output has one column per label.
+        has_labels: whether the first required output has one column per label, at `label_axis`.
+        label_axis: the axis of the labels.
         regression: whether the first required output has one column, the value.
         class_outputs: outputs whose largest column is the predicted class: parity compares the classes.
         rank_outputs: integer outputs that are ranked, with the output of their scores: parity ignores near ties.
+        span_outputs: the outputs of spans, of their scores and of their number: parity compares sets of spans, and
+            ignores near ties with the threshold.
         score_outputs: outputs that score what another output chose: parity compares them where the choices agree.
         prepare_examples: changes the inputs made from the parity texts so that the task applies to them.
     """
@@ -72,9 +77,11 @@ class Task:
     graph: Callable[[Tensors, Tensors, HeadConfig], dict[str, Any]]
     reference: Callable[[Arrays, Arrays, HeadConfig], dict[str, npt.NDArray[Any]]]
     has_labels: bool = False
+    label_axis: int = -1
     regression: bool = False
     class_outputs: tuple[str, ...] = ()
     rank_outputs: Mapping[str, str] = field(default_factory=dict)
+    span_outputs: tuple[str, ...] = ()
     score_outputs: Mapping[str, str] = field(default_factory=dict)
     prepare_examples: Callable[[Arrays, HeadConfig], Arrays] = _unchanged
 

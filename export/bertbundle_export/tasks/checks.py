@@ -17,6 +17,8 @@ __all__ = ["check_outputs", "check_pooler", "own_outputs", "unused_outputs"]
 
 # Outputs of transformers' classes beside those of the task.
 _TRANSFORMERS_OUTPUTS = ("last_hidden_state", "last_layers", "pooler_output", "seq_relationship_logits", "loss")
+# Rank of logits with one value for each label and pair of tokens.
+_PAIRS_RANK = 4
 
 
 def check_pooler(outputs: Arrays, pooling: str) -> None:
@@ -29,13 +31,16 @@ def check_pooler(outputs: Arrays, pooling: str) -> None:
         raise ExportError("the model has no pooler, or no weights for it. Choose another --pooling: mean, cls or max.")
 
 
-def check_outputs(outputs: Arrays, task: Task, labels: Sequence[str], *, multi_label: bool = False) -> None:
+def check_outputs(
+    outputs: Arrays, task: Task, labels: Sequence[str], *, length: int, multi_label: bool = False
+) -> None:
     """Check that a model returns what a task needs: finite values, of the right rank, with one column per label.
 
     Args:
-        outputs: the model's outputs for several texts.
+        outputs: the model's outputs for several texts, by name.
         task: the task.
         labels: label of each class index.
+        length: number of tokens of the inputs.
         multi_label: whether classes are independent.
 
     Raises:
@@ -49,7 +54,7 @@ def check_outputs(outputs: Arrays, task: Task, labels: Sequence[str], *, multi_l
             f"the model's {task.required_outputs[0]} have shape {list(logits.shape)}, task {task.name} needs "
             f"{task.rank} dimensions. Check --task, or what the model returns."
         )
-    columns = logits.shape[-1]
+    columns = logits.shape[task.label_axis]
     if task.regression and columns != 1:
         raise ExportError(f"the model returns {columns} values per text, task regression needs one.")
     if task.has_labels and columns != len(labels):
@@ -57,7 +62,9 @@ def check_outputs(outputs: Arrays, task: Task, labels: Sequence[str], *, multi_l
             f"the model has {columns} classes, but {len(labels)} labels were given: {', '.join(labels)}. Give one "
             "label per class."
         )
-    if task.has_labels:
+    if task.rank == _PAIRS_RANK:
+        _check_pairs(logits, length)
+    elif task.has_labels:
         _check_logits(logits, multi_label=multi_label)
 
 
@@ -78,8 +85,24 @@ def _check_required(outputs: Arrays, name: str, task: Task) -> None:
             f"task {task.name} needs the model's {name}, the model returns {returned}. For several heads "
             "pass heads= (--head on the command line)."
         )
-    if not np.isfinite(outputs[name]).all():
+    # A span that is masked, such as one that ends before it starts, has the logit minus infinity.
+    masked = np.isneginf(outputs[name]) & (task.rank == _PAIRS_RANK)
+    if not (np.isfinite(outputs[name]) | masked).all():
         raise ExportError(f"the model's {name} has values that are not finite on real texts. Check its weights.")
+
+
+def _check_pairs(logits: npt.NDArray[Any], length: int) -> None:
+    """Check the scores of pairs of tokens, and reject probabilities: all of them would exceed a threshold of 0."""
+    if logits.shape[2:] != (length, length):
+        raise ExportError(
+            f"the model's logits have shape {list(logits.shape)} for {length} tokens, task span-classification needs "
+            f"[texts, labels, {length}, {length}]: a score for each label, first token and last token."
+        )
+    if logits.min(initial=0) >= 0 and logits.max(initial=0) <= 1:
+        raise ExportError(
+            "the model returns probabilities: every score is between 0 and 1. Return logits instead: remove the "
+            "sigmoid from the last layer. The bundle applies it."
+        )
 
 
 def _check_logits(logits: npt.NDArray[Any], *, multi_label: bool) -> None:

@@ -162,6 +162,10 @@ def _session_inputs(manifest: Manifest, text: str, other: str) -> list[Any]:
     return [(text, other) if takes_pair else text]
 
 
+def _entities(results: list[Any]) -> dict[str, Any]:
+    return {"entities": [entity.to_dict() for entity in results[0]]}
+
+
 def _similarity(results: list[Any]) -> dict[str, Any]:
     first, second = results
     norms = float(np.linalg.norm(first) * np.linalg.norm(second))
@@ -176,7 +180,8 @@ def _heads(results: list[Any], tasks: Mapping[str, str]) -> dict[str, Any]:
 
 
 _TO_JSON: Mapping[str, Callable[[list[Any], Mapping[str, str]], dict[str, Any]]] = {
-    "token-classification": lambda results, _: {"entities": [entity.to_dict() for entity in results[0]]},
+    "token-classification": lambda results, _: _entities(results),
+    "span-classification": lambda results, _: _entities(results),
     "text-classification": lambda results, _: {"scores": dict(results[0].scores)},
     "regression": lambda results, _: {"value": results[0]},
     "feature-extraction": lambda results, _: _similarity(results),

@@ -54,6 +54,21 @@ def test_resume(bulk: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file
     assert Path(f"{resumed}.rejects").read_bytes() == Path(f"{whole}.rejects").read_bytes()
 
 
+def test_texts_without_a_result(serve: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A text with more spans than the model returns is rejected with that reason; the others are answered."""
+    source, output = tmp_path / "in.txt", tmp_path / "out.jsonl"
+    source.write_text("lives in Berlin\n" + "wang " * 6 + "\nWang\n")
+    flags = ["--server", serve("span-classification"), "--model", "tiny", "--output", str(output)]
+    assert main_module.main(["bulk", *flags, str(source)]) == 0
+    assert "3 rows, 1 rejected" in capsys.readouterr().err
+    assert [[entity["text"] for entity in row["entities"]] for row in read_json_lines(output)] == [
+        ["in Berlin", "Berlin"],
+        ["Wang"],
+    ]
+    (rejected,) = read_json_lines(Path(f"{output}.rejects"))
+    assert "a text has 6 spans, this model returns at most 4" in json.dumps(rejected)
+
+
 def test_resume_of_an_older_version(bulk: Run, tmp_path: Path) -> None:
     """A run that was interrupted with 0.1.0 is resumed: this is the content of its progress file."""
     source, output, rejects = tmp_path / "in.txt", tmp_path / "out.jsonl", tmp_path / "out.jsonl.rejects"

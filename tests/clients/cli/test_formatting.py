@@ -93,6 +93,40 @@ def test_highlighted_entities(run: Run, ner: list[str], monkeypatch: pytest.Monk
     assert "\x1b" not in run("predict", *ner, "Wang lives")
 
 
+@pytest.mark.parametrize(
+    ("spans", "expected"),
+    [
+        pytest.param([("A", 0, 4), ("B", 9, 11)], "北京大学 A在中国北京大学 B", id="apart"),
+        pytest.param([("A", 0, 4), ("B", 4, 9)], "北京大学 A在中国北京 B大学", id="adjacent"),
+        pytest.param([("A", 0, 4), ("B", 0, 2)], "[[北京] B大学] A在中国北京大学", id="nested_at_the_start"),
+        pytest.param([("A", 5, 11), ("B", 9, 11)], "北京大学在[中国北京[大学] B] A", id="nested_at_the_end"),
+        pytest.param([("A", 0, 4), ("B", 2, 7)], "[北京[大学] A在中国] B北京大学", id="crossing"),
+        pytest.param([("A", 0, 2), ("B", 0, 2)], "[[北京] A] B大学在中国北京大学", id="two_labels"),
+        pytest.param([], "北京大学在中国北京大学", id="none"),
+    ],
+)
+def test_nested_entities_in_place(spans: list[tuple[str, int, int]], expected: str) -> None:
+    """Every character appears once; entities that share characters are in brackets, each with its label behind it."""
+    text = "北京大学在中国北京大学"
+    entities = [Entity(label, text[start:end], start, end, 0.5) for label, start, end in spans]
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", formatting.highlight_entities(text, entities))
+    assert shown == expected
+
+
+def test_span_model(run: Run, serve: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nested entities have a row each; on a terminal they are shown in the text; info states the threshold."""
+    flags = ["--server", serve("span-classification", span_threshold=0.5), "--model", "tiny"]
+    assert [line.split()[-5:-3] for line in run("predict", *flags, "lives in Berlin").splitlines()[1:]] == [
+        ["in", "Berlin"],
+        ["LOC", "Berlin"],
+    ]
+    assert "spans with a logit above 0.5, at most 4" in run("info", *flags)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    out = run("predict", *flags, "lives in Berlin")
+    assert re.sub(r"\x1b\[[0-9;]*m", "", out) == "lives [in [Berlin] LOC] PLACE\n"
+
+
 def test_parity_is_the_worst(run: Run, serve: Callable[..., str]) -> None:
     """The parity table has one row per format and output, with the worst figures of all signatures."""
     rows = (

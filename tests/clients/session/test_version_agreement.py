@@ -42,6 +42,19 @@ def test_new_labels() -> None:
     assert [client.entities("wang")[0].label for _ in range(2)] == ["PER", "ORG"]
 
 
+def test_new_task() -> None:
+    """If a new version finds nested entities, `entities` answers with its task's decoder, and back."""
+    tagger, spans = Model(), Model(make_manifest("span-classification"), version=2)
+    client = connect(FakeTransport(tagger, tagger, spans))
+    assert [[entity.label for entity in client.entities("in berlin")] for _ in range(3)] == [
+        ["LOC"],
+        ["PLACE", "LOC"],
+        ["PLACE", "LOC"],
+    ]
+    back = connect(FakeTransport(replace(spans, version=1), replace(spans, version=1), replace(tagger, version=2)))
+    assert [[entity.label for entity in back.entities("in berlin")] for _ in range(2)] == [["PLACE", "LOC"], ["LOC"]]
+
+
 def test_versions_are_never_mixed() -> None:
     """If the version changes within a batch, the results of the previous version are dropped."""
     old = Model(make_manifest("feature-extraction"))

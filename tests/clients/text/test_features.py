@@ -61,3 +61,19 @@ def test_inputs_of_the_model() -> None:
     assert list(pad_encodings(encodings, "s", length=4, inputs=INPUTS[:2]).inputs) == ["input_ids", "attention_mask"]
     with pytest.raises(ManifestError, match="has an unknown input 'position_ids'"):
         pad_encodings(encodings, "s", length=4, inputs=(InputSpec("position_ids", "int32", 0, 4),))
+
+
+@pytest.mark.parametrize(
+    ("ids", "types", "message"),
+    [
+        pytest.param((2, 100), (0, 0), "input_ids has the value 100, this model takes values below 100", id="tokens"),
+        pytest.param((2, 3), (0, 2), "token_type_ids has the value 2, .* below 2. It takes no pairs", id="types"),
+    ],
+)
+def test_values_that_the_model_has_no_embedding_for(ids: tuple[int, int], types: tuple[int, int], message: str) -> None:
+    """A value beyond the model's is an error before it is sent; a model of unknown size takes any."""
+    encodings = [Encoding(ids, types, ("", ""), ((0, 0),) * 2, (None, None), (None, None))]
+    with pytest.raises(InputError, match=message):
+        pad_encodings(encodings, "length_4", length=4, inputs=INPUTS)
+    unknown = tuple(InputSpec(spec.name, spec.dtype, spec.pad_value, 0) for spec in INPUTS)
+    assert pad_encodings(encodings, "length_4", length=4, inputs=unknown).inputs["input_ids"][0, 1] == ids[1]

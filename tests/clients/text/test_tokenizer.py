@@ -7,6 +7,7 @@ from importlib import metadata
 from typing import Any
 
 import pytest
+import tokenizers
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -249,3 +250,37 @@ def test_any_text_is_encoded_or_refused(tokenizer: Tokenizer, text: str) -> None
         assert str(error).startswith("text 0 ")  # noqa: PT017 - either outcome is right
     else:
         assert len(encoding) <= 12
+
+
+def metaspace() -> tokenizers.Tokenizer:
+    """Return a tokenizer like ALBERT's or XLM-RoBERTa's, whose tokens begin with the space in front of a word."""
+    words = ["<unk>", "\u2581", "\u2581hello", "\u2581world", *"helowrd."]
+    model = tokenizers.models.Unigram([(word, -float(index)) for index, word in enumerate(words)], unk_id=0)
+    tokenizer = tokenizers.Tokenizer(model)
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace()
+    tokenizer.add_special_tokens([tokenizers.AddedToken("[MASK]", lstrip=True)])
+    return tokenizer
+
+
+def byte_level() -> tokenizers.Tokenizer:
+    """Return a tokenizer like RoBERTa's with trim_offsets false."""
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False, trim_offsets=False)
+    trainer = tokenizers.trainers.BpeTrainer(show_progress=False)
+    tokenizer.train_from_iterator(["hello world"] * 9, trainer)
+    tokenizer.add_special_tokens([tokenizers.AddedToken("[MASK]", lstrip=True)])
+    return tokenizer
+
+
+@pytest.mark.parametrize("make", [metaspace, byte_level])
+def test_offsets_exclude_spaces(make: Any) -> None:
+    """Offsets never include the white space that a token begins with; tokens of white space have no length."""
+    mask = "[MASK]"
+    tokenizer = Tokenizer(make().to_str(), max_length=12, mask_token=mask)
+    text = f"hello world {mask}"
+    (encoding,) = tokenizer.encode([text])
+    assert any(text[start:end] != text[start:end].strip() for start, end in make().encode(text).offsets)
+    assert [text[start:end] for start, end in encoding.offsets] == ["hello", "world", mask]
+    (pair,) = tokenizer.encode([("hello", "  hello\n world")])
+    second = [offsets for offsets, number in zip(pair.offsets, pair.sequence_ids, strict=True) if number == 1]
+    assert "".join("  hello\n world"[start:end] for start, end in second) == "helloworld"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bertbundle import Client, InputError, ServerError, TextTooLong
 from bertbundle.contract.types import Encoding
-from bertbundle.text.windows import average_outputs, merge_token_outputs, split_into_windows, truncate
+from bertbundle.text.windows import average_outputs, merge_token_outputs, select_spans, split_into_windows, truncate
 from fakes import FakeTransport, Model, make_manifest
 
 
@@ -90,6 +90,55 @@ def test_boundary_outside_entities() -> None:
     outside[[1, 3, 9]] = False  # token 9 of the text is in an entity in both windows
     boundary = merge_token_outputs(windows, rows, outside=lambda _: outside)["row"].tolist().index(1)
     assert boundary in (8, 10)
+
+
+@given(data=st.data(), encoding=texts, max_length=st.integers(12, 40), stride=st.none() | st.integers(0, 5))
+def test_spans_of_windows(data: st.DataObject, encoding: Encoding, max_length: int, stride: int | None) -> None:
+    """Each span that a window has whole is taken once; what the end of a window left of a span is not."""
+    windows = split_into_windows(encoding, max_length, stride=stride, sequence_id=1)
+    start, stop = windows[0].start, windows[-1].stop
+    token = st.integers(start, stop - 1)
+    drawn = data.draw(st.lists(st.tuples(token, token), max_size=9))
+    spans = sorted({(min(pair), max(pair)) for pair in drawn})
+    found = []
+    for window in windows:  # the model takes the rest of a span that the window cut for a span
+        shift = window.prefix_length - window.start
+        parts = {(max(first, window.start), min(last, window.stop - 1)) for first, last in spans}
+        found.append([(first + shift, last + shift) for first, last in sorted(parts) if first <= last])
+    taken = [
+        (first + window.start - window.prefix_length, last + window.start - window.prefix_length)
+        for window, selected, parts in zip(windows, select_spans(windows, found), found, strict=True)
+        for first, last in (parts[index] for index in selected)
+    ]
+    whole = [
+        (first, last)
+        for first, last in spans
+        if any(
+            (item.start < first or item.start == start) and (last < item.stop - 1 or item.stop == stop)
+            for item in windows
+        )
+    ]
+    assert sorted(taken) == whole
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "chosen"),
+    [
+        pytest.param(5, 6, 0, id="before_the_boundary"),
+        pytest.param(9, 9, 1, id="behind_the_boundary"),
+        pytest.param(8, 10, 1, id="reaches_the_end_of_the_first_window"),
+        pytest.param(7, 9, 0, id="begins_where_the_second_window_begins"),
+        pytest.param(7, 10, None, id="may_be_cut_in_both"),
+        pytest.param(6, 12, None, id="longer_than_the_overlap"),
+        pytest.param(19, 20, 2, id="end_of_the_text"),
+    ],
+)
+def test_window_of_a_span(first: int, last: int, chosen: int | None) -> None:
+    """A span is taken from the window of its first token, or from its neighbor if its own window may have cut it."""
+    windows = split_into_windows(encoding_of([1] * 20), 12, stride=4)
+    assert [(window.start, window.stop) for window in windows] == [(1, 11), (7, 17), (13, 21)]
+    local = [[(first - window.start + 1, last - window.start + 1)] for window in windows]
+    assert select_spans(windows, local) == [[0] if number == chosen else [] for number in range(3)]
 
 
 def test_average_is_weighted() -> None:

@@ -128,6 +128,13 @@ def test_mismatches(saved: Any, name: str, load: LoadOptions, message: str) -> N
         load_checkpoint(saved(name)[0], name, load)
 
 
+def test_task_without_a_class_of_transformers(checkpoint: Callable[..., Path]) -> None:
+    """A Hugging Face directory has no head for spans: the error names the way to read one of the user's own."""
+    load = LoadOptions(task="span-classification", labels=("PER", "LOC"))
+    with pytest.raises(CheckpointError, match=r"transformers has no TFBertForSpanClassification.*--model-class"):
+        load_checkpoint(checkpoint("BertModel"), "x", load)
+
+
 @pytest.mark.parametrize("code", ["def", "1 / 0", "import sys; sys.exit(3)", "raise KeyError('x')"])
 def test_module_that_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, code: str

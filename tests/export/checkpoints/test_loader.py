@@ -14,7 +14,7 @@ from bertbundle_export import export_bundle
 from bertbundle_export.checkpoints import LoadOptions, load_checkpoint
 from bertbundle_export.errors import CheckpointError
 from bertbundle_export.source.model import run_source
-from source_models import load, run
+from source_models import example_inputs, load, run
 from tiny_checkpoints import LABELS, change_config, pytorch_weights, to_safetensors
 
 pytestmark = pytest.mark.slow
@@ -97,7 +97,18 @@ def _missing_shard(path: Path) -> None:
             "do not match|tokenizer",
         ),
         _case("no_labels", lambda p: change_config(p, id2label=None, label2id=None), "has no labels for token"),
-        _case("placeholder_labels", lambda p: change_config(p, id2label={"0": "LABEL_0", "1": "LABEL_1"}), "no labels"),
+        _case(
+            "placeholder_labels",
+            lambda p: change_config(
+                p, id2label={"0": "LABEL_0", "1": "LABEL_1"}, label2id={"LABEL_0": 0, "LABEL_1": 1}
+            ),
+            "no labels",
+        ),
+        _case(
+            "labels_contradict",
+            lambda p: change_config(p, label2id={"O": 1, "B-PER": 0}),
+            "the label O with the number 0 in id2label and 1 in label2id. Pass --labels",
+        ),
         _case("labels_not_numbered", lambda p: change_config(p, id2label={"0": "O", "2": "B-X"}), "not numbered"),
         _case(
             "fewer_labels",
@@ -144,6 +155,41 @@ def test_regression(checkpoint: Write, problem: str | None) -> None:
     assert load(path).task == "regression"
 
 
+def test_regression_with_several_values(checkpoint: Write) -> None:
+    """A regression with a value for each of several labels is refused by name."""
+    path = checkpoint("BertForSequenceClassification")
+    change_config(path, problem_type="regression")
+    with pytest.raises(CheckpointError, match="problem_type regression and 5 labels, a value for each"):
+        load(path)
+
+
+def test_labels_that_contradict_are_replaced(checkpoint: Write) -> None:
+    """Labels that the user gives count, whatever id2label and label2id say."""
+    path = checkpoint()
+    change_config(path, label2id={"O": 1, "B-PER": 0})
+    assert load(path, labels=LABELS).labels == LABELS
+
+
+def test_labels_beside_placeholders(checkpoint: Write) -> None:
+    """Labels that are only in label2id count, where id2label has those that transformers writes for none."""
+    path = checkpoint()
+    change_config(path, id2label={str(index): f"LABEL_{index}" for index in range(5)})
+    assert load(path).labels == LABELS
+
+
+@pytest.mark.parametrize("hidden_states", [False, True])
+@pytest.mark.parametrize("architecture", ["BertModel", "BertForTokenClassification"])
+def test_tuples(checkpoint: Write, architecture: str, *, hidden_states: bool) -> None:
+    """A config.json by which transformers' classes return tuples gives the same outputs."""
+    path = checkpoint(architecture)
+    expected = run(load(path))
+    change_config(path, return_dict=False, output_hidden_states=hidden_states)
+    found = run(load(path))
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value)
+
+
 def test_features_ignore_the_head(checkpoint: Write) -> None:
     """A tagger can be loaded for feature extraction; its head is ignored."""
     path = checkpoint()
@@ -184,6 +230,14 @@ def test_multi_label_with_one_label(checkpoint: Write, tmp_path: Path) -> None:
     assert (manifest.task, manifest.labels, manifest.multi_label) == ("text-classification", ("spam",), True)
 
 
+def test_problem_of_one_label(checkpoint: Write) -> None:
+    """A problem_type of independent labels counts for one label, too: its probability is a sigmoid, not a value."""
+    path = checkpoint("BertForSequenceClassification", labels=("spam",))
+    change_config(path, problem_type="multi_label_classification")
+    model = load(path)
+    assert (model.task, model.labels, model.multi_label) == ("text-classification", ("spam",), True)
+
+
 OPTIONS: dict[str, Any] = {"max_length": 32, "formats": ["onnx"]}
 
 
@@ -213,6 +267,76 @@ def test_decoder_of_fill_mask(checkpoint: Write, architecture: str, decoder: str
         assert load(path).task == "fill-mask"
         return
     with pytest.raises(CheckpointError, match=f"has {decoder}, which differs from the word embeddings"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "name"), [("BertForMaskedLM", "cls.predictions.bias"), ("RobertaForMaskedLM", "lm_head.bias")]
+)
+@pytest.mark.parametrize("kept", ["decoder", "both", "different"])
+def test_bias_of_fill_mask(checkpoint: Write, architecture: str, name: str, kept: str) -> None:
+    """The bias that the head shares with its decoder is read under either name; two different ones are refused."""
+    path = checkpoint(architecture)
+    expected = run(load(path))["logits"]
+    weights = pytorch_weights(path)
+    weights[name] = np.arange(len(weights[name]), dtype=np.float32)
+    weights[name.replace("bias", "decoder.bias")] = weights[name] + np.float32(kept == "different")
+    if kept == "decoder":
+        del weights[name]
+    _replace_weights(path, weights)
+    if kept == "different":
+        with pytest.raises(CheckpointError, match=r"decoder.bias, which differs from the bias of the head"):
+            load(path)
+        return
+    found = run(load(path))["logits"]
+    np.testing.assert_allclose(found, expected + np.arange(expected.shape[-1], dtype=np.float32), rtol=1e-5)
+
+
+def _replace_weights(path: Path, weights: Any) -> None:
+    from safetensors.numpy import save_file
+
+    (path / "tf_model.h5").unlink()
+    save_file(weights, str(path / "model.safetensors"), metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize("padding", [0, 3])
+def test_positions_of_roberta(checkpoint: Write, tmp_path: Path, padding: int) -> None:
+    """Positions begin after pad_token_id, as in PyTorch's class: moving the table by as much gives the same answers."""
+    path = checkpoint("RobertaForTokenClassification")
+    expected = run(load(path))["logits"]
+    weights = pytorch_weights(path)
+    name = "roberta.embeddings.position_embeddings.weight"
+    weights[name] = np.roll(weights[name], padding - 1, axis=0)
+    _replace_weights(path, weights)
+    change_config(path, pad_token_id=padding)
+    special = ["<s>", "<pad>", "</s>", "<unk>"]
+    special[padding], special[1] = special[1], special[padding]
+    vocabulary = json.loads((path / "vocab.json").read_text(encoding="utf-8"))
+    vocabulary |= {token: special.index(token) for token in special}
+    (path / "vocab.json").write_text(json.dumps(vocabulary), encoding="utf-8")
+    model = load(path)
+    assert (model.max_positions, model.inputs[0].pad_value) == (48 - padding - 1, padding)
+    mask = example_inputs()["attention_mask"] == 1
+    np.testing.assert_allclose(run(model)["logits"][mask], expected[mask], atol=1e-6)
+    assert export_bundle(path, name="r", output=tmp_path / "models", **OPTIONS).manifest.task == "token-classification"
+
+
+def test_positions_of_roberta_in_tensorflow(checkpoint: Write) -> None:
+    """Weights of TensorFlow's class, which has a constant for the padding, are refused with another pad_token_id."""
+    path = checkpoint("RobertaForTokenClassification")
+    change_config(path, pad_token_id=0)
+    with pytest.raises(
+        CheckpointError, match="TensorFlow's, whose class counts positions from 2, and PyTorch's from 1"
+    ):
+        load(path)
+
+
+def test_padding_that_texts_contain(checkpoint: Write) -> None:
+    """A RoBERTa whose padding token is another token of its vocabulary is refused: its position would be padding's."""
+    path = checkpoint("RobertaForTokenClassification")
+    _replace_weights(path, pytorch_weights(path))
+    change_config(path, pad_token_id=2)
+    with pytest.raises(CheckpointError, match="pad_token_id 2, which is the token '</s>'"):
         load(path)
 
 

@@ -34,9 +34,16 @@ def test_beside_hugging_face_weights(tf1: Write, checkpoint: Write) -> None:
     assert describe_checkpoint(path, LoadOptions(format="tf1")).format == "tf1"
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin", "config.json", "vocab.txt"])
 def test_file_of_a_directory(tmp_path: Path, name: str) -> None:
-    """The message about a single weight file of a Hugging Face directory names the directory to give."""
+    """The message about a single file of a Hugging Face directory names the directory to give."""
     (tmp_path / name).write_bytes(b"any")
     with pytest.raises(CheckpointError, match="Give its directory, "):
         find_format(tmp_path / name)
+
+
+def test_directory_of_checkpoints(checkpoint: Write) -> None:
+    """The message about a directory with checkpoints, such as Trainer's, names them."""
+    paths = [checkpoint(name=f"output/checkpoint-{step}") for step in (10, 20)]
+    with pytest.raises(CheckpointError, match=f"Give one of them: {paths[0]}, {paths[1]}"):
+        find_format(paths[0].parent)

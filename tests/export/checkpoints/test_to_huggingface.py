@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bert4keras_heads import pointer_weights, write_bert4keras
 from bertbundle_export.checkpoints import LoadOptions
 from bertbundle_export.checkpoints.inspect import inspect_checkpoint
 from bertbundle_export.checkpoints.loader import load_checkpoint
@@ -153,6 +154,15 @@ def test_head_with_another_input(tmp_path: Path, tensorflow: Any, pooling: str) 
         CheckpointError, match=r"no class of transformers can load .*--task feature-extraction to write"
     ):
         write_huggingface(path, tmp_path / "made", LoadOptions(task="text-classification", pooling=pooling))
+    assert write_huggingface(path, tmp_path / "made", LoadOptions(task="feature-extraction")).is_dir()
+
+
+def test_head_that_transformers_lacks(tmp_path: Path, tensorflow: Any) -> None:
+    """A GlobalPointer is refused; its encoder alone can be written."""
+    del tensorflow
+    path = write_bert4keras(tmp_path / "model.h5", pointer_weights(2, 8))
+    with pytest.raises(CheckpointError, match=r"transformers has no such head\. Pass --task feature-extraction"):
+        write_huggingface(path, tmp_path / "made", LoadOptions(labels=("PER", "LOC")))
     assert write_huggingface(path, tmp_path / "made", LoadOptions(task="feature-extraction")).is_dir()
 
 

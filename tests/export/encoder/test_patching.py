@@ -193,3 +193,16 @@ def test_encoder_in_a_subclass_is_patched(tensorflow: Any) -> None:
     found, graphs = run_patched(tensorflow, model, inputs)
     assert [graph.calls for graph in graphs] == [1]
     assert_same(found, expected, inputs["attention_mask"])
+
+
+def test_functional_model_with_a_dict_of_inputs(tensorflow: Any, build: Build) -> None:
+    """A layer of a functional model that is called on a dict of its inputs is patched, too."""
+    import tf_keras
+
+    tensors = {name: tf_keras.Input((None,), dtype="int32", name=name) for name in batch(tensorflow)}
+    model = tf_keras.Model(tensors, build().bert(tensors)["last_hidden_state"])
+    inputs = batch(tensorflow)
+    with patched_encoders(model, lambda found: EncoderGraph(found, PublicKernels(), "float32")) as graphs:
+        found = tensorflow.function(lambda values: model(values, training=False), autograph=False)(inputs)
+    assert [graph.calls for graph in graphs] == [1]
+    assert_same([found], [model(inputs, training=False)], inputs["attention_mask"])

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from bertbundle_export import LoadOptions, export_bundle
@@ -44,3 +45,32 @@ def test_outputs_that_depend_on_padding(checkpoint: Write, tmp_path: Path, tenso
     if not masked:
         with pytest.raises(ExportError, match="Leave --lengths out"):
             export_bundle(model, name="largest", output=tmp_path, lengths=[8], **options)
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_pairs_of_tokens(checkpoint: Write, tmp_path: Path, tensorflow: Any, masked: bool) -> None:
+    """Of scores for pairs of tokens, those of padding are not compared; they may be minus infinity."""
+    source = load_checkpoint(checkpoint("BertModel"), "x", LoadOptions())
+
+    class Pairs(tensorflow.Module):  # type: ignore[misc]
+        def __call__(self, inputs: Any, training: bool = False) -> Any:
+            hidden = source.keras(inputs, training=training).last_hidden_state
+            heads = tensorflow.stack([hidden[..., :8], hidden[..., 8:16]], 1)
+            logits = tensorflow.matmul(heads, heads, transpose_b=True) - 20.0
+            mask = inputs["attention_mask"] > 0
+            if not masked:
+                return logits
+            return tensorflow.where((mask[:, :, None] & mask[:, None, :])[:, None], logits, -np.inf)
+
+    model = Pairs()
+    model.bert = source.keras
+    manifest = export_bundle(
+        model,
+        name="pairs",
+        output=tmp_path,
+        task="span-classification",
+        labels=["PER", "LOC"],
+        tokenizer=source.tokenizer,
+        **OPTIONS,
+    ).manifest
+    assert list(manifest.signatures) == ["length_8", "length_16", "length_24", "serving_default"]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bertbundle_export.errors import CheckpointError
-from bertbundle_export.source.architectures import check_config, complete_config
+from bertbundle_export.source.architectures import check_config, complete_config, find_architecture
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,8 @@ from bertbundle_export.source.architectures import check_config, complete_config
         ("hidden_size", "32", "a whole number above 0"),
         ("num_hidden_layers", True, "a whole number above 0"),
         ("intermediate_size", "64", "a whole number above 0"),
-        ("type_vocab_size", "2", "a whole number, at least 0"),
+        ("type_vocab_size", "2", "a whole number above 0"),
+        ("type_vocab_size", 0, "a whole number above 0"),
         ("layer_norm_eps", "1e-12", "a number above 0"),
         ("hidden_act", None, "the name of an activation"),
         ("hidden_dropout_prob", "0.1", "a number from 0 to 1"),
@@ -57,6 +58,12 @@ BERT: dict[str, Any] = dict.fromkeys(SIZES, 8)
             id="labels",
         ),
         pytest.param({"model_type": "bert", "label2id": {"O": 0}, "id2label": {0: "o"}}, {}, id="both_labels"),
+        pytest.param(
+            {"model_type": "bert", "label2id": {"O": 0}, "id2label": {"0": "LABEL_0", "1": "LABEL_1"}},
+            {"id2label": {0: "O"}},
+            id="placeholders",
+        ),
+        pytest.param({"model_type": "bert", "label2id": {}, "id2label": {0: "LABEL_0"}}, {}, id="only_placeholders"),
         pytest.param({"model_type": "bert", "hidden_act": "gelu_python"}, {"hidden_act": "gelu"}, id="gelu_python"),
         pytest.param(
             {"model_type": "bert", "hidden_act": "gelu_pytorch_tanh"}, {"hidden_act": "gelu_new"}, id="gelu_tanh"
@@ -91,3 +98,12 @@ def test_albert_groups() -> None:
     """An ALBERT whose groups have several layers is refused: transformers' TensorFlow class fails on them."""
     with pytest.raises(CheckpointError, match="inner_group_num 2"):
         check_config({**BERT, "model_type": "albert", "inner_group_num": 2}, "config.json")
+
+
+@pytest.mark.parametrize(("stated", "padding", "positions"), [({}, 1, 6), ({"pad_token_id": 3}, 3, 4)])
+def test_positions_after_the_padding(stated: dict[str, int], padding: int, positions: int) -> None:
+    """RoBERTa's first token has the position after the padding token's id, which is 1 if it is not stated."""
+    config = {**BERT, "model_type": "roberta", **stated}
+    architecture = find_architecture(config, "config.json")
+    assert (architecture.padding(config), architecture.size(config, "positions")) == (padding, positions)
+    assert architecture.inputs(config)[0].pad_value == padding

@@ -22,24 +22,59 @@ from tiny_checkpoints import LABELS
 def test_rank_of_the_logits(task: str, shape: tuple[int, ...], message: str) -> None:
     """A head for tokens is refused for a task on texts, and the reverse."""
     with pytest.raises(ExportError, match=message):
-        check_outputs({"logits": np.ones(shape, np.float32)}, TASKS[task], LABELS)
+        check_outputs({"logits": np.ones(shape, np.float32)}, TASKS[task], LABELS, length=4)
 
 
 def test_probabilities_are_refused() -> None:
     """A head that ends in softmax is refused: the bundle would apply softmax twice."""
     logits = np.random.default_rng(0).normal(size=(3, 5)).astype(np.float32)
-    check_outputs({"logits": logits}, TASKS["text-classification"], LABELS)
+    check_outputs({"logits": logits}, TASKS["text-classification"], LABELS, length=4)
     probabilities = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
     with pytest.raises(ExportError, match="remove activation='softmax'"):
-        check_outputs({"logits": probabilities}, TASKS["text-classification"], LABELS)
+        check_outputs({"logits": probabilities}, TASKS["text-classification"], LABELS, length=4)
+
+
+def test_spans() -> None:
+    """Logits of spans may mask spans by minus infinity; other values that are not finite are refused."""
+    logits = np.random.default_rng(0).normal(size=(2, len(LABELS), 4, 4)).astype(np.float32)
+    logits[:, :, 1, 0] = -np.inf
+    check_outputs({"logits": logits}, TASKS["span-classification"], LABELS, length=4)
+    for value in (np.nan, np.inf):
+        logits[0, 0, 0, 0] = value
+        with pytest.raises(ExportError, match="not finite"):
+            check_outputs({"logits": logits}, TASKS["span-classification"], LABELS, length=4)
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        pytest.param((2, 4, 4, len(LABELS)), rf"the model has 4 classes, but {len(LABELS)} labels", id="labels_last"),
+        pytest.param((2, len(LABELS), 3, 3), r"needs \[texts, labels, 4, 4\]", id="other_length"),
+        pytest.param((2, len(LABELS), 4, 3), r"needs \[texts, labels, 4, 4\]", id="not_square"),
+        pytest.param((2, 4, len(LABELS)), r"needs 4 dimensions", id="labels_of_tokens"),
+    ],
+)
+def test_shape_of_span_logits(shape: tuple[int, ...], message: str) -> None:
+    """Logits of spans have the axes text, label, first token, last token."""
+    with pytest.raises(ExportError, match=message):
+        check_outputs({"logits": -np.ones(shape, np.float32)}, TASKS["span-classification"], LABELS, length=4)
+
+
+def test_probabilities_of_spans_are_refused() -> None:
+    """A head for spans that ends in a sigmoid is refused: all of its values exceed a threshold of 0."""
+    probabilities = np.random.default_rng(0).random((2, len(LABELS), 4, 4)).astype(np.float32)
+    with pytest.raises(ExportError, match="remove the sigmoid"):
+        check_outputs({"logits": probabilities}, TASKS["span-classification"], LABELS, length=4)
 
 
 def test_sigmoid_of_independent_classes_is_refused() -> None:
     """A multi-label head that ends in a sigmoid is refused: the bundle would apply it twice."""
     logits = np.random.default_rng(0).normal(size=(18, 5)).astype(np.float32)
     task = TASKS["text-classification"]
-    check_outputs({"logits": logits}, task, LABELS, multi_label=True)
+    check_outputs({"logits": logits}, task, LABELS, length=4, multi_label=True)
     probabilities = 1 / (1 + np.exp(-logits))
-    check_outputs({"logits": probabilities}, task, LABELS)  # classes that exclude each other: these may be logits
+    check_outputs(
+        {"logits": probabilities}, task, LABELS, length=4
+    )  # classes that exclude each other: these may be logits
     with pytest.raises(ExportError, match="remove activation='sigmoid'"):
-        check_outputs({"logits": probabilities}, task, LABELS, multi_label=True)
+        check_outputs({"logits": probabilities}, task, LABELS, length=4, multi_label=True)

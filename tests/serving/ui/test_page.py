@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from bert4keras_heads import pointer_weights, write_bert4keras
 from bertbundle_serving.config.models import ModelConfig
 from browser import Page, find_browser, open_page
 from embedded_server import Serve, start_server
@@ -26,8 +28,8 @@ SCREENSHOT = os.environ.get("BERTBUNDLE_SCREENSHOT")
 
 @pytest.fixture(scope="module")
 def url(rampart: Path, minilm: Path, models: Path) -> Iterator[str]:
-    """The root URL of a server with the page that serves a tagger, an encoder, a classifier and a joint model."""
-    from bertbundle_export import export_bundle
+    """The root URL of a server with the page: a tagger, an encoder, a classifier, a joint model, a model of spans."""
+    from bertbundle_export import LoadOptions, export_bundle
 
     write_checkpoint(models / "source", "BertForSequenceClassification", labels=("bad", "good"))
     classifier = export_bundle(models / "source", name="classifier", output=models, max_length=16).path
@@ -46,7 +48,12 @@ def url(rampart: Path, minilm: Path, models: Path) -> Iterator[str]:
         lengths=[],
         formats=["onnx"],
     ).path
-    configs = tuple(ModelConfig(path.parent.name, path.parent) for path in (rampart, minilm, classifier, joint))
+    weights = write_bert4keras(models / "bert4keras" / "best_model.weights", pointer_weights(2, 8))
+    options: dict[str, Any] = {"load": LoadOptions(init_args={"RoPE": True, "head_size": 8}), "top_k": 500}
+    spans = export_bundle(
+        weights, name="spans", output=models, labels=("PER", "LOC"), max_length=16, formats=["onnx"], **options
+    ).path
+    configs = tuple(ModelConfig(path.parent.name, path.parent) for path in (rampart, minilm, classifier, joint, spans))
     server = start_server(models, models=configs, rest_port=0, page=True, poll_seconds=0, runtime="onnx")
     yield f"http://127.0.0.1:{server.server.rest_port}"
     server.stop()
@@ -60,7 +67,7 @@ def page(url: str, tmp_path: Path) -> Iterator[Page]:
         skip_without("chromium")
     with open_page(browser, tmp_path / "profile") as opened:
         opened.show(url, width=390, height=844)
-        opened.wait_for("document.readyState === 'complete' && document.querySelectorAll('#models li').length === 4")
+        opened.wait_for("document.readyState === 'complete' && document.querySelectorAll('#models li').length === 5")
         yield opened
 
 
@@ -93,6 +100,24 @@ def test_entities_are_highlighted(page: Page, url: str, tmp_path: Path) -> None:
         shutil.copy(tmp_path / "page.png", SCREENSHOT)
     assert (tmp_path / "page.png").stat().st_size > 10_000
     assert all(requested.startswith((url, "data:", "about:")) for requested in page.requested), page.requested
+    assert page.errors == []
+
+
+def test_nested_entities_are_highlighted(page: Page) -> None:
+    """Of nested entities every character is shown once, with the label where an entity ends."""
+    entities = [
+        {"label": "ORG", "start": 0, "end": 4, "score": 0.9},
+        {"label": "LOC", "start": 0, "end": 2, "score": 0.8},
+    ]
+    shown = page.value(
+        f"highlight('北京大学。', {json.dumps(entities)}).map((n) => n.textContent ?? n)",
+    )
+    assert shown == ["北京LOC 0.80", "大学ORG 0.90", "。"]
+    ask(page, "spans", "Ann")
+    shown = page.value(
+        "[...document.getElementById('answer').childNodes].map((n) => n.firstChild?.textContent ?? n.textContent)"
+    )
+    assert "".join(shown) == "Ann"
     assert page.errors == []
 
 
@@ -151,6 +176,14 @@ def test_errors(url: str, body: Any, status: int, text: str) -> None:
     actual, answer = fetch_json(f"{url}/ui/ask", body)
     assert actual == status
     assert text in answer["error"]
+
+
+def test_spans(url: str) -> None:
+    """The page's endpoint returns the entities of a model of spans, which are those of the client."""
+    status, answer = fetch_json(f"{url}/ui/ask", {"model": "spans", "text": "Ann"})
+    assert (status, answer["task"]) == (200, "span-classification")
+    assert {(entity["label"], entity["text"]) for entity in answer["entities"]}
+    assert all(entity["text"] == "Ann"[entity["start"] : entity["end"]] for entity in answer["entities"])
 
 
 def test_second_text_of_a_tagger_is_ignored(url: str) -> None:

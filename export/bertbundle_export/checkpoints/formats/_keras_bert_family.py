@@ -24,7 +24,8 @@ from bertbundle_export.checkpoints.formats._dense_head import (
 )
 from bertbundle_export.checkpoints.formats._dense_heads import describe_heads, rename_heads
 from bertbundle_export.checkpoints.formats._pooled import pooled_classifier
-from bertbundle_export.checkpoints.formats._variable_names import Rename, number_layers
+from bertbundle_export.checkpoints.formats._variable_names import Rename, bert_sizes, number_layers
+from bertbundle_export.checkpoints.heads.base import PackageHead
 from bertbundle_export.checkpoints.readers.keras_file import KerasFile, Shapes, is_h5
 from bertbundle_export.checkpoints.readers.keras_saved_model import describe_keras, is_saved_model, read_keras
 from bertbundle_export.checkpoints.sources.config_files import find_config, find_tokenizer
@@ -35,6 +36,7 @@ from bertbundle_export.tasks import POOLINGS, TASKS
 __all__ = ["KerasBertFormat"]
 
 Settings: TypeAlias = Mapping[str, Any]
+FindHead: TypeAlias = Callable[[KerasFile, Shapes, Settings, LoadOptions], PackageHead | None]
 
 _CLASS_SETTINGS = ("id2label", "label2id", "problem_type")
 _SEGMENTS = "embeddings.token_type_embeddings.weight"
@@ -72,6 +74,8 @@ class KerasBertFormat:
             prefix in the file.
         rename: returns PyTorch's name of an encoder's variable, beginning with ``bert.``, or None for other variables.
         settings: returns the configuration stored in the file, which overrides config.json.
+        find_own_head: returns the head if it is made of the package's own layers, from the file, the shapes of the
+            variables outside BERT, BERT's configuration, and the user's options.
         fixed: settings that the package always uses, unless the file states others.
         activations: transformers' names of the activations that the package names differently.
         any_h5: whether the format accepts every .h5 file that no other format accepts.
@@ -85,6 +89,7 @@ class KerasBertFormat:
     marker: str
     rename: Rename
     settings: Callable[[KerasFile], Settings] = _no_settings
+    find_own_head: FindHead | None = None
     fixed: Settings = field(default_factory=dict)
     activations: Mapping[str, str] = field(default_factory=dict)
     any_h5: bool = False
@@ -106,11 +111,14 @@ class KerasBertFormat:
         """See `CheckpointFormat.describe`."""
         variables = self._variables(path)
         config = self._config(variables, options)
-        head = _find_head(variables, config, options)
         kind = "a whole model" if variables.file.layers else "weights"
         description = Description(self.name, path, kind, (path,), config, find_tokenizer(path, options))
         if options.heads and not options.model_class:
             return describe_heads(description, variables.file, variables.outside, options.heads)
+        if own := self._find_own_head(variables, config, options):
+            config["architectures"] = [f"{_stem(config)}{own.class_suffix}"]
+            return replace(description, build_model=own.build_model, init_args=own.init_args)
+        head = _find_head(variables, config, options)
         if head is None:
             config["architectures"] = [_class_name(variables, config, options)]
             return description
@@ -124,13 +132,19 @@ class KerasBertFormat:
         values = read_keras(description.path)
         custom_prefix = variables.prefix.replace("/", ".") if options.model_class else ""
         weights = self._encoder_weights(variables, values, description, custom_prefix)
-        head = _find_head(variables, description.config, options)
         outside = {name: values[name] for name in variables.outside}
         if description.heads:
             outside = rename_heads(outside, variables.file, [*description.heads])
-        elif head is not None:
+        elif own := self._find_own_head(variables, description.config, options):
+            outside = own.rename(outside)
+        elif head := _find_head(variables, description.config, options):
             outside = rename_dense(outside, head, class_suffix(description.config["architectures"][0]))
         return weights | dict(keras_to_pytorch(f"model/{name}", value) for name, value in outside.items())
+
+    def _find_own_head(self, variables: _Variables, config: Settings, options: LoadOptions) -> PackageHead | None:
+        if self.find_own_head is None or _has_no_head(variables, config, options):
+            return None
+        return self.find_own_head(variables.file, variables.outside, config, options)
 
     def _encoder_weights(
         self, variables: _Variables, values: StateDict, description: Description, custom_prefix: str
@@ -171,7 +185,8 @@ class KerasBertFormat:
         path = variables.file.path
         given, stored = find_config(path, options), self.settings(variables.file)
         labels = {key: given[key] for key in _CLASS_SETTINGS if key in given}
-        config = {"model_type": "bert", **_sizes(variables), **given, **self.fixed, **stored, **labels}
+        sizes = bert_sizes({pytorch: variables.file.shapes[name] for name, pytorch in variables.encoder.items()})
+        config = {"model_type": "bert", **sizes, **given, **self.fixed, **stored, **labels}
         if "num_attention_heads" not in config and config["model_type"] == "bert":
             raise CheckpointError(
                 f"{path} does not state the number of attention heads. Pass --config, the model's config.json or "
@@ -184,21 +199,6 @@ class KerasBertFormat:
 
 
 # ---- the configuration
-
-
-def _sizes(variables: _Variables) -> dict[str, int]:
-    """Return the sizes of a BERT, read from the shapes of its variables."""
-    shapes = {pytorch.removeprefix("bert."): variables.file.shapes[name] for name, pytorch in variables.encoder.items()}
-    layers = [int(match[1]) for name in shapes if (match := re.match(r"encoder\.layer\.(\d+)\.", name))]
-    dimensions = {
-        "vocab_size": ("embeddings.word_embeddings.weight", 0),
-        "hidden_size": ("embeddings.word_embeddings.weight", 1),
-        "max_position_embeddings": ("embeddings.position_embeddings.weight", 0),
-        "type_vocab_size": (_SEGMENTS, 0),
-        "intermediate_size": ("encoder.layer.0.intermediate.dense.weight", 1),
-    }
-    sizes = {key: shapes[name][axis] for key, (name, axis) in dimensions.items() if len(shapes.get(name, ())) == 2}
-    return {"num_hidden_layers": max(layers, default=-1) + 1, "type_vocab_size": 2, **sizes}
 
 
 def _stem(config: Settings) -> str:
@@ -226,10 +226,14 @@ def _transformers_class(variables: _Variables, config: Settings) -> str | None:
 
 def _find_head(variables: _Variables, config: Settings, options: LoadOptions) -> DenseHead | None:
     """Return the Dense layer after BERT; None if there is none, or if another class builds or ignores it."""
-    has_own_class = options.model_class or options.heads or _transformers_class(variables, config)
-    if has_own_class or options.task == "feature-extraction" or not variables.outside:
+    if _has_no_head(variables, config, options):
         return None
     return find_dense_head(variables.file.path, variables.outside, config["hidden_size"])
+
+
+def _has_no_head(variables: _Variables, config: Settings, options: LoadOptions) -> bool:
+    has_own_class = options.model_class or _transformers_class(variables, config)
+    return bool(has_own_class or options.task == "feature-extraction" or not variables.outside)
 
 
 def _describe_head(

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from bertbundle_export.checkpoints.base import StateDict
+from bertbundle_export.checkpoints.heads.crf import transitions_layer
 
 __all__ = ["TaggerHead", "convert_head", "find_tagger", "tagger"]
 
@@ -167,7 +168,7 @@ def tagger(config: Any, *, head: TaggerHead) -> Any:
     activation = "tanh" if head.has_tanh else None
     outputs = {"logits": tf_keras.layers.Dense(head.labels, activation=activation, name="classifier")(features)}
     if head.has_crf:
-        outputs["transitions"] = _transitions(head.labels)(outputs["logits"])
+        outputs["transitions"] = transitions_layer(head.labels)(outputs["logits"])
     return tf_keras.Model(inputs, outputs)
 
 
@@ -184,21 +185,3 @@ def _bidirectional(features: Any, attention_mask: Any, head: TaggerHead) -> Any:
     forward = layer(head.units, return_sequences=True, name="rnn_forward", **options)
     backward = layer(head.units, return_sequences=True, go_backwards=True, name="rnn_backward", **options)
     return tf.concat([forward(features, mask=mask), tf.reverse(backward(features, mask=mask), axis=[1])], axis=2)
-
-
-def _transitions(labels: int) -> Any:
-    """Return a layer that returns the scores of a CRF's label pairs, ``[labels, labels]``, for any input."""
-    import tf_keras
-
-    from bertbundle_export.tensorflow_import import tf
-
-    class Transitions(tf_keras.layers.Layer):  # type: ignore[misc]
-        def build(self, input_shape: Any) -> None:
-            self.scores = self.add_weight(name="transitions", shape=(labels, labels))
-            super().build(input_shape)
-
-        def call(self, inputs: Any) -> Any:
-            del inputs
-            return tf.identity(self.scores)
-
-    return Transitions(name="crf")

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from bertbundle_export.checkpoints.layer_names import normalize_layer_names
 
-__all__ = ["Rename", "dense_rows", "norm_rows", "number_layers", "rename_by"]
+__all__ = ["Rename", "bert_sizes", "dense_rows", "norm_rows", "number_layers", "rename_by"]
 
 Rename: TypeAlias = Callable[[str], str | None]
 """Return PyTorch's name of a variable, or None if it is not BERT's."""
@@ -42,6 +42,25 @@ def number_layers(names: Mapping[str, str]) -> dict[str, str]:
     """
     normalized = normalize_layer_names(name.replace("/", ".") for name in names.values())
     return {key: normalized[name.replace("/", ".")].replace(".", "/") for key, name in names.items()}
+
+
+def bert_sizes(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
+    """Return the sizes of a BERT by their names in config.json, read from the shapes of its variables.
+
+    Args:
+        shapes: shapes in Keras' layout, by PyTorch's names of the variables.
+    """
+    layers = [int(match[1]) for name in shapes if (match := re.match(r"bert\.encoder\.layer\.(\d+)\.", name))]
+    dimensions = {
+        "vocab_size": ("embeddings.word_embeddings.weight", 0),
+        "hidden_size": ("embeddings.word_embeddings.weight", 1),
+        "max_position_embeddings": ("embeddings.position_embeddings.weight", 0),
+        "type_vocab_size": ("embeddings.token_type_embeddings.weight", 0),
+        "intermediate_size": ("encoder.layer.0.intermediate.dense.weight", 1),
+    }
+    found = {key: (shapes.get(f"bert.{name}", ()), axis) for key, (name, axis) in dimensions.items()}
+    sizes = {key: shape[axis] for key, (shape, axis) in found.items() if len(shape) == 2}
+    return {"num_hidden_layers": max(layers, default=-1) + 1, "type_vocab_size": 2, **sizes}
 
 
 def dense_rows(name: str, pytorch: str) -> dict[str, str]:

@@ -5,6 +5,7 @@ Source of names and constants: bert4keras 0.11.5. Its gelu is exact.
 
 from __future__ import annotations
 
+from bertbundle_export.checkpoints.formats._bert4keras_heads import find_bert4keras_head
 from bertbundle_export.checkpoints.formats._keras_bert_family import KerasBertFormat
 from bertbundle_export.checkpoints.formats._variable_names import dense_rows, norm_rows, rename_by
 from bertbundle_export.checkpoints.readers.stored_settings import stored_settings
@@ -47,6 +48,7 @@ FORMAT = KerasBertFormat(
     marker="Transformer-0-MultiHeadSelfAttention-Norm/gamma",
     rename=rename_by(_ROWS),
     settings=stored_settings(_SETTINGS),
+    find_own_head=find_bert4keras_head,
     fixed={"layer_norm_eps": 1e-12},
     activations={"gelu_erf": "gelu", "gelu_tanh": "gelu_new"},
     numbered_layers=True,

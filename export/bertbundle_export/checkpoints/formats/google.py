@@ -30,6 +30,15 @@ _ASSUMPTION = (
     "the checkpoint has no graph (.meta) that shows how its head is computed: it is assumed to be that of "
     "BERT-BiLSTM-CRF-NER, with a tanh after the projection if there is no recurrent layer."
 )
+_GELU = (
+    "the checkpoint has no graph (.meta) that shows how gelu is computed: it is assumed to be exact, as in the code "
+    "that Google's models were trained with. Google's later code approximates it by tanh (a difference of up to "
+    "0.0005): set hidden_act to gelu_new in bert_config.json if the model was trained with that."
+)
+_AVERAGES = (
+    "the checkpoint also has moving averages of its weights (ExponentialMovingAverage), which are not used. If the "
+    "model was evaluated with them, save them as the weights."
+)
 _SUFFIX = re.compile(r"(?<=.)\.(index|meta|data-\d{5}-of-\d{5})$")
 
 
@@ -57,9 +66,11 @@ class GoogleFormat:
         for name in ("output_bias", "loss/output_bias"):
             if name in bundle.entries:
                 config["num_labels"] = bundle.entries[name].shape[0]
-        description = Description(
-            self.name, path, "TensorFlow 1 checkpoint", bundle.files, config, _vocab(prefix.parent)
-        )
+        notes = _follow_gelu(config, _read_graph(bundle))
+        if any(name.endswith("/ExponentialMovingAverage") for name in bundle.entries):
+            notes += (_AVERAGES,)
+        vocab = _vocab(prefix.parent)
+        description = Description(self.name, path, "TensorFlow 1 checkpoint", bundle.files, config, vocab, notes=notes)
         head = None if options.model_class or options.task == "feature-extraction" else _find_tagger(bundle)
         return description if head is None else _describe_tagger(description, config, head, options)
 
@@ -81,10 +92,26 @@ class GoogleFormat:
 FORMAT = GoogleFormat()
 
 
-def _find_tagger(bundle: TensorBundle) -> TaggerHead | None:
+def _read_graph(bundle: TensorBundle) -> bytes:
     meta = Path(f"{bundle.prefix}.meta")
-    graph = meta.read_bytes() if meta.is_file() else b""
-    return find_tagger({name: entry.shape for name, entry in bundle.entries.items() if is_weight(name, entry)}, graph)
+    return meta.read_bytes() if meta.is_file() else b""
+
+
+def _follow_gelu(config: dict[str, Any], graph: bytes) -> tuple[str, ...]:
+    """Set how gelu is computed, which is in the graph and not in bert_config.json; return notes for the user.
+
+    Source: google-research/bert, modeling.py: `gelu` had tf.erf until 2019, and a power and tf.tanh since then.
+    """
+    if config.get("hidden_act", "gelu") != "gelu":
+        return ()
+    if b"intermediate/dense/Pow" in graph:
+        config["hidden_act"] = "gelu_new"
+    return () if b"intermediate/dense/" in graph else (_GELU,)
+
+
+def _find_tagger(bundle: TensorBundle) -> TaggerHead | None:
+    shapes = {name: entry.shape for name, entry in bundle.entries.items() if is_weight(name, entry)}
+    return find_tagger(shapes, _read_graph(bundle))
 
 
 def _describe_tagger(
@@ -97,7 +124,7 @@ def _describe_tagger(
     if labels := find_labels(directory, head.labels, options):
         config["id2label"] = dict(enumerate(labels))
     notes = (_ASSUMPTION,) if head.is_assumed else ()
-    return replace(description, build_model=tagger, init_args={"head": head}, notes=notes)
+    return replace(description, build_model=tagger, init_args={"head": head}, notes=description.notes + notes)
 
 
 def _has_huggingface_weights(path: Path) -> bool:

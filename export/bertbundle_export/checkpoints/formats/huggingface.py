@@ -8,17 +8,27 @@ from pathlib import Path
 from typing import Any
 
 from bertbundle_export.checkpoints.base import Description, LoadOptions, StateDict
+from bertbundle_export.checkpoints.readers.directory_contents import (
+    ADAPTER,
+    check_adapter,
+    check_classifier,
+    check_keras_hub,
+    missing_weights,
+)
 from bertbundle_export.checkpoints.readers.sentence_transformers import encoder_directory, read_sentence_transformer
+from bertbundle_export.checkpoints.readers.weight_agreement import check_agreement
 from bertbundle_export.checkpoints.readers.weight_files import (
     WeightFiles,
     find_weights,
+    is_tensorflow,
     read_keras_h5,
     read_pytorch,
     read_safetensors,
     safetensors_header,
+    without_wrappers,
 )
 from bertbundle_export.errors import CheckpointError
-from bertbundle_export.source.architectures import check_config, complete_config
+from bertbundle_export.source.architectures import check_config, complete_config, find_architecture
 from bertbundle_export.source.settings import check_settings
 
 __all__ = ["FORMAT", "read_config"]
@@ -42,19 +52,21 @@ class HuggingFaceFormat:
     def detect(self, path: Path) -> bool:
         """See `CheckpointFormat.detect`."""
         try:
-            return path.is_dir() and (encoder_directory(path) / "config.json").is_file()
+            directory = encoder_directory(path)
+            return path.is_dir() and any((directory / name).is_file() for name in ("config.json", ADAPTER))
         except CheckpointError:
             return False
 
     def describe(self, path: Path, options: LoadOptions) -> Description:
         """See `CheckpointFormat.describe`."""
         directory = encoder_directory(path)
+        check_adapter(directory)
+        check_classifier(path, options.task)
         config = read_config(directory / "config.json")
         _check_code(directory / "config.json", config, options)
         weights = _weights(directory)
-        if weights.kind == "safetensors":
-            for file in weights.files:
-                safetensors_header(file)
+        headers = [safetensors_header(file) for file in weights.files] if weights.kind == "safetensors" else []
+        _check_positions(directory, config, is_tensorflow=weights.kind == "tf_h5" or any(map(is_tensorflow, headers)))
         found = read_sentence_transformer(path)
         return Description(
             self.name,
@@ -68,6 +80,7 @@ class HuggingFaceFormat:
             max_length=found.max_length,
             lowercase_texts=found.lowercase,
             prompt=found.prompt,
+            notes=_activation(config),
         )
 
     def read(self, description: Description, options: LoadOptions) -> StateDict:
@@ -77,7 +90,9 @@ class HuggingFaceFormat:
                 f"{description.files[0]} is a PyTorch pickle, which may run code when it is read. Convert it to "
                 "model.safetensors, or pass --allow-pickle if you trust it."
             )
-        return _READERS[description.kind](description.files)
+        check_agreement(encoder_directory(description.path), WeightFiles(description.kind, description.files))
+        weights = _READERS[description.kind](description.files)
+        return weights if options.model_class else without_wrappers(weights)
 
 
 FORMAT = HuggingFaceFormat()
@@ -96,6 +111,7 @@ def read_config(path: Path, **defaults: Any) -> dict[str, Any]:
     config = _read_json(path, None)
     if not isinstance(config, dict):
         raise CheckpointError(f"{path} is not a model's configuration: found {type(config).__name__}.")
+    check_keras_hub(path, config)
     config = complete_config(defaults | config)
     check_config(config, path)
     return config
@@ -115,6 +131,31 @@ def _check_code(file: Path, config: Mapping[str, Any], options: LoadOptions) -> 
         )
 
 
+def _activation(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return a note about the activation that CrossEncoder of sentence-transformers applies, if it is stated."""
+    stored = config.get("sentence_transformers")
+    old = config.get("sbert_ce_default_activation_function")
+    name = stored.get("activation_fn", old) if isinstance(stored, dict) else old
+    if not name or str(name).endswith(".Identity"):
+        return ()
+    return (
+        f"CrossEncoder of sentence-transformers applies {name} to the logits, the bundle does not: apply it yourself.",
+    )
+
+
+def _check_positions(directory: Path, config: Mapping[str, Any], *, is_tensorflow: bool) -> None:
+    """Refuse positions that transformers' TensorFlow and PyTorch classes count from different numbers."""
+    architecture = find_architecture(config, directory / "config.json")
+    padding = architecture.padding(config)
+    if is_tensorflow and architecture.counts_from_padding and padding != architecture.default_padding:
+        raise CheckpointError(
+            f"{directory / 'config.json'} has pad_token_id {padding}, and the weights are TensorFlow's, whose class "
+            f"counts positions from {architecture.default_padding + 1}, and PyTorch's from {padding + 1}: the model "
+            "may have been trained with either. Save the weights as PyTorch's model.safetensors if it was trained with "
+            "PyTorch; otherwise pass the model from Python: export_bundle(model, ...)."
+        )
+
+
 def _read_json(path: Path, default: Any) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else default
@@ -131,8 +172,5 @@ def _weights(path: Path) -> WeightFiles:
             f"--tokenizer {path}."
         )
     if weights is None:
-        raise CheckpointError(
-            f"{path} has config.json but no weights: expected model.safetensors, tf_model.h5 or pytorch_model.bin, "
-            "or an index of shards."
-        )
+        raise missing_weights(path)
     return weights

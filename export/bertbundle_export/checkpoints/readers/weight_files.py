@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,13 +19,16 @@ from bertbundle_export.errors import CheckpointError
 
 __all__ = [
     "WeightFiles",
+    "all_weights",
     "find_weights",
     "h5_weights",
+    "is_tensorflow",
     "keras_to_pytorch",
     "read_keras_h5",
     "read_pytorch",
     "read_safetensors",
     "safetensors_header",
+    "without_wrappers",
 ]
 
 
@@ -41,6 +45,10 @@ class WeightFiles:
     files: tuple[Path, ...]
 
 
+# Parts that PyTorch's wrappers add to names: DataParallel, torch.compile, FSDP, activation checkpointing.
+_WRAPPERS = re.compile(r"(?:^|(?<=\.))(?:module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+# The attribute that training code, such as a Lightning module, usually has the model in.
+_ATTRIBUTE = "model."
 # In order of preference: safetensors need neither torch nor pickle, and cannot contain code.
 _KINDS = (
     ("safetensors", "model.safetensors"),
@@ -55,13 +63,21 @@ def find_weights(directory: Path) -> WeightFiles | None:
     Raises:
         CheckpointError: an index names shards that do not exist.
     """
+    return next(all_weights(directory), None)
+
+
+def all_weights(directory: Path) -> Iterator[WeightFiles]:
+    """Yield the weight files of a directory of every kind, in order of preference.
+
+    Raises:
+        CheckpointError: an index names shards that do not exist.
+    """
     for kind, name in _KINDS:
-        if (directory / name).is_file():
-            return WeightFiles(kind, (directory / name,))
         index = directory / f"{name}.index.json"
-        if index.is_file():
-            return WeightFiles(kind, _shards(index))
-    return None
+        if (directory / name).is_file():
+            yield WeightFiles(kind, (directory / name,))
+        elif index.is_file():
+            yield WeightFiles(kind, _shards(index))
 
 
 def _shards(index: Path) -> tuple[Path, ...]:
@@ -108,6 +124,11 @@ def safetensors_header(path: Path) -> dict[str, Any]:
     return header
 
 
+def is_tensorflow(header: Mapping[str, Any]) -> bool:
+    """Return whether the tensors of a safetensors file have the names of transformers' TensorFlow classes."""
+    return bool((header.get("__metadata__") or {}).get("format") == "tf")
+
+
 def _merge(path: Path, tensors: Iterator[tuple[str, npt.NDArray[Any]]], merged: StateDict) -> None:
     for name, value in tensors:
         if name in merged:
@@ -128,17 +149,25 @@ def read_safetensors(files: tuple[Path, ...]) -> StateDict:
     del ml_dtypes
     merged: StateDict = {}
     for path in files:
-        is_tensorflow = safetensors_header(path).get("__metadata__", {}).get("format") == "tf"
+        convert = is_tensorflow(safetensors_header(path))
         try:
             tensors = load_file(path).items()
             _merge(
                 path,
-                (_unscoped_keras_to_pytorch(*item) for item in tensors) if is_tensorflow else iter(tensors),
+                (_unscoped_keras_to_pytorch(*item) for item in tensors) if convert else iter(tensors),
                 merged,
             )
         except (SafetensorError, TypeError, KeyError) as error:
             raise CheckpointError(f"{path} cannot be read: {error}. Download it again.") from error
     return merged
+
+
+def without_wrappers(weights: StateDict) -> StateDict:
+    """Return weights without the parts of names that wrappers added in training; unchanged if two would be the same."""
+    names = {name: _WRAPPERS.sub("", name) for name in weights}
+    if all(name.startswith(_ATTRIBUTE) for name in names.values()):
+        names = {name: short.removeprefix(_ATTRIBUTE) for name, short in names.items()}
+    return {names[name]: value for name, value in weights.items()} if len({*names.values()}) == len(names) else weights
 
 
 def read_pytorch(files: tuple[Path, ...]) -> StateDict:

@@ -73,9 +73,9 @@ def test_suffix_weights(write_keras_h5: Write) -> None:
     assert find_format(renamed).name == "bert4keras"
 
 
-@pytest.mark.parametrize("name", ["conditional_random_field/_trans", "global_pointer/dense/kernel"])
+@pytest.mark.parametrize("name", ["maximum_entropy_markov_model/trans", "global_pointer/dense/kernel"])
 def test_other_heads(write_keras_h5: Write, name: str) -> None:
-    """A CRF or GlobalPointer after the encoder is refused by the names of its variables."""
+    """A Markov model, or two heads, after the encoder are refused by the names of their variables."""
     import h5py
 
     path = write_keras_h5({**random_weights(), **head_weights("dense_3", 5)}, bert4keras)

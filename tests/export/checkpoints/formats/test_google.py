@@ -92,6 +92,53 @@ def test_optimizer_slots_are_ignored(tf1: Write) -> None:
     assert load(path).task == "feature-extraction"
 
 
+def write_graph(file: Path, gelu: Callable[..., Any]) -> None:
+    """Write a .meta file with a dense layer of Google's code and its activation."""
+    from bertbundle_export.tensorflow_import import tf
+
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        with tf.compat.v1.variable_scope("bert/encoder/layer_0/intermediate"):
+            x = tf.compat.v1.placeholder(tf.float32, [None, 4], name="x")
+            tf.compat.v1.layers.dense(x, 8, activation=gelu)
+        tf.compat.v1.train.export_meta_graph(str(file), graph_def=session.graph_def)
+
+
+def exact_gelu(x: Any) -> Any:
+    """Compute `gelu` as the first version of google-research/bert's modeling.py does."""
+    from bertbundle_export.tensorflow_import import tf
+
+    return x * 0.5 * (1.0 + tf.math.erf(x / tf.sqrt(2.0)))
+
+
+def approximate_gelu(x: Any) -> Any:
+    """Compute `gelu` as the last version does."""
+    from bertbundle_export.tensorflow_import import tf
+
+    return x * 0.5 * (1.0 + tf.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * tf.pow(x, 3))))
+
+
+@pytest.mark.filterwarnings("ignore:.*layers.dense.*:UserWarning")
+@pytest.mark.parametrize(("gelu", "name"), [(exact_gelu, "gelu"), (approximate_gelu, "gelu_new"), (None, "gelu")])
+def test_gelu_is_in_the_graph(tf1: Write, gelu: Any, name: str) -> None:
+    """Whether gelu is exact or approximate is taken from the graph; without one, a note says what is assumed."""
+    path = tf1()
+    change(hidden_act="gelu")(path)
+    if gelu:
+        write_graph(path / "bert_model.ckpt.meta", gelu)
+    model = load(path)
+    change(hidden_act=name)(path)
+    expected = load(path)
+    np.testing.assert_array_equal(run(model)["last_hidden_state"], run(expected)["last_hidden_state"])
+    assert model.keras.config.hidden_act == name
+    assert any("how gelu is computed" in note for note in model.notes) is (gelu is None)
+
+
+def test_moving_averages_are_noted(tf1: Write) -> None:
+    """A note says that moving averages of the weights are not used."""
+    path = tf1(more={f"{LAYER}/ExponentialMovingAverage": np.ones((32, 32), np.float32)})
+    assert any("moving averages of its weights" in note for note in load(path).notes)
+
+
 @pytest.mark.parametrize(
     "source",
     [

@@ -109,3 +109,21 @@ def test_class_in_place_of_code(checkpoint: Write) -> None:
     change_config(path, auto_map={"AutoModelForTokenClassification": "my.Tagger"})
     found = predict(path, model_class="transformers:TFBertForTokenClassification", task="token-classification")
     np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("setting", "noted"),
+    [
+        ({"sentence_transformers": {"activation_fn": "torch.nn.modules.activation.Sigmoid"}}, True),
+        ({"sbert_ce_default_activation_function": "torch.nn.modules.activation.Sigmoid"}, True),
+        ({"sentence_transformers": {"activation_fn": "torch.nn.modules.linear.Identity"}}, False),
+        ({"sentence_transformers": {"version": "5.0"}}, False),
+        ({}, False),
+    ],
+)
+def test_activation_of_a_cross_encoder(checkpoint: Write, setting: dict[str, Any], *, noted: bool) -> None:
+    """A note says that a bundle does not apply the activation that a CrossEncoder has in its config.json."""
+    path = checkpoint("BertForSequenceClassification", labels=("LABEL_0",))
+    change_config(path, **setting)
+    notes = load(path).notes
+    assert any("Sigmoid to the logits" in note for note in notes) is noted

@@ -13,7 +13,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from bertbundle_export.checkpoints.readers.weight_files import read_pytorch
+from bertbundle_export.checkpoints.readers.weight_files import read_pytorch, without_wrappers
 from bertbundle_export.errors import CheckpointError
 from bertbundle_export.source.model import run_source
 from optional import TORCH_MARKS, needs_torch
@@ -112,3 +112,41 @@ def test_pickle_with_code(checkpoint: Write) -> None:
     assert "\n" not in str(refused.value)
     with pytest.raises(CheckpointError, match="safetensors, or pass --allow-pickle"):
         load(path)
+
+
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        pytest.param("module.{}", id="DataParallel"),
+        pytest.param("_orig_mod.{}", id="compile"),
+        pytest.param("_orig_mod.module.{}", id="compiled-DataParallel"),
+        pytest.param("model._orig_mod.{}", id="Lightning"),
+        pytest.param("_fsdp_wrapped_module.{}", id="FSDP"),
+    ],
+)
+def test_names_of_wrapped_models(checkpoint: Write, wrapped: str) -> None:
+    """Weights with the names that PyTorch's wrappers give them are those of the model inside."""
+    from safetensors.numpy import load_file, save_file
+
+    path = checkpoint()
+    expected = logits(path)
+    to_safetensors(path)
+    weights = {wrapped.format(name): value for name, value in load_file(path / "model.safetensors").items()}
+    save_file(weights, str(path / "model.safetensors"), metadata={"format": "pt"})
+    np.testing.assert_allclose(logits(path), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["model.bert.a", "model.classifier.b"], ["bert.a", "classifier.b"]),
+        (["model.bert.a", "classifier.b"], ["model.bert.a", "classifier.b"]),
+        (["bert._orig_mod.encoder.layer.0._checkpoint_wrapped_module.a"], ["bert.encoder.layer.0.a"]),
+        (["module.a", "a"], ["module.a", "a"]),
+        (["my_module.a", "modules.b"], ["my_module.a", "modules.b"]),
+        ([], []),
+    ],
+)
+def test_names_without_wrappers(names: list[str], expected: list[str]) -> None:
+    """The parts of wrappers are removed anywhere in a name, the model's attribute only from all; never two to one."""
+    assert list(without_wrappers(dict.fromkeys(names, np.zeros(1)))) == expected
