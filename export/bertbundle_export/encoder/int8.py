@@ -75,7 +75,7 @@ def quantize(weights: Mapping[str, Weight], channels: ChannelRanges) -> Quantize
 def _quantize(kernel: Floats, low: Floats, high: Floats) -> QuantizedKernel:
     divisors = _divisors(np.maximum(-low, high), np.abs(kernel).max(axis=1))
     kernel = kernel * divisors[:, None]
-    scale = np.maximum(np.abs(kernel).max(axis=0), _TINY) / _STEPS
+    scale: Floats = (np.maximum(np.abs(kernel).max(axis=0), _TINY) / _STEPS).astype(np.float32)
     step, zero = _affine(float((low / divisors).min()), float((high / divisors).max()))
     return QuantizedKernel(np.rint(kernel / scale).astype(np.int8), scale, 1 / divisors, step, zero)
 

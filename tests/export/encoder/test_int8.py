@@ -15,7 +15,7 @@ def test_kernels_keep_the_product() -> None:
     channels[:, 3] *= 40  # like some channels of a trained BERT
     observed = {"kernel": (channels.min(axis=0), channels.max(axis=0))}
     (kernel,) = quantize({"kernel": weights, "bias": weights[0]}, observed).values()
-    assert (kernel.values.dtype, kernel.scale.dtype, kernel.factors.dtype) == ("int8", "float32", "float32")
+    assert [array.dtype.name for array in (kernel.values, kernel.scale, kernel.factors)] == ["int8", *["float32"] * 2]
     # No channel is made larger, half of them are unchanged, and the large one is made smaller.
     assert kernel.factors.max() == 1
     assert (kernel.factors == 1).sum() >= 32
