@@ -77,7 +77,7 @@ def _quantize(kernel: Floats, low: Floats, high: Floats) -> QuantizedKernel:
     kernel = kernel * divisors[:, None]
     scale: Floats = (np.maximum(np.abs(kernel).max(axis=0), _TINY) / _STEPS).astype(np.float32)
     step, zero = _affine(float((low / divisors).min()), float((high / divisors).max()))
-    return QuantizedKernel(np.rint(kernel / scale).astype(np.int8), scale, 1 / divisors, step, zero)
+    return QuantizedKernel(np.rint(kernel / scale).astype(np.int8), scale, np.reciprocal(divisors), step, zero)
 
 
 def _affine(low: float, high: float) -> tuple[float, int]:
