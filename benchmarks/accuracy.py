@@ -27,6 +27,7 @@ OPTIONS = ("--characters", "--label-decoding=argmax")
 VARIANTS: tuple[tuple[str, tuple[str, ...], dict[str, str]], ...] = (
     (PLAIN, ("--precision=float32",), {"runtime": "onnx", "precision": "float32"}),
     ("saved_model bfloat16", ("--precision=bfloat16",), {"runtime": "saved_model"}),
+    ("saved_model int8", ("--precision=int8",), {"runtime": "saved_model"}),
     ("onnx int8", ("--precision=int8",), {"runtime": "onnx"}),
     ("openvino int8", ("--precision=int8",), {"runtime": "openvino"}),
     ("openvino bfloat16", ("--precision=bfloat16",), {"runtime": "openvino", "precision": "bfloat16"}),

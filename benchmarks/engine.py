@@ -43,6 +43,7 @@ LIMIT = "limit: bfloat16 product"
 OURS = (
     ("saved_model float32", "float32", "saved_model", "bundle"),
     ("saved_model bfloat16", "bfloat16", "saved_model", "bundle"),
+    ("saved_model int8", "int8", "saved_model", "bundle"),
     ("onnx float32", "bfloat16", "onnx", "float32"),
     ("openvino float32", "bfloat16", "openvino", "float32"),
     ("openvino bfloat16", "bfloat16", "openvino", "bfloat16"),

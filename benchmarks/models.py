@@ -38,7 +38,7 @@ SIZES: dict[str, dict[str, int]] = {
 BUNDLES: dict[str, tuple[str, ...]] = {
     "bfloat16": ("--precision=bfloat16",),
     "float32": ("--formats=saved_model",),
-    "int8": ("--precision=int8", "--formats=onnx"),
+    "int8": ("--precision=int8",),
 }
 """Export flags of the bundles, by name. The first one has both formats."""
 
@@ -46,6 +46,7 @@ SERVED = (
     (PEER, "usual", "saved_model"),
     ("saved_model float32", "float32", "saved_model"),
     ("saved_model bfloat16", "bfloat16", "saved_model"),
+    ("saved_model int8", "int8", "saved_model"),
     ("auto", "bfloat16", "auto"),
     ("auto int8", "int8", "auto"),
 )

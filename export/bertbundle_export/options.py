@@ -36,10 +36,11 @@ class ExportOptions:
     Attributes:
         max_length: length of `serving_default` in tokens; None for 128, or the model's own limit if that is less.
         lengths: lengths of the shorter signatures. None selects all multiples of 8 up to 64, of 16 up to 128, of 32 up
-            to 256 and of 64 up to 512 that are below `max_length`; for a bfloat16 SavedModel, the powers of two.
+            to 256 and of 64 up to 512 that are below `max_length`; for a SavedModel in bfloat16 or int8, the powers
+            of two.
         formats: "saved_model", "onnx", or both.
-        precision: precision of the encoder's matrix products: "float32"; "bfloat16" for the SavedModel; "int8" for the
-            ONNX files; or "auto", which chooses float32 or bfloat16 depending on this machine's CPU.
+        precision: precision of the encoder's matrix products: "float32"; "bfloat16" for the SavedModel; "int8"; or
+            "auto", which chooses float32 or bfloat16 depending on this machine's CPU.
         added_tokens: whether tokens that were added to the model's own, such as entity markers, are recognized in a
             text: "match", or "text" to tokenize them like any text. The model's own special tokens never are.
         characters: tokenize into single characters, as most Chinese taggers do.
@@ -87,8 +88,6 @@ class ExportOptions:
             raise ExportError(
                 f"formats must be one or more of {', '.join(BUNDLE_FORMATS)}, got {', '.join(self.formats) or 'none'}."
             )
-        if self.precision == "int8" and "onnx" not in self.formats:
-            raise ExportError("precision int8 applies to the ONNX files only. Add onnx to --formats.")
 
 
 def _check_lengths(lengths: Sequence[int] | None, max_length: int | None) -> None:

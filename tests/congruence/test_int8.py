@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,19 +12,27 @@ import numpy as np
 import pytest
 
 from bertbundle import Client, Entity
+from bertbundle._shared.cpu_features import fast_int8
 from local_server import serving
+from model_server import BINARY, model_server
 from ner_data import Sentence, f1, read_sentences, spans, split_sentence
-from optional import needs_openvino
+from optional import needs_openvino, skip_without
 
 pytestmark = pytest.mark.slow
 
+REAL = "tensorflow_model_server"
+FORMATS = ("saved_model", "onnx") if fast_int8() else ("onnx",)
 SENTENCES = ("A man is playing a guitar.", "Someone plays a musical instrument.", "The stock market fell today.")
 
 
-@pytest.fixture(params=["onnx", pytest.param("openvino", marks=needs_openvino)])
+@pytest.fixture(params=["onnx", pytest.param("openvino", marks=needs_openvino), "saved_model", REAL])
 def runtime(request: pytest.FixtureRequest) -> str:
-    """Return the name of a runtime that computes in int8."""
+    """Return the name of a server that computes in int8: a runtime of the embedded server, or TensorFlow Serving."""
     name: str = request.param
+    if name in ("saved_model", REAL) and fast_int8() is None:
+        skip_without("a processor with int8 products")
+    if name == REAL and not os.environ.get(BINARY):
+        skip_without("a real TensorFlow Serving")
     return name
 
 
@@ -45,7 +55,7 @@ def ner_int8(models: Path, shared: Callable[[str], Path], tensorflow: Any) -> Pa
     del tensorflow
     from bertbundle_export import export_bundle
 
-    options: dict[str, Any] = {"characters": True, "formats": ("onnx",), "precision": "int8", "lengths": (16, 32, 64)}
+    options: dict[str, Any] = {"characters": True, "formats": FORMATS, "precision": "int8", "lengths": (16, 32, 64)}
     return export_bundle(shared("models/resume-ner-3x128"), name="ner_int8", output=models, **options).path
 
 
@@ -56,17 +66,21 @@ def minilm_int8(models: Path, tensorflow: Any) -> Path:
     from bertbundle_export import export_bundle
     from real_weights import fetch
 
-    options: dict[str, Any] = {"max_length": 64, "lengths": (), "formats": ("onnx",), "precision": "int8"}
+    options: dict[str, Any] = {"max_length": 64, "lengths": (), "formats": FORMATS, "precision": "int8"}
     return export_bundle(fetch("all-MiniLM-L6-v2"), name="minilm_int8", output=models, **options).path
+
+
+def serve(version: Path, runtime: str) -> contextlib.AbstractContextManager[str]:
+    """Serve a version with a runtime of the embedded server, or with TensorFlow Serving."""
+    base = version.parent
+    if runtime == REAL:
+        return model_server(base.name, model_base_path=base)
+    return serving(runtime=runtime, model_name=base.name, model_base_path=base)
 
 
 def answers(version: Path, runtime: str, sentences: Sequence[Sentence]) -> list[list[Entity]]:
     """Serve a version and return the entities of each sentence."""
-    base = version.parent
-    with (
-        serving(runtime=runtime, model_name=base.name, model_base_path=base) as address,
-        Client(address, base.name, timeout=300) as client,
-    ):
+    with serve(version, runtime) as address, Client(address, version.parent.name, timeout=300) as client:
         return [list(found) for found in client.entities(["".join(sentence.chars) for sentence in sentences])]
 
 
@@ -106,9 +120,5 @@ def test_int8_keeps_vectors(runtime: str, minilm: Path, minilm_int8: Path) -> No
 
 def embed(version: Path, runtime: str) -> np.ndarray[Any, Any]:
     """Serve a version and return the normalized vectors of a few sentences."""
-    base = version.parent
-    with (
-        serving(runtime=runtime, model_name=base.name, model_base_path=base) as address,
-        Client(address, base.name, timeout=300) as client,
-    ):
+    with serve(version, runtime) as address, Client(address, version.parent.name, timeout=300) as client:
         return client.embed(list(SENTENCES))

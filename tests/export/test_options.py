@@ -51,12 +51,6 @@ def test_invalid_options(options: dict[str, Any]) -> None:
         ExportOptions(**options)
 
 
-def test_int8_needs_onnx() -> None:
-    """int8 without ONNX files is refused before any work is done."""
-    with pytest.raises(ExportError, match=r"precision int8 applies to the ONNX files.*Add onnx to --formats"):
-        ExportOptions(precision="int8", formats=("saved_model",))
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [

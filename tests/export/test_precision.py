@@ -8,7 +8,7 @@ import pytest
 
 from bertbundle._shared.cpu_features import fast_int8
 from bertbundle_export.errors import ExportError
-from bertbundle_export.precision import choose_precision
+from bertbundle_export.precision import check_int8, choose_precision
 
 
 @pytest.mark.parametrize(
@@ -50,3 +50,23 @@ def test_cpus_with_fast_int8(tmp_path: Path, flags: str, expected: str | None) -
     cpuinfo = tmp_path / "cpuinfo"
     cpuinfo.write_text(f"flags\t\t: {flags}\n", encoding="ascii")
     assert fast_int8(cpuinfo) == expected
+
+
+TEXTS = [f"text {number}" for number in range(8)]
+
+
+def test_int8_needs_texts() -> None:
+    """int8 is refused with fewer than eight different texts; the message says what to do."""
+    check_int8(["onnx"], TEXTS)
+    with pytest.raises(ExportError, match=r"of which there are 1 different ones\. Give at least 8 with --texts"):
+        check_int8(["onnx"], ["text"] * 9)
+
+
+def test_int8_saved_model_needs_the_processor(tmp_path: Path, tensorflow: object) -> None:
+    """An int8 SavedModel is refused on a processor whose sums overflow; the ONNX files alone are not."""
+    del tensorflow
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text("flags\t\t: fpu avx2 avx512f\n", encoding="ascii")
+    check_int8(["onnx"], TEXTS, cpuinfo)
+    with pytest.raises(ExportError, match=r"sums overflow on this processor, .*or with --formats onnx"):
+        check_int8(["saved_model", "onnx"], TEXTS, cpuinfo)

@@ -29,6 +29,7 @@ HOW_TO_GET = {
     "chromium": "apt install chromium",
     "a running Docker engine": "apt install docker.io, then start it",
     "a real TensorFlow Serving": "set TENSORFLOW_MODEL_SERVER to a tensorflow_model_server binary, 2.16 or newer",
+    "a processor with int8 products": "run on a processor with AVX512-VNNI, AVX-VNNI or AMX",
     "a TensorFlow with oneDNN": "run on x86-64 Linux",
     "oneDNN in TensorFlow's graph optimizer": "set TF_ENABLE_ONEDNN_OPTS=1",
     "the IPv6 loopback address": "sysctl net.ipv6.conf.lo.disable_ipv6=0",

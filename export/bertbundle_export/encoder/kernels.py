@@ -16,14 +16,27 @@ from typing import Any, Protocol
 
 import numpy as np
 
-__all__ = ["Kernels", "OneDnnKernels", "PublicKernels", "choose_kernels", "has_onednn"]
+from bertbundle_export.encoder.int8 import QuantizedKernel
+
+__all__ = [
+    "Int8Kernels",
+    "Int8Matrix",
+    "Kernels",
+    "OneDnnKernels",
+    "PublicKernels",
+    "choose_kernels",
+    "has_int8",
+    "has_onednn",
+]
 
 
 class Kernels(Protocol):
     """Writes the operations for matrices of dtype float32 or bfloat16."""
 
-    def dense(self, x: Any, kernel: Any, bias: Any, *, activation: str | None = None, residual: Any = None) -> Any:
-        """Return ``activation(x @ kernel + bias + residual)`` for x of shape ``[rows, in]``."""
+    def dense(
+        self, x: Any, kernel: Any, bias: Any, *, activation: str | None = None, residual: Any = None, dtype: Any = None
+    ) -> Any:
+        """Return ``activation(x @ kernel + bias + residual)`` for x ``[rows, in]``, in x's dtype or in `dtype`."""
 
     def normalize(self, x: Any, rows: Any, gamma: Any, beta: Any, epsilon: float) -> Any:
         """Return the layer normalization of each row of x, ``[rows, H]``; `rows` is an int32 scalar."""
@@ -32,12 +45,15 @@ class Kernels(Protocol):
         """Return ``query @ key^T * scale + mask``, ``[batch, heads, length, length]``."""
 
 
-def choose_kernels(dtype: str) -> Kernels:
-    """Return the kernels for "float32" or "bfloat16"; public ones if this TensorFlow has no oneDNN kernels."""
-    return OneDnnKernels() if dtype == "bfloat16" and has_onednn(dtype) else PublicKernels()
+def choose_kernels(precision: str) -> Kernels:
+    """Return the kernels for "float32", "bfloat16" or "int8"; public ones if this TensorFlow has no oneDNN kernels."""
+    if precision == "int8" and has_int8():
+        return Int8Kernels()
+    return OneDnnKernels() if precision == "bfloat16" and has_onednn(precision) else PublicKernels()
 
 
 _DENSE, _NORMALIZE, _SCORES = "_MklNativeFusedMatMul", "_MklLayerNorm", "_MklFusedBatchMatMulV2"
+_QUANTIZED = "_QuantizedMatMul"
 # Measured on an idle machine for rows of 768 bfloat16 numbers, with public operations and with oneDNN's: 64 rows take
 # 52 and 113 us, 96 rows 126 and 106 us, 128 rows 204 and 136 us, 1024 rows 800 and 256 us.
 _MIN_ROWS_FOR_ONEDNN = 96
@@ -46,18 +62,26 @@ _LABEL = "MklNameChangeOp"  # label of the oneDNN kernels that use TensorFlow's 
 
 def has_onednn(dtype: str) -> bool:
     """Return whether this TensorFlow has oneDNN's kernels for a dtype."""
+    return all(_has_kernel(name, T=dtype) for name in (_DENSE, _NORMALIZE, _SCORES))
+
+
+def has_int8() -> bool:
+    """Return whether this TensorFlow has oneDNN's kernels of `Int8Kernels`."""
+    types = {"T1": "quint8", "T2": "qint8", "Tbias": "float32", "U": "float32", "Tout": "float32"}
+    return has_onednn("float32") and _has_kernel(_QUANTIZED, **types)
+
+
+def _has_kernel(operation: str, **types: str) -> bool:
+    """Return whether an operation has a kernel for the CPU with these dtypes."""
     from tensorflow.python.framework import kernels
 
     from bertbundle_export.tensorflow_import import tf
 
-    number = tf.as_dtype(dtype).as_datatype_enum
-    return all(
-        any(
-            kernel.device_type == "CPU"
-            and all(number in item.allowed_values.list.type for item in kernel.constraint if item.name == "T")
-            for kernel in kernels.get_registered_kernels_for_op(name).kernel
-        )
-        for name in (_DENSE, _NORMALIZE, _SCORES)
+    numbers = {name: tf.as_dtype(dtype).as_datatype_enum for name, dtype in types.items()}
+    return any(
+        kernel.device_type == "CPU"
+        and all(numbers[item.name] in item.allowed_values.list.type for item in kernel.constraint if item.name in types)
+        for kernel in kernels.get_registered_kernels_for_op(operation).kernel
     )
 
 
@@ -66,20 +90,16 @@ class OneDnnKernels:
 
     _ACTIVATIONS = {"gelu": "GeluExact", "gelu_new": "GeluApproximate", "relu": "Relu"}  # noqa: RUF012
 
-    def dense(self, x: Any, kernel: Any, bias: Any, *, activation: str | None = None, residual: Any = None) -> Any:
+    def dense(
+        self, x: Any, kernel: Any, bias: Any, *, activation: str | None = None, residual: Any = None, dtype: Any = None
+    ) -> Any:
         """See `Kernels.dense`."""
         arguments = [bias] if residual is None else [bias, residual]
         fused = ["BiasAdd"] if residual is None else ["BiasAdd", "Add"]
         if activation:
             fused.append(self._ACTIVATIONS[activation])
-        return _node(
-            _DENSE,
-            [x, kernel, *arguments],
-            num_args=len(arguments),
-            fused_ops=fused,
-            is_filter_const=True,
-            _kernel=_LABEL,
-        )
+        attributes = {"num_args": len(arguments), "fused_ops": fused, "is_filter_const": True, "_kernel": _LABEL}
+        return _in(dtype, _node(_DENSE, [x, kernel, *arguments], **attributes))
 
     def normalize(self, x: Any, rows: Any, gamma: Any, beta: Any, epsilon: float) -> Any:
         """See `Kernels.normalize`. For few rows public operations are faster: they have less overhead."""
@@ -101,14 +121,16 @@ class OneDnnKernels:
 class PublicKernels:
     """Public operations in the form that TensorFlow's optimizer fuses best."""
 
-    def dense(self, x: Any, kernel: Any, bias: Any, *, activation: str | None = None, residual: Any = None) -> Any:
+    def dense(
+        self, x: Any, kernel: Any, bias: Any, *, activation: str | None = None, residual: Any = None, dtype: Any = None
+    ) -> Any:
         """See `Kernels.dense`."""
         from bertbundle_export.tensorflow_import import tf
 
         y = tf.nn.bias_add(tf.linalg.matmul(x, kernel), bias)
         if residual is not None:
             y += residual
-        return self._ACTIVATIONS[activation](y) if activation else y
+        return _in(dtype, self._ACTIVATIONS[activation](y) if activation else y)
 
     def normalize(self, x: Any, rows: Any, gamma: Any, beta: Any, epsilon: float) -> Any:
         """See `Kernels.normalize`."""
@@ -149,6 +171,74 @@ class PublicKernels:
     _ACTIVATIONS = {"gelu": _gelu, "gelu_new": _gelu_new, "relu": _relu}  # noqa: RUF012
 
 
+class Int8Matrix:
+    """A kernel in int8 as a variable, and the ranges of its columns and of its input as constants.
+
+    Args:
+        kernel: the values.
+        name: name of the variable.
+    """
+
+    def __init__(self, kernel: QuantizedKernel, name: str) -> None:
+        from bertbundle_export.tensorflow_import import tf
+
+        self.kernel = kernel
+        self.variable = tf.Variable(kernel.values, trainable=False, name=name.replace("/", "_"))
+
+    def quantize(self, x: Any) -> tuple[Any, Any, Any]:
+        """Return float32 ``[rows, in]`` as quint8, and the smallest and largest value of its range."""
+        from bertbundle_export.tensorflow_import import tf
+
+        factors = self.kernel.factors
+        smooth = x if (factors == 1).all() else x * tf.constant(factors)
+        low, high = self.kernel.range
+        return tuple(tf.raw_ops.QuantizeV2(input=smooth, min_range=low, max_range=high, T=tf.quint8, mode="MIN_FIRST"))
+
+
+class Int8Kernels(OneDnnKernels):
+    """One node per product of quint8 rows with an int8 kernel, with all that follows it; else as `OneDnnKernels`."""
+
+    def dense(
+        self, x: Any, kernel: Any, bias: Any, *, activation: str | None = None, residual: Any = None, dtype: Any = None
+    ) -> Any:
+        """See `Kernels.dense`; `kernel` is an `Int8Matrix`."""
+        from bertbundle_export.tensorflow_import import tf
+
+        rows, *row_range = kernel.quantize(x)
+        scale = kernel.kernel.scale * 127
+        values = tf.bitcast(kernel.variable, tf.qint8)
+        added = [] if residual is None else [residual]
+        fused = ["BiasAdd", *(["Add"] if added else []), *([self._ACTIVATIONS[activation]] if activation else [])]
+        return _quantized_node(
+            [rows, values, tf.cast(bias, x.dtype), *added], [*row_range, -scale, scale], fused, dtype or x.dtype
+        )
+
+
+def _quantized_node(inputs: Sequence[Any], ranges: Sequence[Any], fused: Sequence[str], dtype: Any) -> Any:
+    """Add a quantized product, whose result is dequantized to `dtype`."""
+    from bertbundle_export.tensorflow_import import tf
+
+    tensors = [tf.convert_to_tensor(value) for value in inputs]
+    hosts = [tf.convert_to_tensor(value, tf.float32) for value in ranges]
+    kinds = {"T1": tensors[0].dtype, "T2": tensors[1].dtype, "Tbias": tensors[2].dtype, "U": dtype, "Tout": dtype}
+    lists = {
+        "Tdevice_inputs": [tensor.dtype for tensor in tensors],
+        "Thost_inputs": [tensor.dtype for tensor in hosts],
+        "Tdevice_outputs": [dtype],
+        "Thost_outputs": [],
+    }
+    attributes = {**kinds, **lists, "fused_ops": [*fused, "Dequantize"], "input_quant_mode": "MIN_FIRST"}
+    values = {name: _attribute(value) for name, value in attributes.items()}
+    graph = tf.compat.v1.get_default_graph()
+    return graph.create_op(_QUANTIZED, [*tensors, *hosts], [dtype], attrs=values, name="QuantizedMatMul").outputs[0]
+
+
+def _in(dtype: Any, x: Any) -> Any:
+    from bertbundle_export.tensorflow_import import tf
+
+    return x if dtype is None else tf.cast(x, dtype)
+
+
 def _constant_like(x: Any, value: float) -> Any:
     from bertbundle_export.tensorflow_import import tf
 
@@ -157,21 +247,28 @@ def _constant_like(x: Any, value: float) -> Any:
 
 def _node(operation: str, inputs: Sequence[Any], **attributes: Any) -> Any:
     """Add a node of an operation that has no Python function."""
-    from tensorflow.core.framework.attr_value_pb2 import AttrValue
-
     from bertbundle_export.tensorflow_import import tf
 
     tensors = [tf.convert_to_tensor(value) for value in inputs]
-    values = {name: _attribute(AttrValue, value) for name, value in attributes.items()}
-    values["T"] = AttrValue(type=tensors[0].dtype.as_datatype_enum)
+    attributes["T"] = tensors[0].dtype
+    values = {name: _attribute(value) for name, value in attributes.items()}
     graph = tf.compat.v1.get_default_graph()
     name = operation.lstrip("_")  # a node's name must not begin with an underscore
     return graph.create_op(operation, tensors, [tensors[0].dtype], attrs=values, name=name).outputs[0]
 
 
-def _attribute(kind: Any, value: bool | int | float | str | list[str]) -> Any:
+def _attribute(value: Any) -> Any:
+    """Return a bool, int, float, str or dtype, or a list of str or dtypes, as an AttrValue."""
+    from tensorflow.core.framework.attr_value_pb2 import AttrValue
+
+    from bertbundle_export.tensorflow_import import tf
+
     if isinstance(value, list):
-        return kind(list=kind.ListValue(s=[item.encode() for item in value]))
+        texts = [item.encode() for item in value if isinstance(item, str)]
+        types = [item.as_datatype_enum for item in value if isinstance(item, tf.DType)]
+        return AttrValue(list=AttrValue.ListValue(s=texts, type=types))
+    if isinstance(value, tf.DType):
+        return AttrValue(type=value.as_datatype_enum)
     if isinstance(value, str):
-        return kind(s=value.encode())
-    return kind(**{{bool: "b", int: "i", float: "f"}[type(value)]: value})
+        return AttrValue(s=value.encode())
+    return AttrValue(**{{bool: "b", int: "i", float: "f"}[type(value)]: value})

@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from bertbundle_export.encoder.weights import MASKED_SCORE, EncoderWeights, Weight
+from bertbundle_export.encoder.int8 import Quantized
+from bertbundle_export.encoder.weights import MASKED_SCORE, EncoderWeights
 
-__all__ = ["FUSED_DOMAIN", "OnnxEncoder", "encoder_weights", "fused_encoder", "standard_encoder"]
+__all__ = ["FUSED_DOMAIN", "OnnxEncoder", "fused_encoder", "standard_encoder"]
 
 FUSED_DOMAIN = "com.microsoft"
 """Domain of onnxruntime's own operators:
 https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md"""
-
-
-def encoder_weights(encoder: EncoderWeights, prefix: str) -> dict[str, Weight]:
-    """Return an encoder's weights by the names that its nodes refer to, which are the same in both forms."""
-    weights = dict(encoder.tables)
-    for index, layer in enumerate(encoder.layers):
-        weights |= {f"layer_{index}/{field.name}": getattr(layer, field.name) for field in fields(layer)}
-    return {f"{prefix}/{name}": value for name, value in weights.items()}
 
 
 class OnnxEncoder:
@@ -30,19 +22,18 @@ class OnnxEncoder:
 
     Args:
         encoder: the weights, for their shapes.
+        quantized: its int8 kernels; empty for none.
         weight_prefix: prefix of the weights' names.
         call_prefix: prefix of all other names, unique for each call.
 
     Attributes:
         nodes: the nodes.
-        observed: the name of each kernel, and the names of two outputs with the range of its inputs; see
-            `onnx_files.int8`.
     """
 
-    def __init__(self, encoder: EncoderWeights, weight_prefix: str, call_prefix: str) -> None:
+    def __init__(self, encoder: EncoderWeights, quantized: Quantized, weight_prefix: str, call_prefix: str) -> None:
         self.encoder = encoder
+        self.quantized = quantized
         self.nodes: list[Any] = []
-        self.observed: list[tuple[str, str, str]] = []
         self._weight_prefix, self._call_prefix = weight_prefix, call_prefix
 
     def weight(self, name: str) -> str:

@@ -7,11 +7,13 @@ one matrix; one gather per embedding table; the mask computed once; no dropout; 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
-from bertbundle_export.encoder.kernels import Kernels
-from bertbundle_export.encoder.weights import MASKED_SCORE, EncoderLayer, EncoderWeights, Weight
+from bertbundle_export.encoder.int8 import Quantized
+from bertbundle_export.encoder.kernels import Int8Kernels, Int8Matrix, Kernels
+from bertbundle_export.encoder.weights import MASKED_SCORE, EncoderWeights, Weight
 
 __all__ = ["EncoderGraph"]
 
@@ -24,24 +26,35 @@ class EncoderGraph:
     Args:
         weights: the weights.
         kernels: writes the operations.
-        dtype: dtype of all products and of the hidden states between layers: "float32" or "bfloat16".
+        dtype: dtype of the hidden states between layers, and of the weights that are not quantized: "float32" or
+            "bfloat16".
+        attention_dtype: dtype of the attention's own products; None for `dtype`.
+        quantized: int8 kernels that `Int8Kernels` compute with instead of the weights'; empty for none.
 
     Attributes:
         weights: the weights.
+        quantized: the int8 kernels.
+        variables: the variables by name, as in `EncoderWeights.named`.
         function_names: names of the TensorFlow functions that were called.
         calls: number of calls.
     """
 
-    def __init__(self, weights: EncoderWeights, kernels: Kernels, dtype: str) -> None:
+    def __init__(
+        self,
+        weights: EncoderWeights,
+        kernels: Kernels,
+        dtype: str,
+        *,
+        attention_dtype: str | None = None,
+        quantized: Quantized = MappingProxyType({}),
+    ) -> None:
         from bertbundle_export.tensorflow_import import tf
 
         self.weights = weights
+        self.quantized = quantized
         self._kernels, self._dtype = kernels, tf.as_dtype(dtype)
-        self._tables = self._variables(weights.tables)
-        self._layers = [
-            self._variables({field.name: getattr(layer, field.name) for field in fields(EncoderLayer)})
-            for layer in weights.layers
-        ]
+        self._attention_dtype = tf.as_dtype(attention_dtype or dtype)
+        self.variables = {name: self._variable(name, weight) for name, weight in weights.named.items()}
         spec = tf.TensorSpec([None, None], tf.int32)
         self._functions = {
             all_states: tf.function(
@@ -67,16 +80,15 @@ class EncoderGraph:
         states: tuple[Any, ...] = tuple(function(input_ids, mask, type_ids))
         return states
 
-    def _variables(self, weights: Mapping[str, Weight]) -> Variables:
-        """Return variables of the graph's dtype; variables of Keras that have it are reused."""
+    def _variable(self, name: str, weight: Weight) -> Any:
+        """Return a variable of the graph's dtype, or an int8 kernel; variables of Keras that have it are reused."""
         from bertbundle_export.tensorflow_import import tf
 
-        return {
-            name: weight
-            if isinstance(weight, tf.Variable) and weight.dtype == self._dtype
-            else tf.Variable(tf.cast(weight, self._dtype), trainable=False, name=name)
-            for name, weight in weights.items()
-        }
+        if name in self.quantized and isinstance(self._kernels, Int8Kernels):
+            return Int8Matrix(self.quantized[name], name)
+        if isinstance(weight, tf.Variable) and weight.dtype == self._dtype:
+            return weight
+        return tf.Variable(tf.cast(weight, self._dtype), trainable=False, name=name.replace("/", "_"))
 
     def _states(self, input_ids: Any, mask: Any, type_ids: Any, *, all_states: bool) -> Sequence[Any]:
         from bertbundle_export.tensorflow_import import tf
@@ -84,10 +96,11 @@ class EncoderGraph:
         batch, length = tf.unstack(tf.shape(input_ids))
         indices = _gather_indices(batch, length, self.weights.heads)
         x = self._embed(input_ids, type_ids, length, indices.rows)
-        mask_bias = (1.0 - tf.cast(mask[:, None, None, :], self._dtype)) * tf.constant(MASKED_SCORE, self._dtype)
+        dtype = self._attention_dtype
+        mask_bias = (1.0 - tf.cast(mask[:, None, None, :], dtype)) * tf.constant(MASKED_SCORE, dtype)
         states = [x]
-        for layer in self._layers:
-            x = self._layer(x, layer, indices, mask_bias)
+        for index in range(len(self.weights.layers)):
+            x = self._layer(x, self._weights_of(f"layer_{index}/"), indices, mask_bias)
             states.append(x)
         shape = [batch, length, self.weights.hidden_size]
         return [tf.cast(tf.reshape(state, shape), tf.float32) for state in (states if all_states else states[-1:])]
@@ -95,7 +108,7 @@ class EncoderGraph:
     def _embed(self, input_ids: Any, type_ids: Any, length: Any, row_count: Any) -> Any:
         from bertbundle_export.tensorflow_import import tf
 
-        tables = self._tables
+        tables = self._weights_of("")
         # A gather instead of a slice, so that a length beyond the table is an error.
         positions = tf.gather(tables["positions"], tf.range(length))
         total = tf.gather(tables["words"], input_ids) + tf.gather(tables["types"], type_ids) + positions
@@ -103,10 +116,16 @@ class EncoderGraph:
         x = self._kernels.normalize(rows, row_count, tables["gamma"], tables["beta"], self.weights.epsilon)
         return self._kernels.dense(x, tables["project"], tables["project_bias"]) if "project" in tables else x
 
+    def _weights_of(self, prefix: str) -> Variables:
+        return {name.removeprefix(prefix): item for name, item in self.variables.items() if name.startswith(prefix)}
+
     def _layer(self, x: Any, layer: Variables, indices: _GatherIndices, mask_bias: Any) -> Any:
+        from bertbundle_export.tensorflow_import import tf
+
         kernels, epsilon, rows = self._kernels, self.weights.epsilon, indices.rows
-        context = self._attend(kernels.dense(x, layer["qkv"], layer["qkv_bias"]), indices, mask_bias)
-        attended = kernels.dense(context, layer["out"], layer["out_bias"], residual=x)
+        qkv = kernels.dense(x, layer["qkv"], layer["qkv_bias"], dtype=self._attention_dtype)
+        context = self._attend(qkv, indices, mask_bias)
+        attended = kernels.dense(tf.cast(context, self._dtype), layer["out"], layer["out_bias"], residual=x)
         attended = kernels.normalize(attended, rows, layer["attention_gamma"], layer["attention_beta"], epsilon)
         inner = kernels.dense(attended, layer["up"], layer["up_bias"], activation=self.weights.activation)
         outer = kernels.dense(inner, layer["down"], layer["down_bias"], residual=attended)

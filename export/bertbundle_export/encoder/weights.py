@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -82,6 +82,14 @@ class EncoderWeights:
         """The weights of the embeddings by name."""
         tables = {name: getattr(self, name) for name in _TABLES}
         return {name: weight for name, weight in tables.items() if weight is not None}
+
+    @property
+    def named(self) -> dict[str, Weight]:
+        """All weights by name; those of a layer have the prefix ``layer_INDEX/``."""
+        weights = dict(self.tables)
+        for index, layer in enumerate(self.layers):
+            weights |= {f"layer_{index}/{field.name}": getattr(layer, field.name) for field in fields(layer)}
+        return weights
 
     @property
     def scale(self) -> float:

@@ -18,9 +18,9 @@ from bertbundle_export.job.signature_lengths import signature_lengths
 from bertbundle_export.job.texts import PARITY_TEXTS, make_features
 from bertbundle_export.options import ExportOptions
 from bertbundle_export.parity.compare import Case
-from bertbundle_export.precision import choose_precision
+from bertbundle_export.precision import INT8_TENSORFLOW, check_int8, choose_precision
 from bertbundle_export.report import NoteRecorder, Reporter
-from bertbundle_export.saved_model.tracing import TracedModel, output_specs, trace
+from bertbundle_export.saved_model.tracing import TracedModel, attention_dtype, output_specs, trace
 from bertbundle_export.source.model import SourceModel, run_source
 from bertbundle_export.source.tokenization import mask_token, special_ids
 from bertbundle_export.tasks import HEAD_TASKS, TASKS, HeadConfig, Task, outputs_of_head, task_of
@@ -66,7 +66,7 @@ class Plan:
     @property
     def onnx_precision(self) -> str:
         """Precision of the ONNX files' matrix products, "float32" or "int8"; the SavedModel's is `traced.precision`."""
-        return "int8" if self.options.precision == "int8" else "float32"
+        return "int8" if self.traced.precision == "int8" else "float32"
 
 
 def make_plan(name: str, model: SourceModel, options: ExportOptions, reporter: Reporter) -> Plan:
@@ -94,9 +94,7 @@ def make_plan(name: str, model: SourceModel, options: ExportOptions, reporter: R
     if model.task == "span-classification":
         _note_many_spans(head, cases, recorder)
     with recorder.stage("trace the serving function"):
-        traced = _trace(model, options, head, recorder)
-    if options.precision == "int8" and "saved_model" in options.formats:
-        recorder.note("the ONNX files are int8, the SavedModel is float32.")
+        traced = _trace(model, options, head, features, recorder)
     _check_unused_tables(model, options, head, traced)
     return Plan(name, model, options, signatures, head, cases, traced, tuple(recorder.notes))
 
@@ -235,12 +233,24 @@ def _note_many_spans(head: HeadConfig, cases: Sequence[Case], reporter: Reporter
 # ---- the graph
 
 
-def _trace(model: SourceModel, options: ExportOptions, head: HeadConfig, reporter: Reporter) -> TracedModel:
+def _trace(
+    model: SourceModel,
+    options: ExportOptions,
+    head: HeadConfig,
+    features: Sequence[InputFeatures],
+    reporter: Reporter,
+) -> TracedModel:
     precision, note = choose_precision(options.precision)
     if note:
         reporter.note(note)
-    # int8 applies to the ONNX files only, which are converted from the same float32 graph.
-    traced = trace(model, head, precision="float32" if precision == "int8" else precision)
+    if precision == "int8":
+        check_int8(options.formats, options.texts or PARITY_TEXTS)
+    if precision == "int8" and "saved_model" in options.formats:
+        reporter.note(
+            f"the SavedModel needs TensorFlow {INT8_TENSORFLOW} or newer and a processor with int8 products; its "
+            f"attention is in {attention_dtype()}."
+        )
+    traced = trace(model, head, precision=precision, calibration=features)
     if precision == "float32" or traced.encoders:
         return traced
     problem = "the model has no encoder that can be replaced, so its own encoder runs, in float32"

@@ -44,13 +44,16 @@ def signature_lengths(
 def _shorter_lengths(options: ExportOptions, longest: int) -> list[int]:
     if options.lengths is not None:
         return sorted(set(options.lengths) - {longest})
-    bfloat16 = choose_precision(options.precision)[0] == "bfloat16" and "saved_model" in options.formats
-    lengths = _powers_of_two(longest) if bfloat16 else _default_lengths(longest)
+    keeps_copies = choose_precision(options.precision)[0] != "float32" and "saved_model" in options.formats
+    lengths = _powers_of_two(longest) if keeps_copies else _default_lengths(longest)
     return [length for length in lengths if length < longest]
 
 
 def _powers_of_two(longest: int) -> list[int]:
-    """Return the powers of two from 16: TensorFlow keeps 0.2 GB for each length that a bfloat16 BERT-base ran with."""
+    """Return the powers of two from 16.
+
+    For each length that a BERT-base ran with, TensorFlow keeps a copy of its kernels: 0.2 GB in bfloat16, 0.1 in int8.
+    """
     return [1 << power for power in range(4, longest.bit_length())]
 
 

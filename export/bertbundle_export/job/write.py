@@ -50,7 +50,7 @@ def _manifest_draft(plan: Plan) -> Manifest:
         signatures=plan.signatures,
         inputs=model.inputs,
         outputs=plan.outputs,
-        precision="int8" if plan.onnx_precision == "int8" else traced.precision,
+        precision=traced.precision,
         source=model.source,
         tokenizer_lowercase=model.word_segmenter.lowercase if model.word_segmenter else is_lowercase(model.tokenizer),
         labels=head.labels,
@@ -109,5 +109,4 @@ def write_onnx(directory: Path, plan: Plan, reporter: Reporter) -> None:
             inputs=plan.model.inputs,
             outputs=plan.outputs,
             retrace=lambda: trace_unpatched(plan.model, plan.head),
-            calibration=[case.features for case in plan.cases] if plan.onnx_precision == "int8" else (),
         )

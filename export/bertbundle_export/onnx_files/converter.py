@@ -15,10 +15,9 @@ from typing import Any
 import numpy as np
 
 from bertbundle.contract.manifest import InputSpec, OutputSpec
-from bertbundle.contract.types import InputFeatures
 from bertbundle_export.errors import ExportError, OutputNamesError
 from bertbundle_export.onnx_files.graph import rename
-from bertbundle_export.onnx_files.variants import ModelParts, write_float32, write_int8
+from bertbundle_export.onnx_files.variants import ModelParts, write_files
 from bertbundle_export.onnx_files.weight_detachment import DetachedGraph, detach_weights, freeze_and_detach
 from bertbundle_export.saved_model.tracing import TracedModel
 
@@ -34,7 +33,6 @@ def save_onnx(
     inputs: Sequence[InputSpec],
     outputs: Sequence[OutputSpec],
     retrace: Callable[[], TracedModel],
-    calibration: Sequence[InputFeatures] = (),
 ) -> None:
     """Convert a traced model, and write and check the ONNX files.
 
@@ -44,7 +42,6 @@ def save_onnx(
         inputs: its inputs in order.
         outputs: its outputs; those of the files have the same names.
         retrace: traces the model with its own encoder; called if its weights can only be detached by freezing.
-        calibration: texts for the calibration of int8; empty for float32.
 
     Raises:
         ExportError: tf2onnx cannot convert an operation, or the result is not valid ONNX.
@@ -58,11 +55,7 @@ def save_onnx(
     used = {item.name for item in head.graph.input}
     weights = {name: value for name, value in detached.weights.items() if name in used}
     _declare_inputs(head, inputs)
-    parts = ModelParts(head, weights, detached.calls)
-    if calibration:
-        write_int8(directory, parts, calibration)
-    else:
-        write_float32(directory, parts)
+    write_files(directory, ModelParts(head, weights, detached.calls))
 
 
 def _convert_head(

@@ -6,30 +6,25 @@ operators; for int8 see `onnx_files.int8`.
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bertbundle.contract.types import InputFeatures
 from bertbundle_export.encoder.extraction import ExtractedCall
 from bertbundle_export.encoder.onnx_nodes import (
     FUSED_DOMAIN,
     BuildEncoder,
     OnnxEncoder,
-    encoder_weights,
     fused_encoder,
     standard_encoder,
 )
-from bertbundle_export.encoder.weights import EncoderWeights, Weight
+from bertbundle_export.encoder.weights import Weight
 from bertbundle_export.errors import ExportError
-from bertbundle_export.onnx_files.graph import insert_nodes, keep_only, write_weights
-from bertbundle_export.onnx_files.int8 import DynamicEncoder, ObservedEncoder, StaticEncoder, observe_ranges, quantize
-from bertbundle_export.runners import onnx_runner
+from bertbundle_export.onnx_files.graph import insert_nodes, write_weights
+from bertbundle_export.onnx_files.int8 import DynamicEncoder, StaticEncoder, quantized_weights
 
-__all__ = ["ONNX_FILES", "ModelParts", "write_float32", "write_int8"]
+__all__ = ["ONNX_FILES", "ModelParts", "write_files"]
 
 FILE, STANDARD_FILE, WEIGHTS_FILE = "model.onnx", "model_standard.onnx", "model.onnx.data"
 
@@ -43,12 +38,12 @@ class _Variant:
 
     Attributes:
         build: adds an encoder to a graph.
-        encoder: makes the object that collects the encoder's nodes.
+        encoder: collects the encoder's nodes.
         domains: operator domains that the file may use in addition to the standard ones.
     """
 
     build: BuildEncoder
-    encoder: Callable[[EncoderWeights, str, str], OnnxEncoder] = OnnxEncoder
+    encoder: type[OnnxEncoder] = OnnxEncoder
     domains: tuple[str, ...] = ()
 
 
@@ -71,10 +66,11 @@ class ModelParts:
         return f"encoder_{next(index for index, other in enumerate(self.calls) if other.graph is call.graph)}"
 
     def all_weights(self) -> dict[str, Weight]:
-        """Return the weights of the head and the encoders, float32."""
+        """Return the weights of the head and the encoders, float32, and int8 kernels of those that are quantized."""
         weights = dict(self.weights)
         for call in self.calls:
-            weights |= encoder_weights(call.graph.weights, self.weight_prefix(call))
+            named = quantized_weights(call.graph.weights.named, call.graph.quantized)
+            weights |= {f"{self.weight_prefix(call)}/{name}": value for name, value in named.items()}
         return weights
 
 
@@ -84,70 +80,35 @@ _FLOAT32: Mapping[str, _Variant] = {
 }
 
 
-def write_float32(directory: Path, parts: ModelParts) -> None:
-    """Write and check the files in float32.
+_INT8: Mapping[str, _Variant] = {
+    FILE: _Variant(standard_encoder, DynamicEncoder, (FUSED_DOMAIN,)),
+    STANDARD_FILE: _Variant(standard_encoder, StaticEncoder),
+}
+
+
+def write_files(directory: Path, parts: ModelParts) -> None:
+    """Write and check the files, in int8 if the encoders are quantized, else in float32.
 
     Raises:
         ExportError: the result is not valid ONNX.
     """
-    _write(directory, parts, parts.all_weights(), _FLOAT32)
-
-
-def write_int8(directory: Path, parts: ModelParts, features: Sequence[InputFeatures]) -> None:
-    """Write and check the files with int8 kernels. A float32 file is temporarily written beside `directory`.
-
-    Args:
-        directory: directory of the files.
-        parts: the model.
-        features: texts for calibration: the ranges of the kernels' inputs are measured on them.
-
-    Raises:
-        ExportError: no encoder call was extracted from the model, or the result is not valid ONNX.
-    """
-    if not parts.calls:
-        raise ExportError(
-            "precision int8 is not possible: the model's encoder could not be extracted from its graph. Export with "
-            "--precision float32."
-        )
-    weights = parts.all_weights()
-    with tempfile.TemporaryDirectory(dir=directory.parent) as scratch:
-        observed = _write_observed(Path(scratch), parts, weights)
-        channels = observe_ranges(onnx_runner(Path(scratch) / FILE), observed, features)
-    quantized, ranges = quantize(weights, channels)
-    variants = {
-        FILE: _Variant(standard_encoder, DynamicEncoder, (FUSED_DOMAIN,)),
-        STANDARD_FILE: _Variant(standard_encoder, partial(StaticEncoder, ranges=ranges)),
-    }
-    _write(directory, parts, quantized, variants)
-
-
-def _write_observed(directory: Path, parts: ModelParts, weights: Mapping[str, Weight]) -> list[tuple[str, str, str]]:
-    tensors = write_weights(directory / WEIGHTS_FILE, weights)
-    proto, encoders = _build_model(parts, tensors, _Variant(standard_encoder, ObservedEncoder))
-    observed = [item for encoder in encoders for item in encoder.observed]
-    keep_only(proto.graph, [name for _, *names in observed for name in names])
-    _save(directory / FILE, proto)
-    return observed
-
-
-def _write(directory: Path, parts: ModelParts, weights: Mapping[str, Weight], variants: Mapping[str, _Variant]) -> None:
-    tensors = write_weights(directory / WEIGHTS_FILE, weights)
-    for name, variant in variants.items():
-        proto, _ = _build_model(parts, tensors, variant)
+    tensors = write_weights(directory / WEIGHTS_FILE, parts.all_weights())
+    quantized = any(call.graph.quantized for call in parts.calls)
+    for name, variant in (_INT8 if quantized else _FLOAT32).items():
+        proto = _build_model(parts, tensors, variant)
         _check_operators(proto, variant.domains)
         _save(directory / name, proto)
 
 
-def _build_model(parts: ModelParts, tensors: Sequence[Any], variant: _Variant) -> tuple[Any, list[OnnxEncoder]]:
-    """Return a ModelProto of the head and the encoders, and the encoders."""
+def _build_model(parts: ModelParts, tensors: Sequence[Any], variant: _Variant) -> Any:
+    """Return a ModelProto of the head and the encoders."""
     proto = type(parts.head).FromString(parts.head.SerializeToString())
     proto.graph.initializer.extend(tensors)
-    encoders = []
     for index, call in enumerate(parts.calls):
-        encoder = variant.encoder(call.graph.weights, parts.weight_prefix(call), f"call_{index}")
+        graph = call.graph
+        encoder = variant.encoder(graph.weights, graph.quantized, parts.weight_prefix(call), f"call_{index}")
         _insert_encoder(proto, call, variant.build, encoder)
-        encoders.append(encoder)
-    return proto, encoders
+    return proto
 
 
 def _insert_encoder(proto: Any, call: ExtractedCall, build: BuildEncoder, encoder: OnnxEncoder) -> None:

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
+from bertbundle._shared.cpu_features import fast_bfloat16
 from bertbundle.contract.manifest import OutputSpec
+from bertbundle.contract.types import InputFeatures
+from bertbundle_export.encoder.calibration import ObservingKernels, calibration_rows
 from bertbundle_export.encoder.extraction import count_calls
-from bertbundle_export.encoder.kernels import choose_kernels
+from bertbundle_export.encoder.int8 import Quantized, quantize
+from bertbundle_export.encoder.kernels import choose_kernels, has_onednn
 from bertbundle_export.encoder.patching import patched_encoders
 from bertbundle_export.encoder.tf_graph import EncoderGraph
+from bertbundle_export.encoder.weights import EncoderWeights
 from bertbundle_export.saved_model.recurrent import convertible_loops
-from bertbundle_export.source.model import SourceModel, raw_outputs
+from bertbundle_export.source.model import SourceModel, raw_outputs, run_source
 from bertbundle_export.tasks import HeadConfig, task_of
 
-__all__ = ["TracedModel", "concrete_function", "output_specs", "trace", "trace_unpatched"]
+__all__ = ["TracedModel", "attention_dtype", "concrete_function", "output_specs", "trace", "trace_unpatched"]
+
+
+BuildGraph: TypeAlias = Callable[[EncoderWeights], EncoderGraph]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +34,7 @@ class TracedModel:
         function: a concrete function of the inputs by name (int32 ``[batch, length]``) that returns the outputs by
             name.
         encoders: the encoders that replace the model's own in the graph; none if the model has no supported encoder.
-        precision: precision of the matrix products, "float32" or "bfloat16".
+        precision: precision of the matrix products, "float32", "bfloat16" or "int8".
     """
 
     function: Any
@@ -33,21 +42,63 @@ class TracedModel:
     precision: str = "float32"
 
 
-def trace(model: SourceModel, head: HeadConfig, *, precision: str = "float32") -> TracedModel:
+def trace(
+    model: SourceModel,
+    head: HeadConfig,
+    *,
+    precision: str = "float32",
+    calibration: Sequence[InputFeatures] = (),
+) -> TracedModel:
     """Trace a source model and the outputs of its task, with its encoder replaced by a faster one.
 
     Args:
         model: the source model; it is not changed.
         head: how the task's outputs are computed.
-        precision: precision of the encoder's matrix products, "float32" or "bfloat16".
+        precision: precision of the encoder's matrix products, "float32", "bfloat16" or "int8".
+        calibration: texts on which the ranges for int8 are measured.
     """
-    kernels = choose_kernels(precision)
-    with patched_encoders(model.keras, lambda weights: EncoderGraph(weights, kernels, precision)) as encoders:
+    build = _int8_builder(model, calibration) if precision == "int8" else _builder(precision)
+    with patched_encoders(model.keras, build) as encoders:
         traced = TracedModel(_trace(model, head), tuple(encoders), precision)
     calls = sum(encoder.calls for encoder in encoders)
     # A call inside an inner function or a loop cannot be extracted for the ONNX files.
     all_in_main_graph = calls == count_calls(traced.function.graph.as_graph_def(), encoders)
     return traced if calls and all_in_main_graph else trace_unpatched(model, head)
+
+
+def _builder(precision: str) -> BuildGraph:
+    kernels = choose_kernels(precision)
+    return lambda weights: EncoderGraph(weights, kernels, precision)
+
+
+def _int8_builder(model: SourceModel, calibration: Sequence[InputFeatures]) -> BuildGraph:
+    quantized = iter(_quantize(model, calibration))
+    kernels, attention = choose_kernels("int8"), attention_dtype()
+    return lambda weights: EncoderGraph(
+        weights, kernels, "float32", attention_dtype=attention, quantized=next(quantized)
+    )
+
+
+def attention_dtype() -> str:
+    """Return the dtype of the attention's own products beside int8: bfloat16 if this processor is fast at it."""
+    return "bfloat16" if fast_bfloat16() and has_onednn("bfloat16") else "float32"
+
+
+def _quantize(model: SourceModel, calibration: Sequence[InputFeatures]) -> list[Quantized]:
+    """Return the int8 kernels of each encoder, in the order of `patched_encoders`."""
+    observers: list[ObservingKernels] = []
+
+    def build(weights: EncoderWeights) -> EncoderGraph:
+        observers.append(ObservingKernels())
+        return EncoderGraph(weights, observers[-1], "float32")
+
+    with patched_encoders(model.keras, build) as encoders:
+        for row in calibration_rows(calibration):
+            run_source(model, row)
+    return [
+        quantize(encoder.weights.named, observer.ranges(encoder.variables))
+        for encoder, observer in zip(encoders, observers, strict=True)
+    ]
 
 
 def trace_unpatched(model: SourceModel, head: HeadConfig) -> TracedModel:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from bertbundle._shared.cpu_features import BFLOAT16_FLAGS, fast_bfloat16
+from bertbundle._shared.cpu_features import BFLOAT16_FLAGS, INT8_FLAGS, fast_bfloat16, fast_int8
 from bertbundle.contract.manifest import MANIFEST_FILE, Manifest
 from bertbundle.contract.types import Arrays
 from bertbundle.wire.data_types import BY_NUMBER
@@ -129,21 +129,31 @@ def _import_tensorflow() -> Any:
 
 def _load(directory: Path, options: RuntimeOptions) -> Servable:
     threads = options.threads or available_cores()
+    precision = _precision(directory)
     tf = _import_tensorflow()
     session = SavedModelSession(tf, directory, threads, options.inter_op_threads)
     if not session.definitions:
         session.close()
         raise ServeError(f"the SavedModel in {directory} has no signatures. Save it with signatures=....")
     signatures = _signatures(tf, session.definitions, directory, batch_non_bundles=options.batch_non_bundles)
-    description = describe("saved_model", _precision(directory), threads, options.reason)
+    description = describe("saved_model", precision, threads, options.reason)
     return SavedModelServable(session, signatures, description, threads)
 
 
 def _precision(directory: Path) -> str:
-    """Return the precision a bundle was exported in. Warn if it is slow on this processor."""
+    """Return the precision of the SavedModel. Warn if it is slow on this processor.
+
+    Raises:
+        ServeError: it is wrong on this processor.
+    """
     if not (directory / MANIFEST_FILE).is_file():
         return "its own"
-    precision = Manifest.read(directory).precision
+    precision = _precision_of(Manifest.read(directory))
+    if precision == "int8" and fast_int8() is None:
+        raise ServeError(
+            f"{directory} is an int8 SavedModel, whose sums overflow on this processor: it has none of "
+            f"{', '.join(INT8_FLAGS)}. Use --runtime onnx, or export with --precision float32."
+        )
     if precision == "bfloat16" and fast_bfloat16() is None:
         _logger.warning(
             "%s is a bfloat16 SavedModel, which is slow on this processor: it has none of %s. "
@@ -151,8 +161,13 @@ def _precision(directory: Path) -> str:
             directory,
             ", ".join(BFLOAT16_FLAGS),
         )
-    # A bundle with int8 ONNX files has a float32 SavedModel.
-    return "float32" if precision == "int8" else precision
+    return precision
+
+
+def _precision_of(manifest: Manifest) -> str:
+    """Return the manifest's precision; older bundles with int8 ONNX files have a SavedModel in float32."""
+    is_float32 = any(row.format == "saved_model" and row.rtol > 0 for row in manifest.parity)
+    return "float32" if is_float32 else manifest.precision
 
 
 RUNTIME = Runtime("saved_model", _MODEL_FILE, _load, "tensorflow", ignores=("model.onnx", "model_standard.onnx"))

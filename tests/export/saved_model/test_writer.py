@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bertbundle._shared.cpu_features import fast_int8
 from bertbundle.contract.manifest import Manifest
 from bertbundle.contract.types import Arrays
-from bertbundle_export import Exported, LoadOptions
+from bertbundle_export import Exported, LoadOptions, export_bundle
 from bertbundle_export.checkpoints import load_checkpoint
 from bertbundle_export.encoder.kernels import has_onednn
 from bertbundle_export.saved_model.tracing import trace
@@ -45,12 +46,25 @@ def save(checkpoint: Callable[..., Path], tmp_path: Path) -> Callable[[str], Pat
     return write
 
 
+@pytest.fixture
+def save_int8(checkpoint: Callable[..., Path], tmp_path: Path) -> Callable[..., Path]:
+    """Export a checkpoint in int8; return the version directory."""
+
+    def write(**settings: Any) -> Path:
+        options: dict[str, Any] = {"precision": "int8", "max_length": 16, "lengths": (), "formats": ("saved_model",)}
+        source = checkpoint("BertForTokenClassification", initializer_range=0.05, **settings)
+        return export_bundle(source, name="t", output=tmp_path / "m", **options).path
+
+    return write
+
+
 def optimized_operations(tensorflow: Any, path: Path) -> collections.Counter[str]:
     """Run a signature in a plain session; count the operations of the graph that TensorFlow optimized."""
     v1 = tensorflow.compat.v1
     with v1.Session(graph=tensorflow.Graph()) as session, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        signature = v1.saved_model.loader.load(session, ["serve"], str(path)).signature_def["length_16"]
+        signatures = v1.saved_model.loader.load(session, ["serve"], str(path)).signature_def
+        signature = signatures["length_16" if "length_16" in signatures else "serving_default"]
         ids = np.full((2, 16), 7, np.int32)
         feeds = {signature.inputs[name].name: ids // 7 for name in signature.inputs}
         metadata, options = v1.RunMetadata(), v1.RunOptions(output_partition_graphs=True)
@@ -101,6 +115,23 @@ def test_bfloat16_is_fused_in_the_file(tensorflow: Any, save: Callable[[str], Pa
     expected = {"_MklNativeFusedMatMul": 4 * LAYERS, "_MklLayerNorm": 2 * LAYERS + 1, "_MklFusedBatchMatMulV2": LAYERS}
     assert collections.Counter(node.op for node in nodes) == expected
     assert all(node.attr["is_filter_const"].b for node in nodes if node.op == "_MklNativeFusedMatMul")
+
+
+def test_int8_products(tensorflow: Any, save_int8: Callable[..., Path]) -> None:
+    """With 12 layers, 48 products are int8, each with all that follows it; no encoder kernel is left in float32."""
+    if fast_int8() is None:
+        skip_without("a processor with int8 products")
+    path = save_int8(num_hidden_layers=12)
+    found = optimized_operations(tensorflow, path)
+    product = "_QuantizedMatMul+BiasAdd"
+    assert found[f"{product}+Dequantize"] == 12  # query, key and value
+    assert found[f"{product}+Add+Dequantize"] == 24
+    assert found[f"{product}+GeluExact+Dequantize"] == 12
+    reader = tensorflow.train.load_checkpoint(str(path / "variables" / "variables"))
+    matrices = [name for name, shape in reader.get_variable_to_shape_map().items() if len(shape) == 2]
+    # Three tables of embeddings and the head are float32.
+    types = collections.Counter(reader.get_tensor(name).dtype.name for name in matrices)
+    assert types == {"int8": 48, "float32": 4}
 
 
 class Session:

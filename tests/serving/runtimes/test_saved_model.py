@@ -17,11 +17,12 @@ from tiny_bundles import TinyBundles
 
 @pytest.fixture
 def processor(monkeypatch: pytest.MonkeyPatch) -> Callable[[str | None], None]:
-    """Return a function that fakes the processor's flag for fast bfloat16; None for a processor without it."""
+    """Return a function that fakes the processor's flag for bfloat16 and int8; None for a processor without them."""
 
     def set_flag(flag: str | None) -> None:
         for module in ("bertbundle_serving.runtimes", "bertbundle_serving.runtimes.saved_model"):
             monkeypatch.setattr(f"{module}.fast_bfloat16", lambda: flag)
+        monkeypatch.setattr("bertbundle_serving.runtimes.saved_model.fast_int8", lambda: flag)
 
     return set_flag
 
@@ -59,6 +60,21 @@ def test_slow_saved_model_warns(
     load(path, "saved_model")
     assert "is a bfloat16 SavedModel, which is slow on this processor" in caplog.text
     assert "Use --runtime onnx" in caplog.text
+
+
+@pytest.mark.slow
+def test_int8_saved_model_needs_the_processor(
+    bundles: TinyBundles, processor: Callable[[str | None], None], tensorflow: Any, save_model: Any
+) -> None:
+    """An int8 SavedModel is not loaded on a processor whose sums overflow; the message says what to do."""
+    del tensorflow
+    path = write_graphs(bundles, "int8")
+    save_model(path)
+    processor("avx512_vnni")
+    assert load(path, "saved_model").description == "runtime saved_model precision int8 threads 1"
+    processor(None)
+    with pytest.raises(ServeError, match=r"whose sums overflow on this processor: .*Use --runtime onnx"):
+        load(path, "saved_model")
 
 
 @pytest.mark.slow
