@@ -12,6 +12,7 @@ from pathlib import Path
 
 from bertbundle.contract.manifest import MANIFEST_FILE, FileInfo
 from bertbundle_export.errors import ExportError
+from bertbundle_export.unicode import check_unicode
 
 __all__ = ["check_target", "digest_files", "publish", "staging_directory"]
 
@@ -22,9 +23,10 @@ def check_target(output: Path, name: str, version: int | None) -> None:
     """Check the target of an export before any work is done.
 
     Raises:
-        ExportError: the name is not a valid directory name, the version exists already, or a directory of the path is
-            a file.
+        ExportError: the name is not a valid directory name, the path is not valid UTF-8, the version exists already, or
+            a directory of the path is a file.
     """
+    check_unicode(output.absolute(), "the output directory", error=ExportError)
     if not _MODEL_NAME.fullmatch(name):
         raise ExportError(f"{name!r} is not a valid model name: use letters, digits, '_', '-' and '.'.")
     if version is not None and version < 1:

@@ -11,8 +11,18 @@ from bertbundle.contract.heads import MULTI_TASK
 from bertbundle.contract.labels import SCHEMES
 from bertbundle_export.errors import ExportError
 
-__all__ = ["ADDED_TOKENS", "BUNDLE_FORMATS", "DECODINGS", "WORD_LABELS", "ExportOptions", "check_options_apply"]
+__all__ = [
+    "ADDED_TOKENS",
+    "BUNDLE_FORMATS",
+    "DECODINGS",
+    "MIN_LENGTH",
+    "WORD_LABELS",
+    "ExportOptions",
+    "check_options_apply",
+]
 
+MIN_LENGTH = 3
+"""Length of the shortest signature, in tokens: [CLS], a token, [SEP]."""
 BUNDLE_FORMATS = ("saved_model", "onnx")
 ADDED_TOKENS = ("match", "text")
 WORD_LABELS = ("token", "first", "first-labelled")
@@ -67,6 +77,7 @@ class ExportOptions:
         _check_choice("added_tokens", self.added_tokens, ADDED_TOKENS)
         _check_choice("word_labels", self.word_labels, WORD_LABELS)
         _check_choice("label_decoding", self.label_decoding, DECODINGS)
+        _check_lengths(self.lengths, self.max_length)
         if self.top_k is not None and self.top_k < 1:
             raise ExportError(f"top_k must be at least 1, got {self.top_k}.")
         if not -100 <= self.span_threshold < math.inf:
@@ -77,6 +88,18 @@ class ExportOptions:
             raise ExportError(
                 f"formats must be one or more of {', '.join(BUNDLE_FORMATS)}, got {', '.join(self.formats) or 'none'}."
             )
+
+
+def _check_lengths(lengths: Sequence[int] | None, max_length: int | None) -> None:
+    """Check lengths as far as the model is not needed for it; its own limit is checked by `signature_lengths`."""
+    given = [*(lengths or ()), *([] if max_length is None else [max_length])]
+    wrong = [length for length in given if length < MIN_LENGTH or length > (max_length or length)]
+    if wrong:
+        longest = "the model's" if max_length is None else max_length
+        raise ExportError(
+            f"length {wrong[0]} is not valid: lengths range from {MIN_LENGTH} ([CLS], a token, [SEP]) to max_length "
+            f"{longest}."
+        )
 
 
 def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:

@@ -16,6 +16,7 @@ import pytest
 from bert4keras_heads import pointer_weights, write_bert4keras
 from documents import read_blocks
 from google_checkpoints import tf1_weights, write_tf1
+from kashgari_models import CLASSES, write_kashgari
 from keras_files import as_keras_h5
 from tiny_checkpoints import pytorch_weights, vocabulary, write_checkpoint
 
@@ -50,6 +51,7 @@ def test_every_command_is_run() -> None:
     starts = (
         "bertbundle-export output/",
         "bertbundle-export weights.h5",
+        "bertbundle-export path/to/kashgari_model",
         "bertbundle-export best_model.weights",
         "bertbundle-export path/to/saved",
     )
@@ -90,6 +92,14 @@ def test_keras_weights(tensorflow: Any, tmp_path: Path) -> None:
     (tmp_path / "config.json").rename(tmp_path / "bert_config.json")
     manifest = export(command_of("bertbundle-export weights.h5"), tmp_path)
     assert (manifest["task"], manifest["labels"]) == ("text-classification", [*labels])
+
+
+def test_kashgari(tensorflow: Any, tmp_path: Path) -> None:
+    """A directory of Kashgari needs no other options."""
+    del tensorflow
+    write_kashgari(tmp_path / "path/to/kashgari_model", "BiLSTM classifier")
+    manifest = export(command_of("bertbundle-export path/to/kashgari_model"), tmp_path)
+    assert (manifest["task"], manifest["labels"]) == ("text-classification", [*CLASSES])
 
 
 def test_custom_model(tensorflow: Any, tmp_path: Path) -> None:

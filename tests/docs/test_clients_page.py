@@ -7,9 +7,10 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from bertbundle import AsyncClient, Client
+from bertbundle import AsyncClient, Client, PredictCall, Prediction
 from documents import read_blocks
 from fakes import FakeAsyncTransport, FakeTransport, make_tokenizer, write_bundle
 
@@ -30,7 +31,14 @@ def run(block: str, **variables: Any) -> dict[str, Any]:
 
 def test_every_example_is_run() -> None:
     """Each block is either an example of a task or run by a test below."""
-    others = ("async with", "line.strip() for line", "client.pipeline(", "RestTransport(", "foreign_manifest(")
+    others = (
+        "async with",
+        "line.strip() for line",
+        "client.pipeline(",
+        "RestTransport(",
+        'foreign_manifest("token',
+        "foreign_manifest(\n",
+    )
     assert {*BLOCKS} == {block_with(code) for code in others} | {b for b in BLOCKS if "\nwith Client(" in f"\n{b}"}
 
 
@@ -79,6 +87,31 @@ def test_external_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     """A client of a model that is not a bundle is created as shown."""
     monkeypatch.chdir(tmp_path)
     make_tokenizer().save("tokenizer.json")
-    variables = run(block_with("foreign_manifest("), LABELS=["O", "B-PER", "I-PER"])
+    variables = run(block_with('foreign_manifest("token'), LABELS=["O", "B-PER", "I-PER"])
     with variables["client"] as client:
         assert client.manifest().labels == ("O", "B-PER", "I-PER")
+
+
+def test_kashgari_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model of Kashgari is asked as shown: with its own names, without a mask, with floats."""
+    monkeypatch.chdir(tmp_path)
+    make_tokenizer().save("tokenizer.json")
+    calls: list[PredictCall] = []
+
+    class Kashgari(FakeTransport):
+        def predict(self, call: PredictCall, **_: Any) -> Prediction:
+            calls.append(call)
+            return Prediction({"activation": np.array([[0.25, 0.75]], np.float32)}, 1)
+
+    def connect(server: str, model: str, **settings: Any) -> Client:
+        assert (server, model) == ("localhost:8500", "kashgari")
+        return Client("", model, transport=Kashgari(), **settings)
+
+    bertbundle = "from bertbundle import foreign_manifest\n"
+    run(bertbundle + block_with("foreign_manifest(\n"), LABELS=["a", "b"], Client=connect)
+    ((inputs, outputs),) = [(call.inputs, call.outputs) for call in calls]
+    assert {name: array.dtype for name, array in inputs.items()} == {
+        "Input-Token": np.dtype(np.float32),
+        "Input-Segment": np.dtype(np.float32),
+    }
+    assert outputs == ("activation",)

@@ -17,6 +17,7 @@ from bert4keras_heads import efficient_logits, efficient_weights, pointer_logits
 from bertbundle import Client
 from bertbundle_export import LoadOptions, export_bundle
 from google_checkpoints import tagger_weights, tf1_weights, with_pooler, write_hub, write_tf1
+from kashgari_models import write_kashgari
 from keras_archives import as_archive
 from keras_files import (
     as_bert4keras,
@@ -24,8 +25,10 @@ from keras_files import (
     as_keras_bert,
     as_keras_h5,
     as_saved_model,
+    bert4keras,
     checkpoint_weights,
     write_beside,
+    write_h5,
 )
 from local_server import serving
 from paths import ROOT
@@ -86,6 +89,18 @@ def as_hub(style: str, path: Path, directory: Path) -> tuple[Path, dict[str, Any
     return archived(directory, "gztar"), {"task": task, "load": LoadOptions(init_args={"num_attention_heads": 2})}
 
 
+def as_kashgari(path: Path, directory: Path) -> tuple[Path, dict[str, Any]]:
+    """Rewrite a Hugging Face directory as one of Kashgari, with a tokenizer of word pieces, as the checks have it."""
+    write_kashgari(directory, "BiLSTM", layers=[("Dense", "dense", {"units": len(LABELS)})], labels=LABELS)
+    weights = checkpoint_weights(path)
+    write_h5(
+        directory / "model_weights.h5",
+        {name.replace("classifier.", "dense."): value for name, value in weights.items()},
+        bert4keras,
+    )
+    return directory, {"tokenizer": path, "task": None if "classifier.weight" in weights else "feature-extraction"}
+
+
 POINTERS: Mapping[str, tuple[Weights, Callable[..., Any]]] = {
     "GlobalPointer": (pointer_weights(len(SPANS), 8), pointer_logits),
     "EfficientGlobalPointer": (efficient_weights(len(SPANS), 8), efficient_logits),
@@ -128,6 +143,7 @@ ROWS: Mapping[str, tuple[str, Source, tuple[str, ...]]] = {
         as_bert_for_tf2,
         ("token-classification", "feature-extraction", "question-answering"),
     ),
+    "Kashgari directory": ("Bert", as_kashgari, ("token-classification", "feature-extraction")),
     "keras-hub .keras": ("Bert", as_archive, ("text-classification", "feature-extraction")),
     "Google TF1 checkpoint": ("Bert", as_tf1, tuple(HEADS)),
     "TF1 tagger with a CRF": ("Bert", as_tf1_tagger, ("token-classification",)),

@@ -49,3 +49,17 @@ def test_invalid_options(options: dict[str, Any]) -> None:
     """The message about an unknown value lists the valid ones."""
     with pytest.raises(ExportError, match="must be"):
         ExportOptions(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"lengths": (2,)}, r"length 2 is not valid: lengths range from 3 .* to max_length the model's"),
+        ({"lengths": (8, 64), "max_length": 32}, "length 64 is not valid: lengths range from 3 .* to max_length 32"),
+        ({"max_length": 1}, "length 1 is not valid"),
+    ],
+)
+def test_invalid_lengths(options: dict[str, Any], message: str) -> None:
+    """Lengths that no model takes are refused with the options, before a checkpoint is loaded."""
+    with pytest.raises(ExportError, match=message):
+        ExportOptions(**options)

@@ -10,11 +10,30 @@ from typing import NoReturn
 
 from bertbundle.errors import BertBundleError
 
-__all__ = ["INTERRUPTED", "USER_ERROR", "CommandParser", "discard_stdout", "run_command"]
+__all__ = [
+    "INTERRUPTED",
+    "ROWS_REJECTED",
+    "USER_ERROR",
+    "CommandExit",
+    "CommandParser",
+    "discard_stdout",
+    "run_command",
+]
 
 USER_ERROR = 2
+ROWS_REJECTED = 3
+"""The exit code of a bulk job that is complete, but in which rows have no answer."""
 INTERRUPTED = 130
 """128 plus the number of SIGINT, the exit code that shells report for Ctrl-C."""
+
+
+class CommandExit(Exception):
+    """Ends a command's action with an exit code, without a message."""
+
+    def __init__(self, code: int) -> None:
+        """Store the exit code."""
+        super().__init__(code)
+        self.code = code
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -26,10 +45,15 @@ class CommandParser(argparse.ArgumentParser):
 
 
 def run_command(name: str, action: Callable[[], None]) -> int:
-    """Run a command's action and return the exit code: 0, 2 with one message on stderr, or 130 for Ctrl-C."""
+    """Run a command's action and return the exit code: 0, 2 with one message on stderr, or 130 for Ctrl-C.
+
+    A `CommandExit` ends the action with another code.
+    """
     try:
         action()
         print(end="", flush=True)  # unlike sys.stdout.flush(), works if stdout is None
+    except CommandExit as command_exit:
+        return command_exit.code
     except BertBundleError as error:
         return _fail(name, str(error))
     except BrokenPipeError:  # the reader of the output has exited, as in `| head`

@@ -72,8 +72,8 @@ class BulkRun:
         self._reader = RowReader(job.source, job.format)
         self._report = ProgressReport(log, as_json=as_json)
 
-    def run(self) -> None:
-        """Process all rows that are not done yet.
+    def run(self) -> int:
+        """Process all rows that are not done yet. Return the number of rows without an answer, of all runs of the job.
 
         Raises:
             InputError: a file cannot be read.
@@ -93,6 +93,7 @@ class BulkRun:
         self._report.finish(self._progress)
         if self._job.output != "-":
             self._job.progress_path.unlink(missing_ok=True)
+        return self._progress.rejected
 
     def _paths(self) -> dict[str, str]:
         paths = {"output": self._job.output}

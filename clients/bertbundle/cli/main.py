@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 
-from bertbundle._shared.commands import run_command
+from bertbundle._shared.commands import ROWS_REJECTED, CommandExit, run_command
 from bertbundle.cli.arguments import make_parser
 from bertbundle.cli.bench import make_plotter, run_load_test
 from bertbundle.cli.bulk import BulkJob, BulkRun
@@ -35,7 +35,10 @@ _TEXTS_PER_CALL = 64
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code: 0, 2 with one message on stderr, or 130 for Ctrl-C."""
+    """Run the command and return its exit code.
+
+    It is 0, 2 with one message on stderr, 3 after a bulk job in which rows have no answer, or 130 for Ctrl-C.
+    """
     options = make_parser().parse_args(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):  # escape characters that the terminal's encoding lacks
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -172,7 +175,9 @@ def _bulk(client: Client, options: argparse.Namespace) -> Iterable[str]:
     decoder = replace(_decoder(client, options), gather=list)
     ask_options = AskOptions(options.truncation, head=options.head, keep_errors=True)
     answer = functools.partial(_answer_rows, client, decoder, ask_options)
-    BulkRun(job, answer, resume=options.resume, overwrite=options.overwrite, log=sys.stderr, as_json=options.json).run()
+    run = BulkRun(job, answer, resume=options.resume, overwrite=options.overwrite, log=sys.stderr, as_json=options.json)
+    if run.run():
+        raise CommandExit(ROWS_REJECTED)
     return ()
 
 

@@ -79,7 +79,9 @@ class ConnectedClient(BaseClient[TransportT]):
         check_type("retries", retries, Retries, "a Retries object, for example Retries(attempts=1) for no retries")
         check_seconds(timeout=timeout, call_timeout=call_timeout, hedge_after=hedge_after)
         check_counts(concurrency=concurrency, rows_per_call=rows_per_call)
-        session = Session(CallSettings(model, names or {}, rows_per_call), _external_model(manifest, tokenizer))
+        external = _external_model(manifest, tokenizer)
+        _check_names(external, names or {})
+        session = Session(CallSettings(model, names or {}, rows_per_call), external)
         connection = transport or self._open_transport(
             server, tls=tls, token=token, metadata=metadata, compression=compression
         )
@@ -101,11 +103,45 @@ def _external_model(manifest: Manifest | None, tokenizer: str | Path | None) -> 
     path = Path(tokenizer)
     path = path / TOKENIZER_FILE if path.is_dir() else path
     try:
-        return load_model(manifest, _with_added_tokens(path.read_text(encoding="utf-8"), manifest), version=0)
+        loaded = load_model(manifest, _with_added_tokens(path.read_text(encoding="utf-8"), manifest), version=0)
+        _check_padding(loaded)
+        return loaded
     except OSError as error:
         raise InputError(f"the tokenizer {path} cannot be read: {error.strerror}. {_HINT}") from error
     except ManifestError as error:
         raise InputError(f"{path}: {error} {_HINT}") from error
+
+
+def _check_padding(model: LoadedModel) -> None:
+    """Check the id of padding for a model that has no mask: it takes the tokens with this id for padding.
+
+    Raises:
+        ValueError: the tokenizer has a padding token with another id.
+    """
+    pad_ids = {spec.name: spec.pad_value for spec in model.manifest.inputs}
+    found = None if "attention_mask" in pad_ids else model.tokenizer.padding_id
+    pad_id = pad_ids.get("input_ids")
+    if found not in (None, pad_id):
+        raise ValueError(
+            f"pad_id is {pad_id}, the tokenizer's padding token has the id {found}: a model without "
+            "attention_mask would not know the padding. Pass it as pad_id= to foreign_manifest"
+        )
+
+
+def _check_names(model: LoadedModel | None, names: Mapping[str, str]) -> None:
+    """Check that the caller's names are those of a described model.
+
+    Raises:
+        ValueError: one is of no signature, input or output of the model, so that it would have no effect.
+    """
+    if model is None:
+        return
+    manifest = model.manifest
+    tensors = [spec.name for spec in manifest.inputs] + [spec.name for spec in manifest.outputs]
+    known = [*manifest.signatures, *tensors]
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ValueError(f"names has {', '.join(unknown)}, which the manifest has not: it has {', '.join(known)}")
 
 
 def _with_added_tokens(definition: str, manifest: Manifest) -> str:

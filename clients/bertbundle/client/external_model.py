@@ -11,13 +11,15 @@ from bertbundle.contract.manifest import InputSpec, Manifest, OutputSpec, Source
 
 __all__ = ["foreign_manifest"]
 
+_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+
 
 def foreign_manifest(
     task: str,
     *,
     max_length: int,
     labels: Sequence[str] = (),
-    inputs: Sequence[str] = ("input_ids", "attention_mask", "token_type_ids"),
+    inputs: Sequence[str] = _INPUTS,
     outputs: Sequence[str] = ("logits",),
     dtype: str = "int32",
     pad_id: int = 0,
@@ -33,7 +35,8 @@ def foreign_manifest(
         task: one of the tasks of `Manifest.task`.
         max_length: number of tokens of each row; shorter texts are padded.
         labels: the labels, in the order of their ids.
-        inputs: the inputs that the model has, by their names in a bundle.
+        inputs: the inputs that the model has, by their names in a bundle. A model without attention_mask takes the
+            tokens with `pad_id` for padding.
         outputs: the outputs that the model has: those of the task (docs/protocol.md), ``logits``, or ``probabilities``
             if the model's last layer is a softmax or sigmoid.
         dtype: dtype of the inputs, such as "int32", "int64" or "float32".
@@ -46,9 +49,18 @@ def foreign_manifest(
         heads: the heads of a model with several, for the task "multi-task": each states its task and labels, and has
             `outputs` as ``<head>.logits``. A label scheme is detected unless it is stated.
 
+    Raises:
+        ValueError: an input is none of a bundle's.
+
     >>> foreign_manifest("token-classification", max_length=64, labels=["O", "B-PER", "I-PER"]).label_scheme
     'BIO'
     """
+    unknown = [name for name in inputs if name not in _INPUTS]
+    if unknown or "input_ids" not in inputs:
+        raise ValueError(
+            f"inputs are {', '.join(inputs) or 'none'}, expected some of {', '.join(_INPUTS)}, and input_ids. Give the "
+            "model's own names of them to the client, as names="
+        )
     described = {name: _with_scheme(head) for name, head in (heads or {}).items()}
     only = _with_scheme(Head(task, tuple(labels)))
     names = [output_name(head, output) for head in described for output in outputs] or outputs

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,7 +19,20 @@ from bertbundle.errors import ServerError
 
 __all__ = ["decode_entities", "decode_label_outputs", "end_with_combining_marks", "outside_entities"]
 
+_FIRST_MARK = "\u0300"
 _SKIN_TONES = "\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff"  # source: Unicode TR 51, emoji modifiers
+_FLAG_LETTERS = frozenset(map(chr, range(0x1F1E6, 0x1F200)))
+_JOINER, _EMOJI_STYLE = "\u200d", "\ufe0f"
+# The letters of one Hangul syllable: leading consonants, then vowels, then trailing consonants.
+_LEADING, _VOWEL, _TRAILING = (
+    r"\u1100-\u115f\ua960-\ua97c",
+    r"\u1160-\u11a7\ud7b0-\ud7c6",
+    r"\u11a8-\u11ff\ud7cb-\ud7fb",
+)
+_SYLLABLES = r"\uac00-\ud7a3"
+_JAMO = re.compile(
+    f"[{_LEADING}][{_LEADING}{_VOWEL}{_SYLLABLES}]|[{_VOWEL}][{_VOWEL}{_TRAILING}]|[{_SYLLABLES}{_TRAILING}][{_TRAILING}]"
+)
 
 
 def decode_label_outputs(item: DecodeInput) -> list[Entity]:
@@ -138,13 +153,32 @@ def _entity(text: str, span: list[_Unit]) -> Entity:
 
 
 def end_with_combining_marks(text: str, end: int) -> int:
-    """Return the end of a span, extended by the combining marks after it.
+    """Return the end of a span, extended to the end of the character that its last code point belongs to.
 
-    A tokenizer that strips accents does not include them in its offsets.
+    A tokenizer that strips accents does not include them in its offsets, one that composes characters only their first
+    code point, and a model may label the letters of a decomposed Hangul syllable differently. Source: Unicode Standard
+    Annex 29, rules GB6 to GB13, except for the invisible characters that join nothing.
 
     >>> end_with_combining_marks("Rene\u0301 is", 4)
     5
     """
-    while end < len(text) and (unicodedata.category(text[end])[0] == "M" or text[end] in _SKIN_TONES):
-        end += 1
+    while end < len(text) and text[end] >= _FIRST_MARK and (size := _continuation(text, end)):
+        end += size
     return end
+
+
+def _continuation(text: str, index: int) -> int:
+    """Return how many code points from an index on belong to the character before it."""
+    before, char = text[index - 1 : index], text[index]
+    if unicodedata.category(char)[0] == "M" or char in _SKIN_TONES or _JAMO.fullmatch(before + char):
+        return 1
+    if char in _FLAG_LETTERS:
+        letters = itertools.takewhile(_FLAG_LETTERS.__contains__, reversed(text[:index]))
+        return sum(1 for _ in letters) % 2
+    return 2 if char == _JOINER and _is_joined(before, text[index + 1 : index + 2]) else 0
+
+
+def _is_joined(before: str, after: str) -> bool:
+    """Return whether a joiner between two code points makes them one emoji."""
+    is_emoji = before in (_EMOJI_STYLE, *_SKIN_TONES) or unicodedata.category(before or " ") == "So"
+    return is_emoji and unicodedata.category(after or " ") == "So"

@@ -187,6 +187,12 @@ class Tokenizer:
         return str(getattr(self._tokenizer.model, "continuing_subword_prefix", None) or "")
 
     @property
+    def padding_id(self) -> int | None:
+        """The id of the token named [PAD] or <pad>, or None."""
+        ids = [self._tokenizer.token_to_id(name) for name in ("[PAD]", "<pad>")]
+        return next((token_id for token_id in ids if token_id is not None), None)
+
+    @property
     def unknown_token(self) -> str | None:
         """The token for text that is not in the vocabulary, or None."""
         token: str | None = getattr(self._tokenizer.model, "unk_token", None)

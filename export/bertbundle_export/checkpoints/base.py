@@ -11,8 +11,9 @@ import numpy.typing as npt
 
 from bertbundle_export.errors import CheckpointError
 from bertbundle_export.tasks import HeadSpec
+from bertbundle_export.unicode import check_unicode
 
-__all__ = ["CheckpointFormat", "Description", "LoadOptions", "StateDict"]
+__all__ = ["CheckpointFormat", "DenseModule", "Description", "LoadOptions", "StateDict"]
 
 StateDict = dict[str, npt.NDArray[Any]]
 """Weights in the names and the layout of transformers' PyTorch classes: dense weights are ``[out, in]``, names are
@@ -58,6 +59,10 @@ class LoadOptions:
     allow_pickle: bool = False
 
     def __post_init__(self) -> None:
+        for path in filter(None, (self.tokenizer, self.config)):
+            check_unicode(path.absolute(), "the path")
+        for label in self.labels or ():
+            check_unicode(label, "the label")
         if self.last_layers < 1:
             raise CheckpointError(f"last_layers must be at least 1, got {self.last_layers}.")
         if self.last_layers > 1 and self.pooling == "pooler":
@@ -68,6 +73,24 @@ class LoadOptions:
                 f"{' and '.join(given)} cannot be given together with heads. State it for each head (HeadSpec in "
                 "Python, --head and --head-option on the command line)."
             )
+
+
+@dataclass(frozen=True, slots=True)
+class DenseModule:
+    """A Dense module, which maps the sentence embedding to another one.
+
+    Attributes:
+        directory: its folder, with the weights.
+        inputs, outputs: sizes of the embeddings.
+        has_bias: whether it has a bias.
+        activation: "tanh" or "linear"; another one, which is not supported, by its name in torch.
+    """
+
+    directory: Path
+    inputs: int
+    outputs: int
+    has_bias: bool
+    activation: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +106,8 @@ class Description:
             `architectures` (the class that the weights belong to), `id2label` if labels are known.
         tokenizer: directory or vocab.txt of its tokenizer; None if it has none.
         lowercase: whether the tokenizer lower-cases, if the checkpoint says so outside the tokenizer's files.
-        pooling, normalize: how sentence-transformers computes the sentence embeddings, if the checkpoint says so.
+        pooling, dense, normalize: how sentence-transformers computes the sentence embeddings, if the checkpoint
+            says so.
         max_length: number of tokens that sentence-transformers truncates texts to, if the checkpoint says so.
         lowercase_texts: whether sentence-transformers lower-cases texts in front of the tokenizer.
         prompt: the text that sentence-transformers puts in front of every text; "" for none.
@@ -104,6 +128,7 @@ class Description:
     tokenizer: Path | None = None
     lowercase: bool | None = None
     pooling: str | None = None
+    dense: tuple[DenseModule, ...] = ()
     normalize: bool = False
     max_length: int | None = None
     lowercase_texts: bool = False

@@ -28,7 +28,7 @@ def inspect_checkpoint(path: Path, options: LoadOptions) -> dict[str, Any]:
     return {
         "format": description.format,
         "weights": f"{description.kind}: {', '.join(file.name for file in description.files)}",
-        "bytes": sum(file.stat().st_size for file in description.files),
+        "bytes": sum(_size(file) for file in description.files),
         "architecture": class_name(description),
         "task": _task(description, options),
         "layers": architecture.size(config, "layers"),
@@ -44,12 +44,18 @@ def inspect_checkpoint(path: Path, options: LoadOptions) -> dict[str, Any]:
     }
 
 
+def _size(path: Path) -> int:
+    """Return the size of a file, or of all files in a directory: a SavedModel."""
+    return sum(file.stat().st_size for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file())
+
+
 def _pooling(description: Description, options: LoadOptions) -> str:
     """Return how the sentence embedding is computed, if that is known."""
     normalize = description.normalize if options.normalize is None else options.normalize
+    dense = "" if options.pooling else "".join(f", Dense {d.inputs} to {d.outputs}" for d in description.dense)
     pooling = options.pooling or description.pooling or description.init_args.get("pooling") or "not stated"
     prompt = f", prompt {description.prompt!r}" if description.prompt else ""
-    return f"{pooling}{', normalized' if normalize else ''}{prompt}"
+    return f"{pooling}{dense}{', normalized' if normalize else ''}{prompt}"
 
 
 def _task(description: Description, options: LoadOptions) -> str:

@@ -14,6 +14,7 @@ from bertbundle_export.checkpoints.assign import assign_weights
 from bertbundle_export.checkpoints.base import Description, LoadOptions
 from bertbundle_export.checkpoints.builder import build_model
 from bertbundle_export.checkpoints.graph_check import check_against_graph
+from bertbundle_export.checkpoints.heads.dense_modules import load_dense
 from bertbundle_export.checkpoints.registry import describe_checkpoint, find_format
 from bertbundle_export.errors import CheckpointError
 from bertbundle_export.source import tokenization
@@ -59,6 +60,7 @@ def load_checkpoint(path: Path, name: str, options: LoadOptions) -> SourceModel:
         tokenization.check_padding(tokenizer, architecture.padding(description.config))
     settings = read_tokenizer_settings(tokenizer_path(description, options))
     pooling, normalized = _pooling(description, task, options)
+    dense = () if task.name != "feature-extraction" or options.pooling else description.dense
     model = build_model(description, task, labels, options)
     weights = find_format(path, description.format).read(description, options)
     label = f"{description.path} ({class_name(description)})"
@@ -77,8 +79,10 @@ def load_checkpoint(path: Path, name: str, options: LoadOptions) -> SourceModel:
         labels=labels,
         multi_label=_is_multi_label(description, options),
         pooling=pooling,
+        dense=tuple(item.activation for item in dense),
         normalized=normalized,
         last_layers=options.last_layers,
+        extra_outputs=load_dense(dense, size=architecture.size(description.config, "hidden_size"), options=options),
         heads=description.heads or options.heads,
         dropped_outputs=frozenset({"pooler_output"} if missing else ()),
         notes=(*description.notes, *segmenter_notes(tokenizer_path(description, options), segmenter)),
@@ -176,6 +180,11 @@ def _labels(description: Description, task: Task, options: LoadOptions) -> tuple
     if not task.has_labels:
         return ()
     labels = options.labels or _agreed_labels(description)
+    if not labels and description.config.get("num_labels"):
+        raise CheckpointError(
+            f"{description.path} does not store its labels, only their number, {description.config['num_labels']}. "
+            "Pass --labels (labels= in Python), in the order of the class indices."
+        )
     return check_labels(labels, task, multi_label=_is_multi_label(description, options))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tokenizers.models import WordPiece
+from tokenizers.models import WordLevel, WordPiece
 
 from bertbundle_export.bundle import staging_directory
 from bertbundle_export.checkpoints.base import Description, LoadOptions
@@ -23,6 +23,7 @@ from bertbundle_export.source.japanese import check_no_segmenter
 from bertbundle_export.source.model import SourceModel
 from bertbundle_export.source.tokenization import is_lowercase
 from bertbundle_export.tasks import TASKS
+from bertbundle_export.unicode import check_unicode
 
 __all__ = ["write_huggingface"]
 
@@ -47,6 +48,7 @@ def write_huggingface(source: str | Path, directory: Path, options: LoadOptions)
             differs from the number of `labels`, or no class of transformers has its head.
         ExportError: the directory cannot be written.
     """
+    check_unicode(directory.absolute(), "the directory", error=ExportError)
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise ExportError(f"{directory} exists already and is not an empty directory. Choose another.")
     if options.heads:
@@ -102,6 +104,11 @@ def _save_modules(directory: Path, description: Description, options: LoadOption
         return
     if pooling == "pooler":
         raise CheckpointError("sentence-transformers has no pooling by BERT's pooler. Pass --pooling cls, mean or max.")
+    if description.dense and not options.pooling:
+        raise CheckpointError(
+            f"{description.path} has a Dense module after the pooling, which --to-hf does not write. Pass "
+            "--pooling to leave it out."
+        )
     architecture = find_architecture(description.config, description.path)
     modes: dict[str, Any] = {key: name == (pooling or "mean") for key, name in POOLING_MODES.items()}
     modes["word_embedding_dimension"] = architecture.size(description.config, "hidden_size")
@@ -159,6 +166,11 @@ def _save_tokenizer(directory: Path, loaded: SourceModel, description: Descripti
 
     architecture = find_architecture(description.config, description.path)
     tokenizer = loaded.tokenizer
+    if isinstance(tokenizer.model, WordLevel):
+        raise CheckpointError(
+            f"no class of transformers looks up whole tokens as the tokenizer of {description.path}. Pass --tokenizer, "
+            "a directory or vocab.txt for the written model."
+        )
     kind = "Bert" if isinstance(tokenizer.model, WordPiece) else architecture.stem
     fast = getattr(transformers, f"{kind}TokenizerFast")(
         tokenizer_object=tokenizer,

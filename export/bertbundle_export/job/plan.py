@@ -118,6 +118,7 @@ def _head_config(model: SourceModel, options: ExportOptions) -> HeadConfig:
         multi_label=model.multi_label,
         pooling=model.pooling,
         last_layers=model.last_layers,
+        dense=model.dense,
         normalized=model.normalized,
         top_k=_TOP_K.get(model.task, 0) if options.top_k is None else options.top_k,
         span_threshold=options.span_threshold,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bertbundle_export.errors import ExportError
-from bertbundle_export.options import ExportOptions
+from bertbundle_export.options import MIN_LENGTH, ExportOptions
 from bertbundle_export.precision import choose_precision
 
 __all__ = ["signature_lengths"]
@@ -32,10 +32,11 @@ def signature_lengths(
             f"max_length {longest} exceeds the model's max_position_embeddings {limit}. Choose at most {limit}."
         )
     shorter = _shorter_lengths(options, longest)
-    wrong = [length for length in (*shorter, longest) if not 3 <= length <= longest]
+    wrong = [length for length in (*shorter, longest) if not MIN_LENGTH <= length <= longest]
     if wrong:
         raise ExportError(
-            f"length {wrong[0]} is not valid: lengths range from 3 ([CLS], a token, [SEP]) to max_length {longest}."
+            f"length {wrong[0]} is not valid: lengths range from {MIN_LENGTH} ([CLS], a token, [SEP]) to max_length "
+            f"{longest}."
         )
     return {f"length_{length}": length for length in shorter} | {"serving_default": longest}
 

@@ -49,7 +49,8 @@ class SourceModel:
         word_segmenter: how texts are split into words in front of the tokenizer; None if the tokenizer says so.
         labels: label of each class index.
         multi_label: whether classes are independent.
-        pooling, normalized: how the sentence embedding is computed.
+        pooling, dense, normalized: how the sentence embedding is computed; `dense` are the activations of the Dense
+            layers, whose weights are `extra_outputs`.
         last_layers: number of last layers that are concatenated into the features.
         heads: the user's description of each of several heads by name; empty if there is one.
         head_outputs: where each output of the heads is in what the model returns: its key or its index, by names like
@@ -72,6 +73,7 @@ class SourceModel:
     labels: tuple[str, ...] = ()
     multi_label: bool = False
     pooling: str = "none"
+    dense: tuple[str, ...] = ()
     normalized: bool = False
     last_layers: int = 1
     heads: Mapping[str, HeadSpec] = field(default_factory=dict)

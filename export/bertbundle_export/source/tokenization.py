@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import tokenizers
-from tokenizers import Regex, normalizers, pre_tokenizers
+from tokenizers import Regex, models, normalizers, pre_tokenizers
 
 from bertbundle_export.errors import CheckpointError
 from bertbundle_export.source.added_tokens import check_added_ids
 from bertbundle_export.source.japanese import load_japanese
+from bertbundle_export.source.kashgari_tokenizer import is_kashgari, load_kashgari_tokenizer, split_anything
 from bertbundle_export.source.stored_tokenizer import load_stored_tokenizer
 from bertbundle_export.source.tokenizer_settings import has_definition, is_japanese, read_tokenizer_settings
 from bertbundle_export.source.wordpiece import load_wordpiece
@@ -39,13 +40,15 @@ def load_tokenizer(path: Path, *, lowercase: bool | None = None) -> tokenizers.T
 
     Args:
         path: a vocab.txt, or a directory with vocab.txt (BERT's WordPiece), tokenizer.json, or the files of another
-            kind of tokenizer (vocab.json and merges.txt, spiece.model).
+            kind of tokenizer (vocab.json and merges.txt, spiece.model); or Kashgari's configuration.
         lowercase: whether to lower-case. None for the setting in tokenizer_config.json; without that file, texts are
             lower-cased if the vocabulary has no capital letters.
 
     Raises:
         CheckpointError: the files are missing or cannot be read, or a setting cannot be followed.
     """
+    if is_kashgari(path):
+        return load_kashgari_tokenizer(path, lowercase=lowercase)
     directory = path if path.is_dir() else path.parent
     vocab = directory / "vocab.txt" if path.is_dir() else path
     if not vocab.is_file() and not any((directory / name).is_file() for name in _OTHER_TOKENIZER_FILES):
@@ -101,6 +104,8 @@ def split_characters(tokenizer: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
     >>> tokens = split_characters(tokenizer).encode("1966年").tokens  # doctest: +SKIP
     ['[CLS]', '1', '9', '6', '6', '年', '[SEP]']
     """
+    if isinstance(tokenizer.model, models.WordLevel):
+        return split_anything(tokenizer)
     if isinstance(tokenizer.pre_tokenizer, pre_tokenizers.Split):
         raise CheckpointError(
             "--characters splits all words, never_split of tokenizer_config.json or do_basic_tokenize false keep some "

@@ -16,7 +16,8 @@ from tokenizers import Regex, normalizers, pre_tokenizers
 
 from bertbundle_export.errors import CheckpointError
 from bertbundle_export.source.added_tokens import check_added_ids, follow_slow_tokenizer
-from bertbundle_export.source.settings import FOLLOWED, SETTINGS
+from bertbundle_export.source.setting import FOLLOWED
+from bertbundle_export.source.settings import SETTINGS
 from bertbundle_export.source.tokenizer_settings import settings_of_version_5
 
 __all__ = ["convert_vocabulary", "load_wordpiece", "read_vocabulary"]

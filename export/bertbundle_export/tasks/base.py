@@ -22,6 +22,7 @@ class HeadConfig:
     """How a task's outputs are computed from the model's. See `Manifest` for the fields it shares.
 
     Attributes:
+        dense: the activation of each Dense layer after the pooling, a key of `tasks.feature_extraction.ACTIVATIONS`.
         special_ids: ids of the tokens that do not stand for text, including padding.
         mask_id: id of `mask_token`.
         top_k: number of tokens for each mask, or of spans for each text, in the outputs.
@@ -34,6 +35,7 @@ class HeadConfig:
     multi_label: bool = False
     pooling: str = "none"
     last_layers: int = 1
+    dense: tuple[str, ...] = ()
     normalized: bool = False
     special_ids: tuple[int, ...] = ()
     mask_token: str = ""

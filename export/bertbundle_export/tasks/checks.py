@@ -12,6 +12,7 @@ from bertbundle.contract.types import Arrays
 from bertbundle_export.errors import ExportError
 from bertbundle_export.tasks.base import Task
 from bertbundle_export.tasks.crf import TABLES
+from bertbundle_export.tasks.feature_extraction import DENSE_WEIGHT
 
 __all__ = ["check_outputs", "check_pooler", "own_outputs", "unused_outputs"]
 
@@ -70,7 +71,8 @@ def check_outputs(
 
 def unused_outputs(outputs: Arrays, task: Task) -> list[str]:
     """Return the names of a model's own outputs that a task is not computed from, such as those of another head."""
-    return own_outputs(outputs.keys() - {*task.required_outputs, *TABLES})
+    dense_weights = filter(DENSE_WEIGHT.fullmatch, outputs)
+    return own_outputs(outputs.keys() - {*task.required_outputs, *TABLES, *dense_weights})
 
 
 def own_outputs(names: Iterable[str]) -> list[str]:

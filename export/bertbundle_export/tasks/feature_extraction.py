@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ import numpy.typing as npt
 from bertbundle.contract.types import Arrays
 from bertbundle_export.tasks.base import HeadConfig, Task, Tensors
 
-__all__ = ["POOLINGS", "TASK", "Pooling"]
+__all__ = ["ACTIVATIONS", "DENSE_WEIGHT", "POOLINGS", "TASK", "Pooling"]
 
 # Sources: sentence-transformers' Pooling (lower bound of the token count, value of padding in a maximum) and torch's
 # F.normalize.
@@ -73,11 +74,33 @@ POOLINGS: Mapping[str, Pooling] = {
 """The poolings by name: mean or maximum over the text's tokens, the first token, BERT's pooler."""
 
 
+ACTIVATIONS: Mapping[str, Callable[[Any], Any]] = {"tanh": np.tanh, "linear": lambda values: values}
+"""The activations of a Dense layer after the pooling by name, in numpy; in the graph they have the same names."""
+DENSE_WEIGHT = re.compile(r"dense_\d+_(kernel|bias)")
+"""Names of the outputs of a source model that are weights of the Dense layers: ``dense_0_kernel``, ``[in, out]``."""
+
+
+def _dense_graph(raw: Tensors, sentence: Any, head: HeadConfig) -> Any:
+    from bertbundle_export.tensorflow_import import tf
+
+    for index, activation in enumerate(head.dense):
+        sentence = tf.matmul(sentence, raw[f"dense_{index}_kernel"]) + raw[f"dense_{index}_bias"]
+        sentence = tf.tanh(sentence) if activation == "tanh" else sentence
+    return sentence
+
+
+def _dense_reference(raw: Arrays, sentence: Any, head: HeadConfig) -> Any:
+    for index, activation in enumerate(head.dense):
+        sentence = ACTIVATIONS[activation](sentence @ raw[f"dense_{index}_kernel"] + raw[f"dense_{index}_bias"])
+    return sentence
+
+
 def _graph(raw: Tensors, inputs: Tensors, head: HeadConfig) -> dict[str, Any]:
     from bertbundle_export.tensorflow_import import tf
 
     mask = tf.cast(inputs["attention_mask"], tf.float32)[:, :, None]
     sentence = POOLINGS[head.pooling].graph(raw, tf.cast(_features(raw, head), tf.float32), mask)
+    sentence = _dense_graph(raw, sentence, head)
     if head.normalized:
         sentence /= tf.maximum(tf.norm(sentence, axis=-1, keepdims=True), _MIN_NORM)
     return {**_unchanged_outputs(raw), "sentence_embedding": sentence}
@@ -86,6 +109,7 @@ def _graph(raw: Tensors, inputs: Tensors, head: HeadConfig) -> dict[str, Any]:
 def _reference(raw: Arrays, inputs: Arrays, head: HeadConfig) -> dict[str, npt.NDArray[Any]]:
     mask = inputs["attention_mask"].astype(np.float32)[:, :, None]
     sentence = POOLINGS[head.pooling].reference(raw, _features(raw, head).astype(np.float32), mask)
+    sentence = _dense_reference(raw, sentence, head)
     if head.normalized:
         sentence = sentence / np.maximum(np.linalg.norm(sentence, axis=-1, keepdims=True), _MIN_NORM)
     return {**_unchanged_outputs(raw), "sentence_embedding": sentence}

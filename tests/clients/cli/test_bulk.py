@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from bertbundle import ServerUnavailable
+from bertbundle._shared.commands import ROWS_REJECTED
 from bertbundle.cli import bulk as bulk_module
 from bertbundle.cli import main as main_module
 from bulk_files import entity_texts, read_json_lines, write_rows
@@ -33,7 +34,7 @@ def test_resume(bulk: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file
         texts = [text and f'{text}\n"in", Berlin' for text in texts]
     source = write_rows(tmp_path / f"in.{file_format}", texts)
     whole, resumed = tmp_path / "whole.jsonl", tmp_path / "resumed.jsonl"
-    assert bulk(source, "--output", whole)[0] == 0
+    assert bulk(source, "--output", whole)[0] == ROWS_REJECTED
     chunks = itertools.count()
 
     def answer(*arguments: Any) -> Any:
@@ -49,7 +50,7 @@ def test_resume(bulk: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file
         with path.open("ab") as file:
             file.write(b'{"half a li')
     code, _, err = bulk(source, "--output", resumed, "--resume")
-    assert (code, err.split(",")[:2]) == (0, ["60 rows", " 12 rejected"])
+    assert (code, err.split(",")[:2]) == (ROWS_REJECTED, ["60 rows", " 12 rejected"])
     assert resumed.read_bytes() == whole.read_bytes()
     assert Path(f"{resumed}.rejects").read_bytes() == Path(f"{whole}.rejects").read_bytes()
 
@@ -104,7 +105,7 @@ def test_standard_input_and_output(bulk: Run, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="utf-8", write_through=True))
     stderr = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stderr)
-    assert bulk()[0] == 0
+    assert bulk()[0] == ROWS_REJECTED
     assert [json.loads(line)["text"] for line in written.getvalue().splitlines()] == ["Wang", "Berlin"]
     assert stderr.getvalue().startswith("row 1: the text is empty")
 
@@ -179,7 +180,7 @@ def test_twenty_kills(unreliable: str, tmp_path: Path) -> None:
             kills += 1
             continue
         _, err = process.communicate(timeout=300)
-        if process.returncode == 0:
+        if process.returncode == ROWS_REJECTED:
             break
         assert "failed with" in err  # a network error; --resume continues
     assert kills == 20

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from bertbundle._shared.commands import ROWS_REJECTED
 from bertbundle.cli import bulk as bulk_module
 from bertbundle.cli.bulk import BulkJob, BulkRun
 from bulk_files import write_rows
@@ -65,7 +66,7 @@ def test_summary_as_json(bulk: Run, tmp_path: Path) -> None:
     """With --json the final report is JSON."""
     code, _, err = bulk(write_rows(tmp_path / "in.txt", ["Wang", ""]), "--output", tmp_path / "out.jsonl", "--json")
     summary = json.loads(err)
-    assert (code, summary["rows"], summary["answered"], summary["rejected"]) == (0, 2, 1, 1)
+    assert (code, summary["rows"], summary["answered"], summary["rejected"]) == (ROWS_REJECTED, 2, 1, 1)
 
 
 def test_output_shorter_than_saved_progress(bulk: Run, tmp_path: Path) -> None:

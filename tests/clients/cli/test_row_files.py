@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from bertbundle._shared.commands import ROWS_REJECTED
 from bulk_files import entity_texts, read_json_lines, write_rows
 from optional import require_package
 
@@ -38,7 +39,7 @@ def test_csv_with_chosen_columns(bulk: Run, tmp_path: Path) -> None:
 def test_parquet(bulk: Run, tmp_path: Path) -> None:
     """A Parquet file is read with all its columns, if pyarrow is installed."""
     source = write_rows(tmp_path / "in.parquet", ["Wang", "a\r\nBerlin", ""])
-    assert bulk(source, "--output", tmp_path / "out.jsonl")[0] == 0
+    assert bulk(source, "--output", tmp_path / "out.jsonl")[0] == ROWS_REJECTED
     assert [row["id"] for row in read_json_lines(tmp_path / "out.jsonl")] == [0, 1]
     assert entity_texts(read_json_lines(tmp_path / "out.jsonl")) == [["Wang"], ["Berlin"]]
     assert [row["row"] for row in read_json_lines(tmp_path / "out.jsonl.rejects")] == [2]
@@ -97,7 +98,7 @@ def test_malformed_rows(bulk: Run, tmp_path: Path, file_format: str, malformed: 
     source, output = tmp_path / f"in.{file_format}", tmp_path / "out.jsonl"
     source.write_bytes(b"\n".join([*header, good, malformed, good, b""]))
     code, _, err = bulk(source, "--output", output)
-    assert (code, err.split(",")[:2]) == (0, ["3 rows", " 1 rejected"])
+    assert (code, err.split(",")[:2]) == (ROWS_REJECTED, ["3 rows", " 1 rejected"])
     assert entity_texts(read_json_lines(output)) == [["Wang"]] * 2
     (reject,) = read_json_lines(tmp_path / "out.jsonl.rejects")
     assert reject["row"] == 1

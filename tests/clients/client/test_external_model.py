@@ -142,6 +142,35 @@ def test_tokenizers_that_cannot_be_read(tmp_path: Path) -> None:
         connect(FakeTransport(), manifest=manifest, tokenizer=tmp_path)
 
 
+@pytest.mark.parametrize("inputs", [("input_ids", "segments"), ("Input-Token",), ()])
+def test_inputs_that_a_bundle_has_not(inputs: tuple[str, ...]) -> None:
+    """An input is described by a bundle's name of it: the client would not know what to send."""
+    with pytest.raises(ValueError, match=r"expected some of input_ids, attention_mask, token_type_ids, and input_ids"):
+        foreign_manifest("text-classification", max_length=12, labels=["a", "b"], inputs=inputs)
+
+
+@pytest.mark.parametrize("names", [{"input_id": "Input-Token"}, {"probabilities": "softmax"}])
+def test_names_without_effect(tokenizer_file: Path, names: dict[str, str]) -> None:
+    """A name for something that the manifest has not is refused: it would have no effect."""
+    manifest = foreign_manifest("text-classification", max_length=12, labels=["a", "b"], inputs=("input_ids",))
+    with pytest.raises(ValueError, match=r"which the manifest has not: it has serving_default, input_ids, logits"):
+        connect(FakeTransport(), manifest=manifest, tokenizer=tokenizer_file, names=names)
+
+
+def test_padding_of_a_model_without_a_mask(tmp_path: Path) -> None:
+    """A model without a mask knows padding by its id: another id than the tokenizer's is refused."""
+    make_tokenizer().save(str(tmp_path / "tokenizer.json"))
+    pad_id = make_tokenizer().token_to_id("[PAD]")
+    options: dict[str, Any] = {"max_length": 12, "labels": ["a", "b"], "inputs": ("input_ids",)}
+    wrong = pad_id + 1
+    manifest = foreign_manifest("text-classification", pad_id=wrong, **options)
+    with pytest.raises(ValueError, match=f"pad_id is {wrong}, the tokenizer's padding token has the id {pad_id}"):
+        connect(FakeTransport(), manifest=manifest, tokenizer=tmp_path)
+    for right in ({"pad_id": pad_id}, {"pad_id": wrong, "inputs": ("input_ids", "attention_mask")}):
+        manifest = foreign_manifest("text-classification", **{**options, **right})
+        connect(FakeTransport(), manifest=manifest, tokenizer=tmp_path)
+
+
 class ForeignJointModel(FakeTransport):
     """A model with two heads, whose outputs are logits with names of their own."""
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import unicodedata
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,7 +18,7 @@ from fakes import LABELS, VOCABULARY, FakeTransport, Model, connect, make_manife
 
 TRICKY = (
     "e\u0301", "ｆｕｌｌ", "１２",
-    "👩\u200d💻", "👍🏽", "☺\ufe0f", "\u200b", "\ufeff", "\r\n",
+    "👩\u200d💻", "🇰🇷", "\u1112\u1161\u11ab", "Vie\u0323\u0302t", "👍🏽", "☺\ufe0f", "\u200b", "\ufeff", "\r\n",
     "  ", "\t", "\x00", "한", "ที่", "İ", "ß",
     "ﬁ", "王建国", "北京", "Berlin", "[SEP]", "[CLS]", "[MASK]", "[UNK]", "##lin", "𠮷", "\u0301", "नि", "a" * 120,
 )  # fmt: skip
@@ -75,6 +78,29 @@ def test_any_words(client: Client, words: list[str]) -> None:
 def test_tricky_texts(text: str, expected: str) -> None:
     """An entity includes combining marks and variation selectors, but no whitespace around it."""
     assert [entity.text for entity in connect(FakeTransport()).entities(text)] == [expected]
+
+
+@pytest.mark.parametrize("lowercase", [True, False], ids=["uncased", "cased"])
+@pytest.mark.parametrize(
+    "text",
+    ["\ud55c\uad6d x", "Vi\u1ec7t x", "\u00e9\u00e8 x", "\u0928\u093f x", "\u304c x", "\u0958 x"],
+    ids=["hangul", "vietnamese", "french", "devanagari", "kana", "nukta"],
+)
+def test_composed_and_decomposed_texts(text: str, lowercase: bool) -> None:
+    """No entity cuts a character, whether it is composed or decomposed, and whatever label each of its parts has."""
+    characters = sorted({*text, *unicodedata.normalize("NFD", text)} - {" ", "x"})
+    tokens = [*VOCABULARY, *characters, *(f"##{character}" for character in characters)]
+    tokenizer = make_tokenizer({token: index for index, token in enumerate(tokens)}, lowercase=lowercase).to_str()
+    manifest = make_manifest(inputs=tuple(replace(spec, size=len(tokens)) for spec in make_manifest().inputs))
+    for written, first in itertools.product((text, unicodedata.normalize("NFD", text)), range(len(LABELS))):
+        outputs: dict[str, Any] = {
+            "label_ids": lambda inputs, first=first: (inputs["input_ids"].cumsum(axis=1) + first) % len(LABELS),
+            "label_scores": lambda inputs: np.ones(inputs["input_ids"].shape, np.float32),
+        }
+        for entity in connect(FakeTransport(Model(manifest, tokenizer, overrides=outputs))).entities(written):
+            parts = written[: entity.start], entity.text, written[entity.end :]
+            joined = "".join(unicodedata.normalize("NFC", part) for part in parts)
+            assert joined == unicodedata.normalize("NFC", text)
 
 
 def test_typed_special_tokens_are_text() -> None:

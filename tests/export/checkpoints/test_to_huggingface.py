@@ -166,10 +166,11 @@ def test_head_that_transformers_lacks(tmp_path: Path, tensorflow: Any) -> None:
     assert write_huggingface(path, tmp_path / "made", LoadOptions(task="feature-extraction")).is_dir()
 
 
-def test_wrong_number_of_labels(tf1: Write, tmp_path: Path) -> None:
+def test_wrong_number_of_labels(checkpoint: Write, tmp_path: Path) -> None:
     """A number of labels that differs from the number of classes is an error."""
+    source = checkpoint("BertForSequenceClassification")
     with pytest.raises(CheckpointError, match=r"--labels has 2 labels, but .* has 5 classes"):
-        write_huggingface(tf1("BertForSequenceClassification"), tmp_path / "made", LoadOptions(labels=("no", "yes")))
+        write_huggingface(source, tmp_path / "made", LoadOptions(labels=("no", "yes")))
     assert not (tmp_path / "made").exists()
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from bertbundle_export.errors import CheckpointError
 from bertbundle_export.source import architectures
-from bertbundle_export.source.settings import SETTINGS, Setting, check_settings
+from bertbundle_export.source.setting import Setting
+from bertbundle_export.source.settings import SETTINGS, check_settings
 
 ROWS = [(file, name, row) for file, rows in SETTINGS.items() for row in rows for name in row.names]
 REFUSED = [pytest.param(file, name, row, id=f"{file}-{name}") for file, name, row in ROWS if row.outcome == "refused"]

@@ -12,7 +12,10 @@ import numpy as np
 import pytest
 
 from bertbundle import Client
-from bertbundle_export import Exported, export_bundle
+from bertbundle.contract.types import InputFeatures
+from bertbundle_export import Exported, LoadOptions, export_bundle
+from bertbundle_export.errors import CheckpointError
+from bertbundle_export.runners import saved_model_runner
 
 pytestmark = pytest.mark.slow
 
@@ -121,3 +124,107 @@ def test_other_tasks_have_no_prompt(sentence_transformer: Write) -> None:
         {"pooling_mode": "mean"}, architecture="BertForTokenClassification", config_sentence_transformers=PROMPTS
     )
     assert load_checkpoint(path, "x", LoadOptions()).prompt == ""
+
+
+# ---- Dense modules
+
+DENSE = {"path": "2_Dense", "type": "sentence_transformers.models.Dense"}
+SECOND = {"path": "3_Dense", "type": "sentence_transformers.base.modules.dense.Dense"}
+TANH, IDENTITY = "torch.nn.modules.activation.Tanh", "torch.nn.modules.linear.Identity"
+
+
+def write_dense(path: Path, inputs: int, outputs: int, activation: str, **changes: Any) -> dict[str, Vectors]:
+    """Write a Dense module with random weights, and return them."""
+    from safetensors.numpy import save_file
+
+    path.mkdir()
+    config = {
+        "in_features": inputs,
+        "out_features": outputs,
+        "bias": True,
+        "activation_function": activation,
+        **changes,
+    }
+    generator = np.random.default_rng(outputs)
+    weights = {"linear.weight": generator.standard_normal((outputs, inputs)).astype(np.float32) / 4}
+    if config["bias"]:
+        weights["linear.bias"] = generator.standard_normal(outputs).astype(np.float32)
+    (path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    save_file(weights, str(path / "model.safetensors"))
+    return weights
+
+
+def dense(weights: dict[str, Vectors], vector: Vectors) -> Vectors:
+    """Compute x W^T + b, as torch.nn.Linear."""
+    result: Vectors = weights["linear.weight"] @ vector + weights.get("linear.bias", 0)
+    return result
+
+
+@pytest.mark.parametrize("normalize", [False, True], ids=["plain", "normalized"])
+def test_dense(sentence_transformer: Write, tmp_path: Path, normalize: bool) -> None:
+    """Dense modules are computed after the pooling, in every format, and the embedding has their size."""
+    last = {"path": "4_Normalize", "type": "sentence_transformers.models.Normalize"}
+    path = sentence_transformer(
+        {"pooling_mode": "mean"}, TRANSFORMER, POOLING, DENSE, SECOND, *([last] if normalize else [])
+    )
+    first, second = (
+        write_dense(path / "2_Dense", 32, 24, TANH),
+        write_dense(path / "3_Dense", 24, 7, IDENTITY, bias=False),
+    )
+
+    def pool(found: Vectors) -> Vectors:
+        vector = dense(second, np.tanh(dense(first, found.mean(0))))
+        return vector / np.linalg.norm(vector) if normalize else vector
+
+    exported = export_bundle(path, name="m", output=tmp_path / "m", lengths=(8,))
+    assert_embeddings(path, exported, pool, TEXTS)
+    features = InputFeatures("length_8", {spec.name: np.ones((1, 8), np.int32) for spec in exported.manifest.inputs})
+    embedding = saved_model_runner(exported.path)(features)["sentence_embedding"]
+    assert embedding.shape == (1, 7)
+    (spec,) = [spec for spec in exported.manifest.outputs if spec.name == "sentence_embedding"]
+    assert spec.shape == ("batch", "7")
+    assert not any("dense" in note for note in exported.manifest.notes)
+
+
+def test_pooling_replaces_dense(sentence_transformer: Write, tmp_path: Path) -> None:
+    """With `--pooling`, no Dense module is computed."""
+    path = sentence_transformer({"pooling_mode": "mean"}, TRANSFORMER, POOLING, DENSE)
+    write_dense(path / "2_Dense", 32, 24, TANH)
+    exported = export(path, tmp_path, load=LoadOptions(pooling="cls"))
+    assert_embeddings(path, exported, lambda found: found[0], TEXTS)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda path: write_dense(path, 16, 24, TANH), "a Dense module from 16 with the weights .* has the size 32"),
+        (
+            lambda path: write_dense(path, 32, 24, "torch.nn.modules.activation.ReLU"),
+            "Dense with torch.*ReLU, which is",
+        ),
+        (lambda path: write_dense(path, 32, 24, TANH, module_input_name="x"), "module_input_name 'x', which is not"),
+        (lambda path: write_dense(path, 32, 24, TANH, future=1), "future 1, a setting that bertbundle does not know"),
+        (lambda path: path.mkdir(), "has no in_features, out_features"),
+    ],
+    ids=["size", "activation", "input", "unknown", "empty"],
+)
+def test_dense_that_is_refused(
+    sentence_transformer: Write, tmp_path: Path, change: Callable[[Path], object], message: str
+) -> None:
+    """A Dense module that cannot be computed is refused by name."""
+    path = sentence_transformer({"pooling_mode": "mean"}, TRANSFORMER, POOLING, DENSE)
+    change(path / "2_Dense")
+    with pytest.raises(CheckpointError, match=message):
+        export(path, tmp_path)
+
+
+def test_dense_in_a_pickle(sentence_transformer: Write, tmp_path: Path) -> None:
+    """The weights of a Dense module in a pickle need `--allow-pickle`."""
+    path = sentence_transformer({"pooling_mode": "mean"}, TRANSFORMER, POOLING, DENSE)
+    write_dense(path / "2_Dense", 32, 24, TANH)
+    (path / "2_Dense/model.safetensors").rename(path / "2_Dense/pytorch_model.bin")
+    with pytest.raises(CheckpointError, match=r"2_Dense/pytorch_model\.bin is a PyTorch pickle.* --allow-pickle"):
+        export(path, tmp_path)
+    (path / "2_Dense/pytorch_model.bin").unlink()
+    with pytest.raises(CheckpointError, match="2_Dense has no weights: expected"):
+        export(path, tmp_path)

@@ -15,7 +15,7 @@ from bertbundle_export.checkpoints.formats._dense_head import (
     find_problem_type,
     input_of,
 )
-from bertbundle_export.checkpoints.formats._pooled import classifier_with_heads
+from bertbundle_export.checkpoints.heads.pooled import classifier_with_heads
 from bertbundle_export.checkpoints.readers.keras_file import KerasFile, Shapes
 from bertbundle_export.errors import CheckpointError
 from bertbundle_export.tasks import HeadSpec

@@ -23,9 +23,9 @@ from bertbundle_export.checkpoints.formats._dense_head import (
     rename_dense,
 )
 from bertbundle_export.checkpoints.formats._dense_heads import describe_heads, rename_heads
-from bertbundle_export.checkpoints.formats._pooled import pooled_classifier
 from bertbundle_export.checkpoints.formats._variable_names import Rename, bert_sizes, number_layers
 from bertbundle_export.checkpoints.heads.base import PackageHead
+from bertbundle_export.checkpoints.heads.pooled import pooled_classifier
 from bertbundle_export.checkpoints.readers.keras_file import KerasFile, Shapes, is_h5
 from bertbundle_export.checkpoints.readers.keras_saved_model import describe_keras, is_saved_model, read_keras
 from bertbundle_export.checkpoints.sources.config_files import find_config, find_tokenizer
@@ -48,7 +48,7 @@ def _no_settings(file: KerasFile) -> Settings:
 
 
 @dataclass(frozen=True, slots=True)
-class _Variables:
+class EncoderVariables:
     """The variables of a file.
 
     Attributes:
@@ -109,8 +109,8 @@ class KerasBertFormat:
 
     def describe(self, path: Path, options: LoadOptions) -> Description:
         """See `CheckpointFormat.describe`."""
-        variables = self._variables(path)
-        config = self._config(variables, options)
+        variables = self.find_variables(describe_keras(path))
+        config = self.merge_config(variables, options)
         kind = "a whole model" if variables.file.layers else "weights"
         description = Description(self.name, path, kind, (path,), config, find_tokenizer(path, options))
         if options.heads and not options.model_class:
@@ -128,10 +128,10 @@ class KerasBertFormat:
         """See `CheckpointFormat.read`."""
         from bertbundle_export.checkpoints.readers.weight_files import keras_to_pytorch
 
-        variables = self._variables(description.path)
+        variables = self.find_variables(describe_keras(description.path))
         values = read_keras(description.path)
         custom_prefix = variables.prefix.replace("/", ".") if options.model_class else ""
-        weights = self._encoder_weights(variables, values, description, custom_prefix)
+        weights = self.encoder_weights(variables, values, description, custom_prefix)
         outside = {name: values[name] for name in variables.outside}
         if description.heads:
             outside = rename_heads(outside, variables.file, [*description.heads])
@@ -141,13 +141,13 @@ class KerasBertFormat:
             outside = rename_dense(outside, head, class_suffix(description.config["architectures"][0]))
         return weights | dict(keras_to_pytorch(f"model/{name}", value) for name, value in outside.items())
 
-    def _find_own_head(self, variables: _Variables, config: Settings, options: LoadOptions) -> PackageHead | None:
+    def _find_own_head(self, variables: EncoderVariables, config: Settings, options: LoadOptions) -> PackageHead | None:
         if self.find_own_head is None or _has_no_head(variables, config, options):
             return None
         return self.find_own_head(variables.file, variables.outside, config, options)
 
-    def _encoder_weights(
-        self, variables: _Variables, values: StateDict, description: Description, custom_prefix: str
+    def encoder_weights(
+        self, variables: EncoderVariables, values: StateDict, description: Description, custom_prefix: str
     ) -> StateDict:
         prefix = custom_prefix or f"{description.config['model_type']}."
         weights = {
@@ -163,13 +163,13 @@ class KerasBertFormat:
         found = [name.removesuffix(self.marker) for name in shapes if f"/{name}".endswith(f"/{self.marker}")]
         return found[0] if len(found) == 1 else None
 
-    def _variables(self, path: Path) -> _Variables:
-        file = describe_keras(path)
+    def find_variables(self, file: KerasFile) -> EncoderVariables:
+        """Find the encoder's variables in a file; raise `CheckpointError` if it has none."""
         prefix = self._prefix(file.shapes)
         if prefix is None:
             found = ", ".join(sorted(file.shapes)[:5]) or "no variables"
             raise CheckpointError(
-                f"{path} has no BERT in it: expected one variable {self.marker}, found {found}. Its names must be "
+                f"{file.path} has no BERT in it: expected one variable {self.marker}, found {found}. Its names must be "
                 "those of transformers' TFBertMainLayer, keras-bert, bert4keras or bert-for-tf2. Load other models "
                 "and weights of Keras 3's .weights.h5, in Python with their own code: export_bundle(model, ...)."
             )
@@ -178,9 +178,9 @@ class KerasBertFormat:
         renamed = {name: self.rename(short) for name, short in names.items()}
         encoder = {name: pytorch for name, pytorch in renamed.items() if pytorch is not None}
         outside = {name: shape for name, shape in file.shapes.items() if name not in encoder}
-        return _Variables(file, prefix, encoder, outside)
+        return EncoderVariables(file, prefix, encoder, outside)
 
-    def _config(self, variables: _Variables, options: LoadOptions) -> dict[str, Any]:
+    def merge_config(self, variables: EncoderVariables, options: LoadOptions) -> dict[str, Any]:
         """Merge the sizes of the variables, config.json, the package's settings and the file's; the last ones win."""
         path = variables.file.path
         given, stored = find_config(path, options), self.settings(variables.file)
@@ -205,7 +205,7 @@ def _stem(config: Settings) -> str:
     return ARCHITECTURES[config["model_type"]].stem
 
 
-def _class_name(variables: _Variables, config: Settings, options: LoadOptions) -> str:
+def _class_name(variables: EncoderVariables, config: Settings, options: LoadOptions) -> str:
     """Return the name of the class that the weights belong to, for a file without a Dense layer of its own."""
     if options.model_class is not None:
         return options.model_class.rpartition(":")[2]
@@ -214,7 +214,7 @@ def _class_name(variables: _Variables, config: Settings, options: LoadOptions) -
     return _transformers_class(variables, config) or f"{_stem(config)}Model"
 
 
-def _transformers_class(variables: _Variables, config: Settings) -> str | None:
+def _transformers_class(variables: EncoderVariables, config: Settings) -> str | None:
     """Return the class of transformers if it is the scope of all variables: ``tf_bert_for_token_classification_1``."""
     scope = re.sub(r"_\d+$", "", variables.file.scope).replace("_", "")
     names = [f"{_stem(config)}{task.class_suffix}" for task in TASKS.values()]
@@ -224,20 +224,20 @@ def _transformers_class(variables: _Variables, config: Settings) -> str | None:
 # ---- the head
 
 
-def _find_head(variables: _Variables, config: Settings, options: LoadOptions) -> DenseHead | None:
+def _find_head(variables: EncoderVariables, config: Settings, options: LoadOptions) -> DenseHead | None:
     """Return the Dense layer after BERT; None if there is none, or if another class builds or ignores it."""
     if _has_no_head(variables, config, options):
         return None
     return find_dense_head(variables.file.path, variables.outside, config["hidden_size"])
 
 
-def _has_no_head(variables: _Variables, config: Settings, options: LoadOptions) -> bool:
+def _has_no_head(variables: EncoderVariables, config: Settings, options: LoadOptions) -> bool:
     has_own_class = options.model_class or _transformers_class(variables, config)
     return bool(has_own_class or options.task == "feature-extraction" or not variables.outside)
 
 
 def _describe_head(
-    description: Description, variables: _Variables, config: dict[str, Any], head: DenseHead, options: LoadOptions
+    description: Description, variables: EncoderVariables, config: dict[str, Any], head: DenseHead, options: LoadOptions
 ) -> Description:
     """Add the facts about the Dense layer to a description, and to its configuration in place."""
     path, layers = variables.file.path, variables.file.layers

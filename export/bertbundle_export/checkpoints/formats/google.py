@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from bertbundle.contract.labels import detect_scheme
 from bertbundle_export.checkpoints.base import Description, LoadOptions, StateDict
 from bertbundle_export.checkpoints.formats._tf1_tagger import TaggerHead, convert_head, find_tagger, tagger
 from bertbundle_export.checkpoints.formats.huggingface import read_config
@@ -66,6 +67,7 @@ class GoogleFormat:
         for name in ("output_bias", "loss/output_bias"):
             if name in bundle.entries:
                 config["num_labels"] = bundle.entries[name].shape[0]
+                _check_head(prefix, config["num_labels"], options)
         notes = _follow_gelu(config, _read_graph(bundle))
         if any(name.endswith("/ExponentialMovingAverage") for name in bundle.entries):
             notes += (_AVERAGES,)
@@ -90,6 +92,22 @@ class GoogleFormat:
 
 
 FORMAT = GoogleFormat()
+
+
+def _check_head(prefix: Path, columns: int, options: LoadOptions) -> None:
+    """Check the user's labels for a head whose weights have the same names for a text and for each token."""
+    if not options.labels or options.model_class or options.task == "feature-extraction":
+        return
+    if len(options.labels) != columns:
+        raise CheckpointError(
+            f"{prefix} has {columns} classes, --labels has {len(options.labels)}: {', '.join(options.labels)}. Pass "
+            "all of them, in the order of get_labels() of the training script."
+        )
+    if options.task is None and detect_scheme(options.labels) not in ("none", "IO"):
+        raise CheckpointError(
+            f"{prefix} has output_weights, which a text classifier and a tagger both have, and --labels are those of a "
+            "tagger. Pass --task token-classification, or --task text-classification."
+        )
 
 
 def _read_graph(bundle: TensorBundle) -> bytes:

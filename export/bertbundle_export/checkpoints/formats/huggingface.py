@@ -76,6 +76,7 @@ class HuggingFaceFormat:
             config,
             directory,
             pooling=found.pooling,
+            dense=found.dense,
             normalize=found.normalize,
             max_length=found.max_length,
             lowercase_texts=found.lowercase,

@@ -8,11 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bertbundle_export.checkpoints.base import DenseModule
 from bertbundle_export.errors import CheckpointError
-from bertbundle_export.source.settings import check_settings, no_value
+from bertbundle_export.source.setting import no_value
+from bertbundle_export.source.settings import check_settings
 from bertbundle_export.source.tokenizer_settings import read_object
 
-__all__ = ["POOLING_MODES", "SentenceTransformer", "encoder_directory", "read_sentence_transformer"]
+__all__ = [
+    "POOLING_MODES",
+    "SentenceTransformer",
+    "dense_directories",
+    "encoder_directory",
+    "read_sentence_transformer",
+]
 
 POOLING_MODES = {
     "pooling_mode_mean_tokens": "mean",
@@ -21,7 +29,8 @@ POOLING_MODES = {
 }
 """The supported poolings: sentence-transformers' setting, and the name of `tasks.POOLINGS`."""
 _ENCODERS = ("Transformer", "BERT", "DistilBERT", "RoBERTa", "ALBERT")
-_ORDER = ("encoder", "Pooling", "Normalize")
+_ORDER = ("encoder", "Pooling", "Dense", "Normalize")
+_ACTIVATIONS = {"torch.nn.modules.activation.Tanh": "tanh", "torch.nn.modules.linear.Identity": "linear"}
 _PACKAGE = "sentence_transformers."
 _ENCODER_SETTINGS = tuple(f"sentence_{kind}_config.json" for kind in ("bert", "roberta", "distilbert", "albert"))
 _SETTINGS_FILE = "config_sentence_transformers.json"
@@ -34,13 +43,15 @@ class SentenceTransformer:
     Attributes:
         pooling: a key of `tasks.POOLINGS`, or the description of a computation that is not supported; None if the files
             do not say.
-        normalize: whether the embedding is scaled to length 1.
+        dense: the Dense modules after the pooling, in order.
+        normalize: whether the embedding is scaled to length 1, after all.
         max_length: maximum number of tokens of a text; None if the files do not say.
         lowercase: whether texts are lower-cased in front of the tokenizer.
         prompt: text in front of every text.
     """
 
     pooling: str | None = None
+    dense: tuple[DenseModule, ...] = ()
     normalize: bool = False
     max_length: int | None = None
     lowercase: bool = False
@@ -66,6 +77,15 @@ def encoder_directory(path: Path) -> Path:
     return next((module.directory for module in _read_modules(path) if module.kind in _ENCODERS), path)
 
 
+def dense_directories(path: Path) -> list[Path]:
+    """Return the folders of the Dense modules that modules.json names.
+
+    Raises:
+        CheckpointError: modules.json cannot be read.
+    """
+    return [module.directory for module in _read_modules(path) if module.kind == "Dense"]
+
+
 def read_sentence_transformer(path: Path) -> SentenceTransformer:
     """Read modules.json and the files that it names; the settings that are followed, and no others.
 
@@ -89,8 +109,12 @@ def read_sentence_transformer(path: Path) -> SentenceTransformer:
             "tokens would be left out of the pooling, which is not supported. Remove default_prompt_name if texts "
             "are embedded without it."
         )
+    unsupported = _unsupported(kinds)
+    dense = () if unsupported else tuple(_dense(directory) for directory in dense_directories(root))
+    others = [f"Dense with {item.activation}" for item in dense if item.activation not in _ACTIVATIONS.values()]
     return SentenceTransformer(
-        pooling=_unsupported(kinds) or _pooling(pooled, stated="Pooling" in kinds),
+        pooling=unsupported or ", ".join(others) or _pooling(pooled, stated="Pooling" in kinds),
+        dense=dense,
         normalize="Normalize" in kinds,
         max_length=settings.get("max_seq_length"),
         lowercase=settings.get("do_lower_case") is True,
@@ -133,7 +157,9 @@ def _unsupported(kinds: Sequence[str]) -> str | None:
     """Return the modules that are not supported, or all if their order is not."""
     order = ["encoder" if kind in _ENCODERS else kind for kind in kinds if kind != "Dropout"]
     others = [kind for kind in order if kind not in _ORDER]
-    expected = [kind for kind in _ORDER if kind in order]
+    expected = [kind for kind in _ORDER for _ in range(order.count(kind) if kind == "Dense" else kind in order)]
+    if "Dense" in order and "Pooling" not in order:
+        return ", ".join(kinds)
     return ", ".join(others or kinds) if order != expected else None
 
 
@@ -164,6 +190,24 @@ def _pooling(stored: Mapping[str, Any], *, stated: bool) -> str | None:
     if len(unique) == 1 and unique[0] in POOLING_MODES.values():
         return str(unique[0])
     return ", ".join(map(str, unique)) or None
+
+
+def _dense(directory: Path) -> DenseModule:
+    """Read the configuration of a Dense module."""
+    file = directory / "config.json"
+    settings = _read_checked(file, "2_Dense/config.json")
+    missing = [name for name in ("in_features", "out_features", "activation_function") if settings.get(name) is None]
+    if missing:
+        raise CheckpointError(
+            f"{file} has no {', '.join(missing)}: it is not that of a Dense module. Download it again."
+        )
+    return DenseModule(
+        directory,
+        inputs=settings["in_features"],
+        outputs=settings["out_features"],
+        has_bias=settings.get("bias", True),
+        activation=_ACTIVATIONS.get(str(settings["activation_function"]), str(settings["activation_function"])),
+    )
 
 
 def _encoder_settings(directory: Path) -> dict[str, Any]:

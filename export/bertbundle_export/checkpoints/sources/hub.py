@@ -7,14 +7,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bertbundle_export.checkpoints.readers.sentence_transformers import dense_directories, encoder_directory
 from bertbundle_export.checkpoints.sources.archive import unpacked
 from bertbundle_export.checkpoints.sources.tf_hub_cache import find_cached, is_handle
 from bertbundle_export.errors import CheckpointError
+from bertbundle_export.unicode import check_unicode
 
 __all__ = ["open_source"]
 
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
-_SMALL_FILES = ["*.json", "vocab.txt", "merges.txt", "spiece.model", "1_Pooling/*"]
+_TOKENIZERS = ("vocab.txt", "merges.txt", "spiece.model")
+# The folders are those of sentence-transformers' modules; * also matches the slash of a path.
+_SMALL_FILES = ["*.json", *_TOKENIZERS, *(f"*/{name}" for name in _TOKENIZERS)]
 # In order of preference: a repository often has the same weights in several formats, but only one is downloaded.
 _WEIGHT_FILES = (
     ["model.safetensors", "model-*.safetensors"],
@@ -32,8 +36,9 @@ def open_source(source: str | Path, *, revision: str | None = None) -> Iterator[
     removed afterwards.
 
     Raises:
-        CheckpointError: the source does not exist, or the archive cannot be unpacked.
+        CheckpointError: the source does not exist or is not valid UTF-8, or the archive cannot be unpacked.
     """
+    check_unicode(Path(source).absolute(), "the source")
     with unpacked(_resolve(source, revision)) as path:
         yield path
 
@@ -55,10 +60,18 @@ def _download(name: str, revision: str | None) -> Path:
 
     try:
         snapshot = Path(snapshot_download(name, revision=revision, allow_patterns=_SMALL_FILES))
-        for patterns in _WEIGHT_FILES:
+        folders = [directory.relative_to(snapshot).as_posix() for directory in dense_directories(snapshot)]
+        if folders:
+            dense = [f"{folder}/{file}" for folder in folders for file in ("model.safetensors", "pytorch_model.bin")]
+            snapshot_download(name, revision=revision, allow_patterns=dense)
+        encoder = encoder_directory(snapshot).relative_to(snapshot)
+        for names in _WEIGHT_FILES:
+            patterns = [(encoder / item).as_posix() for item in names]
             snapshot = Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
             if any(any(snapshot.glob(pattern)) for pattern in patterns):
                 return snapshot
+    except CheckpointError:
+        raise
     except Exception as error:  # the hub client raises its own exceptions, those of requests, and OSError
         reason = str(error).rstrip(".")
         raise CheckpointError(

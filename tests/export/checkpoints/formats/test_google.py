@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from bertbundle_export.checkpoints import LoadOptions
+from bertbundle_export.checkpoints.readers.tensor_bundle import read_index, read_tensors
 from bertbundle_export.checkpoints.registry import describe_checkpoint, find_format
 from bertbundle_export.errors import CheckpointError
 from optional import needs_torch
-from source_models import load, run
+from source_models import CLASSES, load, run
 from tiny_checkpoints import LABELS, Weights, pytorch_weights
 
 pytestmark = pytest.mark.slow
@@ -176,9 +177,9 @@ def test_fine_tuned_checkpoint_without_its_config(tf1: Write, tmp_path: Path) ->
     with pytest.raises(CheckpointError, match=r"no bert_config\.json\. Pass --config"):
         load(path)
     with pytest.raises(CheckpointError, match=r"no tokenizer\. Pass --tokenizer"):
-        load(path, config=base, labels=LABELS)
-    loaded = load(path, config=base, tokenizer=base / "vocab.txt", labels=LABELS)
-    assert (loaded.task, loaded.labels) == ("text-classification", LABELS)
+        load(path, config=base, labels=CLASSES)
+    loaded = load(path, config=base, tokenizer=base / "vocab.txt", labels=CLASSES)
+    assert (loaded.task, loaded.labels) == ("text-classification", CLASSES)
 
 
 @pytest.mark.parametrize(
@@ -291,7 +292,42 @@ def test_unknown_head(tf1: Write) -> None:
         load(path, task="token-classification", labels=LABELS)
 
 
-def test_wrong_number_of_labels(tf1: Write) -> None:
-    """A number of labels that differs from the number of the head's outputs is an error."""
-    with pytest.raises(CheckpointError, match=r"shapes that differ .*classifier.weight"):
-        load(tf1("BertForSequenceClassification"), labels=("yes", "no"))
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, r"does not store its labels, only their number, 5\. Pass --labels"),
+        ({"labels": ("yes", "no")}, r"has 5 classes, --labels has 2: yes, no\. Pass all of them"),
+        ({"labels": LABELS}, r"a text classifier and a tagger both have, .* Pass --task token-classification, or"),
+    ],
+)
+def test_labels_of_a_classifier(tf1: Write, options: dict[str, Any], message: str) -> None:
+    """Labels that are missing, of another number, or of another task are an error before weights are read."""
+    path = tf1("BertForSequenceClassification")
+    with pytest.raises(CheckpointError, match=message):
+        load(path, **options)
+
+
+def _random(*shape: int) -> np.ndarray[Any, Any]:
+    return np.random.default_rng(len(shape)).standard_normal(shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("columns", [2, 3])
+def test_logits_of_run_classifier(tf1: Write, columns: int) -> None:
+    """The logits of a classifier are output_weights times the pooler's output, as in run_classifier.py."""
+    path = tf1(more={"output_weights": _random(columns, 32), "output_bias": _random(columns)})
+    outputs = run(load(path, labels=("no", "yes", "maybe")[:columns]))
+    hidden = run(load(path, task="feature-extraction"))["last_hidden_state"]
+    weights = read_tensors(index := read_index(path / "bert_model.ckpt"), index.entries)
+    pooled = np.tanh(hidden[:, 0] @ weights["bert/pooler/dense/kernel"] + weights["bert/pooler/dense/bias"])
+    np.testing.assert_allclose(outputs["logits"], pooled @ _random(columns, 32).T + _random(columns), atol=1e-5)
+
+
+def test_logits_of_run_squad(tf1: Write) -> None:
+    """Start and end of an answer are the rows of cls/squad/output_weights times each token, as in run_squad.py."""
+    path = tf1(more={"cls/squad/output_weights": _random(2, 32), "cls/squad/output_bias": _random(2)})
+    model = load(path)
+    hidden = run(load(path, task="feature-extraction"))["last_hidden_state"]
+    expected = hidden @ _random(2, 32).T + _random(2)
+    assert model.task == "question-answering"
+    for index, name in enumerate(("start_logits", "end_logits")):
+        np.testing.assert_allclose(run(model)[name], expected[..., index], atol=1e-5)
