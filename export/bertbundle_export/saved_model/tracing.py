@@ -128,9 +128,9 @@ def _trace(model: SourceModel, head: HeadConfig, encoders: Sequence[EncoderGraph
 
 
 # Operations whose values are those of their first input.
-_MOVES = frozenset(
-    "Cast ConcatV2 EnsureShape ExpandDims Identity IdentityN Pack Reshape Squeeze StopGradient StridedSlice "
-    "Transpose".split()
+_MOVES = (
+    *("Cast", "ConcatV2", "EnsureShape", "ExpandDims", "Identity", "IdentityN"),
+    *("Pack", "Reshape", "Squeeze", "StopGradient", "StridedSlice", "Transpose"),
 )
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 

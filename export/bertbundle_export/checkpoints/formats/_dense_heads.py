@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -34,7 +34,7 @@ def describe_heads(
         description: of the file; its configuration gets the name of the class.
         file: the file.
         outside: shapes of the variables outside BERT.
-        heads: what the user states about each head, by the name of its layer.
+        heads: what the user states about each head, by the name of its output or its layer.
 
     Raises:
         CheckpointError: the variables are not one Dense layer for each head, or the file contradicts the user.
@@ -45,11 +45,13 @@ def describe_heads(
             f"{file.path} has the encoder {description.config['model_type']}: several heads are read from files of "
             "BERT only. Load the model with its own code and export it from Python: export_bundle(model, heads=...)."
         )
-    kernels = {name: _kernel(file, outside, name) for name in heads}
+    layers_of = _layers(file, outside, heads)
+    kernels = {name: _kernel(file, outside, layer) for name, layer in layers_of.items()}
     expected: dict[str, tuple[int, ...]] = {
         kernel: (hidden, _columns(head)) for kernel, head in zip(kernels.values(), heads.values(), strict=True)
     }
     expected |= {_bias(kernel): shape[1:] for kernel, shape in expected.items() if _bias(kernel) in outside}
+    _check_columns(file, outside, kernels, heads)
     if dict(outside) != expected:
         found = ", ".join(f"{name} {list(size)}" for name, size in sorted(outside.items())[:8])
         raise CheckpointError(
@@ -57,7 +59,7 @@ def describe_heads(
             f"{', '.join(f'{kernel} {list(shape)}' for kernel, shape in expected.items())}: found {found}. Load "
             "another model with its own code and export it from Python: export_bundle(model, heads=...)."
         )
-    stated = {name: _as_stored(file, name, head) for name, head in heads.items()}
+    stated = {name: _as_stored(file, name, layers_of[name], head) for name, head in heads.items()}
     layers = [(name, _columns(head), head.pooling or _TOKENS) for name, head in stated.items()]
     return replace(
         description,
@@ -68,25 +70,81 @@ def describe_heads(
     )
 
 
-def rename_heads(weights: StateDict, file: KerasFile, heads: Sequence[str]) -> StateDict:
+def rename_heads(weights: StateDict, file: KerasFile, heads: Iterable[str]) -> StateDict:
     """Rename the Dense layers as `classifier_with_heads` does; one without a bias gets a bias of zeros."""
     renamed: StateDict = {}
-    for index, name in enumerate(heads):
-        kernel = _kernel(file, {key: value.shape for key, value in weights.items()}, name)
+    shapes = {name: value.shape for name, value in weights.items()}
+    for index, layer in enumerate(_layers(file, shapes, heads).values()):
+        kernel = _kernel(file, shapes, layer)
         bias = weights.get(_bias(kernel), np.zeros(weights[kernel].shape[1], np.float32))
         renamed |= {f"head_{index}/kernel": weights[kernel], f"head_{index}/bias": bias}
     return renamed
 
 
-def _kernel(file: KerasFile, shapes: Shapes, head: str) -> str:
-    found = [name for name in shapes if f"/{name}".endswith(f"/{head}/kernel")]
+def _layers(file: KerasFile, shapes: Shapes, heads: Iterable[str]) -> dict[str, str]:
+    """Return the name of each head's Dense layer.
+
+    Raises:
+        CheckpointError: several heads have the same, or it is unclear which one a head has.
+    """
+    layers = {name: _layer(file, shapes, name) for name in heads}
+    for name, layer in layers.items():
+        others = [other for other, found in layers.items() if found == layer and other != name]
+        if others:
+            raise CheckpointError(
+                f"{file.path} computes the heads {name} and {others[0]} by the same layer, {layer}: an output has the "
+                f"name of one, a layer that of the other. Name the heads as the outputs: {', '.join(file.outputs)}."
+            )
+    return layers
+
+
+def _layer(file: KerasFile, shapes: Shapes, head: str) -> str:
+    """Return the name of the Dense layer that the output with a head's name is computed by; without one, the head's."""
+    names = (head, f"{head}_logits", f"{head}.logits")
+    found = {_dense_layer(file, shapes, file.outputs[name]) for name in names if name in file.outputs}
+    if len(found) > 1:
+        raise CheckpointError(
+            f"{file.path} has several outputs that could be the head {head}, of the layers {', '.join(sorted(found))}. "
+            "Rename one of them, and save the model again."
+        )
+    return found.pop() if found else head
+
+
+def _dense_layer(file: KerasFile, shapes: Shapes, name: str) -> str:
+    """Return the layer with a kernel that a layer such as an Activation reads; itself if it reads none."""
+    seen = [name]
+    while not _kernels_of(shapes, seen[-1]):
+        sources = file.layers[seen[-1]].sources if seen[-1] in file.layers else ()
+        if len(sources) != 1 or sources[0][0] in seen:
+            return name
+        seen.append(sources[0][0])
+    return seen[-1]
+
+
+def _kernels_of(shapes: Shapes, layer: str) -> list[str]:
+    return [name for name in shapes if f"/{name}".endswith(f"/{layer}/kernel")]
+
+
+def _kernel(file: KerasFile, shapes: Shapes, layer: str) -> str:
+    found = _kernels_of(shapes, layer)
     if len(found) != 1:
         layers = sorted({name.rpartition("/")[0] for name in shapes})
         raise CheckpointError(
-            f"{file.path} has {len(found)} layers called {head} after BERT, expected one for each head: its layers are "
-            f"{', '.join(layers[:8]) or 'none'}. Name the heads as the layers."
+            f"{file.path} has {len(found)} layers called {layer} after BERT, expected one for each head: its layers "
+            f"are {', '.join(layers[:8]) or 'none'}. Name the heads as the layers."
         )
     return found[0]
+
+
+def _check_columns(file: KerasFile, shapes: Shapes, kernels: Mapping[str, str], heads: Mapping[str, HeadSpec]) -> None:
+    """Check the number of labels of each head whose layer is a Dense layer."""
+    for name, head in heads.items():
+        shape = shapes[kernels[name]]
+        if head.labels and len(shape) == 2 and shape[1] != len(head.labels):
+            raise CheckpointError(
+                f"head {name}: {file.path} has {shape[1]} classes, but {len(head.labels)} labels were given: "
+                f"{', '.join(head.labels)}. Give one label per class."
+            )
 
 
 def _bias(kernel: str) -> str:
@@ -97,27 +155,27 @@ def _columns(head: HeadSpec) -> int:
     return len(head.labels) or 1
 
 
-def _as_stored(file: KerasFile, name: str, head: HeadSpec) -> HeadSpec:
-    """Return a head with the pooling and the kind of classes that the file states.
+def _as_stored(file: KerasFile, name: str, layer: str, head: HeadSpec) -> HeadSpec:
+    """Return a head with the pooling and the kind of classes that the file states for its layer.
 
     Raises:
         CheckpointError: the user states others, or the file does not state the pooling, and neither does the user.
     """
-    check_head_input(file.path, file.layers, name, task=head.task, pooling=head.pooling)
-    activations = activations_after(file.layers, name)
-    problem = find_problem_type(file.path, name, activations, head.task)
+    check_head_input(file.path, file.layers, layer, task=head.task, pooling=head.pooling)
+    activations = activations_after(file.layers, layer)
+    problem = find_problem_type(file.path, layer, activations, head.task)
     is_softmax = "softmax" in activations
     if (is_softmax and head.multi_label) or (problem and head.multi_label is False):
         raise CheckpointError(
-            f"{file.path} has the activation {'softmax' if is_softmax else 'sigmoid'} after its layer {name}, which "
+            f"{file.path} has the activation {'softmax' if is_softmax else 'sigmoid'} after its layer {layer}, which "
             f"contradicts multi_label={head.multi_label}. Leave it out, to export what the file has."
         )
     if head.task == "token-classification":
         return head
-    pooling = head.pooling or input_of(file.layers, name)
+    pooling = head.pooling or input_of(file.layers, layer)
     if pooling is None:
         raise CheckpointError(
-            f"{file.path} does not state the input of the Dense layer {name}. State it: --head-option "
+            f"{file.path} does not state the input of the Dense layer {layer}. State it: --head-option "
             f"{name}.pooling=cls (the first token), pooler, mean or max (HeadSpec(pooling=...) in Python)."
         )
     return replace(head, pooling=pooling, multi_label=bool(problem) or head.multi_label)
