@@ -152,6 +152,11 @@ def test_command(files: tuple[Path, Any], tmp_path: Path) -> None:
             {"slots": ("text-classification", LABELS)}, "fit the task text-.* State token-classification", id="tokens"
         ),
         pytest.param(
+            {"slots": HeadSpec(task="token-classification", labels=LABELS, pooling="cls")},
+            r"head slots: --pooling .* but the task is token-classification\. Leave it out",
+            id="tagger_pooling",
+        ),
+        pytest.param(
             {"intent": HeadSpec(task="text-classification", labels=INTENTS, pooling="mean")},
             "the pooling is pooler, not mean",
             id="pooling",
@@ -259,6 +264,9 @@ def test_user_class(files: tuple[Path, Any], tmp_path: Path, monkeypatch: pytest
     load = LoadOptions(model_class="joint_code:build")
     options: dict[str, Any] = {"name": "x", "output": tmp_path / "m", "max_length": 24, "lengths": []}
     check(export_bundle(directory / "weights.h5", heads=heads, load=load, **options).path, model)
+    pooled = {"urgency": HeadSpec(task="regression", pooling="cls")}
+    with pytest.raises(CheckpointError, match="with its own code: the pooling cannot be cls"):
+        export_bundle(directory / "weights.h5", heads=heads | pooled, load=load, **options)
 
 
 def test_keras_bert(tmp_path: Path, tensorflow: Any) -> None:
