@@ -123,7 +123,7 @@ def _check_no_pooling(load: LoadOptions) -> None:
     given += ["the"] if load.pooling and load.task in ("text-classification", "regression") else []
     if given:
         raise CheckpointError(
-            f"{given[0]} pooling cannot be chosen: a live model computes its logits with its own code. Leave pooling out."
+            f"{given[0]} pooling cannot be chosen: a live model computes its logits itself. Leave pooling out."
         )
 
 
