@@ -140,7 +140,7 @@ def _operation(tensor: Any) -> str:
     while (operation := getattr(tensor, "op", None)) is not None:
         if operation.type in _CALLS:
             called = operation.graph._get_function(operation.get_attr("f").name)  # noqa: SLF001 - there is no other way
-            tensor = called.graph.outputs[tensor.value_index]
+            tensor = called and called.graph.outputs[tensor.value_index]
         elif operation.type in _MOVES:
             tensor = operation.inputs[tensor.value_index if operation.type == "IdentityN" else 0]
         else:
