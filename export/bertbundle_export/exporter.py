@@ -28,6 +28,7 @@ from bertbundle_export.source.japanese import check_no_segmenter
 from bertbundle_export.source.model import SourceModel, fixed_length
 from bertbundle_export.source.text_preparation import add_prompt
 from bertbundle_export.source.tokenization import split_characters
+from bertbundle_export.tasks import as_labels
 
 __all__ = ["Exported", "export_bundle"]
 
@@ -151,7 +152,7 @@ def _merge_load_options(
     tokenizer: Any,
 ) -> LoadOptions:
     heads = heads if heads is not None else load.heads or None
-    given: dict[str, Any] = {"task": task, "labels": tuple(labels) if labels else None}
+    given: dict[str, Any] = {"task": task, "labels": as_labels(labels) or None}
     given["heads"] = checked_heads(heads) if heads is not None else None
     if isinstance(tokenizer, str | Path):
         given["tokenizer"] = Path(tokenizer)

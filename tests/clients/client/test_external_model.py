@@ -196,3 +196,11 @@ def test_heads(tokenizer_file: Path) -> None:
     result = client.heads("Wang lives " * 10, truncation="window")
     assert [entity.text for entity in result["slots"]] == ["Wang"] * 10
     assert result["intent"].scores == pytest.approx({"perhaps": 0.7, "no": 0.2, "yes": 0.1})
+
+
+@pytest.mark.parametrize("task", ["fill-mask", "question-answering", "feature-extraction", "multi-task", "unknown"])
+def test_heads_that_no_method_answers(task: str) -> None:
+    """A head is for a task that the client answers for one of several heads."""
+    heads = {"a": Head(task), "c": Head("regression")}
+    with pytest.raises(ValueError, match=f"head a is for {task}, one of several heads is for token-classification"):
+        foreign_manifest("multi-task", max_length=12, heads=heads)

@@ -161,13 +161,12 @@ def test_tables_of_a_crf(bind: Callable[..., SourceModel]) -> None:
 @pytest.mark.parametrize(
     ("heads", "message"),
     [
-        pytest.param({"slots": SLOTS}, "heads has 1 entries. For a model with one head pass task and labels", id="one"),
         pytest.param({"a b": SLOTS, "c": INTENT}, "'a b' is not a valid name of a head", id="name"),
         pytest.param(
             {**HEADS, "x": "fill-mask"}, "head x has the task 'fill-mask': one of several heads may", id="task"
         ),
         pytest.param({**HEADS, "x": ("a", "b", "c")}, "head x is .*, expected a task and its labels", id="form"),
-        pytest.param({**HEADS, "x": ("text-classification", "abc")}, "head x is .*, expected a task", id="text"),
+        pytest.param({**HEADS, "x": ("text-classification", "abc")}, "head x: labels are 'abc'", id="text"),
         pytest.param({**HEADS, "x": "token-classification"}, "head x: it has no labels. Give them", id="labels"),
         pytest.param({**HEADS, "x": ("text-classification", ["a", "a"])}, "head x: labels must differ", id="twice"),
         pytest.param({**HEADS, "x": ("regression", ["a"])}, "head x: --labels .* applies to", id="regression"),
@@ -196,6 +195,7 @@ def test_invalid_heads(heads: dict[str, Any], message: str) -> None:
         pytest.param({"labels": LABELS}, "labels cannot be given together with heads", id="labels"),
         pytest.param({"label_scheme": "BIO"}, "the task is multi-task. State it for a head", id="scheme"),
         pytest.param({"crf_transitions": "crf"}, "the task is multi-task. State it for a head", id="crf"),
+        pytest.param({"top_k": 3}, "the task is multi-task. Leave it out", id="top_k"),
     ],
 )
 def test_options_of_one_head(tmp_path: Path, tensorflow: Any, options: dict[str, Any], message: str) -> None:
