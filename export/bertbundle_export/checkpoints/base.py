@@ -129,6 +129,7 @@ class Description:
         heads: each of several heads that `build_model` builds, as the checkpoint states it; empty if there is one.
         run_graph: runs the checkpoint's own graph, if it has one: takes BERT's inputs by name, returns its
             `last_hidden_state` and `pooler_output`. The model that is built from the weights must agree with it.
+        problem: why the checkpoint cannot be loaded with these options, although it is described; "" if it can.
         notes: assumptions that the user should know; they go to the manifest.
     """
 
@@ -149,6 +150,7 @@ class Description:
     init_args: Mapping[str, Any] = field(default_factory=dict)
     heads: Mapping[str, HeadSpec] = field(default_factory=dict)
     run_graph: Callable[[Mapping[str, npt.NDArray[Any]]], Mapping[str, npt.NDArray[Any]]] | None = None
+    problem: str = ""
     notes: tuple[str, ...] = ()
 
 

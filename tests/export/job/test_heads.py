@@ -155,6 +155,13 @@ def test_tables_of_a_crf(bind: Callable[..., SourceModel]) -> None:
         bind(Fake({"start": SLOT_SHAPE, "intent": INTENT_SHAPE, "start_transitions": table}), ambiguous)
 
 
+def test_one_of_several_outputs(bind: Callable[..., SourceModel]) -> None:
+    """One head of a model that returns several outputs is found by its name; a note names the others."""
+    model = bind(Fake({"slots": SLOT_SHAPE, "intent": INTENT_SHAPE}), {"intent": INTENT})
+    assert model.head_outputs == {"intent.logits": "intent"}
+    assert model.notes == ("the model also returns slots, which is not in the bundle: it belongs to no head.",)
+
+
 # ---- what the user states
 
 
