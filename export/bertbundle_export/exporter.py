@@ -25,7 +25,7 @@ from bertbundle_export.job.write import write_manifest_draft, write_onnx, write_
 from bertbundle_export.options import ExportOptions, check_options_apply
 from bertbundle_export.report import Reporter, SilentReporter
 from bertbundle_export.source.japanese import check_no_segmenter
-from bertbundle_export.source.model import SourceModel, fixed_length
+from bertbundle_export.source.model import SourceModel, check_compute_dtype, fixed_length
 from bertbundle_export.source.text_preparation import add_prompt
 from bertbundle_export.source.tokenization import split_characters
 from bertbundle_export.tasks import as_labels
@@ -162,5 +162,8 @@ def _merge_load_options(
 def _load(source: Any, load: LoadOptions, tokenizer: Any) -> SourceModel:
     if isinstance(source, str | Path):
         with open_source(source, revision=load.revision) as path:
-            return load_checkpoint(path, str(source), load)
-    return live_model(source, load, tokenizer)
+            model = load_checkpoint(path, str(source), load)
+    else:
+        model = live_model(source, load, tokenizer)
+    check_compute_dtype(model.keras)
+    return model

@@ -22,6 +22,7 @@ __all__ = [
     "SourceModel",
     "accepted_inputs",
     "call_keras",
+    "check_compute_dtype",
     "check_labels",
     "count_parameters",
     "fixed_length",
@@ -158,6 +159,22 @@ def accepted_inputs(model: Any, inputs: tuple[InputSpec, ...]) -> tuple[InputSpe
             f"may have {', '.join(expected[2:]) or 'no others'}. Rename its Inputs."
         )
     return tuple(spec for spec in inputs if spec.name in names)
+
+
+def check_compute_dtype(model: Any) -> None:
+    """Refuse a Keras model with layers that compute in half precision: a bundle computes in float32, or in its own.
+
+    Raises:
+        ExportError: it has such layers.
+    """
+    layers = model._flatten_layers() if hasattr(model, "_flatten_layers") else ()
+    half = [layer for layer in layers if str(getattr(layer, "compute_dtype", "")) in ("float16", "bfloat16")]
+    if half:
+        raise ExportError(
+            f"{len(half)} layers of the model compute in {half[0].compute_dtype}, such as {half[-1].name}: its results "
+            "differ from those of a bundle. Build the model again with the dtype policy float32, and copy the weights: "
+            "new_model.set_weights(model.get_weights())."
+        )
 
 
 def count_parameters(model: Any) -> int:
