@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -167,7 +167,7 @@ def check_compute_dtype(model: Any) -> None:
     Raises:
         ExportError: it has such layers.
     """
-    layers = model._flatten_layers() if hasattr(model, "_flatten_layers") else ()
+    layers: Iterable[Any] = getattr(model, "_flatten_layers", tuple)()
     half = [layer for layer in layers if str(getattr(layer, "compute_dtype", "")) in ("float16", "bfloat16")]
     if half:
         raise ExportError(

@@ -74,7 +74,7 @@ def read_heads(heads: Mapping[str, Any], tasks: Mapping[str, Task]) -> dict[str,
     """
     if not isinstance(heads, Mapping) or not heads:
         raise ExportError(
-            f"heads are {short_repr(heads)}, expected a dict with the task and the labels of each head by its name. For "
+            f"heads are {short_repr(heads)}, expected a dict with the task and the labels of each head by name. For "
             "a model with one head pass task and labels instead."
         )
     try:
@@ -93,14 +93,14 @@ def read_heads(heads: Mapping[str, Any], tasks: Mapping[str, Task]) -> dict[str,
 def _read_head(name: str, head: Any) -> HeadSpec:
     if isinstance(head, HeadSpec):
         return head
-    parts = (head, None) if isinstance(head, str) else head
+    parts = (head, ()) if isinstance(head, str) else head
     if not isinstance(parts, tuple | list) or len(parts) != 2:
         raise ExportError(
             f"head {name} is {short_repr(head)}, expected a task and its labels, such as ('text-classification', "
             "['yes', 'no']), or a HeadSpec."
         )
     try:
-        return HeadSpec(task=parts[0], labels=parts[1])
+        return HeadSpec(task=parts[0], labels=as_labels(parts[1]))
     except ExportError as error:
         raise ExportError(f"head {name}: {error}") from error
 

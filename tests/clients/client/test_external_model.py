@@ -204,3 +204,12 @@ def test_heads_that_no_method_answers(task: str) -> None:
     heads = {"a": Head(task), "c": Head("regression")}
     with pytest.raises(ValueError, match=f"head a is for {task}, one of several heads is for token-classification"):
         foreign_manifest("multi-task", max_length=12, heads=heads)
+
+
+@pytest.mark.parametrize("labels", ["O,B-PER", [0, 1]])
+def test_labels_that_are_no_list_of_str(labels: Any) -> None:
+    """Labels are str: one str is not a list of its characters, and a number is no label."""
+    with pytest.raises(TypeError, match="labels must be a list of str"):
+        foreign_manifest("token-classification", max_length=12, labels=labels)
+    with pytest.raises(TypeError, match="labels must be a list of str"):
+        foreign_manifest("multi-task", max_length=12, heads={"a": Head("text-classification", labels=labels)})

@@ -121,5 +121,5 @@ def test_heads_of_wrong_types(heads: Any, message: str) -> None:
 def test_labels_that_are_no_list(labels: Any) -> None:
     """Labels are str in an order: neither the characters of a str, nor the keys of a dict."""
     for use in (as_labels, lambda given: HeadSpec(task="text-classification", labels=given)):
-        with pytest.raises(ExportError, match="labels are .*, expected a list of str"):
+        with pytest.raises(ExportError, match=r"labels are .*, expected a list of str"):
             use(labels)
