@@ -114,7 +114,7 @@ def test_notes(bind: Callable[..., SourceModel]) -> None:
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        pytest.param(Fake(SLOT_SHAPE), r"the model returns one output, of shape \[1, 16, 5\]. Return a dict", id="one"),
+        pytest.param(Fake(SLOT_SHAPE), r"the model returns one output, of shape \[1, 16, 5\]. Pass task and", id="one"),
         pytest.param(
             Fake({"slots": SLOT_SHAPE, "other": INTENT_SHAPE}),
             "returns no output called intent: its outputs are slots, other. Name each head as its output",
@@ -301,7 +301,7 @@ def test_list_without_heads(tmp_path: Path, tensorflow: Any) -> None:
     del tensorflow
     options: dict[str, Any] = {"task": "token-classification", "labels": LABELS, "max_length": 16}
     options["tokenizer"] = write_vocabulary(tmp_path)
-    for kind, message in (("list", "pass heads= to export several"), ("dict", "For several heads pass heads=")):
+    for kind, message in (("list", "pass heads= to export several"), ("dict", "or one of them, pass heads=")):
         model = functional_model(("slots", "intent"), kind=kind)
         with pytest.raises(ExportError, match=message):
             export_bundle(model, name="x", output=tmp_path / "m", **options)
