@@ -218,7 +218,7 @@ def _only_output(outputs: Sequence[Any]) -> Any:
     shapes = ", ".join(str(list(output.shape)) for output in outputs if hasattr(output, "shape"))
     raise ExportError(
         f"the model returns {len(outputs)} outputs without names, of shapes {shapes}: it is unclear which one the task "
-        "is computed from. Return a dict, such as {'logits': ...}, or pass heads= to export several heads or one of them."
+        "is computed from. Return a dict, such as {'logits': ...}, or pass heads= to export several heads, or one."
     )
 
 

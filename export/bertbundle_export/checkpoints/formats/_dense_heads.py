@@ -127,7 +127,8 @@ def _others(file: KerasFile, outside: Shapes, kernels: Mapping[str, str]) -> set
     if any(input_of(file.layers, name) is None for name in kernels):
         return set()
     needed = {layer for name in kernels for layer in layers_before(file.layers, name)}
-    return {name for name in outside if needed.isdisjoint(name.split("/"))}
+    spare = file.layers.keys() - needed
+    return {name for name in outside if spare & {*name.split("/")} and needed.isdisjoint(name.split("/"))}
 
 
 def _bias(kernel: str) -> str:
