@@ -60,7 +60,7 @@ def test_texts_without_a_result(serve: Callable[..., str], tmp_path: Path, capsy
     source, output = tmp_path / "in.txt", tmp_path / "out.jsonl"
     source.write_text("lives in Berlin\n" + "wang " * 6 + "\nWang\n")
     flags = ["--server", serve("span-classification"), "--model", "tiny", "--output", str(output)]
-    assert main_module.main(["bulk", *flags, str(source)]) == 0
+    assert main_module.main(["bulk", *flags, str(source)]) == ROWS_REJECTED
     assert "3 rows, 1 rejected" in capsys.readouterr().err
     assert [[entity["text"] for entity in row["entities"]] for row in read_json_lines(output)] == [
         ["in Berlin", "Berlin"],
