@@ -14,7 +14,17 @@ import numpy.typing as npt
 from bertbundle_export.checkpoints.base import StateDict
 from bertbundle_export.errors import CheckpointError
 
-__all__ = ["KerasFile", "KerasLayer", "Shapes", "describe_h5", "is_h5", "parse_layers", "read_datasets", "read_h5"]
+__all__ = [
+    "KerasFile",
+    "KerasLayer",
+    "Shapes",
+    "describe_h5",
+    "is_h5",
+    "layers_before",
+    "parse_layers",
+    "read_datasets",
+    "read_h5",
+]
 
 Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
 _Variables: TypeAlias = Mapping[tuple[str, str], Any]  # by layer group and name
@@ -189,6 +199,20 @@ def parse_layers(model_config: str | None, path: Path) -> dict[str, KerasLayer]:
         raise CheckpointError(
             f"{path} has a model_config that cannot be read: {error!r}. Download it again."
         ) from error
+
+
+def layers_before(layers: Mapping[str, KerasLayer], name: str) -> set[str]:
+    """Return the names of a layer and of all layers that its output depends on."""
+    found: set[str] = set()
+    remaining = [name]
+    while remaining:
+        layer = remaining.pop()
+        if layer in layers and layer not in found:
+            found.add(layer)
+            named = [value[0] for value in layers[layer].arguments.values() if isinstance(value, list) and value]
+            remaining += [source for source, _ in layers[layer].sources]
+            remaining += [source for source in named if isinstance(source, str)]
+    return found
 
 
 def _is_dropout(item: Mapping[str, Any]) -> bool:
