@@ -25,9 +25,10 @@ from bertbundle_export.job.write import write_manifest_draft, write_onnx, write_
 from bertbundle_export.options import ExportOptions, check_options_apply
 from bertbundle_export.report import Reporter, SilentReporter
 from bertbundle_export.source.japanese import check_no_segmenter
-from bertbundle_export.source.model import SourceModel, fixed_length
+from bertbundle_export.source.model import SourceModel, check_compute_dtype, fixed_length
 from bertbundle_export.source.text_preparation import add_prompt
 from bertbundle_export.source.tokenization import split_characters
+from bertbundle_export.tasks import as_labels
 
 __all__ = ["Exported", "export_bundle"]
 
@@ -151,7 +152,7 @@ def _merge_load_options(
     tokenizer: Any,
 ) -> LoadOptions:
     heads = heads if heads is not None else load.heads or None
-    given: dict[str, Any] = {"task": task, "labels": tuple(labels) if labels else None}
+    given: dict[str, Any] = {"task": task, "labels": as_labels(labels) or None}
     given["heads"] = checked_heads(heads) if heads is not None else None
     if isinstance(tokenizer, str | Path):
         given["tokenizer"] = Path(tokenizer)
@@ -161,5 +162,8 @@ def _merge_load_options(
 def _load(source: Any, load: LoadOptions, tokenizer: Any) -> SourceModel:
     if isinstance(source, str | Path):
         with open_source(source, revision=load.revision) as path:
-            return load_checkpoint(path, str(source), load)
-    return live_model(source, load, tokenizer)
+            model = load_checkpoint(path, str(source), load)
+    else:
+        model = live_model(source, load, tokenizer)
+    check_compute_dtype(model.keras)
+    return model

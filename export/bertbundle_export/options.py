@@ -10,6 +10,7 @@ from typing import Any
 from bertbundle.contract.heads import MULTI_TASK
 from bertbundle.contract.labels import SCHEMES
 from bertbundle_export.errors import ExportError
+from bertbundle_export.tasks import HEAD_TASKS
 
 __all__ = [
     "ADDED_TOKENS",
@@ -139,7 +140,8 @@ def check_options_apply(task: str, *objects: Any) -> None:
     for name, default, tasks in _TASKS_OF_OPTIONS:
         value = next((getattr(options, name) for options in objects if hasattr(options, name)), default)
         if value not in (default, ()) and task not in tasks:
-            advice = "State it for a head: --head-option (HeadSpec in Python)" if task == MULTI_TASK else "Leave it out"
+            is_of_heads = task == MULTI_TASK and not set(tasks).isdisjoint(HEAD_TASKS)
+            advice = "State it for a head: --head-option (HeadSpec in Python)" if is_of_heads else "Leave it out"
             raise ExportError(
                 f"--{name.replace('_', '-')} ({name}= in Python) applies to {' and '.join(tasks)}, but the task is "
                 f"{task}. {advice}."

@@ -75,5 +75,7 @@ def test_flags_that_contradict() -> None:
         read_head_flags(parse("--head", "a=regression", "--head", "a=regression"))
     with pytest.raises(InputError, match=r"--head-option b\.word-labels: there is no --head b\."):
         read_head_flags(parse("--head", "a=regression", "--head-option", "b.word-labels=first"))
-    with pytest.raises(CheckpointError, match=r"nowhere\.txt cannot be read"):
+    with pytest.raises(
+        CheckpointError, match=r"nowhere\.txt cannot be read: No such file or directory\. Name a text file"
+    ):
         read_head_flags(parse("--head", "a=text-classification:@nowhere.txt"))

@@ -5,7 +5,19 @@ from __future__ import annotations
 import math
 from numbers import Integral, Real
 
-__all__ = ["check_counts", "check_seconds", "check_type"]
+__all__ = ["check_counts", "check_seconds", "check_type", "short_repr"]
+
+_MAX_REPR = 60
+
+
+def short_repr(value: object) -> str:
+    """Return the representation of a value for a message; a long one is cut and ends in three dots.
+
+    >>> short_repr("label " * 100)
+    "'label label label label label label label label label lab..."
+    """
+    text = repr(value)
+    return text if len(text) <= _MAX_REPR else f"{text[: _MAX_REPR - 3]}..."
 
 
 def check_type(name: str, value: object, types: type | tuple[type, ...], expected: str) -> None:
@@ -19,7 +31,7 @@ def check_type(name: str, value: object, types: type | tuple[type, ...], expecte
     TypeError: retries must be a Retries object, got int: 3
     """
     if not isinstance(value, types):
-        raise TypeError(f"{name} must be {expected}, got {type(value).__name__}: {value!r:.60}")
+        raise TypeError(f"{name} must be {expected}, got {type(value).__name__}: {short_repr(value)}")
 
 
 def check_seconds(**settings: float | None) -> None:

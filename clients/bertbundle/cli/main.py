@@ -104,8 +104,9 @@ def _task(manifest: Manifest, options: argparse.Namespace) -> str:
     if options.head is None:
         return manifest.task
     if options.head not in manifest.heads:
-        heads = ", ".join(manifest.heads) or "no heads to choose from"
-        raise InputError(f"model {options.model!r} has no head {options.head!r}, it has {heads}. Change --head.")
+        heads = ", ".join(manifest.heads)
+        advice = f"it has {heads}. Change --head" if heads else f"it is for {manifest.task} only. Omit --head"
+        raise InputError(f"model {options.model!r} has no head {options.head!r}, {advice}.")
     return manifest.heads[options.head].task
 
 

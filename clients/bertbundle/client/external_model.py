@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from bertbundle._shared.validation import short_repr
 from bertbundle.contract.heads import Head, output_name
 from bertbundle.contract.labels import detect_scheme
 from bertbundle.contract.manifest import InputSpec, Manifest, OutputSpec, Source
@@ -12,6 +13,8 @@ from bertbundle.contract.manifest import InputSpec, Manifest, OutputSpec, Source
 __all__ = ["foreign_manifest"]
 
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+_HEAD_TASKS = ("token-classification", "span-classification", "text-classification", "regression")
+"""The tasks whose methods answer one of several heads."""
 
 
 def foreign_manifest(
@@ -50,7 +53,8 @@ def foreign_manifest(
             `outputs` as ``<head>.logits``. A label scheme is detected unless it is stated.
 
     Raises:
-        ValueError: an input is none of a bundle's.
+        TypeError: labels are not str.
+        ValueError: an input is none of a bundle's, or a head is for a task that is never one of several.
 
     >>> foreign_manifest("token-classification", max_length=64, labels=["O", "B-PER", "I-PER"]).label_scheme
     'BIO'
@@ -61,6 +65,11 @@ def foreign_manifest(
             f"inputs are {', '.join(inputs) or 'none'}, expected some of {', '.join(_INPUTS)}, and input_ids. Give the "
             "model's own names of them to the client, as names="
         )
+    _check_labels(labels)
+    for name, head in (heads or {}).items():
+        _check_labels(head.labels)
+        if head.task not in _HEAD_TASKS:
+            raise ValueError(f"head {name} is for {head.task}, one of several heads is for {', '.join(_HEAD_TASKS)}")
     described = {name: _with_scheme(head) for name, head in (heads or {}).items()}
     only = _with_scheme(Head(task, tuple(labels)))
     names = [output_name(head, output) for head in described for output in outputs] or outputs
@@ -81,6 +90,11 @@ def foreign_manifest(
         span_threshold=span_threshold,
         heads=described,
     )
+
+
+def _check_labels(labels: Sequence[str]) -> None:
+    if isinstance(labels, str) or not all(isinstance(label, str) for label in labels):
+        raise TypeError(f"labels must be a list of str, in the order of their ids, got {short_repr(labels)}")
 
 
 def _with_scheme(head: Head) -> Head:

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from bertbundle._shared.validation import short_repr
+
 __all__ = ["MULTI_TASK", "Head", "check_head_names", "check_heads", "output_name"]
 
 MULTI_TASK = "multi-task"
@@ -63,5 +65,7 @@ def check_head_names(names: Iterable[str]) -> None:
         ValueError: one is not valid.
     """
     for name in names:
-        if not _NAME.fullmatch(name):
-            raise ValueError(f"{name!r} is not a valid name of a head: use a letter, then letters, digits, '_' and '-'")
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise ValueError(
+                f"{short_repr(name)} is not a valid name of a head: use a letter, then letters, digits, '_' and '-'"
+            )

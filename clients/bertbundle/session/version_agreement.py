@@ -186,7 +186,7 @@ def _explain(model: LoadedModel, decoder: Decoder, head: str | None) -> str:
     fitting = [name for name, view in model.heads.items() if _answers(view, decoder)]
     if head is not None and not heads:
         return f"has one head, for {model.manifest.task}: omit head"
-    if head is not None and head not in model.heads:
+    if head is not None and head not in tuple(model.heads):  # a list has no hash
         return f"has no head {head!r}, its heads are {heads}"
     if head is None and len(fitting) > 1:
         return f"has the heads {heads}: choose one with head={fitting[0]!r}, or call heads() for all"

@@ -21,7 +21,13 @@ from bertbundle.text.basic_words import basic_words, lower
 
 __all__ = ["SegmentedTokenizer", "dictionary_version"]
 
-_EXTRA = "bertbundle[japanese]"
+_INSTALL = "pip install 'bertbundle[japanese]'"
+_INSTALL_OTHERS: Mapping[str, str] = {
+    "unidic": "pip install unidic, then python -m unidic download",
+    "sudachidict_small": "pip install sudachidict_small",
+    "sudachidict_full": "pip install sudachidict_full",
+}
+"""How to get the dictionaries that are not in the extra."""
 _DICTIONARIES: Mapping[str, tuple[str, ...]] = {
     "basic": ("",),
     "mecab": ("ipadic", "unidic_lite", "unidic"),
@@ -269,5 +275,5 @@ def _import(name: str, dictionary: str) -> Any:
     except ImportError as error:
         raise InputError(
             f"{name} is not installed; the model splits Japanese texts into words with the dictionary {dictionary}: "
-            f"pip install '{_EXTRA}'."
+            f"{_INSTALL_OTHERS.get(name, _INSTALL)}."
         ) from error

@@ -9,8 +9,9 @@ from typing import Any, Protocol
 
 import numpy.typing as npt
 
+from bertbundle._shared.validation import short_repr
 from bertbundle_export.errors import CheckpointError
-from bertbundle_export.tasks import HeadSpec
+from bertbundle_export.tasks import HeadSpec, as_labels
 from bertbundle_export.unicode import check_unicode
 
 __all__ = ["CheckpointFormat", "DenseModule", "Description", "LoadOptions", "StateDict"]
@@ -34,8 +35,8 @@ class LoadOptions:
         last_layers: number of last layers that are concatenated into the features.
         normalize: whether sentence embeddings are scaled to length 1; None for the checkpoint's setting.
         lowercase: whether the tokenizer lower-cases; None for the checkpoint's setting.
-        tokenizer: a directory or vocab.txt to take the tokenizer from instead.
-        config: a config.json, or its directory, for weights without one.
+        tokenizer: a directory or vocab.txt to take the tokenizer from instead; a str becomes a `Path`.
+        config: a config.json, or its directory, for weights without one; a str becomes a `Path`.
         model_class: ``module:name`` of the user's own class or function that builds the model.
         init_args: arguments for it; those that are settings of a transformers config are set in the config.
         revision: branch, tag or commit of a hub source; None for its main branch.
@@ -59,8 +60,10 @@ class LoadOptions:
     allow_pickle: bool = False
 
     def __post_init__(self) -> None:
-        for path in filter(None, (self.tokenizer, self.config)):
-            check_unicode(path.absolute(), "the path")
+        for name in ("tokenizer", "config"):
+            self._set_path(name)
+        if self.labels is not None:
+            object.__setattr__(self, "labels", as_labels(self.labels))
         for label in self.labels or ():
             check_unicode(label, "the label")
         if self.last_layers < 1:
@@ -73,6 +76,15 @@ class LoadOptions:
                 f"{' and '.join(given)} cannot be given together with heads. State it for each head (HeadSpec in "
                 "Python, --head and --head-option on the command line)."
             )
+
+    def _set_path(self, name: str) -> None:
+        path = getattr(self, name)
+        if path is None:
+            return
+        if not isinstance(path, str | Path):
+            raise CheckpointError(f"{name} of LoadOptions is {short_repr(path)}, expected a path.")
+        object.__setattr__(self, name, Path(path))
+        check_unicode(Path(path).absolute(), "the path")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +129,7 @@ class Description:
         heads: each of several heads that `build_model` builds, as the checkpoint states it; empty if there is one.
         run_graph: runs the checkpoint's own graph, if it has one: takes BERT's inputs by name, returns its
             `last_hidden_state` and `pooler_output`. The model that is built from the weights must agree with it.
+        problem: why the checkpoint cannot be loaded with these options, although it is described; "" if it can.
         notes: assumptions that the user should know; they go to the manifest.
     """
 
@@ -137,6 +150,7 @@ class Description:
     init_args: Mapping[str, Any] = field(default_factory=dict)
     heads: Mapping[str, HeadSpec] = field(default_factory=dict)
     run_graph: Callable[[Mapping[str, npt.NDArray[Any]]], Mapping[str, npt.NDArray[Any]]] | None = None
+    problem: str = ""
     notes: tuple[str, ...] = ()
 
 

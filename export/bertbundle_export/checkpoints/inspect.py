@@ -59,6 +59,8 @@ def _pooling(description: Description, options: LoadOptions) -> str:
 
 
 def _task(description: Description, options: LoadOptions) -> str:
+    if description.problem:
+        return "unknown: the export needs --head for each head, or --model-class"
     try:
         return find_task(description, options).name
     except CheckpointError:

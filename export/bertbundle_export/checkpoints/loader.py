@@ -147,8 +147,10 @@ def find_task(description: Description, options: LoadOptions) -> Task:
     """Return the task that the user gave, else the task that the checkpoint was trained for.
 
     Raises:
-        CheckpointError: the class of the checkpoint belongs to no task.
+        CheckpointError: the class of the checkpoint belongs to no task, or it has a `Description.problem`.
     """
+    if description.problem:
+        raise CheckpointError(description.problem)
     if options.heads:
         return task_of("", options.heads)
     if options.task is not None:

@@ -114,8 +114,8 @@ class _Outputs:
         if not isinstance(returned, tuple | list):
             shape = list(getattr(returned, "shape", ()))
             raise ExportError(
-                f"heads were given, but the model returns one output, of shape {shape}. Return a dict with an output "
-                "for each head, or pass task and labels."
+                f"heads were given, but the model returns one output, of shape {shape}. Pass task and labels, or "
+                "return a dict with an output for each head."
             )
         shapes = {index: tuple(value.shape) for index, value in enumerate(returned) if hasattr(value, "dtype")}
         is_named = names is not None and len(names) == len(returned)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ __all__ = [
     "SourceModel",
     "accepted_inputs",
     "call_keras",
+    "check_compute_dtype",
     "check_labels",
     "count_parameters",
     "fixed_length",
@@ -160,6 +161,22 @@ def accepted_inputs(model: Any, inputs: tuple[InputSpec, ...]) -> tuple[InputSpe
     return tuple(spec for spec in inputs if spec.name in names)
 
 
+def check_compute_dtype(model: Any) -> None:
+    """Refuse a Keras model with layers that compute in half precision: a bundle computes in float32, or in its own.
+
+    Raises:
+        ExportError: it has such layers.
+    """
+    layers: Iterable[Any] = getattr(model, "_flatten_layers", tuple)()
+    half = [layer for layer in layers if str(getattr(layer, "compute_dtype", "")) in ("float16", "bfloat16")]
+    if half:
+        raise ExportError(
+            f"{len(half)} layers of the model compute in {half[0].compute_dtype}, such as {half[-1].name}: its results "
+            "differ from those of a bundle. Build the model again with the dtype policy float32, and copy the weights: "
+            "new_model.set_weights(model.get_weights())."
+        )
+
+
 def count_parameters(model: Any) -> int:
     """Return the number of weights of a Keras model."""
     return int(sum(int(np.prod(variable.shape)) for variable in model.variables))
@@ -201,7 +218,7 @@ def _only_output(outputs: Sequence[Any]) -> Any:
     shapes = ", ".join(str(list(output.shape)) for output in outputs if hasattr(output, "shape"))
     raise ExportError(
         f"the model returns {len(outputs)} outputs without names, of shapes {shapes}: it is unclear which one the task "
-        "is computed from. Return a dict, such as {'logits': ...}, or pass heads= to export several heads."
+        "is computed from. Return a dict, such as {'logits': ...}, or pass heads= to export several heads, or one."
     )
 
 

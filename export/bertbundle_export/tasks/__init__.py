@@ -16,7 +16,7 @@ from bertbundle_export.tasks import (
 )
 from bertbundle_export.tasks.base import HeadConfig, Task
 from bertbundle_export.tasks.feature_extraction import POOLINGS
-from bertbundle_export.tasks.heads import HeadSpec, multi_task, outputs_of_head, read_heads
+from bertbundle_export.tasks.heads import HeadSpec, as_labels, multi_task, outputs_of_head, read_heads
 
 __all__ = [
     "HEAD_TASKS",
@@ -25,6 +25,7 @@ __all__ = [
     "HeadConfig",
     "HeadSpec",
     "Task",
+    "as_labels",
     "check_pooling",
     "check_task",
     "outputs_of_head",

@@ -116,8 +116,8 @@ def _check_required(outputs: Arrays, name: str, task: Task) -> None:
     if name not in outputs:
         returned = ", ".join(outputs) or "none"
         raise ExportError(
-            f"task {task.name} needs the model's {name}, the model returns {returned}. For several heads "
-            "pass heads= (--head on the command line)."
+            f"task {task.name} needs the model's {name}, the model returns {returned}. For several heads, or "
+            "one of them, pass heads= (--head on the command line)."
         )
     # A span that is masked, such as one that ends before it starts, has the logit minus infinity.
     masked = np.isneginf(outputs[name]) & (task.rank == _PAIRS_RANK)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
+from bertbundle._shared.validation import short_repr
 from bertbundle.contract.heads import MULTI_TASK, check_head_names, output_name
 from bertbundle_export.errors import ExportError
 from bertbundle_export.tasks.base import HeadConfig, Task
 
-__all__ = ["HeadSpec", "multi_task", "outputs_of_head", "read_heads"]
+__all__ = ["HeadSpec", "as_labels", "multi_task", "outputs_of_head", "read_heads"]
 
 Outputs = Mapping[str, Any]
 
@@ -40,6 +41,26 @@ class HeadSpec:
     crf_end: str | None = None
     word_labels: str = "token"
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.task, str):
+            raise ExportError(f"the task is {short_repr(self.task)}, expected a str.")
+        object.__setattr__(self, "labels", as_labels(self.labels))
+
+
+def as_labels(labels: Any) -> tuple[str, ...]:
+    """Return the user's labels as a tuple; None is no labels.
+
+    Raises:
+        ExportError: they are not str in an order; one str is not a list of its characters.
+    """
+    is_list = isinstance(labels, Iterable) and not isinstance(labels, str | bytes | Mapping | Set)
+    found = tuple(labels) if is_list else ()
+    if not (is_list or labels is None) or not all(isinstance(label, str) for label in found):
+        raise ExportError(
+            f"labels are {short_repr(labels)}, expected a list of str: a label for each class index, in order."
+        )
+    return found
+
 
 def read_heads(heads: Mapping[str, Any], tasks: Mapping[str, Task]) -> dict[str, HeadSpec]:
     """Return the user's heads, each as a `HeadSpec`.
@@ -49,10 +70,13 @@ def read_heads(heads: Mapping[str, Any], tasks: Mapping[str, Task]) -> dict[str,
         tasks: the tasks that a head may have.
 
     Raises:
-        ExportError: there is only one, a name is not valid, or a task is unknown or not possible for a head.
+        ExportError: there is none, a name is not valid, or a task is unknown or not possible for a head.
     """
-    if len(heads) < 2:
-        raise ExportError(f"heads has {len(heads)} entries. For a model with one head pass task and labels instead.")
+    if not isinstance(heads, Mapping) or not heads:
+        raise ExportError(
+            f"heads are {short_repr(heads)}, expected a dict with the task and the labels of each head by name. For "
+            "a model with one head pass task and labels instead."
+        )
     try:
         check_head_names(heads)
     except ValueError as error:
@@ -61,7 +85,7 @@ def read_heads(heads: Mapping[str, Any], tasks: Mapping[str, Task]) -> dict[str,
     for name, spec in specs.items():
         if spec.task not in tasks:
             raise ExportError(
-                f"head {name} has the task {spec.task!r}: one of several heads may have {', '.join(tasks)}."
+                f"head {name} has the task {short_repr(spec.task)}: one of several heads may have {', '.join(tasks)}."
             )
     return specs
 
@@ -69,11 +93,16 @@ def read_heads(heads: Mapping[str, Any], tasks: Mapping[str, Task]) -> dict[str,
 def _read_head(name: str, head: Any) -> HeadSpec:
     if isinstance(head, HeadSpec):
         return head
-    if isinstance(head, str):
-        return HeadSpec(task=head)
-    if isinstance(head, tuple | list) and len(head) == 2 and not isinstance(head[1], str):
-        return HeadSpec(task=head[0], labels=tuple(head[1]))
-    raise ExportError(f"head {name} is {head!r:.60}, expected a task and its labels, or a HeadSpec.")
+    parts = (head, ()) if isinstance(head, str) else head
+    if not isinstance(parts, tuple | list) or len(parts) != 2:
+        raise ExportError(
+            f"head {name} is {short_repr(head)}, expected a task and its labels, such as ('text-classification', "
+            "['yes', 'no']), or a HeadSpec."
+        )
+    try:
+        return HeadSpec(task=parts[0], labels=as_labels(parts[1]))
+    except ExportError as error:
+        raise ExportError(f"head {name}: {error}") from error
 
 
 def outputs_of_head(outputs: Outputs, head: str) -> dict[str, Any]:

@@ -127,9 +127,11 @@ def test_pair_for_several_heads(run: Run, fail: Run, joint: list[str]) -> None:
 
 
 def test_unknown_head(fail: Run, joint: list[str], ner: list[str]) -> None:
-    """The message for an unknown head names the heads."""
+    """The message for an unknown head names the heads, or says that there is no choice."""
     assert "has no head 'x', it has intent, slots. Change --head." in fail("predict", *joint, "--head", "x", "wang")
-    assert "it has no heads to choose from" in fail("predict", *ner, "--head", "x", "wang")
+    assert "has no head 'x', it is for token-classification only. Omit --head." in fail(
+        "predict", *ner, "--head", "x", "wang"
+    )
 
 
 # ---- info and status

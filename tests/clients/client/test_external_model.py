@@ -196,3 +196,20 @@ def test_heads(tokenizer_file: Path) -> None:
     result = client.heads("Wang lives " * 10, truncation="window")
     assert [entity.text for entity in result["slots"]] == ["Wang"] * 10
     assert result["intent"].scores == pytest.approx({"perhaps": 0.7, "no": 0.2, "yes": 0.1})
+
+
+@pytest.mark.parametrize("task", ["fill-mask", "question-answering", "feature-extraction", "multi-task", "unknown"])
+def test_heads_that_no_method_answers(task: str) -> None:
+    """A head is for a task that the client answers for one of several heads."""
+    heads = {"a": Head(task), "c": Head("regression")}
+    with pytest.raises(ValueError, match=f"head a is for {task}, one of several heads is for token-classification"):
+        foreign_manifest("multi-task", max_length=12, heads=heads)
+
+
+@pytest.mark.parametrize("labels", ["O,B-PER", [0, 1]])
+def test_labels_that_are_no_list_of_str(labels: Any) -> None:
+    """Labels are str: one str is not a list of its characters, and a number is no label."""
+    with pytest.raises(TypeError, match="labels must be a list of str"):
+        foreign_manifest("token-classification", max_length=12, labels=labels)
+    with pytest.raises(TypeError, match="labels must be a list of str"):
+        foreign_manifest("multi-task", max_length=12, heads={"a": Head("text-classification", labels=labels)})

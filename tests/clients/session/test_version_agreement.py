@@ -266,13 +266,14 @@ TWO_TAGGERS = {"slots": HEADS["slots"], "names": HEADS["slots"], "intent": HEADS
         ),
         pytest.param(HEADS, "regress", {}, r"is for multi-task, with the heads intent .* use heads\(\)", id="no-head"),
         pytest.param(TWO_TAGGERS, "entities", {}, r"choose one with head='slots', or call heads\(\)", id="several"),
+        pytest.param(HEADS, "entities", {"head": ["slots"]}, r"has no head \['slots'\], its heads are", id="list"),
         pytest.param({}, "heads", {}, r"heads\(\) needs a model for multi-task: use entities\(\)", id="heads"),
         pytest.param(
             {**HEADS, "new": Head("summarization")}, "heads", {}, "a head for summarization: upgrade", id="future"
         ),
     ],
 )
-def test_no_head_or_several(heads: dict[str, Head], method: str, options: dict[str, str], message: str) -> None:
+def test_no_head_or_several(heads: dict[str, Head], method: str, options: dict[str, Any], message: str) -> None:
     """If it is unclear which head answers, the error names the heads and says what to do."""
     manifest = make_manifest("multi-task" if heads else "token-classification", heads=heads)
     client = connect(FakeTransport(Model(manifest)))

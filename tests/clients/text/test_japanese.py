@@ -187,6 +187,24 @@ def test_missing_packages(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
+    ("dictionary", "command"),
+    [
+        ("ipadic", "pip install 'bertbundle[japanese]'"),
+        ("sudachidict_core", "pip install 'bertbundle[japanese]'"),
+        ("sudachidict_small", "pip install sudachidict_small"),
+        ("sudachidict_full", "pip install sudachidict_full"),
+        ("unidic", "pip install unidic, then python -m unidic download"),
+    ],
+)
+def test_missing_dictionary(monkeypatch: pytest.MonkeyPatch, dictionary: str, command: str) -> None:
+    """The error for a missing dictionary has the command that installs it: not all are in the extra."""
+    monkeypatch.setitem(sys.modules, dictionary, None)
+    with pytest.raises(InputError) as caught:
+        dictionary_version(dictionary)
+    assert str(caught.value).endswith(f"with the dictionary {dictionary}: {command}.")
+
+
+@pytest.mark.parametrize(
     ("analyzer", "dictionary"),
     [("jumanpp", "jumandic"), ("mecab", "antigravity"), ("sudachi", "ipadic"), ("basic", "os")],
 )

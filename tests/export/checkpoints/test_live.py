@@ -11,8 +11,9 @@ import pytest
 from bertbundle_export import HeadSpec, export_bundle
 from bertbundle_export.checkpoints import LoadOptions, load_checkpoint
 from bertbundle_export.checkpoints.live import live_model
-from bertbundle_export.errors import CheckpointError
+from bertbundle_export.errors import CheckpointError, ExportError
 from bertbundle_export.source.tokenization import load_tokenizer
+from joint_models import functional_model, write_vocabulary
 from keras_files import CONFIG, write_beside
 from source_models import load
 from tiny_checkpoints import LABELS, change_config
@@ -126,3 +127,23 @@ def test_live_keras_3_model(tmp_path: Path, tensorflow: Any) -> None:
     )
     assert [spec.name for spec in exported.manifest.inputs] == list(names)
     assert {row.format for row in exported.manifest.parity} == {"saved_model", "onnx", "onnx_standard"}
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_model_in_half_precision(tmp_path: Path, tensorflow: Any, policy: str) -> None:
+    """A model that computes in half precision is refused; its copy in float32, as the message advises, is not."""
+    del tensorflow
+    import tf_keras
+
+    options: dict[str, Any] = {"name": "x", "output": tmp_path / "m", "formats": ["onnx"], "max_length": 16}
+    options |= {"task": "regression", "tokenizer": write_vocabulary(tmp_path), "lengths": []}
+    tf_keras.mixed_precision.set_global_policy(policy)
+    try:
+        mixed = functional_model(["urgency"], kind="list")
+    finally:
+        tf_keras.mixed_precision.set_global_policy("float32")
+    with pytest.raises(ExportError, match=rf"layers of the model compute in {policy[6:]}, such as .*set_weights"):
+        export_bundle(tf_keras.Model(mixed.inputs, mixed.outputs[0]), **options)
+    copy = functional_model(["urgency"], kind="list")
+    copy.set_weights(mixed.get_weights())
+    assert export_bundle(tf_keras.Model(copy.inputs, copy.outputs[0]), **options).manifest.task == "regression"

@@ -114,7 +114,7 @@ def test_notes(bind: Callable[..., SourceModel]) -> None:
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        pytest.param(Fake(SLOT_SHAPE), r"the model returns one output, of shape \[1, 16, 5\]. Return a dict", id="one"),
+        pytest.param(Fake(SLOT_SHAPE), r"the model returns one output, of shape \[1, 16, 5\]. Pass task and", id="one"),
         pytest.param(
             Fake({"slots": SLOT_SHAPE, "other": INTENT_SHAPE}),
             "returns no output called intent: its outputs are slots, other. Name each head as its output",
@@ -155,19 +155,25 @@ def test_tables_of_a_crf(bind: Callable[..., SourceModel]) -> None:
         bind(Fake({"start": SLOT_SHAPE, "intent": INTENT_SHAPE, "start_transitions": table}), ambiguous)
 
 
+def test_one_of_several_outputs(bind: Callable[..., SourceModel]) -> None:
+    """One head of a model that returns several outputs is found by its name; a note names the others."""
+    model = bind(Fake({"slots": SLOT_SHAPE, "intent": INTENT_SHAPE}), {"intent": INTENT})
+    assert model.head_outputs == {"intent.logits": "intent"}
+    assert model.notes == ("the model also returns slots, which is not in the bundle: it belongs to no head.",)
+
+
 # ---- what the user states
 
 
 @pytest.mark.parametrize(
     ("heads", "message"),
     [
-        pytest.param({"slots": SLOTS}, "heads has 1 entries. For a model with one head pass task and labels", id="one"),
         pytest.param({"a b": SLOTS, "c": INTENT}, "'a b' is not a valid name of a head", id="name"),
         pytest.param(
             {**HEADS, "x": "fill-mask"}, "head x has the task 'fill-mask': one of several heads may", id="task"
         ),
         pytest.param({**HEADS, "x": ("a", "b", "c")}, "head x is .*, expected a task and its labels", id="form"),
-        pytest.param({**HEADS, "x": ("text-classification", "abc")}, "head x is .*, expected a task", id="text"),
+        pytest.param({**HEADS, "x": ("text-classification", "abc")}, "head x: labels are 'abc'", id="text"),
         pytest.param({**HEADS, "x": "token-classification"}, "head x: it has no labels. Give them", id="labels"),
         pytest.param({**HEADS, "x": ("text-classification", ["a", "a"])}, "head x: labels must differ", id="twice"),
         pytest.param({**HEADS, "x": ("regression", ["a"])}, "head x: --labels .* applies to", id="regression"),
@@ -196,6 +202,7 @@ def test_invalid_heads(heads: dict[str, Any], message: str) -> None:
         pytest.param({"labels": LABELS}, "labels cannot be given together with heads", id="labels"),
         pytest.param({"label_scheme": "BIO"}, "the task is multi-task. State it for a head", id="scheme"),
         pytest.param({"crf_transitions": "crf"}, "the task is multi-task. State it for a head", id="crf"),
+        pytest.param({"top_k": 3}, "the task is multi-task. Leave it out", id="top_k"),
     ],
 )
 def test_options_of_one_head(tmp_path: Path, tensorflow: Any, options: dict[str, Any], message: str) -> None:
@@ -294,7 +301,7 @@ def test_list_without_heads(tmp_path: Path, tensorflow: Any) -> None:
     del tensorflow
     options: dict[str, Any] = {"task": "token-classification", "labels": LABELS, "max_length": 16}
     options["tokenizer"] = write_vocabulary(tmp_path)
-    for kind, message in (("list", "pass heads= to export several"), ("dict", "For several heads pass heads=")):
+    for kind, message in (("list", "pass heads= to export several"), ("dict", "or one of them, pass heads=")):
         model = functional_model(("slots", "intent"), kind=kind)
         with pytest.raises(ExportError, match=message):
             export_bundle(model, name="x", output=tmp_path / "m", **options)

@@ -5,8 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 
-from bertbundle_export.tasks import HEAD_TASKS, TASKS, HeadConfig, HeadSpec, outputs_of_head, task_of
+from bertbundle_export.errors import ExportError
+from bertbundle_export.tasks import (
+    HEAD_TASKS,
+    TASKS,
+    HeadConfig,
+    HeadSpec,
+    as_labels,
+    outputs_of_head,
+    read_heads,
+    task_of,
+)
 from tiny_checkpoints import LABELS
 
 HEADS = {
@@ -69,3 +80,46 @@ def test_one_task() -> None:
     """Without heads it is the task of that name; each task that a head may have needs its logits only."""
     assert task_of("regression", {}) is TASKS["regression"]
     assert all(task.required_outputs == ("logits",) for task in HEAD_TASKS.values())
+
+
+# ---- what the user states
+
+
+def test_forms_of_a_head() -> None:
+    """A head is a task, a task with its labels (None for none), or a HeadSpec; labels become a tuple."""
+    given = {"a": "regression", "b": ("regression", None), "c": ["text-classification", ["x", "y"]], **HEADS}
+    expected = {
+        "a": HeadSpec(task="regression"),
+        "b": HeadSpec(task="regression"),
+        "c": HeadSpec(task="text-classification", labels=("x", "y")),
+        **HEADS,
+    }
+    assert read_heads(given, HEAD_TASKS) == expected
+
+
+@pytest.mark.parametrize(
+    ("heads", "message"),
+    [
+        pytest.param({}, r"heads are \{\}, expected a dict .* For a model with one head pass task", id="none"),
+        pytest.param(["a", "b"], r"heads are \['a', 'b'\], expected a dict", id="list"),
+        pytest.param({3: "regression"}, "3 is not a valid name of a head", id="number"),
+        pytest.param({"a b" * 200: "regression"}, r"^'a ba[^']{40,60}\.\.\. is not a valid name", id="long"),
+        pytest.param({"a": ("question-answering", None)}, "head a has the task 'question-answering'", id="task"),
+        pytest.param({"a": (["regression"], None)}, r"head a: the task is \['regression'\], expected a str", id="kind"),
+        pytest.param({"a": ("text-classification", [0, 1])}, r"head a: labels are \[0, 1\], expected", id="numbers"),
+        pytest.param({"a": ("text-classification", "xy")}, "head a: labels are 'xy', expected a list", id="text"),
+        pytest.param({"a": {"task": "x" * 99}}, r"head a is \{'task': 'x{40,60}\.\.\., expected a task", id="dict"),
+    ],
+)
+def test_heads_of_wrong_types(heads: Any, message: str) -> None:
+    """What is no head is an error that says what is expected, and cuts long values."""
+    with pytest.raises(ExportError, match=message):
+        read_heads(heads, HEAD_TASKS)
+
+
+@pytest.mark.parametrize("labels", ["vwxyz", b"ab", [0, 1], {"a": 0}, {"a", "b"}, 3])
+def test_labels_that_are_no_list(labels: Any) -> None:
+    """Labels are str in an order: neither the characters of a str, nor the keys of a dict."""
+    for use in (as_labels, lambda given: HeadSpec(task="text-classification", labels=given)):
+        with pytest.raises(ExportError, match=r"labels are .*, expected a list of str"):
+            use(labels)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -16,11 +16,11 @@ from bertbundle_export.checkpoints.formats._dense_head import (
     input_of,
 )
 from bertbundle_export.checkpoints.heads.pooled import classifier_with_heads
-from bertbundle_export.checkpoints.readers.keras_file import KerasFile, Shapes
+from bertbundle_export.checkpoints.readers.keras_file import KerasFile, Shapes, layers_before
 from bertbundle_export.errors import CheckpointError
 from bertbundle_export.tasks import HeadSpec
 
-__all__ = ["describe_heads", "rename_heads"]
+__all__ = ["describe_heads", "describe_layers", "rename_heads"]
 
 _TOKENS = "tokens"
 
@@ -37,7 +37,8 @@ def describe_heads(
         heads: what the user states about each head, by the name of its output or its layer.
 
     Raises:
-        CheckpointError: the variables are not one Dense layer for each head, or the file contradicts the user.
+        CheckpointError: a head is not one Dense layer, it may depend on layers that no head names, or the file
+            contradicts the user.
     """
     hidden = description.config["hidden_size"]
     if description.config["model_type"] != "bert":
@@ -52,22 +53,43 @@ def describe_heads(
     }
     expected |= {_bias(kernel): shape[1:] for kernel, shape in expected.items() if _bias(kernel) in outside}
     _check_columns(file, outside, kernels, heads)
-    if dict(outside) != expected:
+    others = _others(file, outside, [*layers_of.values()])
+    if {name: shape for name, shape in outside.items() if name not in others} != expected:
         found = ", ".join(f"{name} {list(size)}" for name, size in sorted(outside.items())[:8])
         raise CheckpointError(
             f"{file.path} must have BERT and a Dense layer for each head, with a column per label, of "
             f"{', '.join(f'{kernel} {list(shape)}' for kernel, shape in expected.items())}: found {found}. Load "
-            "another model with its own code and export it from Python: export_bundle(model, heads=...)."
+            "another model with its own code and export it from Python: export_bundle(model, heads=...). Only a whole "
+            "model (model.save) may have layers that no head names."
         )
     stated = {name: _as_stored(file, name, layers_of[name], head) for name, head in heads.items()}
     layers = [(name, _columns(head), head.pooling or _TOKENS) for name, head in stated.items()]
+    notes = (f"{file.path.name} also has {', '.join(_layers_of(others))}, which no head names.",) if others else ()
     return replace(
         description,
+        notes=(*description.notes, *notes),
         config={**description.config, "architectures": [f"Bert with the heads {', '.join(heads)}"]},
         heads=stated,
         build_model=classifier_with_heads,
         init_args={"heads": layers, "inputs": bert_inputs_of(file.path, file.layers)},
     )
+
+
+def describe_layers(description: Description, file: KerasFile, outside: Shapes, problem: str) -> Description:
+    """Return a description that names the layers after BERT, for `inspect`; `problem` is why they are not one head."""
+    layers = ", ".join(_describe_layer(file, outside, name) for name in _layers_of(outside))
+    stored = {key: value for key, value in description.config.items() if key not in ("id2label", "label2id")}
+    config = {**stored, "architectures": [f"Bert with the layers {layers}"]}
+    return replace(description, config=config, problem=problem)
+
+
+def _describe_layer(file: KerasFile, outside: Shapes, name: str) -> str:
+    """Return the name of a layer, its number of columns, and whether it reads a vector of the text or all tokens."""
+    columns = [shape[-1] for key, shape in outside.items() if f"/{key}".endswith(f"/{name}/kernel") and shape]
+    source = input_of(file.layers, name)
+    facts = [f"{columns[0]} columns"] if columns else []
+    facts += ["per token" if source == _TOKENS else "per text"] if source else []
+    return f"{name} ({', '.join(facts)})" if facts else name
 
 
 def rename_heads(weights: StateDict, file: KerasFile, heads: Iterable[str]) -> StateDict:
@@ -145,6 +167,26 @@ def _check_columns(file: KerasFile, shapes: Shapes, kernels: Mapping[str, str], 
                 f"head {name}: {file.path} has {shape[1]} classes, but {len(head.labels)} labels were given: "
                 f"{', '.join(head.labels)}. Give one label per class."
             )
+
+
+def _layers_of(names: Iterable[str]) -> list[str]:
+    """Return the layers of variables, such as intent for intent/intent/kernel."""
+    return sorted({name.rpartition("/")[0].rpartition("/")[2] for name in names})
+
+
+def _others(file: KerasFile, outside: Shapes, layers: Collection[str]) -> set[str]:
+    """Return the variables outside BERT that no head depends on; a file of weights does not say which these are.
+
+    Args:
+        file: the file.
+        outside: shapes of the variables outside BERT.
+        layers: the Dense layer of each head.
+    """
+    if any(input_of(file.layers, name) is None for name in layers):
+        return set()
+    needed = {layer for name in layers for layer in layers_before(file.layers, name)}
+    spare = file.layers.keys() - needed
+    return {name for name in outside if spare & {*name.split("/")} and needed.isdisjoint(name.split("/"))}
 
 
 def _bias(kernel: str) -> str:

@@ -22,7 +22,7 @@ from bertbundle_export.checkpoints.formats._dense_head import (
     input_of,
     rename_dense,
 )
-from bertbundle_export.checkpoints.formats._dense_heads import describe_heads, rename_heads
+from bertbundle_export.checkpoints.formats._dense_heads import describe_heads, describe_layers, rename_heads
 from bertbundle_export.checkpoints.formats._variable_names import Rename, bert_sizes, number_layers
 from bertbundle_export.checkpoints.heads.base import PackageHead
 from bertbundle_export.checkpoints.heads.pooled import pooled_classifier
@@ -118,7 +118,10 @@ class KerasBertFormat:
         if own := self._find_own_head(variables, config, options):
             config["architectures"] = [f"{_stem(config)}{own.class_suffix}"]
             return replace(description, build_model=own.build_model, init_args=own.init_args)
-        head = _find_head(variables, config, options)
+        try:
+            head = _find_head(variables, config, options)
+        except CheckpointError as error:
+            return describe_layers(description, variables.file, variables.outside, str(error))
         if head is None:
             config["architectures"] = [_class_name(variables, config, options)]
             return description

@@ -20,6 +20,7 @@ __all__ = [
     "Shapes",
     "describe_h5",
     "is_h5",
+    "layers_before",
     "parse_layers",
     "parse_outputs",
     "read_datasets",
@@ -212,6 +213,20 @@ def parse_outputs(model_config: str | None) -> dict[str, str]:
     if isinstance(outputs, dict):
         return {key: call[0] for key, value in outputs.items() for call in _calls(value)}
     return {call[0]: call[0] for call in _calls(outputs)}
+
+
+def layers_before(layers: Mapping[str, KerasLayer], name: str) -> set[str]:
+    """Return the names of a layer and of all layers that its output depends on."""
+    found: set[str] = set()
+    remaining = [name]
+    while remaining:
+        layer = remaining.pop()
+        if layer in layers and layer not in found:
+            found.add(layer)
+            named = [value[0] for value in layers[layer].arguments.values() if isinstance(value, list) and value]
+            remaining += [source for source, _ in layers[layer].sources]
+            remaining += [source for source in named if isinstance(source, str)]
+    return found
 
 
 def _is_dropout(item: Mapping[str, Any]) -> bool:

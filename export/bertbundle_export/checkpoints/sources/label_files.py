@@ -57,12 +57,17 @@ def read_labels(path: Path) -> list[str]:
     """Return the labels in a text file, one per line.
 
     Raises:
-        CheckpointError: it cannot be read as UTF-8.
+        CheckpointError: it cannot be read, or is not UTF-8.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{path} cannot be read as UTF-8: {error}. Convert it, or pass --labels.") from error
+    except OSError as error:
+        raise CheckpointError(
+            f"the file of labels {path} cannot be read: {error.strerror or error}. Name a text file with a label per "
+            "line."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise CheckpointError(f"the file of labels {path} cannot be read as UTF-8: {error}. Convert it.") from error
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from bertbundle_export.checkpoints import LoadOptions
+from bertbundle_export.checkpoints.loader import find_task
 from bertbundle_export.checkpoints.registry import describe_checkpoint, find_format
 from bertbundle_export.errors import CheckpointError
 from keras_files import bert4keras, head_weights, random_weights, write_h5
@@ -81,5 +82,6 @@ def test_other_heads(write_keras_h5: Write, name: str) -> None:
     path = write_keras_h5({**random_weights(), **head_weights("dense_3", 5)}, bert4keras)
     with h5py.File(path, "r+") as file:
         file[f"{name.partition('/')[0]}/{name}:0"] = np.zeros((5, 5), np.float32)
+    options = LoadOptions(task="token-classification")
     with pytest.raises(CheckpointError, match=f"more than BERT and one Dense layer .* {name}"):
-        describe_checkpoint(path, LoadOptions(task="token-classification"))
+        find_task(describe_checkpoint(path, options), options)

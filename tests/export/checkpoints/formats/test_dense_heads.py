@@ -14,6 +14,7 @@ import pytest
 from bertbundle import Client
 from bertbundle.contract.manifest import Manifest
 from bertbundle_export import CheckpointError, ExportError, HeadSpec, LoadOptions, export_bundle
+from bertbundle_export.checkpoints.inspect import inspect_checkpoint
 from bertbundle_export.checkpoints.to_huggingface import write_huggingface
 from joint_models import INTENTS, MOODS, activated, make_config, softmax, two_texts_model, write_vocabulary
 from keras_files import head_weights, keras_bert, random_weights, write_beside, write_h5
@@ -139,7 +140,6 @@ def test_command(files: tuple[Path, Any], tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        pytest.param({"urgency": None}, "must have BERT and a Dense layer for each head", id="one-is-missing"),
         pytest.param({"intent": ("text-classification", ["abc"])}, "the model has a single class", id="single"),
         pytest.param(
             {"intent": ("text-classification", ["a", "b"])}, "head intent: .* has 4 classes, but 2 labels", id="columns"
@@ -174,7 +174,7 @@ def test_command(files: tuple[Path, Any], tmp_path: Path) -> None:
     ],
 )
 def test_flags_against_the_file(files: tuple[Path, Any], tmp_path: Path, changes: dict[str, Any], message: str) -> None:
-    """What the user states is never followed against the file, and no layer is left out."""
+    """What the user states is never followed against the file."""
     heads = {name: head for name, head in {**HEADS, **changes}.items() if head is not None}
     with pytest.raises((CheckpointError, ExportError), match=message):
         export_bundle(files[0] / "whole.h5", name="x", output=tmp_path / "m", heads=heads)
@@ -234,6 +234,60 @@ def test_formats_with_one_head(files: tuple[Path, Any], tmp_path: Path, name: st
     message = {"archive.keras": r"from Python, with its own code: export_bundle\(model", "directory": "--model-class"}
     with pytest.raises(CheckpointError, match=message[name]):
         export_bundle(path, name="x", output=tmp_path / "m", heads=HEADS)
+
+
+# ---- layers that no head names
+
+
+@pytest.mark.parametrize("name", ["whole.h5", "saved"])
+def test_one_of_several_heads(files: tuple[Path, Any], tmp_path: Path, name: str) -> None:
+    """A head of a whole model is exported on its own; a note names the layers that are not in the bundle."""
+    directory, model = files
+    options: dict[str, Any] = {"name": "x", "output": tmp_path, "max_length": 24, "lengths": [], "formats": ["onnx"]}
+    exported = export_bundle(directory / name, heads={"moods": HEADS["moods"]}, **options)
+    assert [*exported.manifest.heads] == ["moods"]
+    assert f"{name} also has intent, slots, urgency, which no head names." in exported.manifest.notes
+    import tensorflow as tf
+
+    with Client.local(exported.path) as client:
+        result = client.classify("Maria, Rome")
+        (encoding,) = client._session.loaded.tokenizer.encode(["Maria, Rome"])  # type: ignore[union-attr]
+    ids = tf.constant([encoding.ids], tf.int32)
+    inputs = {"input_ids": ids, "attention_mask": tf.ones_like(ids), "token_type_ids": tf.zeros_like(ids)}
+    expected = np.asarray(model(inputs)[2])[0]
+    np.testing.assert_allclose([result.scores[mood] for mood in MOODS], expected, atol=1e-5)
+
+
+def test_layers_that_a_head_may_need(files: tuple[Path, Any], tmp_path: Path) -> None:
+    """A layer is left out only if the file states that no head depends on it."""
+    import tf_keras
+    from transformers.models.bert.modeling_tf_bert import TFBertMainLayer
+
+    names = ("input_ids", "attention_mask", "token_type_ids")
+    inputs = {name: tf_keras.Input((None,), dtype="int32", name=name) for name in names}
+    tokens, pooled = TFBertMainLayer(make_config(), name="bert")(inputs)[:2]
+    dense = tf_keras.layers.Dense
+    chained = dense(1, name="urgency")(dense(32, activation="tanh", name="own_pooler")(tokens[:, 0]))
+    tf_keras.Model(inputs, [chained, dense(2, name="other")(pooled)]).save(str(tmp_path / "chained.h5"))
+    write_config(tmp_path)
+    for path in (tmp_path / "chained.h5", files[0] / "weights.h5"):
+        with pytest.raises(CheckpointError, match=r"a Dense layer for each head, .* Only a whole model"):
+            export_bundle(
+                path, name="x", output=tmp_path / "m", heads={"urgency": HeadSpec(task="regression", pooling="pooler")}
+            )
+    assert not (tmp_path / "m").exists()
+
+
+def test_inspect(files: tuple[Path, Any]) -> None:
+    """`inspect` names the layers after BERT, and what each reads if the file states it."""
+    layers = "intent ({}), moods ({}), slots ({}), urgency ({})"
+    text, token = "{} columns, per text", "{} columns, per token"
+    found = inspect_checkpoint(files[0] / "whole.h5", LoadOptions())
+    facts = layers.format(text.format(4), text.format(3), token.format(len(LABELS)), text.format(1))
+    assert found["architecture"] == f"Bert with the layers {facts}"
+    assert "--head for each head" in found["task"]
+    found = inspect_checkpoint(files[0] / "weights.h5", LoadOptions())
+    assert found["architecture"].endswith(layers.format("4 columns", "3 columns", "5 columns", "1 columns"))
 
 
 USER_CODE = """
