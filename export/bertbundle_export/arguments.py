@@ -10,7 +10,7 @@ from typing import Any
 
 from bertbundle._shared.commands import CommandParser
 from bertbundle_export.checkpoints import CHECKPOINT_FORMATS
-from bertbundle_export.head_flags import add_head_flags
+from bertbundle_export.head_flags import add_head_flags, split_labels
 from bertbundle_export.options import ADDED_TOKENS, BUNDLE_FORMATS, DECODINGS, WORD_LABELS
 from bertbundle_export.precision import PRECISIONS
 from bertbundle_export.tasks import POOLINGS, TASKS
@@ -64,7 +64,7 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
     add("--config", type=Path, metavar="PATH", help="config.json or bert_config.json, for weights without one")
     add("--tokenizer", type=Path, metavar="PATH", help="directory or vocab.txt to take the tokenizer from")
     add("--task", choices=list(TASKS), help="default: the task of the checkpoint's architecture")
-    add("--labels", type=_labels, metavar="L,L,..", help="label of each class index (default: the checkpoint's)")
+    add("--labels", type=split_labels, metavar="L,L,..", help="label of each class index (default: the checkpoint's)")
     add(
         "--allow-pickle",
         action="store_true",
@@ -177,12 +177,6 @@ def _value(text: str) -> Any:
 
 def _words(text: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.split(",") if word.strip())
-
-
-def _labels(text: str) -> tuple[str, ...]:
-    if labels := _words(text):
-        return labels
-    raise argparse.ArgumentTypeError(f"expected labels like O,B-PER,I-PER, got {text!r}")
 
 
 def _numbers(text: str) -> tuple[int, ...]:

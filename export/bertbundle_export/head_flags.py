@@ -12,7 +12,7 @@ from bertbundle.errors import InputError
 from bertbundle_export.checkpoints.sources.label_files import read_labels
 from bertbundle_export.tasks import HEAD_TASKS, HeadSpec
 
-__all__ = ["add_head_flags", "read_head_flags"]
+__all__ = ["add_head_flags", "read_head_flags", "split_labels"]
 
 _OPTIONS = tuple(field.name for field in dataclasses.fields(HeadSpec) if field.name not in ("task", "labels"))
 _SWITCH = {"true": True, "false": False}
@@ -68,6 +68,8 @@ def _head(text: str) -> tuple[str, str, str]:
         raise argparse.ArgumentTypeError(
             f"expected NAME=TASK:LABELS with one of the tasks {', '.join(HEAD_TASKS)}, got {text!r}"
         )
+    if labels and not labels.startswith("@"):
+        split_labels(labels)  # an error of the flag
     return name, task, labels
 
 
@@ -84,7 +86,15 @@ def _head_option(text: str) -> tuple[str, str, Any]:
     return name, option, _SWITCH[value] if option == "multi_label" else value
 
 
+def split_labels(text: str) -> tuple[str, ...]:
+    """Parse ``L,L,..``; an empty label is an error, because the labels after it would belong to other classes."""
+    labels = tuple(label.strip() for label in text.split(","))
+    if not all(labels):
+        raise argparse.ArgumentTypeError(f"expected labels like O,B-PER,I-PER, none of them empty, got {text!r}")
+    return labels
+
+
 def _labels(text: str) -> tuple[str, ...]:
     if text.startswith("@"):
         return tuple(read_labels(Path(text[1:])))
-    return tuple(label.strip() for label in text.split(",") if label.strip())
+    return split_labels(text) if text else ()

@@ -121,6 +121,7 @@ _TASKS_OF_OPTIONS: Sequence[tuple[str, Any, Sequence[str]]] = (
     ("span_threshold", 0.0, _SPANS),
     ("multi_label", None, ("text-classification",)),
     ("labels", None, ("token-classification", "text-classification", *_SPANS)),
+    ("pooling", None, ("text-classification", "regression", *_FEATURES)),
     ("last_layers", 1, _FEATURES),
     ("normalize", None, _FEATURES),
 )

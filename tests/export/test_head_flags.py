@@ -55,6 +55,8 @@ def test_no_heads() -> None:
     [
         pytest.param(["--head", "intent"], "expected NAME=TASK:LABELS with one of the tasks", id="name"),
         pytest.param(["--head", "a=fill-mask:x"], "expected NAME=TASK:LABELS with one of the tasks", id="task"),
+        pytest.param(["--head", "a=text-classification:x,,y"], "none of them empty, got 'x,,y'", id="empty_label"),
+        pytest.param(["--head", "a=text-classification:x,y,"], "none of them empty, got 'x,y,'", id="last_label"),
         pytest.param(["--head", "=regression"], "expected NAME=TASK:LABELS", id="empty"),
         pytest.param(["--head-option", "a=b"], "expected NAME.OPTION=VALUE with one of the options", id="option"),
         pytest.param(["--head-option", "a.labels=b"], "expected NAME.OPTION=VALUE", id="labels"),

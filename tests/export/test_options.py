@@ -16,6 +16,7 @@ from bertbundle_export.options import ExportOptions, check_options_apply
     [
         pytest.param("question-answering", "labels", ("a", "b"), id="labels"),
         pytest.param("token-classification", "multi_label", True, id="multi_label"),
+        pytest.param("token-classification", "pooling", "cls", id="pooling"),
         pytest.param("token-classification", "last_layers", 2, id="last_layers"),
         pytest.param("token-classification", "top_k", 3, id="top_k"),
         pytest.param("token-classification", "span_threshold", 1.0, id="span_threshold"),

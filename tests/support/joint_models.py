@@ -16,9 +16,11 @@ __all__ = [
     "OUTPUTS",
     "JointModel",
     "SourceAnswers",
+    "activated",
     "functional_model",
     "make_config",
     "softmax",
+    "two_texts_model",
     "write_vocabulary",
 ]
 
@@ -171,3 +173,30 @@ def softmax(logits: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Return the softmax over the last axis."""
     powers = np.exp(logits - logits.max(-1, keepdims=True))
     return np.asarray(powers / powers.sum(-1, keepdims=True))
+
+
+def two_texts_model(outputs: Any, names: tuple[str, str]) -> Any:
+    """Return a model with two heads whose shapes are equal, and whose layers have names of their own.
+
+    Args:
+        outputs: function of the two outputs that returns what the model returns.
+        names: names of the two Dense layers.
+    """
+    import tf_keras
+    from transformers.models.bert.modeling_tf_bert import TFBertMainLayer
+
+    tf_keras.utils.set_random_seed(8)
+    inputs = {name: tf_keras.Input((None,), dtype="int32", name=name) for name in ("input_ids", "attention_mask")}
+    pooled = TFBertMainLayer(make_config(), name="bert")(inputs)[1]
+    return tf_keras.Model(inputs, outputs(*(tf_keras.layers.Dense(3, name=name)(pooled) for name in names)))
+
+
+def activated(*outputs: Any) -> list[Any]:
+    """Return the outputs through layers that are called as the Dense layer of the other output."""
+    import tf_keras
+
+    names = [output.node.layer.name for output in outputs]
+    return [
+        tf_keras.layers.Activation("softmax", name=f"{name}_logits")(output)
+        for name, output in zip(reversed(names), outputs, strict=True)
+    ]

@@ -49,6 +49,7 @@ def live_model(model: Any, load: LoadOptions, tokenizer: tokenizers.Tokenizer | 
         raise CheckpointError(
             f"a live model does not state its task. Pass task=, one of {', '.join(TASKS)}, or heads=."
         )
+    _check_no_pooling(load)
     config = getattr(model, "config", None)
     task = check_task(load.task) if load.task else task_of("", load.heads)
     multi_label = is_multi_label(getattr(config, "problem_type", None), load.multi_label)
@@ -114,6 +115,16 @@ def _positions(architecture: Architecture, config: Any) -> int | None:
     positions = getattr(config, "max_position_embeddings", None)
     # transformers' TensorFlow classes count from the default padding, whatever the configuration says.
     return positions - architecture.unused_positions({}) if positions else None
+
+
+def _check_no_pooling(load: LoadOptions) -> None:
+    """Reject a pooling beside logits, which the model's own code computes."""
+    given = [f"head {name}: the" for name, head in load.heads.items() if head.pooling]
+    given += ["the"] if load.pooling and load.task in ("text-classification", "regression") else []
+    if given:
+        raise CheckpointError(
+            f"{given[0]} pooling cannot be chosen: a live model computes its logits itself. Leave pooling out."
+        )
 
 
 def _check_backend(model: Any) -> None:

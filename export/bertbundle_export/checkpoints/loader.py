@@ -48,6 +48,7 @@ def load_checkpoint(path: Path, name: str, options: LoadOptions) -> SourceModel:
     description = describe_checkpoint(path, options)
     _check_heads(description, options)
     task = find_task(description, options)
+    _check_pooling(description, task, options)
     labels = _labels(description, task, options)
     _import_tensorflow()
     tokenizer, segmenter = load_tokenizer(description, options), _load_segmenter(description, options)
@@ -96,6 +97,20 @@ def _check_heads(description: Description, options: LoadOptions) -> None:
             f"{description.path}: several heads cannot be read from a checkpoint of the format {description.format}. "
             "Pass --model-class, your own class that returns them by name, or load the model in Python with its own "
             "code: export_bundle(model, heads=...)."
+        )
+
+
+def _check_pooling(description: Description, task: Task, options: LoadOptions) -> None:
+    """Reject a pooling that would be ignored: the model's class computes its logits from what it was trained with."""
+    stated = None if options.model_class else description.init_args.get("pooling", "pooler")
+    given = options.pooling if task.name in ("text-classification", "regression") else None
+    heads = {} if description.heads else options.heads
+    poolings = (given, *(head.pooling for head in heads.values()))
+    ignored = [pooling for pooling in poolings if pooling not in (None, stated)]
+    if ignored:
+        raise CheckpointError(
+            f"{description.path} has a {class_name(description)}, which computes its logits with its own code: "
+            f"the pooling cannot be {ignored[0]}. Leave the pooling out."
         )
 
 

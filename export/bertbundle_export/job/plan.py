@@ -24,7 +24,7 @@ from bertbundle_export.saved_model.tracing import TracedModel, attention_dtype, 
 from bertbundle_export.source.model import SourceModel, run_source
 from bertbundle_export.source.tokenization import mask_token, special_ids
 from bertbundle_export.tasks import HEAD_TASKS, TASKS, HeadConfig, Task, outputs_of_head, task_of
-from bertbundle_export.tasks.checks import check_outputs, check_pooler, unused_outputs
+from bertbundle_export.tasks.checks import check_operations, check_outputs, check_pooler, unused_outputs
 
 __all__ = ["Plan", "make_plan"]
 
@@ -95,8 +95,20 @@ def make_plan(name: str, model: SourceModel, options: ExportOptions, reporter: R
         _note_many_spans(head, cases, recorder)
     with recorder.stage("trace the serving function"):
         traced = _trace(model, options, head, features, recorder)
+    _check_operations(model, head, traced, recorder)
     _check_unused_tables(model, options, head, traced)
     return Plan(name, model, options, signatures, head, cases, traced, tuple(recorder.notes))
+
+
+def _check_operations(model: SourceModel, head: HeadConfig, traced: TracedModel, reporter: Reporter) -> None:
+    """Check what the logits are computed by; a CRF's scores may be anything."""
+    for name, config in (head.heads or {"": head}).items():
+        task = HEAD_TASKS[model.heads[name].task] if name else TASKS[model.task]
+        operations = outputs_of_head(traced.operations, name) if name else traced.operations
+        with errors_of_head(name):
+            notes = [] if config.label_decoding == "crf" else check_operations(operations, task)
+        for note in notes:
+            reporter.note(f"head {name}: {note}" if name else note)
 
 
 def _check_unused_tables(model: SourceModel, options: ExportOptions, head: HeadConfig, traced: TracedModel) -> None:

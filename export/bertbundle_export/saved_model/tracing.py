@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from bertbundle._shared.cpu_features import fast_bfloat16
@@ -35,11 +35,14 @@ class TracedModel:
             name.
         encoders: the encoders that replace the model's own in the graph; none if the model has no supported encoder.
         precision: precision of the matrix products, "float32", "bfloat16" or "int8".
+        operations: TensorFlow's name of the operation that computes each output of the source model, such as
+            "Sigmoid"; operations that only move or cast values do not count.
     """
 
     function: Any
     encoders: tuple[EncoderGraph, ...] = ()
     precision: str = "float32"
+    operations: Mapping[str, str] = field(default_factory=dict)
 
 
 def trace(
@@ -59,7 +62,7 @@ def trace(
     """
     build = _int8_builder(model, calibration) if precision == "int8" else _builder(precision)
     with patched_encoders(model.keras, build) as encoders:
-        traced = TracedModel(_trace(model, head), tuple(encoders), precision)
+        traced = _trace(model, head, encoders, precision)
     calls = sum(encoder.calls for encoder in encoders)
     # A call inside an inner function or a loop cannot be extracted for the ONNX files.
     all_in_main_graph = calls == count_calls(traced.function.graph.as_graph_def(), encoders)
@@ -103,21 +106,46 @@ def _quantize(model: SourceModel, calibration: Sequence[InputFeatures]) -> list[
 
 def trace_unpatched(model: SourceModel, head: HeadConfig) -> TracedModel:
     """Trace a source model with its own encoder."""
-    return TracedModel(_trace(model, head))
+    return _trace(model, head, (), "float32")
 
 
-def _trace(model: SourceModel, head: HeadConfig) -> Any:
+def _trace(model: SourceModel, head: HeadConfig, encoders: Sequence[EncoderGraph], precision: str) -> TracedModel:
     from bertbundle_export.tensorflow_import import tf
 
     specs = [tf.TensorSpec([None, None], spec.dtype, name=spec.name) for spec in model.inputs]
     graph = task_of(model.task, model.heads).graph
+    operations: dict[str, str] = {}
 
     def encode(*values: Any) -> dict[str, Any]:
         inputs = {spec.name: value for spec, value in zip(model.inputs, values, strict=True)}
-        return graph(raw_outputs(model, inputs), inputs, head)
+        raw = raw_outputs(model, inputs)
+        operations.update({name: _operation(value) for name, value in raw.items()})
+        return graph(raw, inputs, head)
 
     with convertible_loops():
-        return concrete_function(encode, specs)
+        function = concrete_function(encode, specs)
+    return TracedModel(function, tuple(encoders), precision, operations)  # encoders are known after the trace
+
+
+# Operations whose values are those of their first input.
+_MOVES = (
+    *("Cast", "ConcatV2", "EnsureShape", "ExpandDims", "Identity", "IdentityN"),
+    *("Pack", "Reshape", "Squeeze", "StopGradient", "StridedSlice", "Transpose"),
+)
+_CALLS = ("PartitionedCall", "StatefulPartitionedCall")
+
+
+def _operation(tensor: Any) -> str:
+    """Return the name of the operation that computes a tensor of a graph; "" for a value from outside of the graph."""
+    while (operation := getattr(tensor, "op", None)) is not None:
+        if operation.type in _CALLS:
+            called = operation.graph._get_function(operation.get_attr("f").name)  # noqa: SLF001 - there is no other way
+            tensor = called and called.graph.outputs[tensor.value_index]
+        elif operation.type in _MOVES:
+            tensor = operation.inputs[tensor.value_index if operation.type == "IdentityN" else 0]
+        else:
+            return str(operation.type)
+    return ""
 
 
 def concrete_function(function: Any, specs: list[Any]) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from bertbundle_export.tasks.base import Task
 from bertbundle_export.tasks.crf import TABLES
 from bertbundle_export.tasks.feature_extraction import DENSE_WEIGHT
 
-__all__ = ["check_outputs", "check_pooler", "own_outputs", "unused_outputs"]
+__all__ = ["check_operations", "check_outputs", "check_pooler", "own_outputs", "unused_outputs"]
 
 # Outputs of transformers' classes beside those of the task.
 _TRANSFORMERS_OUTPUTS = ("last_hidden_state", "last_layers", "pooler_output", "seq_relationship_logits", "loss")
@@ -67,6 +67,38 @@ def check_outputs(
         _check_pairs(logits, length)
     elif task.has_labels:
         _check_logits(logits, multi_label=multi_label)
+
+
+def check_operations(operations: Mapping[str, str], task: Task) -> list[str]:
+    """Check the operations that a model's logits end in: the softmax or the sigmoid of probabilities is meaningless.
+
+    Args:
+        operations: TensorFlow's name of the operation that computes each of the model's outputs.
+        task: the task, whose outputs called logits are checked; values of a regression may end in any operation.
+
+    Returns:
+        Notes for the user.
+
+    Raises:
+        ExportError: logits are probabilities.
+    """
+    logits = [] if task.regression else [name for name in task.required_outputs if name.endswith("logits")]
+    for name in logits:
+        if operations.get(name) in ("Sigmoid", "Softmax"):
+            applied = operations[name].lower()
+            raise ExportError(
+                f"the model returns probabilities: its {name} are computed by a {applied}. Return logits instead: "
+                f"remove activation='{applied}' from the last layer. The bundle computes the probabilities."
+                f"{_INDEPENDENT if applied == 'sigmoid' and task.name == 'text-classification' else ''}"
+            )
+    return [
+        f"the model's {name} are computed by a {operations[name]}: the bundle computes probabilities from them."
+        for name in logits
+        if operations.get(name, "") in ("Elu", "LeakyRelu", "Relu", "Relu6", "Selu", "Softplus")
+    ]
+
+
+_INDEPENDENT = " If classes are independent, also pass --multi-label (multi_label=True in Python)."
 
 
 def unused_outputs(outputs: Arrays, task: Task) -> list[str]:

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from bertbundle_export import export_bundle
+from bertbundle_export import HeadSpec, export_bundle
 from bertbundle_export.checkpoints import LoadOptions, load_checkpoint
+from bertbundle_export.checkpoints.live import live_model
 from bertbundle_export.errors import CheckpointError, ExportError
 from bertbundle_export.source.tokenization import load_tokenizer
 from joint_models import functional_model, write_vocabulary
@@ -71,6 +72,20 @@ def test_live_model_without_an_argument(
         export_bundle(model, name="live", output=tmp_path / "m", **options)
 
 
+def test_pooling_of_logits(checkpoint: Write, tmp_path: Path) -> None:
+    """The code of a classifier says what its logits are computed from: another pooling would be ignored."""
+    path = checkpoint("BertForSequenceClassification")
+    with pytest.raises(CheckpointError, match=r"BertForSequenceClassification, .* the pooling cannot be cls"):
+        load(path, pooling="cls")
+    loaded = load(path, pooling="pooler")
+    options = LoadOptions(task="text-classification", pooling="cls")
+    with pytest.raises(CheckpointError, match="the pooling cannot be chosen"):
+        live_model(loaded.keras, options, loaded.tokenizer)
+    specs = {"a": HeadSpec(task="regression"), "b": HeadSpec(task="regression", pooling="cls")}
+    with pytest.raises(CheckpointError, match=r"^head b: the pooling cannot be chosen"):
+        export_bundle(loaded.keras, name="x", output=tmp_path / "m", heads=specs, tokenizer=loaded.tokenizer)
+
+
 def test_invalid_source(tmp_path: Path) -> None:
     """A source that is neither a path nor a model raises one clear error."""
     with pytest.raises(CheckpointError, match="a int is not a source"):
@@ -80,8 +95,6 @@ def test_invalid_source(tmp_path: Path) -> None:
 @pytest.mark.parametrize("given", [None, False, True])
 def test_multi_label(checkpoint: Write, given: bool | None) -> None:
     """A live model and its checkpoint are multi-label as problem_type says, unless the user says otherwise."""
-    from bertbundle_export.checkpoints.live import live_model
-
     path = checkpoint("BertForSequenceClassification")
     change_config(path, problem_type="multi_label_classification")
     loaded = load(path, multi_label=given)

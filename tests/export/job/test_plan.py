@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from bertbundle.errors import BertBundleError
-from bertbundle_export import LoadOptions, export_bundle
+from bertbundle_export import ExportError, HeadSpec, LoadOptions, export_bundle
+from joint_models import INTENTS, functional_model, write_vocabulary
 from tiny_checkpoints import LABELS, change_config, vocabulary
 
 pytestmark = pytest.mark.slow
@@ -74,3 +75,31 @@ def test_unused_outputs(tensorflow: Any, tmp_path: Path) -> None:
     options = {"task": "token-classification", "labels": LABELS, "tokenizer": tmp_path / "vocab.txt", **OPTIONS}
     exported = export_bundle(model, name="x", output=tmp_path, **options)
     assert any("the model also returns intent" in note for note in exported.manifest.notes)
+
+
+_HEADS = {"intent": HeadSpec(task="text-classification", labels=INTENTS), "urgency": HeadSpec(task="regression")}
+
+
+def test_sigmoid_of_a_live_model(tensorflow: Any, tmp_path: Path) -> None:
+    """A classifier or tagger that ends in a sigmoid is refused: softmax of its values is not its result."""
+    del tensorflow
+    options: dict[str, Any] = {"name": "x", "output": tmp_path / "m", "tokenizer": write_vocabulary(tmp_path)}
+    for output, task, labels in (("intent", "text-classification", INTENTS), ("slots", "token-classification", LABELS)):
+        model = functional_model((output,), kind="list", activation="sigmoid")
+        with pytest.raises(ExportError, match=r"^the model returns probabilities: .* computed by a sigmoid"):
+            export_bundle(model, task=task, labels=labels, **options, **OPTIONS)
+    model = functional_model(("intent", "urgency"), activation="sigmoid")
+    with pytest.raises(ExportError, match=r"^head intent: the model returns probabilities: .* computed by a sigmoid"):
+        export_bundle(model, heads=_HEADS, **options, **OPTIONS)
+    assert not list((tmp_path / "m").iterdir())
+
+
+@pytest.mark.parametrize(("activation", "notes"), [("relu", 1), ("tanh", 0)])
+def test_activation_of_a_live_model(tensorflow: Any, tmp_path: Path, activation: str, notes: int) -> None:
+    """Logits that a relu computes are in a note, which names their head; a regression's value may be."""
+    del tensorflow
+    model = functional_model(("intent", "urgency"), activation=activation)
+    tokenizer = write_vocabulary(tmp_path)
+    exported = export_bundle(model, name="x", output=tmp_path, heads=_HEADS, tokenizer=tokenizer, **OPTIONS)
+    found = [note for note in exported.manifest.notes if "are computed by a Relu" in note]
+    assert [note.partition(":")[0] for note in found] == ["head intent"] * notes

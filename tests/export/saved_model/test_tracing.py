@@ -6,11 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from bertbundle_export import export_bundle
+from bertbundle_export import LoadOptions, export_bundle
+from bertbundle_export.checkpoints.live import live_model
 from bertbundle_export.encoder.kernels import has_onednn
 from bertbundle_export.errors import ExportError
+from bertbundle_export.saved_model.tracing import trace
+from bertbundle_export.tasks import HeadConfig
+from joint_models import write_vocabulary
 from optional import skip_without
 
 pytestmark = pytest.mark.slow
@@ -61,3 +66,61 @@ def test_bert_like_encoders_are_patched(
     nodes = onnx.load(str(path / "model.onnx"), load_external_data=False).graph.node
     count = sum(node.op_type == "DynamicQuantizeMatMul" for node in nodes)
     assert count == 4 * LAYERS + (kind == "Electra")
+
+
+class _Classifier:
+    """A Dense layer on the first token, and what follows it."""
+
+    def __init__(self, end: Callable[[Any, Any], Any]) -> None:
+        import tf_keras
+
+        self._embedding, self._dense, self._end = tf_keras.layers.Embedding(500, 4), tf_keras.layers.Dense(3), end
+        self._dense(self._embedding(np.zeros((1, 4), np.int32))[:, 0])
+
+    @property
+    def variables(self) -> list[Any]:
+        """The weights."""
+        return [*self._embedding.variables, *self._dense.variables]
+
+    def __call__(self, inputs: Any, *, training: bool) -> Any:
+        """Return a dict with the logits."""
+        import tensorflow as tf
+
+        del training
+        return {"logits": self._end(tf, self._dense(self._embedding(inputs["input_ids"])[:, 0]))}
+
+
+def _sigmoid(tf: Any, logits: Any) -> Any:
+    return tf.sigmoid(logits)
+
+
+def _moved(tf: Any, logits: Any) -> Any:
+    return tf.identity(tf.reshape(tf.cast(tf.sigmoid(logits), tf.float32), [-1, 3]))
+
+
+def _called(tf: Any, logits: Any) -> Any:
+    return tf.function(lambda value: tf.identity(tf.function(tf.sigmoid)(value)))(logits)
+
+
+def _stacked(tf: Any, logits: Any) -> Any:
+    return tf.stack([tf.sigmoid(logits[:, index]) for index in range(3)], axis=1)
+
+
+@pytest.mark.parametrize(
+    ("end", "operation"),
+    [
+        pytest.param(_sigmoid, "Sigmoid", id="sigmoid"),
+        pytest.param(_moved, "Sigmoid", id="moved"),
+        pytest.param(_called, "Sigmoid", id="called"),
+        pytest.param(_stacked, "Sigmoid", id="stacked"),
+        pytest.param(lambda tf, logits: tf.keras.activations.softmax(logits), "Softmax", id="softmax"),
+        pytest.param(lambda _, logits: logits, "BiasAdd", id="dense"),
+        pytest.param(lambda tf, logits: 2 * tf.sigmoid(logits), "Mul", id="scaled"),
+    ],
+)
+def test_operations(tensorflow: Any, tmp_path: Path, end: Callable[[Any, Any], Any], operation: str) -> None:
+    """The operation that computes the logits is found behind operations that move them, and inside functions."""
+    del tensorflow
+    options = LoadOptions(task="text-classification", labels=("a", "b", "c"))
+    source = live_model(_Classifier(end), options, write_vocabulary(tmp_path))
+    assert trace(source, HeadConfig(labels=source.labels)).operations == {"logits": operation}

@@ -7,7 +7,7 @@ import pytest
 
 from bertbundle_export.errors import ExportError
 from bertbundle_export.tasks import TASKS
-from bertbundle_export.tasks.checks import check_outputs
+from bertbundle_export.tasks.checks import check_operations, check_outputs
 from tiny_checkpoints import LABELS
 
 
@@ -78,3 +78,37 @@ def test_sigmoid_of_independent_classes_is_refused() -> None:
     )  # classes that exclude each other: these may be logits
     with pytest.raises(ExportError, match="remove activation='sigmoid'"):
         check_outputs({"logits": probabilities}, task, LABELS, length=4, multi_label=True)
+
+
+@pytest.mark.parametrize(
+    ("task", "operation", "message"),
+    [
+        pytest.param("text-classification", "Sigmoid", r"sigmoid.*also pass --multi-label", id="text_sigmoid"),
+        pytest.param("token-classification", "Sigmoid", r"remove activation='sigmoid'", id="token_sigmoid"),
+        pytest.param("fill-mask", "Softmax", r"remove activation='softmax'", id="softmax"),
+    ],
+)
+def test_operations_of_probabilities(task: str, operation: str, message: str) -> None:
+    """Logits that a sigmoid or softmax computes are refused, whatever their values are."""
+    with pytest.raises(ExportError, match=message):
+        check_operations({"logits": operation}, TASKS[task])
+
+
+@pytest.mark.parametrize("operation", ["Sigmoid", "Tanh", "Relu", "BiasAdd"])
+def test_operations_of_values(operation: str) -> None:
+    """The value of a regression may end in any activation."""
+    assert not check_operations({"logits": operation}, TASKS["regression"])
+
+
+def test_operations_of_logits() -> None:
+    """Logits may be computed by a tanh; a relu is in a note."""
+    assert not check_operations({"logits": "Tanh"}, TASKS["token-classification"])
+    assert not check_operations({"logits": "BiasAdd"}, TASKS["text-classification"])
+    (note,) = check_operations({"logits": "Relu"}, TASKS["token-classification"])
+    assert "Relu" in note
+
+
+def test_operations_of_answers() -> None:
+    """Both logits of question answering are checked."""
+    with pytest.raises(ExportError, match="end_logits are computed by a softmax"):
+        check_operations({"start_logits": "BiasAdd", "end_logits": "Softmax"}, TASKS["question-answering"])

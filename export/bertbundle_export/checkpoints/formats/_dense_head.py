@@ -222,10 +222,10 @@ def check_head_input(
             "export_bundle(model, ...)."
         )
     reads_tokens = stated == "tokens"
-    if task is not None and (task in ("token-classification", "question-answering")) != reads_tokens:
+    if task is not None and (task in _TOKEN_TASKS) != reads_tokens:
         raise CheckpointError(
-            f"{path} calls its layer {name} on {_describe_input(stated)}, which does not fit the task {task}. Leave "
-            "the task out, to export what the file has."
+            f"{path} calls its layer {name} on {_describe_input(stated)}, which does not fit the task {task}. State "
+            f"{' or '.join(_TOKEN_TASKS if reads_tokens else _TEXT_TASKS)} for it."
         )
     if pooling is not None and not reads_tokens and pooling != stated:
         raise CheckpointError(
@@ -234,6 +234,9 @@ def check_head_input(
         )
 
 
+# Tasks of a layer that reads all tokens, and of one that reads one vector of the text.
+_TOKEN_TASKS = ("token-classification", "question-answering")
+_TEXT_TASKS = ("text-classification", "regression")
 # Why a bundle cannot compute what a layer computes.
 _REASONS = {
     "GlobalAveragePooling1D": " without a mask: it averages over padding, too",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -34,7 +34,7 @@ def describe_heads(
         description: of the file; its configuration gets the name of the class.
         file: the file.
         outside: shapes of the variables outside BERT.
-        heads: what the user states about each head, by the name of its layer.
+        heads: what the user states about each head, by the name of its output or its layer.
 
     Raises:
         CheckpointError: a head is not one Dense layer, it may depend on layers that no head names, or the file
@@ -46,12 +46,14 @@ def describe_heads(
             f"{file.path} has the encoder {description.config['model_type']}: several heads are read from files of "
             "BERT only. Load the model with its own code and export it from Python: export_bundle(model, heads=...)."
         )
-    kernels = {name: _kernel(file, outside, name) for name in heads}
+    layers_of = _layers(file, outside, heads)
+    kernels = {name: _kernel(file, outside, layer) for name, layer in layers_of.items()}
     expected: dict[str, tuple[int, ...]] = {
         kernel: (hidden, _columns(head)) for kernel, head in zip(kernels.values(), heads.values(), strict=True)
     }
     expected |= {_bias(kernel): shape[1:] for kernel, shape in expected.items() if _bias(kernel) in outside}
-    others = _others(file, outside, kernels)
+    _check_columns(file, outside, kernels, heads)
+    others = _others(file, outside, [*layers_of.values()])
     if {name: shape for name, shape in outside.items() if name not in others} != expected:
         found = ", ".join(f"{name} {list(size)}" for name, size in sorted(outside.items())[:8])
         raise CheckpointError(
@@ -60,7 +62,7 @@ def describe_heads(
             "another model with its own code and export it from Python: export_bundle(model, heads=...). Only a whole "
             "model (model.save) may have layers that no head names."
         )
-    stated = {name: _as_stored(file, name, head) for name, head in heads.items()}
+    stated = {name: _as_stored(file, name, layers_of[name], head) for name, head in heads.items()}
     layers = [(name, _columns(head), head.pooling or _TOKENS) for name, head in stated.items()]
     notes = (f"{file.path.name} also has {', '.join(_layers_of(others))}, which no head names.",) if others else ()
     return replace(
@@ -90,25 +92,81 @@ def _describe_layer(file: KerasFile, outside: Shapes, name: str) -> str:
     return f"{name} ({', '.join(facts)})" if facts else name
 
 
-def rename_heads(weights: StateDict, file: KerasFile, heads: Sequence[str]) -> StateDict:
+def rename_heads(weights: StateDict, file: KerasFile, heads: Iterable[str]) -> StateDict:
     """Rename the Dense layers as `classifier_with_heads` does; one without a bias gets a bias of zeros."""
     renamed: StateDict = {}
-    for index, name in enumerate(heads):
-        kernel = _kernel(file, {key: value.shape for key, value in weights.items()}, name)
+    shapes = {name: value.shape for name, value in weights.items()}
+    for index, layer in enumerate(_layers(file, shapes, heads).values()):
+        kernel = _kernel(file, shapes, layer)
         bias = weights.get(_bias(kernel), np.zeros(weights[kernel].shape[1], np.float32))
         renamed |= {f"head_{index}/kernel": weights[kernel], f"head_{index}/bias": bias}
     return renamed
 
 
-def _kernel(file: KerasFile, shapes: Shapes, head: str) -> str:
-    found = [name for name in shapes if f"/{name}".endswith(f"/{head}/kernel")]
+def _layers(file: KerasFile, shapes: Shapes, heads: Iterable[str]) -> dict[str, str]:
+    """Return the name of each head's Dense layer.
+
+    Raises:
+        CheckpointError: several heads have the same, or it is unclear which one a head has.
+    """
+    layers = {name: _layer(file, shapes, name) for name in heads}
+    for name, layer in layers.items():
+        others = [other for other, found in layers.items() if found == layer and other != name]
+        if others:
+            raise CheckpointError(
+                f"{file.path} computes the heads {name} and {others[0]} by the same layer, {layer}: an output has the "
+                f"name of one, a layer that of the other. Name the heads as the outputs: {', '.join(file.outputs)}."
+            )
+    return layers
+
+
+def _layer(file: KerasFile, shapes: Shapes, head: str) -> str:
+    """Return the name of the Dense layer that the output with a head's name is computed by; without one, the head's."""
+    names = (head, f"{head}_logits", f"{head}.logits")
+    found = {_dense_layer(file, shapes, file.outputs[name]) for name in names if name in file.outputs}
+    if len(found) > 1:
+        raise CheckpointError(
+            f"{file.path} has several outputs that could be the head {head}, of the layers {', '.join(sorted(found))}. "
+            "Rename one of them, and save the model again."
+        )
+    return found.pop() if found else head
+
+
+def _dense_layer(file: KerasFile, shapes: Shapes, name: str) -> str:
+    """Return the layer with a kernel that a layer such as an Activation reads; itself if it reads none."""
+    seen = [name]
+    while not _kernels_of(shapes, seen[-1]):
+        sources = file.layers[seen[-1]].sources if seen[-1] in file.layers else ()
+        if len(sources) != 1 or sources[0][0] in seen:
+            return name
+        seen.append(sources[0][0])
+    return seen[-1]
+
+
+def _kernels_of(shapes: Shapes, layer: str) -> list[str]:
+    return [name for name in shapes if f"/{name}".endswith(f"/{layer}/kernel")]
+
+
+def _kernel(file: KerasFile, shapes: Shapes, layer: str) -> str:
+    found = _kernels_of(shapes, layer)
     if len(found) != 1:
         layers = sorted({name.rpartition("/")[0] for name in shapes})
         raise CheckpointError(
-            f"{file.path} has {len(found)} layers called {head} after BERT, expected one for each head: its layers are "
-            f"{', '.join(layers[:8]) or 'none'}. Name the heads as the layers."
+            f"{file.path} has {len(found)} layers called {layer} after BERT, expected one for each head: its layers "
+            f"are {', '.join(layers[:8]) or 'none'}. Name the heads as the layers."
         )
     return found[0]
+
+
+def _check_columns(file: KerasFile, shapes: Shapes, kernels: Mapping[str, str], heads: Mapping[str, HeadSpec]) -> None:
+    """Check the number of labels of each head whose layer is a Dense layer."""
+    for name, head in heads.items():
+        shape = shapes[kernels[name]]
+        if head.labels and len(shape) == 2 and shape[1] != len(head.labels):
+            raise CheckpointError(
+                f"head {name}: {file.path} has {shape[1]} classes, but {len(head.labels)} labels were given: "
+                f"{', '.join(head.labels)}. Give one label per class."
+            )
 
 
 def _layers_of(names: Iterable[str]) -> list[str]:
@@ -116,17 +174,17 @@ def _layers_of(names: Iterable[str]) -> list[str]:
     return sorted({name.rpartition("/")[0].rpartition("/")[2] for name in names})
 
 
-def _others(file: KerasFile, outside: Shapes, kernels: Mapping[str, str]) -> set[str]:
+def _others(file: KerasFile, outside: Shapes, layers: Collection[str]) -> set[str]:
     """Return the variables outside BERT that no head depends on; a file of weights does not say which these are.
 
     Args:
         file: the file.
         outside: shapes of the variables outside BERT.
-        kernels: the variable of each head's kernel.
+        layers: the Dense layer of each head.
     """
-    if any(input_of(file.layers, name) is None for name in kernels):
+    if any(input_of(file.layers, name) is None for name in layers):
         return set()
-    needed = {layer for name in kernels for layer in layers_before(file.layers, name)}
+    needed = {layer for name in layers for layer in layers_before(file.layers, name)}
     spare = file.layers.keys() - needed
     return {name for name in outside if spare & {*name.split("/")} and needed.isdisjoint(name.split("/"))}
 
@@ -139,27 +197,27 @@ def _columns(head: HeadSpec) -> int:
     return len(head.labels) or 1
 
 
-def _as_stored(file: KerasFile, name: str, head: HeadSpec) -> HeadSpec:
-    """Return a head with the pooling and the kind of classes that the file states.
+def _as_stored(file: KerasFile, name: str, layer: str, head: HeadSpec) -> HeadSpec:
+    """Return a head with the pooling and the kind of classes that the file states for its layer.
 
     Raises:
         CheckpointError: the user states others, or the file does not state the pooling, and neither does the user.
     """
-    check_head_input(file.path, file.layers, name, task=head.task, pooling=head.pooling)
-    activations = activations_after(file.layers, name)
-    problem = find_problem_type(file.path, name, activations, head.task)
+    check_head_input(file.path, file.layers, layer, task=head.task, pooling=head.pooling)
+    activations = activations_after(file.layers, layer)
+    problem = find_problem_type(file.path, layer, activations, head.task)
     is_softmax = "softmax" in activations
     if (is_softmax and head.multi_label) or (problem and head.multi_label is False):
         raise CheckpointError(
-            f"{file.path} has the activation {'softmax' if is_softmax else 'sigmoid'} after its layer {name}, which "
+            f"{file.path} has the activation {'softmax' if is_softmax else 'sigmoid'} after its layer {layer}, which "
             f"contradicts multi_label={head.multi_label}. Leave it out, to export what the file has."
         )
     if head.task == "token-classification":
         return head
-    pooling = head.pooling or input_of(file.layers, name)
+    pooling = head.pooling or input_of(file.layers, layer)
     if pooling is None:
         raise CheckpointError(
-            f"{file.path} does not state the input of the Dense layer {name}. State it: --head-option "
+            f"{file.path} does not state the input of the Dense layer {layer}. State it: --head-option "
             f"{name}.pooling=cls (the first token), pooler, mean or max (HeadSpec(pooling=...) in Python)."
         )
     return replace(head, pooling=pooling, multi_label=bool(problem) or head.multi_label)

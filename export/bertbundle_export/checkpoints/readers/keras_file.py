@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -22,6 +22,7 @@ __all__ = [
     "is_h5",
     "layers_before",
     "parse_layers",
+    "parse_outputs",
     "read_datasets",
     "read_h5",
 ]
@@ -60,12 +61,15 @@ class KerasFile:
         shapes: shape of every variable by name, without ``:0`` and without the scope.
         scope: name of a subclassed model, such as ``tf_bert_for_token_classification``; empty for a functional model.
         layers: the model's layers by name; empty if the file has weights only.
+        outputs: the layer that returns each of the model's outputs, by the output's key in a dict, or by the layer's
+            name if the outputs are a list.
     """
 
     path: Path
     shapes: Shapes
     scope: str
     layers: Mapping[str, KerasLayer]
+    outputs: Mapping[str, str] = field(default_factory=dict)
 
 
 def is_h5(path: Path) -> bool:
@@ -85,7 +89,8 @@ def describe_h5(path: Path) -> KerasFile:
     """
     shapes, model_config = _read_variables(path, lambda item: tuple(item.shape))
     scope = _scope(shapes)
-    return KerasFile(path, _without_scope(path, shapes, scope), scope, parse_layers(model_config, path))
+    layers, outputs = parse_layers(model_config, path), parse_outputs(model_config)
+    return KerasFile(path, _without_scope(path, shapes, scope), scope, layers, outputs)
 
 
 def read_h5(path: Path) -> StateDict:
@@ -199,6 +204,15 @@ def parse_layers(model_config: str | None, path: Path) -> dict[str, KerasLayer]:
         raise CheckpointError(
             f"{path} has a model_config that cannot be read: {error!r}. Download it again."
         ) from error
+
+
+def parse_outputs(model_config: str | None) -> dict[str, str]:
+    """Return the layer of each output in a configuration that `parse_layers` accepts; see `KerasFile.outputs`."""
+    config = json.loads(model_config)["config"] if model_config else None
+    outputs = config.get("output_layers") if isinstance(config, dict) else None
+    if isinstance(outputs, dict):
+        return {key: call[0] for key, value in outputs.items() for call in _calls(value)}
+    return {call[0]: call[0] for call in _calls(outputs)}
 
 
 def layers_before(layers: Mapping[str, KerasLayer], name: str) -> set[str]:

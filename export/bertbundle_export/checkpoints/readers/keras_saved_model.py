@@ -11,7 +11,13 @@ from google.protobuf.message import DecodeError
 
 from bertbundle_export.checkpoints.base import StateDict
 from bertbundle_export.checkpoints.readers._tensorflow_pb2 import KerasMetadata
-from bertbundle_export.checkpoints.readers.keras_file import KerasFile, describe_h5, parse_layers, read_h5
+from bertbundle_export.checkpoints.readers.keras_file import (
+    KerasFile,
+    describe_h5,
+    parse_layers,
+    parse_outputs,
+    read_h5,
+)
 from bertbundle_export.checkpoints.readers.tensor_bundle import (
     OBJECT_GRAPH,
     TensorBundle,
@@ -54,7 +60,8 @@ def describe_saved_model(path: Path) -> KerasFile:
     keys = _keys(bundle)
     scope = _scope(keys)
     shapes = {name.removeprefix(f"{scope}/"): bundle.entries[key].shape for name, key in keys.items()}
-    return KerasFile(path, shapes, scope, parse_layers(_model_config(path / _METADATA), path))
+    model_config = _model_config(path / _METADATA)
+    return KerasFile(path, shapes, scope, parse_layers(model_config, path), parse_outputs(model_config))
 
 
 def read_saved_model(path: Path) -> StateDict:

@@ -16,7 +16,7 @@ from bertbundle.contract.manifest import Manifest
 from bertbundle_export import CheckpointError, ExportError, HeadSpec, LoadOptions, export_bundle
 from bertbundle_export.checkpoints.inspect import inspect_checkpoint
 from bertbundle_export.checkpoints.to_huggingface import write_huggingface
-from joint_models import INTENTS, MOODS, make_config, write_vocabulary
+from joint_models import INTENTS, MOODS, activated, make_config, softmax, two_texts_model, write_vocabulary
 from keras_files import head_weights, keras_bert, random_weights, write_beside, write_h5
 from tiny_checkpoints import LABELS, write_checkpoint
 
@@ -141,11 +141,20 @@ def test_command(files: tuple[Path, Any], tmp_path: Path) -> None:
     ("changes", "message"),
     [
         pytest.param({"intent": ("text-classification", ["abc"])}, "the model has a single class", id="single"),
-        pytest.param({"intent": ("text-classification", ["a", "b"])}, r"intent/kernel \[32, 2\]", id="columns"),
-        pytest.param({"moods": None, "mood": HEADS["moods"]}, "has 0 layers called mood after BERT", id="name"),
-        pytest.param({"intent": ("token-classification", INTENTS)}, "does not fit the task token-", id="task"),
         pytest.param(
-            {"slots": ("text-classification", LABELS)}, "does not fit the task text-classification", id="tokens"
+            {"intent": ("text-classification", ["a", "b"])}, "head intent: .* has 4 classes, but 2 labels", id="columns"
+        ),
+        pytest.param({"moods": None, "mood": HEADS["moods"]}, "has 0 layers called mood after BERT", id="name"),
+        pytest.param(
+            {"intent": ("token-classification", INTENTS)}, "State text-classification or regression for", id="task"
+        ),
+        pytest.param(
+            {"slots": ("text-classification", LABELS)}, "fit the task text-.* State token-classification", id="tokens"
+        ),
+        pytest.param(
+            {"slots": HeadSpec(task="token-classification", labels=LABELS, pooling="cls")},
+            r"head slots: --pooling .* but the task is token-classification\. Leave it out",
+            id="tagger_pooling",
         ),
         pytest.param(
             {"intent": HeadSpec(task="text-classification", labels=INTENTS, pooling="mean")},
@@ -170,6 +179,52 @@ def test_flags_against_the_file(files: tuple[Path, Any], tmp_path: Path, changes
     with pytest.raises((CheckpointError, ExportError), match=message):
         export_bundle(files[0] / "whole.h5", name="x", output=tmp_path / "m", heads=heads)
     assert not (tmp_path / "m").exists()
+
+
+TWO_HEADS = dict.fromkeys(("intent", "mood"), ("text-classification", MOODS))
+"""Heads that can be told apart by their names only."""
+
+
+@pytest.mark.parametrize("saved", ["model.h5", "saved"])
+@pytest.mark.parametrize(
+    ("outputs", "names", "order"),
+    [
+        pytest.param(lambda a, b: {"intent": a, "mood": b}, ("mood", "intent"), (0, 1), id="crossed"),
+        pytest.param(lambda a, b: {"intent": a, "mood": b}, ("mood", "other"), (0, 1), id="one_crossed"),
+        pytest.param(lambda a, b: {"intent": a, "mood": b}, ("x", "y"), (0, 1), id="other_names"),
+        pytest.param(lambda a, b: {"x": a, "y": b}, ("mood", "intent"), (1, 0), id="other_keys"),
+        pytest.param(lambda a, b: [a, b], ("mood", "intent"), (1, 0), id="list"),
+        pytest.param(activated, ("mood", "intent"), (0, 1), id="activations"),
+    ],
+)
+def test_names_of_outputs(
+    tmp_path: Path, tensorflow: Any, saved: str, outputs: Any, names: tuple[str, str], order: tuple[int, int]
+) -> None:
+    """A head is the output with its name, as for a live model; without one, the layer with its name."""
+    model = two_texts_model(outputs, names)
+    model.save(str(tmp_path / saved), save_format="h5" if saved == "model.h5" else "tf")
+    write_config(tmp_path)
+    options: dict[str, Any] = {"max_length": 16, "lengths": [], "formats": ["onnx"]}
+    exported = export_bundle(tmp_path / saved, name="x", output=tmp_path / "m", heads=TWO_HEADS, **options)
+    with Client.local(exported.path) as client:
+        result = client.heads("Maria, Rome")
+        (encoding,) = client._session.loaded.tokenizer.encode(["Maria, Rome"])  # type: ignore[union-attr]
+    ids = tensorflow.constant([encoding.ids], tensorflow.int32)
+    returned = model({"input_ids": ids, "attention_mask": tensorflow.ones_like(ids)})
+    values = list(returned.values()) if isinstance(returned, dict) else returned
+    for head, index in zip(TWO_HEADS, order, strict=True):
+        value = values[index].numpy()[0]
+        expected = value if outputs is activated else softmax(value)
+        np.testing.assert_allclose([result[head].scores[mood] for mood in MOODS], expected, atol=1e-5)
+
+
+def test_output_and_layer_with_the_same_head(tmp_path: Path, tensorflow: Any) -> None:
+    """Two heads cannot be one layer: the first by the name of its output, the other by its own."""
+    del tensorflow
+    two_texts_model(lambda a, b: {"intent": a, "x": b}, ("mood", "intent")).save(str(tmp_path / "model.h5"))
+    write_config(tmp_path)
+    with pytest.raises(CheckpointError, match=r"heads intent and mood by the same layer, mood.*outputs: intent, x\."):
+        export_bundle(tmp_path / "model.h5", name="x", output=tmp_path / "m", heads=TWO_HEADS)
 
 
 @pytest.mark.parametrize("name", ["archive.keras", "directory"])
@@ -263,6 +318,9 @@ def test_user_class(files: tuple[Path, Any], tmp_path: Path, monkeypatch: pytest
     load = LoadOptions(model_class="joint_code:build")
     options: dict[str, Any] = {"name": "x", "output": tmp_path / "m", "max_length": 24, "lengths": []}
     check(export_bundle(directory / "weights.h5", heads=heads, load=load, **options).path, model)
+    pooled = {"urgency": HeadSpec(task="regression", pooling="cls")}
+    with pytest.raises(CheckpointError, match="with its own code: the pooling cannot be cls"):
+        export_bundle(directory / "weights.h5", heads=heads | pooled, load=load, **options)
 
 
 def test_keras_bert(tmp_path: Path, tensorflow: Any) -> None:
