@@ -52,7 +52,7 @@ def test_inspect(checkpoint: Write) -> None:
     [
         pytest.param(["no/such/dir", "--name", "x"], "no file or directory no/such/dir", id="no_directory"),
         pytest.param(["./missing", "--name", "x"], "no file or directory ./missing", id="no_path"),
-        pytest.param([".", "--name", "x"], "a directory with checkpoints. Give one of them: checkpoint", id="no_checkpoint"),
+        pytest.param([".", "--name", "x"], "with checkpoints. Give one of them: checkpoint", id="no_checkpoint"),
         pytest.param(["checkpoint", "--name", "../x"], "is not a valid model name", id="name"),
         pytest.param(["checkpoint", "--name", "x", "--max-length", "512"], "max_position_embeddings 48", id="length"),
         pytest.param(["checkpoint", "--name", "x", "--lengths", "1"], "length 1 is not valid", id="short"),
