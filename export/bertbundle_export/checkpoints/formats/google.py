@@ -64,16 +64,17 @@ class GoogleFormat:
         config = read_config(file, model_type="bert", intermediate_size=3072, type_vocab_size=2)
         _check_shapes(bundle, config, file)
         config["architectures"] = [class_of_heads(bundle.entries)]
+        head = None if options.model_class or options.task == "feature-extraction" else _find_tagger(bundle)
         for name in ("output_bias", "loss/output_bias"):
             if name in bundle.entries:
                 config["num_labels"] = bundle.entries[name].shape[0]
-                _check_head(prefix, config["num_labels"], options)
+                if head is None:
+                    _check_head(prefix, config["num_labels"], options)
         notes = _follow_gelu(config, _read_graph(bundle))
         if any(name.endswith("/ExponentialMovingAverage") for name in bundle.entries):
             notes += (_AVERAGES,)
         vocab = _vocab(prefix.parent)
         description = Description(self.name, path, "TensorFlow 1 checkpoint", bundle.files, config, vocab, notes=notes)
-        head = None if options.model_class or options.task == "feature-extraction" else _find_tagger(bundle)
         return description if head is None else _describe_tagger(description, config, head, options)
 
     def read(self, description: Description, options: LoadOptions) -> StateDict:
