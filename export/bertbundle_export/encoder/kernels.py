@@ -195,6 +195,13 @@ class Int8Matrix:
         return tuple(tf.raw_ops.QuantizeV2(input=smooth, min_range=low, max_range=high, T=tf.quint8, mode="MIN_FIRST"))
 
 
+_GUARD_SIZE = 64
+_OVERFLOW = (
+    "the int8 products of this SavedModel overflow on this processor, which has neither VNNI nor AMX. Export the model "
+    "with --precision float32."
+)
+
+
 class Int8Kernels(OneDnnKernels):
     """One node per product of quint8 rows with an int8 kernel, with all that follows it; else as `OneDnnKernels`."""
 
@@ -212,6 +219,22 @@ class Int8Kernels(OneDnnKernels):
         return _quantized_node(
             [rows, values, tf.cast(bias, x.dtype), *added], [*row_range, -scale, scale], fused, dtype or x.dtype
         )
+
+    def guarded(self, ids: Any) -> Any:
+        """Return `ids`, or fail when the graph runs on a processor whose sums overflow: its results would be wrong.
+
+        There, pairs of products are added in 16 bits (figures: docs/decisions/0065), so that a product of the largest
+        values is about half of what it should be.
+        """
+        from bertbundle_export.tensorflow_import import tf
+
+        ones = tf.ones([1, _GUARD_SIZE])
+        rows = tf.raw_ops.QuantizeV2(input=ones, min_range=0.0, max_range=1.0, T=tf.quint8, mode="MIN_FIRST")
+        values = tf.bitcast(tf.fill([_GUARD_SIZE, 1], tf.constant(127, tf.int8)), tf.qint8)
+        total = _quantized_node([rows[0], values, tf.zeros([1])], [*rows[1:], [-1.0], [1.0]], ["BiasAdd"], tf.float32)
+        is_exact = tf.reduce_all(tf.abs(total - _GUARD_SIZE) < 1)
+        with tf.control_dependencies([tf.debugging.Assert(is_exact, [_OVERFLOW])]):
+            return tf.identity(ids)
 
 
 def _quantized_node(inputs: Sequence[Any], ranges: Sequence[Any], fused: Sequence[str], dtype: Any) -> Any:

@@ -93,6 +93,8 @@ class EncoderGraph:
     def _states(self, input_ids: Any, mask: Any, type_ids: Any, *, all_states: bool) -> Sequence[Any]:
         from bertbundle_export.tensorflow_import import tf
 
+        if isinstance(self._kernels, Int8Kernels):
+            input_ids = self._kernels.guarded(input_ids)
         batch, length = tf.unstack(tf.shape(input_ids))
         indices = _gather_indices(batch, length, self.weights.heads)
         x = self._embed(input_ids, type_ids, length, indices.rows)

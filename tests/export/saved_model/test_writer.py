@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import collections
+import os
 import shutil
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -124,7 +127,7 @@ def test_int8_products(tensorflow: Any, save_int8: Callable[..., Path]) -> None:
     path = save_int8(num_hidden_layers=12)
     found = optimized_operations(tensorflow, path)
     product = "_QuantizedMatMul+BiasAdd"
-    assert found[f"{product}+Dequantize"] == 12  # query, key and value
+    assert found[f"{product}+Dequantize"] == 12  # query, key and value; the guard is computed while optimizing
     assert found[f"{product}+Add+Dequantize"] == 24
     assert found[f"{product}+GeluExact+Dequantize"] == 12
     reader = tensorflow.train.load_checkpoint(str(path / "variables" / "variables"))
@@ -132,6 +135,27 @@ def test_int8_products(tensorflow: Any, save_int8: Callable[..., Path]) -> None:
     # Three tables of embeddings and the head are float32.
     types = collections.Counter(reader.get_tensor(name).dtype.name for name in matrices)
     assert types == {"int8": 48, "float32": 4}
+
+
+_RUN = """
+import sys, numpy as np, tensorflow as tf
+with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+    signature = tf.compat.v1.saved_model.load(session, ["serve"], sys.argv[1]).signature_def["serving_default"]
+    feeds = {item.name: np.ones((1, 16), np.int32) for item in signature.inputs.values()}
+    session.run([item.name for item in signature.outputs.values()], feeds)
+"""
+
+
+@pytest.mark.parametrize(("instructions", "code"), [("ALL", 0), ("AVX2", 1)])
+def test_int8_refuses_processors_that_overflow(save_int8: Callable[..., Path], instructions: str, code: int) -> None:
+    """In any server, an int8 SavedModel fails on a processor without VNNI or AMX instead of computing wrong numbers."""
+    if fast_int8() is None:
+        skip_without("a processor with int8 products")
+    command = [sys.executable, "-c", _RUN, str(save_int8())]
+    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": instructions}
+    result = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert result.returncode == code, result.stderr
+    assert ("products of this SavedModel overflow on this processor" in result.stderr) == bool(code)
 
 
 class Session:
