@@ -14,7 +14,7 @@ def short_repr(value: object) -> str:
     """Return the representation of a value for a message; a long one is cut and ends in three dots.
 
     >>> short_repr("label " * 100)
-    "'label label label label label label label label label lab..."
+    "'label label label label label label label label label la..."
     """
     text = repr(value)
     return text if len(text) <= _MAX_REPR else f"{text[: _MAX_REPR - 3]}..."
