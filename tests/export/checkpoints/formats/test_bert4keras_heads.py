@@ -19,6 +19,7 @@ from bert4keras_heads import (
 )
 from bertbundle_export import LoadOptions
 from bertbundle_export.checkpoints import load_checkpoint
+from bertbundle_export.checkpoints.loader import find_task
 from bertbundle_export.checkpoints.registry import describe_checkpoint
 from bertbundle_export.errors import CheckpointError
 from bertbundle_export.source.model import SourceModel, run_source
@@ -256,7 +257,7 @@ def test_other_variables(tmp_path: Path) -> None:
     ):
         path = write_bert4keras(tmp_path / str(index) / "model.h5", head)
         with pytest.raises(CheckpointError, match=message):
-            describe_checkpoint(path, LoadOptions())
+            find_task(describe_checkpoint(path, LoadOptions()), LoadOptions())
 
 
 def test_features_do_not_need_the_head(write: Callable[..., Path]) -> None:
