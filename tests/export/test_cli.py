@@ -82,6 +82,15 @@ def test_closed_pipe(checkpoint: Write) -> None:
     assert (result.returncode, result.stderr) == (0, "")
 
 
+def test_names_of_temporary_directories(checkpoint: Write, tmp_path: Path) -> None:
+    """A temporary directory whose name has that of a model, as /tmp/tmpt... has "mpt", causes no warning."""
+    (tmp_path / "mpt").mkdir()
+    command = [sys.executable, "-m", "bertbundle_export", "inspect", str(checkpoint())]
+    environment = {**os.environ, "TMPDIR": str(tmp_path / "mpt")}
+    result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
 def test_missing_path_is_not_looked_up_on_the_hub(checkpoint: Write, tmp_path: Path) -> None:
     """A missing path in an existing directory is not looked up on the hub."""
     checkpoint()

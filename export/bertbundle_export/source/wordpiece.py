@@ -115,6 +115,7 @@ def convert_vocabulary(
     followed = {name for row in SETTINGS["tokenizer_config.json"] if row.outcome == FOLLOWED for name in row.names}
     kept = {name: value for name, value in settings.items() if name in followed - _OWN_SETTINGS}
     kept |= settings_of_version_5(settings)
+    kept["tokenizer_class"] = "BertTokenizer"  # else transformers guesses it by the path and warns of the difference
     with tempfile.TemporaryDirectory() as temporary:
         target = Path(temporary)
         (target / "vocab.txt").write_text("\n".join(tokens) + "\n", encoding="utf-8", newline="")
