@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, overload
 
@@ -23,12 +24,12 @@ Sync: TypeAlias = "SingleTaskMethods[Transport]"
 Async: TypeAlias = "SingleTaskMethods[AsyncTransport]"
 
 
-class SingleTaskMethods(Generic[TransportT]):
+class SingleTaskMethods(ABC, Generic[TransportT]):
     """Embeddings, answers and masks; see `BaseClient`, which has the other methods."""
 
+    @abstractmethod
     def ask(self, decoder: Decoder, texts: Any, options: AskOptions) -> Any:
         """Return the results of any decoder for texts."""
-        raise NotImplementedError
 
     @overload
     def embed(self: Sync, texts: str | list[str], **options: Unpack[TextOptions]) -> Vector: ...
