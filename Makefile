@@ -14,7 +14,7 @@ MODELS ?= models
 PORT ?= 8500
 ARGS ?=
 DATA ?=
-BENCHMARKS := exporting engine served loading accuracy
+BENCHMARKS := exporting engine served shared_cores loading accuracy
 PEERS := build/peers
 PROTOC := 1.76.0 # grpcio-tools with protoc 31.1: the generated code runs on protobuf 6.31.1 and newer, including 7
 
@@ -83,7 +83,7 @@ bench: bench-run bench-peers ## run all benchmarks on a BERT-base, in half an ho
 
 bench-quick: SIZE := small
 bench-quick: ROUNDS := 2
-bench-quick: BENCHMARKS := exporting engine served loading
+bench-quick: BENCHMARKS := exporting engine served shared_cores loading
 bench-quick: bench-run ## run the benchmarks on a model of MiniLM's size, in 5 minutes
 	$(BIN)/python benchmarks/summary.py --size $(SIZE)
 

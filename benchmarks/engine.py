@@ -17,6 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from bertbundle_export.tensorflow_import import tf
+from bertbundle_serving.cores import available_cores
 from bertbundle_serving.runtimes import RUNTIMES, RuntimeOptions, loader
 from harness import Row, finish, interleaved_seconds, machine, parser, rows_of
 from limits import fastest_product
@@ -99,7 +100,7 @@ def ours(models: Models) -> dict[str, Engine]:
 
 def engine(version: Path, runtime: str, precision: str = "bundle") -> Engine:
     """Load a bundle; each input runs through the signature of its length."""
-    servable = loader(runtime, RuntimeOptions(precision=precision))(version)
+    servable = loader(runtime, RuntimeOptions(threads=available_cores(), precision=precision))(version)
     names, outputs = signatures(version), [output(version)]
 
     def run(inputs: Features) -> object:

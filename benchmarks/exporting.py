@@ -24,17 +24,19 @@ from models import BUNDLES, LENGTHS, Models, open_models
 
 USUAL = "usual route, 1 length"
 SOURCE = "source checkpoint"
+SAVED_MODEL = ("saved_model.pb", "variables")
 NEEDED = {"tiny": 1, "small": 4, "base": 19}
 """Free memory in GB that the usual route needs, by model size."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Cost of a process: seconds, peak resident memory in GB, and size of its files in MB."""
+    """Cost of a process: seconds, peak resident memory in GB, size of its files and of its SavedModel in MB."""
 
     seconds: float
     memory: float
     disk: float
+    saved_model: float
 
 
 def run(command: Sequence[str], outputs: Sequence[Path]) -> Cost:
@@ -54,7 +56,8 @@ def run(command: Sequence[str], outputs: Sequence[Path]) -> Cost:
     process.returncode = os.waitstatus_to_exitcode(status)  # otherwise Popen would wait for the process again
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, command)
-    return Cost(seconds, usage.ru_maxrss * 1024 / 1e9, sum(map(size, outputs)))
+    saved_model = sum(size(path / name) for path in outputs if path.is_dir() for name in SAVED_MODEL)
+    return Cost(seconds, usage.ru_maxrss * 1024 / 1e9, sum(map(size, outputs)), saved_model)
 
 
 def size(path: Path) -> float:
@@ -96,7 +99,8 @@ def report(costs: Mapping[str, Cost], source: float) -> list[Row]:
     found = rows_of("time", "s", {name: [cost.seconds] for name, cost in costs.items()}, peer, less=True)
     found += rows_of("peak memory", "GB", {name: [cost.memory] for name, cost in costs.items()}, peer, less=True)
     disk = {SOURCE: [source]} | {name: [cost.disk] for name, cost in costs.items()}
-    return found + rows_of("files", "MB", disk, SOURCE)
+    saved = {name: [cost.saved_model] for name, cost in costs.items()}
+    return found + rows_of("files", "MB", disk, SOURCE) + rows_of("SavedModel", "MB", saved, peer)
 
 
 def main() -> None:

@@ -53,6 +53,8 @@ SERVED = (
 """Servers: name, model, ``--runtime``."""
 
 Features = Mapping[str, Any]
+Request = Callable[[int, int], object]
+"""Sends a request with a number of rows and tokens."""
 
 
 def data_file(name: str) -> Path:
@@ -141,7 +143,7 @@ def output(version: Path) -> str:
     return "sentence_embedding" if (version / "bundle.json").is_file() else "pooler_output"
 
 
-def requester(address: str, name: str, version: Path) -> Callable[[int, int], object]:
+def requester(address: str, name: str, version: Path) -> Request:
     """Return a function that requests a number of rows and tokens, padded to the shortest signature that fits."""
     transport, names, outputs = GrpcTransport(address), signatures(version), (output(version),)
 

@@ -70,15 +70,22 @@ def test_engine(run: Callable[..., Cases]) -> None:
 
 
 def test_served(run: Callable[..., Cases]) -> None:
-    """Every server is measured in every case, relative to the peer, and two of them relative to their engines."""
+    """Every server is measured in every case, relative to the peer."""
     cases = run("served", "--sentences=8")
     callers = {case.split()[0] for case in cases if " callers, " in case and case.endswith("seq/s")}
     assert callers == {"1", "2", "4", "8", "16", "32"}
     short = cases["20 tokens, 1 caller ms p50"]
     assert short[PEER]["ratio"] == 1.0
     assert SAVED | {"auto", "auto int8"} <= short.keys()
-    for variant in ("saved_model bfloat16", "auto"):
-        assert cases[f"16 callers, {variant} seq/s"]["in process"]["ratio"] == 1.0
+
+
+def test_shared_cores(run: Callable[..., Cases]) -> None:
+    """Throughput and processor time of each server are relative to its engine, without and with a busy neighbour."""
+    cases = run("shared_cores")
+    for variant in ("saved_model bfloat16", "saved_model int8", "auto", "auto int8", "onnx int8"):
+        for case in (f"16 callers, {variant}", f"16 callers, {variant}, busy neighbour"):
+            assert cases[f"{case} seq/s"]["in process"]["ratio"] == 1.0
+            assert cases[f"{case} ms CPU"].keys() == {"server", "callers", "engine"}
 
 
 def test_loading(run: Callable[..., Cases]) -> None:
