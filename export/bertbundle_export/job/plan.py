@@ -64,9 +64,14 @@ class Plan:
         return output_specs(self.traced.function)
 
     @property
+    def precision(self) -> str:
+        """The manifest's precision; that of the SavedModel is `traced.precision`."""
+        return "float16" if self.options.precision == "float16" else self.traced.precision
+
+    @property
     def onnx_precision(self) -> str:
-        """Precision of the ONNX files' matrix products, "float32" or "int8"; the SavedModel's is `traced.precision`."""
-        return "int8" if self.traced.precision == "int8" else "float32"
+        """Precision of the ONNX files' matrix products, "float32", "float16" or "int8"."""
+        return "float32" if self.precision == "bfloat16" else self.precision
 
 
 def make_plan(name: str, model: SourceModel, options: ExportOptions, reporter: Reporter) -> Plan:
@@ -262,7 +267,10 @@ def _trace(
             f"the SavedModel needs TensorFlow {INT8_TENSORFLOW} or newer and a processor with int8 products; its "
             f"attention is in {attention_dtype()}."
         )
-    traced = trace(model, head, precision=precision, calibration=features)
+    if precision == "float16":
+        _check_float16(options.formats, reporter)
+    graph_precision = "float32" if precision == "float16" else precision
+    traced = trace(model, head, precision=graph_precision, calibration=features)
     if precision == "float32" or traced.encoders:
         return traced
     problem = "the model has no encoder that can be replaced, so its own encoder runs, in float32"
@@ -270,3 +278,14 @@ def _trace(
         raise ExportError(f"precision {precision} is not possible: {problem}. Export with --precision float32.")
     reporter.note(f"{problem}.")
     return traced
+
+
+def _check_float16(formats: Sequence[str], reporter: Reporter) -> None:
+    """Check that the bundle has ONNX files, and note that the SavedModel is float32."""
+    if "onnx" not in formats:
+        raise ExportError(
+            "precision float16 is the precision of the ONNX files, but formats has none of them. Add onnx to --formats, "
+            "or leave --precision out."
+        )
+    if "saved_model" in formats:
+        reporter.note("the ONNX files are float16, the SavedModel is float32.")
