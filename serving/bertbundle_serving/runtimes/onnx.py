@@ -12,13 +12,23 @@ from bertbundle._shared.onnxruntime_loader import import_onnxruntime
 from bertbundle.contract.types import Arrays
 from bertbundle_serving.cores import available_cores
 from bertbundle_serving.errors import ServeError
-from bertbundle_serving.runtimes.base import Outputs, Runtime, RuntimeOptions, Servable, describe
+from bertbundle_serving.runtimes.base import (
+    GraphNotSupported,
+    Outputs,
+    Runtime,
+    RuntimeOptions,
+    Servable,
+    describe,
+)
 from bertbundle_serving.runtimes.bundle import BundleMetadata, BundleServable, check_graph, read_bundle_metadata
+from bertbundle_serving.runtimes.cuda import CUDA_CONCURRENCY, CUDA_PROVIDER, PROVIDERS, onnxruntime_cuda_problem
 
-__all__ = ["RUNTIME", "OnnxServable"]
+__all__ = ["CPU_PRECISIONS", "RUNTIME", "OnnxServable"]
 
 _MODEL_FILE = "model.onnx"
-_PRECISIONS = ("float32", "int8")
+_PRECISIONS = ("float32", "float16", "int8")
+CPU_PRECISIONS = ("int8",)
+"""Precisions whose operators onnxruntime has on CPUs only."""
 
 _logger = logging.getLogger(__name__)
 
@@ -28,6 +38,8 @@ class OnnxServable(BundleServable):
 
     def __init__(self, session: Any, bundle: BundleMetadata, description: str, threads: int) -> None:
         super().__init__(bundle, description, threads)
+        if CUDA_PROVIDER in session.get_providers():
+            self.concurrency = CUDA_CONCURRENCY
         self._session = session
         self._input_names = tuple(node.name for node in session.get_inputs())
         check_graph(_MODEL_FILE, bundle, self._input_names, [node.name for node in session.get_outputs()])
@@ -46,20 +58,36 @@ def _load(directory: Path, options: RuntimeOptions) -> Servable:
         onnxruntime = import_onnxruntime()
     except ImportError as error:
         raise ServeError("onnxruntime is not installed: pip install 'bertbundle-toolkit[serving]'.") from error
+    device = _device(directory, options)
     threads = options.threads or available_cores()
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = threads
     settings.inter_op_num_threads = 1
     settings.log_severity_level = 3  # only errors, which are also raised
     settings.add_session_config_entry(*EXACT_INT8)
+    # Without a fallback: after an error of the GPU, onnxruntime would compute on the CPU from then on.
     session = onnxruntime.InferenceSession(
-        str(directory / _MODEL_FILE), sess_options=settings, providers=["CPUExecutionProvider"]
+        str(directory / _MODEL_FILE), sess_options=settings, providers=PROVIDERS[device], enable_fallback=0
     )
+    if device == "cuda" and CUDA_PROVIDER not in session.get_providers():
+        raise ServeError(f"onnxruntime loads {directory} on the CPU only. Check the memory of the GPU with nvidia-smi.")
     precision = options.precision if options.precision in _PRECISIONS else "float32"
     if precision == "int8" and fast_int8() is None:
         _logger.warning("int8 is slow on this processor: it has none of %s", ", ".join(INT8_FLAGS))
-    description = describe("onnx", precision, threads, options.reason)
+    description = describe("onnx", precision, threads, options.reason, device)
     return OnnxServable(session, read_bundle_metadata(directory), description, threads)
+
+
+def _device(directory: Path, options: RuntimeOptions) -> str:
+    """Return the device to load a version on, "cpu" or "cuda"."""
+    if options.device == "cuda" and options.precision in CPU_PRECISIONS:
+        raise GraphNotSupported(
+            f"the ONNX files in {directory} are {options.precision}, whose operators compute on CPUs only, but --device "
+            "is cuda. Omit it, or export with --precision float16"
+        )
+    if options.device == "auto" and (options.precision in CPU_PRECISIONS or onnxruntime_cuda_problem()):
+        return "cpu"
+    return "cuda" if options.device == "auto" else options.device
 
 
 RUNTIME = Runtime(
@@ -69,4 +97,5 @@ RUNTIME = Runtime(
     "onnxruntime",
     ignores=("saved_model.pb", "variables/", "assets/", "model_standard.onnx"),
     precisions=_PRECISIONS,
+    cuda_problem=onnxruntime_cuda_problem,
 )
