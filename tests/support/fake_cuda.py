@@ -1,4 +1,4 @@
-"""An onnxruntime that seems to have a GPU: its sessions compute on the CPU and report the provider that was asked for."""
+"""An onnxruntime that seems to have a GPU: its sessions compute on the CPU and report the requested provider."""
 
 from __future__ import annotations
 

@@ -86,7 +86,10 @@ def _with_rounding(node: Any, halves: set[str]) -> list[Any]:
     from onnx import TensorProto
 
     nodes = [node]
-    is_half = node.op_type in ("Constant", "Cast")  # these two return float16; others compute in the type of their inputs
+    is_half = node.op_type in (
+        "Constant",
+        "Cast",
+    )  # these two return float16; others compute in the type of their inputs
     for index in _half_results(node, halves):
         name = node.output[index]
         halves.add(name)

@@ -82,7 +82,9 @@ def loader(name: str, options: RuntimeOptions) -> Callable[[Path], Servable]:
         load_options = dataclasses.replace(options, precision=precision)
         if name == "auto":
             first = onnx.RUNTIME if prefers_onnx and precision not in onnx.CPU_PRECISIONS else None
-            preferred = sorted(supported, key=lambda runtime: (runtime is not first, precision not in runtime.precisions))
+            preferred = sorted(
+                supported, key=lambda runtime: (runtime is not first, precision not in runtime.precisions)
+            )
             return _load_first(preferred, directory, load_options)
         (runtime,) = supported
         if not (directory / runtime.model_file).is_file():

@@ -82,8 +82,8 @@ def _device(directory: Path, options: RuntimeOptions) -> str:
     """Return the device to load a version on, "cpu" or "cuda"."""
     if options.device == "cuda" and options.precision in CPU_PRECISIONS:
         raise GraphNotSupported(
-            f"the ONNX files in {directory} are {options.precision}, whose operators compute on CPUs only, but --device "
-            "is cuda. Omit it, or export with --precision float16"
+            f"the ONNX files in {directory} are {options.precision}, whose operators compute on CPUs only, but "
+            "--device is cuda. Omit it, or export with --precision float16"
         )
     if options.device == "auto" and (options.precision in CPU_PRECISIONS or onnxruntime_cuda_problem()):
         return "cpu"

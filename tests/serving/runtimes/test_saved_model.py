@@ -146,7 +146,9 @@ def test_operations_of_onednn_are_for_cpus(
     processor("amx")
     path = write_graphs(bundles, precision)
     save_model(path)
-    with pytest.raises(ServeError, match=rf"is a SavedModel in {precision}, whose operations compute on CPUs only, but"):
+    with pytest.raises(
+        ServeError, match=rf"is a SavedModel in {precision}, whose operations compute on CPUs only, but"
+    ):
         loader("saved_model", RuntimeOptions(device="cuda"))(path)
     assert not sessions
     assert "device" not in loader("saved_model", RuntimeOptions())(path).description
