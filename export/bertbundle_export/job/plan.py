@@ -284,8 +284,8 @@ def _check_float16(formats: Sequence[str], reporter: Reporter) -> None:
     """Check that the bundle has ONNX files, and note that the SavedModel is float32."""
     if "onnx" not in formats:
         raise ExportError(
-            "precision float16 is the precision of the ONNX files, but formats has none of them. Add onnx to --formats, "
-            "or leave --precision out."
+            "precision float16 is the precision of the ONNX files, but formats has none of them. Add onnx to "
+            "--formats, or leave --precision out."
         )
     if "saved_model" in formats:
         reporter.note("the ONNX files are float16, the SavedModel is float32.")

@@ -47,8 +47,8 @@ def half_weights(weights: Mapping[str, Weight]) -> dict[str, npt.NDArray[np.floa
         largest = float(np.abs(values).max(initial=0.0))
         if largest > _LARGEST:
             raise ExportError(
-                f"precision float16 is not possible: the encoder's weight {name} has the value {largest:g}, float16 ends "
-                f"at {_LARGEST:g}. Export with --precision float32."
+                f"precision float16 is not possible: the encoder's weight {name} has the value {largest:g}, float16 "
+                f"ends at {_LARGEST:g}. Export with --precision float32."
             )
         halves[name] = values.astype(np.float16)
     return halves

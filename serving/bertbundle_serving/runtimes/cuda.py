@@ -19,8 +19,8 @@ CUDA_CONCURRENCY = 2
 """Batches on a GPU at the same time: while it computes one, the processor prepares the other."""
 _CPU_PROVIDER = "CPUExecutionProvider"
 
-# Bundles are verified with these: float32 in full precision, not in TensorFloat-32 with its 10 bits of mantissa, and the
-# sums of a normalization in float32 also for float16. cuDNN's search would delay the first call of each shape.
+# Bundles are verified with these: float32 in full precision, not in TensorFloat-32 with its 10 bits of mantissa, and
+# the sums of a normalization in float32 also for float16. cuDNN's search would delay the first call of each shape.
 _CUDA_OPTIONS = {
     "use_tf32": "0",
     "enable_skip_layer_norm_strict_mode": "1",
