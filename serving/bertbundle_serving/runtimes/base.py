@@ -149,7 +149,7 @@ class Runtime:
         load: loads a version directory. Any exception marks the version as broken.
         package: the Python package it needs; ``--runtime auto`` skips the runtime if it is not installed.
         ignores: path prefixes of the bundle's files that it does not read.
-        precisions: supported values of ``--precision``, and float16 if it is as fast as float32 or faster; empty if the
+        precisions: precisions of a bundle's ONNX files, and values of ``--precision``, that it supports; empty if the
             model file fixes the precision.
         cuda_problem: returns why the runtime cannot compute on a GPU in this process and what to do, empty if it can;
             None for a runtime that computes on CPUs only.

@@ -20,7 +20,13 @@ from bertbundle_serving.runtimes.base import (
     Servable,
     describe,
 )
-from bertbundle_serving.runtimes.bundle import BundleMetadata, BundleServable, check_graph, read_bundle_metadata
+from bertbundle_serving.runtimes.bundle import (
+    BundleMetadata,
+    BundleServable,
+    check_graph,
+    precision_on_cpu,
+    read_bundle_metadata,
+)
 from bertbundle_serving.runtimes.cuda import CUDA_CONCURRENCY, CUDA_PROVIDER, PROVIDERS, onnxruntime_cuda_problem
 
 __all__ = ["CPU_PRECISIONS", "RUNTIME", "OnnxServable"]
@@ -74,6 +80,8 @@ def _load(directory: Path, options: RuntimeOptions) -> Servable:
     precision = options.precision if options.precision in _PRECISIONS else "float32"
     if precision == "int8" and fast_int8() is None:
         _logger.warning("int8 is slow on this processor: it has none of %s", ", ".join(INT8_FLAGS))
+    if device == "cpu":
+        precision = precision_on_cpu(precision, directory)
     description = describe("onnx", precision, threads, options.reason, device)
     return OnnxServable(session, read_bundle_metadata(directory), description, threads)
 

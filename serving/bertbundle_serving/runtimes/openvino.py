@@ -24,7 +24,13 @@ from bertbundle_serving.runtimes.base import (
     Servable,
     describe,
 )
-from bertbundle_serving.runtimes.bundle import BundleMetadata, BundleServable, check_graph, read_bundle_metadata
+from bertbundle_serving.runtimes.bundle import (
+    BundleMetadata,
+    BundleServable,
+    check_graph,
+    precision_on_cpu,
+    read_bundle_metadata,
+)
 
 __all__ = ["RUNTIME", "OpenVinoServable"]
 
@@ -76,11 +82,12 @@ def _load(directory: Path, options: RuntimeOptions) -> Servable:
     except ImportError as error:
         raise ServeError("OpenVINO is not installed: pip install 'bertbundle-toolkit[openvino]'.") from error
     bundle = read_bundle_metadata(directory)
+    precision = precision_on_cpu(options.precision, directory)
     cores = available_cores()
     threads = options.threads or cores
     streams = max(1, cores // threads)  # the number of computations that the server starts at the same time
     settings = {
-        "INFERENCE_PRECISION_HINT": _PRECISION_HINTS[_float_precision(options.precision)],
+        "INFERENCE_PRECISION_HINT": _PRECISION_HINTS[_float_precision(precision)],
         "INFERENCE_NUM_THREADS": threads * streams,
         "NUM_STREAMS": streams,
     }
@@ -91,7 +98,7 @@ def _load(directory: Path, options: RuntimeOptions) -> Servable:
         lines = str(error).strip().splitlines()
         reason = next((line for line in reversed(lines) if line.startswith("-- ")), lines[-1]).removeprefix("-- ")
         raise GraphNotSupported(f"OpenVINO cannot load {_MODEL_FILE} of {directory}: {reason}") from error
-    return OpenVinoServable(model, bundle, describe("openvino", options.precision, threads, options.reason), threads)
+    return OpenVinoServable(model, bundle, describe("openvino", precision, threads, options.reason), threads)
 
 
 def _float_precision(precision: str) -> str:
@@ -111,5 +118,5 @@ RUNTIME = Runtime(
     _load,
     "openvino",
     ignores=("saved_model.pb", "variables/", "assets/"),
-    precisions=(*_PRECISION_HINTS, "int8"),
+    precisions=(*_PRECISION_HINTS, "float16", "int8"),
 )

@@ -125,6 +125,16 @@ def test_model_that_does_not_load_on_the_gpu(fake: FakeCuda, bundles: TinyBundle
 
 
 @pytest.mark.usefixtures("fake")
+@pytest.mark.parametrize("precision", ["float16", "float32"])
+def test_precision_on_a_gpu(bundles: TinyBundles, caplog: pytest.LogCaptureFixture, precision: str) -> None:
+    """On a GPU, files are computed in their precision."""
+    path = write_graphs(bundles, precision)
+    description = loader("auto", RuntimeOptions(threads=1))(path).description
+    assert description.startswith(f"runtime onnx device cuda precision {precision} threads 1 (auto: ")
+    assert not caplog.messages
+
+
+@pytest.mark.usefixtures("fake")
 def test_int8_is_for_cpus(bundles: TinyBundles) -> None:
     """int8 ONNX files are refused with cuda; auto computes them on the CPU."""
     path = write_graphs(bundles, "int8")
