@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bertbundle._shared.cpu_features import EXACT_INT8, INT8_FLAGS, fast_int8
-from bertbundle._shared.onnxruntime_loader import import_onnxruntime
+from bertbundle._shared.cpu_features import INT8_FLAGS, fast_int8
+from bertbundle._shared.onnxruntime_loader import import_onnxruntime, session_options
 from bertbundle.contract.types import Arrays
 from bertbundle_serving.cores import available_cores
 from bertbundle_serving.errors import ServeError
@@ -66,11 +66,9 @@ def _load(directory: Path, options: RuntimeOptions) -> Servable:
         raise ServeError("onnxruntime is not installed: pip install 'bertbundle-toolkit[serving]'.") from error
     device = _device(directory, options)
     threads = options.threads or available_cores()
-    settings = onnxruntime.SessionOptions()
+    settings = session_options(onnxruntime)
     settings.intra_op_num_threads = threads
     settings.inter_op_num_threads = 1
-    settings.log_severity_level = 3  # only errors, which are also raised
-    settings.add_session_config_entry(*EXACT_INT8)
     # Without a fallback: after an error of the GPU, onnxruntime would compute on the CPU from then on.
     session = onnxruntime.InferenceSession(
         str(directory / _MODEL_FILE), sess_options=settings, providers=PROVIDERS[device], enable_fallback=0
