@@ -58,10 +58,11 @@ def onnxruntime_cuda_problem() -> str:
     if CUDA_PROVIDER not in onnxruntime.get_available_providers():
         return _missing_provider()
     output = io.StringIO()
-    with contextlib.redirect_stdout(output):  # it prints which libraries it did not find
-        onnxruntime.preload_dlls()
     onnxruntime.set_default_logger_severity(4)  # fatal errors only: the reason is returned
     try:
+        # It prints which libraries it did not find. Before 1.21, onnxruntime does not have it.
+        with contextlib.redirect_stdout(output), contextlib.suppress(AttributeError):
+            onnxruntime.preload_dlls()
         session = onnxruntime.InferenceSession(_IDENTITY, providers=PROVIDERS["cuda"], enable_fallback=0)
     except Exception as error:  # noqa: BLE001 - onnxruntime's exceptions share no base class
         return f"onnxruntime cannot use a GPU: {_first_line(str(error))}. Check that nvidia-smi lists one"
