@@ -35,6 +35,10 @@ _MODEL_FILE = "model.onnx"
 _PRECISIONS = ("float32", "float16", "int8")
 CPU_PRECISIONS = ("int8",)
 """Precisions whose operators onnxruntime has on CPUs only."""
+_SPIN_MICROSECONDS = ("session.intra_op.spin_duration_us", "50")
+"""How long a thread without work waits actively. By default it is many milliseconds, in which no other thread gets the
+core (onnxruntime_session_options_config_keys.h, since 1.26)."""
+_BOUNDED_SPINNING = (1, 26)
 
 _logger = logging.getLogger(__name__)
 
@@ -45,10 +49,16 @@ class OnnxServable(BundleServable):
     def __init__(self, session: Any, bundle: BundleMetadata, description: str, threads: int) -> None:
         super().__init__(bundle, description, threads)
         if CUDA_PROVIDER in session.get_providers():
-            self.concurrency = CUDA_CONCURRENCY
+            self.concurrency, self.threads = CUDA_CONCURRENCY, available_cores()  # no batch is divided among cores
+        elif _spinning_is_bounded():
+            # Computations share the threads. Each takes as much work as it finds idle threads for, and never waits.
+            self.concurrency = available_cores()
         self._session = session
         self._input_names = tuple(node.name for node in session.get_inputs())
         check_graph(_MODEL_FILE, bundle, self._input_names, [node.name for node in session.get_outputs()])
+
+    def prepare_for_load(self) -> None:
+        """Do nothing; see `Servable`."""
 
     def close(self) -> None:
         """Drop the session. onnxruntime frees the weights when the last run ends."""
@@ -69,6 +79,7 @@ def _load(directory: Path, options: RuntimeOptions) -> Servable:
     settings = session_options(onnxruntime)
     settings.intra_op_num_threads = threads
     settings.inter_op_num_threads = 1
+    settings.add_session_config_entry(*_SPIN_MICROSECONDS)
     # Without a fallback: after an error of the GPU, onnxruntime would compute on the CPU from then on.
     session = onnxruntime.InferenceSession(
         str(directory / _MODEL_FILE), sess_options=settings, providers=PROVIDERS[device], enable_fallback=0
@@ -82,6 +93,12 @@ def _load(directory: Path, options: RuntimeOptions) -> Servable:
         precision = precision_on_cpu(precision, directory)
     description = describe("onnx", precision, threads, options.reason, device)
     return OnnxServable(session, read_bundle_metadata(directory), description, threads)
+
+
+def _spinning_is_bounded() -> bool:
+    """Return whether this onnxruntime knows `_SPIN_MICROSECONDS`; older versions ignore it."""
+    major, minor = import_onnxruntime().__version__.split(".")[:2]
+    return (int(major), int(minor)) >= _BOUNDED_SPINNING
 
 
 def _device(directory: Path, options: RuntimeOptions) -> str:
