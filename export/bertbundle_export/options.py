@@ -89,6 +89,11 @@ class ExportOptions:
             raise ExportError(
                 f"formats must be one or more of {', '.join(BUNDLE_FORMATS)}, got {', '.join(self.formats) or 'none'}."
             )
+        if self.precision == "float16" and "onnx" not in self.formats:
+            raise ExportError(
+                "precision float16 is the precision of the ONNX files, but formats has none of them. Add onnx to "
+                "--formats, or leave --precision out."
+            )
 
 
 def _check_lengths(lengths: Sequence[int] | None, max_length: int | None) -> None:

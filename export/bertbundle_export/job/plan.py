@@ -267,8 +267,8 @@ def _trace(
             f"the SavedModel needs TensorFlow {INT8_TENSORFLOW} or newer and a processor with int8 products; its "
             f"attention is in {attention_dtype()}."
         )
-    if precision == "float16":
-        _check_float16(options.formats, reporter)
+    if precision == "float16" and "saved_model" in options.formats:
+        reporter.note("the ONNX files are float16, the SavedModel is float32.")
     graph_precision = "float32" if precision == "float16" else precision
     traced = trace(model, head, precision=graph_precision, calibration=features)
     if precision == "float32" or traced.encoders:
@@ -278,14 +278,3 @@ def _trace(
         raise ExportError(f"precision {precision} is not possible: {problem}. Export with --precision float32.")
     reporter.note(f"{problem}.")
     return traced
-
-
-def _check_float16(formats: Sequence[str], reporter: Reporter) -> None:
-    """Check that the bundle has ONNX files, and note that the SavedModel is float32."""
-    if "onnx" not in formats:
-        raise ExportError(
-            "precision float16 is the precision of the ONNX files, but formats has none of them. Add onnx to "
-            "--formats, or leave --precision out."
-        )
-    if "saved_model" in formats:
-        reporter.note("the ONNX files are float16, the SavedModel is float32.")

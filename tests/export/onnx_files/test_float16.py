@@ -17,6 +17,7 @@ from bertbundle.contract.manifest import Manifest
 from bertbundle_export import export_bundle
 from bertbundle_export.errors import ExportError, ToleranceError
 from bertbundle_export.onnx_files.float16 import write_rounding
+from bertbundle_export.options import ExportOptions
 
 FLOAT32, FLOAT16, INT32 = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.INT32
 FILES = ("model.onnx", "model_standard.onnx")
@@ -161,12 +162,15 @@ def test_overflow(
     assert list((tmp_path / "m").rglob("*")) == []
 
 
-@pytest.mark.slow
-def test_what_float16_needs(checkpoint: Callable[..., Path], tmp_path: Path) -> None:
-    """float16 without ONNX files, or of an encoder that is not supported, is refused; the message says what to do."""
-    output = tmp_path / "m"
+def test_float16_needs_onnx() -> None:
+    """float16 without ONNX files is refused before the source is read; the message says what to do."""
     with pytest.raises(ExportError, match=r"formats has none of them\. Add onnx to --formats, or leave --precision"):
-        export_bundle(checkpoint(), name="t", output=output, formats=("saved_model",), **OPTIONS)
+        ExportOptions(precision="float16", formats=("saved_model",))
+
+
+@pytest.mark.slow
+def test_float16_needs_a_supported_encoder(checkpoint: Callable[..., Path], tmp_path: Path) -> None:
+    """A model with an unsupported encoder cannot be exported in float16; the message says what to do."""
     with pytest.raises(ExportError, match=r"precision float16 is not possible: .*Export with --precision float32"):
-        export_bundle(checkpoint(hidden_act="swish", name="swish"), name="t", output=output, **OPTIONS)
-    assert list(output.rglob("*")) == []
+        export_bundle(checkpoint(hidden_act="swish"), name="t", output=tmp_path / "m", **OPTIONS)
+    assert list((tmp_path / "m").rglob("*")) == []
