@@ -70,8 +70,12 @@ def onnxruntime_cuda_problem() -> str:
         onnxruntime.set_default_logger_severity(2)  # the default: warnings
     if CUDA_PROVIDER in session.get_providers():
         return ""
-    missing = _first_line(output.getvalue()) or "the libraries of CUDA or cuDNN do not load"
-    return f"onnxruntime cannot use a GPU: {missing}. Check that nvidia-smi lists one, and {_INSTALL}"
+    missing = _first_line(output.getvalue())
+    if missing:
+        return f"onnxruntime cannot use a GPU: {missing}. Check that nvidia-smi lists one, and {_INSTALL}"
+    return (
+        "onnxruntime cannot use a GPU: CUDA does not load, as without NVIDIA's driver. Check that nvidia-smi lists one"
+    )
 
 
 def warn_if_cuda_is_unused() -> None:

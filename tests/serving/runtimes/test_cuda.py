@@ -90,6 +90,13 @@ def test_silent_fallback_is_found(
     assert not capsys.readouterr().out
 
 
+def test_no_driver(fake: FakeCuda) -> None:
+    """If all libraries were found and the session is on the CPU only, the driver is named; pip does not help."""
+    fake.falls_back = True
+    problem = cuda.onnxruntime_cuda_problem()
+    assert problem.endswith("CUDA does not load, as without NVIDIA's driver. Check that nvidia-smi lists one")
+
+
 def test_no_device(fake: FakeCuda) -> None:
     """The error of a provider whose libraries load but find no GPU is the reason."""
     fake.error = RuntimeError("CUDA failure 100: no CUDA-capable device is detected ; GPU=-1\nfile=cuda_call.cc")
