@@ -39,6 +39,7 @@ BUNDLES: dict[str, tuple[str, ...]] = {
     "bfloat16": ("--precision=bfloat16",),
     "float32": ("--formats=saved_model",),
     "int8": ("--precision=int8",),
+    "float16": ("--precision=float16",),
 }
 """Export flags of the bundles, by name. The first one has both formats."""
 

@@ -95,7 +95,8 @@ def _add_bundle_options(parser: argparse.ArgumentParser) -> None:
         "--precision",
         choices=PRECISIONS,
         default="float32",
-        help="bfloat16: only in the SavedModel; int8: in both formats; auto: depends on this CPU (default: float32)",
+        help="bfloat16: only in the SavedModel; float16: only in the ONNX files, for GPUs; int8: in both formats; "
+        "auto: depends on this CPU (default: float32)",
     )
     add("--formats", type=_words, default=BUNDLE_FORMATS, metavar="F,F", help="saved_model,onnx (default: both)")
     add(

@@ -40,8 +40,8 @@ class ExportOptions:
             to 256 and of 64 up to 512 that are below `max_length`; for a SavedModel in bfloat16 or int8, the powers
             of two.
         formats: "saved_model", "onnx", or both.
-        precision: precision of the encoder's matrix products: "float32"; "bfloat16" for the SavedModel; "int8"; or
-            "auto", which chooses float32 or bfloat16 depending on this machine's CPU.
+        precision: precision of the encoder's matrix products: "float32"; "bfloat16" for the SavedModel; "float16"
+            for the ONNX files; "int8"; or "auto", which chooses float32 or bfloat16 depending on this machine's CPU.
         added_tokens: whether tokens that were added to the model's own, such as entity markers, are recognized in a
             text: "match", or "text" to tokenize them like any text. The model's own special tokens never are.
         characters: tokenize into single characters, as most Chinese taggers do.
@@ -88,6 +88,11 @@ class ExportOptions:
         if not self.formats or not set(self.formats) <= set(BUNDLE_FORMATS):
             raise ExportError(
                 f"formats must be one or more of {', '.join(BUNDLE_FORMATS)}, got {', '.join(self.formats) or 'none'}."
+            )
+        if self.precision == "float16" and "onnx" not in self.formats:
+            raise ExportError(
+                "precision float16 is the precision of the ONNX files, but formats has none of them. Add onnx to "
+                "--formats, or leave --precision out."
             )
 
 

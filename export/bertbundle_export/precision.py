@@ -11,7 +11,7 @@ from bertbundle_export.errors import ExportError
 
 __all__ = ["INT8_TENSORFLOW", "PRECISIONS", "check_int8", "choose_precision"]
 
-PRECISIONS = ("float32", "bfloat16", "int8", "auto")
+PRECISIONS = ("float32", "bfloat16", "float16", "int8", "auto")
 
 INT8_TENSORFLOW = "2.17"
 """The first TensorFlow that has the operation of int8 products: 2.16.2 refuses to load a graph with it."""
@@ -27,7 +27,7 @@ def choose_precision(requested: str, cpuinfo: Path = _CPUINFO) -> tuple[str, str
         cpuinfo: file in which Linux describes the CPU; if it does not exist, the CPU is assumed to lack bfloat16.
 
     Returns:
-        "float32", "bfloat16" or "int8", and a note, empty if there is nothing to say.
+        "float32", "bfloat16", "float16" or "int8", and a note, empty if there is nothing to say.
 
     Raises:
         ExportError: `requested` is not one of `PRECISIONS`.

@@ -30,6 +30,8 @@ TOLERANCES: Mapping[str, Tolerance] = {
     # Eight bits of mantissa. Measured on MiniLM, Rampart and a Chinese tagger: differences of 0.9 to 3.0 % of the
     # largest value, and at least 99.6 % equal labels (docs/decisions/0033).
     "bfloat16": Tolerance(rtol=0.0, atol=0.0, peak=0.05, agreement=0.99),
+    # Eleven bits of mantissa, an eighth of bfloat16's rounding errors.
+    "float16": Tolerance(rtol=0.0, atol=0.0, peak=0.015, agreement=0.995),
     # Eight bits for a tensor's whole range. Measured: differences of 2 % of the largest logit of a Chinese tagger, 11 %
     # of Rampart's, and 19 % of the largest number in MiniLM's sentence embeddings, and at least 99.5 % equal labels
     # (docs/decisions/0047).

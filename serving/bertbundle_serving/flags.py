@@ -15,7 +15,7 @@ from bertbundle_serving.dataplane.admission import Limits
 from bertbundle_serving.errors import ServeError
 from bertbundle_serving.logs import LOG_FORMATS
 from bertbundle_serving.options import ServerOptions
-from bertbundle_serving.runtimes import PRECISIONS, runtime_names
+from bertbundle_serving.runtimes import DEVICES, PRECISIONS, runtime_names
 
 __all__ = ["parse_arguments", "parse_flags", "to_options"]
 
@@ -68,6 +68,7 @@ def to_options(flags: argparse.Namespace) -> ServerOptions:
         labels_for_unavailable=flags.allow_version_labels_for_unavailable_models,
         runtime=flags.runtime,
         precision=flags.precision,
+        device=flags.device,
         threads=flags.tensorflow_intra_op_parallelism or None,
         inter_op_threads=flags.tensorflow_inter_op_parallelism or None,
         warmup=flags.enable_model_warmup,
@@ -231,6 +232,12 @@ def _add_engine(group: argparse._ArgumentGroup) -> None:
         choices=PRECISIONS,
         default="bundle",
         help="precision of matrix products; bundle: as exported, bfloat16 only where it is fast (default: %(default)s)",
+    )
+    group.add_argument(
+        "--device",
+        choices=DEVICES,
+        default="auto",
+        help="cuda: an NVIDIA GPU (onnx, saved_model); auto: a GPU if the runtime can use one (default: %(default)s)",
     )
     group.add_argument(
         "--enable_batching",

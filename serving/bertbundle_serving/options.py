@@ -40,6 +40,7 @@ class ServerOptions:
         labels_for_unavailable: whether a new label may point to a version that is not available.
         runtime: a name from `runtime_names()`.
         precision: one of `PRECISIONS`.
+        device: one of `DEVICES`.
         threads: threads per computation; None uses all available cores.
         inter_op_threads: TensorFlow's threads for independent operations; None is TensorFlow's default.
         warmup: whether to run a version's warmup requests before it is available.
@@ -73,6 +74,7 @@ class ServerOptions:
     labels_for_unavailable: bool = False
     runtime: str = "auto"
     precision: str = "bundle"
+    device: str = "auto"
     threads: int | None = None
     inter_op_threads: int | None = None
     warmup: bool = True

@@ -226,7 +226,9 @@ def _number_of_slots(options: ServerOptions) -> int | None:
 def _make_repository(options: ServerOptions) -> Repository:
     load_directory = loader(
         options.runtime,
-        RuntimeOptions(options.threads, options.inter_op_threads, options.batch_non_bundles, options.precision),
+        RuntimeOptions(
+            options.threads, options.inter_op_threads, options.batch_non_bundles, options.precision, options.device
+        ),
     )
 
     def load(directory: Path) -> Servable:

@@ -69,6 +69,14 @@ def test_engine(run: Callable[..., Cases]) -> None:
     assert cases["[32, 128] of the limit seq/s"]["limit: bfloat16 product"]["ratio"] == 1.0
 
 
+def test_gpu(run: Callable[..., Cases]) -> None:
+    """The bundles are compared with TFBert as saved, with XLA and with mixed precision; here on the CPU."""
+    cases = run("gpu", "--device=cpu")
+    for case in ("[1, 32] seq/s", "[256, 128] seq/s", "[32, 128] x 4 callers seq/s"):
+        assert cases[case][PEER]["ratio"] == 1.0
+        assert {"TFBert, XLA", "TFBert, mixed precision", "onnx float32", "onnx float16"} <= cases[case].keys()
+
+
 def test_served(run: Callable[..., Cases]) -> None:
     """Every server is measured in every case, relative to the peer."""
     cases = run("served", "--sentences=8")

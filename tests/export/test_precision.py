@@ -33,7 +33,8 @@ def test_auto_precision(tmp_path: Path, flags: str | None, expected: str, note: 
 def test_explicit_precision() -> None:
     """A valid precision is used without a note; the message about an invalid one lists the choices."""
     assert choose_precision("bfloat16") == ("bfloat16", "")
-    with pytest.raises(ExportError, match="must be one of float32, bfloat16, int8, auto, got 'fp16'"):
+    assert choose_precision("float16") == ("float16", "")
+    with pytest.raises(ExportError, match="must be one of float32, bfloat16, float16, int8, auto, got 'fp16'"):
         choose_precision("fp16")
 
 

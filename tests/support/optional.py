@@ -30,6 +30,8 @@ HOW_TO_GET = {
     "a running Docker engine": "apt install docker.io, then start it",
     "a real TensorFlow Serving": "set TENSORFLOW_MODEL_SERVER to a tensorflow_model_server binary, 2.16 or newer",
     "a processor with int8 products": "run on a processor with AVX512-VNNI, AVX-VNNI or AMX",
+    "an NVIDIA GPU": "run on a machine with one, with `pip install '.[gpu]'` instead of the package onnxruntime",
+    "a GPU of TensorFlow": "run on a machine with an NVIDIA GPU, with `pip install 'tensorflow[and-cuda]'`",
     "a TensorFlow with oneDNN": "run on x86-64 Linux",
     "oneDNN in TensorFlow's graph optimizer": "set TF_ENABLE_ONEDNN_OPTS=1",
     "the IPv6 loopback address": "sysctl net.ipv6.conf.lo.disable_ipv6=0",

@@ -156,7 +156,8 @@ class Manifest:
         word_segmenter: how texts are split into words in front of the tokenizer (Japanese); None if tokenizer.json says
             so. A manifest with one has schema version 2.
         precision: precision of the encoder's matrix products: "float32", "bfloat16" (in the SavedModel; the ONNX files
-            have float32) or "int8" (in bundles of version 0.1, the SavedModel has float32).
+            have float32), "float16" (in the ONNX files; the SavedModel has float32) or "int8" (in bundles of version
+            0.1, the SavedModel has float32).
         source: the checkpoint that the bundle was exported from.
         parity: comparison of each exported format with the source model.
         files: every other file of the bundle, by path relative to the bundle.

@@ -17,7 +17,7 @@ __all__ = ["LocalTransport"]
 
 
 class LocalTransport:
-    """Runs a bundle's model.onnx in the calling thread.
+    """Runs a bundle's model.onnx on the CPU, in the calling thread.
 
     >>> LocalTransport("models/ner")  # doctest: +SKIP
     """

@@ -27,8 +27,11 @@ class OnnxEncoder:
         call_prefix: prefix of all other names, unique for each call.
 
     Attributes:
+        dtype: numpy dtype of weights, constants and hidden states.
         nodes: the nodes.
     """
+
+    dtype: Any = np.float32
 
     def __init__(self, encoder: EncoderWeights, quantized: Quantized, weight_prefix: str, call_prefix: str) -> None:
         self.encoder = encoder
@@ -56,6 +59,14 @@ class OnnxEncoder:
         name: str = self.add("Constant", value=numpy_helper.from_array(np.asarray(value, dtype)))
         return name
 
+    def number(self, value: float) -> str:
+        """Add a constant of the encoder's dtype; return its name."""
+        return self.constant(value, self.dtype)
+
+    def result(self, state: str) -> str:
+        """Return the name of a hidden state in float32."""
+        return state
+
     def dense(self, x: str, name: str) -> str:
         """Add a dense layer, the product with a kernel plus a bias; return the name of the sum."""
         product = self.add("MatMul", x, self.weight(name))
@@ -76,7 +87,7 @@ BuildEncoder: TypeAlias = Callable[[OnnxEncoder, InputNames], list[str]]
 
 
 def fused_encoder(graph: OnnxEncoder, inputs: InputNames) -> list[str]:
-    """Add an encoder in onnxruntime's operators; return the names of all hidden states, float32 [batch, length, H]."""
+    """Add an encoder in onnxruntime's operators; return the names of all hidden states, [batch, length, H]."""
     ids, mask, types = inputs
     weight, epsilon = graph.weight, graph.encoder.epsilon
     tables = [weight(name) for name in ("words", "positions", "types", "gamma", "beta")]
@@ -118,7 +129,7 @@ def _fused_activation(graph: OnnxEncoder, x: str, bias: str) -> str:
 
 
 def standard_encoder(graph: OnnxEncoder, inputs: InputNames) -> list[str]:
-    """Add an encoder in operators of opset 17; return the names of all hidden states, float32 [batch, length, H]."""
+    """Add an encoder in operators of opset 17; return the names of all hidden states, [batch, length, H]."""
     ids, mask, types = inputs
     weight = graph.weight
     length = graph.add("Gather", graph.add("Shape", ids), graph.constant(1, np.int64))
@@ -144,15 +155,16 @@ class _Shapes:
         heads, size = encoder.heads, encoder.hidden_size
         self.by_head = graph.constant([0, 0, heads, size // heads], np.int64)
         self.joined = graph.constant([0, 0, size], np.int64)
-        self.scale = graph.constant(encoder.scale, np.float32)
+        self.scale = graph.number(encoder.scale)
 
 
 def _mask_bias(graph: OnnxEncoder, mask: str) -> str:
-    from onnx import TensorProto
+    from onnx import helper
 
     tokens = graph.add("Unsqueeze", mask, graph.constant([1, 2], np.int64))
-    padding = graph.add("Sub", graph.constant(1, np.float32), graph.add("Cast", tokens, to=TensorProto.FLOAT))
-    name: str = graph.add("Mul", padding, graph.constant(MASKED_SCORE, np.float32))
+    dtype = helper.np_dtype_to_tensor_dtype(np.dtype(graph.dtype))
+    padding = graph.add("Sub", graph.number(1), graph.add("Cast", tokens, to=dtype))
+    name: str = graph.add("Mul", padding, graph.number(MASKED_SCORE))
     return name
 
 
@@ -189,22 +201,22 @@ def _activation(graph: OnnxEncoder, x: str) -> str:
 
 def _gelu(graph: OnnxEncoder, x: str) -> str:
     """Add x / 2 (1 + erf(x / sqrt 2)), as Hendrycks and Gimpel define gelu."""
-    erf = graph.add("Erf", graph.add("Div", x, graph.constant(np.sqrt(2), np.float32)))
+    erf = graph.add("Erf", graph.add("Div", x, graph.number(np.sqrt(2))))
     return _half_product(graph, x, erf)
 
 
 def _gelu_new(graph: OnnxEncoder, x: str) -> str:
     """Add x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))), their approximation."""
     cube = graph.add("Mul", graph.add("Mul", x, x), x)
-    sum_ = graph.add("Add", x, graph.add("Mul", cube, graph.constant(0.044715, np.float32)))
-    tanh = graph.add("Tanh", graph.add("Mul", sum_, graph.constant(np.sqrt(2 / np.pi), np.float32)))
+    sum_ = graph.add("Add", x, graph.add("Mul", cube, graph.number(0.044715)))
+    tanh = graph.add("Tanh", graph.add("Mul", sum_, graph.number(np.sqrt(2 / np.pi))))
     return _half_product(graph, x, tanh)
 
 
 def _half_product(graph: OnnxEncoder, x: str, step: str) -> str:
     """Add x / 2 (1 + step)."""
-    product = graph.add("Mul", x, graph.add("Add", step, graph.constant(1, np.float32)))
-    name: str = graph.add("Mul", product, graph.constant(0.5, np.float32))
+    product = graph.add("Mul", x, graph.add("Add", step, graph.number(1)))
+    name: str = graph.add("Mul", product, graph.number(0.5))
     return name
 
 

@@ -64,9 +64,14 @@ class Plan:
         return output_specs(self.traced.function)
 
     @property
+    def precision(self) -> str:
+        """The manifest's precision; that of the SavedModel is `traced.precision`."""
+        return "float16" if self.options.precision == "float16" else self.traced.precision
+
+    @property
     def onnx_precision(self) -> str:
-        """Precision of the ONNX files' matrix products, "float32" or "int8"; the SavedModel's is `traced.precision`."""
-        return "int8" if self.traced.precision == "int8" else "float32"
+        """Precision of the ONNX files' matrix products, "float32", "float16" or "int8"."""
+        return "float32" if self.precision == "bfloat16" else self.precision
 
 
 def make_plan(name: str, model: SourceModel, options: ExportOptions, reporter: Reporter) -> Plan:
@@ -262,7 +267,10 @@ def _trace(
             f"the SavedModel needs TensorFlow {INT8_TENSORFLOW} or newer and a processor with int8 products; its "
             f"attention is in {attention_dtype()}."
         )
-    traced = trace(model, head, precision=precision, calibration=features)
+    if precision == "float16" and "saved_model" in options.formats:
+        reporter.note("the ONNX files are float16, the SavedModel is float32.")
+    graph_precision = "float32" if precision == "float16" else precision
+    traced = trace(model, head, precision=graph_precision, calibration=features)
     if precision == "float32" or traced.encoders:
         return traced
     problem = "the model has no encoder that can be replaced, so its own encoder runs, in float32"

@@ -44,7 +44,7 @@ def signature_lengths(
 def _shorter_lengths(options: ExportOptions, longest: int) -> list[int]:
     if options.lengths is not None:
         return sorted(set(options.lengths) - {longest})
-    keeps_copies = choose_precision(options.precision)[0] != "float32" and "saved_model" in options.formats
+    keeps_copies = choose_precision(options.precision)[0] in ("bfloat16", "int8") and "saved_model" in options.formats
     lengths = _powers_of_two(longest) if keeps_copies else _default_lengths(longest)
     return [length for length in lengths if length < longest]
 

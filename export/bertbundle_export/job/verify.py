@@ -12,6 +12,7 @@ from bertbundle.contract.manifest import MANIFEST_FILE, Manifest, ParityRow
 from bertbundle_export.bundle import digest_files
 from bertbundle_export.errors import ToleranceError
 from bertbundle_export.job.plan import Plan
+from bertbundle_export.onnx_files.float16 import write_rounding
 from bertbundle_export.onnx_files.variants import ONNX_FILES
 from bertbundle_export.parity.compare import compare
 from bertbundle_export.report import Reporter
@@ -20,6 +21,10 @@ from bertbundle_export.tolerance import TOLERANCES
 from bertbundle_export.warmup import write_warmup
 
 __all__ = ["verify_onnx", "verify_saved_model", "write_final_manifest"]
+
+
+_IMPRECISE = "is too imprecise for this model on these texts"
+_LIMITS = {"float16": f"{_IMPRECISE}, or a value is larger than its largest, 65504"}
 
 
 def verify_saved_model(directory: Path, plan: Plan, reporter: Reporter) -> list[ParityRow]:
@@ -44,8 +49,20 @@ def verify_onnx(directory: Path, plan: Plan, reporter: Reporter) -> list[ParityR
     rows: list[ParityRow] = []
     with reporter.stage("compare the ONNX models with the source"):
         for file, format_name in ONNX_FILES.items():
-            rows += _compare(plan, format_name, onnx_runner(directory / file), plan.onnx_precision)
+            path = directory / file
+            compared = _compare(plan, format_name, onnx_runner(path), plan.onnx_precision)
+            rows += _compare_rounded(plan, format_name, path) if plan.onnx_precision == "float16" else compared
     return rows
+
+
+def _compare_rounded(plan: Plan, format_name: str, path: Path) -> list[ParityRow]:
+    """Compare what a file in float16 computes where every result is rounded to float16, as on a GPU."""
+    rounding = path.with_suffix(".rounding.onnx")
+    write_rounding(path, rounding)
+    try:
+        return _compare(plan, format_name, onnx_runner(rounding), "float16")
+    finally:
+        rounding.unlink()
 
 
 def _compare(plan: Plan, format_name: str, run: Runner, precision: str) -> list[ParityRow]:
@@ -64,8 +81,8 @@ def _compare(plan: Plan, format_name: str, run: Runner, precision: str) -> list[
         if precision == "float32":
             raise
         raise ToleranceError(
-            f"{error} {precision} is too imprecise for this model on these texts. Export with --precision float32, or "
-            "give typical texts with --texts."
+            f"{error} {precision} {_LIMITS.get(precision, _IMPRECISE)}. Export with --precision float32, or give "
+            "typical texts with --texts."
         ) from error
 
 

@@ -42,7 +42,7 @@ def _tokenizer_definition(model: SourceModel) -> str:
 
 
 def _manifest_draft(plan: Plan) -> Manifest:
-    model, head, traced = plan.model, plan.head, plan.traced
+    model, head = plan.model, plan.head
     return Manifest(
         name=plan.name,
         task=model.task,
@@ -50,7 +50,7 @@ def _manifest_draft(plan: Plan) -> Manifest:
         signatures=plan.signatures,
         inputs=model.inputs,
         outputs=plan.outputs,
-        precision=traced.precision,
+        precision=plan.precision,
         source=model.source,
         tokenizer_lowercase=model.word_segmenter.lowercase if model.word_segmenter else is_lowercase(model.tokenizer),
         labels=head.labels,
@@ -108,5 +108,6 @@ def write_onnx(directory: Path, plan: Plan, reporter: Reporter) -> None:
             plan.traced,
             inputs=plan.model.inputs,
             outputs=plan.outputs,
+            precision=plan.onnx_precision,
             retrace=lambda: trace_unpatched(plan.model, plan.head),
         )

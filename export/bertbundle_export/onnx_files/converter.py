@@ -32,6 +32,7 @@ def save_onnx(
     *,
     inputs: Sequence[InputSpec],
     outputs: Sequence[OutputSpec],
+    precision: str,
     retrace: Callable[[], TracedModel],
 ) -> None:
     """Convert a traced model, and write and check the ONNX files.
@@ -41,21 +42,28 @@ def save_onnx(
         traced: the traced model.
         inputs: its inputs in order.
         outputs: its outputs; those of the files have the same names.
+        precision: precision of the encoder's products in the files, "float32", "float16" or "int8".
         retrace: traces the model with its own encoder; called if its weights can only be detached by freezing.
 
     Raises:
-        ExportError: tf2onnx cannot convert an operation, or the result is not valid ONNX.
+        ExportError: tf2onnx cannot convert an operation, the precision is not possible, or the result is not valid
+            ONNX.
     """
     function = traced.function
     detached = detach_weights(function, traced.encoders)
     if detached is None:
+        if precision != "float32":
+            raise ExportError(
+                f"precision {precision} is not possible: the model reads its weights in a way that only a conversion "
+                "of the whole model supports, such as inside a loop. Export with --precision float32."
+            )
         function = retrace().function
         detached = freeze_and_detach(function)
     head = _convert_head(function, detached, inputs, outputs)
     used = {item.name for item in head.graph.input}
     weights = {name: value for name, value in detached.weights.items() if name in used}
     _declare_inputs(head, inputs)
-    write_files(directory, ModelParts(head, weights, detached.calls))
+    write_files(directory, ModelParts(head, weights, detached.calls), precision)
 
 
 def _convert_head(

@@ -1,7 +1,7 @@
 """The ONNX files of a bundle: `FILE` for onnxruntime, `STANDARD_FILE` for any runtime, and one file of weights.
 
-They differ in the encoder only. In float32 the first has onnxruntime's fused operators and the second standard
-operators; for int8 see `onnx_files.int8`.
+They differ in the encoder only. In float32 and float16 the first has onnxruntime's fused operators and the second
+standard operators; for int8 see `onnx_files.int8`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from bertbundle_export.encoder.onnx_nodes import (
 )
 from bertbundle_export.encoder.weights import Weight
 from bertbundle_export.errors import ExportError
+from bertbundle_export.onnx_files.float16 import HalfEncoder, half_weights
 from bertbundle_export.onnx_files.graph import insert_nodes, write_weights
 from bertbundle_export.onnx_files.int8 import DynamicEncoder, StaticEncoder, quantized_weights
 
@@ -65,36 +66,41 @@ class ModelParts:
         """Return the prefix of an encoder's weights, the same for each call of the encoder."""
         return f"encoder_{next(index for index, other in enumerate(self.calls) if other.graph is call.graph)}"
 
-    def all_weights(self) -> dict[str, Weight]:
-        """Return the weights of the head and the encoders, float32, and int8 kernels of those that are quantized."""
+    def all_weights(self, precision: str) -> dict[str, Weight]:
+        """Return the weights of the head, float32, and of the encoders; of int8, only the kernels are int8."""
         weights = dict(self.weights)
         for call in self.calls:
-            named = quantized_weights(call.graph.weights.named, call.graph.quantized)
+            named = call.graph.weights.named
+            named = half_weights(named) if precision == "float16" else quantized_weights(named, call.graph.quantized)
             weights |= {f"{self.weight_prefix(call)}/{name}": value for name, value in named.items()}
         return weights
 
 
-_FLOAT32: Mapping[str, _Variant] = {
-    FILE: _Variant(fused_encoder, domains=(FUSED_DOMAIN,)),
-    STANDARD_FILE: _Variant(standard_encoder),
+_VARIANTS: Mapping[str, Mapping[str, _Variant]] = {
+    "float32": {
+        FILE: _Variant(fused_encoder, domains=(FUSED_DOMAIN,)),
+        STANDARD_FILE: _Variant(standard_encoder),
+    },
+    "float16": {
+        FILE: _Variant(fused_encoder, HalfEncoder, (FUSED_DOMAIN,)),
+        STANDARD_FILE: _Variant(standard_encoder, HalfEncoder),
+    },
+    "int8": {
+        FILE: _Variant(standard_encoder, DynamicEncoder, (FUSED_DOMAIN,)),
+        STANDARD_FILE: _Variant(standard_encoder, StaticEncoder),
+    },
 }
+"""How each file is written, by precision."""
 
 
-_INT8: Mapping[str, _Variant] = {
-    FILE: _Variant(standard_encoder, DynamicEncoder, (FUSED_DOMAIN,)),
-    STANDARD_FILE: _Variant(standard_encoder, StaticEncoder),
-}
-
-
-def write_files(directory: Path, parts: ModelParts) -> None:
-    """Write and check the files, in int8 if the encoders are quantized, else in float32.
+def write_files(directory: Path, parts: ModelParts, precision: str = "float32") -> None:
+    """Write and check the files.
 
     Raises:
-        ExportError: the result is not valid ONNX.
+        ExportError: a weight is too large for float16, or the result is not valid ONNX.
     """
-    tensors = write_weights(directory / WEIGHTS_FILE, parts.all_weights())
-    quantized = any(call.graph.quantized for call in parts.calls)
-    for name, variant in (_INT8 if quantized else _FLOAT32).items():
+    tensors = write_weights(directory / WEIGHTS_FILE, parts.all_weights(precision))
+    for name, variant in _VARIANTS[precision].items():
         proto = _build_model(parts, tensors, variant)
         _check_operators(proto, variant.domains)
         _save(directory / name, proto)
@@ -117,7 +123,7 @@ def _insert_encoder(proto: Any, call: ExtractedCall, build: BuildEncoder, encode
     declared = {f"{item.name}:0": item.name for item in proto.graph.input}
     ids, mask, types = (declared.get(name, name) for name in call.inputs)
     states = build(encoder, (ids, mask, types))
-    outputs = states if len(call.outputs) > 1 else states[-1:]
+    outputs = [encoder.result(state) for state in (states if len(call.outputs) > 1 else states[-1:])]
     insert_nodes(proto.graph, encoder.nodes, dict(zip(outputs, call.outputs, strict=True)))
     domains = {node.domain for node in encoder.nodes} - {item.domain for item in proto.opset_import}
     proto.opset_import.extend(helper.make_opsetid(domain, 1) for domain in sorted(domains))

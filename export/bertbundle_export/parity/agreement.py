@@ -41,7 +41,7 @@ class Comparison:
 def check_agreement(compared: Sequence[Comparison], tolerance: Tolerance) -> None:
     """Check the share of equal labels of each output.
 
-    In float32 it is checked for each signature. In bfloat16 and int8 it is checked over all signatures together: they
+    In float32 it is checked for each signature. In lower precisions it is checked over all signatures together: they
     share one set of weights, and a signature with few tokens would lose half a percent for each that differs.
 
     Raises:

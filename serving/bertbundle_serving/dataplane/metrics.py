@@ -103,9 +103,12 @@ class Metrics:
 
 
 def _runtime_label(description: str) -> str:
-    """Return the runtime and precision of a servable's description.
+    """Return runtime, device and precision of a servable's description.
 
     >>> _runtime_label("runtime onnx precision int8 threads 2")
     'onnx int8'
+    >>> _runtime_label("runtime onnx device cuda precision float16 threads 2")
+    'onnx cuda float16'
     """
-    return description.removeprefix("runtime ").partition(" threads ")[0].replace(" precision ", " ")
+    label = description.removeprefix("runtime ").partition(" threads ")[0]
+    return label.replace(" device ", " ").replace(" precision ", " ")

@@ -21,9 +21,11 @@ from bertbundle_serving.runtimes.base import (
     SignatureSpec,
     TensorSpec,
 )
+from bertbundle_serving.runtimes.cuda import onnxruntime_cuda_problem, warn_if_cuda_is_unused
 from bertbundle_serving.runtimes.integrity import check_digests, check_sizes
 
 __all__ = [
+    "DEVICES",
     "PRECISIONS",
     "RUNTIMES",
     "Runtime",
@@ -41,6 +43,9 @@ RUNTIMES: tuple[Runtime, ...] = (openvino.RUNTIME, onnx.RUNTIME, saved_model.RUN
 PRECISIONS = ("bundle", "float32", "bfloat16")
 """Values of ``--precision``."""
 
+DEVICES = ("auto", "cpu", "cuda")
+"""Values of ``--device``."""
+
 _logger = logging.getLogger(__name__)
 
 
@@ -56,8 +61,8 @@ def loader(name: str, options: RuntimeOptions) -> Callable[[Path], Servable]:
     operations. Runtimes that support the precision come first.
 
     Raises:
-        ServeError: no such runtime, or it does not support the precision. The returned function raises it if the
-            directory has no model file for the runtime.
+        ServeError: no such runtime, it does not support the precision, or cannot use the device. The returned function
+            raises it if the directory has no model file for the runtime, or one that the device cannot compute.
     """
     named = tuple(runtime for runtime in RUNTIMES if name in ("auto", runtime.name))
     if not named:
@@ -66,11 +71,20 @@ def loader(name: str, options: RuntimeOptions) -> Callable[[Path], Servable]:
     if not supported:
         raise ServeError(f"runtime {name} does not support {options.precision}. {_suggest_runtimes(options.precision)}")
 
+    if options.device == "cuda":
+        supported = _able_to_use_cuda(supported)
+    prefers_onnx = name == "auto" and options.device == "auto" and not onnxruntime_cuda_problem()
+    if name in ("auto", onnx.RUNTIME.name) and options.device == "auto":
+        warn_if_cuda_is_unused()
+
     def load(directory: Path) -> Servable:
         precision = _choose_precision(options.precision, directory)
         load_options = dataclasses.replace(options, precision=precision)
         if name == "auto":
-            preferred = sorted(supported, key=lambda runtime: precision not in runtime.precisions)
+            first = onnx.RUNTIME if prefers_onnx and precision not in onnx.CPU_PRECISIONS else None
+            preferred = sorted(
+                supported, key=lambda runtime: (runtime is not first, precision not in runtime.precisions)
+            )
             return _load_first(preferred, directory, load_options)
         (runtime,) = supported
         if not (directory / runtime.model_file).is_file():
@@ -78,6 +92,26 @@ def loader(name: str, options: RuntimeOptions) -> Callable[[Path], Servable]:
         return _load_and_check(runtime, directory, load_options)
 
     return load
+
+
+def _able_to_use_cuda(runtimes: Sequence[Runtime]) -> tuple[Runtime, ...]:
+    """Return the runtimes that can compute on a GPU; those after the first one are asked when they load a version.
+
+    Raises:
+        ServeError: none can.
+    """
+    checks = [(runtime, runtime.cuda_problem) for runtime in runtimes if runtime.cuda_problem is not None]
+    if not checks:
+        names = " and ".join(runtime.name for runtime in runtimes)
+        others = " or ".join(runtime.name for runtime in RUNTIMES if runtime.cuda_problem is not None)
+        raise ServeError(f"--device is cuda, but {names} computes on CPUs only. Choose --runtime {others}.")
+    problems = []
+    for index, (_, cuda_problem) in enumerate(checks):
+        problem = cuda_problem()
+        if not problem:
+            return tuple(runtime for runtime, _ in checks[index:])
+        problems.append(problem)
+    raise ServeError(f"--device cuda is not possible: {problems[0]}.")
 
 
 def _load_first(runtimes: Sequence[Runtime], directory: Path, options: RuntimeOptions) -> Servable:
@@ -111,20 +145,24 @@ def _suggest_runtimes(precision: str) -> str:
     return f"Choose --runtime {' or '.join(names)}, or omit --precision."
 
 
+_FIXED = ("float16", "int8")
+"""Precisions that the ONNX files of a bundle may have, which a runtime cannot change."""
+
+
 def _choose_precision(requested: str, directory: Path) -> str:
     """Return the precision to load a version in: the bundle's unless requested, bfloat16 only where it is fast."""
     exported = Manifest.read(directory).precision if (directory / MANIFEST_FILE).is_file() else "float32"
-    if exported == "int8" and requested != "bundle":
+    if exported in _FIXED and requested != "bundle":
         raise ServeError(
-            f"the ONNX files in {directory} are int8, but --precision is {requested}. Omit it, or export the bundle in "
-            "that precision."
+            f"the ONNX files in {directory} are {exported}, but --precision is {requested}. Omit it, or export the "
+            "bundle in that precision."
         )
     is_fast = fast_bfloat16() is not None
     if requested == "bfloat16" and not is_fast:
         _logger.warning("bfloat16 is slow on this processor: it has none of %s", ", ".join(BFLOAT16_FLAGS))
     if requested != "bundle":
         return requested
-    return exported if is_fast or exported == "int8" else "float32"
+    return exported if is_fast or exported in _FIXED else "float32"
 
 
 def _load_and_check(

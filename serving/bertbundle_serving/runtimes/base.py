@@ -115,7 +115,9 @@ class RuntimeOptions:
         batch_non_bundles: whether calls to models that are not bundles are batched, although nothing guarantees that
             their rows are independent.
         precision: precision of the matrix products, "float32", "bfloat16" or "int8". "bundle" is the precision that the
-            bundle was exported in; `loader` replaces it with one of the three.
+            bundle was exported in, which may also be "float16"; `loader` replaces it with one of the four.
+        device: "cpu", "cuda" (an NVIDIA GPU), or "auto": a GPU if the runtime can use one and the graph is not made for
+            CPUs.
         reason: why this runtime was chosen, for the start-up line; empty if the user chose it.
     """
 
@@ -123,21 +125,25 @@ class RuntimeOptions:
     inter_op_threads: int | None = None
     batch_non_bundles: bool = False
     precision: str = "bundle"
+    device: str = "auto"
     reason: str = ""
 
 
 class GraphNotSupported(ServeError):
-    """The runtime does not support an operation in its model file; another runtime may."""
+    """The runtime does not support an operation in its model file, on the device; another runtime may."""
 
 
-def describe(runtime: str, precision: str, threads: int, reason: str) -> str:
+def describe(runtime: str, precision: str, threads: int, reason: str, device: str = "cpu") -> str:
     """Return the `Servable.description` of a loaded version.
 
     >>> describe("onnx", "float32", 2, "auto: openvino is not installed")
     'runtime onnx precision float32 threads 2 (auto: openvino is not installed)'
+    >>> describe("onnx", "float16", 2, "", "cuda")
+    'runtime onnx device cuda precision float16 threads 2'
     """
     suffix = f" ({reason})" if reason else ""
-    return f"runtime {runtime} precision {precision} threads {threads}{suffix}"
+    place = "" if device == "cpu" else f" device {device}"
+    return f"runtime {runtime}{place} precision {precision} threads {threads}{suffix}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +156,10 @@ class Runtime:
         load: loads a version directory. Any exception marks the version as broken.
         package: the Python package it needs; ``--runtime auto`` skips the runtime if it is not installed.
         ignores: path prefixes of the bundle's files that it does not read.
-        precisions: supported values of ``--precision``; empty if the model file fixes the precision.
+        precisions: precisions of a bundle's ONNX files, and values of ``--precision``, that it supports; empty if the
+            model file fixes the precision.
+        cuda_problem: returns why the runtime cannot compute on a GPU in this process and what to do, empty if it can;
+            None for a runtime that computes on CPUs only.
     """
 
     name: str
@@ -159,3 +168,4 @@ class Runtime:
     package: str
     ignores: tuple[str, ...] = ()
     precisions: tuple[str, ...] = ()
+    cuda_problem: Callable[[], str] | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,8 +16,9 @@ from bertbundle_serving.cores import available_cores
 from bertbundle_serving.errors import ServeError
 from bertbundle_serving.runtimes.base import Outputs, SignatureSpec, TensorSpec
 
-__all__ = ["BundleMetadata", "BundleServable", "check_graph", "read_bundle_metadata"]
+__all__ = ["BundleMetadata", "BundleServable", "check_graph", "precision_on_cpu", "read_bundle_metadata"]
 
+_logger = logging.getLogger(__name__)
 _STRING = np.dtype(object)
 
 
@@ -116,6 +118,17 @@ class BundleServable(ABC):
         """Return outputs of 0 rows without computing: some kernels of the runtimes fail on an empty batch."""
         specs = self.signatures[signature].outputs
         return {name: np.empty([size or 0 for size in specs[name].shape or ()], specs[name].dtype) for name in outputs}
+
+
+def precision_on_cpu(precision: str, directory: Path) -> str:
+    """Return the precision in which the ONNX runtimes compute a bundle on a CPU: files in float16, in float32.
+
+    Both convert the weights when they load the file, and do not round between operators.
+    """
+    if precision != "float16":
+        return precision
+    _logger.warning("%s has ONNX files in float16, for GPUs; on this CPU they are computed in float32", directory)
+    return "float32"
 
 
 def check_graph(model_file: str, bundle: BundleMetadata, inputs: Sequence[str], outputs: Sequence[str]) -> None:

@@ -25,7 +25,13 @@ from bertbundle_serving.runtimes.base import (
     Servable,
     describe,
 )
-from bertbundle_serving.runtimes.bundle import BundleMetadata, BundleServable, check_graph, read_bundle_metadata
+from bertbundle_serving.runtimes.bundle import (
+    BundleMetadata,
+    BundleServable,
+    check_graph,
+    precision_on_cpu,
+    read_bundle_metadata,
+)
 
 __all__ = ["RUNTIME", "OpenVinoServable"]
 
@@ -126,7 +132,8 @@ class OpenVinoServable(BundleServable):
 def _load(directory: Path, options: RuntimeOptions) -> Servable:
     openvino = _import_openvino()
     bundle = read_bundle_metadata(directory)
-    precision = _PRECISION_HINTS[_float_precision(options.precision)]
+    precision = precision_on_cpu(options.precision, directory)
+    hint = _PRECISION_HINTS[_float_precision(precision)]
     threads = options.threads or available_cores()
     core = openvino.Core()
     try:
@@ -135,13 +142,13 @@ def _load(directory: Path, options: RuntimeOptions) -> Servable:
 
         def compile_model(threads: int, streams: int) -> _CompiledModel:
             settings = {
-                "INFERENCE_PRECISION_HINT": precision,
+                "INFERENCE_PRECISION_HINT": hint,
                 "INFERENCE_NUM_THREADS": threads * streams,
                 "NUM_STREAMS": streams,
             }
             return _CompiledModel(core.compile_model(model, "CPU", settings))
 
-        description = describe("openvino", options.precision, threads, options.reason)
+        description = describe("openvino", precision, threads, options.reason)
         return OpenVinoServable(compile_model, bundle, description, threads, fixed=options.threads is not None)
     except RuntimeError as error:
         # The message has many lines. The last line that begins with dashes is the summary.
@@ -179,5 +186,5 @@ RUNTIME = Runtime(
     _load,
     "openvino",
     ignores=("saved_model.pb", "variables/", "assets/"),
-    precisions=(*_PRECISION_HINTS, "int8"),
+    precisions=(*_PRECISION_HINTS, "float16", "int8"),
 )

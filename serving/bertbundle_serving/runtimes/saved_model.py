@@ -19,6 +19,7 @@ from bertbundle.wire.data_types import BY_NUMBER
 from bertbundle_serving.cores import available_cores
 from bertbundle_serving.errors import ServeError
 from bertbundle_serving.runtimes.base import (
+    GraphNotSupported,
     Outputs,
     Runtime,
     RuntimeOptions,
@@ -137,13 +138,44 @@ def _load(directory: Path, options: RuntimeOptions) -> Servable:
     precision = _precision(directory)
     threads = options.threads or _default_threads(precision)
     tf = _import_tensorflow()
-    session = SavedModelSession(tf, directory, threads, options.inter_op_threads)
+    device = _device(directory, precision, options)
+    session = SavedModelSession(tf, directory, threads, options.inter_op_threads, device)
     if not session.definitions:
         session.close()
         raise ServeError(f"the SavedModel in {directory} has no signatures. Save it with signatures=....")
     signatures = _signatures(tf, session.definitions, directory, batch_non_bundles=options.batch_non_bundles)
-    description = describe("saved_model", precision, threads, options.reason)
-    return SavedModelServable(session, signatures, description, threads)
+    description = describe("saved_model", precision, threads, options.reason, device)
+    cores = available_cores() if device == "cuda" else threads  # on a GPU, no batch is divided among cores
+    return SavedModelServable(session, signatures, description, cores)
+
+
+_CPU_PRECISIONS = ("bfloat16", "int8")
+"""Precisions whose SavedModel has operations of oneDNN, which are for CPUs."""
+
+
+def _device(directory: Path, precision: str, options: RuntimeOptions) -> str:
+    """Return the device to load a version on, "cpu" or "cuda"."""
+    if options.device == "cuda" and precision in _CPU_PRECISIONS:
+        raise GraphNotSupported(
+            f"{directory} is a SavedModel in {precision}, whose operations compute on CPUs only, but --device is cuda. "
+            "Omit it, or export with --precision float32"
+        )
+    if options.device == "auto":
+        return "cpu" if precision in _CPU_PRECISIONS or _cuda_problem() else "cuda"
+    if options.device == "cuda" and (problem := _cuda_problem()):
+        raise ServeError(f"--device cuda is not possible: {problem}.")
+    return options.device
+
+
+def _cuda_problem() -> str:
+    """Return why TensorFlow cannot compute on a GPU here, and what to do; empty if it can."""
+    try:
+        tf = _import_tensorflow()
+    except ServeError as error:
+        return str(error).rstrip(".")
+    if tf.config.list_physical_devices("GPU"):
+        return ""
+    return "TensorFlow sees no GPU. Check that nvidia-smi lists one, and pip install 'tensorflow[and-cuda]'"
 
 
 def _precision(directory: Path) -> str:
@@ -181,4 +213,11 @@ def _precision_of(manifest: Manifest) -> str:
     return "float32" if is_float32 else manifest.precision
 
 
-RUNTIME = Runtime("saved_model", _MODEL_FILE, _load, "tensorflow", ignores=("model.onnx", "model_standard.onnx"))
+RUNTIME = Runtime(
+    "saved_model",
+    _MODEL_FILE,
+    _load,
+    "tensorflow",
+    ignores=("model.onnx", "model_standard.onnx"),
+    cuda_problem=_cuda_problem,
+)

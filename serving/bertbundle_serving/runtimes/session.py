@@ -54,17 +54,26 @@ class SavedModelSession:
         directory: the directory of saved_model.pb.
         threads: threads of one operation.
         inter_op_threads: threads for independent operations; None is TensorFlow's default.
+        device: "cpu", which hides GPUs, or "cuda".
 
     Attributes:
         definitions: the SignatureDef messages by name.
     """
 
-    def __init__(self, tf: Any, directory: Path, threads: int, inter_op_threads: int | None) -> None:
+    def __init__(
+        self, tf: Any, directory: Path, threads: int, inter_op_threads: int | None, device: str = "cpu"
+    ) -> None:
         from tensorflow.python.saved_model.loader_impl import SavedModelLoader
 
         config = tf.compat.v1.ConfigProto(
             intra_op_parallelism_threads=threads, inter_op_parallelism_threads=inter_op_threads or 0
         )
+        if device == "cpu":
+            config.device_count["GPU"] = 0
+        else:
+            config.gpu_options.allow_growth = True  # else it takes all memory of the GPU
+            # float32 as it was verified, not TensorFloat-32 with its 10 bits of mantissa.
+            tf.config.experimental.enable_tensor_float_32_execution(False)
         self._tf = tf
         self._bfloat16 = np.dtype(tf.bfloat16.as_numpy_dtype)
         self._session = tf.compat.v1.Session(graph=tf.Graph(), config=config)

@@ -89,6 +89,19 @@ def test_auto_skips_runtimes_that_do_not_support_the_graph(
         load(path, "openvino")
 
 
+@pytest.mark.parametrize("name", ["onnx", pytest.param("openvino", marks=needs_openvino)])
+def test_float16_files_on_a_cpu(bundles: TinyBundles, caplog: pytest.LogCaptureFixture, name: str) -> None:
+    """On a CPU, files in float16 are computed in float32, which a warning says; no other precision can be requested."""
+    path = write_graphs(bundles, "float16")
+    servable = loader(name, RuntimeOptions(threads=1, device="cpu"))(path)
+    assert servable.description == f"runtime {name} precision float32 threads 1"
+    assert [message.partition(" has ")[2] for message in caplog.messages] == [
+        "ONNX files in float16, for GPUs; on this CPU they are computed in float32"
+    ]
+    with pytest.raises(ServeError, match=r"are float16, but --precision is float32\. Omit it, or export"):
+        loader(name, RuntimeOptions(precision="float32"))(path)
+
+
 def test_int8_files_are_int8(bundles: TinyBundles) -> None:
     """Requesting another precision for int8 files is an error that says what to do."""
     path = write_graphs(bundles, "int8")

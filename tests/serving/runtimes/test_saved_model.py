@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,9 @@ import pytest
 
 from bertbundle_serving.errors import ServeError
 from bertbundle_serving.runtimes import RuntimeOptions, loader
+from optional import skip_without
 from runtime_files import load, write_graphs
-from tiny_bundles import TinyBundles
+from tiny_bundles import TinyBundles, features
 
 
 @pytest.fixture
@@ -125,3 +126,79 @@ def test_saved_model_without_tensorflow(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setitem(sys.modules, "tensorflow", None)
     with pytest.raises(ServeError, match=r"pip install 'bertbundle-toolkit\[export\]'"):
         load(tmp_path, "saved_model")
+
+
+@pytest.fixture
+def sessions(monkeypatch: pytest.MonkeyPatch, tensorflow: Any) -> Iterator[list[Any]]:
+    """Return the configurations of the sessions that are started; TensorFlow seems to have a GPU."""
+    configs: list[Any] = []
+    real = tensorflow.compat.v1.Session
+
+    def session(config: Any, **options: Any) -> Any:
+        configs.append(config)
+        return real(config=config, **options)
+
+    monkeypatch.setattr(tensorflow.compat.v1, "Session", session)
+    monkeypatch.setattr(tensorflow.config, "list_physical_devices", lambda _: ["GPU:0"])
+    yield configs
+    tensorflow.config.experimental.enable_tensor_float_32_execution(True)  # the default
+
+
+@pytest.mark.slow
+def test_device(bundles: TinyBundles, sessions: list[Any], tensorflow: Any, save_model: Any) -> None:
+    """On a GPU, a session takes memory as it needs it and computes in full float32; on the CPU, it sees no GPU."""
+    path = write_graphs(bundles)
+    save_model(path)
+    for device in ("auto", "cuda"):
+        servable = loader("saved_model", RuntimeOptions(threads=1, device=device))(path)
+        assert servable.description == "runtime saved_model device cuda precision float32 threads 1"
+        assert sessions[-1].gpu_options.allow_growth
+        assert "GPU" not in sessions[-1].device_count
+        assert not tensorflow.config.experimental.tensor_float_32_execution_enabled()
+    servable = loader("saved_model", RuntimeOptions(threads=1, device="cpu"))(path)
+    assert servable.description == "runtime saved_model precision float32 threads 1"
+    assert dict(sessions[-1].device_count) == {"GPU": 0}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["bfloat16", "int8"])
+def test_operations_of_onednn_are_for_cpus(
+    bundles: TinyBundles,
+    processor: Callable[[str | None], None],
+    sessions: list[Any],
+    save_model: Any,
+    precision: str,
+) -> None:
+    """A SavedModel in bfloat16 or int8 is refused with cuda; auto hides the GPU from it."""
+    processor("amx")
+    path = write_graphs(bundles, precision)
+    save_model(path)
+    with pytest.raises(
+        ServeError, match=rf"is a SavedModel in {precision}, whose operations compute on CPUs only, but"
+    ):
+        loader("saved_model", RuntimeOptions(device="cuda"))(path)
+    assert not sessions
+    assert "device" not in loader("saved_model", RuntimeOptions())(path).description
+    assert dict(sessions[-1].device_count) == {"GPU": 0}
+
+
+@pytest.mark.slow
+def test_no_gpu(monkeypatch: pytest.MonkeyPatch, tensorflow: Any) -> None:
+    """Without a GPU, cuda is refused before a model is loaded; the message says what to install."""
+    monkeypatch.setattr(tensorflow.config, "list_physical_devices", lambda _: [])
+    with pytest.raises(ServeError, match=r"^--device cuda is not possible: TensorFlow sees no GPU\. .*and-cuda\]'\.$"):
+        loader("saved_model", RuntimeOptions(device="cuda"))
+
+
+@pytest.mark.slow
+def test_real_gpu(bundles: TinyBundles, tensorflow: Any, save_model: Any) -> None:
+    """On a GPU, outputs equal those of the CPU."""
+    if not tensorflow.config.list_physical_devices("GPU"):
+        skip_without("a GPU of TensorFlow")
+    path = write_graphs(bundles)
+    save_model(path)
+    on_cpu, on_gpu = (
+        loader("saved_model", RuntimeOptions(device=device))(path).run("serving_default", features(), ["logits"])
+        for device in ("cpu", "cuda")
+    )
+    np.testing.assert_allclose(on_cpu["logits"], on_gpu["logits"], rtol=1e-5)
