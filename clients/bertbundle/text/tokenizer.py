@@ -132,14 +132,20 @@ class Tokenizer:
         """Return the encoding, truncated if requested, or an error if it has no tokens or too many."""
         nonempty = set(encoding.sequence_ids) - {None}
         if len(nonempty) < (2 if isinstance(text, tuple) else 1):
-            return InputError(f"text {index} has no tokens: {_excerpt(text)}. Leave it out.")
+            quoted = f": {_excerpt(text)}"
+            return InputError(f"text {index} has no tokens{quoted}. Leave it out.", quoted=quoted)
         if len(encoding.ids) <= self.max_length or truncation == "window":
             return encoding
         if truncation == "truncate":
-            return truncate(encoding, self.max_length, sequence_id=sequence_id)
+            try:
+                return truncate(encoding, self.max_length, sequence_id=sequence_id)
+            except InputError as error:  # the other text of the pair leaves no room
+                return error
+        quoted = f": {_excerpt(text)}"
         return TextTooLong(
-            f"text {index} has {len(encoding)} tokens, this model takes at most {self.max_length}: {_excerpt(text)}. "
-            "Split it, or pass truncation='window' (overlapping windows) or 'truncate' (its beginning only)."
+            f"text {index} has {len(encoding)} tokens, this model takes at most {self.max_length}{quoted}. "
+            "Split it, or pass truncation='window' (overlapping windows) or 'truncate' (its beginning only).",
+            quoted=quoted,
         )
 
     def token_id(self, token: str) -> int:

@@ -1,0 +1,170 @@
+"""The service behind all text APIs: texts in, results of the client's types out, with an error for each bad text."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bertbundle import AsyncClient, BertBundleError, InputError, Manifest, ModelNotFound, VersionStatus
+from bertbundle_gateway.core.errors import RequestError, item_error, request_error
+from bertbundle_gateway.core.limits import Gate, Limits
+from bertbundle_gateway.core.methods import METHOD_OF_TASK, Method, Options, check_items, find_method, prepare
+from bertbundle_gateway.core.models import ModelRef, Models
+
+__all__ = ["ModelInfo", "TextService"]
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What is known about a model.
+
+    Attributes:
+        name: the name under which it is served.
+        manifest: its manifest: task, labels, lengths, heads, ...
+        versions: the state of each of its versions.
+        method: the name in `METHODS` of the method that answers its task; "" if this version of bertbundle has none.
+    """
+
+    name: str
+    manifest: Manifest
+    versions: Sequence[VersionStatus]
+    method: str
+
+
+class TextService:
+    """Answers texts with models. It belongs to one event loop, and has no state but connections and tokenizers.
+
+    >>> results = await service.annotate(ModelRef("ner"), "entities", ["Wang lives in Berlin", ""])
+    >>> results[0][0].label, results[1].reason
+    ('PER', 'EMPTY_TEXT')
+    """
+
+    def __init__(self, models: Models, limits: Limits = Limits()) -> None:  # noqa: B008 - frozen
+        """Answer with models, within limits."""
+        self._models = models
+        self._limits = limits
+        self._gate = Gate(limits.requests)
+
+    @property
+    def limits(self) -> Limits:
+        """The limits on requests."""
+        return self._limits
+
+    async def annotate(
+        self,
+        ref: ModelRef,
+        method: str,
+        items: Sequence[Any],
+        options: Options = Options(),  # noqa: B008 - frozen
+        *,
+        timeout: float | None = None,
+    ) -> list[Any]:
+        """Return the result of each item, or an `ItemError` in its place; all results are of one version of the model.
+
+        Args:
+            ref: the model.
+            method: a name in `METHODS`: entities, classify, regress, embed, answer, fill_mask or heads.
+            items: texts: each a str, a pair (tuple of two str: for `answer`, question and context), or a list of words
+                with `is_split_into_words`. An invalid text is an `ItemError` and does not fail the others.
+            options: options of the method.
+            timeout: seconds after which the request fails; None for the time that the clients have.
+
+        Returns:
+            For each item what the client's method of the same name returns: a list of `Entity`, a `Classification`, a
+            float, a float32 vector ``[hidden_size]``, an `Answer`, a list of lists of `Fill`, or a dict by head.
+
+        Raises:
+            RequestError: the whole request is wrong, or the model cannot answer.
+        """
+        chosen = find_method(method)
+        self._limits.check(items)
+        check_items(chosen, items, options)
+        decoder, ask_options = prepare(chosen, options)
+        with self._gate.admit():
+            client = self._models.client(ref)
+            try:
+                results = await _within(client.ask(decoder, list(items), ask_options), timeout)
+            except (BertBundleError, TypeError) as error:
+                raise await self._explain(error, ref, client, chosen, options) from error
+        return [
+            item_error(result, item) if isinstance(result, InputError) else result
+            for result, item in zip(results, items, strict=True)
+        ]
+
+    async def describe(self, ref: ModelRef, *, timeout: float | None = None) -> ModelInfo:
+        """Return what is known about a model.
+
+        Raises:
+            RequestError: there is no such model, or its server cannot be reached.
+        """
+        with self._gate.admit():
+            client = self._models.client(ref)
+            try:
+                versions = await _within(client.status(), timeout)
+                manifest = await _within(client.manifest(), timeout)
+            except BertBundleError as error:
+                raise self._failed(error, ref) from error
+        return ModelInfo(ref.name, manifest, versions, METHOD_OF_TASK.get(manifest.task, ""))
+
+    def models(self) -> list[str]:
+        """Return the names of the models that are configured or in use, sorted."""
+        return self._models.names()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._models.close()
+
+    def _failed(self, error: BertBundleError, ref: ModelRef) -> RequestError:
+        if isinstance(error, ModelNotFound):
+            self._models.forget(ref)
+        return request_error(error, str(ref))
+
+    async def _explain(
+        self, error: Exception, ref: ModelRef, client: AsyncClient, method: Method, options: Options
+    ) -> RequestError:
+        """Return the error of a request that failed: a client's error about the task says which method is right."""
+        if isinstance(error, TypeError):  # the heads of the model do not all take pairs
+            return RequestError("INVALID_ARGUMENT", "WRONG_KIND_OF_ITEM", f"{ref} takes single texts only.")
+        if not isinstance(error, InputError):
+            return self._failed(error, ref) if isinstance(error, BertBundleError) else _bug(error)
+        manifest = await client.manifest()
+        head = manifest.heads.get(options.head or "")
+        task = head.task if head else manifest.task
+        if task in method.tasks or (not head and any(item.task in method.tasks for item in manifest.heads.values())):
+            return request_error(error, str(ref))
+        return _wrong_task(ref, method, task, options.head if head else None)
+
+
+def _bug(error: Exception) -> RequestError:
+    _logger.error("a request failed", exc_info=error)
+    return RequestError("INTERNAL", "INTERNAL", "Internal error. The log here has the details.")
+
+
+def _wrong_task(ref: ModelRef, method: Method, task: str, head: str | None) -> RequestError:
+    subject = f"The head {head!r:.80} of {ref}" if head else str(ref)[:1].upper() + str(ref)[1:]
+    return RequestError(
+        "FAILED_PRECONDITION",
+        "WRONG_TASK",
+        f"{subject} is for {task}, the method {method.name} needs a model for {' or '.join(method.tasks)}.",
+        right_method=METHOD_OF_TASK.get(task, ""),
+        metadata={"model": ref.name, "task": task, "method": METHOD_OF_TASK.get(task, "")},
+    )
+
+
+async def _within(awaitable: Any, timeout: float | None) -> Any:
+    """Await something for at most `timeout` seconds.
+
+    Raises:
+        RequestError: DEADLINE_EXCEEDED.
+    """
+    try:
+        return await asyncio.wait_for(awaitable, timeout)
+    except asyncio.TimeoutError as error:
+        raise RequestError(
+            "DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED", "No answer within the deadline of the request."
+        ) from error
