@@ -31,7 +31,7 @@ from bertbundle_serving.repository.model import LoadOptions, Model
 from bertbundle_serving.repository.repository import Repository, RepositoryOptions
 from bertbundle_serving.repository.warmup import warm_up
 from bertbundle_serving.rest_api.app import RestOptions, rest_application
-from bertbundle_serving.rest_api.listener import HttpListener
+from bertbundle_gateway.web.listener import HttpListener
 from bertbundle_serving.runtimes import RuntimeOptions, Servable, loader
 
 __all__ = ["GRACE_SECONDS", "Server", "ServerOptions", "run"]

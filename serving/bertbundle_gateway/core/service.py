@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from bertbundle import AsyncClient, BertBundleError, InputError, Manifest, ModelNotFound, VersionStatus
+from bertbundle.decoding.base import Decoder
+from bertbundle.session.batches import AskOptions
 from bertbundle_gateway.core.errors import RequestError, item_error, request_error
 from bertbundle_gateway.core.limits import Gate, Limits
 from bertbundle_gateway.core.methods import METHOD_OF_TASK, Method, Options, check_items, find_method, prepare
@@ -95,15 +97,40 @@ class TextService:
             RequestError: the whole request is wrong, or the model cannot answer.
         """
         chosen = find_method(method)
-        self._limits.check(items)
         check_items(chosen, items, options)
         decoder, ask_options = prepare(chosen, options)
+        return await self.ask(ref, method, items, decoder, ask_options, timeout=timeout)
+
+    async def ask(
+        self,
+        ref: ModelRef,
+        method: str,
+        items: Sequence[Any],
+        decoder: Decoder,
+        options: AskOptions,
+        *,
+        timeout: float | None = None,
+    ) -> Results:
+        """Return the result of each item with a decoder of the caller's choice, such as that of a pipeline.
+
+        Args:
+            ref: the model.
+            method: the name in `METHODS` of the method whose tasks the decoder is for.
+            items: as for `annotate`, and already of the right kind.
+            decoder: decodes the outputs; its `gather` is `list`.
+            options: options of `BaseClient.ask`, with `keep_errors`.
+            timeout: as for `annotate`.
+
+        Raises:
+            RequestError: as for `annotate`.
+        """
+        self._limits.check(items)
         with self._gate.admit():
             client = self._models.client(ref)
             try:
-                version, results = await _within(client.ask_with_version(decoder, list(items), ask_options), timeout)
+                version, results = await _within(client.ask_with_version(decoder, list(items), options), timeout)
             except (BertBundleError, TypeError) as error:
-                raise await self._explain(error, ref, client, chosen, options) from error
+                raise await self._explain(error, ref, client, find_method(method), options.head) from error
         answers = (
             item_error(result, item) if isinstance(result, InputError) else result
             for result, item in zip(results, items, strict=True)
@@ -125,6 +152,19 @@ class TextService:
                 raise self._failed(error, ref) from error
         return ModelInfo(ref.name, manifest, versions, METHOD_OF_TASK.get(manifest.task, ""))
 
+    async def manifest(self, ref: ModelRef, *, timeout: float | None = None) -> Manifest:
+        """Return the manifest of a model: that of its last request, or requested now.
+
+        Raises:
+            RequestError: there is no such model, or its server cannot be reached.
+        """
+        client = self._models.client(ref)
+        try:
+            manifest: Manifest = await _within(client.manifest(), timeout)
+        except BertBundleError as error:
+            raise self._failed(error, ref) from error
+        return manifest
+
     def models(self) -> list[str]:
         """Return the names of the models that are configured or in use, sorted."""
         return self._models.names()
@@ -139,7 +179,7 @@ class TextService:
         return request_error(error, str(ref))
 
     async def _explain(
-        self, error: Exception, ref: ModelRef, client: AsyncClient, method: Method, options: Options
+        self, error: Exception, ref: ModelRef, client: AsyncClient, method: Method, chosen_head: str | None
     ) -> RequestError:
         """Return the error of a request that failed: a client's error about the task says which method is right."""
         if isinstance(error, TypeError):  # the heads of the model do not all take pairs
@@ -147,11 +187,11 @@ class TextService:
         if not isinstance(error, InputError):
             return self._failed(error, ref) if isinstance(error, BertBundleError) else _bug(error)
         manifest = await client.manifest()
-        head = manifest.heads.get(options.head or "")
+        head = manifest.heads.get(chosen_head or "")
         task = head.task if head else manifest.task
         if task in method.tasks or (not head and any(item.task in method.tasks for item in manifest.heads.values())):
             return request_error(error, str(ref))
-        return _wrong_task(ref, method, task, options.head if head else None)
+        return _wrong_task(ref, method, task, chosen_head if head else None)
 
 
 def _bug(error: Exception) -> RequestError:
