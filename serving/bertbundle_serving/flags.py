@@ -6,14 +6,14 @@ import argparse
 import logging
 from importlib.metadata import PackageNotFoundError, version
 
+from bertbundle._shared import flag_types
 from bertbundle._shared.commands import CommandParser
-from bertbundle_serving import flag_types
+from bertbundle._shared.logs import LOG_FORMATS
 from bertbundle_serving.config.batching_parameters import BatchingParameters, read_batching_parameters
 from bertbundle_serving.config.models import ModelConfig, read_model_configs
 from bertbundle_serving.config.monitoring import read_metrics_path
 from bertbundle_serving.dataplane.admission import Limits
 from bertbundle_serving.errors import ServeError
-from bertbundle_serving.logs import LOG_FORMATS
 from bertbundle_serving.options import ServerOptions
 from bertbundle_serving.runtimes import PRECISIONS, runtime_names
 

@@ -15,6 +15,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from starlette.routing import BaseRoute
 
+from bertbundle_gateway.web.listener import HttpListener
 from bertbundle_serving.config.batching_parameters import BatchingParameters, version_batching_parameters
 from bertbundle_serving.config.tls import read_credentials
 from bertbundle_serving.config.watcher import watch_model_configs
@@ -31,7 +32,6 @@ from bertbundle_serving.repository.model import LoadOptions, Model
 from bertbundle_serving.repository.repository import Repository, RepositoryOptions
 from bertbundle_serving.repository.warmup import warm_up
 from bertbundle_serving.rest_api.app import RestOptions, rest_application
-from bertbundle_gateway.web.listener import HttpListener
 from bertbundle_serving.runtimes import RuntimeOptions, Servable, loader
 
 __all__ = ["GRACE_SECONDS", "Server", "ServerOptions", "run"]

@@ -9,7 +9,10 @@ from typing import Any
 
 from bertbundle_gateway.core.errors import RequestError, invalid_request
 
-__all__ = ["Gate", "Limits"]
+__all__ = ["MAX_TEXTS", "Gate", "Limits"]
+
+MAX_TEXTS = 2048
+"""The largest limit of texts: the client answers so many with one version and one deadline."""
 
 
 @dataclass(frozen=True, slots=True)
