@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from bertbundle._shared import flag_types
 from bertbundle._shared.commands import CommandParser
 from bertbundle._shared.logs import LOG_FORMATS
 from bertbundle.transports.channels import check_connection
-from bertbundle_gateway.core.limits import MAX_TEXTS, Limits
+from bertbundle_gateway.core.limits import Limits, add_text_limits
 from bertbundle_gateway.core.models import ClientSettings
 from bertbundle_gateway.core.servers import Servers
 from bertbundle_gateway.core.tls import read_server_tls
@@ -63,11 +64,11 @@ def _servers(default: str | None, models: list[str]) -> Servers:
     for name, _, address in pairs:
         if not name or not (address or default):
             raise InputError(f"--model {name}={address} needs a name and an address, or --server for its address.")
-    addresses = {name: address or None for name, _, address in pairs}
+    addresses: dict[str, str | None] = {name: address or None for name, _, address in pairs}
     if len(addresses) < len(models):
         raise InputError("--model is given twice with the same name. List all addresses of a model, with commas.")
-    for address in (default, *addresses.values()):
-        _check_address(address)
+    for server in (default, *addresses.values()):
+        _check_address(server)
     return Servers(default, addresses)
 
 
@@ -92,7 +93,7 @@ def _server_tls(flags: argparse.Namespace) -> Tls | None:
         raise InputError(f"--server_ca, --server_cert or --server_key: {error}.") from error
 
 
-def _token(path: Path | None) -> object:
+def _token(path: Path | None) -> Callable[[], str] | None:
     if path is None:
         return None
     _read("--server_token_file", path)
@@ -136,8 +137,8 @@ def _add_servers(group: argparse._ArgumentGroup) -> None:
         metavar="NAME[=HOST:PORT]",
         action="append",
         default=[],
-        help="a model, and its addresses if they are not those of --server; may be repeated. Without --server there are "
-        "no other models",
+        help="a model, and its addresses if they are not those of --server; may be repeated. Without --server there "
+        "are no other models",
     )
     _add_switch(group, "--server_tls", text="connect to the servers with TLS")
     for name, text in (
@@ -196,23 +197,11 @@ def _add_network(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_limits(group: argparse._ArgumentGroup) -> None:
-    limits = Limits()
-    group.add_argument(
-        "--max_texts",
-        type=_texts,
-        default=limits.texts,
-        help="maximum number of texts of a request (default: %(default)s)",
-    )
-    group.add_argument(
-        "--max_characters",
-        type=flag_types.positive_int,
-        default=limits.characters,
-        help="maximum number of characters of all texts of a request (default: %(default)s)",
-    )
+    add_text_limits(group)
     group.add_argument(
         "--max_requests",
         type=flag_types.positive_count,
-        default=limits.requests,
+        default=Limits().requests,
         help="maximum number of requests in flight; further ones are refused (default: %(default)s)",
     )
     group.add_argument(
@@ -221,13 +210,6 @@ def _add_limits(group: argparse._ArgumentGroup) -> None:
         default=16 << 20,
         help="maximum size of a request in bytes (default: %(default)s)",
     )
-
-
-def _texts(text: str) -> int:
-    number = flag_types.positive_int(text)
-    if number > MAX_TEXTS:
-        raise argparse.ArgumentTypeError(f"{text!r} is more than {MAX_TEXTS}")
-    return number
 
 
 def _add_switch(group: argparse._ActionsContainer, flag: str, *, text: str) -> None:

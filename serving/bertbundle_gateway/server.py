@@ -19,7 +19,6 @@ from bertbundle_gateway.core.service import TextService
 from bertbundle_gateway.grpc_api.authentication import ApiKeyInterceptor
 from bertbundle_gateway.grpc_api.servicer import SERVICE, text_handler
 from bertbundle_gateway.options import GatewayOptions
-from bertbundle_gateway.rest_api.app import RestOptions, rest_application
 from bertbundle_gateway.web.listener import HttpListener
 
 __all__ = ["GRACE_SECONDS", "Gateway", "run"]
@@ -72,6 +71,8 @@ class Gateway:
         await self._set_health(health_pb2.HealthCheckResponse.SERVING)
         await self._grpc.start()
         if self._http is not None:
+            from bertbundle_gateway.rest_api.app import RestOptions, rest_application  # only if needed: FastAPI
+
             rest_options = RestOptions(options.rest_timeout_seconds, options.cors, options.message_bytes)
             await self._http.start(rest_application(self.service, self._keys, rest_options))
 

@@ -58,9 +58,8 @@ def read_server_tls(certificate: Path | None, key: Path | None, client_ca: Path 
         return None
     if certificate is None or key is None:
         raise InputError("--tls_cert and --tls_key go together, and --tls_client_ca needs both.")
-    tls = ServerTls(
-        _read("--tls_cert", certificate), _read("--tls_key", key), client_ca and _read("--tls_client_ca", client_ca)
-    )
+    authorities = None if client_ca is None else _read("--tls_client_ca", client_ca)
+    tls = ServerTls(_read("--tls_cert", certificate), _read("--tls_key", key), authorities)
     try:
         tls.ssl_context()
     except ValueError as error:

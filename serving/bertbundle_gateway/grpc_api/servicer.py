@@ -29,7 +29,7 @@ _REQUESTS_PER_STREAM = 4
 def text_handler(service: TextService) -> Any:
     """Return the generic handler of TextService, to register with a grpc.aio server."""
     servicer = _Servicer(service)
-    unary = {
+    unary: Mapping[str, tuple[Any, Any]] = {
         "GetModel": (pb.GetModelRequest, servicer.get_model),
         "ListModels": (pb.ListModelsRequest, servicer.list_models),
         **{name: (rpc.request, servicer.answering(rpc)) for name, rpc in RPCS.items()},
