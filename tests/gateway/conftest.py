@@ -22,6 +22,12 @@ settings.load_profile("bertbundle")
 PROTO = "bertbundle/text/v1/text_service.proto"
 
 
+@pytest.fixture
+def anyio_backend() -> str:
+    """The event loop of the tests that are coroutines (the marker anyio)."""
+    return "asyncio"
+
+
 @pytest.fixture(scope="session")
 def make_stub(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The class TextServiceStub, generated from the .proto file; it takes a channel."""

@@ -15,7 +15,9 @@ from bertbundle_gateway.core.methods import METHOD_OF_TASK, METHODS, Options, ch
 def test_every_task() -> None:
     """Every task of the client has a method, which is named and takes what the client's method does."""
     assert {task: decoder.method for task, decoder in DECODERS.items()} == METHOD_OF_TASK
-    assert {decoder.method: decoder.takes for decoder in DECODERS.values()} == {m.name: m.takes for m in METHODS.values()}
+    assert {decoder.method: decoder.takes for decoder in DECODERS.values()} == {
+        m.name: m.takes for m in METHODS.values()
+    }
 
 
 VALUES: dict[str, Any] = {
