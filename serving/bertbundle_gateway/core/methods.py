@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
 from bertbundle.contract.heads import MULTI_TASK
@@ -97,7 +97,7 @@ _METHODS = (
         ("feature-extraction",),
         "text",
         _LONG_TEXTS,
-        lambda _: replace(DECODERS["feature-extraction"], gather=list),  # errors of texts cannot be stacked
+        lambda _: DECODERS["feature-extraction"],
     ),
     Method(
         "answer",

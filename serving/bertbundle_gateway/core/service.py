@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from bertbundle_gateway.core.limits import Gate, Limits
 from bertbundle_gateway.core.methods import METHOD_OF_TASK, Method, Options, check_items, find_method, prepare
 from bertbundle_gateway.core.models import ModelRef, Models
 
-__all__ = ["ModelInfo", "TextService"]
+__all__ = ["ModelInfo", "Results", "TextService"]
 
 _logger = logging.getLogger(__name__)
 
@@ -36,6 +36,19 @@ class ModelInfo:
     manifest: Manifest
     versions: Sequence[VersionStatus]
     method: str
+
+
+class Results(list[Any]):
+    """The results of a request.
+
+    Attributes:
+        version: the version of the model that computed them all.
+    """
+
+    def __init__(self, results: Iterable[Any], version: int) -> None:
+        """Store the results of a version."""
+        super().__init__(results)
+        self.version = version
 
 
 class TextService:
@@ -65,7 +78,7 @@ class TextService:
         options: Options = Options(),  # noqa: B008 - frozen
         *,
         timeout: float | None = None,
-    ) -> list[Any]:
+    ) -> Results:
         """Return the result of each item, or an `ItemError` in its place; all results are of one version of the model.
 
         Args:
@@ -84,7 +97,6 @@ class TextService:
             RequestError: the whole request is wrong, or the model cannot answer.
         """
         chosen = find_method(method)
-        self._limits.check(items)
         check_items(chosen, items, options)
         decoder, ask_options = prepare(chosen, options)
         return await self.ask(ref, method, items, decoder, ask_options, timeout=timeout)
@@ -98,7 +110,7 @@ class TextService:
         options: AskOptions,
         *,
         timeout: float | None = None,
-    ) -> list[Any]:
+    ) -> Results:
         """Return the result of each item with a decoder of the caller's choice, such as that of a pipeline.
 
         Args:
@@ -116,13 +128,14 @@ class TextService:
         with self._gate.admit():
             client = self._models.client(ref)
             try:
-                results = await _within(client.ask(decoder, list(items), options), timeout)
+                version, results = await _within(client.ask_with_version(decoder, list(items), options), timeout)
             except (BertBundleError, TypeError) as error:
                 raise await self._explain(error, ref, client, find_method(method), options.head) from error
-        return [
+        answers = (
             item_error(result, item) if isinstance(result, InputError) else result
             for result, item in zip(results, items, strict=True)
-        ]
+        )
+        return Results(answers, version)
 
     async def describe(self, ref: ModelRef, *, timeout: float | None = None) -> ModelInfo:
         """Return what is known about a model.
