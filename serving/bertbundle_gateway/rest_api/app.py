@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from bertbundle import __version__
 from bertbundle_gateway.compatible_apis.hugging_face import hugging_face_router
+from bertbundle_gateway.compatible_apis.open_inference import open_inference_health_router, open_inference_router
 from bertbundle_gateway.compatible_apis.openai import openai_router
 from bertbundle_gateway.compatible_apis.text_embeddings_inference import (
     text_embeddings_inference_health_router,
@@ -38,6 +39,8 @@ _ROUTERS = (
     hugging_face_router,
     text_embeddings_inference_router,
     text_embeddings_inference_health_router,
+    open_inference_router,
+    open_inference_health_router,
 )
 
 

@@ -1,4 +1,4 @@
-"""The routes of all REST APIs: strict JSON with any Content-Type, API keys, and errors in the form of the route's API."""
+"""The routes of all REST APIs: strict JSON with any Content-Type, API keys, and each API's errors."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def api_router(context: ApiContext, style: ErrorStyle, *, tag: str, public: bool
                     return await asyncio.wait_for(handle(json_request), options.timeout_seconds)
                 except ClientDisconnect:
                     return Response(status_code=499)  # nobody receives it
-                except Exception as error:  # every error has the form of the API
+                except Exception as error:  # noqa: BLE001 - every error has the form of the API
                     return error_response(_request_error(error, self), style)
 
             return answer
