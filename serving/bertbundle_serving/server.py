@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import grpc
 import grpc.aio
@@ -15,6 +16,9 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from starlette.routing import BaseRoute
 
+from bertbundle_gateway.core.api_keys import ApiKeys
+from bertbundle_gateway.grpc_api.authentication import ApiKeyInterceptor
+from bertbundle_gateway.web.listener import HttpListener
 from bertbundle_serving.config.batching_parameters import BatchingParameters, version_batching_parameters
 from bertbundle_serving.config.tls import read_credentials
 from bertbundle_serving.config.watcher import watch_model_configs
@@ -31,8 +35,10 @@ from bertbundle_serving.repository.model import LoadOptions, Model
 from bertbundle_serving.repository.repository import Repository, RepositoryOptions
 from bertbundle_serving.repository.warmup import warm_up
 from bertbundle_serving.rest_api.app import RestOptions, rest_application
-from bertbundle_gateway.web.listener import HttpListener
 from bertbundle_serving.runtimes import RuntimeOptions, Servable, loader
+
+if TYPE_CHECKING:
+    from bertbundle_serving.text_api import TextApi
 
 __all__ = ["GRACE_SECONDS", "Server", "ServerOptions", "run"]
 
@@ -69,6 +75,8 @@ class Server:
             options.limits, self.metrics, self.repository, log_requests=options.log_requests
         )
         self.servicer = Servicer(self.repository, self.engine, self.admission, tensor_content=options.tensor_content)
+        self._keys = None if options.api_keys_file is None else ApiKeys(options.api_keys_file)
+        self._text_api = self._make_text_api()
         self._health = health.aio.HealthServicer()
         self._grpc = self._make_grpc_server()
         self._http: HttpListener | None = None
@@ -122,6 +130,8 @@ class Server:
         stopping = asyncio.ensure_future(self._grpc.stop(grace))
         await asyncio.sleep(_HEALTH_NOTICE_SECONDS)  # clients that watch the health service receive the change
         await self.admission.wait_until_idle(grace)
+        if self._text_api is not None:
+            await self._text_api.wait_until_idle(grace)
         # Health watches never end: without this the server would wait for them until the grace period is over.
         await self._grpc.stop(None)
         await stopping
@@ -143,16 +153,25 @@ class Server:
             options.rest_timeout_seconds, options.cors, options.metrics_path, options.limits.message_bytes
         )
         return rest_application(
-            self.repository, self.engine, self.admission, self.metrics, rest_options, self._page_routes()
+            self.repository, self.engine, self.admission, self.metrics, rest_options, self._extra_routes()
         )
 
-    def _page_routes(self) -> tuple[BaseRoute, ...]:
-        if not self._options.page:
-            return ()
-        # Imported only if needed: the page imports the tokenizer.
-        from bertbundle_serving.ui.page import page_routes
+    def _extra_routes(self) -> tuple[BaseRoute, ...]:
+        options, routes = self._options, []
+        if options.page:
+            from bertbundle_serving.ui.page import page_routes
 
-        return tuple(page_routes(self.repository, self.engine, self.admission, self._options.rest_timeout_seconds))
+            routes += page_routes(self.repository, self.engine, self.admission, options.rest_timeout_seconds)
+        if self._text_api is not None:
+            routes += self._text_api.routes(options)
+        return tuple(routes)
+
+    def _make_text_api(self) -> TextApi | None:
+        if not self._options.text_api:
+            return None
+        from bertbundle_serving.text_api import TextApi  # only if needed: it imports FastAPI
+
+        return TextApi(self.repository, self.engine, self.admission, self._options, self._keys)
 
     def _make_grpc_server(self) -> grpc.aio.Server:
         arguments = {
@@ -162,14 +181,20 @@ class Server:
             "grpc.so_reuseport": 0,
             **dict(self._options.channel_arguments),
         }
-        server = grpc.aio.server(options=list(arguments.items()))
+        interceptors = [] if self._keys is None else [ApiKeyInterceptor(self._keys)]
+        server = grpc.aio.server(options=list(arguments.items()), interceptors=interceptors)
         server.add_generic_rpc_handlers(self.servicer.handlers())
-        names = [*SERVICES, reflection.SERVICE_NAME]
+        if self._text_api is not None:
+            server.add_generic_rpc_handlers((self._text_api.handler(),))
+        names = [*self._services(), reflection.SERVICE_NAME]
         if self._options.health:
             health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
             names.append(health.SERVICE_NAME)
         reflection.enable_server_reflection(names, server, pool=descriptor_pool())
         return server
+
+    def _services(self) -> list[str]:
+        return [*SERVICES] if self._text_api is None else [*SERVICES, self._text_api.service_name]
 
     def _bind_grpc(self) -> int:
         options = self._options
@@ -179,7 +204,7 @@ class Server:
         return bind_port(self._grpc, options.host, options.port, options.address(options.port), credentials)
 
     async def _set_health(self, status: int) -> None:
-        for service in ("", *SERVICES):
+        for service in ("", *self._services()):
             await self._health.set(service, status)
 
 

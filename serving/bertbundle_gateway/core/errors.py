@@ -110,10 +110,19 @@ class _Rule:
     code: str
     reason: str
     message: str
+    marker: str = ""
 
 
-# The first rule applies whose class the error has. `{model}` is the model as the request names it.
+# The first rule applies whose class the error has, and whose marker is in its details. `{model}` is the model as the
+# request names it. Source of the marker: TensorFlow Serving's server_core.cc.
 _RULES = (
+    _Rule(
+        InvalidRequest,
+        "NOT_FOUND",
+        "MODEL_NOT_FOUND",
+        "There is no {model}. Check its label.",
+        "Unrecognized servable version label",
+    ),
     _Rule(ModelNotFound, "NOT_FOUND", "MODEL_NOT_FOUND", "There is no {model}. Check its name, version and label."),
     _Rule(
         DeadlineExceeded,
@@ -161,7 +170,8 @@ def request_error(error: BertBundleError, model: str) -> RequestError:
         return error
     if isinstance(error, InputError):
         return RequestError("INVALID_ARGUMENT", "INVALID_TEXT", _sentence(error.without_text))
-    rule = next((rule for rule in _RULES if isinstance(error, rule.error)), _RULES[-1])
+    details = str(getattr(error, "details", ""))
+    rule = next((rule for rule in _RULES if isinstance(error, rule.error) and rule.marker in details), _RULES[-1])
     _logger.warning("%s: %s", rule.reason, error)
     return RequestError(rule.code, rule.reason, _sentence(rule.message.format(model=model)))
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bertbundle._shared import flag_types
 from bertbundle_gateway.core.errors import RequestError, invalid_request
 
-__all__ = ["Gate", "Limits"]
+__all__ = ["Gate", "Limits", "add_text_limits"]
+
+_MAX_TEXTS = 2048
+"""The largest limit of texts: the client answers so many with one version and one deadline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +22,7 @@ class Limits:
     """Limits on requests.
 
     Attributes:
-        texts: maximum number of texts (or pairs) of a request.
+        texts: maximum number of texts (or pairs) of a request, at most 2048.
         characters: maximum number of characters of all texts of a request together.
         requests: maximum number of requests in flight.
     """
@@ -47,6 +52,29 @@ class Limits:
                 f"The request has {size} characters, at most {self.characters} are accepted. Send several requests.",
                 field="texts",
             )
+
+
+def add_text_limits(group: argparse._ArgumentGroup) -> None:
+    """Add the flags --max_texts and --max_characters to a command."""
+    group.add_argument(
+        "--max_texts",
+        type=_texts,
+        default=Limits().texts,
+        help=f"maximum number of texts of a request, up to {_MAX_TEXTS} (default: %(default)s)",
+    )
+    group.add_argument(
+        "--max_characters",
+        type=flag_types.positive_int,
+        default=Limits().characters,
+        help="maximum number of characters of all texts of a request (default: %(default)s)",
+    )
+
+
+def _texts(text: str) -> int:
+    number = flag_types.positive_int(text)
+    if number > _MAX_TEXTS:
+        raise argparse.ArgumentTypeError(f"{text!r} is more than {_MAX_TEXTS}")
+    return number
 
 
 class Gate:

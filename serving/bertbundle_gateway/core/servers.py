@@ -28,6 +28,15 @@ class Servers:
         """Return the address of a model's servers; None if there is certainly no such model."""
         return self.models.get(model) or self.default
 
+    def describe(self) -> list[str]:
+        """Return a line for each address with its models."""
+        lines = [f"model {name} on {address or self.default}" for name, address in self.models.items()]
+        return (
+            [*lines, f"other models on {self.default}" if lines else f"models on {self.default}"]
+            if self.default
+            else lines
+        )
+
 
 class ServerBackend:
     """A `Backend` of servers: one connection to each address, opened on first use, shared by all of its models."""

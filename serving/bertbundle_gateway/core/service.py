@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +32,8 @@ from bertbundle_gateway.core.models import ModelRef, Models
 __all__ = ["ModelInfo", "Results", "TextService"]
 
 _logger = logging.getLogger(__name__)
+_request_log = logging.getLogger("bertbundle_gateway.requests")
+_POLL_SECONDS = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +74,17 @@ class TextService:
     ('PER', 'EMPTY_TEXT')
     """
 
-    def __init__(self, models: Models, limits: Limits = Limits()) -> None:  # noqa: B008 - frozen
-        """Answer with models, within limits."""
+    def __init__(
+        self,
+        models: Models,
+        limits: Limits = Limits(),  # noqa: B008 - frozen
+        *,
+        log_requests: bool = False,
+    ) -> None:
+        """Answer with models, within limits; `log_requests` logs a line for each request, never with its texts."""
         self._models = models
         self._limits = limits
+        self._log_requests = log_requests
         self._gate = Gate(limits.requests)
 
     @property
@@ -135,8 +146,8 @@ class TextService:
         Raises:
             RequestError: as for `annotate`.
         """
-        self._limits.check(items)
-        with self._gate.admit():
+        with self._logged(ref, method, items), self._gate.admit():
+            self._limits.check(items)
             client = self._models.client(ref)
             try:
                 version, results = await _within(client.ask_with_version(decoder, list(items), options), timeout)
@@ -154,7 +165,7 @@ class TextService:
         Raises:
             RequestError: there is no such model, or its server cannot be reached.
         """
-        with self._gate.admit():
+        with self._logged(ref, "describe", ()), self._gate.admit():
             client = self._models.client(ref)
             try:
                 versions = await _within(client.status(), timeout)
@@ -194,6 +205,28 @@ class TextService:
     def models(self) -> list[str]:
         """Return the names of the models that are configured or in use, sorted."""
         return self._models.names()
+
+    async def wait_until_idle(self, seconds: float) -> None:
+        """Wait up to `seconds` for requests in flight."""
+        end = time.monotonic() + seconds
+        while self._gate.in_flight and time.monotonic() < end:
+            await asyncio.sleep(_POLL_SECONDS)
+
+    @contextlib.contextmanager
+    def _logged(self, ref: ModelRef, method: str, items: Sequence[Any]) -> Iterator[None]:
+        """Log a line when the request ends, if requests are logged."""
+        started, code = time.perf_counter(), "CANCELLED"
+        try:
+            yield
+            code = "OK"
+        except RequestError as error:
+            code = error.code
+            raise
+        finally:
+            if self._log_requests:
+                milliseconds = round((time.perf_counter() - started) * 1e3, 3)
+                fields = {"model": ref.name, "method": method, "texts": len(items), "code": code}
+                _request_log.info("request", extra={"fields": {**fields, "milliseconds": milliseconds}})
 
     async def close(self) -> None:
         """Close all connections."""
