@@ -95,9 +95,8 @@ def json_tensor(name: str, array: npt.NDArray[Any]) -> dict[str, Any]:
     """
     flat = array.ravel()
     if flat.dtype.kind == "f" and not np.isfinite(flat).all():
-        raise RequestError(
-            "INTERNAL", "NOT_FINITE", f"The output {name} has NaN or infinity, which JSON does not have."
-        )
+        message = f"The output {name} has NaN or infinity, which JSON does not have. Use gRPC."
+        raise RequestError("INTERNAL", "NOT_FINITE", message)
     values = [_text(name, value) for value in flat] if flat.dtype.kind in "OSU" else np.ascontiguousarray(flat)
     return {"name": name, "datatype": data_type(array), "shape": list(array.shape), "data": values}
 
