@@ -117,9 +117,18 @@ class BatchingTransport:
             group.in_flight += 1
             task = asyncio.ensure_future(self._send_batch(group, batch))
             self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(functools.partial(self._end, batch))
             for waiting in batch:  # when no caller is left, the call is cancelled
                 waiting.future.add_done_callback(functools.partial(_cancel_unwanted, task, batch))
+
+    def _end(self, batch: Sequence[_Waiting], task: asyncio.Task[None]) -> None:
+        """Forget a task; its failure, such as an error of the transport that is no ServerError, fails its callers."""
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        for waiting in batch:
+            if error is not None and not waiting.future.done():
+                waiting.future.set_exception(error)
+            waiting.future.cancel()  # of a future that is done: no effect
 
     async def _send_batch(self, group: _Group, batch: Sequence[_Waiting]) -> None:
         try:
