@@ -24,7 +24,7 @@ from bertbundle_gateway.core.errors import RequestError, invalid_request
 from bertbundle_gateway.core.methods import METHOD_OF_TASK
 from bertbundle_gateway.core.models import ModelRef
 from bertbundle_gateway.core.service import TextService
-from bertbundle_gateway.web.json_documents import json_response
+from bertbundle_gateway.web.json_documents import check_finite, json_response
 from bertbundle_gateway.web.route_names import describe_error
 from bertbundle_gateway.web.routes import ApiContext, ErrorStyle, api_router, http_status
 from bertbundle_gateway.web.validation import Body, validation_error
@@ -168,10 +168,10 @@ async def _compare(service: TextService, ref: ModelRef, body: Any) -> Any:
     """Return the cosine of the embeddings of the source sentence and of each other sentence."""
     inputs = body.inputs
     parameters = body.parameters or bodies.EmbedParameters()
-    source, *others = await embed_all(
-        service, ref, [inputs.source_sentence, *inputs.sentences], parameters, normalize=True
-    )
-    return np.stack(others) @ source if others else []
+    vectors = await embed_all(service, ref, [inputs.source_sentence, *inputs.sentences], parameters)
+    source, *others = vectors.astype(np.float64)
+    lengths = np.linalg.norm(source) * np.linalg.norm(others, axis=1)
+    return check_finite(np.stack(others) @ source / lengths)
 
 
 _TASKS: Mapping[str, _Task] = {

@@ -146,7 +146,7 @@ class Sentences(Body):
     """Sentences to compare."""
 
     source_sentence: str
-    sentences: list[str]
+    sentences: list[str] = Field(min_length=1)
 
 
 class SentenceSimilarityBody(Body):

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
 from bertbundle import __version__
@@ -106,17 +106,11 @@ _PATHS = ("/v2/models/{model}", "/v2/models/{model}/versions/{version}")
 
 def open_inference_router(context: ApiContext) -> APIRouter:
     """Return the routes of inference and metadata."""
-    router, service = api_router(context, _STYLE, tag="Open Inference Protocol"), context.service
+    router = api_router(context, _STYLE, tag="Open Inference Protocol", check=_refuse_binary_data)
+    service = context.service
     timeout = context.options.timeout_seconds
 
-    async def run(
-        body: InferBody,
-        model: str,
-        version: str | None = None,
-        json_bytes: str | None = Header(None, alias="Inference-Header-Content-Length", include_in_schema=False),
-    ) -> Response:
-        if json_bytes is not None:
-            raise invalid_request("NOT_SUPPORTED", _NO_BINARY_DATA)
+    async def run(body: InferBody, model: str, version: str | None = None) -> Response:
         request = _inference(body, _ref(model, version), timeout)
         outputs, number = await infer(service, request)
         return json_response(
@@ -155,7 +149,11 @@ def open_inference_router(context: ApiContext) -> APIRouter:
     return router
 
 
-_NO_BINARY_DATA = "Tensors as binary data are not supported: send JSON, with binary_data=False in Triton's client."
+def _refuse_binary_data(request: Request) -> None:
+    """Refuse Triton's extension: a header with the size of the JSON that the binary data follows."""
+    if "inference-header-content-length" in request.headers:
+        message = "Tensors as binary data are not supported: send JSON, with binary_data=False in Triton's client."
+        raise invalid_request("NOT_SUPPORTED", message)
 
 
 def open_inference_health_router(context: ApiContext) -> APIRouter:

@@ -53,7 +53,9 @@ def test_each_method_has_a_route(api: TextApi, path: str, body: Any, expected: d
 )
 def test_offsets_have_a_unit(api: TextApi, unit: str | None, start: int, end: int) -> None:
     """Offsets are code points unless the request names another unit; they refer to the text as it was sent."""
-    status, answer = api.post("/v1/models/tagger:entities", {"texts": [TEXT], **({"offset_unit": unit} if unit else {})})
+    status, answer = api.post(
+        "/v1/models/tagger:entities", {"texts": [TEXT], **({"offset_unit": unit} if unit else {})}
+    )
     wang = answer["results"][0]["entities"][0]
     assert (status, wang["label"], wang["text"], wang["start"], wang["end"]) == (200, "PER", "Wang", start, end)
 
@@ -71,9 +73,7 @@ def test_masks(api: TextApi) -> None:
 
 def test_words(api: TextApi) -> None:
     """Words are joined by single spaces."""
-    status, answer = api.post(
-        "/v1/models/tagger:entities", {"texts": [["in", "Berlin"]], "is_split_into_words": True}
-    )
+    status, answer = api.post("/v1/models/tagger:entities", {"texts": [["in", "Berlin"]], "is_split_into_words": True})
     assert status == 200
     assert [(item["text"], item["start"]) for item in answer["results"][0]["entities"]] == [("Berlin", 3)]
 
@@ -126,7 +126,11 @@ BAD_REQUESTS = [
     ({"texts": ["wang"], "head": "none"}, "INVALID_TEXT", "Model 'tagger' has one head"),
     ({"texts": ["wang"] * 101}, "TOO_MANY_TEXTS", "The request has 101 texts, at most 100 are accepted."),
     ({"texts": ["w" * 10_001]}, "TOO_MANY_CHARACTERS", "The request has 10001 characters"),
-    ({"texts": ["wang"], "truncation": "some"}, "INVALID_FIELD", "The field truncation must be 'window', 'truncate' or"),
+    (
+        {"texts": ["wang"], "truncation": "some"},
+        "INVALID_FIELD",
+        "The field truncation must be 'window', 'truncate' or",
+    ),
 ]
 
 

@@ -92,7 +92,10 @@ def test_large_bodies() -> None:
     """A body over the limit is refused before it is complete."""
     with text_api(message_bytes=1000) as api:
         status, answer = api.post("/v1/models/tagger:entities", {"texts": ["x" * 2000]})
-        assert (status, answer["error"]["message"]) == (400, "The body has more than 1000 bytes. Send several requests.")
+        assert (status, answer["error"]["message"]) == (
+            400,
+            "The body has more than 1000 bytes. Send several requests.",
+        )
         assert api.post("/v1/models/tagger:entities", {"texts": ["wang"]})[0] == 200
 
 
