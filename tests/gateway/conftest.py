@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 
 from fakes import FakeServer
 from paths import ROOT
+from text_api import TextApi, text_api
 
 # A slow machine is not a failure: there is no limit on the time of an example.
 settings.register_profile("bertbundle", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -55,3 +56,10 @@ def start_server() -> Iterator[Callable[..., FakeServer]]:
     yield start
     for server in servers:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def api() -> Iterator[TextApi]:
+    """A gateway with REST in front of a server with a small model of each task."""
+    with text_api() as started:
+        yield started

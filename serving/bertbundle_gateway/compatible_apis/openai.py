@@ -19,7 +19,8 @@ from pydantic import BaseModel, Field
 from bertbundle.decoding.base import DecodeInput
 from bertbundle.decoding.decoders import DECODERS
 from bertbundle.session.batches import AskOptions
-from bertbundle_gateway.core.errors import ItemError, RequestError, invalid_request
+from bertbundle_gateway.compatible_apis.items import require_results
+from bertbundle_gateway.core.errors import RequestError, invalid_request
 from bertbundle_gateway.core.models import ModelRef
 from bertbundle_gateway.web.json_documents import check_finite, json_response
 from bertbundle_gateway.web.route_names import describe_error
@@ -148,18 +149,15 @@ def _checked(results: Sequence[Any], body: EmbeddingsBody) -> list[tuple[npt.NDA
     Raises:
         RequestError: a text has none, as this API has no errors of single texts; or `dimensions` is another number.
     """
-    for index, result in enumerate(results):
-        if isinstance(result, ItemError):
-            field = "input" if isinstance(body.input, str) else f"input[{index}]"
-            raise RequestError(result.code, result.reason, result.message, field=field)
-    size = len(results[0][0])
+    vectors = require_results(results, "input", "Split it into several texts.", single=isinstance(body.input, str))
+    size = len(vectors[0][0])
     if body.dimensions not in (None, size):
         raise invalid_request(
             "INVALID_DIMENSIONS",
             f"dimensions is {body.dimensions}, the embeddings of this model have {size}. Leave it out.",
             field="dimensions",
         )
-    return list(results)
+    return vectors
 
 
 def _document(body: EmbeddingsBody, results: Sequence[tuple[npt.NDArray[np.float32], int]]) -> dict[str, Any]:

@@ -111,6 +111,18 @@ class Models:
         self._clients.move_to_end(ref)
         return client
 
+    def transport(self, ref: ModelRef) -> AsyncTransport:
+        """Return the transport to a model.
+
+        Raises:
+            RequestError: the reference is not valid, or there is no such model.
+        """
+        ref.check()
+        transport = self._backend.transport(ref.name)
+        if transport is None:
+            raise RequestError("NOT_FOUND", "MODEL_NOT_FOUND", f"There is no {ref}. Check its name.", field="model")
+        return transport
+
     def forget(self, ref: ModelRef) -> None:
         """Drop the client of a model that does not exist."""
         self._clients.pop(ref, None)
@@ -125,9 +137,6 @@ class Models:
         await self._backend.close()
 
     def _make_client(self, ref: ModelRef) -> AsyncClient:
-        transport = self._backend.transport(ref.name)
-        if transport is None:
-            raise RequestError("NOT_FOUND", "MODEL_NOT_FOUND", f"There is no {ref}. Check its name.", field="model")
         settings = self._settings
         return AsyncClient(
             "",
@@ -139,5 +148,5 @@ class Models:
             hedge_after=settings.hedge_after,
             retries=settings.retries,
             concurrency=_CONCURRENCY,
-            transport=transport,
+            transport=self.transport(ref),
         )

@@ -10,7 +10,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bertbundle import AsyncClient, BertBundleError, InputError, Manifest, ModelNotFound, VersionStatus
+from bertbundle import (
+    AsyncClient,
+    BertBundleError,
+    InputError,
+    InvalidRequest,
+    Manifest,
+    ModelNotFound,
+    PredictCall,
+    Prediction,
+    SignatureNotFound,
+    VersionStatus,
+)
 from bertbundle.decoding.base import Decoder
 from bertbundle.session.batches import AskOptions
 from bertbundle_gateway.core.errors import RequestError, item_error, request_error
@@ -162,6 +173,21 @@ class TextService:
             except BertBundleError as error:
                 raise self._failed(error, ref) from error
         return ModelInfo(ref.name, manifest, versions, METHOD_OF_TASK.get(manifest.task, ""))
+
+    async def predict(self, call: PredictCall, *, timeout: float) -> Prediction:
+        """Make one call with tensors, without retries.
+
+        Raises:
+            RequestError: the call failed; its message has that of the server if the tensors are wrong.
+        """
+        ref = ModelRef(call.model, call.version, call.label)
+        with self._gate.admit():
+            try:
+                return await _within(self._models.transport(ref).predict(call, timeout=timeout), timeout)
+            except (InvalidRequest, SignatureNotFound) as error:
+                raise RequestError("INVALID_ARGUMENT", "INVALID_TENSORS", error.details or str(error)) from error
+            except BertBundleError as error:
+                raise self._failed(error, ref) from error
 
     async def manifest(self, ref: ModelRef, *, timeout: float | None = None) -> Manifest:
         """Return the manifest of a model: that of its last request, or requested now.

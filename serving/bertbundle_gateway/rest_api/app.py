@@ -11,7 +11,13 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
 from bertbundle import __version__
+from bertbundle_gateway.compatible_apis.hugging_face import hugging_face_router
+from bertbundle_gateway.compatible_apis.open_inference import open_inference_health_router, open_inference_router
 from bertbundle_gateway.compatible_apis.openai import openai_router
+from bertbundle_gateway.compatible_apis.text_embeddings_inference import (
+    text_embeddings_inference_health_router,
+    text_embeddings_inference_router,
+)
 from bertbundle_gateway.core.api_keys import ApiKeys
 from bertbundle_gateway.core.errors import RequestError
 from bertbundle_gateway.core.service import TextService
@@ -26,7 +32,16 @@ _DESCRIPTION = """Text in, answers out, with any client: no tokenizer on the cal
 
 A request has a list of texts, and the response has a result for each text, in order. An invalid text has an `error` as
 its result and does not fail the others; if no text has a result, the status is 400. Errors never quote a text."""
-_ROUTERS = (text_router, model_router, openai_router)
+_ROUTERS = (
+    text_router,
+    model_router,
+    openai_router,
+    hugging_face_router,
+    text_embeddings_inference_router,
+    text_embeddings_inference_health_router,
+    open_inference_router,
+    open_inference_health_router,
+)
 
 
 def rest_application(service: TextService, keys: ApiKeys | None, options: RestOptions) -> FastAPI:

@@ -33,6 +33,8 @@ TextOrPair = str | Pair
 
 
 class _LongTexts(Body):
+    version: int | None = Field(None, ge=0, description="Number of the version that answers; null for the newest.")
+    label: str | None = Field(None, description="Label of the version that answers, instead of its number.")
     truncation: Truncation | None = Field(
         None,
         description="What to do with a text of more tokens than the model accepts: split it into overlapping windows, "
@@ -219,6 +221,7 @@ class Heads(BaseModel):
 
 class _Response(BaseModel):
     model: str = Field(description="The model, as the request names it.")
+    model_version: int = Field(description="The version that computed all results.")
 
 
 class EntitiesResponse(_Response):

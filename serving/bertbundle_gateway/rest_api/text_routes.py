@@ -6,7 +6,7 @@ and take tensors and examples; an embedded server has both on one port.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from bertbundle_gateway.core.errors import ItemError, RequestError
 from bertbundle_gateway.core.methods import Options
 from bertbundle_gateway.core.models import ModelRef
-from bertbundle_gateway.core.service import TextService
+from bertbundle_gateway.core.service import Results, TextService
 from bertbundle_gateway.rest_api import schemas
 from bertbundle_gateway.rest_api.results import error_document, result_documents
 from bertbundle_gateway.web.json_documents import json_response
@@ -108,7 +108,7 @@ _ERRORS: Mapping[int | str, str] = {
 def _endpoint(service: TextService, route: _Route) -> Callable[..., Any]:
     async def answer(model: str, body: Any) -> Response:
         items = route.items(body)
-        results = await service.annotate(ModelRef(model), route.method, items, _options(body))
+        results = await service.annotate(ModelRef(model, body.version, body.label), route.method, items, _options(body))
         documents = result_documents(route.method, results, items, getattr(body, "offset_unit", "code_points"))
         return _response(model, results, documents)
 
@@ -122,11 +122,12 @@ def _options(body: BaseModel) -> Options:
     return Options(**values)
 
 
-def _response(model: str, results: Sequence[Any], documents: list[dict[str, Any]]) -> Response:
+def _response(model: str, results: Results, documents: list[dict[str, Any]]) -> Response:
     """Return the results; as an error if no text has one."""
+    document = {"model": model, "model_version": results.version, "results": documents}
     errors = [result for result in results if isinstance(result, ItemError)]
     if len(errors) < len(results):
-        return json_response({"model": model, "results": documents})
+        return json_response(document)
     error = RequestError(errors[0].code, errors[0].reason, errors[0].message)
     status = STYLE.status(error)
-    return json_response({**STYLE.document(error, status), "model": model, "results": documents}, status)
+    return json_response({**STYLE.document(error, status), **document}, status)

@@ -38,7 +38,8 @@ class HttpListener:
         """Bind a port.
 
         Args:
-            host, port: the address; port 0 picks a free one.
+            host: the address to listen on.
+            port: the port; 0 picks a free one.
             tls: the context of HTTPS; None for HTTP.
 
         Raises:

@@ -1,4 +1,4 @@
-"""The routes of all REST APIs: strict JSON with any Content-Type, API keys, and errors in the form of the route's API."""
+"""The routes of all REST APIs: strict JSON with any Content-Type, API keys, and each API's errors."""
 
 from __future__ import annotations
 
@@ -87,7 +87,14 @@ def error_response(error: RequestError, style: ErrorStyle) -> Response:
     return response
 
 
-def api_router(context: ApiContext, style: ErrorStyle, *, tag: str, public: bool = False) -> APIRouter:
+def api_router(
+    context: ApiContext,
+    style: ErrorStyle,
+    *,
+    tag: str,
+    public: bool = False,
+    check: Callable[[Request], None] = lambda _: None,
+) -> APIRouter:
     """Return a router for routes of one API.
 
     Args:
@@ -95,6 +102,7 @@ def api_router(context: ApiContext, style: ErrorStyle, *, tag: str, public: bool
         style: the API's errors.
         tag: the name of the API in the OpenAPI document.
         public: whether callers need no key even if there are keys.
+        check: raises RequestError for requests that the API has but that are not supported, before they are parsed.
     """
     options, keys = context.options, None if public else context.keys
 
@@ -106,11 +114,12 @@ def api_router(context: ApiContext, style: ErrorStyle, *, tag: str, public: bool
                 try:
                     if keys is not None:
                         keys.authorize(request.headers.get("authorization"), request.headers.get("x-api-key"))
+                    check(request)
                     json_request = _JsonRequest(request, options.max_body_bytes)
                     return await asyncio.wait_for(handle(json_request), options.timeout_seconds)
                 except ClientDisconnect:
                     return Response(status_code=499)  # nobody receives it
-                except Exception as error:  # every error has the form of the API
+                except Exception as error:  # noqa: BLE001 - every error has the form of the API
                     return error_response(_request_error(error, self), style)
 
             return answer

@@ -30,7 +30,8 @@ def validation_error(errors: Sequence[Any], model: type[BaseModel] | None = None
     >>> validation_error(errors).message
     'The field texts is missing.'
     """
-    error = max(errors, key=lambda item: len(_parts(item)))  # of a union, the alternative that fits best
+    # Of a union, the alternative that fits best.
+    error = max(errors, key=lambda item: (len(_parts(item)), not item["type"].endswith("_type")))
     path = _path(error)
     return invalid_request(*_describe(error, path, model), field=path)
 
