@@ -305,7 +305,7 @@ def test_stream_step_by_step(ner: Any) -> None:
             wait_until(lambda number=number: len(received) == number)
 
     for response in ner.Annotate(requests(), timeout=20):
-        received.append(len(response.find_entities.results))
+        received += [len(response.find_entities.results)]
     assert received == [1, 2, 3, 4, 5]
 
 
