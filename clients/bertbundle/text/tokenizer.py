@@ -132,8 +132,7 @@ class Tokenizer:
         """Return the encoding, truncated if requested, or an error if it has no tokens or too many."""
         nonempty = set(encoding.sequence_ids) - {None}
         if len(nonempty) < (2 if isinstance(text, tuple) else 1):
-            quoted = f": {_excerpt(text)}"
-            return InputError(f"text {index} has no tokens{quoted}. Leave it out.", quoted=quoted)
+            return InputError(f"text {index} has no tokens{(quoted := _quote(text))}. Leave it out.", quoted=quoted)
         if len(encoding.ids) <= self.max_length or truncation == "window":
             return encoding
         if truncation == "truncate":
@@ -141,10 +140,9 @@ class Tokenizer:
                 return truncate(encoding, self.max_length, sequence_id=sequence_id)
             except InputError as error:  # the other text of the pair leaves no room
                 return error
-        quoted = f": {_excerpt(text)}"
         return TextTooLong(
-            f"text {index} has {len(encoding)} tokens, this model takes at most {self.max_length}{quoted}. "
-            "Split it, or pass truncation='window' (overlapping windows) or 'truncate' (its beginning only).",
+            f"text {index} has {len(encoding)} tokens, this model takes at most {self.max_length}"
+            f"{(quoted := _quote(text))}. Split it, or pass truncation='window' (overlapping windows) or 'truncate' (its beginning only).",
             quoted=quoted,
         )
 
@@ -258,9 +256,9 @@ def _unicode_error(text: str, index: int) -> InputError | None:
     return None
 
 
-def _excerpt(text: Text | list[str]) -> str:
+def _quote(text: Text | list[str]) -> str:
     joined = text if isinstance(text, str) else (" " if isinstance(text, list) else " / ").join(text)
-    return repr(joined if len(joined) <= 60 else joined[:57] + "...")
+    return f": {joined if len(joined) <= 60 else joined[:57] + '...'!r}"
 
 
 def _with_trimmed_offsets(encoding: Encoding, text: Text | list[str]) -> Encoding:
