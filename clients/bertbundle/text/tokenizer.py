@@ -25,6 +25,7 @@ AnyText = TypeVar("AnyText", bound=Sequence[str])
 """Type variable for `Text`, bound to what str and pairs have in common: list is invariant, so a parameter of type
 ``list[Text]`` would not accept ``list[str]``."""
 TRUNCATIONS = ("error", "truncate", "window")
+_TOO_LONG_ADVICE = "Split it, or pass truncation='window' (overlapping windows) or 'truncate' (its beginning only)."
 
 
 class Tokenizer:
@@ -140,11 +141,8 @@ class Tokenizer:
                 return truncate(encoding, self.max_length, sequence_id=sequence_id)
             except InputError as error:  # the other text of the pair leaves no room
                 return error
-        return TextTooLong(
-            f"text {index} has {len(encoding)} tokens, this model takes at most {self.max_length}"
-            f"{(quoted := _quote(text))}. Split it, or pass truncation='window' (overlapping windows) or 'truncate' (its beginning only).",
-            quoted=quoted,
-        )
+        problem = f"text {index} has {len(encoding)} tokens, this model takes at most {self.max_length}"
+        return TextTooLong(f"{problem}{(quoted := _quote(text))}. {_TOO_LONG_ADVICE}", quoted=quoted)
 
     def token_id(self, token: str) -> int:
         """Return the id of a token.
