@@ -18,7 +18,7 @@ from gateways import RunningGateway, running_gateway
 pytestmark = pytest.mark.slow
 TEXTS = ["Alex Rivera lives in Springfield. 😀 Call Alex.", "Nobody.", "Ann Lee met Bo in Paris. " * 30, "A" * 200]
 # Rows of several callers share a call, and a product of more rows may add in another order.
-TOLERANCE = {"rtol": 1e-3, "atol": 1e-4}
+RTOL, ATOL = 1e-3, 1e-4
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_entities(ner: tuple[str, RunningGateway]) -> None:
             found = [(item.label, item.text, item.span.start, item.span.end) for item in result.entities.entities]
             assert found == [(item.label, item.text, item.start, item.end) for item in entities]
             scores = [item.score for item in result.entities.entities]
-            np.testing.assert_allclose(scores, [item.score for item in entities], **TOLERANCE)
+            np.testing.assert_allclose(scores, [item.score for item in entities], rtol=RTOL, atol=ATOL)
     assert sum(map(len, expected)) > 10
 
 
@@ -63,7 +63,7 @@ def test_embeddings(serve: Callable[[Path], str], minilm: Path) -> None:
     with running_gateway(address) as running, Client(address, "minilm", timeout=120) as client:
         response = call(running, "Embed", pb.EmbedRequest(model=model, texts=texts))
         vectors = np.array([result.embedding.values for result in response.results])
-        np.testing.assert_allclose(vectors, client.embed(texts), **TOLERANCE)
+        np.testing.assert_allclose(vectors, client.embed(texts), rtol=RTOL, atol=ATOL)
 
 
 def test_models(ner: tuple[str, RunningGateway]) -> None:
@@ -85,4 +85,4 @@ def test_models(ner: tuple[str, RunningGateway]) -> None:
     ):
         with pytest.raises(grpc.RpcError) as caught:
             call(running, "FindEntities", pb.FindEntitiesRequest(model=model, texts=["a"]))
-        assert caught.value.code() is grpc.StatusCode.NOT_FOUND  # type: ignore[attr-defined]
+        assert caught.value.code() is grpc.StatusCode.NOT_FOUND
