@@ -14,10 +14,13 @@ import grpc
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
+from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from bertbundle_gateway.core.api_keys import ApiKeys
+from bertbundle_gateway.core.errors import RequestError as KeyRefusal
 from bertbundle_gateway.grpc_api.authentication import ApiKeyInterceptor
+from bertbundle_gateway.web.keys import KeyMiddleware
 from bertbundle_gateway.web.listener import HttpListener
 from bertbundle_serving.config.batching_parameters import BatchingParameters, version_batching_parameters
 from bertbundle_serving.config.tls import read_credentials
@@ -35,6 +38,7 @@ from bertbundle_serving.repository.model import LoadOptions, Model
 from bertbundle_serving.repository.repository import Repository, RepositoryOptions
 from bertbundle_serving.repository.warmup import warm_up
 from bertbundle_serving.rest_api.app import RestOptions, rest_application
+from bertbundle_serving.rest_api.responses import json_response
 from bertbundle_serving.runtimes import RuntimeOptions, Servable, loader
 
 if TYPE_CHECKING:
@@ -152,19 +156,20 @@ class Server:
         rest_options = RestOptions(
             options.rest_timeout_seconds, options.cors, options.metrics_path, options.limits.message_bytes
         )
-        return rest_application(
-            self.repository, self.engine, self.admission, self.metrics, rest_options, self._extra_routes()
-        )
+        text_routes = [] if self._text_api is None else self._text_api.routes(options)
+        routes = (*self._page_routes(), *text_routes)
+        application = rest_application(self.repository, self.engine, self.admission, self.metrics, rest_options, routes)
+        if self._keys is None:
+            return application
+        return KeyMiddleware(application, self._keys, _refuse_key, except_for=tuple(text_routes))
 
-    def _extra_routes(self) -> tuple[BaseRoute, ...]:
-        options, routes = self._options, []
-        if options.page:
-            from bertbundle_serving.ui.page import page_routes
+    def _page_routes(self) -> tuple[BaseRoute, ...]:
+        if not self._options.page:
+            return ()
+        # Imported only if needed: the page imports the tokenizer.
+        from bertbundle_serving.ui.page import page_routes
 
-            routes += page_routes(self.repository, self.engine, self.admission, options.rest_timeout_seconds)
-        if self._text_api is not None:
-            routes += self._text_api.routes(options)
-        return tuple(routes)
+        return tuple(page_routes(self.repository, self.engine, self.admission, self._options.rest_timeout_seconds))
 
     def _make_text_api(self) -> TextApi | None:
         if not self._options.text_api:
@@ -229,6 +234,10 @@ async def run(options: ServerOptions, announce: Callable[[str], None]) -> None:
         # The thread that loads a version cannot be interrupted, and a normal exit would wait for it.
         logging.shutdown()
         os._exit(0)
+
+
+def _refuse_key(error: KeyRefusal) -> Response:
+    return json_response({"error": error.message}, 401)
 
 
 def _handle_signals(stop: asyncio.Event) -> None:

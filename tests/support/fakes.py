@@ -381,7 +381,7 @@ class FakeServer:
 def predict_method(
     model: Model | None = None, *, as_content: bool = False, models: Mapping[str, Model] | None = None
 ) -> Method:
-    """Return the Predict method of a server with one model, which is named ``tiny``, or with `models` by their names."""
+    """Return the Predict method of a server with one model, named ``tiny``, or with `models` by their names."""
     served = models or {"tiny": model or Model()}
 
     def predict(data: bytes, context: grpc.ServicerContext) -> bytes:

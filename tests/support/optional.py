@@ -27,6 +27,7 @@ HOW_TO_GET = {
     "unidic_lite": "pip install unidic-lite",
     "openssl": "apt install openssl",
     "chromium": "apt install chromium",
+    "curl": "apt install curl",
     "node": "apt install nodejs",
     "npm packages": "npm install --prefix DIR @huggingface/inference @grpc/grpc-js @grpc/proto-loader, then set "
     "BERTBUNDLE_NODE_MODULES to DIR/node_modules",

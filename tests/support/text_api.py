@@ -34,11 +34,13 @@ class TextApi:
 
     Attributes:
         url: the root URL of its REST API.
+        address: ``host:port`` of its gRPC API.
         server: the server.
     """
 
     url: str
     server: FakeServer
+    address: str = ""
 
     def post(self, path: str, body: Any, **headers: str) -> tuple[int, Any]:
         """Send JSON, or bytes as they are; return the status and the JSON document of the response."""
@@ -66,6 +68,6 @@ def text_api(overrides: Mapping[str, Output | None] | None = None, **options: An
     limits = Limits(texts=100, characters=10_000)
     try:
         with running_gateway(server.address, names, rest_port=0, **{"limits": limits, **options}) as running:
-            yield TextApi(f"http://127.0.0.1:{running.gateway.rest_port}", server)
+            yield TextApi(f"http://127.0.0.1:{running.gateway.rest_port}", server, running.address)
     finally:
         server.stop()

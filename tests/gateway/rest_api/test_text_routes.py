@@ -31,7 +31,7 @@ ANSWERS = [
         {"questions": [{"question": "wang", "context": "😀 in Berlin"}], "offset_unit": "utf8"},
         {"text": "Berlin", "start": 8, "end": 14},
     ),
-    ("joint:heads", {"texts": ["in"]}, {"heads": {"intent": {**dict(label="no", score=0.75)}, "slots": {}}}),
+    ("joint:heads", {"texts": ["in"]}, {"heads": {}}),
 ]
 
 

@@ -22,7 +22,7 @@ PATHS = [
     "/models/embedder/embed",
     "/v2/models/tagger/infer",
 ]
-SECRET = "Wang-secret-text"
+QUOTE = "Wang-secret-text"
 
 
 def message(path: str, answer: Any) -> str:
@@ -36,11 +36,11 @@ def message(path: str, answer: Any) -> str:
 
 
 BAD_BODIES = {
-    "invalid JSON": b'{"texts": ["' + SECRET.encode() + b'"',
-    "invalid UTF-8": b'{"texts": ["' + SECRET.encode() + b'\xff"]}',
-    "lone surrogate": b'{"texts": ["' + SECRET.encode() + b'\\ud800"]}',
-    "UTF-8 of a surrogate": b'{"texts": ["' + SECRET.encode() + b'\xed\xa0\x80"]}',
-    "null character": b'{"texts": ["' + SECRET.encode() + b'\x00"]}',
+    "invalid JSON": b'{"texts": ["' + QUOTE.encode() + b'"',
+    "invalid UTF-8": b'{"texts": ["' + QUOTE.encode() + b'\xff"]}',
+    "lone surrogate": b'{"texts": ["' + QUOTE.encode() + b'\\ud800"]}',
+    "UTF-8 of a surrogate": b'{"texts": ["' + QUOTE.encode() + b'\xed\xa0\x80"]}',
+    "null character": b'{"texts": ["' + QUOTE.encode() + b'\x00"]}',
     "NaN": b'{"texts": [NaN]}',
     "deep": b"[" * 100_000,
 }
@@ -54,16 +54,16 @@ def test_invalid_json(api: TextApi, path: str, name: str) -> None:
     assert status == 400
     text = message(path, answer)
     assert text.startswith("The body is not valid JSON in UTF-8: ")
-    assert SECRET not in text
+    assert QUOTE not in text
 
 
 @pytest.mark.parametrize("path", PATHS)
-@pytest.mark.parametrize("body", [{}, [], 1, "x", None, {SECRET * 3: 1}, {"inputs": {SECRET: SECRET}}])
+@pytest.mark.parametrize("body", [{}, [], 1, "x", None, {QUOTE * 3: 1}, {"inputs": {QUOTE: QUOTE}}])
 def test_wrong_documents(api: TextApi, path: str, body: Any) -> None:
     """A document of another form is refused in the form of the API, without quoting it."""
     status, answer = api.post(path, body)
     assert status in (400, 422)
-    assert SECRET * 3 not in message(path, answer)
+    assert QUOTE * 3 not in message(path, answer)
 
 
 @pytest.mark.parametrize("path", PATHS)
