@@ -241,7 +241,7 @@ class TextService:
         self, error: Exception, ref: ModelRef, client: AsyncClient, method: Method, chosen_head: str | None
     ) -> RequestError:
         """Return the error of a request that failed: a client's error about the task says which method is right."""
-        if isinstance(error, TypeError):  # the heads of the model do not all take pairs
+        if isinstance(error, TypeError) and method.name == "heads":  # the heads of the model do not all take pairs
             return RequestError("INVALID_ARGUMENT", "WRONG_KIND_OF_ITEM", f"{ref} takes single texts only.")
         if not isinstance(error, InputError):
             return self._failed(error, ref) if isinstance(error, BertBundleError) else _bug(error)
