@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
@@ -64,7 +65,15 @@ def through_gateway(address: str) -> Ask:
 @contextlib.contextmanager
 def gateway(server: str, *flags: str) -> Iterator[tuple[int, Ask]]:
     """Run a gateway in front of a server; yield its process id and a function that asks it."""
-    command = [sys.executable, "-m", "bertbundle_gateway", f"--server={server}", "--port=0", f"--timeout={TIMEOUT}", *flags]
+    command = [
+        sys.executable,
+        "-m",
+        "bertbundle_gateway",
+        f"--server={server}",
+        "--port=0",
+        f"--timeout={TIMEOUT}",
+        *flags,
+    ]
     with server_process(command) as (pid, address):
         yield pid, through_gateway(address)
 
@@ -135,7 +144,7 @@ def main() -> None:
     options = arguments.parse_args()
     facts = machine()
     with open_models(options) as models:
-        flags = {"model_name": MODEL, "model_base_path": models.get(MODEL).parent}
+        flags: dict[str, Any] = {"model_name": MODEL, "model_base_path": models.get(MODEL).parent}
         with serving(**flags) as server:
             rows = measure_speed(server, options.rounds, options.sentences)
             rows += measure_memory(server, options.seconds)

@@ -13,19 +13,21 @@ import pytest
 
 from bertbundle import Client
 from bertbundle.text.v1 import text_service_pb2 as pb
+from bertbundle_gateway.core.models import ClientSettings
 from gateways import RunningGateway, running_gateway
 
 pytestmark = pytest.mark.slow
-TEXTS = ["Alex Rivera lives in Springfield. 😀 Call Alex.", "Nobody.", "Ann Lee met Bo in Paris. " * 30, "A" * 200]
+TEXTS = ["Alex Rivera lives in Springfield. 😀 Call Alex.", "Nobody.", "Ann Lee met Bo in Paris. " * 10, "A" * 200]
 # Rows of several callers share a call, and a product of more rows may add in another order.
-TOLERANCE = {"rtol": 1e-3, "atol": 1e-4}
+PATIENT = ClientSettings(timeout=120)
+RTOL, ATOL = 1e-3, 1e-4
 
 
 @pytest.fixture
 def ner(serve: Callable[[Path], str], rampart: Path) -> Iterator[tuple[str, RunningGateway]]:
     """The address of a server of the tagger, and a gateway in front of it."""
     address = serve(rampart)
-    with running_gateway(address) as running:
+    with running_gateway(address, clients=PATIENT) as running:
         yield address, running
 
 
@@ -46,13 +48,13 @@ def test_entities(ner: tuple[str, RunningGateway]) -> None:
         expected = client.entities(TEXTS)
     request = pb.FindEntitiesRequest(model=pb.ModelSelector(name="rampart"), texts=TEXTS)
     with ThreadPoolExecutor(8) as pool:
-        responses = list(pool.map(lambda _: call(running, "FindEntities", request), range(16)))
+        responses = list(pool.map(lambda _: call(running, "FindEntities", request), range(8)))
     for response in responses:
         for result, entities in zip(response.results, expected, strict=True):
             found = [(item.label, item.text, item.span.start, item.span.end) for item in result.entities.entities]
             assert found == [(item.label, item.text, item.start, item.end) for item in entities]
             scores = [item.score for item in result.entities.entities]
-            np.testing.assert_allclose(scores, [item.score for item in entities], **TOLERANCE)
+            np.testing.assert_allclose(scores, [item.score for item in entities], rtol=RTOL, atol=ATOL)
     assert sum(map(len, expected)) > 10
 
 
@@ -60,10 +62,10 @@ def test_embeddings(serve: Callable[[Path], str], minilm: Path) -> None:
     """Vectors of texts of different lengths."""
     address, model = serve(minilm), pb.ModelSelector(name="minilm")
     texts = TEXTS[:2]
-    with running_gateway(address) as running, Client(address, "minilm", timeout=120) as client:
+    with running_gateway(address, clients=PATIENT) as running, Client(address, "minilm", timeout=120) as client:
         response = call(running, "Embed", pb.EmbedRequest(model=model, texts=texts))
         vectors = np.array([result.embedding.values for result in response.results])
-        np.testing.assert_allclose(vectors, client.embed(texts), **TOLERANCE)
+        np.testing.assert_allclose(vectors, client.embed(texts), rtol=RTOL, atol=ATOL)
 
 
 def test_models(ner: tuple[str, RunningGateway]) -> None:
@@ -85,4 +87,4 @@ def test_models(ner: tuple[str, RunningGateway]) -> None:
     ):
         with pytest.raises(grpc.RpcError) as caught:
             call(running, "FindEntities", pb.FindEntitiesRequest(model=model, texts=["a"]))
-        assert caught.value.code() is grpc.StatusCode.NOT_FOUND  # type: ignore[attr-defined]
+        assert caught.value.code() is grpc.StatusCode.NOT_FOUND

@@ -76,8 +76,8 @@ def test_server_that_is_away(start_server: StartServer, make_stub: Any) -> None:
         server.stop()
         with pytest.raises(grpc.RpcError) as caught:
             stub.FindEntities(REQUEST, timeout=20)
-        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE  # type: ignore[attr-defined]
-        assert server.address not in caught.value.details()  # type: ignore[attr-defined]
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert server.address not in caught.value.details()
         new = Model(dataclasses.replace(make_manifest(), labels=("O", "B-NEW", "I-NEW", "B-LOC", "I-LOC")), version=2)
         start_server(predict_method(new), listen=server.address)
         response = _retry(lambda: stub.FindEntities(REQUEST, timeout=20))
@@ -123,7 +123,7 @@ def test_tls_and_token_to_the_server(
         return predict_method()(data, context)
 
     server = start_server(predict, credentials=grpc.ssl_server_credentials([(key, cert)]))
-    options = {"server_tls": Tls(root_certificates=cert), "server_token": lambda: "secret"}
+    options: dict[str, Any] = {"server_tls": Tls(root_certificates=cert), "server_token": lambda: "secret"}
     with running_gateway(f"localhost:{server.port}", **options) as running:
         assert len(make_stub(running.channel).FindEntities(REQUEST, timeout=20).results) == 1
     assert set(tokens) == {"Bearer secret"}

@@ -87,7 +87,7 @@ def test_no_such_model(server: InProcessServer, model: Any) -> None:
     """A model, version or label that does not exist is NOT_FOUND."""
     with pytest.raises(grpc.RpcError) as caught:
         entities(server, "wang", model=model)
-    assert caught.value.code() is grpc.StatusCode.NOT_FOUND  # type: ignore[attr-defined]
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
 
 
 def test_models(server: InProcessServer) -> None:
@@ -113,7 +113,7 @@ def test_off_by_default(base: Path) -> None:
     running = start_server(base)
     with pytest.raises(grpc.RpcError) as caught:
         entities(running, "wang")
-    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED  # type: ignore[attr-defined]
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
     running.stop()
 
 

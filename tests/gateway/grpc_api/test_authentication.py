@@ -36,7 +36,7 @@ def test_keys(start_server: Callable[..., FakeServer], make_stub: Any, tmp_path:
         for metadata, reason in bad.items():
             with pytest.raises(grpc.RpcError) as caught:
                 stub.FindEntities(REQUEST, metadata=metadata, timeout=20)
-            assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED  # type: ignore[attr-defined]
+            assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
             info = error_details_pb2.ErrorInfo()
             assert rpc_status.from_call(caught.value).details[0].Unpack(info)
             assert info.reason == reason

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -237,12 +238,12 @@ def test_bad_requests(gateways: dict[str, RunningGateway], ner: Any, name: str) 
     data, code, reason = BAD_REQUESTS[name]
     with pytest.raises(grpc.RpcError) as caught:
         call(gateways["token-classification"], "FindEntities", data)
-    assert caught.value.code().name == code  # type: ignore[attr-defined]
+    assert caught.value.code().name == code
     status = rpc_status.from_call(caught.value)
     info = error_details_pb2.ErrorInfo()
     assert status.details[0].Unpack(info)
     assert (info.reason, info.domain) == (reason, "bertbundle")
-    assert status.message == caught.value.details()  # type: ignore[attr-defined]
+    assert status.message == caught.value.details()
     assert "secret" not in status.message
     assert len(status.message) < 200
     assert len(ner.FindEntities(NER, timeout=20).results[0].entities.entities) == 1
@@ -263,8 +264,8 @@ def test_wrong_method(ner: Any, name: str) -> None:
     """A method for another task says the model's task, and which method answers it."""
     with pytest.raises(grpc.RpcError) as caught:
         getattr(ner, name)(RPCS[name].request(model=MODEL, texts=["wang"]), timeout=20)
-    assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION  # type: ignore[attr-defined]
-    message = caught.value.details()  # type: ignore[attr-defined]
+    assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+    message = caught.value.details()
     assert "is for token-classification" in message
     assert message.endswith("Use the method FindEntities.")
 
@@ -299,10 +300,13 @@ def test_stream_step_by_step(ner: Any) -> None:
     """A caller may wait for each response before it sends the next request."""
     received: list[int] = []
 
+    def has_received(number: int) -> bool:
+        return len(received) == number
+
     def requests() -> Iterator[pb.AnnotateRequest]:
         for number in range(1, 6):
             yield from annotate(["wang"] * number)
-            wait_until(lambda number=number: len(received) == number)
+            wait_until(functools.partial(has_received, number))
 
     for response in ner.Annotate(requests(), timeout=20):
         received += [len(response.find_entities.results)]
@@ -340,5 +344,5 @@ def test_slow_server(start_server: StartServer, make_stub: Any) -> None:
         stub = make_stub(running.channel)
         with pytest.raises(grpc.RpcError) as caught:
             stub.FindEntities(NER, timeout=0.3)
-        assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED  # type: ignore[attr-defined]
+        assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         assert len(stub.FindEntities(NER, timeout=20).results) == 1
