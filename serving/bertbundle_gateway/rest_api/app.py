@@ -22,6 +22,7 @@ from bertbundle_gateway.core.api_keys import ApiKeys
 from bertbundle_gateway.core.errors import RequestError
 from bertbundle_gateway.core.service import TextService
 from bertbundle_gateway.rest_api.model_routes import model_router
+from bertbundle_gateway.rest_api.openapi import openapi_document
 from bertbundle_gateway.rest_api.reference_page import reference_router
 from bertbundle_gateway.rest_api.text_routes import STYLE, text_router
 from bertbundle_gateway.web.routes import ApiContext, ErrorStyle, RestOptions, error_response
@@ -65,7 +66,8 @@ def rest_application(service: TextService, keys: ApiKeys | None, options: RestOp
     context = ApiContext(service, options, keys)
     for make_router in _ROUTERS:
         application.include_router(make_router(context))
-    application.include_router(reference_router(application))
+    document = openapi_document(application, has_keys=keys is not None)
+    application.include_router(reference_router(document))
     if options.cors:
         application.add_middleware(
             CORSMiddleware, allow_origins=["*"], allow_methods=["GET", "POST"], allow_headers=["*"]

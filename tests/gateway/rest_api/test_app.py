@@ -39,6 +39,17 @@ def test_document_is_valid(document: Any) -> None:
     ids = [operation["operationId"] for operation in operations]
     assert len(set(ids)) == len(ids)
     assert all(operation["summary"] for operation in operations)
+    assert "HTTPValidationError" not in json.dumps(document)  # FastAPI's own form of errors
+
+
+def test_document_of_keys(tmp_path: Path) -> None:
+    """With API keys, the document says how to send one."""
+    (tmp_path / "keys").write_text("secret\n")
+    with text_api(api_keys_file=tmp_path / "keys") as api:
+        document = api.get("/openapi.json")[1]
+    OpenAPIV31SpecValidator(document).validate()
+    schemes = document["components"]["securitySchemes"].values()
+    assert {scheme.get("scheme", scheme.get("name")) for scheme in schemes} == {"bearer", "x-api-key"}
 
 
 def test_requests_from_the_document(api: TextApi) -> None:
