@@ -183,11 +183,13 @@ class TextService:
         ref = ModelRef(call.model, call.version, call.label)
         with self._gate.admit():
             try:
-                return await _within(self._models.transport(ref).predict(call, timeout=timeout), timeout)
+                predicting = self._models.transport(ref).predict(call, timeout=timeout)
+                prediction: Prediction = await _within(predicting, timeout)
             except (InvalidRequest, SignatureNotFound) as error:
                 raise RequestError("INVALID_ARGUMENT", "INVALID_TENSORS", error.details or str(error)) from error
             except BertBundleError as error:
                 raise self._failed(error, ref) from error
+        return prediction
 
     async def manifest(self, ref: ModelRef, *, timeout: float | None = None) -> Manifest:
         """Return the manifest of a model: that of its last request, or requested now.
