@@ -166,7 +166,7 @@ def _add_calls(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--batches_in_flight",
         type=flag_types.count,
-        default=2,
+        default=16,
         help="texts of several callers are put together while so many calls of a model and a length are in flight; 0 "
         "puts none together (default: %(default)s)",
     )

@@ -41,7 +41,7 @@ class GatewayOptions:
     server_tls: Tls | None = None
     server_token: Callable[[], str] | None = None
     clients: ClientSettings = field(default_factory=ClientSettings)
-    batches_in_flight: int | None = 2
+    batches_in_flight: int | None = 16
     host: str = "127.0.0.1"
     port: int = 8600
     rest_port: int | None = None

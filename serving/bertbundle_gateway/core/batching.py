@@ -51,7 +51,7 @@ class BatchingTransport:
     wait for the first one.
     """
 
-    def __init__(self, inner: AsyncTransport, *, in_flight: int = 2) -> None:
+    def __init__(self, inner: AsyncTransport, *, in_flight: int = 16) -> None:
         """Send calls with another transport.
 
         Args:
