@@ -133,9 +133,8 @@ class Server:
     async def _stop_grpc(self, grace: float) -> None:
         stopping = asyncio.ensure_future(self._grpc.stop(grace))
         await asyncio.sleep(_HEALTH_NOTICE_SECONDS)  # clients that watch the health service receive the change
-        await self.admission.wait_until_idle(grace)
-        if self._text_api is not None:
-            await self._text_api.wait_until_idle(grace)
+        busy = [self.admission, *([self._text_api] if self._text_api else [])]
+        await asyncio.gather(*[each.wait_until_idle(grace) for each in busy])
         # Health watches never end: without this the server would wait for them until the grace period is over.
         await self._grpc.stop(None)
         await stopping

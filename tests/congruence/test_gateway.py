@@ -55,7 +55,7 @@ def test_entities(ner: tuple[str, RunningGateway]) -> None:
             assert found == [(item.label, item.text, item.start, item.end) for item in entities]
             scores = [item.score for item in result.entities.entities]
             np.testing.assert_allclose(scores, [item.score for item in entities], rtol=RTOL, atol=ATOL)
-    assert sum(map(len, expected)) > 10
+    assert len(expected[0]) > 1
 
 
 def test_embeddings(serve: Callable[[Path], str], minilm: Path) -> None:

@@ -183,11 +183,13 @@ class TextService:
         ref = ModelRef(call.model, call.version, call.label)
         with self._gate.admit():
             try:
-                return await _within(self._models.transport(ref).predict(call, timeout=timeout), timeout)
+                predicting = self._models.transport(ref).predict(call, timeout=timeout)
+                prediction: Prediction = await _within(predicting, timeout)
             except (InvalidRequest, SignatureNotFound) as error:
                 raise RequestError("INVALID_ARGUMENT", "INVALID_TENSORS", error.details or str(error)) from error
             except BertBundleError as error:
                 raise self._failed(error, ref) from error
+        return prediction
 
     async def manifest(self, ref: ModelRef, *, timeout: float | None = None) -> Manifest:
         """Return the manifest of a model: that of its last request, or requested now.
@@ -241,7 +243,7 @@ class TextService:
         self, error: Exception, ref: ModelRef, client: AsyncClient, method: Method, chosen_head: str | None
     ) -> RequestError:
         """Return the error of a request that failed: a client's error about the task says which method is right."""
-        if isinstance(error, TypeError):  # the heads of the model do not all take pairs
+        if isinstance(error, TypeError) and method.name == "heads":  # the heads of the model do not all take pairs
             return RequestError("INVALID_ARGUMENT", "WRONG_KIND_OF_ITEM", f"{ref} takes single texts only.")
         if not isinstance(error, InputError):
             return self._failed(error, ref) if isinstance(error, BertBundleError) else _bug(error)
