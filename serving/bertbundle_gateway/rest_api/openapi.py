@@ -29,8 +29,12 @@ def openapi_document(application: FastAPI, *, has_keys: bool) -> Callable[[], di
 
     @functools.cache
     def make() -> dict[str, Any]:
-        info = {"title": application.title, "version": application.version, "description": application.description}
-        document: dict[str, Any] = get_openapi(**info, routes=application.routes)
+        document: dict[str, Any] = get_openapi(
+            title=application.title,
+            version=application.version,
+            description=application.description,
+            routes=application.routes,
+        )
         schemas = document["components"]["schemas"]
         for operation in (operation for path in document["paths"].values() for operation in path.values()):
             if _FASTAPI_ERRORS[0] in str(operation["responses"].get("422")):
