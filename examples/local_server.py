@@ -11,7 +11,7 @@ from typing import IO
 
 from bertbundle_serving.errors import ServeError
 
-_LISTENING = "bertbundle-serve: listening on "
+_LISTENING = ": listening on "
 _STOP_SECONDS = 30
 
 
@@ -49,8 +49,8 @@ def server_process(command: Sequence[str]) -> Iterator[tuple[int, str]]:
 
 def _address(process: subprocess.Popen[str], log: IO[str]) -> str:
     for line in process.stdout or ():
-        if line.startswith(_LISTENING):
-            return line.removeprefix(_LISTENING).strip()
+        if _LISTENING in line:
+            return line.partition(_LISTENING)[2].strip()
     code = process.wait()
     log.seek(0)
     raise ServeError(f"the server exited before it listened, with exit code {code}:\n{log.read().strip()}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import subprocess
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -101,3 +102,18 @@ def _export_ner(name: str, models: Path, shared: Callable[[str], Path], tensorfl
     return export_bundle(
         source, name=name, output=models, characters=True, label_decoding=decoding, lengths=(16, 32, 64)
     ).path
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, bytes]:
+    """Return a key and its self-signed certificate for the name ``localhost``, as PEM."""
+    directory: Path = tmp_path_factory.mktemp("tls")
+    key, cert = directory / "key.pem", directory / "cert.pem"
+    command = (
+        "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
+    )
+    try:
+        subprocess.run([*command.split(), "-keyout", key, "-out", cert], check=True, capture_output=True, timeout=60)
+    except FileNotFoundError:
+        skip_without("openssl")
+    return key.read_bytes(), cert.read_bytes()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -17,6 +18,7 @@ import pytest
 from documents import read_blocks
 from joint_models import functional_model, write_vocabulary
 from local_server import serving
+from model_server import free_port
 from optional import skip_without
 from paths import ROOT
 from tiny_checkpoints import write_checkpoint
@@ -31,6 +33,7 @@ COMMANDS = list(dict.fromkeys(line for block in BLOCKS if block.language == "sh"
 PYTHON = list(dict.fromkeys(block.text for block in BLOCKS if block.language == "python"))
 # Not run by this file: CI runs `make test`, and tests/clients/test_wheel.py installs the wheel alone.
 RUN_ELSEWHERE = {"make test", "pip install ./clients"}
+REST_PORT = free_port()
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +68,7 @@ def commands(start: str) -> list[str]:
 
 def test_every_command_has_a_test() -> None:
     """Every command in the pages is run by a test."""
-    known = ("make demo", "make serve-container", "bertbundle-export ", "bertbundle-serve ", "bertbundle ")
+    known = ("curl ", "make demo", "make serve-container", "bertbundle-export ", "bertbundle-serve ", "bertbundle ")
     assert [command for command in COMMANDS if command not in RUN_ELSEWHERE and not command.startswith(known)] == []
 
 
@@ -93,8 +96,20 @@ def address(exported: Path) -> Iterator[str]:
     flags = dict(re.findall(r"--(\w+) (\S+)", command))
     assert flags.pop("port") == "8500"
     flags["model_base_path"] = str(exported / flags["model_base_path"])
-    with serving(**flags) as found:
+    assert "--rest_api_port 8501 --text_api" in README
+    with serving(rest_api_port=REST_PORT, text_api="true", **flags) as found:
         yield found
+
+
+@pytest.mark.parametrize("command", commands("curl "))
+def test_curl(address: str, exported: Path, command: str) -> None:
+    """The curl commands in the pages succeed and print results."""
+    del address  # the server also listens on the REST port
+    if shutil.which("curl") is None:
+        skip_without("curl")
+    done = run(command.replace("localhost:8501", f"127.0.0.1:{REST_PORT}"), exported)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["results"][0]["entities"] is not None
 
 
 @pytest.mark.parametrize("command", commands("bertbundle "))

@@ -68,6 +68,20 @@ class InputError(BertBundleError):
     model 'tiny' is for token-classification, classify() needs a model for text-classification: use entities().
     """
 
+    def __init__(self, message: str, *, quoted: str = "") -> None:
+        """Store the message, and the part of it that quotes the input."""
+        super().__init__(message)
+        self._quoted = quoted
+
+    @property
+    def without_text(self) -> str:
+        """The message without quotes of the input, for logs and for others than the author of the text.
+
+        >>> InputError("text 0 has no tokens: 'x'. Leave it out.", quoted=": 'x'").without_text
+        'text 0 has no tokens. Leave it out.'
+        """
+        return str(self).replace(self._quoted, "", 1)
+
 
 class TextTooLong(InputError):
     """A text has more tokens than the model accepts, with ``truncation="error"``.

@@ -22,6 +22,7 @@ import bertbundle_serving.errors
 from bertbundle.cli.arguments import make_parser as client_parser
 from bertbundle_export.arguments import export_parser, inspect_parser
 from bertbundle_export.source.settings import SETTINGS
+from bertbundle_gateway.flags import _parser as gateway_parser
 from bertbundle_serving.flags import _parser as serve_parser
 
 __all__ = ["PAGES", "render"]
@@ -52,7 +53,7 @@ def _error_row(error: type[Exception]) -> str:
 def commands() -> Iterator[str]:
     """Yield the lines of the option tables of all commands."""
     yield from _client_commands(client_parser())
-    for parser in (export_parser(), inspect_parser(), serve_parser()):
+    for parser in (export_parser(), inspect_parser(), serve_parser(), gateway_parser()):
         yield from _section(2, parser, _groups(parser))
 
 

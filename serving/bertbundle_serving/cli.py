@@ -18,8 +18,8 @@ def main(arguments: list[str] | None = None) -> int:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     from bertbundle._shared.commands import discard_stdout, run_command
+    from bertbundle._shared.logs import configure_logging
     from bertbundle_serving.flags import parse_arguments, to_options
-    from bertbundle_serving.logs import configure_logging
     from bertbundle_serving.server import run
 
     flags = parse_arguments(arguments)

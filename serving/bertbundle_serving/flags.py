@@ -6,14 +6,16 @@ import argparse
 import logging
 from importlib.metadata import PackageNotFoundError, version
 
+from bertbundle._shared import flag_types
 from bertbundle._shared.commands import CommandParser
-from bertbundle_serving import flag_types
+from bertbundle._shared.logs import LOG_FORMATS
+from bertbundle_gateway.core.limits import Limits as TextLimits
+from bertbundle_gateway.core.limits import add_text_limits
 from bertbundle_serving.config.batching_parameters import BatchingParameters, read_batching_parameters
 from bertbundle_serving.config.models import ModelConfig, read_model_configs
 from bertbundle_serving.config.monitoring import read_metrics_path
 from bertbundle_serving.dataplane.admission import Limits
 from bertbundle_serving.errors import ServeError
-from bertbundle_serving.logs import LOG_FORMATS
 from bertbundle_serving.options import ServerOptions
 from bertbundle_serving.runtimes import DEVICES, PRECISIONS, runtime_names
 
@@ -80,6 +82,9 @@ def to_options(flags: argparse.Namespace) -> ServerOptions:
         health=flags.enable_grpc_healthcheck_service,
         lame_duck_seconds=flags.lame_duck_seconds,
         log_requests=flags.log_requests,
+        text_api=flags.text_api,
+        text_limits=TextLimits(flags.max_texts, flags.max_characters, flags.grpc_max_threads),
+        api_keys_file=flags.api_keys_file,
     )
 
 
@@ -111,6 +116,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_loading(parser.add_argument_group("loading"))
     _add_network(parser.add_argument_group("network"))
     _add_rest(parser.add_argument_group("REST"))
+    _add_text_api(parser.add_argument_group("text API"))
     _add_engine(parser.add_argument_group("engine"))
     parser.add_argument(
         "--log_format",
@@ -221,6 +227,17 @@ def _add_rest(group: argparse._ArgumentGroup) -> None:
         "--monitoring_config_file", type=flag_types.path, help="metrics: a MonitoringConfig in text format"
     )
     _add_switch(group, "--ui", default=False, text="serve a web page to try the models, at / on the REST port")
+
+
+def _add_text_api(group: argparse._ArgumentGroup) -> None:
+    _add_switch(group, "--text_api", default=False, text="answer texts, not only tensors, on both ports")
+    add_text_limits(group)
+    group.add_argument(
+        "--api_keys_file",
+        type=flag_types.path,
+        metavar="FILE",
+        help="file with the API keys that all requests need, one a line; read again when it changes",
+    )
 
 
 def _add_engine(group: argparse._ArgumentGroup) -> None:

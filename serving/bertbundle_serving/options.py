@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bertbundle_gateway.core.limits import Limits as TextLimits
 from bertbundle_serving.config.batching_parameters import BatchingParameters
 from bertbundle_serving.config.models import ModelConfig
 from bertbundle_serving.dataplane.admission import Limits
@@ -52,6 +53,9 @@ class ServerOptions:
         health: whether to run the gRPC health service.
         lame_duck_seconds: how long to keep serving after the health service reports NOT_SERVING.
         log_requests: whether to log a line for each request.
+        text_api: whether both ports also have the text API.
+        text_limits: limits of its requests.
+        api_keys_file: file with the keys that all requests need, except health checks and reflection; None for no keys.
     """
 
     models: tuple[ModelConfig, ...]
@@ -86,6 +90,9 @@ class ServerOptions:
     health: bool = True
     lame_duck_seconds: float = 0.0
     log_requests: bool = False
+    text_api: bool = False
+    text_limits: TextLimits = field(default_factory=TextLimits)
+    api_keys_file: Path | None = None
 
     def __post_init__(self) -> None:
         for model in self.models:

@@ -8,13 +8,20 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import grpc
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
+from starlette.responses import Response
 from starlette.routing import BaseRoute
 
+from bertbundle_gateway.core.api_keys import ApiKeys
+from bertbundle_gateway.core.errors import RequestError as KeyRefusal
+from bertbundle_gateway.grpc_api.authentication import ApiKeyInterceptor
+from bertbundle_gateway.web.keys import KeyMiddleware
+from bertbundle_gateway.web.listener import HttpListener
 from bertbundle_serving.config.batching_parameters import BatchingParameters, version_batching_parameters
 from bertbundle_serving.config.tls import read_credentials
 from bertbundle_serving.config.watcher import watch_model_configs
@@ -31,8 +38,11 @@ from bertbundle_serving.repository.model import LoadOptions, Model
 from bertbundle_serving.repository.repository import Repository, RepositoryOptions
 from bertbundle_serving.repository.warmup import warm_up
 from bertbundle_serving.rest_api.app import RestOptions, rest_application
-from bertbundle_serving.rest_api.listener import HttpListener
+from bertbundle_serving.rest_api.responses import json_response
 from bertbundle_serving.runtimes import RuntimeOptions, Servable, loader
+
+if TYPE_CHECKING:
+    from bertbundle_serving.text_api import TextApi
 
 __all__ = ["GRACE_SECONDS", "Server", "ServerOptions", "run"]
 
@@ -69,6 +79,8 @@ class Server:
             options.limits, self.metrics, self.repository, log_requests=options.log_requests
         )
         self.servicer = Servicer(self.repository, self.engine, self.admission, tensor_content=options.tensor_content)
+        self._keys = None if options.api_keys_file is None else ApiKeys(options.api_keys_file)
+        self._text_api = self._make_text_api()
         self._health = health.aio.HealthServicer()
         self._grpc = self._make_grpc_server()
         self._http: HttpListener | None = None
@@ -121,7 +133,8 @@ class Server:
     async def _stop_grpc(self, grace: float) -> None:
         stopping = asyncio.ensure_future(self._grpc.stop(grace))
         await asyncio.sleep(_HEALTH_NOTICE_SECONDS)  # clients that watch the health service receive the change
-        await self.admission.wait_until_idle(grace)
+        busy = [self.admission, *([self._text_api] if self._text_api else [])]
+        await asyncio.gather(*[each.wait_until_idle(grace) for each in busy])
         # Health watches never end: without this the server would wait for them until the grace period is over.
         await self._grpc.stop(None)
         await stopping
@@ -142,9 +155,12 @@ class Server:
         rest_options = RestOptions(
             options.rest_timeout_seconds, options.cors, options.metrics_path, options.limits.message_bytes
         )
-        return rest_application(
-            self.repository, self.engine, self.admission, self.metrics, rest_options, self._page_routes()
-        )
+        text_routes = [] if self._text_api is None else self._text_api.routes(options)
+        routes = (*self._page_routes(), *text_routes)
+        application = rest_application(self.repository, self.engine, self.admission, self.metrics, rest_options, routes)
+        if self._keys is None:
+            return application
+        return KeyMiddleware(application, self._keys, _refuse_key, except_for=tuple(text_routes))
 
     def _page_routes(self) -> tuple[BaseRoute, ...]:
         if not self._options.page:
@@ -154,6 +170,13 @@ class Server:
 
         return tuple(page_routes(self.repository, self.engine, self.admission, self._options.rest_timeout_seconds))
 
+    def _make_text_api(self) -> TextApi | None:
+        if not self._options.text_api:
+            return None
+        from bertbundle_serving.text_api import TextApi  # only if needed: it imports FastAPI
+
+        return TextApi(self.repository, self.engine, self.admission, self._options, self._keys)
+
     def _make_grpc_server(self) -> grpc.aio.Server:
         arguments = {
             "grpc.max_receive_message_length": self._options.limits.message_bytes,
@@ -162,14 +185,20 @@ class Server:
             "grpc.so_reuseport": 0,
             **dict(self._options.channel_arguments),
         }
-        server = grpc.aio.server(options=list(arguments.items()))
+        interceptors = [] if self._keys is None else [ApiKeyInterceptor(self._keys)]
+        server = grpc.aio.server(options=list(arguments.items()), interceptors=interceptors)
         server.add_generic_rpc_handlers(self.servicer.handlers())
-        names = [*SERVICES, reflection.SERVICE_NAME]
+        if self._text_api is not None:
+            server.add_generic_rpc_handlers((self._text_api.handler(),))
+        names = [*self._services(), reflection.SERVICE_NAME]
         if self._options.health:
             health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
             names.append(health.SERVICE_NAME)
         reflection.enable_server_reflection(names, server, pool=descriptor_pool())
         return server
+
+    def _services(self) -> list[str]:
+        return [*SERVICES] if self._text_api is None else [*SERVICES, self._text_api.service_name]
 
     def _bind_grpc(self) -> int:
         options = self._options
@@ -179,7 +208,7 @@ class Server:
         return bind_port(self._grpc, options.host, options.port, options.address(options.port), credentials)
 
     async def _set_health(self, status: int) -> None:
-        for service in ("", *SERVICES):
+        for service in ("", *self._services()):
             await self._health.set(service, status)
 
 
@@ -204,6 +233,10 @@ async def run(options: ServerOptions, announce: Callable[[str], None]) -> None:
         # The thread that loads a version cannot be interrupted, and a normal exit would wait for it.
         logging.shutdown()
         os._exit(0)
+
+
+def _refuse_key(error: KeyRefusal) -> Response:
+    return json_response({"error": error.message}, 401)
 
 
 def _handle_signals(stop: asyncio.Event) -> None:

@@ -22,7 +22,10 @@ SOURCES = {
         "hatch_build.py",
     },
 }
-PACKAGES = {"bertbundle": {"bertbundle"}, "bertbundle-toolkit": {"bertbundle_export", "bertbundle_serving"}}
+PACKAGES = {
+    "bertbundle": {"bertbundle"},
+    "bertbundle-toolkit": {"bertbundle_export", "bertbundle_gateway", "bertbundle_serving"},
+}
 
 
 def test_version_has_one_source() -> None:

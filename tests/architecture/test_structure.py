@@ -14,6 +14,7 @@ from paths import ROOT
 PACKAGES = {
     "clients": ROOT / "clients/bertbundle",
     "export": ROOT / "export/bertbundle_export",
+    "gateway": ROOT / "serving/bertbundle_gateway",
     "serving": ROOT / "serving/bertbundle_serving",
 }
 MAX_MODULES_PER_FOLDER = 16

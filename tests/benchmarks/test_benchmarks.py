@@ -104,6 +104,16 @@ def test_loading(run: Callable[..., Cases]) -> None:
         assert cases[case].keys() >= SAVED
 
 
+def test_gateway(run: Callable[..., Cases]) -> None:
+    """The gateway is compared with the client, for many callers and for one, and its memory is measured."""
+    cases = run("gateway", "--sentences=8", "--seconds=1")
+    for case in ("16 callers texts/s", "1 caller, short text ms p50"):
+        assert cases[case]["Python client"]["ratio"] == 1.0
+        assert "gateway" in cases[case]
+    assert "gateway" in cases["1 caller, short text ms added"]
+    assert 20 < cases["64 callers, 1 s MB resident"]["gateway"]["median"] < 1000
+
+
 def test_summary(results: Path, run: Callable[..., Cases]) -> None:
     """The summary finds the figures of each benchmark that has been run."""
     del run

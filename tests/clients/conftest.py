@@ -5,14 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from fakes import FakeServer, write_bundle
-from optional import skip_without
 
 # A slow machine is not a failure: there is no limit on the time of an example.
 settings.register_profile("bertbundle", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -34,21 +32,6 @@ def start_server() -> Iterator[Callable[..., FakeServer]]:
     yield start
     for server in servers:
         server.stop()
-
-
-@pytest.fixture(scope="session")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, bytes]:
-    """Return a key and its self-signed certificate for the name ``localhost``, as PEM."""
-    directory: Path = tmp_path_factory.mktemp("tls")
-    key, cert = directory / "key.pem", directory / "cert.pem"
-    command = (
-        "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
-    )
-    try:
-        subprocess.run([*command.split(), "-keyout", key, "-out", cert], check=True, capture_output=True, timeout=60)
-    except FileNotFoundError:
-        skip_without("openssl")
-    return key.read_bytes(), cert.read_bytes()
 
 
 @pytest.fixture(scope="session")

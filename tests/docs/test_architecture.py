@@ -8,7 +8,12 @@ import pytest
 
 from paths import ROOT
 
-PACKAGES = ("clients/bertbundle", "export/bertbundle_export", "serving/bertbundle_serving")
+PACKAGES = (
+    "clients/bertbundle",
+    "export/bertbundle_export",
+    "serving/bertbundle_gateway",
+    "serving/bertbundle_serving",
+)
 PATH = re.compile(r"`((?:benchmarks|clients|docs|examples|export|serving|tests)/[\w./-]*|mkdocs\.yml)`")
 
 

@@ -14,6 +14,7 @@ RUN_BY = {
     "docs/serving.md": "tests/test_readme.py",
     "docs/clients.md": "tests/docs/test_clients_page.py",
     "docs/checkpoints.md": "tests/docs/test_checkpoints_page.py",
+    "docs/text-api.md": "tests/docs/test_text_api_page.py",
 }
 """The test file that runs all `sh` and `python` blocks of a page."""
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from bertbundle_serving.logs import LOG_FORMATS
+from bertbundle._shared.logs import LOG_FORMATS
 from embedded_server import Launch
 from tiny_bundles import TinyBundles
 

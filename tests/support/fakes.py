@@ -378,21 +378,23 @@ class FakeServer:
         self._server.stop(None).wait()
 
 
-def predict_method(model: Model | None = None, *, as_content: bool = False) -> Method:
-    """Return the Predict method of a server with one model, which is named ``tiny``."""
-    served = model or Model()
+def predict_method(
+    model: Model | None = None, *, as_content: bool = False, models: Mapping[str, Model] | None = None
+) -> Method:
+    """Return the Predict method of a server with one model, named ``tiny``, or with `models` by their names."""
+    served = models or {"tiny": model or Model()}
 
     def predict(data: bytes, context: grpc.ServicerContext) -> bytes:
         request = wire.PredictRequest.FromString(data)
         spec = request.model_spec
-        if spec.name != "tiny":
+        if spec.name not in served:
             context.abort(grpc.StatusCode.NOT_FOUND, f"Servable not found for request: Latest({spec.name})")
         try:
-            arrays = served.run(spec.signature_name, decode_tensors(request.inputs), request.output_filter)
+            arrays = served[spec.name].run(spec.signature_name, decode_tensors(request.inputs), request.output_filter)
         except SignatureNotFound as error:
             context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
         response = wire.PredictResponse(outputs=encode_tensors(arrays, as_content=as_content))
-        response.model_spec.version.value = served.version
+        response.model_spec.version.value = served[spec.name].version
         return response.SerializeToString()
 
     return predict

@@ -27,6 +27,10 @@ HOW_TO_GET = {
     "unidic_lite": "pip install unidic-lite",
     "openssl": "apt install openssl",
     "chromium": "apt install chromium",
+    "curl": "apt install curl",
+    "node": "apt install nodejs",
+    "npm packages": "npm install --prefix DIR @huggingface/inference @grpc/grpc-js @grpc/proto-loader, then set "
+    "BERTBUNDLE_NODE_MODULES to DIR/node_modules",
     "a running Docker engine": "apt install docker.io, then start it",
     "a real TensorFlow Serving": "set TENSORFLOW_MODEL_SERVER to a tensorflow_model_server binary, 2.16 or newer",
     "a processor with int8 products": "run on a processor with AVX512-VNNI, AVX-VNNI or AMX",

@@ -13,7 +13,7 @@ from bertbundle.decoding.base import Decoder
 from bertbundle.decoding.decoders import DECODERS, DEFAULT_THRESHOLD, classification_decoder
 from bertbundle.session.batches import AskOptions
 from bertbundle.session.session import Session
-from bertbundle.session.version_agreement import TEXTS_PER_CHUNK, answer_many, answer_one
+from bertbundle.session.version_agreement import TEXTS_PER_CHUNK, answer_many, answer_one, answer_with_one_version
 from bertbundle.text.tokenizer import AnyText, Text
 from bertbundle.transports.base import AsyncTransport, Transport
 
@@ -56,6 +56,14 @@ class BaseClient(SingleTaskMethods[TransportT]):
                 texts, TEXTS_PER_CHUNK, lambda chunk: answer_many(self._session, decoder, chunk, options)
             )
         raise TypeError(f"texts must be a str, a list or an iterator of str, got {type(texts).__name__}: {texts!r:.60}")
+
+    def ask_with_version(self, decoder: Decoder, texts: list[Any], options: AskOptions) -> Any:
+        """Return the version that answered, and its results, as a list; used by the gateway.
+
+        >>> client.ask_with_version(DECODERS["token-classification"], ["Wang lives"], AskOptions())[0]
+        1
+        """
+        return self._runner.run(answer_with_one_version(self._session, decoder, texts, options))
 
     @overload
     def entities(self: Sync, texts: str, **options: Unpack[HeadOptions]) -> list[Entity]: ...

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from numbers import Real
 from pathlib import Path
+from types import NoneType
 from typing import Any, ClassVar
 
 from bertbundle._shared.validation import check_counts, check_seconds, check_type
@@ -33,6 +34,8 @@ class ConnectedClient(BaseClient[TransportT]):
         server: str,
         model: str,
         *,
+        version: int | None = None,
+        label: str | None = None,
         timeout: float = 30.0,
         call_timeout: float | None = None,
         hedge_after: float | None = None,
@@ -54,6 +57,9 @@ class ConnectedClient(BaseClient[TransportT]):
             server: address of the gRPC port, ``host:port`` or ``unix:path``, or several of them separated by commas.
                 Requests are distributed over all addresses, and over all servers behind a name.
             model: model name.
+            version: number of the version that answers; None for the newest one.
+            label: label of the version that answers, instead of its number (gRPC only). The client follows a label that
+                the server assigns to another version.
             timeout: timeout of a method call in seconds, including all of its requests and retries; for an iterator, of
                 each 2048 texts.
             call_timeout: timeout of one request in seconds; None for the time that remains of `timeout`.
@@ -75,18 +81,28 @@ class ConnectedClient(BaseClient[TransportT]):
                 ``{"input_ids": "input_word_ids"}``.
         """
         check_type("model", model, str, "the model's name")
+        _check_version(version, label)
         check_type("timeout", timeout, Real, "a number of seconds")
         check_type("retries", retries, Retries, "a Retries object, for example Retries(attempts=1) for no retries")
         check_seconds(timeout=timeout, call_timeout=call_timeout, hedge_after=hedge_after)
         check_counts(concurrency=concurrency, rows_per_call=rows_per_call)
         external = _external_model(manifest, tokenizer)
         _check_names(external, names or {})
-        session = Session(CallSettings(model, names or {}, rows_per_call), external)
+        session = Session(CallSettings(model, names or {}, rows_per_call, version, label), external)
         connection = transport or self._open_transport(
             server, tls=tls, token=token, metadata=metadata, compression=compression
         )
         policy = CallPolicy(retries, RetryBudget(retries.budget), call_timeout, hedge_after)
         super().__init__(session, self._make_runner(connection, policy, timeout=timeout, concurrency=concurrency))
+
+
+def _check_version(version: int | None, label: str | None) -> None:
+    check_type("version", version, (int, NoneType), "the number of a version")
+    check_type("label", label, (str, NoneType), "the label of a version")
+    if version is not None and label is not None:
+        raise ValueError("version and label both choose the version: pass one of them")
+    if (version is not None and version < 0) or label == "":
+        raise ValueError(f"version must be at least 0 and label not empty, got {version}, {label!r}")
 
 
 _HINT = "To convert a vocab.txt: tokenizers.BertWordPieceTokenizer('vocab.txt').save('tokenizer.json')."

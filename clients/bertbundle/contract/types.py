@@ -83,6 +83,7 @@ class PredictCall:
         inputs: arrays by input name.
         outputs: names of the outputs to return; empty for all.
         version: version number; None for the newest one.
+        label: version label, instead of a version number (gRPC only).
 
     >>> PredictCall("ner", "length_32", {}, outputs=("label_ids",)).version is None
     True
@@ -93,6 +94,7 @@ class PredictCall:
     inputs: Arrays
     outputs: tuple[str, ...] = ()
     version: int | None = None
+    label: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

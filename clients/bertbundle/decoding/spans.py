@@ -76,9 +76,11 @@ def _text_spans(model: LoadedModel, encoding: Encoding, row: Arrays) -> _Spans:
         shapes = ", ".join(str(list(array.shape)) for array in (spans, scores, count))
         raise ServerError(f"the server returned spans, span_scores and span_counts of shapes {shapes} per text.")
     if count > len(spans):
+        quoted = f": {' '.join(encoding.tokens)[:60]!r}"
         raise InputError(
-            f"a text has {count} spans, this model returns at most {len(spans)}: {' '.join(encoding.tokens)[:60]!r}. "
-            "Shorten the text, or export the model with a larger --top-k or --span-threshold."
+            f"a text has {count} spans, this model returns at most {len(spans)}{quoted}. "
+            "Shorten the text, or export the model with a larger --top-k or --span-threshold.",
+            quoted=quoted,
         )
     spans, scores = spans[: int(count)], scores[: int(count)]
     labels, first, last = spans.T

@@ -49,11 +49,14 @@ class CallSettings:
         model: model name.
         names: the model's own names of signatures, inputs and outputs, by their names in a bundle.
         rows_per_call: maximum number of rows in a request.
+        version, label: the version to call, by its number or its label; None for the newest one.
     """
 
     model: str
     names: Mapping[str, str] = field(default_factory=dict)
     rows_per_call: int = 32
+    version: int | None = None
+    label: str | None = None
 
     def rename(self, name: str) -> str:
         """Return the model's own name of a signature, an input or an output."""
@@ -107,6 +110,8 @@ def make_batches(
             settings.rename(signature),
             {settings.rename(name): array for name, array in _inputs(group, signature, model.manifest).items()},
             outputs,
+            settings.version,
+            settings.label,
         )
         for signature, group in groups
     ]

@@ -54,7 +54,10 @@ class Session:
         if self.loaded and self.external:
             return self.loaded
         row = {"row": np.zeros(1, np.int32)}
-        (prediction,) = yield [PredictCall(self.settings.model, BUNDLE_INFO, row, BUNDLE_INFO_OUTPUTS)]
+        settings = self.settings
+        (prediction,) = yield [
+            PredictCall(settings.model, BUNDLE_INFO, row, BUNDLE_INFO_OUTPUTS, settings.version, settings.label)
+        ]
         check_outputs(prediction, BUNDLE_INFO_OUTPUTS, 1)
         self.loaded = load_bundle_info(prediction)
         return self.loaded

@@ -14,7 +14,7 @@ from bertbundle.errors import InputError, InvalidRequest, ServerError, Signature
 from bertbundle.session.batches import AskOptions, decode_predictions, make_batches
 from bertbundle.session.session import Flow, Session
 
-__all__ = ["TEXTS_PER_CHUNK", "answer_many", "answer_one"]
+__all__ = ["TEXTS_PER_CHUNK", "answer_many", "answer_one", "answer_with_one_version"]
 
 TEXTS_PER_CHUNK = 2048
 """Number of texts of a list or an iterator that are tokenized, grouped by length and kept in memory at a time."""
@@ -24,7 +24,7 @@ _MAX_ROUNDS_WITHOUT_PROGRESS = 8  # with two replicas, the other one answers all
 
 def answer_one(session: Session, decoder: Decoder, text: Any, options: AskOptions) -> Flow[Any]:
     """Return the result of one text."""
-    results = yield from answer_with_one_version(session, decoder, [text], options)
+    _, results = yield from answer_with_one_version(session, decoder, [text], options)
     return results[0]
 
 
@@ -36,14 +36,14 @@ def answer_many(session: Session, decoder: Decoder, texts: Sequence[Any], option
     """
     if not texts:
         raise InputError("the batch is empty. Pass at least one text.")
-    results = yield from answer_with_one_version(session, decoder, texts, options)
+    _, results = yield from answer_with_one_version(session, decoder, texts, options)
     return decoder.gather(results)
 
 
 def answer_with_one_version(
     session: Session, decoder: Decoder, texts: Sequence[Any], options: AskOptions
-) -> Flow[list[Any]]:
-    """Return the result of each text, all from one version; start again if another version takes over.
+) -> Flow[tuple[int, list[Any]]]:
+    """Return a version, and its result of each text; start again if another version takes over.
 
     Raises:
         InputError: the model is for another task, or a text is invalid.
@@ -62,7 +62,7 @@ def answer_with_one_version(
         try:
             results = yield from try_version(session, view, fitted, texts, options, last_try=not remaining)
             if results is not None:
-                return results
+                return model.version, results
             model = yield from session.load_other_version(model)
         except (TextTooLong, InvalidRequest, SignatureNotFound) as error:  # another version may accept the texts
             rejected_by = model

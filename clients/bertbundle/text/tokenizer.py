@@ -25,6 +25,7 @@ AnyText = TypeVar("AnyText", bound=Sequence[str])
 """Type variable for `Text`, bound to what str and pairs have in common: list is invariant, so a parameter of type
 ``list[Text]`` would not accept ``list[str]``."""
 TRUNCATIONS = ("error", "truncate", "window")
+_TOO_LONG_ADVICE = "Split it, or pass truncation='window' (overlapping windows) or 'truncate' (its beginning only)."
 
 
 class Tokenizer:
@@ -132,15 +133,16 @@ class Tokenizer:
         """Return the encoding, truncated if requested, or an error if it has no tokens or too many."""
         nonempty = set(encoding.sequence_ids) - {None}
         if len(nonempty) < (2 if isinstance(text, tuple) else 1):
-            return InputError(f"text {index} has no tokens: {_excerpt(text)}. Leave it out.")
+            return InputError(f"text {index} has no tokens{(quoted := _quote(text))}. Leave it out.", quoted=quoted)
         if len(encoding.ids) <= self.max_length or truncation == "window":
             return encoding
         if truncation == "truncate":
-            return truncate(encoding, self.max_length, sequence_id=sequence_id)
-        return TextTooLong(
-            f"text {index} has {len(encoding)} tokens, this model takes at most {self.max_length}: {_excerpt(text)}. "
-            "Split it, or pass truncation='window' (overlapping windows) or 'truncate' (its beginning only)."
-        )
+            try:
+                return truncate(encoding, self.max_length, sequence_id=sequence_id)
+            except InputError as error:  # the other text of the pair leaves no room
+                return error
+        problem = f"text {index} has {len(encoding)} tokens, this model takes at most {self.max_length}"
+        return TextTooLong(f"{problem}{(quoted := _quote(text))}. {_TOO_LONG_ADVICE}", quoted=quoted)
 
     def token_id(self, token: str) -> int:
         """Return the id of a token.
@@ -252,9 +254,9 @@ def _unicode_error(text: str, index: int) -> InputError | None:
     return None
 
 
-def _excerpt(text: Text | list[str]) -> str:
+def _quote(text: Text | list[str]) -> str:
     joined = text if isinstance(text, str) else (" " if isinstance(text, list) else " / ").join(text)
-    return repr(joined if len(joined) <= 60 else joined[:57] + "...")
+    return f": {joined if len(joined) <= 60 else joined[:57] + '...'!r}"
 
 
 def _with_trimmed_offsets(encoding: Encoding, text: Text | list[str]) -> Encoding:

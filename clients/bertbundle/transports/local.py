@@ -10,7 +10,7 @@ import numpy as np
 from bertbundle._shared.onnxruntime_loader import import_onnxruntime, session_options
 from bertbundle.contract.manifest import BUNDLE_INFO, MANIFEST_FILE, TOKENIZER_FILE, Manifest
 from bertbundle.contract.types import PredictCall, Prediction, VersionStatus
-from bertbundle.errors import InputError, SignatureNotFound
+from bertbundle.errors import InputError, ModelNotFound, SignatureNotFound
 from bertbundle.transports.cancellation import Cancellation
 
 __all__ = ["LocalTransport"]
@@ -42,6 +42,8 @@ class LocalTransport:
         cancel: Cancellation | None = None,  # noqa: ARG002 - likewise
     ) -> Prediction:
         """See `Transport.predict`; `timeout` and `cancel` are ignored."""
+        if call.label is not None or call.version not in (None, self.version):
+            raise ModelNotFound(f"{self._path} has version {self.version} only, and no labels.", code="NOT_FOUND")
         if call.signature == BUNDLE_INFO:
             return Prediction(self._info(len(call.inputs["row"])), self.version)
         if call.signature not in self.manifest.signatures:

@@ -90,6 +90,8 @@ class RestTransport:
         cancel: Cancellation | None = None,  # noqa: ARG002 - HTTP/1.1 cannot cancel a request
     ) -> Prediction:
         """See `Transport.predict`; `cancel` is ignored."""
+        if call.label is not None:
+            raise ValueError("label is for gRPC only: over REST the response does not say which version answered")
         deadline = Deadline(timeout)
         version = self._version(call.model, deadline) if call.version is None else call.version
         body = {

@@ -31,6 +31,8 @@ def predict_request(call: PredictCall) -> wire.PredictRequest:
     spec = wire.ModelSpec(name=call.model, signature_name=call.signature)
     if call.version is not None:
         spec.version.value = call.version
+    if call.label is not None:
+        spec.version_label = call.label
     return wire.PredictRequest(model_spec=spec, inputs=encode_tensors(call.inputs), output_filter=call.outputs)
 
 

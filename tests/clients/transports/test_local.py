@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from bertbundle import Client, InputError
+from bertbundle import Client, InputError, ModelNotFound
+from bertbundle.transports.local import LocalTransport
 from fakes import FakeTransport, connect, write_bundle
 
 
@@ -40,3 +42,12 @@ def test_no_onnxruntime(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(InputError, match=r"pip install 'bertbundle\[local\]'"):
         Client.local(bundle)
+
+
+@pytest.mark.parametrize("choice", [{"version": 9}, {"label": "stable"}])
+def test_other_versions(bundle: Path, choice: dict[str, Any]) -> None:
+    """A version that is not there, and a label, are refused; the bundle's own version is accepted."""
+    transport = LocalTransport(bundle)
+    connect(transport, version=1).manifest()
+    with pytest.raises(ModelNotFound, match="has version 1 only"):
+        connect(transport, **choice).manifest()

@@ -318,3 +318,9 @@ def test_grpc_port() -> None:
         with pytest.raises(ServerUnavailable, match=r"use the REST port \(8501\), not the gRPC port"):
             transport.status("m", timeout=5)
         thread.join()
+
+
+def test_labels() -> None:
+    """A label is refused: over REST, a response does not say which version it is from."""
+    with pytest.raises(ValueError, match="label is for gRPC only"):
+        connect(RestTransport("http://localhost:1"), label="stable").manifest()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 
-from bertbundle_serving.rest_api.listener import HttpListener
+from bertbundle_gateway.web.listener import HttpListener
 from optional import skip_without
 
 

@@ -1,4 +1,4 @@
-"""Serve an ASGI application over HTTP, in the event loop of the server."""
+"""Serve an ASGI application over HTTP or HTTPS, in the event loop of the server."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 import os
 import socket
+import ssl
 from collections.abc import Iterator
 from typing import Any
 
 import uvicorn
 
-from bertbundle_serving.errors import ServeError
+from bertbundle import InputError
 
 __all__ = ["HttpListener"]
 
@@ -27,16 +28,31 @@ class _Uvicorn(uvicorn.Server):
 
 
 class HttpListener:
-    """Binds a port when it is created, and answers requests after `start`."""
+    """Binds a port when it is created, and answers requests after `start`.
 
-    def __init__(self, host: str, port: int) -> None:
+    Attributes:
+        port: the port.
+    """
+
+    def __init__(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> None:
+        """Bind a port.
+
+        Args:
+            host: the address to listen on.
+            port: the port; 0 picks a free one.
+            tls: the context of HTTPS; None for HTTP.
+
+        Raises:
+            InputError: the port is in use.
+        """
+        self._tls = tls
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
             # As in gRPC, `::` includes all IPv4 addresses.
             dual_stack = host == "::" and socket.has_dualstack_ipv6()
             self._socket = socket.create_server((host, port), family=family, backlog=1024, dualstack_ipv6=dual_stack)
         except OSError as error:
-            raise ServeError(
+            raise InputError(
                 f"cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}. Stop the process that uses it, or "
                 "choose another --rest_api_port (0 disables REST) or --host."
             ) from error
@@ -59,6 +75,8 @@ class HttpListener:
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             limit_concurrency=_MAX_CONNECTIONS,
         )
+        config.load()
+        config.ssl = self._tls
         self._server = _Uvicorn(config)
         self._serving = asyncio.ensure_future(self._server.serve([self._socket]))
         while not self._server.started and not self._serving.done():

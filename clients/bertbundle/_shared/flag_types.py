@@ -6,7 +6,17 @@ import argparse
 import math
 from pathlib import Path
 
-__all__ = ["boolean", "channel_arguments", "count", "path", "port", "positive_count", "positive_int", "seconds"]
+__all__ = [
+    "boolean",
+    "channel_arguments",
+    "count",
+    "path",
+    "port",
+    "positive_count",
+    "positive_int",
+    "positive_seconds",
+    "seconds",
+]
 
 _MAX_COUNT = 4096
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
@@ -40,6 +50,14 @@ def seconds(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
+    return value
+
+
+def positive_seconds(text: str) -> float:
+    """Parse a positive, finite number of seconds."""
+    value = seconds(text)
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of seconds")
     return value
 
 

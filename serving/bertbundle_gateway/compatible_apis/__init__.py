@@ -1,0 +1,1 @@
+"""REST APIs that existing client packages speak, one module for each API."""

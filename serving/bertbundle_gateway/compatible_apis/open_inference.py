@@ -1,0 +1,224 @@
+"""KServe's Open Inference Protocol (version 2) over REST.
+
+Source: specification/protocol in https://github.com/kserve/open-inference-protocol. The inputs are texts (BYTES), or
+the tensors of a signature. A text that is invalid fails the request: the protocol has no errors of elements.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, Field
+
+from bertbundle import __version__
+from bertbundle_gateway.compatible_apis.open_inference_models import PLATFORM, Inference, infer, model_tensors
+from bertbundle_gateway.compatible_apis.open_inference_tensors import array_from_values, json_tensor
+from bertbundle_gateway.core.errors import RequestError, invalid_request
+from bertbundle_gateway.core.models import ModelRef
+from bertbundle_gateway.core.service import TextService
+from bertbundle_gateway.web.json_documents import json_response
+from bertbundle_gateway.web.route_names import describe_error
+from bertbundle_gateway.web.routes import ApiContext, ErrorStyle, api_router
+from bertbundle_gateway.web.validation import Body
+
+__all__ = ["SERVER_NAME", "open_inference_health_router", "open_inference_router", "ready_models"]
+
+SERVER_NAME = "bertbundle"
+
+
+class InputTensor(Body):
+    """An input tensor."""
+
+    name: str
+    shape: list[int]
+    datatype: str
+    data: list[Any] = Field(description="The elements, flat or nested, in row-major order.")
+    parameters: dict[str, Any] | None = Field(None, description='Only {"content_type": "str"} is supported.')
+
+
+class OutputSelection(Body):
+    """An output to return."""
+
+    name: str
+    parameters: dict[str, Any] | None = Field(None, description='Only {"binary_data": false} is supported.')
+
+
+class InferBody(Body):
+    """Texts, or the tensors of a signature."""
+
+    inputs: list[InputTensor]
+    id: str | None = None
+    parameters: dict[str, Any] | None = Field(
+        None, description="For texts: the options of the method, such as `truncation`. For tensors: `signature_name`."
+    )
+    outputs: list[OutputSelection] | None = Field(None, description="The outputs to return; null for all.")
+
+
+class OutputTensor(BaseModel):
+    """An output tensor, with flat data."""
+
+    name: str
+    shape: list[int]
+    datatype: str
+    data: list[Any]
+
+
+class InferDocument(BaseModel):
+    """The outputs."""
+
+    model_name: str
+    model_version: str
+    id: str | None = None
+    outputs: list[OutputTensor]
+
+
+class TensorInfo(BaseModel):
+    """A tensor; a dimension of any size is -1."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+
+
+class ModelDocument(BaseModel):
+    """The inputs and outputs of a model for texts."""
+
+    name: str
+    versions: list[str]
+    platform: str
+    inputs: list[TensorInfo]
+    outputs: list[TensorInfo]
+
+
+class ErrorBody(BaseModel):
+    """The response to a request that failed."""
+
+    error: str
+
+
+_STYLE = ErrorStyle(lambda error, _status: {"error": describe_error(error)})
+_ERRORS: Mapping[int | str, Any] = {status: {"model": ErrorBody} for status in (400, 401, 404, 429, 503, 504)}
+_PATHS = ("/v2/models/{model}", "/v2/models/{model}/versions/{version}")
+
+
+def open_inference_router(context: ApiContext) -> APIRouter:
+    """Return the routes of inference and metadata."""
+    router = api_router(context, _STYLE, tag="Open Inference Protocol", check=_refuse_binary_data)
+    service = context.service
+    timeout = context.options.timeout_seconds
+
+    async def run(body: InferBody, model: str, version: str | None = None) -> Response:
+        request = _inference(body, _ref(model, version), timeout)
+        outputs, number = await infer(service, request)
+        return json_response(
+            {
+                "model_name": model,
+                "model_version": str(number),
+                **({} if body.id is None else {"id": body.id}),
+                "outputs": [json_tensor(name, array) for name, array in outputs.items()],
+            }
+        )
+
+    async def describe(model: str, version: str | None = None) -> Response:
+        info = await service.describe(_ref(model, version))
+        inputs, outputs = model_tensors(info.manifest)
+        versions = [str(status.version) for status in info.versions if status.state == "AVAILABLE"]
+        document = {"name": model, "versions": versions, "platform": PLATFORM, "inputs": inputs, "outputs": outputs}
+        return json_response(document)
+
+    for path, suffix in zip(_PATHS, ("", "_of_version"), strict=True):
+        router.add_api_route(
+            f"{path}/infer",
+            run,
+            methods=["POST"],
+            summary="Run a model",
+            operation_id=f"infer{suffix}",
+            responses={200: {"model": InferDocument}, **_ERRORS},
+        )
+        router.add_api_route(
+            path,
+            describe,
+            methods=["GET"],
+            summary="Describe a model",
+            operation_id=f"model_metadata{suffix}",
+            responses={200: {"model": ModelDocument}, **_ERRORS},
+        )
+    return router
+
+
+def _refuse_binary_data(request: Request) -> None:
+    """Refuse Triton's extension: a header with the size of the JSON that the binary data follows."""
+    if "inference-header-content-length" in request.headers:
+        message = "Tensors as binary data are not supported: send JSON, with binary_data=False in Triton's client."
+        raise invalid_request("NOT_SUPPORTED", message)
+
+
+def open_inference_health_router(context: ApiContext) -> APIRouter:
+    """Return the routes of health and server metadata, which need no key."""
+    router, service = api_router(context, _STYLE, tag="Open Inference Protocol", public=True), context.service
+
+    @router.get("/v2", operation_id="server_metadata", summary="Describe the server")
+    async def metadata() -> Response:
+        return json_response({"name": SERVER_NAME, "version": __version__, "extensions": []})
+
+    @router.get("/v2/health/live", operation_id="live", summary="Check that the server answers")
+    async def live() -> Response:
+        return json_response({"live": True})
+
+    @router.get("/v2/health/ready", operation_id="ready", summary="Check that all models answer")
+    async def ready() -> Response:
+        is_ready = all(await ready_models(service, service.models()))
+        return json_response({"ready": is_ready}, 200 if is_ready else 503)
+
+    async def model_ready(model: str, version: str | None = None) -> Response:
+        await service.describe(_ref(model, version))
+        return json_response({"name": model, "ready": True})
+
+    for path, suffix in zip(_PATHS, ("", "_of_version"), strict=True):
+        router.add_api_route(
+            f"{path}/ready",
+            model_ready,
+            methods=["GET"],
+            summary="Check that the model answers",
+            operation_id=f"model_ready{suffix}",
+            responses={404: {"model": ErrorBody}, 503: {"model": ErrorBody}},
+        )
+    return router
+
+
+async def ready_models(service: TextService, names: list[str]) -> list[bool]:
+    """Return for each model whether its server answers."""
+    found = await asyncio.gather(*(service.describe(ModelRef(name)) for name in names), return_exceptions=True)
+    return [not isinstance(result, BaseException) for result in found]
+
+
+def _ref(model: str, version: str | None) -> ModelRef:
+    if version is not None and not (version.isascii() and version.isdigit()):
+        raise RequestError("NOT_FOUND", "MODEL_NOT_FOUND", "The version is not a number.", field="version")
+    return ModelRef(model, None if version is None else int(version))
+
+
+def _inference(body: InferBody, ref: ModelRef, timeout: float) -> Inference:
+    for tensor in body.inputs:
+        _check_parameters(tensor.name, tensor.parameters, {"content_type": "str"})
+    for output in body.outputs or ():
+        _check_parameters(output.name, output.parameters, {"binary_data": False})
+    names = [tensor.name for tensor in body.inputs]
+    if len(set(names)) < len(names):
+        raise invalid_request("INVALID_INPUTS", "Two inputs have the same name.", field="inputs")
+    inputs = {
+        tensor.name: array_from_values(tensor.name, tensor.datatype, tensor.shape, tensor.data)
+        for tensor in body.inputs
+    }
+    outputs = [output.name for output in body.outputs or ()]
+    return Inference(ref, inputs, body.parameters or {}, outputs, timeout)
+
+
+def _check_parameters(name: str, parameters: Mapping[str, Any] | None, accepted: Mapping[str, Any]) -> None:
+    unknown = [key for key, value in (parameters or {}).items() if accepted.get(key) != value or key not in accepted]
+    if unknown:
+        message = f"The parameter {unknown[0]:.40} of {name:.40} is not supported, only {accepted} is."
+        raise invalid_request("UNKNOWN_OPTION", message, field="parameters")

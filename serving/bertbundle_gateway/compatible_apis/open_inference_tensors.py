@@ -1,0 +1,109 @@
+"""The tensors of the Open Inference Protocol: data types, and tensors as JSON."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bertbundle_gateway.core.errors import RequestError, invalid_request
+
+__all__ = ["DATA_TYPES", "array_from_values", "data_type", "json_tensor"]
+
+# FP16 and BF16 have no representation in JSON.
+DATA_TYPES: Mapping[str, Any] = {
+    "BOOL": np.bool_,
+    "UINT8": np.uint8,
+    "UINT16": np.uint16,
+    "UINT32": np.uint32,
+    "UINT64": np.uint64,
+    "INT8": np.int8,
+    "INT16": np.int16,
+    "INT32": np.int32,
+    "INT64": np.int64,
+    "FP32": np.float32,
+    "FP64": np.float64,
+    "BYTES": np.object_,
+}
+"""The numpy type of each data type of the protocol."""
+_NAMES: Mapping[Any, str] = {np.dtype(dtype): name for name, dtype in DATA_TYPES.items()}
+
+
+def data_type(array: npt.NDArray[Any]) -> str:
+    """Return the protocol's name of an array's type.
+
+    >>> data_type(np.zeros(1, np.float32))
+    'FP32'
+    """
+    return "BYTES" if array.dtype.kind in "OSU" else _NAMES[array.dtype]
+
+
+def array_from_values(name: str, datatype: str, shape: Sequence[int], values: Any) -> npt.NDArray[Any]:
+    """Return an array of values in row-major order, nested or flat.
+
+    Raises:
+        RequestError: the values do not have the type or the shape.
+    """
+    field = f"inputs[{name!r:.60}]"
+    if datatype not in DATA_TYPES:
+        raise _invalid(field, f"datatype is {datatype!r:.40}, expected one of {', '.join(DATA_TYPES)}")
+    flat = _flatten(values)
+    size = math.prod(shape)
+    if len(flat) != size or min(shape, default=1) < 0:
+        raise _invalid(field, f"shape {list(shape)} has {size} elements, data has {len(flat)}")
+    if any(not isinstance(value, _PYTHON_TYPES[datatype[:2]]) for value in flat) or _has_bool(datatype, flat):
+        raise _invalid(field, f"data has values that are not {datatype}")
+    try:
+        return np.array(flat, DATA_TYPES[datatype]).reshape(list(shape))
+    except (OverflowError, ValueError) as error:
+        raise _invalid(field, f"data has values that are out of the range of {datatype}") from error
+
+
+_PYTHON_TYPES: Mapping[str, Any] = {
+    "BO": bool,
+    "UI": int,
+    "IN": int,
+    "FP": (int, float),
+    "BY": (str, bytes),
+}
+
+
+def _has_bool(datatype: str, values: Sequence[Any]) -> bool:
+    """Return whether numbers have a bool among them, which is an int in Python."""
+    return datatype not in ("BOOL", "BYTES") and any(isinstance(value, bool) for value in values)
+
+
+def _flatten(values: Any) -> list[Any]:
+    flat = list(values)
+    while flat and any(isinstance(value, list) for value in flat):
+        flat = [part for value in flat for part in (value if isinstance(value, list) else [value])]
+    return flat
+
+
+def _invalid(field: str, problem: str) -> RequestError:
+    return invalid_request("INVALID_TENSOR", f"{field}: {problem}.", field=field)
+
+
+def json_tensor(name: str, array: npt.NDArray[Any]) -> dict[str, Any]:
+    """Return a tensor as JSON, with flat data.
+
+    Raises:
+        RequestError: it has NaN or infinity, or bytes that are not UTF-8, which JSON does not have.
+    """
+    flat = array.ravel()
+    if flat.dtype.kind == "f" and not np.isfinite(flat).all():
+        message = f"The output {name} has NaN or infinity, which JSON does not have. Use gRPC."
+        raise RequestError("INTERNAL", "NOT_FINITE", message)
+    values = [_text(name, value) for value in flat] if flat.dtype.kind in "OSU" else np.ascontiguousarray(flat)
+    return {"name": name, "datatype": data_type(array), "shape": list(array.shape), "data": values}
+
+
+def _text(name: str, value: Any) -> str:
+    try:
+        return value.decode() if isinstance(value, bytes) else str(value)
+    except UnicodeDecodeError as error:
+        message = f"The output {name} is not UTF-8, which JSON does not have. Use gRPC."
+        raise RequestError("FAILED_PRECONDITION", "NOT_UTF8", message) from error

@@ -1,0 +1,285 @@
+"""The service behind all text APIs: texts in, results of the client's types out, with an error for each bad text."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bertbundle import (
+    AsyncClient,
+    BertBundleError,
+    InputError,
+    InvalidRequest,
+    Manifest,
+    ModelNotFound,
+    PredictCall,
+    Prediction,
+    SignatureNotFound,
+    VersionStatus,
+)
+from bertbundle.decoding.base import Decoder
+from bertbundle.session.batches import AskOptions
+from bertbundle_gateway.core.errors import RequestError, item_error, request_error
+from bertbundle_gateway.core.limits import Gate, Limits
+from bertbundle_gateway.core.methods import METHOD_OF_TASK, Method, Options, check_items, find_method, prepare
+from bertbundle_gateway.core.models import ModelRef, Models
+
+__all__ = ["ModelInfo", "Results", "TextService"]
+
+_logger = logging.getLogger(__name__)
+_request_log = logging.getLogger("bertbundle_gateway.requests")
+_POLL_SECONDS = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What is known about a model.
+
+    Attributes:
+        name: the name under which it is served.
+        manifest: its manifest: task, labels, lengths, heads, ...
+        versions: the state of each of its versions.
+        method: the name in `METHODS` of the method that answers its task; "" if this version of bertbundle has none.
+    """
+
+    name: str
+    manifest: Manifest
+    versions: Sequence[VersionStatus]
+    method: str
+
+
+class Results(list[Any]):
+    """The results of a request.
+
+    Attributes:
+        version: the version of the model that computed them all.
+    """
+
+    def __init__(self, results: Iterable[Any], version: int) -> None:
+        """Store the results of a version."""
+        super().__init__(results)
+        self.version = version
+
+
+class TextService:
+    """Answers texts with models. It belongs to one event loop, and has no state but connections and tokenizers.
+
+    >>> results = await service.annotate(ModelRef("ner"), "entities", ["Wang lives in Berlin", ""])
+    >>> results[0][0].label, results[1].reason
+    ('PER', 'EMPTY_TEXT')
+    """
+
+    def __init__(
+        self,
+        models: Models,
+        limits: Limits = Limits(),  # noqa: B008 - frozen
+        *,
+        log_requests: bool = False,
+    ) -> None:
+        """Answer with models, within limits; `log_requests` logs a line for each request, never with its texts."""
+        self._models = models
+        self._limits = limits
+        self._log_requests = log_requests
+        self._gate = Gate(limits.requests)
+
+    @property
+    def limits(self) -> Limits:
+        """The limits on requests."""
+        return self._limits
+
+    async def annotate(
+        self,
+        ref: ModelRef,
+        method: str,
+        items: Sequence[Any],
+        options: Options = Options(),  # noqa: B008 - frozen
+        *,
+        timeout: float | None = None,
+    ) -> Results:
+        """Return the result of each item, or an `ItemError` in its place; all results are of one version of the model.
+
+        Args:
+            ref: the model.
+            method: a name in `METHODS`: entities, classify, regress, embed, answer, fill_mask or heads.
+            items: texts: each a str, a pair (tuple of two str: for `answer`, question and context), or a list of words
+                with `is_split_into_words`. An invalid text is an `ItemError` and does not fail the others.
+            options: options of the method.
+            timeout: seconds after which the request fails; None for the time that the clients have.
+
+        Returns:
+            For each item what the client's method of the same name returns: a list of `Entity`, a `Classification`, a
+            float, a float32 vector ``[hidden_size]``, an `Answer`, a list of lists of `Fill`, or a dict by head.
+
+        Raises:
+            RequestError: the whole request is wrong, or the model cannot answer.
+        """
+        chosen = find_method(method)
+        check_items(chosen, items, options)
+        decoder, ask_options = prepare(chosen, options)
+        return await self.ask(ref, method, items, decoder, ask_options, timeout=timeout)
+
+    async def ask(
+        self,
+        ref: ModelRef,
+        method: str,
+        items: Sequence[Any],
+        decoder: Decoder,
+        options: AskOptions,
+        *,
+        timeout: float | None = None,
+    ) -> Results:
+        """Return the result of each item with a decoder of the caller's choice, such as that of a pipeline.
+
+        Args:
+            ref: the model.
+            method: the name in `METHODS` of the method whose tasks the decoder is for.
+            items: as for `annotate`, and already of the right kind.
+            decoder: decodes the outputs; its `gather` is `list`.
+            options: options of `BaseClient.ask`, with `keep_errors`.
+            timeout: as for `annotate`.
+
+        Raises:
+            RequestError: as for `annotate`.
+        """
+        with self._logged(ref, method, items), self._gate.admit():
+            self._limits.check(items)
+            client = self._models.client(ref)
+            try:
+                version, results = await _within(client.ask_with_version(decoder, list(items), options), timeout)
+            except (BertBundleError, TypeError) as error:
+                raise await self._explain(error, ref, client, find_method(method), options.head) from error
+        answers = (
+            item_error(result, item) if isinstance(result, InputError) else result
+            for result, item in zip(results, items, strict=True)
+        )
+        return Results(answers, version)
+
+    async def describe(self, ref: ModelRef, *, timeout: float | None = None) -> ModelInfo:
+        """Return what is known about a model.
+
+        Raises:
+            RequestError: there is no such model, or its server cannot be reached.
+        """
+        with self._logged(ref, "describe", ()), self._gate.admit():
+            client = self._models.client(ref)
+            try:
+                versions = await _within(client.status(), timeout)
+                manifest = await _within(client.manifest(), timeout)
+            except BertBundleError as error:
+                raise self._failed(error, ref) from error
+        return ModelInfo(ref.name, manifest, versions, METHOD_OF_TASK.get(manifest.task, ""))
+
+    async def predict(self, call: PredictCall, *, timeout: float) -> Prediction:
+        """Make one call with tensors, without retries.
+
+        Raises:
+            RequestError: the call failed; its message has that of the server if the tensors are wrong.
+        """
+        ref = ModelRef(call.model, call.version, call.label)
+        with self._gate.admit():
+            try:
+                predicting = self._models.transport(ref).predict(call, timeout=timeout)
+                prediction: Prediction = await _within(predicting, timeout)
+            except (InvalidRequest, SignatureNotFound) as error:
+                raise RequestError("INVALID_ARGUMENT", "INVALID_TENSORS", error.details or str(error)) from error
+            except BertBundleError as error:
+                raise self._failed(error, ref) from error
+        return prediction
+
+    async def manifest(self, ref: ModelRef, *, timeout: float | None = None) -> Manifest:
+        """Return the manifest of a model: that of its last request, or requested now.
+
+        Raises:
+            RequestError: there is no such model, or its server cannot be reached.
+        """
+        client = self._models.client(ref)
+        try:
+            manifest: Manifest = await _within(client.manifest(), timeout)
+        except BertBundleError as error:
+            raise self._failed(error, ref) from error
+        return manifest
+
+    def models(self) -> list[str]:
+        """Return the names of the models that are configured or in use, sorted."""
+        return self._models.names()
+
+    async def wait_until_idle(self, seconds: float) -> None:
+        """Wait up to `seconds` for requests in flight."""
+        end = time.monotonic() + seconds
+        while self._gate.in_flight and time.monotonic() < end:
+            await asyncio.sleep(_POLL_SECONDS)
+
+    @contextlib.contextmanager
+    def _logged(self, ref: ModelRef, method: str, items: Sequence[Any]) -> Iterator[None]:
+        """Log a line when the request ends, if requests are logged."""
+        started, code = time.perf_counter(), "CANCELLED"
+        try:
+            yield
+            code = "OK"
+        except RequestError as error:
+            code = error.code
+            raise
+        finally:
+            if self._log_requests:
+                milliseconds = round((time.perf_counter() - started) * 1e3, 3)
+                fields = {"model": ref.name, "method": method, "texts": len(items), "code": code}
+                _request_log.info("request", extra={"fields": {**fields, "milliseconds": milliseconds}})
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._models.close()
+
+    def _failed(self, error: BertBundleError, ref: ModelRef) -> RequestError:
+        if isinstance(error, ModelNotFound):
+            self._models.forget(ref)
+        return request_error(error, str(ref))
+
+    async def _explain(
+        self, error: Exception, ref: ModelRef, client: AsyncClient, method: Method, chosen_head: str | None
+    ) -> RequestError:
+        """Return the error of a request that failed: a client's error about the task says which method is right."""
+        if isinstance(error, TypeError) and method.name == "heads":  # the heads of the model do not all take pairs
+            return RequestError("INVALID_ARGUMENT", "WRONG_KIND_OF_ITEM", f"{ref} takes single texts only.")
+        if not isinstance(error, InputError):
+            return self._failed(error, ref) if isinstance(error, BertBundleError) else _bug(error)
+        manifest = await client.manifest()
+        head = manifest.heads.get(chosen_head or "")
+        task = head.task if head else manifest.task
+        if task in method.tasks or (not head and any(item.task in method.tasks for item in manifest.heads.values())):
+            return request_error(error, str(ref))
+        return _wrong_task(ref, method, task, chosen_head if head else None)
+
+
+def _bug(error: Exception) -> RequestError:
+    _logger.error("a request failed", exc_info=error)
+    return RequestError("INTERNAL", "INTERNAL", "Internal error. The log here has the details.")
+
+
+def _wrong_task(ref: ModelRef, method: Method, task: str, head: str | None) -> RequestError:
+    subject = f"The head {head!r:.80} of {ref}" if head else str(ref)[:1].upper() + str(ref)[1:]
+    return RequestError(
+        "FAILED_PRECONDITION",
+        "WRONG_TASK",
+        f"{subject} is for {task}, the method {method.name} needs a model for {' or '.join(method.tasks)}.",
+        right_method=METHOD_OF_TASK.get(task, ""),
+        metadata={"model": ref.name, "task": task, "method": METHOD_OF_TASK.get(task, "")},
+    )
+
+
+async def _within(awaitable: Any, timeout: float | None) -> Any:
+    """Await something for at most `timeout` seconds.
+
+    Raises:
+        RequestError: DEADLINE_EXCEEDED.
+    """
+    try:
+        return await asyncio.wait_for(awaitable, timeout)
+    except asyncio.TimeoutError as error:
+        raise RequestError(
+            "DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED", "No answer within the deadline of the request."
+        ) from error

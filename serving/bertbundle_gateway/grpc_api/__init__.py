@@ -1,0 +1,1 @@
+"""The text API over gRPC: bertbundle.text.v1.TextService."""

@@ -1,0 +1,192 @@
+"""The routes of all REST APIs: strict JSON with any Content-Type, API keys, and each API's errors."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from starlette.requests import ClientDisconnect
+
+from bertbundle_gateway.core.api_keys import ApiKeys
+from bertbundle_gateway.core.errors import HTTP_STATUS, RequestError, invalid_request
+from bertbundle_gateway.core.service import TextService
+from bertbundle_gateway.web.json_documents import json_response
+from bertbundle_gateway.web.validation import validation_error
+
+__all__ = ["ApiContext", "ErrorStyle", "RestOptions", "api_router", "error_response", "http_status"]
+
+_logger = logging.getLogger(__name__)
+_JSON = (b"content-type", b"application/json")
+
+
+@dataclass(frozen=True, slots=True)
+class RestOptions:
+    """Options of the REST APIs.
+
+    Attributes:
+        timeout_seconds: deadline of a request.
+        cors: whether web pages of other origins may send requests.
+        max_body_bytes: maximum size of a request body.
+    """
+
+    timeout_seconds: float = 30.0
+    cors: bool = False
+    max_body_bytes: int = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class ApiContext:
+    """What the routes of all APIs need.
+
+    Attributes:
+        service: answers the texts.
+        options: options of the APIs.
+        keys: the keys that callers need; None for no keys.
+    """
+
+    service: TextService
+    options: RestOptions
+    keys: ApiKeys | None = None
+
+
+def http_status(error: RequestError) -> int:
+    """Return the HTTP status of an error.
+
+    >>> http_status(RequestError("NOT_FOUND", "MODEL_NOT_FOUND", "There is no model 'x'."))
+    404
+    """
+    return HTTP_STATUS.get(error.code, 500)
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorStyle:
+    """How an API answers a request that failed.
+
+    Attributes:
+        document: returns the JSON document of an error and its HTTP status.
+        status: returns the HTTP status of an error.
+    """
+
+    document: Callable[[RequestError, int], Mapping[str, Any]]
+    status: Callable[[RequestError], int] = http_status
+
+
+def error_response(error: RequestError, style: ErrorStyle) -> Response:
+    """Return the response for an error."""
+    status = style.status(error)
+    response = json_response(style.document(error, status), status)
+    if status == 401:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response
+
+
+def api_router(
+    context: ApiContext,
+    style: ErrorStyle,
+    *,
+    tag: str,
+    public: bool = False,
+    check: Callable[[Request], None] = lambda _: None,
+) -> APIRouter:
+    """Return a router for routes of one API.
+
+    Args:
+        context: keys and options.
+        style: the API's errors.
+        tag: the name of the API in the OpenAPI document.
+        public: whether callers need no key even if there are keys.
+        check: raises RequestError for requests that the API has but that are not supported, before they are parsed.
+    """
+    options, keys = context.options, None if public else context.keys
+
+    class ApiRoute(APIRoute):
+        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+            handle = super().get_route_handler()
+
+            async def answer(request: Request) -> Response:
+                try:
+                    if keys is not None:
+                        keys.authorize(request.headers.get("authorization"), request.headers.get("x-api-key"))
+                    check(request)
+                    json_request = _JsonRequest(request, options.max_body_bytes)
+                    return await asyncio.wait_for(handle(json_request), options.timeout_seconds)
+                except ClientDisconnect:
+                    return Response(status_code=499)  # nobody receives it
+                except Exception as error:  # noqa: BLE001 - every error has the form of the API
+                    return error_response(_request_error(error, self), style)
+
+            return answer
+
+    return APIRouter(route_class=ApiRoute, tags=[tag])
+
+
+class _JsonRequest(Request):
+    """A request whose body is JSON, whatever its Content-Type is: curl's default is that of a form."""
+
+    def __init__(self, request: Request, max_bytes: int) -> None:
+        headers = [item for item in request.scope["headers"] if item[0] != _JSON[0]]
+        super().__init__({**request.scope, "headers": [*headers, _JSON]}, request.receive)
+        self._max_bytes = max_bytes
+
+    async def body(self) -> bytes:
+        """Return the body.
+
+        Raises:
+            HTTPException: it is compressed or too large; FastAPI passes on no other exception.
+        """
+        if not hasattr(self, "_body"):
+            body = bytearray()
+            if self.headers.get("content-encoding", "identity") != "identity":
+                raise _Carrier(invalid_request("COMPRESSED_BODY", "Send the body without a Content-Encoding."))
+            async for chunk in self.stream():
+                body += chunk
+                if len(body) > self._max_bytes:
+                    raise _Carrier(_too_large(self._max_bytes))
+            self._body = bytes(body)
+        return self._body
+
+    async def json(self) -> Any:
+        """Return the document in the body.
+
+        Raises:
+            HTTPException: it is not valid JSON.
+        """
+        try:
+            return orjson.loads(await self.body())
+        except orjson.JSONDecodeError as error:
+            problem = str(error).replace(": line", ", line")  # it never quotes the body
+            message = f"The body is not valid JSON in UTF-8: {problem}."
+            raise _Carrier(invalid_request("INVALID_JSON", message)) from error
+
+
+class _Carrier(HTTPException):
+    """Carries an error through FastAPI."""
+
+    def __init__(self, error: RequestError) -> None:
+        super().__init__(400)
+        self.error = error
+
+
+def _too_large(max_bytes: int) -> RequestError:
+    return invalid_request("BODY_TOO_LARGE", f"The body has more than {max_bytes} bytes. Send several requests.")
+
+
+def _request_error(error: Exception, route: APIRoute) -> RequestError:
+    if isinstance(error, RequestError):
+        return error
+    if isinstance(error, _Carrier):
+        return error.error
+    if isinstance(error, asyncio.TimeoutError):
+        return RequestError("DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED", "There was no answer within the timeout.")
+    if isinstance(error, RequestValidationError):
+        field = route.body_field
+        return validation_error(error.errors(), None if field is None else field.field_info.annotation)
+    _logger.error("a request failed", exc_info=error)
+    return RequestError("INTERNAL", "INTERNAL", "Internal error. The log here has the details.")

@@ -1,0 +1,78 @@
+"""The clients of the models."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from bertbundle import PredictCall, Prediction
+from bertbundle_gateway.core import models
+from bertbundle_gateway.core.errors import RequestError
+from bertbundle_gateway.core.models import ClientSettings, ModelRef, Models
+from fakes import FakeAsyncTransport, Model
+from gateways import FakeBackend
+
+pytestmark = pytest.mark.anyio
+
+
+class Recorder(FakeAsyncTransport):
+    """Records the version and the label of each call."""
+
+    def __init__(self) -> None:
+        super().__init__(Model())
+        self.versions: list[tuple[int | None, str | None]] = []
+
+    async def predict(self, call: PredictCall, *, timeout: float) -> Prediction:
+        """See `AsyncTransport.predict`."""
+        self.versions.append((call.version, call.label))
+        return await super().predict(dataclasses.replace(call, version=None, label=None), timeout=timeout)
+
+
+@pytest.mark.parametrize("ref", [ModelRef("tiny"), ModelRef("tiny", version=3), ModelRef("tiny", label="stable")])
+async def test_versions(ref: ModelRef) -> None:
+    """All calls are for the version, or the label, that the request names."""
+    transport = Recorder()
+    client = Models(FakeBackend(transport), ClientSettings()).client(ref)
+    await client.entities("wang")
+    assert transport.versions == [(ref.version, ref.label)] * 2
+
+
+async def test_clients_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model has one client; of too many, the one that was not used for the longest time is dropped."""
+    monkeypatch.setattr(models, "_MAX_CLIENTS", 2)
+    kept = Models(FakeBackend(Recorder()), ClientSettings())
+    one = kept.client(ModelRef("tiny", version=1))
+    two = kept.client(ModelRef("tiny", version=2))
+    assert kept.client(ModelRef("tiny", version=1)) is one
+    kept.client(ModelRef("tiny", version=3))
+    assert kept.client(ModelRef("tiny", version=1)) is one
+    assert kept.client(ModelRef("tiny", version=2)) is not two
+    kept.forget(ModelRef("tiny", version=2))
+    assert kept.names() == ["tiny"]
+
+
+@pytest.mark.parametrize(
+    "ref",
+    [
+        ModelRef(""),
+        ModelRef("tiny", version=-1),
+        ModelRef("tiny", version=2**63),
+        ModelRef("tiny", label=""),
+        ModelRef("tiny", 1, "stable"),
+        ModelRef("tiny\ud800"),
+    ],
+)
+async def test_wrong_references(ref: ModelRef) -> None:
+    """A reference that no server can have is refused."""
+    with pytest.raises(RequestError) as caught:
+        Models(FakeBackend(Recorder()), ClientSettings()).client(ref)
+    assert caught.value.code == "INVALID_ARGUMENT"
+    str(caught.value).encode()
+
+
+async def test_close() -> None:
+    """Closing the models closes the backend."""
+    backend = FakeBackend(Recorder())
+    await Models(backend, ClientSettings()).close()
+    assert backend.closed

@@ -1,0 +1,180 @@
+"""The service behind all text APIs, against the client that it is built on."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bertbundle import AsyncClient, ModelNotFound, PredictCall, Prediction, ServerUnavailable
+from bertbundle_gateway.core.batching import BatchingTransport
+from bertbundle_gateway.core.errors import ItemError, RequestError
+from bertbundle_gateway.core.limits import Limits
+from bertbundle_gateway.core.methods import METHOD_OF_TASK, METHODS, Options
+from bertbundle_gateway.core.models import ModelRef
+from fakes import FakeAsyncTransport, Model, make_manifest
+from gateways import make_service
+
+pytestmark = pytest.mark.anyio
+TINY = ModelRef("tiny")
+TEXTS = ["wang lives in berlin", "王建国", "in", "[MASK] lives", "wang " * 40]
+EVERY_TASK = pytest.mark.parametrize("task", METHOD_OF_TASK)
+
+
+def transport(task: str, **changes: Any) -> FakeAsyncTransport:
+    """Return a transport to a model for a task."""
+    return FakeAsyncTransport(Model(make_manifest(task, **changes)))
+
+
+def items_of(method: str, texts: list[str]) -> list[Any]:
+    """Return the items that a method takes."""
+    return [("in", text) for text in texts] if METHODS[method].takes == "pair" else list(texts)
+
+
+async def from_client(task: str, method: str, texts: list[str], **options: Any) -> list[Any]:
+    """Return what the client's method returns for each text."""
+    client = AsyncClient("", "tiny", transport=transport(task))
+    ask = getattr(client, method)
+    arguments = [("in", text) for text in texts] if method == "answer" else [(text,) for text in texts]
+    return [await ask(*values, **options) for values in arguments]
+
+
+@EVERY_TASK
+async def test_results(task: str) -> None:
+    """The results are those of the client's method of the same name, whatever else is in flight."""
+    method = METHOD_OF_TASK[task]
+    service = make_service(BatchingTransport(transport(task), in_flight=1))
+    texts = TEXTS[:4] if task == "span-classification" else TEXTS
+    options: dict[str, Any] = {"truncation": "window", "stride": 2}
+    expected = await from_client(task, method, texts, **options)
+    requests = [service.annotate(TINY, method, items_of(method, texts), Options(**options)) for _ in range(4)]
+    for results in await asyncio.gather(*requests):
+        np.testing.assert_equal(list(results), expected)
+        assert results.version == 1
+
+
+@EVERY_TASK
+async def test_a_bad_text_does_not_fail_the_others(task: str) -> None:
+    """An empty text and one that is too long have errors in their places, which do not quote them."""
+    method = METHOD_OF_TASK[task]
+    long_text = "Berlin " * 40
+    items = items_of(method, ["wang", " ", long_text, "wang", "\x00", "\ud800 in"])
+    results = await make_service(transport(task)).annotate(TINY, method, items, Options(truncation="error"))
+    reasons = [result.reason if isinstance(result, ItemError) else "" for result in results]
+    assert reasons == ["", "EMPTY_TEXT", "TEXT_TOO_LONG", "", "INVALID_TEXT", "INVALID_UNICODE"]
+    assert "erlin" not in str(results)
+    assert "wang" not in str([result for result in results if isinstance(result, ItemError)])
+    np.testing.assert_equal(results[0], results[3])
+
+
+@EVERY_TASK
+async def test_wrong_task(task: str) -> None:
+    """Every other method is refused, with the task of the model and the method that answers it."""
+    service = make_service(transport(task))
+    for name, method in METHODS.items():
+        heads = ("token-classification", "text-classification") if task == "multi-task" else (task,)
+        if {task, *heads} & set(method.tasks):
+            continue
+        with pytest.raises(RequestError) as caught:
+            await service.annotate(TINY, name, items_of(name, ["wang"]))
+        assert (caught.value.code, caught.value.reason) == ("FAILED_PRECONDITION", "WRONG_TASK")
+        assert task in caught.value.message
+        assert caught.value.right_method == METHOD_OF_TASK[task]
+
+
+async def test_heads() -> None:
+    """A head is chosen by name; a wrong name, or a method for another head's task, is refused with the heads."""
+    service = make_service(transport("multi-task"))
+    (entities,) = await service.annotate(TINY, "entities", ["wang"], Options(head="slots"))
+    assert [entity.label for entity in entities] == ["PER"]
+    with pytest.raises(RequestError, match="no head 'none', its heads are intent") as unknown:
+        await service.annotate(TINY, "entities", ["wang"], Options(head="none"))
+    assert unknown.value.code == "INVALID_ARGUMENT"
+    with pytest.raises(RequestError, match="head 'intent' of model 'tiny' is for text-classification") as wrong:
+        await service.annotate(TINY, "entities", ["wang"], Options(head="intent"))
+    assert wrong.value.right_method == "classify"
+    with pytest.raises(RequestError, match="single texts only"):
+        await service.annotate(TINY, "heads", [("wang", "in")])
+
+
+async def test_limits() -> None:
+    """Limits are checked before anything is tokenized; requests beyond those in flight are refused."""
+    inner = transport("token-classification")
+    service = make_service(inner, Limits(texts=2, characters=10, requests=1))
+    for items, reason in (([], "NO_TEXTS"), (["a"] * 3, "TOO_MANY_TEXTS"), (["a" * 11], "TOO_MANY_CHARACTERS")):
+        with pytest.raises(RequestError) as caught:
+            await service.annotate(TINY, "entities", items)
+        assert caught.value.reason == reason
+    assert not inner.sync.calls
+    results = await asyncio.gather(
+        *[service.annotate(TINY, "entities", ["wang"]) for _ in range(3)], return_exceptions=True
+    )
+    assert [getattr(result, "code", "OK") for result in results] == ["OK", "RESOURCE_EXHAUSTED", "RESOURCE_EXHAUSTED"]
+    await service.annotate(TINY, "entities", ["wang"])
+
+
+class Away(FakeAsyncTransport):
+    """A transport whose calls fail."""
+
+    def __init__(self, error: type[ModelNotFound | ServerUnavailable]) -> None:
+        super().__init__(Model())
+        self.error = error
+
+    async def predict(self, call: PredictCall, *, timeout: float) -> Prediction:
+        """Fail."""
+        del call, timeout
+        raise self.error("call to 10.0.0.1:8500 failed", code="X")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(ModelNotFound, "NOT_FOUND"), (ServerUnavailable, "UNAVAILABLE")], ids=["missing", "away"]
+)
+async def test_server_errors(error: Any, code: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A failure of the server is an error of the request, without its address, which is logged."""
+    with caplog.at_level(logging.WARNING), pytest.raises(RequestError) as caught:
+        await make_service(Away(error)).annotate(TINY, "entities", ["wang"], timeout=5)
+    assert caught.value.code == code
+    assert "10.0.0.1" not in caught.value.message
+    assert "10.0.0.1" in caplog.text
+
+
+async def test_deadline() -> None:
+    """A request ends at the caller's deadline."""
+
+    class Slow(FakeAsyncTransport):
+        async def predict(self, call: PredictCall, *, timeout: float) -> Prediction:
+            await asyncio.sleep(timeout)
+            return await super().predict(call, timeout=timeout)
+
+    with pytest.raises(RequestError) as caught:
+        await make_service(Slow(Model())).annotate(TINY, "entities", ["wang"], timeout=0.01)
+    assert caught.value.code == "DEADLINE_EXCEEDED"
+
+
+async def test_describe() -> None:
+    """A model is described by its manifest and the states of its versions."""
+    service = make_service(transport("regression"))
+    info = await service.describe(TINY)
+    assert (info.name, info.manifest.task, info.method) == ("tiny", "regression", "regress")
+    assert [version.state for version in info.versions] == ["AVAILABLE"]
+    assert service.models() == ["tiny"]
+    with pytest.raises(RequestError, match="no model 'other'"):
+        await service.describe(ModelRef("other"))
+
+
+async def test_request_log(caplog: pytest.LogCaptureFixture) -> None:
+    """A line for each request, failed ones included, never with a text."""
+    service = make_service(transport("token-classification"), log_requests=True)
+    with caplog.at_level(logging.INFO, "bertbundle_gateway.requests"):
+        await service.annotate(TINY, "entities", ["wang", "berlin"])
+        with pytest.raises(RequestError):
+            await service.annotate(TINY, "embed", ["wang"])
+    fields = [vars(record)["fields"] for record in caplog.records]
+    assert [(line["method"], line["texts"], line["code"]) for line in fields] == [
+        ("entities", 2, "OK"),
+        ("embed", 1, "FAILED_PRECONDITION"),
+    ]
+    assert "wang" not in caplog.text + str(fields)
