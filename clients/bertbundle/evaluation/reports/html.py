@@ -58,9 +58,9 @@ def report_page(report: Report) -> str:
         _list(report.notes),
         *(_metrics(report) if report.metrics else ()),
         *_confusion(report),
+        *_mistakes(report),
         *_profile(report.profile),
         *_drift(report),
-        *_mistakes(report),
     ]
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -194,7 +194,7 @@ def _bars(name: str, counts: Mapping[str, int]) -> str:
         )
         for label, count in counts.items()
     ]
-    return f"<h3>{name}</h3>" + _table((name, "count", "share", ""), rows, "bars")
+    return _table((escape(name), "count", "share", ""), rows, "bars")
 
 
 def _drift(report: Report) -> Iterable[str]:
