@@ -238,10 +238,11 @@ def test_questions_and_masks(read: Read) -> None:
     questions = [
         {"id": "1", "question": "Where?", "answers": [answer]},
         {"id": "2", "question": "When?", "answers": [], "is_impossible": True},
+        {"id": "3", "question": "Why?", "answers": []},
     ]
     squad = {"data": [{"paragraphs": [{"context": "in Berlin", "qas": questions}]}]}
     found = read("a.json", json.dumps(squad), READER)
-    assert (golds(found), found.version_2, found.place) == ([("Berlin",), ()], True, "question")
+    assert (golds(found), found.version_2, found.place) == ([("Berlin",), (), ()], True, "question")
     assert golds(read("a.jsonl", '{"text": "in [MASK]", "label": "Berlin"}', FILLER)) == [("Berlin",)]
 
 
@@ -252,6 +253,7 @@ def test_labels_may_be_ignored(read: Read) -> None:
         found = read(name, content, **options)
         assert (found.labelled, len(found.examples) > 0) == (False, True)
     assert not read("a.csv", "text\nx\n", CLASSIFIER, need_labels=False).labelled
+    assert read("a.jsonl", '{"text": "x"}', EMBEDDER, **options).examples[0].text == "x"
 
 
 def test_bad_rows_have_one_message(fail: Fail) -> None:

@@ -41,8 +41,11 @@ def page_writer(path: str) -> Callable[[Report], None]:
         raise InputError(f"--html {path} cannot be written: {getattr(error, 'strerror', None) or error}.") from error
 
     def write(report: Report) -> None:
-        hidden.write_bytes(report_page(report).encode("utf-8", "backslashreplace"))
-        hidden.replace(target)
+        try:
+            hidden.write_bytes(report_page(report).encode("utf-8", "backslashreplace"))
+            hidden.replace(target)
+        finally:
+            hidden.unlink(missing_ok=True)
 
     return write
 
