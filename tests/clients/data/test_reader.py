@@ -134,7 +134,7 @@ def test_inconsistent_tags_are_noted(read: Read) -> None:
     found = read("a.conll", content)
     assert golds(found) == [(Span("PER", 0, 4), Span("LOC", 14, 20))]
     assert found.notes[0].partition("a.conll, ")[2] == (
-        "line 1: I-PER begins no span of scheme BIO. 1 such places start a span, as in conlleval and seqeval."
+        "line 1: I-PER begins no span of scheme BIO. Such tags (1) start a span, as in conlleval and seqeval."
     )
     strict = read("a.conll", content, strict=True)
     assert golds(strict) == [(Span("LOC", 14, 20),)]
@@ -156,6 +156,8 @@ def test_labels_are_renamed_and_left_out(read: Read) -> None:
     found = read("a.conll", content, rename={"0": "O", "1": "B-PER", "city": "LOC", "misc": ""})
     assert golds(found) == [(Span("PER", 0, 4), Span("LOC", 14, 20))]
     assert found.left_out == ("misc",)
+    merged = read("a.conll", "New B-city\nYork I-place\n", rename={"city": "LOC", "place": "LOC"})
+    assert golds(merged) == [(Span("LOC", 0, 8),)]
 
 
 def test_bad_columns_have_one_message(fail: Fail) -> None:
