@@ -41,11 +41,8 @@ def page_writer(path: str) -> Callable[[Report], None]:
         raise InputError(f"--html {path} cannot be written: {getattr(error, 'strerror', None) or error}.") from error
 
     def write(report: Report) -> None:
-        try:
-            hidden.write_bytes(report_page(report).encode("utf-8", "backslashreplace"))
-            hidden.replace(target)
-        finally:
-            hidden.unlink(missing_ok=True)
+        hidden.write_bytes(report_page(report).encode("utf-8", "backslashreplace"))
+        hidden.replace(target)
 
     return write
 
