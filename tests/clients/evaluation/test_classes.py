@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bertbundle.data.examples import DataTask
@@ -29,6 +29,7 @@ def normalized(rows: list[list[int]]) -> np.ndarray:
     return np.array([np.array(row) / sum(row) for row in rows])
 
 
+@settings(max_examples=30)  # a call of the reference takes milliseconds
 @given(st.lists(st.tuples(st.integers(0, 2), SCORES), min_size=1, max_size=12))
 def test_single_label_equals_scikit_learn(rows: list[tuple[int, list[int]]]) -> None:
     """Accuracy, averages, the F1 of each label and the confusion matrix are those of scikit-learn."""
@@ -49,6 +50,7 @@ def test_single_label_equals_scikit_learn(rows: list[tuple[int, list[int]]]) -> 
         assert values["auc"] == pytest.approx(expected)
 
 
+@settings(max_examples=30)  # a call of the reference takes milliseconds
 @given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 10)), min_size=2, max_size=12))
 def test_auc_of_two_classes_is_that_of_the_second(rows: list[tuple[int, int]]) -> None:
     """The AUC of two classes is scikit-learn's with the score of the second class, and NaN if only one occurs."""
@@ -61,6 +63,7 @@ def test_auc_of_two_classes_is_that_of_the_second(rows: list[tuple[int, int]]) -
         assert value == pytest.approx(require_package("sklearn.metrics").roc_auc_score(gold, second))
 
 
+@settings(max_examples=30)  # a call of the reference takes milliseconds
 @given(st.lists(st.tuples(st.lists(st.booleans(), min_size=3, max_size=3), SCORES), min_size=1, max_size=12))
 def test_multi_label_equals_scikit_learn(rows: list[tuple[list[bool], list[int]]]) -> None:
     """Subset accuracy, averages and AUC of a multi-label model are those of scikit-learn's indicator matrices."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bertbundle.data.examples import DataTask, Span
@@ -43,6 +43,7 @@ def assert_equal_values(ours: dict[str, float], expected: dict[str, float]) -> N
     assert ours == pytest.approx(expected, abs=1e-12)
 
 
+@settings(max_examples=30)  # a call of the reference takes milliseconds
 @given(pairs_of("BIES"))
 def test_values_equal_those_of_seqeval(texts: list[tuple[list[str], list[str]]]) -> None:
     """All averages and the F1 of each label are those of seqeval's default mode, for any tags."""
@@ -53,6 +54,7 @@ def test_values_equal_those_of_seqeval(texts: list[tuple[list[str], list[str]]])
     assert_equal_values(measured_spans(*spans).values(), seqeval_values(gold, found))
 
 
+@settings(max_examples=30)  # a call of the reference takes milliseconds
 @given(pairs_of("BI"))
 def test_values_equal_those_of_strict_seqeval(texts: list[tuple[list[str], list[str]]]) -> None:
     """Tags that are read strictly have the values of seqeval's strict mode."""
