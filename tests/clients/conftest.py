@@ -1,4 +1,4 @@
-"""Fixtures of the client's tests: servers of the small model of `fakes`, and a certificate."""
+"""Fixtures of the client's tests: servers of the small model of `fakes`, the command in this process, a certificate."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from fakes import FakeServer, write_bundle
+from bertbundle.cli.main import main
+from fakes import FakeServer, Model, make_manifest, predict_method, status_method, write_bundle
 from optional import skip_without
 
 # A slow machine is not a failure: there is no limit on the time of an example.
@@ -72,3 +73,64 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[...,
         process.terminate()
         process.communicate(timeout=SECONDS)
     log.close()
+
+
+@pytest.fixture
+def serve(start_server: Callable[..., FakeServer]) -> Callable[..., str]:
+    """Return a function that serves a small model of a task under the name ``tiny`` and returns the address."""
+
+    def serve(task: str = "token-classification", **changes: Any) -> str:
+        model = Model(make_manifest(task, **changes))
+        return start_server(predict_method(model), status_method).address
+
+    return serve
+
+
+@pytest.fixture
+def ner(serve: Callable[..., str]) -> list[str]:
+    """The connection flags of a served token classification model."""
+    return ["--server", serve(), "--model", "tiny"]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Return a function that runs the command, checks that it succeeds without messages, and returns its output."""
+
+    def run(*arguments: str) -> str:
+        code = main(arguments)
+        out, err = capsys.readouterr()
+        assert (code, err) == (0, "")
+        return out
+
+    return run
+
+
+@pytest.fixture
+def fail(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Return a function that runs the command, checks that it fails with code 2, and returns its one-line message."""
+
+    def fail(*arguments: str) -> str:
+        try:
+            code: Any = main(arguments)
+        except SystemExit as stop:  # raised by argparse
+            code = stop.code
+        out, err = capsys.readouterr()
+        assert code == 2
+        assert out == ""
+        assert err.startswith("bertbundle")
+        assert err.count("\n") == 1
+        assert err.endswith("\n")
+        return err
+
+    return fail
+
+
+@pytest.fixture
+def bulk(ner: list[str], capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Return a function that runs ``bertbundle bulk`` and returns exit code, standard output and standard error."""
+
+    def run(*arguments: str | Path) -> tuple[int, str, str]:
+        code = main(["bulk", *ner, *map(str, arguments)])
+        return (code, *capsys.readouterr())
+
+    return run

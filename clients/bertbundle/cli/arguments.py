@@ -9,7 +9,7 @@ import bertbundle
 from bertbundle._shared.commands import CommandParser
 from bertbundle.cli.completion import SHELLS
 from bertbundle.cli.connection_flags import add_connection_flags, positive_seconds
-from bertbundle.cli.row_files import FILE_FORMATS
+from bertbundle.data.row_files import FILE_FORMATS
 from bertbundle.text.tokenizer import TRUNCATIONS
 
 __all__ = ["make_parser"]

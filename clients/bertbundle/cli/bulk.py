@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any, TypeAlias
 
 from bertbundle.cli.progress import Progress, ProgressReport
-from bertbundle.cli.row_files import Row, RowReader
+from bertbundle.data.row_files import Row, RowReader
 from bertbundle.errors import InputError, ServerError
 
 __all__ = ["BulkJob", "BulkRun"]

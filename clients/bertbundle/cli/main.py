@@ -19,9 +19,9 @@ from bertbundle.cli.bulk import BulkJob, BulkRun
 from bertbundle.cli.completion import completion_script
 from bertbundle.cli.connection_flags import make_client
 from bertbundle.cli.formatting import RESULT_FORMATS, describe_manifest, format_table, parity_table
-from bertbundle.cli.row_files import detect_format
 from bertbundle.client.sync_client import Client
 from bertbundle.contract.manifest import Manifest
+from bertbundle.data.row_files import detect_format
 from bertbundle.decoding.base import Decoder
 from bertbundle.decoding.decoders import DECODERS, answer_decoder
 from bertbundle.errors import InputError

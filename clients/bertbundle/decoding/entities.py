@@ -17,7 +17,15 @@ from bertbundle.decoding.base import DecodeInput
 from bertbundle.decoding.loaded_model import LoadedModel
 from bertbundle.errors import ServerError
 
-__all__ = ["decode_entities", "decode_label_outputs", "end_with_combining_marks", "outside_entities"]
+__all__ = [
+    "Unit",
+    "decode_entities",
+    "decode_label_outputs",
+    "end_with_combining_marks",
+    "join_units",
+    "labelled_units",
+    "outside_entities",
+]
 
 _FIRST_MARK = "\u0300"
 _SKIN_TONES = "\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff"  # source: Unicode TR 51, emoji modifiers
@@ -41,18 +49,35 @@ def decode_label_outputs(item: DecodeInput) -> list[Entity]:
     Raises:
         ServerError: a token has no label or no score, or a label id is not in the manifest.
     """
-    model, encoding = item.model, item.encoding
+    return [join_units(str(item.text), span) for span in _spans(labelled_units(item))]
+
+
+def labelled_units(item: DecodeInput) -> list[Unit]:
+    """Return the tokens or words of a text with their labels, from its `label_ids` and `label_scores`.
+
+    Raises:
+        ServerError: as `decode_label_outputs`.
+    """
+    _check_label_outputs(item)
+    model, outputs = item.model, item.outputs
+    return _units(
+        str(item.text),
+        item.encoding,
+        outputs["label_ids"].tolist(),
+        outputs["label_scores"].tolist(),
+        model.tags,
+        model.manifest.word_labels,
+    )
+
+
+def _check_label_outputs(item: DecodeInput) -> None:
     labels, scores = item.outputs["label_ids"], item.outputs["label_scores"]
-    tokens, size = len(encoding.ids), len(model.tags)
+    tokens, size = len(item.encoding.ids), len(item.model.tags)
     if labels.ndim != 1 or labels.shape != scores.shape or len(labels) < tokens:
         shapes = f"{list(labels.shape)} and {list(scores.shape)}"
         raise ServerError(f"the server returned label_ids and label_scores of shapes {shapes} for {tokens} tokens.")
     if labels.size and not 0 <= labels.min() <= labels.max() < size:
         raise ServerError(f"the server returned label_ids outside [0, {size}): the model does not match its manifest.")
-    word_labels = model.manifest.word_labels
-    return decode_entities(
-        str(item.text), encoding, labels.tolist(), scores.tolist(), tags=model.tags, word_labels=word_labels
-    )
 
 
 def outside_entities(model: LoadedModel, row: Arrays) -> npt.NDArray[np.bool_]:
@@ -63,8 +88,14 @@ def outside_entities(model: LoadedModel, row: Arrays) -> npt.NDArray[np.bool_]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Unit:
-    """A token or a word, with its label."""
+class Unit:
+    """A token or a word, with its label.
+
+    Attributes:
+        tag: the parsed label.
+        score: its probability.
+        start, end: character offsets.
+    """
 
     tag: Tag
     score: float
@@ -94,16 +125,28 @@ def decode_entities(
         tags: the parsed label of each label id; see `parse_labels`.
         word_labels: see `Manifest.word_labels`.
     """
+    units = _units(text, encoding, label_ids, label_scores, tags, word_labels)
+    return [join_units(text, span) for span in _spans(units)]
+
+
+def _units(
+    text: str,
+    encoding: Encoding,
+    label_ids: Sequence[int],
+    label_scores: Sequence[float],
+    tags: Sequence[Tag],
+    word_labels: str,
+) -> list[Unit]:
     units = _tokens(text, encoding, label_ids, label_scores, tags)
     if word_labels != "token":
         units = _words(units, word_labels)
-    return [_entity(text, span) for span in _spans(unit for _, unit in units)]
+    return [unit for _, unit in units]
 
 
 def _tokens(
     text: str, encoding: Encoding, label_ids: Sequence[int], label_scores: Sequence[float], tags: Sequence[Tag]
-) -> list[tuple[int, _Unit]]:
-    units: list[tuple[int, _Unit]] = []
+) -> list[tuple[int, Unit]]:
+    units: list[tuple[int, Unit]] = []
     last_end = 0
     rows = zip(encoding.word_ids, encoding.offsets, label_ids, label_scores, strict=False)
     for word, (start, end), label, score in rows:
@@ -111,27 +154,27 @@ def _tokens(
         # One character may have several tokens (the letters of a Hangul syllable, an accent): the first one labels it.
         if word is not None and end > start:
             last_end = end_with_combining_marks(text, end)
-            units.append((word, _Unit(tags[label], float(score), start, last_end)))
+            units.append((word, Unit(tags[label], float(score), start, last_end)))
     return units
 
 
-def _words(tokens: Iterable[tuple[int, _Unit]], word_labels: str) -> list[tuple[int, _Unit]]:
+def _words(tokens: Iterable[tuple[int, Unit]], word_labels: str) -> list[tuple[int, Unit]]:
     """Join the tokens of each word into a unit with the label of one of them."""
-    words: dict[int, list[_Unit]] = {}
+    words: dict[int, list[Unit]] = {}
     for word, unit in tokens:
         words.setdefault(word, []).append(unit)
     return [(word, _word(units, word_labels)) for word, units in words.items()]
 
 
-def _word(units: list[_Unit], word_labels: str) -> _Unit:
+def _word(units: list[Unit], word_labels: str) -> Unit:
     chosen = units[0]
     if word_labels == "first-labelled":
         chosen = next((unit for unit in units if unit.tag.role != OUTSIDE), chosen)
-    return _Unit(chosen.tag, chosen.score, units[0].start, units[-1].end)
+    return Unit(chosen.tag, chosen.score, units[0].start, units[-1].end)
 
 
-def _spans(units: Iterable[_Unit]) -> list[list[_Unit]]:
-    spans: list[list[_Unit]] = []
+def _spans(units: Iterable[Unit]) -> list[list[Unit]]:
+    spans: list[list[Unit]] = []
     open_type: str | None = None
     for unit in units:
         role, kind = unit.tag.role, unit.tag.type
@@ -146,7 +189,8 @@ def _spans(units: Iterable[_Unit]) -> list[list[_Unit]]:
     return spans
 
 
-def _entity(text: str, span: list[_Unit]) -> Entity:
+def join_units(text: str, span: Sequence[Unit]) -> Entity:
+    """Return the tokens or words of one span of a text as an entity."""
     start, end = span[0].start, span[-1].end
     score = sum(unit.score for unit in span) / len(span)
     return Entity(label=span[0].tag.type, text=text[start:end], start=start, end=end, score=score)

@@ -32,17 +32,19 @@ class Row:
         columns: values by column name; empty if the row is malformed.
         error: why the row is malformed; "" if it is well-formed.
         raw: the row as it was in the file, to report an error.
+        line: the line where the row begins, from 1; 0 in a file without lines.
     """
 
     number: int
     columns: Mapping[str, Any]
     error: str = ""
     raw: Any = None
+    line: int = 0
 
 
 def _read_txt(file: IO[bytes]) -> Iterator[Row]:
     for number, line in _decode_lines(file):
-        yield line if isinstance(line, Row) else Row(number, {_TEXT_COLUMN: line}, raw=line)
+        yield line if isinstance(line, Row) else Row(number, {_TEXT_COLUMN: line}, raw=line, line=number + 1)
 
 
 def _read_jsonl(file: IO[bytes]) -> Iterator[Row]:
@@ -54,10 +56,10 @@ def _json_row(number: int, line: str) -> Row:
     try:
         value = json.loads(line)
     except ValueError as error:
-        return Row(number, {}, f"not JSON: {error}", line)
+        return Row(number, {}, f"not JSON: {error}", line, number + 1)
     if not isinstance(value, dict):
-        return Row(number, {}, f"not a JSON object but {type(value).__name__}", line)
-    return Row(number, value, raw=value)
+        return Row(number, {}, f"not a JSON object but {type(value).__name__}", line, number + 1)
+    return Row(number, value, raw=value, line=number + 1)
 
 
 def _decode_lines(file: IO[bytes]) -> Iterator[tuple[int, str | Row]]:
@@ -67,7 +69,7 @@ def _decode_lines(file: IO[bytes]) -> Iterator[tuple[int, str | Row]]:
         try:
             yield number, data.decode("utf-8").rstrip("\r\n")
         except UnicodeDecodeError as error:
-            yield number, Row(number, {}, f"not UTF-8: {error.reason} at byte {error.start}", repr(data))
+            yield number, Row(number, {}, f"not UTF-8: {error.reason} at byte {error.start}", repr(data), number + 1)
 
 
 def _read_csv(file: IO[bytes]) -> Iterator[Row]:
@@ -76,8 +78,10 @@ def _read_csv(file: IO[bytes]) -> Iterator[Row]:
     reader = csv.reader(text, strict=True)
     try:
         header = next(reader, [])
+        line = reader.line_num + 1
         for number, cells in enumerate(reader):
-            yield _csv_row(number, header, cells)
+            yield _csv_row(number, header, cells, line)
+            line = reader.line_num + 1
     except csv.Error as error:
         raise InputError(
             f"line {reader.line_num} is not CSV: {error}. Correct it; the lines after it cannot be read."
@@ -86,10 +90,10 @@ def _read_csv(file: IO[bytes]) -> Iterator[Row]:
         text.detach()  # the caller closes the file
 
 
-def _csv_row(number: int, header: list[str], cells: list[str]) -> Row:
+def _csv_row(number: int, header: list[str], cells: list[str], line: int) -> Row:
     if len(cells) != len(header):
-        return Row(number, {}, f"{len(cells)} cells, the header has {len(header)}", cells)
-    return Row(number, dict(zip(header, cells, strict=True)), raw=cells)
+        return Row(number, {}, f"{len(cells)} cells, the header has {len(header)}", cells, line)
+    return Row(number, dict(zip(header, cells, strict=True)), raw=cells, line=line)
 
 
 def _read_parquet(file: IO[bytes]) -> Iterator[Row]:

@@ -1,0 +1,35 @@
+"""Match the labels of a data file with those of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from bertbundle._shared.validation import short_repr
+from bertbundle.data.examples import DataTask
+from bertbundle.errors import InputError
+
+__all__ = ["rename_label"]
+
+_SHOWN = 12
+
+
+def rename_label(label: str, task: DataTask, rename: Mapping[str, str], place: str) -> str:
+    """Return the model's label for a label of the file; "" if it is left out.
+
+    Args:
+        label: the label in the file.
+        task: what the model takes.
+        rename: see `DataOptions.rename`.
+        place: file and line, for the message.
+
+    Raises:
+        InputError: the model has no such label.
+    """
+    found = rename.get(label, label)
+    if found and found not in task.labels:
+        shown = ", ".join(task.labels[:_SHOWN]) + (", ..." if len(task.labels) > _SHOWN else "")
+        raise InputError(
+            f"{place}: label {short_repr(label)} is not one of the model's: {shown}. Pass --rename {label}=LABEL to "
+            f"rename it, or --rename {label}= to leave it out."
+        )
+    return found

@@ -1,0 +1,136 @@
+"""Read a data file: CoNLL columns, txt, JSONL, CSV, Parquet or SQuAD's JSON."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from bertbundle.data.columns import looks_like_columns, read_columns
+from bertbundle.data.examples import DataOptions, Dataset, DataTask, Example
+from bertbundle.data.labelled_rows import dataset_of_rows
+from bertbundle.data.row_files import FILE_FORMATS, Row
+from bertbundle.data.squad import looks_like_squad, squad_dataset
+from bertbundle.data.text_files import read_bytes, read_text
+from bertbundle.errors import InputError
+
+__all__ = ["FORMATS", "read_dataset"]
+
+_TAGGED = ("token-classification", "span-classification")
+_SUFFIXES = {
+    **dict.fromkeys(("conll", "iob", "iob2", "bio", "bioes", "bmes", "bilou"), "conll"),
+    "txt": "txt",
+    "jsonl": "jsonl",
+    "ndjson": "jsonl",
+    "csv": "csv",
+    "parquet": "parquet",
+    "json": "json",
+}
+
+
+def read_dataset(path: str, task: DataTask, options: DataOptions = DataOptions()) -> Dataset:  # noqa: B008 - frozen
+    """Read a data file.
+
+    A byte order mark, CRLF and empty lines are accepted.
+
+    Args:
+        path: the file.
+        task: what the model takes; see `data_task`.
+        options: how to read the file.
+
+    Raises:
+        InputError: the file cannot be read, is malformed, is for another task, or has labels that the model does not
+            have. The message has the file and the line.
+    """
+    if task.name not in _READABLE:
+        raise InputError(f"the model is for {task.name}, expected one of {', '.join(_READABLE)}. Upgrade bertbundle.")
+    chosen = options.format or _detect_format(path, task)
+    dataset = FORMATS[chosen](path, task, options)
+    if options.need_labels and not dataset.labelled:
+        raise InputError(f"{path} has no labels. Omit them with --unlabelled, or pass a file with labels.")
+    return replace(dataset, left_out=tuple(old for old, new in options.rename.items() if not new))
+
+
+_READABLE = (*_TAGGED, "text-classification", "regression", "feature-extraction", "question-answering", "fill-mask")
+
+
+def _detect_format(path: str, task: DataTask) -> str:
+    """Return the format of the last suffix that is known; a .txt file of tagged tokens is recognized by its content."""
+    known = [_SUFFIXES[suffix] for part in reversed(Path(path).suffixes) if (suffix := part[1:].lower()) in _SUFFIXES]
+    found = next((name for name in known if name != "txt"), known[0] if known else None)
+    if found in (None, "txt") and task.name in _TAGGED and looks_like_columns(read_text(path)):
+        return "conll"
+    if found is None:
+        raise InputError(f"{path} does not have one of the suffixes {', '.join(_SUFFIXES)}. Pass --format.")
+    return found
+
+
+# ---- formats
+
+
+def _read_txt(path: str, task: DataTask, options: DataOptions) -> Dataset:
+    del task, options
+    lines = [(number, line) for number, line in enumerate(read_text(path).split("\n"), start=1) if line.strip()]
+    return Dataset(path, tuple(Example(line, None, number) for number, line in lines), labelled=False)
+
+
+def _read_rows(file_format: str) -> Callable[[str, DataTask, DataOptions], Dataset]:
+    def read(path: str, task: DataTask, options: DataOptions) -> Dataset:
+        rows = FILE_FORMATS[file_format].read(io.BytesIO(read_text(path).encode()))
+        numbered = ((row.line, row) for row in rows if not _is_blank(row))
+        return _in_file(path, lambda: dataset_of_rows(path, numbered, task, options))
+
+    return read
+
+
+def _is_blank(row: Row) -> bool:
+    return bool(row.error) and not (row.raw.strip() if isinstance(row.raw, str) else row.raw)
+
+
+def _read_parquet(path: str, task: DataTask, options: DataOptions) -> Dataset:
+    rows = FILE_FORMATS["parquet"].read(io.BytesIO(read_bytes(path)))
+    numbered = ((row.number + 1, row) for row in rows)
+    return _in_file(path, lambda: dataset_of_rows(path, numbered, task, options, place="row"))
+
+
+def _in_file(path: str, read: Callable[[], Dataset]) -> Dataset:
+    """Read rows; put the name of the file in front of a message that lacks it."""
+    try:
+        return read()
+    except InputError as error:
+        message = str(error)
+        raise InputError(message if path in message else f"{path}: {message}") from error
+
+
+def _read_json(path: str, task: DataTask, options: DataOptions) -> Dataset:
+    """Read SQuAD's JSON, or a list of objects."""
+    try:
+        value = json.loads(read_text(path))
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON: {error}. If each line is JSON, pass --format jsonl.") from error
+    if looks_like_squad(value):
+        return squad_dataset(path, value, task)
+    if isinstance(value, list):
+        return dataset_of_rows(path, _rows(value), task, options, place="row")
+    raise InputError(f"{path} is neither SQuAD's JSON nor a list of objects. Correct it.")
+
+
+def _rows(values: list[Any]) -> Iterator[tuple[int, Row]]:
+    for index, value in enumerate(values):
+        is_object = isinstance(value, dict)
+        error = "" if is_object else f"not an object but {type(value).__name__}"
+        yield index + 1, Row(index, value if is_object else {}, error)
+
+
+FORMATS: Mapping[str, Callable[[str, DataTask, DataOptions], Dataset]] = {
+    "conll": read_columns,
+    "txt": _read_txt,
+    "jsonl": _read_rows("jsonl"),
+    "csv": _read_rows("csv"),
+    "parquet": _read_parquet,
+    "json": _read_json,
+}
+"""How to read each format, by its name."""

@@ -1,0 +1,48 @@
+"""Read a text file whole, and say where it is invalid."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bertbundle.errors import InputError
+
+__all__ = ["read_bytes", "read_text"]
+
+_BOM = b"\xef\xbb\xbf"
+_OTHER_BOMS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+
+
+def read_bytes(path: str) -> bytes:
+    """Return the content of a file.
+
+    Raises:
+        InputError: it cannot be read, or it is empty.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
+    if not data.strip():
+        raise InputError(f"{path} is empty. Pass a file with texts.")
+    return data
+
+
+def read_text(path: str) -> str:
+    """Return the content of a UTF-8 file, without its byte order mark and with LF at the end of each line.
+
+    Raises:
+        InputError: as `read_bytes`, or it is not UTF-8.
+    """
+    data = read_bytes(path)
+    encoding = _OTHER_BOMS.get(data[:2])
+    if encoding:
+        raise InputError(f"{path} is {encoding}, expected UTF-8. Convert it first.")
+    try:
+        text = data.removeprefix(_BOM).decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise InputError(
+            f"{path}, line {line} is not UTF-8: {error.reason} (byte {error.object[error.start]:#04x}). Convert it "
+            "first."
+        ) from error
+    return text.replace("\r\n", "\n")

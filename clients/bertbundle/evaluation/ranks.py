@@ -1,0 +1,31 @@
+"""Ranks and correlations."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["average_ranks", "pearson"]
+
+_Floats = npt.NDArray[np.float64]
+
+
+def average_ranks(values: _Floats) -> _Floats:
+    """Return the rank of each value from 1; equal values share the average of their ranks.
+
+    >>> average_ranks(np.array([0.5, 0.1, 0.5])).tolist()
+    [2.5, 1.0, 2.5]
+    """
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ranks: _Floats = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+    return ranks
+
+
+def pearson(one: _Floats, other: _Floats) -> float:
+    """Return Pearson's correlation coefficient; NaN if one of the inputs is constant."""
+    if len(one) < 2 or np.ptp(one) == 0 or np.ptp(other) == 0:
+        return float("nan")
+    one, other = one - one.mean(), other - other.mean()
+    # Scaled before they are multiplied, so that the products of tiny deviations do not underflow.
+    one, other = one / np.linalg.norm(one), other / np.linalg.norm(other)
+    return float(np.clip(one @ other, -1.0, 1.0))
