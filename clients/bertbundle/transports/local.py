@@ -10,7 +10,7 @@ import numpy as np
 from bertbundle._shared.onnxruntime_loader import import_onnxruntime
 from bertbundle.contract.manifest import BUNDLE_INFO, MANIFEST_FILE, TOKENIZER_FILE, Manifest
 from bertbundle.contract.types import PredictCall, Prediction, VersionStatus
-from bertbundle.errors import InputError, SignatureNotFound
+from bertbundle.errors import InputError, ModelNotFound, SignatureNotFound
 from bertbundle.transports.cancellation import Cancellation
 
 __all__ = ["LocalTransport"]
@@ -21,6 +21,8 @@ class LocalTransport:
 
     >>> LocalTransport("models/ner")  # doctest: +SKIP
     """
+
+    supports_labels = False
 
     def __init__(self, path: str | Path) -> None:
         """Open a version directory, or the newest version in a model directory.
@@ -42,6 +44,8 @@ class LocalTransport:
         cancel: Cancellation | None = None,  # noqa: ARG002 - likewise
     ) -> Prediction:
         """See `Transport.predict`; `timeout` and `cancel` are ignored."""
+        if call.version not in (None, self.version):
+            raise ModelNotFound(f"{self._path} is version {self.version}, not {call.version!r}.", code="NOT_FOUND")
         if call.signature == BUNDLE_INFO:
             return Prediction(self._info(len(call.inputs["row"])), self.version)
         if call.signature not in self.manifest.signatures:

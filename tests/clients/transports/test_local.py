@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bertbundle import Client, InputError
+from bertbundle import Client, InputError, ModelNotFound
 from fakes import FakeTransport, connect, write_bundle
 
 
@@ -40,3 +40,13 @@ def test_no_onnxruntime(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(InputError, match=r"pip install 'bertbundle\[local\]'"):
         Client.local(bundle)
+
+
+def test_version_of_a_bundle(tmp_path: Path) -> None:
+    """A bundle in this process answers for its own version only, and has no labels."""
+    write_bundle(tmp_path)
+    assert Client.local(tmp_path, version=1).entities("wang")
+    with pytest.raises(ModelNotFound, match="is version 1, not 2"):
+        Client.local(tmp_path, version=2).entities("wang")
+    with pytest.raises(ValueError, match="'stable' is a label, which LocalTransport does not support"):
+        Client.local(tmp_path, version="stable")

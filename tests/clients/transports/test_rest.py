@@ -17,6 +17,7 @@ import pytest
 
 from bertbundle import (
     DeadlineExceeded,
+    InputError,
     InvalidRequest,
     ModelNotFound,
     Overloaded,
@@ -318,3 +319,9 @@ def test_grpc_port() -> None:
         with pytest.raises(ServerUnavailable, match=r"use the REST port \(8501\), not the gRPC port"):
             transport.status("m", timeout=5)
         thread.join()
+
+
+def test_labels_are_refused() -> None:
+    """A call for a version label is refused: the response would not say which version answered."""
+    with pytest.raises(InputError, match="version label 'stable' needs gRPC"):
+        RestTransport("http://localhost:1").predict(PredictCall("tiny", "s", {}, version="stable"), timeout=1)
