@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping
 
 from bertbundle.errors import InputError, ServerError
@@ -64,6 +65,26 @@ def open_services(
         raise InputError(f"{addresses} lists an address twice. Pass each server once.")
     groups = [part for part in parts if part.startswith(("dns:", "xds:", "ipv4:", "ipv6:"))]
     if groups:
-        raise InputError(f"{groups[0]} may stand for several servers. Pass the address of each one, separated by commas.")
+        raise InputError(f"{groups[0]} may stand for several servers. Pass each one's address, separated by commas.")
+    for part in parts:
+        _check_single(part)
     settings = {"tls": tls, "token": token, "metadata": metadata, "compression": compression}
     return [ModelService(part, **settings) for part in parts]  # type: ignore[arg-type]
+
+
+def _check_single(address: str) -> None:
+    """Check that a name stands for one server: a reload would reach only one of several."""
+    host, _, port = address.rpartition(":")
+    if address.startswith(("unix:", "unix-abstract:", "vsock:")):
+        return
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
+    except OSError:
+        return  # gRPC reports it
+    for family in (socket.AF_INET, socket.AF_INET6):
+        hosts = sorted({str(entry[4][0]) for entry in found if entry[0] == family})
+        if len(hosts) > 1:
+            raise InputError(
+                f"{address} stands for {len(hosts)} servers ({', '.join(hosts)}). Pass the address of each one, "
+                "separated by commas."
+            )

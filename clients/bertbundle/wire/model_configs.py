@@ -17,8 +17,8 @@ _PACKAGE = re.compile(r"bertbundle\.\w+\.")
 class ModelConfigs:
     """The models that a server serves, their version policies and their version labels.
 
-    >>> text = 'model_config_list { config { name: "ner" base_path: "/models/ner" version_labels { key: "a" value: 1 } } }'
-    >>> ModelConfigs(text).with_label("ner", "a", 2).labels("ner")
+    >>> models = 'config { name: "ner" base_path: "/models/ner" version_labels { key: "a" value: 1 } }'
+    >>> ModelConfigs(f"model_config_list {{ {models} }}").with_label("ner", "a", 2).labels("ner")
     {'a': 2}
     """
 
@@ -48,22 +48,26 @@ class ModelConfigs:
 
     def labels(self, model: str) -> Mapping[str, int]:
         """Return the version numbers of a model by label."""
-        return dict(self._find(model).version_labels)
+        return dict(_find(self.message, model).version_labels)
 
     def is_selected(self, model: str, version: int) -> bool:
         """Return whether the policy lists the version, or selects versions by what is on disk."""
-        policy = self._find(model).model_version_policy
+        policy = _find(self.message, model).model_version_policy
         return policy.WhichOneof("policy_choice") != "specific" or version in policy.specific.versions
+
+    def versions(self, model: str) -> list[int]:
+        """Return the versions that a `specific` policy lists."""
+        return list(_find(self.message, model).model_version_policy.specific.versions)
 
     def describe_policy(self, model: str) -> str:
         """Return the version policy in text format; that of a model without one is the default."""
-        policy = self._find(model).model_version_policy
+        policy = _find(self.message, model).model_version_policy
         return text_format.MessageToString(policy, as_one_line=True).strip() or "latest { num_versions: 1 }"
 
     def with_label(self, model: str, label: str, version: int | None) -> ModelConfigs:
         """Return a copy in which a label stands for a version; None removes the label."""
         copy = self._copy()
-        labels = copy._find(model).version_labels
+        labels = _find(copy.message, model).version_labels
         if version is None:
             labels.pop(label, None)
         else:
@@ -73,7 +77,7 @@ class ModelConfigs:
     def with_version(self, model: str, version: int) -> ModelConfigs:
         """Return a copy whose `specific` policy of a model lists a further version."""
         copy = self._copy()
-        copy._find(model).model_version_policy.specific.versions.append(version)
+        _find(copy.message, model).model_version_policy.specific.versions.append(version)
         return copy
 
     def _copy(self) -> ModelConfigs:
@@ -82,14 +86,17 @@ class ModelConfigs:
         copy.message.CopyFrom(self.message)
         return copy
 
-    def _find(self, model: str) -> wire.ModelConfig:
-        """Return the configuration of a model.
 
-        Raises:
-            ValueError: there is none, or more than one.
-        """
-        found = [config for config in self.message.model_config_list.config if config.name == model]
-        if len(found) != 1:
-            times = f"{len(found)} times" if found else f"not; it has {', '.join(self.names)}"
-            raise ValueError(f"model {model!r} is listed {times}")
+def _find(configs: wire.ModelServerConfig, model: str) -> wire.ModelConfig:
+    """Return the configuration of a model.
+
+    Raises:
+        ValueError: there is none, or more than one.
+    """
+    found = [config for config in configs.model_config_list.config if config.name == model]
+    if len(found) == 1:
         return found[0]
+    names = ", ".join(config.name for config in configs.model_config_list.config)
+    raise ValueError(
+        f"model {model!r} is {f'listed {len(found)} times' if found else f'not listed: there are {names}'}"
+    )
