@@ -9,6 +9,7 @@ import bertbundle
 from bertbundle._shared.commands import CommandParser
 from bertbundle.cli.completion import SHELLS
 from bertbundle.cli.connection_flags import add_connection_flags, positive_seconds
+from bertbundle.cli.evaluate import add_evaluate_flags
 from bertbundle.data.row_files import FILE_FORMATS
 from bertbundle.text.tokenizer import TRUNCATIONS
 
@@ -27,6 +28,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     _add_bench(_add_command(commands, "bench", "run a load test of a server and print the latencies"))
     _add_bulk(_add_command(commands, "bulk", "process a file of any size, row by row: txt, JSONL, CSV or Parquet"))
+    add_evaluate_flags(_add_command(commands, "evaluate", "measure how good the model is on labelled texts"))
     _add_command(commands, "info", "print the manifest of the model")
     _add_command(commands, "status", "print the state of each version of the model")
     completion = commands.add_parser("completion", help="print a completion script for a shell")

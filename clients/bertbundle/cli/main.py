@@ -18,6 +18,7 @@ from bertbundle.cli.bench import make_plotter, run_load_test
 from bertbundle.cli.bulk import BulkJob, BulkRun
 from bertbundle.cli.completion import completion_script
 from bertbundle.cli.connection_flags import make_client
+from bertbundle.cli.evaluate import run_evaluate
 from bertbundle.cli.formatting import RESULT_FORMATS, describe_manifest, format_table, parity_table
 from bertbundle.client.sync_client import Client
 from bertbundle.contract.manifest import Manifest
@@ -216,6 +217,7 @@ _COMMANDS: Mapping[str, _Command] = {
     "predict": _predict,
     "bench": _bench,
     "bulk": _bulk,
+    "evaluate": lambda client, options: run_evaluate(client, options, _to_json),
     "info": _info,
     "status": _status,
 }

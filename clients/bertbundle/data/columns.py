@@ -71,11 +71,13 @@ class _Columns:
     def __init__(self, path: str, has_tabs: bool, options: DataOptions) -> None:
         self._path, self._has_tabs = path, has_tabs
         self._columns = [_number(options.text, 1), _number(options.label, -1)]
+        self._ignore_labels = options.ignore_labels
         self._first: tuple[int, int] | None = None
 
     def to_text(self, block: list[tuple[int, str]]) -> TaggedText:
         rows = [self._row(number, line) for number, line in block]
-        return TaggedText([token for token, _ in rows], [tag for _, tag in rows], [number for number, _ in block])
+        tags = [OUTSIDE if self._ignore_labels else tag for _, tag in rows]
+        return TaggedText([token for token, _ in rows], tags, [number for number, _ in block])
 
     def _row(self, number: int, line: str) -> tuple[str, str]:
         cells = line.split("\t") if self._has_tabs else _SPACES.split(line.rstrip(" \t"))

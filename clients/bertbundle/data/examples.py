@@ -79,6 +79,7 @@ class DataOptions:
         units: "characters" (joined without spaces), "words" (joined by spaces), or "auto": characters if every token of
             the file is a single one.
         need_labels: whether a file without labels is an error.
+        ignore_labels: whether to ignore the labels of the file.
     """
 
     format: str | None = None
@@ -90,6 +91,7 @@ class DataOptions:
     strict: bool = False
     units: str = "auto"
     need_labels: bool = True
+    ignore_labels: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,6 +115,8 @@ class _RowReader:
         layout, chosen = _LAYOUTS[self._task.name], self._options
         text = self._find(columns, chosen.text, layout.text, place, "--text")
         pair = self._find(columns, chosen.pair, layout.pair, place, "--pair" if layout.needs_pair else "")
+        if chosen.ignore_labels:
+            return text, pair, None
         label = self._find(columns, chosen.label, layout.label, place, "--label" if chosen.need_labels else "")
         return text, pair, label
 

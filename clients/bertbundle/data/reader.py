@@ -49,8 +49,12 @@ def read_dataset(path: str, task: DataTask, options: DataOptions = DataOptions()
         raise InputError(f"the model is for {task.name}, expected one of {', '.join(_READABLE)}. Upgrade bertbundle.")
     chosen = options.format or _detect_format(path, task)
     dataset = FORMATS[chosen](path, task, options)
+    if options.ignore_labels:
+        return replace(dataset, labelled=False)
     if options.need_labels and not dataset.labelled:
-        raise InputError(f"{path} has no labels. Omit them with --unlabelled, or pass a file with labels.")
+        raise InputError(
+            f"{path} has no labels. Pass a file with labels, or --unlabelled for a report without metrics."
+        )
     return replace(dataset, left_out=tuple(old for old, new in options.rename.items() if not new))
 
 

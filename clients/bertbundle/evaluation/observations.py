@@ -22,7 +22,7 @@ from bertbundle.session.batches import AskOptions
 
 __all__ = ["Observation", "ObserveOptions", "observe"]
 
-_TEXTS_PER_CALL = 256
+_TEXTS_PER_CALL = 64
 """Each call has a timeout of its own, so a file may have any number of texts."""
 
 
