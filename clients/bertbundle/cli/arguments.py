@@ -10,6 +10,7 @@ from bertbundle._shared.commands import CommandParser
 from bertbundle.cli.completion import SHELLS
 from bertbundle.cli.connection_flags import add_connection_flags, positive_seconds
 from bertbundle.cli.evaluate import add_evaluate_flags
+from bertbundle.cli.promote import add_promote_flags
 from bertbundle.data.row_files import FILE_FORMATS
 from bertbundle.text.tokenizer import TRUNCATIONS
 
@@ -31,6 +32,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_evaluate_flags(_add_command(commands, "evaluate", "measure how good the model is on labelled texts"))
     _add_command(commands, "info", "print the manifest of the model")
     _add_command(commands, "status", "print the state of each version of the model")
+    add_promote_flags(_add_command(commands, "promote", "move a version label such as stable to another version"))
     completion = commands.add_parser("completion", help="print a completion script for a shell")
     completion.add_argument("shell", choices=[*SHELLS])
     return parser

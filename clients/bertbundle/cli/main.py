@@ -20,6 +20,7 @@ from bertbundle.cli.completion import completion_script
 from bertbundle.cli.connection_flags import make_client
 from bertbundle.cli.evaluate import run_evaluate
 from bertbundle.cli.formatting import RESULT_FORMATS, describe_manifest, format_table, parity_table
+from bertbundle.cli.promote import run_promote
 from bertbundle.client.sync_client import Client
 from bertbundle.contract.manifest import Manifest
 from bertbundle.data.row_files import detect_format
@@ -220,5 +221,6 @@ _COMMANDS: Mapping[str, _Command] = {
     "evaluate": lambda client, options: run_evaluate(client, options, _to_json),
     "info": _info,
     "status": _status,
+    "promote": lambda client, options: run_promote(client, options, _to_json),
 }
 """The commands that connect to a server; each returns the lines to print."""

@@ -50,6 +50,7 @@ class ConfigFile:
             InputError: it cannot be read, or is not a ModelServerConfig that is known completely.
         """
         self.path = path.resolve()
+        self._replaced = False
         try:
             self._data = self.path.read_bytes()
             self._text = self._data.decode("utf-8")
@@ -115,14 +116,15 @@ class ConfigFile:
         if self.path.read_bytes() != self._data:
             raise InputError(f"{self.path} was changed meanwhile. Start again.")
         staged.replace(self.path)
+        self._replaced = True
         with contextlib.suppress(OSError):  # not every system can sync a directory
             directory = os.open(self.path.parent, os.O_RDONLY)
             os.fsync(directory)
             os.close(directory)
 
     def restore(self) -> None:
-        """Write the content that was read."""
-        if self.path.read_bytes() != self._data:
+        """Write the content that was read, if `replace` replaced it."""
+        if self._replaced:
             with self._temporary(self._text) as staged:
                 staged.replace(self.path)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bertbundle.contract.types import VersionStatus
@@ -18,7 +18,7 @@ __all__ = ["Promotion"]
 _POLL_SECONDS = 0.25
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
 class Promotion:
     """Moves labels of the models of a file on all servers that were started with it.
 
@@ -33,6 +33,7 @@ class Promotion:
     services: Sequence[ModelService]
     timeout: float = 120.0
     wait: float = 60.0
+    _reloaded: bool = field(default=False, init=False)
 
     def run(self, move: Move, *, check: Callable[[], None] = lambda: None, undone: Move | None = None) -> None:
         """Load the version if the policy does not list it, wait until it is available, and move the label.
@@ -118,6 +119,7 @@ class Promotion:
         )
 
     def _reload(self, configs: ModelConfigs) -> None:
+        self._reloaded = True
         for service in self.services:
             service.reload(configs, timeout=self.timeout)
 
@@ -136,7 +138,8 @@ class Promotion:
 
     def _restore(self, error: BaseException) -> None:
         """Bring servers and file back to where they were; add to the error whether that succeeded."""
-        problems = [problem for service in self.services if (problem := self._restore_server(service))]
+        servers = self.services if self._reloaded else ()
+        problems = [problem for service in servers if (problem := self._restore_server(service))]
         try:
             self.file.restore()
         except OSError as failure:
