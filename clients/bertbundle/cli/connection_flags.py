@@ -22,7 +22,7 @@ _FILE_FLAGS = {
 }
 
 
-def add_connection_flags(parser: argparse.ArgumentParser) -> None:
+def add_connection_flags(parser: argparse.ArgumentParser, *, need_model: bool = True) -> None:
     """Add the flags to a parser."""
     parser.add_argument(
         "--server",
@@ -31,7 +31,7 @@ def add_connection_flags(parser: argparse.ArgumentParser) -> None:
         metavar="HOST:PORT",
         help="gRPC address, or several separated by commas (default: %(default)s)",
     )
-    parser.add_argument("--model", type=_name, required=True, metavar="NAME", help="model name")
+    parser.add_argument("--model", type=_name, required=need_model, metavar="NAME", help="model name")
     parser.add_argument(
         "--timeout",
         type=positive_seconds,
@@ -72,7 +72,7 @@ def positive_seconds(text: str) -> float:
     raise argparse.ArgumentTypeError(f"expected a positive number of seconds, got {text!r}")
 
 
-def make_client(options: argparse.Namespace) -> Client:
+def make_client(options: argparse.Namespace, *, version: int | str | None = None) -> Client:
     """Create a client from the parsed flags.
 
     Raises:
@@ -83,6 +83,7 @@ def make_client(options: argparse.Namespace) -> Client:
         return Client(
             options.server,
             options.model,
+            version=version,
             timeout=options.timeout,
             hedge_after=options.hedge_after,
             concurrency=getattr(options, "concurrency", 4),

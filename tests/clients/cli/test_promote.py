@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from labelled_servers import Deployment
+from bertbundle.cli.main import main
+from labelled_servers import Deployment, find_no_places
 
 
 @pytest.fixture
@@ -21,8 +22,7 @@ def deployment(tmp_path: Path) -> Iterator[Deployment]:
 
 def flags(deployment: Deployment, address: str, *more: str) -> list[str]:
     """Return the arguments of a promotion of the label stable."""
-    common = ["--server", address, "--model", "tiny", "--config", str(deployment.config), "--label", "stable"]
-    return ["promote", *common, *more]
+    return ["promote", "stable", "--server", address, "--model", "tiny", "--config", str(deployment.config), *more]
 
 
 def test_promote_and_roll_back(deployment: Deployment, run: Callable[..., str]) -> None:
@@ -55,6 +55,8 @@ def test_every_server(deployment: Deployment, run: Callable[..., str]) -> None:
         "label": "stable",
         "before": 1,
         "after": 2,
+        "moved": True,
+        "comparison": None,
         "servers": addresses,
         "config": str(deployment.config),
     }
@@ -65,7 +67,7 @@ def test_labels_as_targets(deployment: Deployment, run: Callable[..., str]) -> N
     """A new label is added, --to may name a label, and a label that is there already does not move."""
     address = deployment.start()
     arguments = flags(deployment, address, "--to", "2", "--no-compare")
-    arguments[arguments.index("stable")] = "canary"
+    arguments[1] = "canary"
     assert run(*arguments) == "label canary of model tiny moved from no version to version 2.\n"
     run(*flags(deployment, address, "--to", "canary", "--no-compare"))
     assert deployment.version(address, "stable") == 2
@@ -73,10 +75,74 @@ def test_labels_as_targets(deployment: Deployment, run: Callable[..., str]) -> N
     assert out == "label stable of model tiny is version 2 already.\n"
 
 
+def data(deployment: Deployment, *labels: str) -> list[str]:
+    """Return --data with a tagged file, whose tags are those that the model finds unless others are given."""
+    path = deployment.config.with_name("test.conll")
+    tags = labels or ("B-PER", "O", "O", "B-LOC")
+    lines = [f"{token}\t{tag}" for token, tag in zip(("Wang", "lives", "in", "Berlin"), tags, strict=True)]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return ["--data", str(path)]
+
+
+def test_a_comparison_that_passes(deployment: Deployment, run: Callable[..., str]) -> None:
+    """The label moves if the comparison with its version meets the limits; the report is printed."""
+    address = deployment.start()
+    out = run(*flags(deployment, address, "--to", "2", "--min-agreement", "1", *data(deployment)))
+    assert "agreement: 100.00% (1 of 1 texts)" in out
+    assert "--min-agreement 1: 1.0000, passed" in out
+    assert out.endswith("label stable of model tiny moved from version 1 to version 2.\n")
+    assert deployment.version(address, "stable") == 2
+
+
+def test_a_comparison_that_fails(deployment: Deployment, capsys: pytest.CaptureFixture[str]) -> None:
+    """Otherwise the command ends with code 1, and servers and file are as before."""
+    find_no_places(deployment.base / "2")
+    address = deployment.start()
+    text = deployment.config.read_text(encoding="utf-8")
+    arguments = flags(deployment, address, "--to", "2", "--max-f1-loss", "0.1", *data(deployment))
+    assert main(arguments) == 1
+    out, err = capsys.readouterr()
+    assert "--max-f1-loss 0.1: 0.3333, FAILED" in out
+    assert out.endswith("label stable of model tiny is version 1.\n")
+    assert err == ""
+    assert main([*arguments, "--json"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert (report["moved"], report["comparison"]["passed"]) == (False, False)
+    assert deployment.config.read_text(encoding="utf-8") == text
+    assert deployment.version(address, "stable") == 1
+
+
+def test_a_new_label_is_compared(deployment: Deployment, run: Callable[..., str], fail: Callable[..., str]) -> None:
+    """A label without a version is compared with the version of --against."""
+    arguments = flags(deployment, deployment.start(), "--to", "2", "--min-agreement", "0.9", *data(deployment))
+    arguments[1] = "canary"
+    assert "label 'canary' has no version to compare with yet: pass --against VERSION." in fail(*arguments)
+    out = run(*arguments, "--against", "stable")
+    assert out.endswith("label canary of model tiny moved from no version to version 2.\n")
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--to", "2"], "pass --data FILE with --min-agreement or --max-f1-loss, or --no-compare."),
+        (["--to", "2", "--data", "x"], "pass --data FILE with --min-agreement or --max-f1-loss, or --no-compare."),
+        (["--to", "2", "--min-agreement", "1"], "pass --data FILE with --min-agreement or --max-f1-loss, or --no-"),
+        (["--to", "2", "--data", "x", "--no-compare"], "--no-compare does not go with --data and limits."),
+        (["--rollback", "--no-compare"], "--rollback does not compare: omit --data, --no-compare and limits."),
+    ],
+    ids=str,
+)
+def test_a_comparison_is_wanted_or_not(
+    deployment: Deployment, fail: Callable[..., str], more: list[str], message: str
+) -> None:
+    """A promotion without a comparison is explicit."""
+    assert message in fail(*flags(deployment, "localhost:1", *more))
+
+
 def test_mistakes(deployment: Deployment, fail: Callable[..., str]) -> None:
     """Wrong arguments are named."""
     unused = "localhost:1"
-    assert "--to beta is neither a version number nor a label of model 'tiny': it has stable" in fail(
+    assert "'beta' is neither a version number nor a label of model 'tiny': it has stable" in fail(
         *flags(deployment, unused, "--to", "beta", "--no-compare")
     )
     assert "has no promotion of label 'stable' of model 'tiny' to roll back" in fail(

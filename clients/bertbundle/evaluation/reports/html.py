@@ -12,7 +12,7 @@ from bertbundle.evaluation.reports.page import note_list, number, paragraph, tab
 from bertbundle.evaluation.reports.profile import Profile
 from bertbundle.evaluation.reports.report import Metric, Report
 
-__all__ = ["report_page"]
+__all__ = ["describe", "report_page"]
 
 _BAR_REMS = 14
 _SPANS = ("token-classification", "span-classification")
@@ -183,11 +183,14 @@ def _mistake(task: str, mistake: Mistake) -> str:
     if task == "question-answering":
         answer = {"label": "", **mistake.found}
         shown[1] = mark_spans(texts[1], [], [answer] if answer["text"] else [])
-    expected, found = (
-        _DESCRIPTIONS.get(task, lambda value: f"{value:.4f}")(item) for item in (mistake.expected, mistake.found)
-    )
+    expected, found = (describe(task, item) for item in (mistake.expected, mistake.found))
     facts = f"<dl><dt>expected</dt><dd>{escape(expected)}</dd><dt>found</dt><dd>{escape(found)}</dd></dl>"
     return "".join(map(paragraph, shown)) + facts
+
+
+def describe(task: str, value: Any) -> str:
+    """Return what was expected or found, as text."""
+    return _DESCRIPTIONS.get(task, lambda number: f"{number:.4f}")(value)
 
 
 def _labels(value: Any) -> str:
