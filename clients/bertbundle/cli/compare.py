@@ -115,8 +115,10 @@ def open_target(options: argparse.Namespace, text: str) -> Iterator[Target]:
     """
     if text.startswith((".", "/", "~")):
         with _open_directory(Path(text).expanduser()) as client:
-            yield Target(text, client)
+            yield Target(text, client, str(Path(text).resolve()))
         return
+    if Path(text).is_dir():
+        raise InputError(f"{text} is a directory: write ./{text} for a bundle in it, or HOST:PORT/MODEL for a server.")
     match = _TARGET.fullmatch(text)
     model = match and (match["model"] or options.model)
     if match is None or not model:
@@ -128,7 +130,7 @@ def open_target(options: argparse.Namespace, text: str) -> Iterator[Target]:
     chosen.server, chosen.model = match["server"] or options.server, model
     version = match["version"]
     with make_client(chosen, version=int(version) if version and version.isdecimal() else version) as client:
-        yield Target(text, client)
+        yield Target(text, client, f"{chosen.server}/{model}")
 
 
 def _open_directory(path: Path) -> Client:

@@ -38,10 +38,12 @@ class Target(NamedTuple):
     Attributes:
         name: what the user calls it.
         client: a client of it.
+        address: server and model, or the directory.
     """
 
     name: str
     client: Client
+    address: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +178,8 @@ def _notes(sides: Sequence[_Side], results: Sequence[Sequence[Observation]]) -> 
         count = sum(observation.too_long for observation in found)
         if count:
             yield f"{side.target.name}: {count} texts have more than {side.manifest.max_length} tokens."
+    if sides[0].target.address == sides[1].target.address and results[0][0].version == results[1][0].version:
+        yield f"A and B are the same: version {results[0][0].version} of the same model."
     labels = [set(side.task.labels) for side in sides]
     for side, only in zip(sides, (labels[0] - labels[1], labels[1] - labels[0]), strict=True):
         if only:
