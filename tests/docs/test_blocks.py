@@ -14,6 +14,7 @@ RUN_BY = {
     "docs/serving.md": "tests/test_readme.py",
     "docs/clients.md": "tests/docs/test_clients_page.py",
     "docs/checkpoints.md": "tests/docs/test_checkpoints_page.py",
+    "docs/rollout.md": "tests/docs/test_rollout_page.py",
 }
 """The test file that runs all `sh` and `python` blocks of a page."""
 

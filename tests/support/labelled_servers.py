@@ -16,7 +16,7 @@ __all__ = ["CONFIG", "Deployment", "find_no_places"]
 CONFIG = """# the models of this server
 model_config_list {{
   config {{
-    name: "tiny"  # a tagger
+    name: "{name}"  # a tagger
     base_path: "{base}"
     model_version_policy {{ specific {{ {versions} }} }}
     version_labels {{ key: "stable" value: 1 }}
@@ -35,13 +35,13 @@ class Deployment:
         servers: the servers.
     """
 
-    def __init__(self, directory: Path, *, versions: str = "versions: 1 versions: 2") -> None:
+    def __init__(self, directory: Path, *, name: str = "tiny", versions: str = "versions: 1 versions: 2") -> None:
         """Write the model and the file."""
-        self.base = directory / "models" / "tiny"
+        self.base = directory / "models" / name
         write_bundle(self.base)
         shutil.copytree(self.base / "1", self.base / "2")
         self.config = directory / "models.config"
-        self.config.write_text(CONFIG.format(base=self.base, versions=versions), encoding="utf-8")
+        self.config.write_text(CONFIG.format(name=name, base=self.base, versions=versions), encoding="utf-8")
         self.servers: list[InProcessServer] = []
 
     def start(self) -> str:
