@@ -6,8 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
-from bertbundle._shared.cpu_features import EXACT_INT8
-from bertbundle._shared.onnxruntime_loader import import_onnxruntime
+from bertbundle._shared.onnxruntime_loader import import_onnxruntime, session_options
 from bertbundle.contract.types import Arrays, InputFeatures
 from bertbundle_export.errors import ExportError
 
@@ -37,10 +36,7 @@ def onnx_runner(path: Path) -> Runner:
         ExportError: onnxruntime cannot load the file.
     """
     onnxruntime = import_onnxruntime()
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors only
-    options.add_session_config_entry(*EXACT_INT8)
+    options = session_options(onnxruntime)
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions share no base class

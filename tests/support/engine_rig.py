@@ -29,11 +29,13 @@ class GatedServable:
         batches: the input of each batch.
         outputs: the names of the outputs of each batch.
         closed: whether it was closed.
+        prepared: an event that is set when the engine lets it prepare for load.
         convert: converts the outputs.
     """
 
     description = "runtime gated threads 1"
     concurrency = 1
+    threads = 1
     signatures: Mapping[str, Any] = {}
 
     def __init__(self) -> None:
@@ -41,6 +43,7 @@ class GatedServable:
         self.batches: list[np.ndarray[Any, Any]] = []
         self.outputs: list[tuple[str, ...]] = []
         self.closed = False
+        self.prepared = threading.Event()
         self.convert: Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]] = lambda array: array
 
     def run(self, signature: str, inputs: Mapping[str, Any], outputs: Sequence[str]) -> dict[str, Any]:
@@ -52,6 +55,10 @@ class GatedServable:
         if (inputs["x"] < 0).any():
             raise RequestError("INVALID_ARGUMENT", "negative")
         return dict.fromkeys(outputs, self.convert(inputs["x"] * 2))
+
+    def prepare_for_load(self) -> None:
+        """Record the call."""
+        self.prepared.set()
 
     def close(self) -> None:
         """Record the call."""

@@ -20,6 +20,7 @@ class FakeServable:
 
     description = "fake"
     concurrency = 1
+    threads = 1
 
     def __init__(self) -> None:
         self.signatures: dict[str, Any] = {}
@@ -29,6 +30,9 @@ class FakeServable:
         """Return no outputs."""
         del signature, inputs, outputs
         return {}
+
+    def prepare_for_load(self) -> None:
+        """Do nothing."""
 
     def close(self) -> None:
         """Record the call."""

@@ -6,17 +6,13 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["BFLOAT16_FLAGS", "EXACT_INT8", "INT8_FLAGS", "fast_bfloat16", "fast_int8"]
+__all__ = ["BFLOAT16_FLAGS", "INT8_FLAGS", "fast_bfloat16", "fast_int8"]
 
 BFLOAT16_FLAGS = ("amx_bf16", "avx512_bf16")
 """CPU flags in /proc/cpuinfo that mean hardware bfloat16 matrix multiplication, fastest first."""
 
 INT8_FLAGS = ("amx_int8", "avx512_vnni", "avx_vnni")
 """CPU flags that mean hardware int8 matrix multiplication; without them the sum of two products may overflow."""
-
-EXACT_INT8 = ("session.x64quantprecision", "1")
-"""An onnxruntime session option: use slower int8 kernels that do not overflow on CPUs without `INT8_FLAGS`
-(onnxruntime_session_options_config_keys.h, ``kOrtSessionOptionsAvx2PrecisionMode``)."""
 
 _CPUINFO = Path("/proc/cpuinfo")
 

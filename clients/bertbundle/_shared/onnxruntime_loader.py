@@ -1,11 +1,18 @@
-"""Import onnxruntime with its telemetry disabled."""
+"""Import onnxruntime with its telemetry disabled, and the session options that all sessions share."""
 
 from __future__ import annotations
 
 import os
 from typing import Any
 
-__all__ = ["import_onnxruntime"]
+from bertbundle._shared.cpu_features import fast_int8
+
+__all__ = ["import_onnxruntime", "session_options"]
+
+_ERRORS_ONLY = 3
+_EXACT_INT8 = ("session.x64quantprecision", "1")
+"""Use int8 kernels that do not overflow on CPUs without `INT8_FLAGS`. On the others it would switch off the fast kernels
+(onnxruntime_session_options_config_keys.h, ``kOrtSessionOptionsAvx2PrecisionMode``)."""
 
 
 def import_onnxruntime() -> Any:
@@ -22,3 +29,12 @@ def import_onnxruntime() -> Any:
     import onnxruntime
 
     return onnxruntime
+
+
+def session_options(onnxruntime: Any) -> Any:
+    """Return options of a session that logs only errors and whose int8 products do not overflow on any CPU."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _ERRORS_ONLY
+    if fast_int8() is None:
+        options.add_session_config_entry(*_EXACT_INT8)
+    return options

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bertbundle._shared.onnxruntime_loader import import_onnxruntime
+from bertbundle._shared.onnxruntime_loader import import_onnxruntime, session_options
 from bertbundle.contract.manifest import BUNDLE_INFO, MANIFEST_FILE, TOKENIZER_FILE, Manifest
 from bertbundle.contract.types import PredictCall, Prediction, VersionStatus
 from bertbundle.errors import InputError, ModelNotFound, SignatureNotFound
@@ -83,4 +83,4 @@ def _open(path: Path) -> Any:
         ) from error
     if not path.exists():
         raise InputError(f"{path} does not exist: the bundle was exported without ONNX.")
-    return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(str(path), session_options(onnxruntime), providers=["CPUExecutionProvider"])

@@ -20,6 +20,9 @@ from bertbundle_serving.runtimes.base import Outputs
 
 __all__ = ["Engine", "EngineObserver"]
 
+_BUSY_SECONDS = 0.5
+"""How long calls must have been waiting without interruption before servables prepare for load."""
+
 
 class EngineObserver(Protocol):
     """Receives the engine's events, for the metrics."""
@@ -71,6 +74,7 @@ class Engine:
         self._queues: dict[tuple[Version, str], CallQueue] = {}
         self._waiting: list[CallQueue] = []
         self._used_slots = 0
+        self._busy_since: float | None = None
 
     def submit(self, version: Version, call: SignatureCall) -> asyncio.Future[Outputs]:
         """Return a future of the call's outputs. Cancel the future to cancel the call.
@@ -119,6 +123,22 @@ class Engine:
         """Return the number of slots that a batch takes: all of them if another batch would only compete for cores."""
         return max(1, self._slots // queue.version.servable.concurrency) if self._slots_are_cores else 1
 
+    def _parts_for(self, queue: CallQueue) -> int:
+        """Return the number of batches among which the rows of a queue are divided, so that no core is idle."""
+        if not self._slots_are_cores or self._waiting != [queue]:
+            return 1
+        return max(1, (self._slots - self._used_slots) // queue.version.servable.threads)
+
+    def _note_load(self, queue: CallQueue) -> None:
+        """Let the servable of a batch prepare for load if calls have been waiting for `_BUSY_SECONDS`."""
+        if not self._waiting:
+            self._busy_since = None
+        elif self._busy_since is None:
+            self._busy_since = time.perf_counter()
+        elif time.perf_counter() - self._busy_since > _BUSY_SECONDS:
+            self._busy_since = None
+            self._threads.submit(queue.version.servable.prepare_for_load)
+
     def _has_slots_for(self, queue: CallQueue) -> bool:
         return self._used_slots + self._slots_for(queue) <= self._slots
 
@@ -134,12 +154,13 @@ class Engine:
             queue = min(self._waiting, key=lambda waiting: waiting.calls[0].queued)
             if not self._has_slots_for(queue):
                 return None
-            queued = queue.take_batch()
+            queued = queue.take_batch(self._slots_for(queue), self._parts_for(queue))
             if not queue.calls:
                 self._waiting.remove(queue)
             if queued is not None:
                 queue.running += 1
-                self._used_slots += self._slots_for(queue)
+                self._used_slots += queued.slots
+                self._note_load(queue)
                 return queued
             self._drop_if_idle(queue)
         return None
@@ -156,7 +177,7 @@ class Engine:
             computed = queued
             with self._lock:
                 computed.add_results(results)
-                self._used_slots -= self._slots_for(computed.queue)
+                self._used_slots -= computed.slots
                 queued = self._take_batch()
                 self._start_batches(loop)
             with contextlib.suppress(RuntimeError):  # the event loop is closed: no caller is waiting

@@ -120,11 +120,13 @@ class QueuedBatch:
         queue: the queue it was taken from.
         batch: what to compute.
         calls: the pending call of each slice of the batch.
+        slots: number of the engine's slots that it occupies.
     """
 
     queue: CallQueue
     batch: Batch
     calls: tuple[PendingCall, ...]
+    slots: int
 
     def add_results(self, results: list[Outputs | Exception]) -> None:
         """Record the result of each slice in its call."""
@@ -166,13 +168,18 @@ class CallQueue:
                 f"currently {batches} batches enqueued and max_enqueued_batches is {limit}",
             )
 
-    def take_batch(self) -> QueuedBatch | None:
-        """Take the next batch, or return None if there is no call to compute. Cancelled calls are dropped."""
+    def take_batch(self, slots: int = 1, parts: int = 1) -> QueuedBatch | None:
+        """Take the next batch, or return None if there is no call to compute. Cancelled calls are dropped.
+
+        Args:
+            slots: number of the engine's slots that the batch will occupy.
+            parts: number of batches among which the waiting rows are divided; this one is the first.
+        """
         waiting = [pending for pending in self.calls if pending.is_active]
         if not waiting:
             self.calls.clear()
             return None
-        batched, slices, skipped = self._fill_batch(waiting)
+        batched, slices, skipped = self._fill_batch(waiting, parts)
         # The remaining rows of a large call go to the end, so that a small call never waits for all of them.
         unfinished = [pending for pending in batched if pending.taken_rows < pending.call.rows]
         for pending in unfinished:
@@ -181,9 +188,11 @@ class CallQueue:
         rows = sum(row_slice.stop - row_slice.start for row_slice in slices)
         padded_rows = rows if waiting[0].call.row_shapes is None else padded_batch_rows(self.parameters, rows)
         batch = Batch(self.key.signature, tuple(slices), rows, padded_rows)
-        return QueuedBatch(self, batch, tuple(batched))
+        return QueuedBatch(self, batch, tuple(batched), slots)
 
-    def _fill_batch(self, waiting: list[PendingCall]) -> tuple[list[PendingCall], list[RowSlice], list[PendingCall]]:
+    def _fill_batch(
+        self, waiting: list[PendingCall], parts: int
+    ) -> tuple[list[PendingCall], list[RowSlice], list[PendingCall]]:
         """Return the calls that fit into the next batch, the rows taken from each, and the other calls."""
         first = waiting[0]
         shapes = first.call.row_shapes
@@ -191,6 +200,9 @@ class CallQueue:
             return [first], [first.take_rows(first.call.rows)], waiting[1:]
         batched, slices, skipped = list[PendingCall](), list[RowSlice](), list[PendingCall]()
         free_rows = max_batch_rows(self.parameters, row_size=math.prod(shapes[0]))
+        if parts > 1 and self.parameters.split:
+            rows = sum(pending.call.rows - pending.taken_rows for pending in waiting)
+            free_rows = min(free_rows, math.ceil(rows / parts))
         for pending in waiting:
             remaining = pending.call.rows - pending.taken_rows
             fits = remaining <= free_rows or (self.parameters.split and free_rows > 0)

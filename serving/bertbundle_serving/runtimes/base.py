@@ -85,7 +85,14 @@ class Servable(Protocol):
 
     @property
     def concurrency(self) -> int:
-        """The number of concurrent computations that gives the highest throughput."""
+        """The number of concurrent computations that gives the highest throughput; it may change."""
+
+    @property
+    def threads(self) -> int:
+        """The number of cores that a computation uses if no other computation is running."""
+
+    def prepare_for_load(self) -> None:
+        """Prepare for concurrent computations, after calls have been waiting for a while. Runs in a thread."""
 
     def run(self, signature: str, inputs: Arrays, outputs: Sequence[str]) -> Outputs:
         """Compute the named outputs from inputs that were checked against the signature.

@@ -89,6 +89,7 @@ class BundleServable(ABC):
 
     def __init__(self, bundle: BundleMetadata, description: str, threads: int) -> None:
         self._bundle = bundle
+        self.threads = threads
         # More computations at the same time would compete for the cores.
         self.concurrency = max(1, available_cores() // threads)
         self.signatures: Mapping[str, SignatureSpec] = bundle.signatures()

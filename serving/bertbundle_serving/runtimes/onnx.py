@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bertbundle._shared.cpu_features import EXACT_INT8, INT8_FLAGS, fast_int8
-from bertbundle._shared.onnxruntime_loader import import_onnxruntime
+from bertbundle._shared.cpu_features import INT8_FLAGS, fast_int8
+from bertbundle._shared.onnxruntime_loader import import_onnxruntime, session_options
 from bertbundle.contract.types import Arrays
 from bertbundle_serving.cores import available_cores
 from bertbundle_serving.errors import ServeError
@@ -19,6 +19,10 @@ __all__ = ["RUNTIME", "OnnxServable"]
 
 _MODEL_FILE = "model.onnx"
 _PRECISIONS = ("float32", "int8")
+_SPIN_MICROSECONDS = ("session.intra_op.spin_duration_us", "50")
+"""How long a thread without work waits actively. By default it is many milliseconds, in which no other thread gets the
+core (onnxruntime_session_options_config_keys.h, since 1.26)."""
+_BOUNDED_SPINNING = (1, 26)
 
 _logger = logging.getLogger(__name__)
 
@@ -28,9 +32,15 @@ class OnnxServable(BundleServable):
 
     def __init__(self, session: Any, bundle: BundleMetadata, description: str, threads: int) -> None:
         super().__init__(bundle, description, threads)
+        if _spinning_is_bounded():
+            # Computations share the threads. Each takes as much work as it finds idle threads for, and never waits.
+            self.concurrency = available_cores()
         self._session = session
         self._input_names = tuple(node.name for node in session.get_inputs())
         check_graph(_MODEL_FILE, bundle, self._input_names, [node.name for node in session.get_outputs()])
+
+    def prepare_for_load(self) -> None:
+        """Do nothing; see `Servable`."""
 
     def close(self) -> None:
         """Drop the session. onnxruntime frees the weights when the last run ends."""
@@ -47,11 +57,10 @@ def _load(directory: Path, options: RuntimeOptions) -> Servable:
     except ImportError as error:
         raise ServeError("onnxruntime is not installed: pip install 'bertbundle-toolkit[serving]'.") from error
     threads = options.threads or available_cores()
-    settings = onnxruntime.SessionOptions()
+    settings = session_options(onnxruntime)
     settings.intra_op_num_threads = threads
     settings.inter_op_num_threads = 1
-    settings.log_severity_level = 3  # only errors, which are also raised
-    settings.add_session_config_entry(*EXACT_INT8)
+    settings.add_session_config_entry(*_SPIN_MICROSECONDS)
     session = onnxruntime.InferenceSession(
         str(directory / _MODEL_FILE), sess_options=settings, providers=["CPUExecutionProvider"]
     )
@@ -60,6 +69,12 @@ def _load(directory: Path, options: RuntimeOptions) -> Servable:
         _logger.warning("int8 is slow on this processor: it has none of %s", ", ".join(INT8_FLAGS))
     description = describe("onnx", precision, threads, options.reason)
     return OnnxServable(session, read_bundle_metadata(directory), description, threads)
+
+
+def _spinning_is_bounded() -> bool:
+    """Return whether this onnxruntime knows `_SPIN_MICROSECONDS`; older versions ignore it."""
+    major, minor = import_onnxruntime().__version__.split(".")[:2]
+    return (int(major), int(minor)) >= _BOUNDED_SPINNING
 
 
 RUNTIME = Runtime(

@@ -130,3 +130,53 @@ def test_batching_disabled() -> None:
         assert rig.servable.rows() == [1, 1, 1]
 
     run(work())
+
+
+@pytest.mark.parametrize(
+    ("threads", "expected"), [(1, [2, 2, 2, 2]), (2, [4, 4]), (4, [8])], ids=["one core", "two cores", "all cores"]
+)
+def test_rows_are_divided_among_idle_cores(monkeypatch: pytest.MonkeyPatch, threads: int, expected: list[int]) -> None:
+    """If no other call waits, the rows of a call are divided among the cores that its first batch would leave idle."""
+    monkeypatch.setattr("bertbundle_serving.engine.engine.available_cores", lambda: 4)
+
+    async def work() -> None:
+        rig = EngineRig()
+        rig.engine, rig.servable.threads, rig.servable.concurrency = Engine(), threads, 4 // threads
+        rig.servable.gate.set()
+        assert first_columns(await rig.submit(*range(8))) == [[0, 2, 4, 6, 8, 10, 12, 14]]
+        assert rig.servable.rows() == expected
+
+    run(work())
+
+
+def test_rows_are_not_divided_if_other_calls_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rows of a call stay together if the other cores have work: larger batches take less time per row."""
+    monkeypatch.setattr("bertbundle_serving.engine.engine.available_cores", lambda: 2)
+
+    async def work() -> None:
+        rig = EngineRig()
+        rig.engine, rig.servable.concurrency = Engine(), 2
+        calls = [rig.submit(index, signature=f"s{index}") for index in range(2)]
+        calls += [rig.submit(*range(4), signature="first"), rig.submit(*range(4), signature="second")]
+        rig.servable.gate.set()
+        await asyncio.gather(*calls)
+        assert rig.servable.rows()[:3] == [1, 1, 4]
+
+    run(work())
+
+
+@pytest.mark.parametrize("waits", [True, False], ids=["calls wait", "no call waits"])
+def test_servable_prepares_for_load(monkeypatch: pytest.MonkeyPatch, waits: bool) -> None:
+    """A servable prepares for load once calls have been waiting for a while, and not if each call runs at once."""
+    monkeypatch.setattr("bertbundle_serving.engine.engine._BUSY_SECONDS", 0.0)
+
+    async def work() -> None:
+        rig = EngineRig()
+        rig.servable.gate.set()
+        for _ in range(3):
+            calls = [rig.submit(1, width=width) for width in ((1, 2, 3, 4) if waits else (1,))]
+            await asyncio.gather(*calls)
+        await asyncio.sleep(0.05)
+        assert rig.servable.prepared.is_set() is waits
+
+    run(work())

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from bertbundle_serving.runtimes import RuntimeOptions, loader
+from runtime_files import write_graphs
 from tiny_bundles import TinyBundles
 
 
@@ -31,3 +33,16 @@ print([name for name in ("tensorflow", "transformers", "tf2onnx", "keras", "onnx
 """
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(("version", "expected"), [("1.25.1", 1), ("1.26.0", 4), ("2.0.0", 4)])
+def test_concurrent_computations(
+    bundles: TinyBundles, monkeypatch: pytest.MonkeyPatch, version: str, expected: int
+) -> None:
+    """As many computations as cores share the threads, if onnxruntime can limit how long idle threads spin."""
+    import onnxruntime
+
+    monkeypatch.setattr(onnxruntime, "__version__", version)
+    for module in ("onnx", "bundle"):
+        monkeypatch.setattr(f"bertbundle_serving.runtimes.{module}.available_cores", lambda: 4)
+    assert loader("onnx", RuntimeOptions())(write_graphs(bundles)).concurrency == expected

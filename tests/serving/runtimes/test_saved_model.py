@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from bertbundle_serving.errors import ServeError
+from bertbundle_serving.runtimes import RuntimeOptions, loader
 from runtime_files import load, write_graphs
 from tiny_bundles import TinyBundles
 
@@ -75,6 +76,33 @@ def test_int8_saved_model_needs_the_processor(
     processor(None)
     with pytest.raises(ServeError, match=r"whose sums overflow on this processor: .*Use --runtime onnx"):
         load(path, "saved_model")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("precision", "flag", "threads", "concurrency"),
+    [("int8", "amx_int8", 1, 4), ("int8", "avx512_vnni", 4, 2), ("bfloat16", "amx_bf16", 4, 2)],
+)
+def test_threads_of_a_computation(
+    bundles: TinyBundles,
+    processor: Callable[[str | None], None],
+    monkeypatch: pytest.MonkeyPatch,
+    save_model: Any,
+    tensorflow: Any,
+    precision: str,
+    flag: str,
+    threads: int,
+    concurrency: int,
+) -> None:
+    """By default a computation uses all cores, and one core for an int8 SavedModel on a processor with AMX."""
+    del tensorflow
+    monkeypatch.setattr("bertbundle_serving.runtimes.saved_model.available_cores", lambda: 4)
+    path = write_graphs(bundles, precision)
+    save_model(path)
+    processor(flag)
+    servable = loader("saved_model", RuntimeOptions())(path)
+    assert (servable.threads, servable.concurrency) == (threads, concurrency)
+    assert f"threads {threads}" in servable.description
 
 
 @pytest.mark.slow
