@@ -112,25 +112,28 @@ def _number(text: str | None, default: int) -> int:
 # ---- tagged tokens to examples
 
 
-def tagged_dataset(path: str, texts: Sequence[TaggedText], task: DataTask, options: DataOptions) -> Dataset:
-    """Return texts whose tokens have tags as a dataset.
+def tagged_dataset(
+    path: str, texts: Sequence[TaggedText], task: DataTask, options: DataOptions, *, place: str = "line"
+) -> Dataset:
+    """Return texts whose tokens have tags as a dataset; `place` is what their lines count.
 
     Raises:
         InputError: a tag does not belong to the scheme, or its label is not one of the model's.
     """
     if task.name not in ("token-classification", "span-classification"):
         raise InputError(f"{path} has tagged tokens, the model is for {task.name}. Pass data for this task.")
-    reader = _TagReader(path, texts, task, options)
+    reader = _TagReader(f"{path}, {place}", texts, task, options)
     join = _unit_joiner(texts, options.units)
     examples = [_example(text, reader.spans(text), join) for text in texts]
-    return Dataset(path, tuple(examples), is_split_into_words=join is None, notes=tuple(reader.notes()))
+    notes = tuple(reader.notes())
+    return Dataset(path, tuple(examples), is_split_into_words=join is None, place=place, notes=notes)
 
 
 class _TagReader:
     """Converts the tags of one file to spans."""
 
-    def __init__(self, path: str, texts: Sequence[TaggedText], task: DataTask, options: DataOptions) -> None:
-        self._path, self._strict = path, options.strict
+    def __init__(self, place: str, texts: Sequence[TaggedText], task: DataTask, options: DataOptions) -> None:
+        self._place, self._strict = place, options.strict
         renamed = {tag: options.rename.get(tag, tag) or OUTSIDE for text in texts for tag in text.tags}
         forms = list(dict.fromkeys(renamed.values()))
         found = detect_scheme(forms)
@@ -159,7 +162,7 @@ class _TagReader:
             for tag, line in zip(text.tags, text.lines, strict=True):
                 if self._tags[tag].role not in roles:
                     raise InputError(
-                        f"{self._path}, line {line}: tag {tag!r} is not one of scheme {self.scheme}; the file's tags "
+                        f"{self._place} {line}: tag {tag!r} is not one of scheme {self.scheme}; the file's tags "
                         f"suggest {found}. Omit --scheme, or correct it."
                     )
 
@@ -169,7 +172,7 @@ class _TagReader:
         for tag, line in zip(text.tags, text.lines, strict=True):
             type_ = self._tags[tag].type
             if type_ and type_ not in labels:
-                labels[type_] = rename_label(type_, task, options.rename, f"{self._path}, line {line}")
+                labels[type_] = rename_label(type_, task, options.rename, f"{self._place} {line}")
         return labels
 
     def spans(self, text: TaggedText) -> list[tuple[str, int, int]]:
@@ -195,7 +198,7 @@ class _TagReader:
             line, tag = self._irregular[0]
             how = "form no span (strict)" if self._strict else "start a span, as in conlleval and seqeval"
             yield (
-                f"{self._path}, line {line}: {tag} begins no span of scheme {self.scheme}. {len(self._irregular)} such "
+                f"{self._place} {line}: {tag} begins no span of scheme {self.scheme}. {len(self._irregular)} such "
                 f"places {how}."
             )
 

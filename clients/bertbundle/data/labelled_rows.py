@@ -62,7 +62,7 @@ def dataset_of_rows(
         raise InputError(f"{path} has no rows. Pass a file with texts.")
     if isinstance(found[0][1][0], list) and found[0][1][1] is not None:
         tagged = [TaggedText(tokens, tags, [number] * len(tokens)) for number, (tokens, tags) in found]
-        return tagged_dataset(path, tagged, task, options)
+        return tagged_dataset(path, tagged, task, options, place=place)
     examples = tuple(Example(text, gold, number) for number, (text, gold) in found)
     return Dataset(
         path,

@@ -28,8 +28,9 @@ def rename_label(label: str, task: DataTask, rename: Mapping[str, str], place: s
     found = rename.get(label, label)
     if found and found not in task.labels:
         shown = ", ".join(task.labels[:_SHOWN]) + (", ..." if len(task.labels) > _SHOWN else "")
+        said = short_repr(label) if found == label else f"{short_repr(found)}, renamed from {short_repr(label)},"
         raise InputError(
-            f"{place}: label {short_repr(label)} is not one of the model's: {shown}. Pass --rename {label}=LABEL to "
-            f"rename it, or --rename {label}= to leave it out."
+            f"{place}: label {said} is not one of the model's: {shown}. Pass --rename {label}=LABEL to rename it, or "
+            f"--rename {label}= to leave it out."
         )
     return found

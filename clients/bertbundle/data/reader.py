@@ -83,9 +83,10 @@ def _read_txt(path: str, task: DataTask, options: DataOptions) -> Dataset:
 
 def _read_rows(file_format: str) -> Callable[[str, DataTask, DataOptions], Dataset]:
     def read(path: str, task: DataTask, options: DataOptions) -> Dataset:
-        rows = FILE_FORMATS[file_format].read(io.BytesIO(read_text(path).encode()))
-        numbered = ((row.line, row) for row in rows if not _is_blank(row))
-        return _in_file(path, lambda: dataset_of_rows(path, numbered, task, options))
+        content = io.BytesIO(read_text(path).encode())
+        rows = _in_file(path, lambda: list(FILE_FORMATS[file_format].read(content)))
+        numbered = [(row.line, row) for row in rows if not _is_blank(row)]
+        return dataset_of_rows(path, numbered, task, options)
 
     return read
 
@@ -95,18 +96,17 @@ def _is_blank(row: Row) -> bool:
 
 
 def _read_parquet(path: str, task: DataTask, options: DataOptions) -> Dataset:
-    rows = FILE_FORMATS["parquet"].read(io.BytesIO(read_bytes(path)))
-    numbered = ((row.number + 1, row) for row in rows)
-    return _in_file(path, lambda: dataset_of_rows(path, numbered, task, options, place="row"))
+    content = io.BytesIO(read_bytes(path))
+    rows = _in_file(path, lambda: list(FILE_FORMATS["parquet"].read(content)))
+    return dataset_of_rows(path, [(row.number + 1, row) for row in rows], task, options, place="row")
 
 
-def _in_file(path: str, read: Callable[[], Dataset]) -> Dataset:
-    """Read rows; put the name of the file in front of a message that lacks it."""
+def _in_file(path: str, read: Callable[[], list[Row]]) -> list[Row]:
+    """Read rows; put the name of the file in front of a message."""
     try:
         return read()
     except InputError as error:
-        message = str(error)
-        raise InputError(message if path in message else f"{path}: {message}") from error
+        raise InputError(f"{path}: {error}") from error
 
 
 def _read_json(path: str, task: DataTask, options: DataOptions) -> Dataset:

@@ -25,7 +25,13 @@ def pearson(one: _Floats, other: _Floats) -> float:
     """Return Pearson's correlation coefficient; NaN if one of the inputs is constant."""
     if len(one) < 2 or np.ptp(one) == 0 or np.ptp(other) == 0:
         return float("nan")
-    one, other = one - one.mean(), other - other.mean()
-    # Scaled before they are multiplied, so that the products of tiny deviations do not underflow.
-    one, other = one / np.linalg.norm(one), other / np.linalg.norm(other)
+    one, other = _unit_deviation(one), _unit_deviation(other)
     return float(np.clip(one @ other, -1.0, 1.0))
+
+
+def _unit_deviation(values: _Floats) -> _Floats:
+    """Return the deviations from the mean as a vector of length 1."""
+    deviation = values - values.mean()
+    deviation = deviation / np.abs(deviation).max()  # the squares of tiny deviations would be 0
+    unit: _Floats = deviation / np.linalg.norm(deviation)
+    return unit

@@ -29,9 +29,9 @@ def report_page(report: Report) -> str:
         note_list(report.notes),
         *(_metrics(report) if report.metrics else ()),
         *_confusion(report),
+        *_mistakes(report),
         *_profile(report.profile),
         *_drift(report),
-        *_mistakes(report),
     ]
     return whole_page(title, parts)
 
@@ -142,7 +142,7 @@ def _bars(name: str, counts: Mapping[str, int]) -> str:
         )
         for label, count in counts.items()
     ]
-    return f"<h3>{name}</h3>" + table((name, "count", "share", ""), rows, "bars")
+    return table((escape(name), "count", "share", ""), rows, "bars")
 
 
 def _drift(report: Report) -> Iterable[str]:

@@ -1,0 +1,309 @@
+"""Data files of each format and task: what is read, and the one message for a bad file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bertbundle.data.examples import DataOptions, Dataset, DataTask, Span
+from bertbundle.data.reader import read_dataset
+from bertbundle.errors import InputError
+from optional import require_package
+
+TAGGER = DataTask("token-classification", ("PER", "LOC"))
+CLASSIFIER = DataTask("text-classification", ("no", "yes"))
+MULTI_LABEL = DataTask("text-classification", ("no", "yes"), multi_label=True)
+REGRESSOR = DataTask("regression")
+EMBEDDER = DataTask("feature-extraction")
+READER = DataTask("question-answering")
+FILLER = DataTask("fill-mask", mask_token="[MASK]")  # noqa: S106 - no password
+WORDS = "Wang B-PER\nlives O\n\nin O\nBerlin B-LOC\n"
+
+Read = Callable[..., Dataset]
+Fail = Callable[..., str]
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Read:
+    """Return a function that writes a file and reads it as a data set."""
+
+    def read(name: str, content: str | bytes, task: DataTask = TAGGER, **options: Any) -> Dataset:
+        path = tmp_path / name
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return read_dataset(str(path), task, DataOptions(**options))
+
+    return read
+
+
+@pytest.fixture
+def fail(read: Read, tmp_path: Path) -> Fail:
+    """Return a function that reads an invalid file and returns the message, without the directory."""
+
+    def fail(*arguments: Any, **options: Any) -> str:
+        with pytest.raises(InputError) as raised:
+            read(*arguments, **options)
+        message = str(raised.value)
+        assert message.count(arguments[0]) == 1
+        assert "\n" not in message
+        return message.replace(f"{tmp_path}/", "")
+
+    return fail
+
+
+def golds(found: Dataset) -> list[Any]:
+    """Return the labels of each text."""
+    return [example.gold for example in found.examples]
+
+
+# ---- CoNLL columns
+
+
+def test_words_and_lines(read: Read) -> None:
+    """Words stay words; spans refer to the words joined by spaces; each text knows the line of its first word."""
+    found = read("a.conll", WORDS)
+    assert found.is_split_into_words
+    assert [(example.text, example.shown, example.line) for example in found.examples] == [
+        (["Wang", "lives"], "Wang lives", 1),
+        (["in", "Berlin"], "in Berlin", 4),
+    ]
+    assert golds(found) == [(Span("PER", 0, 4),), (Span("LOC", 3, 9),)]
+
+
+def test_characters_are_joined(read: Read) -> None:
+    """Tokens of one character each are a text without spaces, also in BMES; an ideographic space is a character."""
+    found = read("a.char.bmes", "王 B-PER\n建 M-PER\n国 E-PER\n\u3000 O\n京 S-LOC\n\n")
+    assert [example.text for example in found.examples] == ["王建国\u3000京"]
+    assert golds(found) == [(Span("PER", 0, 3), Span("LOC", 4, 5))]
+    assert not found.is_split_into_words
+    assert read("a.bmes", "王 S-PER\n", units="words").examples[0].text == ["王"]
+
+
+def test_positions_of_weibo_ner_are_dropped(read: Read) -> None:
+    """A character with its position within its word, as in Weibo NER, is the character."""
+    found = read("weibo.conll", "王0\tB-PER\n建1\tI-PER\n在0\tO\n\ufffd\ufffd0\tO\n")
+    assert (found.examples[0].text, golds(found)) == ("王建在\ufffd\ufffd", [(Span("PER", 0, 2),)])
+    assert read("a.conll", "A1\tO\nB2\tO\n").examples[0].text == ["A1", "B2"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        WORDS + "\n\n  \n",
+        WORDS.replace("\n", "\r\n"),
+        "\ufeff" + WORDS,
+        "-DOCSTART- -X- -X- O\n\n" + WORDS,
+        WORDS.replace(" ", "\t"),
+        WORDS.replace(" ", "   "),
+        WORDS.rstrip("\n"),
+    ],
+)
+def test_harmless_differences(read: Read, content: str) -> None:
+    """Empty lines at the end, CRLF, a byte order mark, -DOCSTART-, tabs or spaces make no difference."""
+    expected = read("expected.conll", WORDS)
+    found = read("a.conll", content)
+    assert [(example.text, example.gold) for example in found.examples] == [
+        (example.text, example.gold) for example in expected.examples
+    ]
+    assert found.notes == ()
+
+
+def test_columns_may_be_chosen(read: Read) -> None:
+    """--text and --label are numbers of columns, from 1 or from the end."""
+    found = read("a.conll", "1 Wang B-PER x\n2 lives O y\n", text="2", label="-2")
+    assert (found.examples[0].text, golds(found)) == (["Wang", "lives"], [(Span("PER", 0, 4),)])
+
+
+def test_txt_of_tagged_tokens_is_recognized(read: Read) -> None:
+    """A .txt file whose last column has tags is read as columns, another one as texts."""
+    assert golds(read("train.txt", WORDS)) == [(Span("PER", 0, 4),), (Span("LOC", 3, 9),)]
+    assert golds(read("test.bio.txt", WORDS))
+    texts = read("a.txt", "I see\n\nlast line O\nB-PER is a tag\n", need_labels=False)
+    assert ([example.text for example in texts.examples], texts.labelled) == (
+        ["I see", "last line O", "B-PER is a tag"],
+        False,
+    )
+
+
+def test_inconsistent_tags_are_noted(read: Read) -> None:
+    """An I tag that continues nothing starts a span, and a note has the first line; strictly, it forms none."""
+    content = "Wang I-PER\nlives O\nin O\nBerlin B-LOC\n"
+    found = read("a.conll", content)
+    assert golds(found) == [(Span("PER", 0, 4), Span("LOC", 14, 20))]
+    assert found.notes[0].partition("a.conll, ")[2] == (
+        "line 1: I-PER begins no span of scheme BIO. 1 such places start a span, as in conlleval and seqeval."
+    )
+    strict = read("a.conll", content, strict=True)
+    assert golds(strict) == [(Span("LOC", 14, 20),)]
+    assert "form no span (strict)" in strict.notes[0]
+
+
+def test_iob1_is_recognized(read: Read) -> None:
+    """Tags in which B only separates spans of one type are IOB1, in both modes and without a note."""
+    content = "a I-PER\nb I-PER\nc B-PER\nd O\nee I-LOC\n"
+    for strict in (False, True):
+        found = read("a.conll", content, strict=strict)
+        assert golds(found) == [(Span("PER", 0, 3), Span("PER", 4, 5), Span("LOC", 8, 10))]
+        assert found.notes == ()
+
+
+def test_labels_are_renamed_and_left_out(read: Read) -> None:
+    """--rename replaces whole tags or their labels; a label that becomes empty is left out."""
+    content = "Wang 1\nlives 0\nin 0\nBerlin B-city\nX B-misc\n"
+    found = read("a.conll", content, rename={"0": "O", "1": "B-PER", "city": "LOC", "misc": ""})
+    assert golds(found) == [(Span("PER", 0, 4), Span("LOC", 14, 20))]
+    assert found.left_out == ("misc",)
+
+
+def test_bad_columns_have_one_message(fail: Fail) -> None:
+    """A message has the file, the line, what is wrong and the next step."""
+    assert fail("a.conll", WORDS + "today\n") == (
+        "a.conll, line 6 has 1 columns, line 1 has 2: 'today'. Give each token one line with the same columns, and "
+        "separate texts by an empty line."
+    )
+    assert fail("a.conll", WORDS.replace("LOC", "CITY")) == (
+        "a.conll, line 5: label 'CITY' is not one of the model's: PER, LOC. Pass --rename CITY=LABEL to rename it, or "
+        "--rename CITY= to leave it out."
+    )
+    assert fail("a.conll", "\tB-PER\n").startswith("a.conll, line 1 has an empty token")
+    assert fail("a.conll", "\n \n") == "a.conll is empty. Pass a file with texts."
+    assert fail("a.conll", "-DOCSTART- O\n").startswith("a.conll has no token.")
+    assert fail("a.conll", WORDS.encode() + b"B\xe9la B-PER\n") == (
+        "a.conll, line 6 is not UTF-8: invalid continuation byte (byte 0xe9). Convert it first."
+    )
+    assert fail("a.conll", WORDS.encode("utf-16")) == "a.conll is UTF-16, expected UTF-8. Convert it first."
+    assert fail("a.conll", WORDS, CLASSIFIER).endswith("Pass data for this task.")
+    assert fail("a.conll", WORDS, label="3").startswith("a.conll, line 1 has 2 columns, expected columns 1 and 3")
+    assert fail("a.conll", WORDS, scheme="IOE2").startswith("a.conll, line 1: tag 'B-PER' is not one of scheme IOE2")
+    assert fail("a.dat", "Wang lives\n").startswith("a.dat does not have one of the suffixes")
+
+
+def test_empty_token_outside_is_harmless(read: Read) -> None:
+    """An empty token whose tag is O, as in the Broad Twitter Corpus, is no error."""
+    assert golds(read("a.conll", "\tO\nWang\tB-PER\n")) == [(Span("PER", 1, 5),)]
+
+
+# ---- rows
+
+
+def test_entities_in_jsonl(read: Read) -> None:
+    """Entities are objects or lists of start, end and label; an empty list is a text without entities."""
+    rows = [
+        {"text": "Wang lives", "entities": [{"start": 0, "end": 4, "label": "PER", "text": "Wang"}]},
+        {"text": "in Berlin", "entities": [[3, 9, "LOC"]]},
+        {"text": "today", "entities": []},
+    ]
+    found = read("a.jsonl", "\n".join(map(json.dumps, rows)) + "\n\n")
+    assert golds(found) == [(Span("PER", 0, 4),), (Span("LOC", 3, 9),), ()]
+    assert [example.line for example in found.examples] == [1, 2, 3]
+
+
+def test_tokens_and_tags_in_jsonl_and_parquet(read: Read, tmp_path: Path) -> None:
+    """Lists of tokens and tags are read like columns."""
+    row = {"tokens": ["in", "Berlin"], "ner_tags": ["O", "B-LOC"]}
+    assert golds(read("a.jsonl", json.dumps(row))) == [(Span("LOC", 3, 9),)]
+    arrow = require_package("pyarrow")
+    require_package("pyarrow.parquet").write_table(arrow.Table.from_pylist([row]), tmp_path / "a.parquet")
+    found = read_dataset(str(tmp_path / "a.parquet"), TAGGER)
+    assert (golds(found), found.examples[0].text, found.place) == ([(Span("LOC", 3, 9),)], ["in", "Berlin"], "row")
+
+
+def test_classes_in_csv(read: Read) -> None:
+    """A CSV file has a column of labels; a row may have several lines, and the line is that of its beginning."""
+    found = read("a.csv", 'id,text,label\n1,"two\nlines",yes\n2,one,no\n', CLASSIFIER)
+    assert golds(found) == [("yes",), ("no",)]
+    assert [example.line for example in found.examples] == [2, 4]
+    renamed = read("b.csv", "body,class\nx,1\n", CLASSIFIER, text="body", label="class", rename={"1": "yes"})
+    assert (renamed.examples[0].text, golds(renamed)) == ("x", [("yes",)])
+
+
+def test_multi_label_and_numbers(read: Read) -> None:
+    """A multi-label text has a list of labels, maybe empty; numbers may be texts; pairs have two columns."""
+    rows = [{"text": "x", "labels": ["no", "yes"]}, {"text": "y", "labels": []}]
+    assert golds(read("a.jsonl", "\n".join(map(json.dumps, rows)), MULTI_LABEL)) == [("no", "yes"), ()]
+    assert golds(read("a.csv", "text,score\nx,1.5\n", REGRESSOR)) == [1.5]
+    pairs = read("b.csv", "sentence1,sentence2,score\nx,y,5\n", EMBEDDER)
+    assert (pairs.examples[0].text, golds(pairs)) == (("x", "y"), [5.0])
+
+
+def test_questions_and_masks(read: Read) -> None:
+    """Questions have contexts and answers, in rows or in SQuAD's JSON; a masked text has one token for each mask."""
+    row = {"question": "Where?", "context": "in Berlin", "answers": {"text": ["Berlin", "Berlin"]}}
+    found = read("a.jsonl", json.dumps(row), READER)
+    assert (found.examples[0].text, golds(found), found.version_2) == (("Where?", "in Berlin"), [("Berlin",)], False)
+    answer = {"text": "Berlin", "answer_start": 3}
+    questions = [
+        {"id": "1", "question": "Where?", "answers": [answer]},
+        {"id": "2", "question": "When?", "answers": [], "is_impossible": True},
+    ]
+    squad = {"data": [{"paragraphs": [{"context": "in Berlin", "qas": questions}]}]}
+    found = read("a.json", json.dumps(squad), READER)
+    assert (golds(found), found.version_2, found.place) == ([("Berlin",), ()], True, "question")
+    assert golds(read("a.jsonl", '{"text": "in [MASK]", "label": "Berlin"}', FILLER)) == [("Berlin",)]
+
+
+def test_labels_may_be_ignored(read: Read) -> None:
+    """With ignore_labels, labels are not even looked at; without labels, need_labels decides."""
+    options = {"need_labels": False, "ignore_labels": True}
+    for name, content in (("a.conll", WORDS.replace("LOC", "CITY")), ("a.jsonl", '{"text": "x", "label": 3}')):
+        found = read(name, content, **options)
+        assert (found.labelled, len(found.examples) > 0) == (False, True)
+    assert not read("a.csv", "text\nx\n", CLASSIFIER, need_labels=False).labelled
+
+
+def test_bad_rows_have_one_message(fail: Fail) -> None:
+    """A message has the file, the line, what is wrong and the next step."""
+    assert fail("a.jsonl", '{"text": "x", "label": "no"}\n{"text": "y"\n', CLASSIFIER).startswith(
+        "a.jsonl, line 2 is not JSON: "
+    )
+    assert fail("a.csv", "text,label\nx,no\ny\n", CLASSIFIER) == (
+        "a.csv, line 3 is 1 cells, the header has 2. Correct it."
+    )
+    assert fail("a.csv", 'text,label\n"x,no\n', CLASSIFIER).startswith("a.csv: line 2 is not CSV")
+    assert fail("a.csv", b"text,label\nx,no\n\xff,no\n", CLASSIFIER).startswith("a.csv, line 3 is not UTF-8")
+    assert fail("a.csv", "body,label\nx,no\n", CLASSIFIER) == (
+        "a.csv, line 2 has no column 'text' or 'sentence1' or 'sentence', which text-classification needs; it has "
+        "body, label. Name the column with --text."
+    )
+    assert "Name the column with --label" in fail("a.csv", "text\nx\n", CLASSIFIER)
+    assert fail("a.jsonl", '{"text": "", "label": "no"}', CLASSIFIER) == (
+        "a.jsonl, line 1: the text is '', expected a non-empty text. Correct it."
+    )
+    assert "label 'maybe' is not one of the model's: no, yes" in fail("a.csv", "text,label\nx,maybe\n", CLASSIFIER)
+    assert "expected a number" in fail("a.csv", "text,label\nx,nan\n", REGRESSOR)
+    entity = '{"text": "Wang", "entities": [{"start": 0, "end": 9, "label": "PER"}]}'
+    assert "is outside of the text, which has 4 characters" in fail("a.jsonl", entity)
+    moved = '{"text": "in Berlin", "entities": [{"start": 2, "end": 8, "label": "LOC", "text": "Berlin"}]}'
+    assert "entity 'Berlin' is not at 2, where the text has ' Berli'" in fail("a.jsonl", moved)
+    assert "2 tokens and 1 tags" in fail("a.jsonl", '{"tokens": ["a", "b"], "tags": ["O"]}')
+    assert "with 1 times '[MASK]'" in fail("a.jsonl", '{"text": "[MASK]", "label": ["a", "b"]}', FILLER)
+    assert "is not at 0, where the context has 'in Ber'" in fail(
+        "a.json",
+        json.dumps(
+            {
+                "data": [
+                    {
+                        "paragraphs": [
+                            {
+                                "context": "in Berlin",
+                                "qas": [{"id": 1, "question": "?", "answers": [{"text": "Berlin", "answer_start": 0}]}],
+                            }
+                        ]
+                    }
+                ]
+            }
+        ),
+        READER,
+    )
+    assert fail("a.txt", "x\n", CLASSIFIER).startswith("a.txt has no labels. Pass")
+    assert fail("a.json", "{}", CLASSIFIER).startswith("a.json is neither SQuAD's JSON nor a list of objects")
+    assert fail("a.parquet", "no parquet", CLASSIFIER).startswith("a.parquet: the file cannot be read as Parquet")
+
+
+def test_missing_file_has_one_message(tmp_path: Path) -> None:
+    """A file that does not exist is named."""
+    with pytest.raises(InputError, match=r"missing\.csv cannot be read: No such file or directory\."):
+        read_dataset(str(tmp_path / "missing.csv"), CLASSIFIER)
