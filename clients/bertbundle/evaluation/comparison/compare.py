@@ -166,7 +166,7 @@ def _limits(comparison: Comparison, main: str, agreement: float, metrics: dict[s
         limit = comparison.min_agreement
         yield Limit("--min-agreement", limit, agreement, agreement >= limit)
     if comparison.max_f1_loss is not None:
-        loss = -metrics[main].difference
+        loss = metrics[main].a - metrics[main].b
         yield Limit("--max-f1-loss", comparison.max_f1_loss, loss, loss <= comparison.max_f1_loss + 1e-12)
 
 
