@@ -13,6 +13,7 @@ RUN_BY = {
     "docs/exporting.md": "tests/test_readme.py",
     "docs/serving.md": "tests/test_readme.py",
     "docs/clients.md": "tests/docs/test_clients_page.py",
+    "docs/evaluation.md": "tests/docs/test_evaluation_page.py",
     "docs/checkpoints.md": "tests/docs/test_checkpoints_page.py",
     "docs/rollout.md": "tests/docs/test_rollout_page.py",
 }

@@ -85,10 +85,14 @@ class LabelCounts:
                     row[indices[item[0]], column] += 1
 
     def values(self, texts: Indices | None = None) -> dict[str, float]:
-        """Return precision, recall and F1: micro, macro and weighted averages, and of each label."""
+        """Return precision, recall and F1: micro, macro and weighted averages, and the F1 of each label.
+
+        In a sample that has no item of a label, its F1 is NaN, so that rare labels have intervals.
+        """
         counts = sum_rows(self.rows, texts)
         per_label = _scores(counts)
-        used = np.ones(len(counts), bool) if self._all_labels else counts[:, 1:].any(axis=1)
+        occurs = counts[:, 1:].any(axis=1)
+        used = np.ones(len(counts), bool) if self._all_labels else occurs
         support = counts[:, 2]
         averages = {
             "micro": _scores(counts.sum(axis=0)),
@@ -100,7 +104,8 @@ class LabelCounts:
             for average, scores in averages.items()
             for name, value in zip(_NAMES, scores, strict=True)
         }
-        return values | {f"f1[{label}]": float(scores[2]) for label, scores in zip(self.labels, per_label, strict=True)}
+        f1 = per_label[:, 2] if texts is None else np.where(occurs, per_label[:, 2], np.nan)
+        return values | {f"f1[{label}]": float(value) for label, value in zip(self.labels, f1, strict=True)}
 
     def table(self) -> list[dict[str, Any]]:
         """Return precision, recall, F1 and the numbers of correct, predicted and expected items of each label."""

@@ -55,6 +55,15 @@ def test_sampled_values_are_those_of_the_sampled_texts() -> None:
     assert sampled == pytest.approx(repeated)
 
 
+def test_rare_label_has_an_interval() -> None:
+    """Samples without a label do not count for its F1: a label that is always right has no end at 0."""
+    gold = [(Span("PER", 0, 2),), *[(Span("LOC", 0, 2),)] * 9]
+    measured = measured_spans(gold, gold)
+    intervals = confidence_intervals(measured, resamples=200, seed=0)
+    assert intervals["f1[PER]"] == intervals["f1[LOC]"] == (1.0, 1.0)
+    assert any(np.isnan(measured.values(texts)["f1[PER]"]) for texts in resample(10, 200, 0))
+
+
 def test_metric_that_is_never_defined_has_no_interval() -> None:
     """A correlation with constant numbers is NaN, and so are its ends; the other metrics have theirs."""
     measured = NumberMeasurement(DataTask("regression"), dataset([1, 2]), [observation(0.5)] * 2)
