@@ -99,7 +99,7 @@ def test_example(tmp_path: Path, shared: Callable[[str], Path]) -> None:
     config.write_text(
         f'model_config_list {{ config {{ name: "resume" base_path: "{tmp_path}/models/resume" {policy} }} }}'
     )
-    with serving(model_config_file=config) as address:
+    with serving(model_config_file=config, runtime="saved_model") as address:
         for command in compares:
             assert "--max-f1-loss" in run(command, "--server", address, "--timeout", "120")
     assert (tmp_path / "int8.html").stat().st_size > 5000
