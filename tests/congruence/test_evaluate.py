@@ -21,7 +21,7 @@ WEIBO = {"PER.NAM": "NAME", "ORG.NAM": "ORG", "LOC.NAM": "LOC", "GPE.NAM": "LOC"
 
 
 def read_tags(path: Path, weibo: bool) -> list[tuple[str, list[str]]]:
-    """Return each text of a file of characters and its tags, with the labels of the tagger and the letters of seqeval."""
+    """Return each text of a file of characters and its tags, with the labels of the tagger, as BIOES."""
     texts = []
     for block in path.read_text(encoding="utf-8").strip().split("\n\n"):
         rows = [line.replace("\t", " ").rsplit(" ", 1) for line in block.split("\n")]

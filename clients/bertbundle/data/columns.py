@@ -133,21 +133,37 @@ class _TagReader:
     """Converts the tags of one file to spans."""
 
     def __init__(self, place: str, texts: Sequence[TaggedText], task: DataTask, options: DataOptions) -> None:
-        self._place, self._strict = place, options.strict
+        self._place, self._task, self._options = place, task, options
         renamed = {tag: options.rename.get(tag, tag) or OUTSIDE for text in texts for tag in text.tags}
         forms = list(dict.fromkeys(renamed.values()))
-        found = detect_scheme(forms)
-        self.scheme = options.scheme or found
+        self._suggested = detect_scheme(forms)
+        self.scheme = options.scheme or self._suggested
         if self.scheme not in SCHEMES:
             raise InputError(f"unknown label scheme {self.scheme!r}, expected one of {', '.join(SCHEMES)}.")
         contract = {"IOB1": "BIO", "IOE2": "BIOES"}.get(self.scheme, self.scheme)
         parsed = dict(zip(forms, parse_labels(forms, contract), strict=True))
-        self._tags = {tag: parsed[form] for tag, form in renamed.items()}
-        if options.scheme is None and found == "BIO" and self._is_iob1(texts):
+        first_lines = {
+            tag: line for text in reversed(texts) for tag, line in reversed([*zip(text.tags, text.lines, strict=True)])
+        }
+        self._tags = {
+            tag: self._convert(tag, parsed[renamed[tag]], line)
+            for tag, line in sorted(first_lines.items(), key=lambda item: item[1])
+        }
+        if options.scheme is None and self._suggested == "BIO" and self._is_iob1(texts):
             self.scheme = "IOB1"
-        self._check_scheme(texts, found)
-        self._label = {type_: label for text in texts for type_, label in self._labels(text, task, options).items()}
         self._irregular: list[tuple[int, str]] = []
+
+    def _convert(self, tag: str, parsed: Tag, line: int) -> Tag:
+        """Return a tag with the model's label; outside if the label is left out."""
+        if parsed.role not in (OUTSIDE, *SCHEMES[self.scheme].roles):
+            raise InputError(
+                f"{self._place} {line}: tag {tag!r} is not one of scheme {self.scheme}; the file's tags suggest "
+                f"{self._suggested}. Omit --scheme, or correct it."
+            )
+        if parsed.role == OUTSIDE:
+            return parsed
+        label = rename_label(parsed.type, self._task, self._options.rename, f"{self._place} {line}")
+        return Tag(parsed.role, label) if label else Tag(OUTSIDE, "")
 
     def _is_iob1(self, texts: Sequence[TaggedText]) -> bool:
         """Return whether all tags follow IOB1, and some of them not BIO."""
@@ -156,31 +172,11 @@ class _TagReader:
         followed = {scheme: [strict_spans(of_text, scheme) for of_text in tags] == spans for scheme in ("IOB1", "BIO")}
         return followed["IOB1"] and not followed["BIO"]
 
-    def _check_scheme(self, texts: Sequence[TaggedText], found: str) -> None:
-        roles = set(SCHEMES[self.scheme].roles) | {OUTSIDE}
-        for text in texts:
-            for tag, line in zip(text.tags, text.lines, strict=True):
-                if self._tags[tag].role not in roles:
-                    raise InputError(
-                        f"{self._place} {line}: tag {tag!r} is not one of scheme {self.scheme}; the file's tags "
-                        f"suggest {found}. Omit --scheme, or correct it."
-                    )
-
-    def _labels(self, text: TaggedText, task: DataTask, options: DataOptions) -> dict[str, str]:
-        """Return the model's label of each entity type of a text; "" for one that is left out."""
-        labels = {}
-        for tag, line in zip(text.tags, text.lines, strict=True):
-            type_ = self._tags[tag].type
-            if type_ and type_ not in labels:
-                labels[type_] = rename_label(type_, task, options.rename, f"{self._place} {line}")
-        return labels
-
     def spans(self, text: TaggedText) -> list[tuple[str, int, int]]:
         """Return the spans of a text as label, first token and end."""
         tags = [self._tags[tag] for tag in text.tags]
-        spans = strict_spans(tags, self.scheme) if self._strict else lenient_spans(tags)
         self._note_irregular(text, tags)
-        return [(self._label[type_], start, end) for type_, start, end in spans if self._label[type_]]
+        return strict_spans(tags, self.scheme) if self._options.strict else lenient_spans(tags)
 
     def _note_irregular(self, text: TaggedText, tags: Sequence[Tag]) -> None:
         if self.scheme == "IO":
@@ -195,12 +191,9 @@ class _TagReader:
     def notes(self) -> Iterator[str]:
         """Say where tags do not follow the scheme, and how they were read."""
         if self._irregular:
-            line, tag = self._irregular[0]
-            how = "form no span (strict)" if self._strict else "start a span, as in conlleval and seqeval"
-            yield (
-                f"{self._place} {line}: {tag} begins no span of scheme {self.scheme}. {len(self._irregular)} such "
-                f"places {how}."
-            )
+            (line, tag), count = self._irregular[0], len(self._irregular)
+            how = "form no span (strict)" if self._options.strict else "start a span, as in conlleval and seqeval"
+            yield (f"{self._place} {line}: {tag} begins no span of scheme {self.scheme}. Such tags ({count}) {how}.")
 
 
 def _unit_joiner(texts: Sequence[TaggedText], units: str) -> Callable[[str], str] | None:

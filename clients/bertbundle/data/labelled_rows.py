@@ -114,7 +114,10 @@ class _RowReader:
     def _find_columns(self, columns: Mapping[str, Any], place: str) -> tuple[str | None, str | None, str | None]:
         layout, chosen = _LAYOUTS[self._task.name], self._options
         text = self._find(columns, chosen.text, layout.text, place, "--text")
-        pair = self._find(columns, chosen.pair, layout.pair, place, "--pair" if layout.needs_pair else "")
+        single = chosen.ignore_labels and self._task.name == "feature-extraction"  # a similarity needs two texts
+        pair = self._find(
+            columns, chosen.pair, layout.pair, place, "--pair" if layout.needs_pair and not single else ""
+        )
         if chosen.ignore_labels:
             return text, pair, None
         label = self._find(columns, chosen.label, layout.label, place, "--label" if chosen.need_labels else "")

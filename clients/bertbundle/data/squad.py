@@ -56,12 +56,12 @@ def _example(path: str, number: int, context: str, question: dict[str, Any]) -> 
     place = f"{path}, question {number} ({question.get('id', 'without id')})"
     answers = question.get("answers")
     try:
-        if question.get("is_impossible"):
+        if question.get("is_impossible") or answers == []:
             return Example((question["question"], context), (), number)
         for answer in answers or ():
             _check_start(context, answer)
         if not answers:
-            raise ValueError("it has no answers, and is_impossible is not set")
+            raise ValueError("it has no answers; one without answer has an empty list")
         return Example((question["question"], context), tuple(dict.fromkeys(a["text"] for a in answers)), number)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{place} is malformed: {error}. Correct it.") from error

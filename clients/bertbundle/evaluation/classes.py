@@ -34,7 +34,8 @@ class ClassMeasurement(Measurement):
         self._labels = list(task.labels)
         self._multi_label = task.multi_label
         gold = [[(label,) for label in example.gold] for example in dataset.examples]
-        found = [[(label,) for label in result.labels if label not in dataset.left_out] for result in results]
+        ignored = dataset.left_out if task.multi_label else ()
+        found = [[(label,) for label in result.labels if label not in ignored] for result in results]
         self._counts = LabelCounts(self._labels, zip(gold, found, strict=True), all_labels=task.multi_label)
         self._scores = np.array([[result.scores[label] for label in self._labels] for result in results], np.float64)
         self._correct = (self._counts.errors() == 0).astype(np.float64)

@@ -134,7 +134,7 @@ def test_inconsistent_tags_are_noted(read: Read) -> None:
     found = read("a.conll", content)
     assert golds(found) == [(Span("PER", 0, 4), Span("LOC", 14, 20))]
     assert found.notes[0].partition("a.conll, ")[2] == (
-        "line 1: I-PER begins no span of scheme BIO. 1 such places start a span, as in conlleval and seqeval."
+        "line 1: I-PER begins no span of scheme BIO. Such tags (1) start a span, as in conlleval and seqeval."
     )
     strict = read("a.conll", content, strict=True)
     assert golds(strict) == [(Span("LOC", 14, 20),)]
@@ -156,6 +156,8 @@ def test_labels_are_renamed_and_left_out(read: Read) -> None:
     found = read("a.conll", content, rename={"0": "O", "1": "B-PER", "city": "LOC", "misc": ""})
     assert golds(found) == [(Span("PER", 0, 4), Span("LOC", 14, 20))]
     assert found.left_out == ("misc",)
+    merged = read("a.conll", "New B-city\nYork I-place\n", rename={"city": "LOC", "place": "LOC"})
+    assert golds(merged) == [(Span("LOC", 0, 8),)]
 
 
 def test_bad_columns_have_one_message(fail: Fail) -> None:
@@ -238,10 +240,11 @@ def test_questions_and_masks(read: Read) -> None:
     questions = [
         {"id": "1", "question": "Where?", "answers": [answer]},
         {"id": "2", "question": "When?", "answers": [], "is_impossible": True},
+        {"id": "3", "question": "Why?", "answers": []},
     ]
     squad = {"data": [{"paragraphs": [{"context": "in Berlin", "qas": questions}]}]}
     found = read("a.json", json.dumps(squad), READER)
-    assert (golds(found), found.version_2, found.place) == ([("Berlin",), ()], True, "question")
+    assert (golds(found), found.version_2, found.place) == ([("Berlin",), (), ()], True, "question")
     assert golds(read("a.jsonl", '{"text": "in [MASK]", "label": "Berlin"}', FILLER)) == [("Berlin",)]
 
 
@@ -252,6 +255,7 @@ def test_labels_may_be_ignored(read: Read) -> None:
         found = read(name, content, **options)
         assert (found.labelled, len(found.examples) > 0) == (False, True)
     assert not read("a.csv", "text\nx\n", CLASSIFIER, need_labels=False).labelled
+    assert read("a.jsonl", '{"text": "x"}', EMBEDDER, **options).examples[0].text == "x"
 
 
 def test_bad_rows_have_one_message(fail: Fail) -> None:

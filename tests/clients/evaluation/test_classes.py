@@ -21,7 +21,7 @@ def measurement(labels: tuple[str, ...], gold: list[int], scores: np.ndarray) ->
     """Return the measurement of single-label classification from indices and scores of classes."""
     predicted = [[labels[index]] for index in scores.argmax(axis=1)]
     data = dataset((labels[index],) for index in gold)
-    return ClassMeasurement(DataTask("text-classification", labels), data, classes(labels, scores, predicted))
+    return ClassMeasurement(DataTask("text-classification", labels), data, classes(labels, scores.tolist(), predicted))
 
 
 def normalized(rows: list[list[int]]) -> np.ndarray:

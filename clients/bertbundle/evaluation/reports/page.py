@@ -35,8 +35,11 @@ def file_writer(path: str) -> Callable[[str], None]:
         raise InputError(f"--html {path} cannot be written: {getattr(error, 'strerror', None) or error}.") from error
 
     def write(page: str) -> None:
-        hidden.write_bytes(page.encode("utf-8", "backslashreplace"))
-        hidden.replace(target)
+        try:
+            hidden.write_bytes(page.encode("utf-8", "backslashreplace"))
+            hidden.replace(target)
+        finally:
+            hidden.unlink(missing_ok=True)
 
     return write
 
