@@ -6,6 +6,7 @@
 
 from bertbundle.client.async_client import AsyncClient
 from bertbundle.client.external_model import foreign_manifest
+from bertbundle.client.rollout import RolloutCounts, Shadow
 from bertbundle.client.sync_client import Client
 from bertbundle.contract.heads import Head
 from bertbundle.contract.manifest import Manifest
@@ -54,8 +55,10 @@ __all__ = [
     "Prediction",
     "RestTransport",
     "Retries",
+    "RolloutCounts",
     "ServerError",
     "ServerUnavailable",
+    "Shadow",
     "SignatureNotFound",
     "TextTooLong",
     "Tls",

@@ -85,7 +85,7 @@ class EngineTransport:
             raise error_from_status(grpc.StatusCode[error.code], error.message, _ADDRESS) from error
 
     async def _compute(self, call: PredictCall) -> Prediction:
-        with self._repository.acquire(ModelRef(call.model, call.version, call.label)) as version:
+        with self._repository.acquire(_model_ref(call)) as version:
             signature = find_signature(version.signatures, call.signature)
             checked = make_call(signature, dict(sorted(call.inputs.items())), call.outputs)
             return Prediction(await self._engine.submit(version, checked), version.number)
@@ -119,3 +119,10 @@ class _ServerModels:
 
     async def close(self) -> None:
         """Do nothing: the server closes its models."""
+
+
+def _model_ref(call: PredictCall) -> ModelRef:
+    """Return the version of a call, by its number or its label."""
+    if isinstance(call.version, str):
+        return ModelRef(call.model, label=call.version)
+    return ModelRef(call.model, call.version)

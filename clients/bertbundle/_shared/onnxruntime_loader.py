@@ -11,7 +11,7 @@ __all__ = ["import_onnxruntime", "session_options"]
 
 _ERRORS_ONLY = 3
 _EXACT_INT8 = ("session.x64quantprecision", "1")
-"""Use int8 kernels that do not overflow on CPUs without `INT8_FLAGS`. On the others it would switch off the fast kernels
+"""Use int8 kernels that do not overflow on CPUs without `INT8_FLAGS`. On the others it would switch off the fast ones
 (onnxruntime_session_options_config_keys.h, ``kOrtSessionOptionsAvx2PrecisionMode``)."""
 
 

@@ -7,9 +7,11 @@ from typing import Any
 
 import bertbundle
 from bertbundle._shared.commands import CommandParser
+from bertbundle.cli.compare import add_compare_flags
 from bertbundle.cli.completion import SHELLS
 from bertbundle.cli.connection_flags import add_connection_flags, positive_seconds
 from bertbundle.cli.evaluate import add_evaluate_flags
+from bertbundle.cli.promote import add_promote_flags
 from bertbundle.data.row_files import FILE_FORMATS
 from bertbundle.text.tokenizer import TRUNCATIONS
 
@@ -31,16 +33,18 @@ def make_parser() -> argparse.ArgumentParser:
     add_evaluate_flags(_add_command(commands, "evaluate", "measure how good the model is on labelled texts"))
     _add_command(commands, "info", "print the manifest of the model")
     _add_command(commands, "status", "print the state of each version of the model")
+    add_compare_flags(_add_command(commands, "compare", "compare two models on the same texts", need_model=False))
+    add_promote_flags(_add_command(commands, "promote", "move a version label such as stable to another version"))
     completion = commands.add_parser("completion", help="print a completion script for a shell")
     completion.add_argument("shell", choices=[*SHELLS])
     return parser
 
 
-def _add_command(commands: Any, name: str, description: str) -> argparse.ArgumentParser:
+def _add_command(commands: Any, name: str, description: str, *, need_model: bool = True) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = commands.add_parser(
         name, help=description, description=f"{description[0].upper()}{description[1:]}."
     )
-    add_connection_flags(parser)
+    add_connection_flags(parser, need_model=need_model)
     parser.add_argument("--json", action="store_true", help="print JSON, one object per line")
     return parser
 

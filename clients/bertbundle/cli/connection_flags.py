@@ -6,12 +6,13 @@ import argparse
 import contextlib
 import math
 from pathlib import Path
+from typing import Any
 
 from bertbundle.client.sync_client import Client
 from bertbundle.errors import InputError
 from bertbundle.transports.credentials import Tls
 
-__all__ = ["add_connection_flags", "make_client", "positive_seconds"]
+__all__ = ["add_connection_flags", "channel_settings", "make_client", "positive_seconds"]
 
 _FILE_FLAGS = {
     "ca": "PEM file of the certificate authorities to trust; implies --tls",
@@ -21,7 +22,7 @@ _FILE_FLAGS = {
 }
 
 
-def add_connection_flags(parser: argparse.ArgumentParser) -> None:
+def add_connection_flags(parser: argparse.ArgumentParser, *, need_model: bool = True) -> None:
     """Add the flags to a parser."""
     parser.add_argument(
         "--server",
@@ -30,7 +31,7 @@ def add_connection_flags(parser: argparse.ArgumentParser) -> None:
         metavar="HOST:PORT",
         help="gRPC address, or several separated by commas (default: %(default)s)",
     )
-    parser.add_argument("--model", type=_name, required=True, metavar="NAME", help="model name")
+    parser.add_argument("--model", type=_name, required=need_model, metavar="NAME", help="model name")
     parser.add_argument(
         "--timeout",
         type=positive_seconds,
@@ -71,25 +72,36 @@ def positive_seconds(text: str) -> float:
     raise argparse.ArgumentTypeError(f"expected a positive number of seconds, got {text!r}")
 
 
-def make_client(options: argparse.Namespace) -> Client:
+def make_client(options: argparse.Namespace, *, version: int | str | None = None) -> Client:
     """Create a client from the parsed flags.
 
     Raises:
         InputError: an invalid address, a file that cannot be read or used, or --cert without --key.
     """
-    files = {name: _read(name, getattr(options, name)) for name in _FILE_FLAGS}
+    channel = channel_settings(options)
     try:
         return Client(
             options.server,
             options.model,
+            version=version,
             timeout=options.timeout,
             hedge_after=options.hedge_after,
-            tls=_tls(options, files),
-            token=(lambda: options.token_file.read_text(encoding="ascii").strip()) if options.token_file else None,
             concurrency=getattr(options, "concurrency", 4),
+            **channel,
         )
     except ValueError as error:
         raise InputError(f"{error}.") from error
+
+
+def channel_settings(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings of the connection in the parsed flags, `tls` and `token`.
+
+    Raises:
+        InputError: a file cannot be read or used, or --cert comes without --key.
+    """
+    files = {name: _read(name, getattr(options, name)) for name in _FILE_FLAGS}
+    token = (lambda: options.token_file.read_text(encoding="ascii").strip()) if options.token_file else None
+    return {"tls": _tls(options, files), "token": token}
 
 
 def _read(name: str, path: Path | None) -> bytes | None:

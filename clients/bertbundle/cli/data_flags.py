@@ -11,9 +11,11 @@ from bertbundle.data.tags import SCHEMES
 __all__ = ["add_data_flags", "data_options"]
 
 
-def add_data_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the flags to a parser."""
-    parser.add_argument("--data", required=True, metavar="FILE", help="texts, with labels unless --unlabelled")
+def add_data_flags(
+    parser: argparse.ArgumentParser, *, required: bool = True, text: str = "texts, with labels unless --unlabelled"
+) -> None:
+    """Add the flags to a parser; `text` is the help of --data."""
+    parser.add_argument("--data", required=required, metavar="FILE", help=text)
     parser.add_argument("--format", choices=[*FORMATS], help="format of the data (default: from the file's suffix)")
     parser.add_argument(
         "--text", metavar="COLUMN", help="column of the text or the tokens; in CoNLL a number, -1 is the last column"

@@ -14,7 +14,8 @@ from bertbundle.client.sync_client import Client
 from bertbundle.decoding.decoders import DEFAULT_THRESHOLD
 from bertbundle.evaluation.observations import ObserveOptions
 from bertbundle.evaluation.reports.evaluate import Evaluation, evaluate
-from bertbundle.evaluation.reports.html import page_writer
+from bertbundle.evaluation.reports.html import report_page
+from bertbundle.evaluation.reports.page import file_writer
 from bertbundle.evaluation.reports.report import Bootstrap
 from bertbundle.text.tokenizer import TRUNCATIONS
 
@@ -92,7 +93,7 @@ def _share(text: str) -> float:
 
 def run_evaluate(client: Client, options: argparse.Namespace, to_json: Callable[[Any], str]) -> Iterable[str]:
     """Evaluate the model, write the page of --html, and return the lines to print."""
-    write_page = page_writer(options.html) if options.html else None
+    write_page = file_writer(options.html) if options.html else None
     evaluation = Evaluation(
         options.data,
         data_options(options, need_labels=not options.unlabelled, ignore_labels=options.unlabelled),
@@ -103,7 +104,7 @@ def run_evaluate(client: Client, options: argparse.Namespace, to_json: Callable[
     )
     report = evaluate(client, options.model, evaluation)
     if write_page:
-        write_page(report)
+        write_page(report_page(report))
     return [to_json(report.to_dict())] if options.json else list(report_lines(report))
 
 

@@ -16,10 +16,12 @@ from bertbundle._shared.commands import ROWS_REJECTED, CommandExit, run_command
 from bertbundle.cli.arguments import make_parser
 from bertbundle.cli.bench import make_plotter, run_load_test
 from bertbundle.cli.bulk import BulkJob, BulkRun
+from bertbundle.cli.compare import run_compare
 from bertbundle.cli.completion import completion_script
 from bertbundle.cli.connection_flags import make_client
 from bertbundle.cli.evaluate import run_evaluate
 from bertbundle.cli.formatting import RESULT_FORMATS, describe_manifest, format_table, parity_table
+from bertbundle.cli.promote import run_promote
 from bertbundle.client.sync_client import Client
 from bertbundle.contract.manifest import Manifest
 from bertbundle.data.row_files import detect_format
@@ -38,7 +40,8 @@ _TEXTS_PER_CALL = 64
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code.
 
-    It is 0, 2 with one message on stderr, 3 after a bulk job in which rows have no answer, or 130 for Ctrl-C.
+    It is 0, 1 if a comparison does not meet its limits, 2 with one message on stderr, 3 after a bulk job in which rows
+    have no answer, or 130 for Ctrl-C.
     """
     options = make_parser().parse_args(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):  # escape characters that the terminal's encoding lacks
@@ -47,6 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def run() -> None:
         if options.command == "completion":
             print(completion_script(make_parser(), options.shell))
+            return
+        if options.command in _OF_SEVERAL:
+            for line in _OF_SEVERAL[options.command](options, _to_json):
+                print(line)
             return
         with make_client(options) as client:
             for line in _COMMANDS[options.command](client, options):
@@ -222,3 +229,9 @@ _COMMANDS: Mapping[str, _Command] = {
     "status": _status,
 }
 """The commands that connect to a server; each returns the lines to print."""
+
+_OF_SEVERAL: Mapping[str, Callable[[argparse.Namespace, Callable[[Any], str]], Iterable[str]]] = {
+    "compare": run_compare,
+    "promote": run_promote,
+}
+"""The commands about several models or servers; each opens its own connections."""

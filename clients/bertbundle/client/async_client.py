@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from bertbundle.client.asyncio_runner import AsyncioRunner
@@ -38,6 +39,8 @@ class AsyncClient(ConnectedClient[AsyncTransport]):
     async def close(self) -> None:
         """As `Client.close`."""
         await self._runner.close()
+        if self._rollout:
+            await asyncio.to_thread(self._rollout.close)
 
     async def manifest(self) -> Manifest:
         """As `Client.manifest`."""

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, overload
 
 from bertbundle.client.arguments import Coro, HeadOptions, LabelOptions, TextOptions, Texts, WordOptions
+from bertbundle.client.rollout import Rollout
 from bertbundle.client.single_task import SingleTaskMethods, TransportT
 from bertbundle.contract.heads import MULTI_TASK
 from bertbundle.contract.types import Classification, Entity
@@ -37,6 +38,7 @@ class BaseClient(SingleTaskMethods[TransportT]):
         """Combine a session with a `ThreadRunner` or an `AsyncioRunner`."""
         self._session = session
         self._runner = runner
+        self._rollout: Rollout | None = None
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(f"{type(self).__name__} cannot be pickled: create one in each process")
@@ -47,13 +49,14 @@ class BaseClient(SingleTaskMethods[TransportT]):
         >>> client.ask(DECODERS["token-classification"], "Wang lives", AskOptions())[0].label
         'PER'
         """
+        one, many = self._rollout.choose() if self._rollout else (answer_one, answer_many)
         if _is_single(texts, options):
-            return self._runner.run(answer_one(self._session, decoder, texts, options))
+            return self._runner.run(one(self._session, decoder, texts, options))
         if isinstance(texts, list):
-            return self._runner.run(answer_many(self._session, decoder, texts, options))
+            return self._runner.run(many(self._session, decoder, texts, options))
         if isinstance(texts, Iterator | AsyncIterable):
             return self._runner.stream(
-                texts, TEXTS_PER_CHUNK, lambda chunk: answer_many(self._session, decoder, chunk, options)
+                texts, TEXTS_PER_CHUNK, lambda chunk: many(self._session, decoder, chunk, options)
             )
         raise TypeError(f"texts must be a str, a list or an iterator of str, got {type(texts).__name__}: {texts!r:.60}")
 

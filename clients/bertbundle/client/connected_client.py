@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from numbers import Real
 from pathlib import Path
-from types import NoneType
 from typing import Any, ClassVar
 
 from bertbundle._shared.validation import check_counts, check_seconds, check_type
 from bertbundle.client.base import BaseClient
+from bertbundle.client.rollout import RolloutCounts, RolloutPlan, Shadow, check_version
 from bertbundle.client.single_task import TransportT
 from bertbundle.contract.manifest import TOKENIZER_FILE, Manifest
 from bertbundle.decoding.loaded_model import LoadedModel, load_model
@@ -34,8 +34,9 @@ class ConnectedClient(BaseClient[TransportT]):
         server: str,
         model: str,
         *,
-        version: int | None = None,
-        label: str | None = None,
+        version: int | str | None = None,
+        canary: tuple[int | str, float] | None = None,
+        shadow: int | str | Shadow | None = None,
         timeout: float = 30.0,
         call_timeout: float | None = None,
         hedge_after: float | None = None,
@@ -57,9 +58,11 @@ class ConnectedClient(BaseClient[TransportT]):
             server: address of the gRPC port, ``host:port`` or ``unix:path``, or several of them separated by commas.
                 Requests are distributed over all addresses, and over all servers behind a name.
             model: model name.
-            version: number of the version that answers; None for the newest one.
-            label: label of the version that answers, instead of its number (gRPC only). The client follows a label that
-                the server assigns to another version.
+            version: version number, or version label such as "stable", to ask; None for the newest version.
+            canary: a version or label, and the share of method calls that it answers, for example ``("canary", 0.05)``.
+                If the server does not have it, `version` answers.
+            shadow: a version or label, or a `Shadow`, to which method calls are copied in the background. Its results
+                are compared with those of `version` and dropped; `rollout` has the counts.
             timeout: timeout of a method call in seconds, including all of its requests and retries; for an iterator, of
                 each 2048 texts.
             call_timeout: timeout of one request in seconds; None for the time that remains of `timeout`.
@@ -88,21 +91,25 @@ class ConnectedClient(BaseClient[TransportT]):
         check_counts(concurrency=concurrency, rows_per_call=rows_per_call)
         external = _external_model(manifest, tokenizer)
         _check_names(external, names or {})
-        session = Session(CallSettings(model, names or {}, rows_per_call, version, label), external)
-        connection = transport or self._open_transport(
-            server, tls=tls, token=token, metadata=metadata, compression=compression
-        )
+        settings = CallSettings(model, names or {}, rows_per_call, version)
+        check_version("version", version, transport)
+        channel = {"tls": tls, "token": token, "metadata": metadata, "compression": compression}
+        connection = transport or self._open_transport(server, **channel)
         policy = CallPolicy(retries, RetryBudget(retries.budget), call_timeout, hedge_after)
-        super().__init__(session, self._make_runner(connection, policy, timeout=timeout, concurrency=concurrency))
+        runner = self._make_runner(connection, policy, timeout=timeout, concurrency=concurrency)
+        super().__init__(Session(settings, external), runner)
+        if canary is not None or shadow is not None:
+            plan = RolloutPlan(settings, external, transport, server, channel, timeout)
+            self._rollout = plan.make(canary, shadow)
 
+    @property
+    def rollout(self) -> RolloutCounts:
+        """The counts of `canary` and `shadow` so far.
 
-def _check_version(version: int | None, label: str | None) -> None:
-    check_type("version", version, (int, NoneType), "the number of a version")
-    check_type("label", label, (str, NoneType), "the label of a version")
-    if version is not None and label is not None:
-        raise ValueError("version and label both choose the version: pass one of them")
-    if (version is not None and version < 0) or label == "":
-        raise ValueError(f"version must be at least 0 and label not empty, got {version}, {label!r}")
+        >>> client.rollout.disagreed
+        0
+        """
+        return self._rollout.counts() if self._rollout else RolloutCounts()
 
 
 _HINT = "To convert a vocab.txt: tokenizers.BertWordPieceTokenizer('vocab.txt').save('tokenizer.json')."

@@ -47,6 +47,8 @@ class Client(ConnectedClient[Transport]):
         >>> Client("localhost:8500", "ner").close()
         """
         self._runner.close()
+        if self._rollout:
+            self._rollout.close()
 
     def manifest(self) -> Manifest:
         """Return the model's manifest.

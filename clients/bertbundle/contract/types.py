@@ -82,8 +82,7 @@ class PredictCall:
         signature: signature name.
         inputs: arrays by input name.
         outputs: names of the outputs to return; empty for all.
-        version: version number; None for the newest one.
-        label: version label, instead of a version number (gRPC only).
+        version: version number, or version label such as "stable"; None for the newest version.
 
     >>> PredictCall("ner", "length_32", {}, outputs=("label_ids",)).version is None
     True
@@ -93,8 +92,7 @@ class PredictCall:
     signature: str
     inputs: Arrays
     outputs: tuple[str, ...] = ()
-    version: int | None = None
-    label: str | None = None
+    version: int | str | None = None
 
 
 @dataclass(frozen=True, slots=True)

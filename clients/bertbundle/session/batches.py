@@ -49,14 +49,13 @@ class CallSettings:
         model: model name.
         names: the model's own names of signatures, inputs and outputs, by their names in a bundle.
         rows_per_call: maximum number of rows in a request.
-        version, label: the version to call, by its number or its label; None for the newest one.
+        version: version number or version label; None for the newest version.
     """
 
     model: str
     names: Mapping[str, str] = field(default_factory=dict)
     rows_per_call: int = 32
-    version: int | None = None
-    label: str | None = None
+    version: int | str | None = None
 
     def rename(self, name: str) -> str:
         """Return the model's own name of a signature, an input or an output."""
@@ -111,7 +110,6 @@ def make_batches(
             {settings.rename(name): array for name, array in _inputs(group, signature, model.manifest).items()},
             outputs,
             settings.version,
-            settings.label,
         )
         for signature, group in groups
     ]

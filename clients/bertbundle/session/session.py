@@ -54,10 +54,8 @@ class Session:
         if self.loaded and self.external:
             return self.loaded
         row = {"row": np.zeros(1, np.int32)}
-        settings = self.settings
-        (prediction,) = yield [
-            PredictCall(settings.model, BUNDLE_INFO, row, BUNDLE_INFO_OUTPUTS, settings.version, settings.label)
-        ]
+        call = PredictCall(self.settings.model, BUNDLE_INFO, row, BUNDLE_INFO_OUTPUTS, self.settings.version)
+        (prediction,) = yield [call]
         check_outputs(prediction, BUNDLE_INFO_OUTPUTS, 1)
         self.loaded = load_bundle_info(prediction)
         return self.loaded

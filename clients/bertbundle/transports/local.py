@@ -22,6 +22,8 @@ class LocalTransport:
     >>> LocalTransport("models/ner")  # doctest: +SKIP
     """
 
+    supports_labels = False
+
     def __init__(self, path: str | Path) -> None:
         """Open a version directory, or the newest version in a model directory.
 
@@ -42,8 +44,8 @@ class LocalTransport:
         cancel: Cancellation | None = None,  # noqa: ARG002 - likewise
     ) -> Prediction:
         """See `Transport.predict`; `timeout` and `cancel` are ignored."""
-        if call.label is not None or call.version not in (None, self.version):
-            raise ModelNotFound(f"{self._path} has version {self.version} only, and no labels.", code="NOT_FOUND")
+        if call.version not in (None, self.version):
+            raise ModelNotFound(f"{self._path} is version {self.version}, not {call.version!r}.", code="NOT_FOUND")
         if call.signature == BUNDLE_INFO:
             return Prediction(self._info(len(call.inputs["row"])), self.version)
         if call.signature not in self.manifest.signatures:

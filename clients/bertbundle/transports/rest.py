@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from bertbundle._shared.pem import load_cert_chain
 from bertbundle.contract.types import PredictCall, Prediction, VersionStatus
-from bertbundle.errors import ModelNotFound, ServerError
+from bertbundle.errors import InputError, ModelNotFound, ServerError
 from bertbundle.session.retries import Deadline
 from bertbundle.transports.cancellation import Cancellation
 from bertbundle.transports.credentials import Tls, Token, make_metadata
@@ -55,6 +55,8 @@ class RestTransport:
     >>> transport = RestTransport("http://localhost:8501")
     >>> client = Client("", "ner", transport=transport)  # doctest: +SKIP
     """
+
+    supports_labels = False  # a response over REST does not say which version a label stood for
 
     def __init__(
         self, url: str, *, tls: Tls | None = None, token: Token | None = None, metadata: Mapping[str, str] | None = None
@@ -89,9 +91,13 @@ class RestTransport:
         timeout: float,
         cancel: Cancellation | None = None,  # noqa: ARG002 - HTTP/1.1 cannot cancel a request
     ) -> Prediction:
-        """See `Transport.predict`; `cancel` is ignored."""
-        if call.label is not None:
-            raise ValueError("label is for gRPC only: over REST the response does not say which version answered")
+        """See `Transport.predict`; `cancel` is ignored.
+
+        Raises:
+            InputError: the call is for a version label.
+        """
+        if isinstance(call.version, str):
+            raise InputError(f"version label {call.version!r} needs gRPC. Over REST, pass a version number.")
         deadline = Deadline(timeout)
         version = self._version(call.model, deadline) if call.version is None else call.version
         body = {

@@ -77,7 +77,7 @@ async def _infer_tensors(service: TextService, request: Inference) -> tuple[Tens
     if not request.inputs:
         raise invalid_request("NO_INPUTS", "The request has no inputs. Send text, or the tensors of a signature.")
     ref = request.ref
-    call = PredictCall(ref.name, signature, request.inputs, tuple(request.outputs), ref.version, ref.label)
+    call = PredictCall(ref.name, signature, request.inputs, tuple(request.outputs), ref.choice)
     prediction = await service.predict(call, timeout=request.timeout)
     return prediction.outputs, prediction.version
 

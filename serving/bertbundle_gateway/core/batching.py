@@ -159,7 +159,7 @@ class BatchingTransport:
 def _key(call: PredictCall) -> Hashable:
     """Return what calls must have in common to be put together."""
     inputs = tuple((name, array.dtype.str, array.shape[1:]) for name, array in sorted(call.inputs.items()))
-    return call.model, call.version, call.label, call.signature, call.outputs, inputs
+    return call.model, call.version, call.signature, call.outputs, inputs
 
 
 def _rows(call: PredictCall) -> int:

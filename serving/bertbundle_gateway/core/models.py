@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from bertbundle import AsyncClient, AsyncTransport, Retries
+from bertbundle import AsyncClient, AsyncTransport, PredictCall, Retries
 from bertbundle_gateway.core.errors import RequestError, invalid_request
 
 __all__ = ["Backend", "ClientSettings", "ModelRef", "Models"]
@@ -35,6 +35,18 @@ class ModelRef:
     name: str
     version: int | None = None
     label: str | None = None
+
+    @classmethod
+    def of_call(cls, call: PredictCall) -> ModelRef:
+        """Return the model of a call."""
+        if isinstance(call.version, str):
+            return cls(call.model, label=call.version)
+        return cls(call.model, call.version)
+
+    @property
+    def choice(self) -> int | str | None:
+        """The number or the label, as `AsyncClient` takes it."""
+        return self.version if self.label is None else self.label
 
     def __str__(self) -> str:
         version = "" if self.version is None else f" version {self.version}"
@@ -141,8 +153,7 @@ class Models:
         return AsyncClient(
             "",
             ref.name,
-            version=ref.version,
-            label=ref.label,
+            version=ref.choice,
             timeout=settings.timeout,
             call_timeout=settings.call_timeout,
             hedge_after=settings.hedge_after,

@@ -180,7 +180,7 @@ class TextService:
         Raises:
             RequestError: the call failed; its message has that of the server if the tensors are wrong.
         """
-        ref = ModelRef(call.model, call.version, call.label)
+        ref = ModelRef.of_call(call)
         with self._gate.admit():
             try:
                 predicting = self._models.transport(ref).predict(call, timeout=timeout)

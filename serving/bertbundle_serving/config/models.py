@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bertbundle.wire import _wire_pb2 as wire
 from bertbundle_serving.config.text_format import read_text_file
 from bertbundle_serving.config.version_policy import AllVersions, LatestVersions, SpecificVersions, VersionPolicy
 from bertbundle_serving.errors import ServeError
-from bertbundle_serving.protos import _config_pb2 as proto
 
 __all__ = ["ModelConfig", "read_model_configs", "to_model_configs"]
 
@@ -45,14 +45,14 @@ def read_model_configs(path: Path) -> tuple[ModelConfig, ...]:
     Raises:
         ServeError: the file is missing or malformed, lists a model twice, or uses an unsupported option.
     """
-    config = read_text_file(path, proto.ModelServerConfig(), "--model_config_file")
+    config = read_text_file(path, wire.ModelServerConfig(), "--model_config_file")
     try:
         return to_model_configs(config)
     except ValueError as error:
         raise ServeError(f"--model_config_file {path}: {error}.") from error
 
 
-def to_model_configs(config: proto.ModelServerConfig) -> tuple[ModelConfig, ...]:
+def to_model_configs(config: wire.ModelServerConfig) -> tuple[ModelConfig, ...]:
     """Return the models in a ModelServerConfig message.
 
     Raises:
@@ -67,7 +67,7 @@ def to_model_configs(config: proto.ModelServerConfig) -> tuple[ModelConfig, ...]
     return models
 
 
-def _to_model_config(entry: proto.ModelConfig) -> ModelConfig:
+def _to_model_config(entry: wire.ModelConfig) -> ModelConfig:
     if entry.model_platform not in _PLATFORMS:
         raise ValueError(f"model {entry.name} has model_platform {entry.model_platform!r}, expected 'tensorflow'")
     if not entry.base_path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,7 +15,7 @@ __all__ = ["read_text_file"]
 
 M = TypeVar("M", bound=Message)
 
-_PACKAGE = "bertbundle.serving_config."
+_PACKAGE = re.compile(r"bertbundle\.\w+\.")
 
 
 def read_text_file(path: Path, message: M, label: str, *, secret: bool = False) -> M:
@@ -37,7 +38,7 @@ def read_text_file(path: Path, message: M, label: str, *, secret: bool = False) 
     except UnicodeDecodeError as error:
         reason = f"byte {error.start} is not UTF-8"
     except text_format.ParseError as error:
-        where = _position(error) if secret else str(error).replace(_PACKAGE, "").rstrip(".")
+        where = _position(error) if secret else _PACKAGE.sub("", str(error)).rstrip(".")
         reason = f"Error parsing text-format tensorflow.serving.{message.DESCRIPTOR.name}: {where}"
     expected = message.DESCRIPTOR.name
     raise ServeError(f"cannot read {label} {path}: {reason}. Expected: {expected} in protobuf text format.")

@@ -11,7 +11,6 @@ from bertbundle.text.v1 import text_service_pb2 as text
 from bertbundle.wire import _wire_pb2 as wire
 from bertbundle_serving.grpc_api.services import SERVICES
 from bertbundle_serving.protos import _api_pb2 as api
-from bertbundle_serving.protos import _config_pb2 as config
 
 __all__ = ["descriptor_pool"]
 
@@ -23,7 +22,7 @@ def descriptor_pool() -> DescriptorPool:
     The messages are bertbundle's, but their numeric tensor fields are numbers instead of bytes.
     """
     pool = DescriptorPool()
-    for module in (any_pb2, wrappers_pb2, wire, config, api, text):
+    for module in (any_pb2, wrappers_pb2, wire, api, text):
         pool.Add(_file_descriptor(module))
     services = descriptor_pb2.FileDescriptorProto(
         name="tensorflow_serving/services.proto",

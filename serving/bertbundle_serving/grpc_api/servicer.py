@@ -165,7 +165,7 @@ class Servicer:
         statuses = self._repository.statuses(_model_ref(request))
         return wire.GetModelStatusResponse(model_version_status=[encode_status(status) for status in statuses])
 
-    async def _reload_config(self, request: api.ReloadConfigRequest) -> api.ReloadConfigResponse:
+    async def _reload_config(self, request: wire.ReloadConfigRequest) -> wire.ReloadConfigResponse:
         """Serve the models of another configuration; respond when they are loaded."""
         if request.config.WhichOneof("config") != "model_config_list":
             raise invalid_argument(
@@ -180,7 +180,7 @@ class Servicer:
             await asyncio.to_thread(self._repository.reconfigure, configs)
         except ServeError as error:
             raise RequestError("FAILED_PRECONDITION", str(error)) from error
-        return api.ReloadConfigResponse(status=wire.Status())
+        return wire.ReloadConfigResponse(status=wire.Status())
 
 
 def truncate_error(message: str) -> str:
@@ -201,7 +201,7 @@ def _parse(request_type: type[Message], data: bytes) -> Message:
 
 def _model_name(request: Any) -> str:
     """Return the model that a request names; "" if it names none."""
-    if isinstance(request, api.ReloadConfigRequest):
+    if isinstance(request, wire.ReloadConfigRequest):
         return ""
     if isinstance(request, api.MultiInferenceRequest):
         return request.tasks[0].model_spec.name if request.tasks else ""

@@ -34,7 +34,7 @@ SERVICES: Mapping[str, Mapping[str, MethodTypes]] = {
     },
     MODEL_SERVICE: {
         "GetModelStatus": MethodTypes(wire.GetModelStatusRequest, wire.GetModelStatusResponse),
-        "HandleReloadConfigRequest": MethodTypes(api.ReloadConfigRequest, api.ReloadConfigResponse),
+        "HandleReloadConfigRequest": MethodTypes(wire.ReloadConfigRequest, wire.ReloadConfigResponse),
     },
 }
 """Methods by service."""

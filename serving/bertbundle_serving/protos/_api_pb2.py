@@ -23,10 +23,9 @@ _sym_db = _symbol_database.Default()
 
 
 from bertbundle.wire import _wire_pb2 as bertbundle_dot_wire_dot___wire__pb2
-from bertbundle_serving.protos import _config_pb2 as bertbundle__serving_dot_protos_dot___config__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$bertbundle_serving/protos/_api.proto\x12\x16\x62\x65rtbundle.serving_api\x1a\x1b\x62\x65rtbundle/wire/_wire.proto\x1a\'bertbundle_serving/protos/_config.proto\"\x1a\n\tBytesList\x12\r\n\x05value\x18\x01 \x03(\x0c\"\x1a\n\tFloatList\x12\r\n\x05value\x18\x01 \x03(\x02\"\x1a\n\tInt64List\x12\r\n\x05value\x18\x01 \x03(\x03\"\xbc\x01\n\x07\x46\x65\x61ture\x12\x37\n\nbytes_list\x18\x01 \x01(\x0b\x32!.bertbundle.serving_api.BytesListH\x00\x12\x37\n\nfloat_list\x18\x02 \x01(\x0b\x32!.bertbundle.serving_api.FloatListH\x00\x12\x37\n\nint64_list\x18\x03 \x01(\x0b\x32!.bertbundle.serving_api.Int64ListH\x00\x42\x06\n\x04kind\"\x9b\x01\n\x08\x46\x65\x61tures\x12>\n\x07\x66\x65\x61ture\x18\x01 \x03(\x0b\x32-.bertbundle.serving_api.Features.FeatureEntry\x1aO\n\x0c\x46\x65\x61tureEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12.\n\x05value\x18\x02 \x01(\x0b\x32\x1f.bertbundle.serving_api.Feature:\x02\x38\x01\"=\n\x07\x45xample\x12\x32\n\x08\x66\x65\x61tures\x18\x01 \x01(\x0b\x32 .bertbundle.serving_api.Features\"\x1f\n\x0b\x45xampleList\x12\x10\n\x08\x65xamples\x18\x01 \x03(\x0c\";\n\x16\x45xampleListWithContext\x12\x10\n\x08\x65xamples\x18\x01 \x03(\x0c\x12\x0f\n\x07\x63ontext\x18\x02 \x01(\x0c\"\xa1\x01\n\x05Input\x12;\n\x0c\x65xample_list\x18\x01 \x01(\x0b\x32#.bertbundle.serving_api.ExampleListH\x00\x12S\n\x19\x65xample_list_with_context\x18\x02 \x01(\x0b\x32..bertbundle.serving_api.ExampleListWithContextH\x00\x42\x06\n\x04kind\"%\n\x05\x43lass\x12\r\n\x05label\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x02\"A\n\x0f\x43lassifications\x12.\n\x07\x63lasses\x18\x01 \x03(\x0b\x32\x1d.bertbundle.serving_api.Class\"X\n\x14\x43lassificationResult\x12@\n\x0f\x63lassifications\x18\x01 \x03(\x0b\x32\'.bertbundle.serving_api.Classifications\"u\n\x15\x43lassificationRequest\x12.\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x1a.bertbundle.wire.ModelSpec\x12,\n\x05input\x18\x02 \x01(\x0b\x32\x1d.bertbundle.serving_api.Input\"\x86\x01\n\x16\x43lassificationResponse\x12<\n\x06result\x18\x01 \x01(\x0b\x32,.bertbundle.serving_api.ClassificationResult\x12.\n\nmodel_spec\x18\x02 \x01(\x0b\x32\x1a.bertbundle.wire.ModelSpec\"\x1b\n\nRegression\x12\r\n\x05value\x18\x01 \x01(\x02\"K\n\x10RegressionResult\x12\x37\n\x0bregressions\x18\x01 \x03(\x0b\x32\".bertbundle.serving_api.Regression\"q\n\x11RegressionRequest\x12.\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x1a.bertbundle.wire.ModelSpec\x12,\n\x05input\x18\x02 \x01(\x0b\x32\x1d.bertbundle.serving_api.Input\"~\n\x12RegressionResponse\x12\x38\n\x06result\x18\x01 \x01(\x0b\x32(.bertbundle.serving_api.RegressionResult\x12.\n\nmodel_spec\x18\x02 \x01(\x0b\x32\x1a.bertbundle.wire.ModelSpec\"T\n\rInferenceTask\x12.\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x1a.bertbundle.wire.ModelSpec\x12\x13\n\x0bmethod_name\x18\x02 \x01(\t\"\xe1\x01\n\x0fInferenceResult\x12.\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x1a.bertbundle.wire.ModelSpec\x12M\n\x15\x63lassification_result\x18\x02 \x01(\x0b\x32,.bertbundle.serving_api.ClassificationResultH\x00\x12\x45\n\x11regression_result\x18\x03 \x01(\x0b\x32(.bertbundle.serving_api.RegressionResultH\x00\x42\x08\n\x06result\"{\n\x15MultiInferenceRequest\x12\x34\n\x05tasks\x18\x01 \x03(\x0b\x32%.bertbundle.serving_api.InferenceTask\x12,\n\x05input\x18\x02 \x01(\x0b\x32\x1d.bertbundle.serving_api.Input\"R\n\x16MultiInferenceResponse\x12\x38\n\x07results\x18\x01 \x03(\x0b\x32\'.bertbundle.serving_api.InferenceResult\"S\n\x13ReloadConfigRequest\x12<\n\x06\x63onfig\x18\x01 \x01(\x0b\x32,.bertbundle.serving_config.ModelServerConfig\"?\n\x14ReloadConfigResponse\x12\'\n\x06status\x18\x01 \x01(\x0b\x32\x17.bertbundle.wire.Statusb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$bertbundle_serving/protos/_api.proto\x12\x16\x62\x65rtbundle.serving_api\x1a\x1b\x62\x65rtbundle/wire/_wire.proto\"\x1a\n\tBytesList\x12\r\n\x05value\x18\x01 \x03(\x0c\"\x1a\n\tFloatList\x12\r\n\x05value\x18\x01 \x03(\x02\"\x1a\n\tInt64List\x12\r\n\x05value\x18\x01 \x03(\x03\"\xbc\x01\n\x07\x46\x65\x61ture\x12\x37\n\nbytes_list\x18\x01 \x01(\x0b\x32!.bertbundle.serving_api.BytesListH\x00\x12\x37\n\nfloat_list\x18\x02 \x01(\x0b\x32!.bertbundle.serving_api.FloatListH\x00\x12\x37\n\nint64_list\x18\x03 \x01(\x0b\x32!.bertbundle.serving_api.Int64ListH\x00\x42\x06\n\x04kind\"\x9b\x01\n\x08\x46\x65\x61tures\x12>\n\x07\x66\x65\x61ture\x18\x01 \x03(\x0b\x32-.bertbundle.serving_api.Features.FeatureEntry\x1aO\n\x0c\x46\x65\x61tureEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12.\n\x05value\x18\x02 \x01(\x0b\x32\x1f.bertbundle.serving_api.Feature:\x02\x38\x01\"=\n\x07\x45xample\x12\x32\n\x08\x66\x65\x61tures\x18\x01 \x01(\x0b\x32 .bertbundle.serving_api.Features\"\x1f\n\x0b\x45xampleList\x12\x10\n\x08\x65xamples\x18\x01 \x03(\x0c\";\n\x16\x45xampleListWithContext\x12\x10\n\x08\x65xamples\x18\x01 \x03(\x0c\x12\x0f\n\x07\x63ontext\x18\x02 \x01(\x0c\"\xa1\x01\n\x05Input\x12;\n\x0c\x65xample_list\x18\x01 \x01(\x0b\x32#.bertbundle.serving_api.ExampleListH\x00\x12S\n\x19\x65xample_list_with_context\x18\x02 \x01(\x0b\x32..bertbundle.serving_api.ExampleListWithContextH\x00\x42\x06\n\x04kind\"%\n\x05\x43lass\x12\r\n\x05label\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x02\"A\n\x0f\x43lassifications\x12.\n\x07\x63lasses\x18\x01 \x03(\x0b\x32\x1d.bertbundle.serving_api.Class\"X\n\x14\x43lassificationResult\x12@\n\x0f\x63lassifications\x18\x01 \x03(\x0b\x32\'.bertbundle.serving_api.Classifications\"u\n\x15\x43lassificationRequest\x12.\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x1a.bertbundle.wire.ModelSpec\x12,\n\x05input\x18\x02 \x01(\x0b\x32\x1d.bertbundle.serving_api.Input\"\x86\x01\n\x16\x43lassificationResponse\x12<\n\x06result\x18\x01 \x01(\x0b\x32,.bertbundle.serving_api.ClassificationResult\x12.\n\nmodel_spec\x18\x02 \x01(\x0b\x32\x1a.bertbundle.wire.ModelSpec\"\x1b\n\nRegression\x12\r\n\x05value\x18\x01 \x01(\x02\"K\n\x10RegressionResult\x12\x37\n\x0bregressions\x18\x01 \x03(\x0b\x32\".bertbundle.serving_api.Regression\"q\n\x11RegressionRequest\x12.\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x1a.bertbundle.wire.ModelSpec\x12,\n\x05input\x18\x02 \x01(\x0b\x32\x1d.bertbundle.serving_api.Input\"~\n\x12RegressionResponse\x12\x38\n\x06result\x18\x01 \x01(\x0b\x32(.bertbundle.serving_api.RegressionResult\x12.\n\nmodel_spec\x18\x02 \x01(\x0b\x32\x1a.bertbundle.wire.ModelSpec\"T\n\rInferenceTask\x12.\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x1a.bertbundle.wire.ModelSpec\x12\x13\n\x0bmethod_name\x18\x02 \x01(\t\"\xe1\x01\n\x0fInferenceResult\x12.\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x1a.bertbundle.wire.ModelSpec\x12M\n\x15\x63lassification_result\x18\x02 \x01(\x0b\x32,.bertbundle.serving_api.ClassificationResultH\x00\x12\x45\n\x11regression_result\x18\x03 \x01(\x0b\x32(.bertbundle.serving_api.RegressionResultH\x00\x42\x08\n\x06result\"{\n\x15MultiInferenceRequest\x12\x34\n\x05tasks\x18\x01 \x03(\x0b\x32%.bertbundle.serving_api.InferenceTask\x12,\n\x05input\x18\x02 \x01(\x0b\x32\x1d.bertbundle.serving_api.Input\"R\n\x16MultiInferenceResponse\x12\x38\n\x07results\x18\x01 \x03(\x0b\x32\'.bertbundle.serving_api.InferenceResultb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,54 +34,50 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_FEATURES_FEATUREENTRY']._loaded_options = None
   _globals['_FEATURES_FEATUREENTRY']._serialized_options = b'8\001'
-  _globals['_BYTESLIST']._serialized_start=134
-  _globals['_BYTESLIST']._serialized_end=160
-  _globals['_FLOATLIST']._serialized_start=162
-  _globals['_FLOATLIST']._serialized_end=188
-  _globals['_INT64LIST']._serialized_start=190
-  _globals['_INT64LIST']._serialized_end=216
-  _globals['_FEATURE']._serialized_start=219
-  _globals['_FEATURE']._serialized_end=407
-  _globals['_FEATURES']._serialized_start=410
-  _globals['_FEATURES']._serialized_end=565
-  _globals['_FEATURES_FEATUREENTRY']._serialized_start=486
-  _globals['_FEATURES_FEATUREENTRY']._serialized_end=565
-  _globals['_EXAMPLE']._serialized_start=567
-  _globals['_EXAMPLE']._serialized_end=628
-  _globals['_EXAMPLELIST']._serialized_start=630
-  _globals['_EXAMPLELIST']._serialized_end=661
-  _globals['_EXAMPLELISTWITHCONTEXT']._serialized_start=663
-  _globals['_EXAMPLELISTWITHCONTEXT']._serialized_end=722
-  _globals['_INPUT']._serialized_start=725
-  _globals['_INPUT']._serialized_end=886
-  _globals['_CLASS']._serialized_start=888
-  _globals['_CLASS']._serialized_end=925
-  _globals['_CLASSIFICATIONS']._serialized_start=927
-  _globals['_CLASSIFICATIONS']._serialized_end=992
-  _globals['_CLASSIFICATIONRESULT']._serialized_start=994
-  _globals['_CLASSIFICATIONRESULT']._serialized_end=1082
-  _globals['_CLASSIFICATIONREQUEST']._serialized_start=1084
-  _globals['_CLASSIFICATIONREQUEST']._serialized_end=1201
-  _globals['_CLASSIFICATIONRESPONSE']._serialized_start=1204
-  _globals['_CLASSIFICATIONRESPONSE']._serialized_end=1338
-  _globals['_REGRESSION']._serialized_start=1340
-  _globals['_REGRESSION']._serialized_end=1367
-  _globals['_REGRESSIONRESULT']._serialized_start=1369
-  _globals['_REGRESSIONRESULT']._serialized_end=1444
-  _globals['_REGRESSIONREQUEST']._serialized_start=1446
-  _globals['_REGRESSIONREQUEST']._serialized_end=1559
-  _globals['_REGRESSIONRESPONSE']._serialized_start=1561
-  _globals['_REGRESSIONRESPONSE']._serialized_end=1687
-  _globals['_INFERENCETASK']._serialized_start=1689
-  _globals['_INFERENCETASK']._serialized_end=1773
-  _globals['_INFERENCERESULT']._serialized_start=1776
-  _globals['_INFERENCERESULT']._serialized_end=2001
-  _globals['_MULTIINFERENCEREQUEST']._serialized_start=2003
-  _globals['_MULTIINFERENCEREQUEST']._serialized_end=2126
-  _globals['_MULTIINFERENCERESPONSE']._serialized_start=2128
-  _globals['_MULTIINFERENCERESPONSE']._serialized_end=2210
-  _globals['_RELOADCONFIGREQUEST']._serialized_start=2212
-  _globals['_RELOADCONFIGREQUEST']._serialized_end=2295
-  _globals['_RELOADCONFIGRESPONSE']._serialized_start=2297
-  _globals['_RELOADCONFIGRESPONSE']._serialized_end=2360
+  _globals['_BYTESLIST']._serialized_start=93
+  _globals['_BYTESLIST']._serialized_end=119
+  _globals['_FLOATLIST']._serialized_start=121
+  _globals['_FLOATLIST']._serialized_end=147
+  _globals['_INT64LIST']._serialized_start=149
+  _globals['_INT64LIST']._serialized_end=175
+  _globals['_FEATURE']._serialized_start=178
+  _globals['_FEATURE']._serialized_end=366
+  _globals['_FEATURES']._serialized_start=369
+  _globals['_FEATURES']._serialized_end=524
+  _globals['_FEATURES_FEATUREENTRY']._serialized_start=445
+  _globals['_FEATURES_FEATUREENTRY']._serialized_end=524
+  _globals['_EXAMPLE']._serialized_start=526
+  _globals['_EXAMPLE']._serialized_end=587
+  _globals['_EXAMPLELIST']._serialized_start=589
+  _globals['_EXAMPLELIST']._serialized_end=620
+  _globals['_EXAMPLELISTWITHCONTEXT']._serialized_start=622
+  _globals['_EXAMPLELISTWITHCONTEXT']._serialized_end=681
+  _globals['_INPUT']._serialized_start=684
+  _globals['_INPUT']._serialized_end=845
+  _globals['_CLASS']._serialized_start=847
+  _globals['_CLASS']._serialized_end=884
+  _globals['_CLASSIFICATIONS']._serialized_start=886
+  _globals['_CLASSIFICATIONS']._serialized_end=951
+  _globals['_CLASSIFICATIONRESULT']._serialized_start=953
+  _globals['_CLASSIFICATIONRESULT']._serialized_end=1041
+  _globals['_CLASSIFICATIONREQUEST']._serialized_start=1043
+  _globals['_CLASSIFICATIONREQUEST']._serialized_end=1160
+  _globals['_CLASSIFICATIONRESPONSE']._serialized_start=1163
+  _globals['_CLASSIFICATIONRESPONSE']._serialized_end=1297
+  _globals['_REGRESSION']._serialized_start=1299
+  _globals['_REGRESSION']._serialized_end=1326
+  _globals['_REGRESSIONRESULT']._serialized_start=1328
+  _globals['_REGRESSIONRESULT']._serialized_end=1403
+  _globals['_REGRESSIONREQUEST']._serialized_start=1405
+  _globals['_REGRESSIONREQUEST']._serialized_end=1518
+  _globals['_REGRESSIONRESPONSE']._serialized_start=1520
+  _globals['_REGRESSIONRESPONSE']._serialized_end=1646
+  _globals['_INFERENCETASK']._serialized_start=1648
+  _globals['_INFERENCETASK']._serialized_end=1732
+  _globals['_INFERENCERESULT']._serialized_start=1735
+  _globals['_INFERENCERESULT']._serialized_end=1960
+  _globals['_MULTIINFERENCEREQUEST']._serialized_start=1962
+  _globals['_MULTIINFERENCEREQUEST']._serialized_end=2085
+  _globals['_MULTIINFERENCERESPONSE']._serialized_start=2087
+  _globals['_MULTIINFERENCERESPONSE']._serialized_end=2169
 # @@protoc_insertion_point(module_scope)

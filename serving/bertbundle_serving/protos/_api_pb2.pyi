@@ -1,5 +1,4 @@
 from bertbundle.wire import _wire_pb2 as __wire_pb2
-from bertbundle_serving.protos import _config_pb2 as __config_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -172,15 +171,3 @@ class MultiInferenceResponse(_message.Message):
     RESULTS_FIELD_NUMBER: _ClassVar[int]
     results: _containers.RepeatedCompositeFieldContainer[InferenceResult]
     def __init__(self, results: _Optional[_Iterable[_Union[InferenceResult, _Mapping]]] = ...) -> None: ...
-
-class ReloadConfigRequest(_message.Message):
-    __slots__ = ("config",)
-    CONFIG_FIELD_NUMBER: _ClassVar[int]
-    config: __config_pb2.ModelServerConfig
-    def __init__(self, config: _Optional[_Union[__config_pb2.ModelServerConfig, _Mapping]] = ...) -> None: ...
-
-class ReloadConfigResponse(_message.Message):
-    __slots__ = ("status",)
-    STATUS_FIELD_NUMBER: _ClassVar[int]
-    status: __wire_pb2.Status
-    def __init__(self, status: _Optional[_Union[__wire_pb2.Status, _Mapping]] = ...) -> None: ...

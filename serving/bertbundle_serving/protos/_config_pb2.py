@@ -22,41 +22,22 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
-from google.protobuf import any_pb2 as google_dot_protobuf_dot_any__pb2
 from google.protobuf import wrappers_pb2 as google_dot_protobuf_dot_wrappers__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'bertbundle_serving/protos/_config.proto\x12\x19\x62\x65rtbundle.serving_config\x1a\x19google/protobuf/any.proto\x1a\x1egoogle/protobuf/wrappers.proto\"\xcc\x02\n\x15ServableVersionPolicy\x12I\n\x06latest\x18\x64 \x01(\x0b\x32\x37.bertbundle.serving_config.ServableVersionPolicy.LatestH\x00\x12\x43\n\x03\x61ll\x18\x65 \x01(\x0b\x32\x34.bertbundle.serving_config.ServableVersionPolicy.AllH\x00\x12M\n\x08specific\x18\x66 \x01(\x0b\x32\x39.bertbundle.serving_config.ServableVersionPolicy.SpecificH\x00\x1a\x1e\n\x06Latest\x12\x14\n\x0cnum_versions\x18\x01 \x01(\r\x1a\x05\n\x03\x41ll\x1a\x1c\n\x08Specific\x12\x10\n\x08versions\x18\x01 \x03(\x03\x42\x0f\n\rpolicy_choice\"\x9f\x02\n\x0bModelConfig\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tbase_path\x18\x02 \x01(\t\x12\x16\n\x0emodel_platform\x18\x04 \x01(\t\x12N\n\x14model_version_policy\x18\x07 \x01(\x0b\x32\x30.bertbundle.serving_config.ServableVersionPolicy\x12Q\n\x0eversion_labels\x18\x08 \x03(\x0b\x32\x39.bertbundle.serving_config.ModelConfig.VersionLabelsEntry\x1a\x34\n\x12VersionLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"I\n\x0fModelConfigList\x12\x36\n\x06\x63onfig\x18\x01 \x03(\x0b\x32&.bertbundle.serving_config.ModelConfig\"\x9b\x01\n\x11ModelServerConfig\x12G\n\x11model_config_list\x18\x01 \x01(\x0b\x32*.bertbundle.serving_config.ModelConfigListH\x00\x12\x33\n\x13\x63ustom_model_config\x18\x02 \x01(\x0b\x32\x14.google.protobuf.AnyH\x00\x42\x08\n\x06\x63onfig\"\xf1\x03\n\x12\x42\x61tchingParameters\x12\x33\n\x0emax_batch_size\x18\x01 \x01(\x0b\x32\x1b.google.protobuf.Int64Value\x12\x39\n\x14\x62\x61tch_timeout_micros\x18\x02 \x01(\x0b\x32\x1b.google.protobuf.Int64Value\x12\x39\n\x14max_enqueued_batches\x18\x03 \x01(\x0b\x32\x1b.google.protobuf.Int64Value\x12\x36\n\x11num_batch_threads\x18\x04 \x01(\x0b\x32\x1b.google.protobuf.Int64Value\x12\x36\n\x10thread_pool_name\x18\x05 \x01(\x0b\x32\x1c.google.protobuf.StringValue\x12\x1b\n\x13\x61llowed_batch_sizes\x18\x06 \x03(\x03\x12\"\n\x1apad_variable_length_inputs\x18\x07 \x01(\x08\x12@\n\x1c\x65nable_large_batch_splitting\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.BoolValue\x12=\n\x18max_execution_batch_size\x18\t \x01(\x0b\x32\x1b.google.protobuf.Int64Value\"0\n\x10PrometheusConfig\x12\x0e\n\x06\x65nable\x18\x01 \x01(\x08\x12\x0c\n\x04path\x18\x02 \x01(\t\"Z\n\x10MonitoringConfig\x12\x46\n\x11prometheus_config\x18\x01 \x01(\x0b\x32+.bertbundle.serving_config.PrometheusConfig\"^\n\tSSLConfig\x12\x12\n\nserver_key\x18\x01 \x01(\t\x12\x13\n\x0bserver_cert\x18\x02 \x01(\t\x12\x11\n\tcustom_ca\x18\x03 \x01(\t\x12\x15\n\rclient_verify\x18\x04 \x01(\x08\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'bertbundle_serving/protos/_config.proto\x12\x19\x62\x65rtbundle.serving_config\x1a\x1egoogle/protobuf/wrappers.proto\"\xf1\x03\n\x12\x42\x61tchingParameters\x12\x33\n\x0emax_batch_size\x18\x01 \x01(\x0b\x32\x1b.google.protobuf.Int64Value\x12\x39\n\x14\x62\x61tch_timeout_micros\x18\x02 \x01(\x0b\x32\x1b.google.protobuf.Int64Value\x12\x39\n\x14max_enqueued_batches\x18\x03 \x01(\x0b\x32\x1b.google.protobuf.Int64Value\x12\x36\n\x11num_batch_threads\x18\x04 \x01(\x0b\x32\x1b.google.protobuf.Int64Value\x12\x36\n\x10thread_pool_name\x18\x05 \x01(\x0b\x32\x1c.google.protobuf.StringValue\x12\x1b\n\x13\x61llowed_batch_sizes\x18\x06 \x03(\x03\x12\"\n\x1apad_variable_length_inputs\x18\x07 \x01(\x08\x12@\n\x1c\x65nable_large_batch_splitting\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.BoolValue\x12=\n\x18max_execution_batch_size\x18\t \x01(\x0b\x32\x1b.google.protobuf.Int64Value\"0\n\x10PrometheusConfig\x12\x0e\n\x06\x65nable\x18\x01 \x01(\x08\x12\x0c\n\x04path\x18\x02 \x01(\t\"Z\n\x10MonitoringConfig\x12\x46\n\x11prometheus_config\x18\x01 \x01(\x0b\x32+.bertbundle.serving_config.PrometheusConfig\"^\n\tSSLConfig\x12\x12\n\nserver_key\x18\x01 \x01(\t\x12\x13\n\x0bserver_cert\x18\x02 \x01(\t\x12\x11\n\tcustom_ca\x18\x03 \x01(\t\x12\x15\n\rclient_verify\x18\x04 \x01(\x08\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'bertbundle_serving.protos._config_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_MODELCONFIG_VERSIONLABELSENTRY']._loaded_options = None
-  _globals['_MODELCONFIG_VERSIONLABELSENTRY']._serialized_options = b'8\001'
-  _globals['_SERVABLEVERSIONPOLICY']._serialized_start=130
-  _globals['_SERVABLEVERSIONPOLICY']._serialized_end=462
-  _globals['_SERVABLEVERSIONPOLICY_LATEST']._serialized_start=378
-  _globals['_SERVABLEVERSIONPOLICY_LATEST']._serialized_end=408
-  _globals['_SERVABLEVERSIONPOLICY_ALL']._serialized_start=410
-  _globals['_SERVABLEVERSIONPOLICY_ALL']._serialized_end=415
-  _globals['_SERVABLEVERSIONPOLICY_SPECIFIC']._serialized_start=417
-  _globals['_SERVABLEVERSIONPOLICY_SPECIFIC']._serialized_end=445
-  _globals['_MODELCONFIG']._serialized_start=465
-  _globals['_MODELCONFIG']._serialized_end=752
-  _globals['_MODELCONFIG_VERSIONLABELSENTRY']._serialized_start=700
-  _globals['_MODELCONFIG_VERSIONLABELSENTRY']._serialized_end=752
-  _globals['_MODELCONFIGLIST']._serialized_start=754
-  _globals['_MODELCONFIGLIST']._serialized_end=827
-  _globals['_MODELSERVERCONFIG']._serialized_start=830
-  _globals['_MODELSERVERCONFIG']._serialized_end=985
-  _globals['_BATCHINGPARAMETERS']._serialized_start=988
-  _globals['_BATCHINGPARAMETERS']._serialized_end=1485
-  _globals['_PROMETHEUSCONFIG']._serialized_start=1487
-  _globals['_PROMETHEUSCONFIG']._serialized_end=1535
-  _globals['_MONITORINGCONFIG']._serialized_start=1537
-  _globals['_MONITORINGCONFIG']._serialized_end=1627
-  _globals['_SSLCONFIG']._serialized_start=1629
-  _globals['_SSLCONFIG']._serialized_end=1723
+  _globals['_BATCHINGPARAMETERS']._serialized_start=103
+  _globals['_BATCHINGPARAMETERS']._serialized_end=600
+  _globals['_PROMETHEUSCONFIG']._serialized_start=602
+  _globals['_PROMETHEUSCONFIG']._serialized_end=650
+  _globals['_MONITORINGCONFIG']._serialized_start=652
+  _globals['_MONITORINGCONFIG']._serialized_end=742
+  _globals['_SSLCONFIG']._serialized_start=744
+  _globals['_SSLCONFIG']._serialized_end=838
 # @@protoc_insertion_point(module_scope)

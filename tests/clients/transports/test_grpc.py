@@ -63,6 +63,8 @@ def test_predict(start_server: StartServer) -> None:
     transport.predict(PredictCall("tiny", "length_4", {}, version=0), timeout=9)
     assert requests[-1].model_spec.HasField("version")
     assert requests[-1].model_spec.version.value == 0
+    transport.predict(PredictCall("tiny", "length_4", {}, version="stable"), timeout=9)
+    assert requests[-1].model_spec.version_label == "stable"
     transport.close()
 
 

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from bertbundle import Client, InputError, ModelNotFound
-from bertbundle.transports.local import LocalTransport
 from fakes import FakeTransport, connect, write_bundle
 
 
@@ -44,10 +43,11 @@ def test_no_onnxruntime(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         Client.local(bundle)
 
 
-@pytest.mark.parametrize("choice", [{"version": 9}, {"label": "stable"}])
-def test_other_versions(bundle: Path, choice: dict[str, Any]) -> None:
-    """A version that is not there, and a label, are refused; the bundle's own version is accepted."""
-    transport = LocalTransport(bundle)
-    connect(transport, version=1).manifest()
-    with pytest.raises(ModelNotFound, match="has version 1 only"):
-        connect(transport, **choice).manifest()
+def test_version_of_a_bundle(tmp_path: Path) -> None:
+    """A bundle in this process answers for its own version only, and has no labels."""
+    write_bundle(tmp_path)
+    assert Client.local(tmp_path, version=1).entities("wang")
+    with pytest.raises(ModelNotFound, match="is version 1, not 2"):
+        Client.local(tmp_path, version=2).entities("wang")
+    with pytest.raises(ValueError, match="'stable' is a label, which LocalTransport does not support"):
+        Client.local(tmp_path, version="stable")

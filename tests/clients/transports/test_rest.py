@@ -17,6 +17,7 @@ import pytest
 
 from bertbundle import (
     DeadlineExceeded,
+    InputError,
     InvalidRequest,
     ModelNotFound,
     Overloaded,
@@ -320,7 +321,7 @@ def test_grpc_port() -> None:
         thread.join()
 
 
-def test_labels() -> None:
-    """A label is refused: over REST, a response does not say which version it is from."""
-    with pytest.raises(ValueError, match="label is for gRPC only"):
-        connect(RestTransport("http://localhost:1"), label="stable").manifest()
+def test_labels_are_refused() -> None:
+    """A call for a version label is refused: the response would not say which version answered."""
+    with pytest.raises(InputError, match="version label 'stable' needs gRPC"):
+        RestTransport("http://localhost:1").predict(PredictCall("tiny", "s", {}, version="stable"), timeout=1)

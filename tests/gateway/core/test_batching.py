@@ -107,7 +107,7 @@ async def test_what_differs_is_not_put_together() -> None:
     inner = Recorder()
     inner.release.set()
     transport = BatchingTransport(inner, in_flight=1)
-    calls = [make_call(1), make_call(2, length=8), make_call(3, version=4), make_call(4, label="stable")]
+    calls = [make_call(1), make_call(2, length=8), make_call(3, version=4), make_call(4, version="stable")]
     await asyncio.gather(*await start(transport, *calls, *calls))
     assert len(inner.calls) == 8
 

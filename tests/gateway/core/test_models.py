@@ -17,16 +17,16 @@ pytestmark = pytest.mark.anyio
 
 
 class Recorder(FakeAsyncTransport):
-    """Records the version and the label of each call."""
+    """Records the version of each call."""
 
     def __init__(self) -> None:
         super().__init__(Model())
-        self.versions: list[tuple[int | None, str | None]] = []
+        self.versions: list[int | str | None] = []
 
     async def predict(self, call: PredictCall, *, timeout: float) -> Prediction:
         """See `AsyncTransport.predict`."""
-        self.versions.append((call.version, call.label))
-        return await super().predict(dataclasses.replace(call, version=None, label=None), timeout=timeout)
+        self.versions.append(call.version)
+        return await super().predict(dataclasses.replace(call, version=None), timeout=timeout)
 
 
 @pytest.mark.parametrize("ref", [ModelRef("tiny"), ModelRef("tiny", version=3), ModelRef("tiny", label="stable")])
@@ -35,7 +35,7 @@ async def test_versions(ref: ModelRef) -> None:
     transport = Recorder()
     client = Models(FakeBackend(transport), ClientSettings()).client(ref)
     await client.entities("wang")
-    assert transport.versions == [(ref.version, ref.label)] * 2
+    assert transport.versions == [ref.choice] * 2
 
 
 async def test_clients_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:

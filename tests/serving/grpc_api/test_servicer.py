@@ -12,8 +12,6 @@ from google.protobuf.wrappers_pb2 import Int64Value
 from bertbundle.wire import _wire_pb2 as wire
 from bertbundle.wire.tensors import decode_tensor, encode_tensors
 from bertbundle_serving.grpc_api.servicer import MAX_ERROR_LENGTH, truncate_error
-from bertbundle_serving.protos import _api_pb2 as api
-from bertbundle_serving.protos import _config_pb2 as config
 from embedded_server import PREDICT, RELOAD, Serve
 from tiny_bundles import TinyBundles
 
@@ -63,9 +61,9 @@ def test_large_messages_pass(bundles: TinyBundles, serve: Serve) -> None:
 
 def reload_request(**models: Path) -> bytes:
     """Return a ReloadConfigRequest for these models."""
-    entries = [config.ModelConfig(name=name, base_path=str(base)) for name, base in models.items()]
-    listed = config.ModelServerConfig(model_config_list=config.ModelConfigList(config=entries))
-    return api.ReloadConfigRequest(config=listed).SerializeToString()
+    entries = [wire.ModelConfig(name=name, base_path=str(base)) for name, base in models.items()]
+    listed = wire.ModelServerConfig(model_config_list=wire.ModelConfigList(config=entries))
+    return wire.ReloadConfigRequest(config=listed).SerializeToString()
 
 
 def test_reload_adds_and_removes(bundles: TinyBundles, serve: Serve) -> None:
@@ -86,12 +84,12 @@ def test_reload_changes_policy_and_labels(bundles: TinyBundles, serve: Serve) ->
     bundles.write(1)
     bundles.write(2)
     address = serve(bundles.base).address
-    entry = config.ModelConfig(name="tiny", base_path=str(bundles.base))
+    entry = wire.ModelConfig(name="tiny", base_path=str(bundles.base))
     entry.model_version_policy.all.SetInParent()
-    listed = config.ModelServerConfig(model_config_list=config.ModelConfigList(config=[entry]))
-    address.send(RELOAD, api.ReloadConfigRequest(config=listed).SerializeToString())
+    listed = wire.ModelServerConfig(model_config_list=wire.ModelConfigList(config=[entry]))
+    address.send(RELOAD, wire.ReloadConfigRequest(config=listed).SerializeToString())
     listed.model_config_list.config[0].version_labels["stable"] = 1
-    address.send(RELOAD, api.ReloadConfigRequest(config=listed).SerializeToString())
+    address.send(RELOAD, wire.ReloadConfigRequest(config=listed).SerializeToString())
     spec = wire.ModelSpec(name="tiny", version_label="stable")
     request = wire.PredictRequest(model_spec=spec, inputs=encode_tensors(bundles.features()))
     assert address.predict(request).model_spec.version == Int64Value(value=1)
@@ -108,9 +106,9 @@ def test_reload_changes_policy_and_labels(bundles: TinyBundles, serve: Serve) ->
             id="no-list",
         ),
         pytest.param(
-            api.ReloadConfigRequest(
-                config=config.ModelServerConfig(
-                    model_config_list=config.ModelConfigList(config=[config.ModelConfig(name="a", base_path="/a")] * 2)
+            wire.ReloadConfigRequest(
+                config=wire.ModelServerConfig(
+                    model_config_list=wire.ModelConfigList(config=[wire.ModelConfig(name="a", base_path="/a")] * 2)
                 )
             ).SerializeToString(),
             "INVALID_ARGUMENT",

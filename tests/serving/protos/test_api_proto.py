@@ -39,8 +39,6 @@ OFFICIAL = {
     "InferenceResult": f"{_APIS}.inference_pb2",
     "MultiInferenceRequest": f"{_APIS}.inference_pb2",
     "MultiInferenceResponse": f"{_APIS}.inference_pb2",
-    "ReloadConfigRequest": f"{_APIS}.model_management_pb2",
-    "ReloadConfigResponse": f"{_APIS}.model_management_pb2",
 }
 # Examples are bytes in _api.proto and messages in the official one, which are the same on the wire.
 BYTES_FOR_EXAMPLE = {"ExampleList.examples", "ExampleListWithContext.examples", "ExampleListWithContext.context"}

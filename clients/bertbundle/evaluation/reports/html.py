@@ -4,47 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from bertbundle.errors import InputError
 from bertbundle.evaluation.reports.marks import escape, mark_spans
 from bertbundle.evaluation.reports.mistakes import Mistake
+from bertbundle.evaluation.reports.page import note_list, number, paragraph, table, whole_page
 from bertbundle.evaluation.reports.profile import Profile
 from bertbundle.evaluation.reports.report import Metric, Report
 
-__all__ = ["page_writer", "report_page"]
+__all__ = ["describe", "report_page"]
 
-_STYLE = Path(__file__).with_name("page.css")
 _BAR_REMS = 14
-# Nothing in the page may run or be loaded, whatever the texts contain.
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 _SPANS = ("token-classification", "span-classification")
-
-
-def page_writer(path: str) -> Callable[[Report], None]:
-    """Return a function that writes the page of a report.
-
-    Called before the evaluation, so that a file that cannot be written is reported first.
-
-    Raises:
-        InputError: the file cannot be written.
-    """
-    target = Path(path)
-    hidden = target.with_name(f".{target.name}.new")
-    try:
-        if target.is_dir():
-            raise IsADirectoryError(21, "Is a directory")
-        hidden.touch()
-        hidden.unlink()
-    except (OSError, ValueError) as error:
-        raise InputError(f"--html {path} cannot be written: {getattr(error, 'strerror', None) or error}.") from error
-
-    def write(report: Report) -> None:
-        hidden.write_bytes(report_page(report).encode("utf-8", "backslashreplace"))
-        hidden.replace(target)
-
-    return write
 
 
 def report_page(report: Report) -> str:
@@ -55,37 +26,14 @@ def report_page(report: Report) -> str:
     parts = [
         f"<h1>{escape(title)}</h1>",
         f'<p class="quiet">{escape(model["task"])}: {data["texts"]} texts of {escape(data["path"])}</p>',
-        _list(report.notes),
+        note_list(report.notes),
         *(_metrics(report) if report.metrics else ()),
         *_confusion(report),
         *_mistakes(report),
         *_profile(report.profile),
         *_drift(report),
     ]
-    return (
-        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{escape(title)}</title>\n'
-        f"<style>\n{_STYLE.read_text(encoding='utf-8')}</style>\n</head>\n<body>\n"
-        + "\n".join(parts)
-        + "\n</body>\n</html>\n"
-    )
-
-
-def _list(notes: Sequence[str]) -> str:
-    return f'<ul class="notes">{"".join(f"<li>{escape(note)}</li>" for note in notes)}</ul>' if notes else ""
-
-
-def _table(header: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]], kind: str = "") -> str:
-    """Return a table; each row is its class and its cells as HTML."""
-    head = "".join(f"<th>{cell}</th>" for cell in header)
-    body = "\n".join(f'<tr class="{name}">{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>' for name, cells in rows)
-    table = f'<table class="{kind}"><thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table>'
-    return f'<div class="scroll">{table}</div>'
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None or math.isnan(value) else f"{value:.4f}"
+    return whole_page(title, parts)
 
 
 # ---- metrics
@@ -94,10 +42,10 @@ def _number(value: float | None) -> str:
 def _metrics(report: Report) -> Iterable[str]:
     main = report.metrics[report.main]
     yield "<h2>Metrics</h2>"
-    yield f'<p><span class="figure">{_number(main.value)}</span> {escape(report.main)} {_interval(main)}</p>'
+    yield f'<p><span class="figure">{number(main.value)}</span> {escape(report.main)} {_interval(main)}</p>'
     names = [name for name in report.metrics if "[" not in name]
     rows = [("main" if name == report.main else "", _metric_row(name, report.metrics[name])) for name in names]
-    yield _table(("metric", "value", "interval", ""), rows)
+    yield table(("metric", "value", "interval", ""), rows)
     if report.bootstrap.resamples:
         yield (
             f'<p class="quiet">Intervals: bootstrap over texts, percentiles of {report.bootstrap.resamples} samples, '
@@ -109,7 +57,7 @@ def _metrics(report: Report) -> Iterable[str]:
 
 
 def _metric_row(name: str, metric: Metric) -> list[str]:
-    return [escape(name), _number(metric.value), _interval(metric), _range(metric)]
+    return [escape(name), number(metric.value), _interval(metric), _range(metric)]
 
 
 def _interval(metric: Metric) -> str:
@@ -135,7 +83,7 @@ def _label_table(report: Report, labels: Sequence[Mapping[str, Any]]) -> str:
             "",
             [
                 escape(row["label"]),
-                *(_number(row[name]) for name in scores),
+                *(number(row[name]) for name in scores),
                 _interval(report.metrics[f"f1[{row['label']}]"]),
                 _range(report.metrics[f"f1[{row['label']}]"]),
                 *(str(row[name]) for name in counts),
@@ -143,7 +91,7 @@ def _label_table(report: Report, labels: Sequence[Mapping[str, Any]]) -> str:
         )
         for row in labels
     ]
-    return _table(("label", *scores, "interval of f1", "", *counts), rows)
+    return table(("label", *scores, "interval of f1", "", *counts), rows)
 
 
 def _confusion(report: Report) -> Iterable[str]:
@@ -157,7 +105,7 @@ def _confusion(report: Report) -> Iterable[str]:
         ("", [name, *(_confusion_cell(count, sum(row)) for count in row)])
         for name, row in zip(classes, matrix, strict=True)
     ]
-    yield _table(("", *classes), rows, "confusion")
+    yield table(("", *classes), rows, "confusion")
 
 
 def _confusion_cell(count: int, total: int) -> str:
@@ -176,7 +124,7 @@ def _profile(profile: Profile) -> Iterable[str]:
         ("unknown tokens", f"{profile.unknown} ({profile.unknown_share:.2%})"),
         ("texts longer than the model", f"{profile.longer_share:.2%}"),
     ]
-    yield _table(("", ""), [("", [escape(name), escape(value)]) for name, value in facts])
+    yield table(("", ""), [("", [escape(name), escape(value)]) for name, value in facts])
     yield from (_bars(name, counts) for name, counts in profile.histograms().items())
 
 
@@ -194,7 +142,7 @@ def _bars(name: str, counts: Mapping[str, int]) -> str:
         )
         for label, count in counts.items()
     ]
-    return _table((escape(name), "count", "share", ""), rows, "bars")
+    return table((escape(name), "count", "share", ""), rows, "bars")
 
 
 def _drift(report: Report) -> Iterable[str]:
@@ -205,8 +153,8 @@ def _drift(report: Report) -> Iterable[str]:
         '<p class="quiet">Jensen-Shannon divergence from the baseline, base 2: 0 for equal distributions, 1 for '
         "disjoint ones.</p>"
     )
-    rows = [("", [escape(item.name), _number(item.divergence), _number(item.by_chance)]) for item in report.drift]
-    yield _table(("distribution", "divergence", "by chance up to"), rows)
+    rows = [("", [escape(item.name), number(item.divergence), number(item.by_chance)]) for item in report.drift]
+    yield table(("distribution", "divergence", "by chance up to"), rows)
 
 
 # ---- mistakes
@@ -229,21 +177,20 @@ def _mistakes(report: Report) -> Iterable[str]:
 
 def _mistake(task: str, mistake: Mistake) -> str:
     if task in _SPANS:
-        return _paragraph(mark_spans(mistake.text, mistake.expected, mistake.found))
+        return paragraph(mark_spans(mistake.text, mistake.expected, mistake.found))
     texts = mistake.text if isinstance(mistake.text, list) else [mistake.text]
     shown = [escape(text) for text in texts]
     if task == "question-answering":
         answer = {"label": "", **mistake.found}
         shown[1] = mark_spans(texts[1], [], [answer] if answer["text"] else [])
-    expected, found = (
-        _DESCRIPTIONS.get(task, lambda value: f"{value:.4f}")(item) for item in (mistake.expected, mistake.found)
-    )
+    expected, found = (describe(task, item) for item in (mistake.expected, mistake.found))
     facts = f"<dl><dt>expected</dt><dd>{escape(expected)}</dd><dt>found</dt><dd>{escape(found)}</dd></dl>"
-    return "".join(map(_paragraph, shown)) + facts
+    return "".join(map(paragraph, shown)) + facts
 
 
-def _paragraph(content: str) -> str:
-    return f'<p dir="auto">{content}</p>'
+def describe(task: str, value: Any) -> str:
+    """Return what was expected or found, as text."""
+    return _DESCRIPTIONS.get(task, lambda number: f"{number:.4f}")(value)
 
 
 def _labels(value: Any) -> str:

@@ -13,7 +13,7 @@ from bertbundle.data.examples import Dataset, DataTask, Example
 from bertbundle.evaluation.measurement import Measurement
 from bertbundle.evaluation.observations import Observation
 
-__all__ = ["Mistake", "worst_mistakes"]
+__all__ = ["Mistake", "describe_expected", "describe_found", "worst_mistakes"]
 
 _SHOWN_TOKENS = 5
 
@@ -53,6 +53,16 @@ def worst_mistakes(
         for index in order
         if errors[index] > 0
     ]
+
+
+def describe_expected(task: str, gold: Any) -> Any:
+    """Return the label of a text as a JSON value."""
+    return _DESCRIPTIONS[task][0](gold)
+
+
+def describe_found(task: str, result: Any) -> Any:
+    """Return a result as a JSON value."""
+    return _DESCRIPTIONS[task][1](result)
 
 
 def _mistake(

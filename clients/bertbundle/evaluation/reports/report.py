@@ -10,7 +10,7 @@ from typing import Any
 from bertbundle.evaluation.reports.mistakes import Mistake
 from bertbundle.evaluation.reports.profile import Drift, Profile
 
-__all__ = ["Bootstrap", "Metric", "Report"]
+__all__ = ["Bootstrap", "Metric", "Report", "without_nan"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +73,14 @@ class Report:
             "drift": [asdict(drift) for drift in self.drift],
             "mistakes": [mistake.to_dict() for mistake in self.mistakes],
         }
-        cleaned: dict[str, Any] = _without_nan(result)
+        cleaned: dict[str, Any] = without_nan(result)
         return cleaned
 
 
-def _without_nan(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
+    """Return a JSON value with None in place of numbers that are not finite."""
     if isinstance(value, Mapping):
-        return {key: _without_nan(item) for key, item in value.items()}
+        return {key: without_nan(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
+        return [without_nan(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

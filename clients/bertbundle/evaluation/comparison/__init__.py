@@ -1,0 +1,1 @@
+"""Two models on the same texts: agreement, difference of the metrics, latency."""

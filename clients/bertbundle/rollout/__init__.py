@@ -1,0 +1,1 @@
+"""Move version labels on running servers and in their configuration file."""

@@ -1,0 +1,87 @@
+"""`bertbundle compare`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bertbundle.cli.main import main
+from compared_models import TAGGED, write
+from fakes import FakeServer, predict_method, write_bundle
+from versioned_transport import model, other_model
+
+Start = Callable[..., FakeServer]
+
+
+@pytest.fixture
+def targets(start_server: Start) -> list[str]:
+    """Two servers whose models differ."""
+    return [f"{start_server(predict_method(served)).address}/tiny" for served in (model(1), other_model(2))]
+
+
+def test_report(targets: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The exit code is 0 if the limits hold and 1 otherwise; the report is printed in both cases."""
+    data = ["--data", write(tmp_path, "t.conll", TAGGED), "--resamples", "50"]
+    assert main(["compare", *targets, *data, "--min-agreement", "0.6"]) == 0
+    assert "--min-agreement 0.6: 0.6667, passed" in capsys.readouterr().out
+    assert main(["compare", *targets, *data, "--max-f1-loss", "0.1", "--json"]) == 1
+    out, err = capsys.readouterr()
+    report = json.loads(out)
+    assert (report["passed"], report["agreement"]["agreed"], err) == (False, 2, "")
+    assert report["a"]["latency_ms"]["requests"] == 3
+    assert report["limits"][0]["name"] == "--max-f1-loss"
+    assert main(["compare", *reversed(targets), *data, "--max-f1-loss", "0"]) == 0
+
+
+def test_page(targets: list[str], tmp_path: Path, run: Callable[..., str], fail: Callable[..., str]) -> None:
+    """--html writes a page; that it cannot be written is found first."""
+    data = ["--data", write(tmp_path, "t.txt", "Wang in Berlin\n")]
+    run("compare", *targets, *data, "--html", str(tmp_path / "page.html"))
+    assert "<title>" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    message = fail("compare", "absent:1/a", "absent:1/b", *data, "--html", str(tmp_path / "absent" / "page.html"))
+    assert "page.html cannot be written: No such file or directory." in message
+
+
+def test_targets(targets: list[str], tmp_path: Path, run: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A target may leave server and model to the flags, name a version, or be a bundle's directory."""
+    data = ["--data", write(tmp_path, "t.txt", "Wang in Berlin\n"), "--json"]
+    write_bundle(tmp_path / "models" / "tiny")
+    monkeypatch.chdir(tmp_path)
+    server = targets[0].rpartition("/")[0]
+    for a, b in (("tiny@1", targets[0]), ("@1", targets[0]), ("./models/tiny", str(tmp_path / "models/tiny/1"))):
+        report = json.loads(run("compare", "--server", server, "--model", "tiny", a, b, *data))
+        assert (report["a"]["target"], report["a"]["version"]) == (a, 1)
+        assert report["agreement"]["share"] == 1
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("@1", "is not [HOST:PORT/]MODEL[@VERSION], or lacks a model: pass ner@2, or @2 with --model ner"),
+        ("nowhere/tiny", "expected host:port of a gRPC server, got 'nowhere'"),
+        ("./absent", "no bundle.json in absent or its version directories"),
+        ("models", "models is a directory: write ./models for a bundle in it"),
+        ("./source", "source is a checkpoint, not a bundle. Export it first: bertbundle-export source --name NAME."),
+    ],
+    ids=str,
+)
+def test_wrong_targets(
+    tmp_path: Path, fail: Callable[..., str], monkeypatch: pytest.MonkeyPatch, target: str, message: str
+) -> None:
+    """A target that cannot be used is named with what to write instead."""
+    (tmp_path / "models").mkdir()
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "config.json").write_text("{}", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    data = write(tmp_path, "t.txt", "Wang\n")
+    assert message in fail("compare", target, "tiny", "--data", data)
+
+
+@pytest.mark.parametrize("value", ["-0.1", "1.1", "nan", "x"])
+def test_wrong_limits(fail: Callable[..., str], value: str) -> None:
+    """A limit is a share."""
+    message = fail("compare", "a", "b", "--data", "t.txt", f"--min-agreement={value}")
+    assert f"expected a number from 0 to 1, got {value!r}" in message
