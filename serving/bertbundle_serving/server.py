@@ -133,8 +133,10 @@ class Server:
     async def _stop_grpc(self, grace: float) -> None:
         stopping = asyncio.ensure_future(self._grpc.stop(grace))
         await asyncio.sleep(_HEALTH_NOTICE_SECONDS)  # clients that watch the health service receive the change
-        busy = [self.admission, *([self._text_api] if self._text_api else [])]
-        await asyncio.gather(*[each.wait_until_idle(grace) for each in busy])
+        waits = [self.admission.wait_until_idle(grace)]
+        if self._text_api:
+            waits.append(self._text_api.wait_until_idle(grace))
+        await asyncio.gather(*waits)
         # Health watches never end: without this the server would wait for them until the grace period is over.
         await self._grpc.stop(None)
         await stopping

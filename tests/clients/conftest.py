@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,6 @@ from hypothesis import HealthCheck, settings
 
 from bertbundle.cli.main import main
 from fakes import FakeServer, Model, make_manifest, predict_method, status_method, write_bundle
-from optional import skip_without
 
 # A slow machine is not a failure: there is no limit on the time of an example.
 settings.register_profile("bertbundle", deadline=None, suppress_health_check=[HealthCheck.too_slow])

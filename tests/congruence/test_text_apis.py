@@ -62,7 +62,7 @@ def test_embeddings(open_api: Open, minilm: Path) -> None:
         answer = client.embeddings.create(model="minilm", input=sentences)
     vectors = {
         "openai": [item.embedding for item in answer.data],
-        "huggingface_hub": InferenceClient(model=f"{url}/models/minilm").feature_extraction(sentences),  # type: ignore[arg-type]
+        "huggingface_hub": InferenceClient(model=f"{url}/models/minilm").feature_extraction(sentences),
         "embed": json.loads(fetch(f"{url}/embed", json.dumps({"inputs": sentences}).encode())[2]),
     }
     for name, found in vectors.items():

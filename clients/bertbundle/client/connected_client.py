@@ -84,7 +84,6 @@ class ConnectedClient(BaseClient[TransportT]):
                 ``{"input_ids": "input_word_ids"}``.
         """
         check_type("model", model, str, "the model's name")
-        _check_version(version, label)
         check_type("timeout", timeout, Real, "a number of seconds")
         check_type("retries", retries, Retries, "a Retries object, for example Retries(attempts=1) for no retries")
         check_seconds(timeout=timeout, call_timeout=call_timeout, hedge_after=hedge_after)

@@ -133,7 +133,8 @@ async def embed_all(
 
 def _normalized(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return (vectors / np.maximum(norms, _SMALLEST_NORM)).astype(np.float32)
+    scaled: npt.NDArray[np.float32] = (vectors / np.maximum(norms, _SMALLEST_NORM)).astype(np.float32)
+    return scaled
 
 
 def _check_not_normalized(manifest: Manifest) -> None:

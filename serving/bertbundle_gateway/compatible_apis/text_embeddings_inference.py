@@ -127,7 +127,7 @@ def text_embeddings_inference_router(context: ApiContext) -> APIRouter:
 def text_embeddings_inference_health_router(context: ApiContext) -> APIRouter:
     """Return the routes of health checks, which need no key."""
     router, service = api_router(context, _STYLE, tag="text-embeddings-inference", public=True), context.service
-    responses: Mapping[int | str, Any] = {200: {"description": "Healthy."}, **_ERRORS}
+    responses: dict[int | str, Any] = {200: {"description": "Healthy."}, **_ERRORS}
 
     @router.get("/health", operation_id="health", summary="Check that a model answers", responses=responses)
     async def health() -> Response:

@@ -187,6 +187,7 @@ def _request_error(error: Exception, route: APIRoute) -> RequestError:
         return RequestError("DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED", "There was no answer within the timeout.")
     if isinstance(error, RequestValidationError):
         field = route.body_field
-        return validation_error(error.errors(), None if field is None else field.field_info.annotation)
+        body: Any = None if field is None else field.field_info.annotation
+        return validation_error(error.errors(), body)
     _logger.error("a request failed", exc_info=error)
     return RequestError("INTERNAL", "INTERNAL", "Internal error. The log here has the details.")

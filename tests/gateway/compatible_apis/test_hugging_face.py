@@ -72,7 +72,7 @@ def test_function_to_apply(function: str, expected: float) -> None:
     logits = {"logits": lambda inputs: np.tile(np.array([0, 1, 2], np.float32), (len(inputs["input_ids"]), 1))}
     with text_api(logits) as api:
         client = InferenceClient(model=f"{api.url}/models/classifier")
-        best = client.text_classification("wang", top_k=1, function_to_apply=function)  # type: ignore[arg-type]
+        best = client.text_classification("wang", top_k=1, function_to_apply=function)
     assert (best[0].label, best[0].score) == ("yes", pytest.approx(expected, rel=1e-6))
 
 
@@ -159,7 +159,7 @@ REFUSED: list[tuple[str, str, Callable[[InferenceClient], Any], int, str]] = [
     (
         "tagger",
         "",
-        lambda client: client.token_classification("x", aggregation_strategy="best"),  # type: ignore[arg-type]
+        lambda client: client.token_classification("x", aggregation_strategy="best"),
         400,
         "parameters.aggregation_strategy must be 'none', 'simple'",
     ),

@@ -140,7 +140,7 @@ def test_requests_at_the_limit() -> None:
     async def ask(api: TextApi) -> list[Any]:
         body = {"texts": ["wang"]}
         calls = (asyncio.to_thread(api.post, "/v1/models/tagger:entities", body) for _ in range(3))
-        return await asyncio.gather(*calls)
+        return list(await asyncio.gather(*calls))
 
     with text_api({"label_ids": slow}, limits=Limits(requests=1)) as api:
         answers = asyncio.run(ask(api))

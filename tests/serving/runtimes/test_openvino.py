@@ -65,7 +65,7 @@ def test_openvino_models_agree(bundles: TinyBundles) -> None:
 
     def compute(seed: int) -> dict[str, Any]:
         draw = np.random.default_rng(seed)
-        sizes = {name: (3, *(spec.shape or ())[1:]) for name, spec in specs.inputs.items()}
+        sizes = {name: (3, *(size or 1 for size in (spec.shape or ())[1:])) for name, spec in specs.inputs.items()}
         inputs = {name: draw.integers(0, 2, shape).astype(np.int32) for name, shape in sizes.items()}
         return servable.run(signature, inputs, names)
 
