@@ -9,8 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from bertbundle._shared import flag_types
 from bertbundle._shared.commands import CommandParser
 from bertbundle._shared.logs import LOG_FORMATS
-from bertbundle_gateway.core.limits import Limits as TextLimits
-from bertbundle_gateway.core.limits import add_text_limits
+from bertbundle_gateway.core import limits as text_limits
 from bertbundle_serving.config.batching_parameters import BatchingParameters, read_batching_parameters
 from bertbundle_serving.config.models import ModelConfig, read_model_configs
 from bertbundle_serving.config.monitoring import read_metrics_path
@@ -83,7 +82,7 @@ def to_options(flags: argparse.Namespace) -> ServerOptions:
         lame_duck_seconds=flags.lame_duck_seconds,
         log_requests=flags.log_requests,
         text_api=flags.text_api,
-        text_limits=TextLimits(flags.max_texts, flags.max_characters, flags.grpc_max_threads),
+        text_limits=text_limits.Limits(flags.max_texts, flags.max_characters, flags.grpc_max_threads),
         api_keys_file=flags.api_keys_file,
     )
 
@@ -231,7 +230,7 @@ def _add_rest(group: argparse._ArgumentGroup) -> None:
 
 def _add_text_api(group: argparse._ArgumentGroup) -> None:
     _add_switch(group, "--text_api", default=False, text="answer texts, not only tensors, on both ports")
-    add_text_limits(group)
+    text_limits.add_text_limits(group)
     group.add_argument(
         "--api_keys_file",
         type=flag_types.path,
