@@ -109,8 +109,8 @@ class _ServerModels:
         self._repository = repository
         self._transport = transport
 
-    def transport(self, model: str) -> AsyncTransport | None:
-        """Return the transport to a model."""
+    def transport(self, model: str, *, batches: bool = True) -> AsyncTransport | None:  # noqa: ARG002
+        """Return the transport to a model. The engine batches, as for gRPC."""
         return self._transport if model in self._repository.models else None
 
     def names(self) -> Sequence[str]:

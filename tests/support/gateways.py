@@ -36,7 +36,7 @@ class FakeBackend:
         self._transport = transport
         self.closed = False
 
-    def transport(self, model: str) -> AsyncTransport | None:
+    def transport(self, model: str, *, batches: bool = True) -> AsyncTransport | None:  # noqa: ARG002
         """Return the transport to the model ``tiny``."""
         return self._transport if model == "tiny" else None
 

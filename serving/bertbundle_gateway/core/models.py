@@ -72,8 +72,13 @@ class ModelRef:
 class Backend(Protocol):
     """Where the models are: TensorFlow Serving compatible servers, or this process."""
 
-    def transport(self, model: str) -> AsyncTransport | None:
-        """Return the transport to a model; None if there is certainly no such model. It is shared and kept open."""
+    def transport(self, model: str, *, batches: bool = True) -> AsyncTransport | None:
+        """Return the transport to a model; None if there is certainly no such model. It is shared and kept open.
+
+        Args:
+            model: the name of the model.
+            batches: whether rows of several callers may be put together: only those that a client makes from texts.
+        """
 
     def names(self) -> Sequence[str]:
         """Return the names of the known models; there may be more."""
@@ -123,14 +128,14 @@ class Models:
         self._clients.move_to_end(ref)
         return client
 
-    def transport(self, ref: ModelRef) -> AsyncTransport:
-        """Return the transport to a model.
+    def transport(self, ref: ModelRef, *, batches: bool = True) -> AsyncTransport:
+        """Return the transport to a model; for `batches` see `Backend.transport`.
 
         Raises:
             RequestError: the reference is not valid, or there is no such model.
         """
         ref.check()
-        transport = self._backend.transport(ref.name)
+        transport = self._backend.transport(ref.name, batches=batches)
         if transport is None:
             raise RequestError("NOT_FOUND", "MODEL_NOT_FOUND", f"There is no {ref}. Check its name.", field="model")
         return transport

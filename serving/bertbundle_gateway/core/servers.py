@@ -55,18 +55,19 @@ class ServerBackend:
         self._connect = connect
         self._batches_in_flight = batches_in_flight
         self._transports: dict[str, AsyncTransport] = {}
+        self._batching: dict[str, AsyncTransport] = {}
 
-    def transport(self, model: str) -> AsyncTransport | None:
-        """Return the transport to a model's servers."""
+    def transport(self, model: str, *, batches: bool = True) -> AsyncTransport | None:
+        """Return the transport to a model's servers; see `Backend.transport`."""
         address = self._servers.address(model)
         if address is None:
             return None
         if address not in self._transports:
-            transport = self._connect(address)
+            transport = self._transports[address] = self._connect(address)
             if self._batches_in_flight is not None:
-                transport = BatchingTransport(transport, in_flight=self._batches_in_flight)
-            self._transports[address] = transport
-        return self._transports[address]
+                self._batching[address] = BatchingTransport(transport, in_flight=self._batches_in_flight)
+        batching = self._batching.get(address) if batches else None
+        return batching or self._transports[address]
 
     def names(self) -> Sequence[str]:
         """Return the names of the models that are configured."""
@@ -74,5 +75,5 @@ class ServerBackend:
 
     async def close(self) -> None:
         """Close all connections."""
-        for transport in self._transports.values():
+        for transport in (self._transports | self._batching).values():
             await transport.close()

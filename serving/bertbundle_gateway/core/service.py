@@ -175,7 +175,9 @@ class TextService:
         return ModelInfo(ref.name, manifest, versions, METHOD_OF_TASK.get(manifest.task, ""))
 
     async def predict(self, call: PredictCall, *, timeout: float) -> Prediction:
-        """Make one call with tensors, without retries.
+        """Make one call with tensors, without retries, and never together with those of others.
+
+        The model may be any, not only a bundle: whether the rows of its tensors are independent is not known here.
 
         Raises:
             RequestError: the call failed; its message has that of the server if the tensors are wrong.
@@ -183,7 +185,7 @@ class TextService:
         ref = ModelRef.of_call(call)
         with self._gate.admit():
             try:
-                predicting = self._models.transport(ref).predict(call, timeout=timeout)
+                predicting = self._models.transport(ref, batches=False).predict(call, timeout=timeout)
                 prediction: Prediction = await _within(predicting, timeout)
             except (InvalidRequest, SignatureNotFound) as error:
                 raise RequestError("INVALID_ARGUMENT", "INVALID_TENSORS", error.details or str(error)) from error

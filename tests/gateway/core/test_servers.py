@@ -35,6 +35,16 @@ async def test_only_listed_models() -> None:
     assert isinstance(backend.transport("ner"), BatchingTransport)
 
 
+async def test_batches() -> None:
+    """What must not be put together with rows of others goes over the same connection, without batches."""
+    opened = FakeAsyncTransport()
+    backend = ServerBackend(Servers("a:1", {}), lambda _: opened, batches_in_flight=2)
+    assert isinstance(backend.transport("ner"), BatchingTransport)
+    assert backend.transport("ner", batches=False) is opened
+    await backend.close()
+    assert opened.sync.closed
+
+
 @pytest.mark.parametrize(
     ("servers", "lines"),
     [

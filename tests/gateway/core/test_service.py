@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable
 from typing import Any
 
 import numpy as np
 import pytest
 
-from bertbundle import AsyncClient, ModelNotFound, PredictCall, Prediction, ServerUnavailable
+from bertbundle import AsyncClient, InvalidRequest, ModelNotFound, PredictCall, Prediction, ServerUnavailable
 from bertbundle_gateway.core.batching import BatchingTransport
 from bertbundle_gateway.core.errors import ItemError, RequestError
 from bertbundle_gateway.core.limits import Limits
 from bertbundle_gateway.core.methods import METHOD_OF_TASK, METHODS, Options
-from bertbundle_gateway.core.models import ModelRef
+from bertbundle_gateway.core.models import ClientSettings, ModelRef, Models
+from bertbundle_gateway.core.servers import ServerBackend, Servers
+from bertbundle_gateway.core.service import TextService
 from fakes import FakeAsyncTransport, Model, make_manifest
 from gateways import make_service
 
@@ -152,6 +155,32 @@ async def test_deadline() -> None:
     with pytest.raises(RequestError) as caught:
         await make_service(Slow(Model())).annotate(TINY, "entities", ["wang"], timeout=0.01)
     assert caught.value.code == "DEADLINE_EXCEEDED"
+
+
+async def test_tensors_of_several_callers() -> None:
+    """Calls with tensors are made as they are: inputs of several callers that are all wrong are not right together."""
+
+    class Sum(FakeAsyncTransport):
+        async def predict(self, call: PredictCall, *, timeout: float) -> Prediction:
+            del timeout
+            await asyncio.sleep(0)
+            if len(call.inputs["left"]) != len(call.inputs["right"]):
+                raise InvalidRequest("rows", code="INVALID_ARGUMENT", details="different numbers of rows")
+            return Prediction({"sum": call.inputs["left"] + call.inputs["right"]}, 1)
+
+    backend = ServerBackend(Servers("a:1", {}), lambda _: Sum(Model()), batches_in_flight=1)
+    service = TextService(Models(backend, ClientSettings()))
+
+    def predict(left: int, right: int) -> Awaitable[Prediction]:
+        inputs = {"left": np.full((left, 1), left), "right": np.full((right, 1), right)}
+        return service.predict(PredictCall("any", "serving_default", inputs), timeout=20)
+
+    results = await asyncio.gather(predict(1, 1), predict(2, 1), predict(1, 2), predict(2, 2), return_exceptions=True)
+    first, *wrong, last = results
+    assert isinstance(first, Prediction)
+    assert isinstance(last, Prediction)
+    assert (first.outputs["sum"].tolist(), last.outputs["sum"].tolist()) == ([[2]], [[4], [4]])
+    assert [getattr(error, "reason", "") for error in wrong] == ["INVALID_TENSORS"] * 2
 
 
 async def test_describe() -> None:
