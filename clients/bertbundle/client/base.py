@@ -68,6 +68,11 @@ class BaseClient(SingleTaskMethods[TransportT]):
         """
         return self._runner.run(answer_with_one_version(self._session, decoder, texts, options))
 
+    @property
+    def loaded_version(self) -> int | None:
+        """The version whose manifest is loaded; None before the first request. Used by the gateway."""
+        return self._session.loaded.version if self._session.loaded else None
+
     @overload
     def entities(self: Sync, texts: str, **options: Unpack[HeadOptions]) -> list[Entity]: ...
     @overload

@@ -6,7 +6,6 @@ the tensors of a signature. A text that is invalid fails the request: the protoc
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,15 +17,15 @@ from bertbundle_gateway.compatible_apis.open_inference_models import PLATFORM, I
 from bertbundle_gateway.compatible_apis.open_inference_tensors import array_from_values, json_tensor
 from bertbundle_gateway.core.errors import RequestError, invalid_request
 from bertbundle_gateway.core.models import ModelRef
-from bertbundle_gateway.core.service import TextService
 from bertbundle_gateway.web.json_documents import json_response
 from bertbundle_gateway.web.route_names import describe_error
 from bertbundle_gateway.web.routes import ApiContext, ErrorStyle, api_router
 from bertbundle_gateway.web.validation import Body
 
-__all__ = ["SERVER_NAME", "open_inference_health_router", "open_inference_router", "ready_models"]
+__all__ = ["SERVER_NAME", "open_inference_health_router", "open_inference_router"]
 
 SERVER_NAME = "bertbundle"
+_MAX_DIGITS = 19
 
 
 class InputTensor(Body):
@@ -158,7 +157,8 @@ def _refuse_binary_data(request: Request) -> None:
 
 def open_inference_health_router(context: ApiContext) -> APIRouter:
     """Return the routes of health and server metadata, which need no key."""
-    router, service = api_router(context, _STYLE, tag="Open Inference Protocol", public=True), context.service
+    router, probes = api_router(context, _STYLE, tag="Open Inference Protocol", public=True), context.service.probes
+    timeout = context.options.timeout_seconds
 
     @router.get("/v2", operation_id="server_metadata", summary="Describe the server")
     async def metadata() -> Response:
@@ -170,11 +170,11 @@ def open_inference_health_router(context: ApiContext) -> APIRouter:
 
     @router.get("/v2/health/ready", operation_id="ready", summary="Check that all models answer")
     async def ready() -> Response:
-        is_ready = all(await ready_models(service, service.models()))
+        is_ready = all(await probes.ready(timeout=timeout))
         return json_response({"ready": is_ready}, 200 if is_ready else 503)
 
     async def model_ready(model: str, version: str | None = None) -> Response:
-        await service.describe(_ref(model, version))
+        await probes.check(_ref(model, version), timeout=timeout)
         return json_response({"name": model, "ready": True})
 
     for path, suffix in zip(_PATHS, ("", "_of_version"), strict=True):
@@ -189,14 +189,9 @@ def open_inference_health_router(context: ApiContext) -> APIRouter:
     return router
 
 
-async def ready_models(service: TextService, names: list[str]) -> list[bool]:
-    """Return for each model whether its server answers."""
-    found = await asyncio.gather(*(service.describe(ModelRef(name)) for name in names), return_exceptions=True)
-    return [not isinstance(result, BaseException) for result in found]
-
-
 def _ref(model: str, version: str | None) -> ModelRef:
-    if version is not None and not (version.isascii() and version.isdigit()):
+    # Python refuses to convert very long numbers.
+    if version is not None and not (version.isascii() and version.isdigit() and len(version) <= _MAX_DIGITS):
         raise RequestError("NOT_FOUND", "MODEL_NOT_FOUND", "The version is not a number.", field="version")
     return ModelRef(model, None if version is None else int(version))
 

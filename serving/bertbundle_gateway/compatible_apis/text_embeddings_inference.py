@@ -126,14 +126,14 @@ def text_embeddings_inference_router(context: ApiContext) -> APIRouter:
 
 def text_embeddings_inference_health_router(context: ApiContext) -> APIRouter:
     """Return the routes of health checks, which need no key."""
-    router, service = api_router(context, _STYLE, tag="text-embeddings-inference", public=True), context.service
+    router, probes = api_router(context, _STYLE, tag="text-embeddings-inference", public=True), context.service.probes
+    timeout = context.options.timeout_seconds
     responses: dict[int | str, Any] = {200: {"description": "Healthy."}, **_ERRORS}
 
     @router.get("/health", operation_id="health", summary="Check that a model answers", responses=responses)
     async def health() -> Response:
-        names = service.models()
-        results = await asyncio.gather(*(service.describe(ModelRef(name)) for name in names), return_exceptions=True)
-        if names and all(isinstance(result, Exception) for result in results):
+        ready = await probes.ready(timeout=timeout)
+        if ready and not any(ready):
             raise RequestError("UNAVAILABLE", "UNHEALTHY", "No model answers.")
         return Response()
 
@@ -144,7 +144,7 @@ def text_embeddings_inference_health_router(context: ApiContext) -> APIRouter:
         responses=responses,
     )
     async def health_with(model: str) -> Response:
-        await service.describe(ModelRef(model))
+        await probes.check(ModelRef(model), timeout=timeout)
         return Response()
 
     return router

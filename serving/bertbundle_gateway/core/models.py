@@ -145,8 +145,13 @@ class Models:
         self._clients.pop(ref, None)
 
     def names(self) -> list[str]:
-        """Return the names of the backend's models, and of those that are in use, sorted."""
-        return sorted({*self._backend.names(), *(ref.name for ref in self._clients)})
+        """Return the names of the backend's models, and of further ones that have answered, sorted."""
+        used = (ref.name for ref, client in self._clients.items() if client.loaded_version is not None)
+        return sorted({*self._backend.names(), *used})
+
+    def configured(self) -> list[str]:
+        """Return the names of the backend's models, sorted: unlike `names`, requests have no influence on them."""
+        return sorted(self._backend.names())
 
     async def close(self) -> None:
         """Close all connections."""

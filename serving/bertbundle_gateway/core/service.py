@@ -16,7 +16,6 @@ from bertbundle import (
     InputError,
     InvalidRequest,
     Manifest,
-    ModelNotFound,
     PredictCall,
     Prediction,
     SignatureNotFound,
@@ -28,6 +27,7 @@ from bertbundle_gateway.core.errors import RequestError, item_error, request_err
 from bertbundle_gateway.core.limits import Gate, Limits
 from bertbundle_gateway.core.methods import METHOD_OF_TASK, Method, Options, check_items, find_method, prepare
 from bertbundle_gateway.core.models import ModelRef, Models
+from bertbundle_gateway.core.probes import Probes, answering_version
 
 __all__ = ["ModelInfo", "Results", "TextService"]
 
@@ -69,6 +69,9 @@ class Results(list[Any]):
 class TextService:
     """Answers texts with models. It belongs to one event loop, and has no state but connections and tokenizers.
 
+    Attributes:
+        probes: whether the models are ready.
+
     >>> results = await service.annotate(ModelRef("ner"), "entities", ["Wang lives in Berlin", ""])
     >>> results[0][0].label, results[1].reason
     ('PER', 'EMPTY_TEXT')
@@ -82,6 +85,7 @@ class TextService:
         log_requests: bool = False,
     ) -> None:
         """Answer with models, within limits; `log_requests` logs a line for each request, never with its texts."""
+        self.probes = Probes(models)
         self._models = models
         self._limits = limits
         self._log_requests = log_requests
@@ -169,6 +173,9 @@ class TextService:
             client = self._models.client(ref)
             try:
                 versions = await _within(client.status(), timeout)
+                if client.loaded_version != answering_version(versions, ref):  # what it knows may be of an old version
+                    self._models.forget(ref)
+                    client = self._models.client(ref)
                 manifest = await _within(client.manifest(), timeout)
             except BertBundleError as error:
                 raise self._failed(error, ref) from error
@@ -207,7 +214,7 @@ class TextService:
         return manifest
 
     def models(self) -> list[str]:
-        """Return the names of the models that are configured or in use, sorted."""
+        """Return the names of the models that are configured or have answered, sorted."""
         return self._models.names()
 
     async def wait_until_idle(self, seconds: float) -> None:
@@ -237,9 +244,10 @@ class TextService:
         await self._models.close()
 
     def _failed(self, error: BertBundleError, ref: ModelRef) -> RequestError:
-        if isinstance(error, ModelNotFound):
+        failed = request_error(error, str(ref))
+        if failed.code == "NOT_FOUND":
             self._models.forget(ref)
-        return request_error(error, str(ref))
+        return failed
 
     async def _explain(
         self, error: Exception, ref: ModelRef, client: AsyncClient, method: Method, chosen_head: str | None

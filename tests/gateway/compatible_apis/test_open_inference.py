@@ -135,7 +135,12 @@ def test_metadata_and_health(api: TextApi) -> None:
     assert api.get("/v2/health/live") == (200, {"live": True})
     assert api.get("/v2/health/ready") == (200, {"ready": True})
     assert api.get("/v2/models/tagger/ready") == (200, {"name": "tagger", "ready": True})
-    assert api.get("/v2/models/tagger/versions/x/ready")[0] == 404
+    assert api.get("/v2/models/tagger/versions/1/ready")[0] == 200
+    assert [api.get(f"/v2/models/tagger/versions/{version}/ready")[0] for version in (0, 2)] == [
+        503,
+        503,
+    ]  # END, LOADING
+    assert [api.get(f"/v2/models/tagger/versions/{version}/ready")[0] for version in ("x", 3, "9" * 5000)] == [404] * 3
     assert api.get("/v2/models/nobody") == (
         404,
         {"error": "There is no model 'nobody'. Check its name, version and label."},

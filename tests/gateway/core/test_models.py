@@ -10,6 +10,7 @@ from bertbundle import PredictCall, Prediction
 from bertbundle_gateway.core import models
 from bertbundle_gateway.core.errors import RequestError
 from bertbundle_gateway.core.models import ClientSettings, ModelRef, Models
+from bertbundle_gateway.core.servers import ServerBackend, Servers
 from fakes import FakeAsyncTransport, Model
 from gateways import FakeBackend
 
@@ -50,6 +51,17 @@ async def test_clients_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     assert kept.client(ModelRef("tiny", version=2)) is not two
     kept.forget(ModelRef("tiny", version=2))
     assert kept.names() == ["tiny"]
+
+
+async def test_names() -> None:
+    """A further model is listed once it has answered: a name that somebody made up is not."""
+    kept = Models(ServerBackend(Servers("a:1", {"ner": None}), lambda _: Recorder()), ClientSettings())
+    client = kept.client(ModelRef("tiny"))
+    kept.client(ModelRef("made up", version=3))
+    assert kept.names() == ["ner"]
+    await client.entities("wang")
+    assert kept.names() == ["ner", "tiny"]
+    assert kept.configured() == ["ner"]
 
 
 @pytest.mark.parametrize(

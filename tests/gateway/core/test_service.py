@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 from collections.abc import Awaitable
 from typing import Any
@@ -192,6 +193,19 @@ async def test_describe() -> None:
     assert service.models() == ["tiny"]
     with pytest.raises(RequestError, match="no model 'other'"):
         await service.describe(ModelRef("other"))
+
+
+async def test_describe_after_a_change_of_version() -> None:
+    """A description is that of the version that answers now, even if nobody has asked it anything yet."""
+    inner = transport("text-classification")
+    service = make_service(inner)
+    assert (await service.describe(TINY)).manifest.labels == ("no", "perhaps", "yes")
+    new = dataclasses.replace(make_manifest("text-classification"), labels=("bad", "so-so", "good"))
+    inner.sync.models = [Model(new, version=2)]
+    assert (await service.describe(TINY)).manifest.labels == ("bad", "so-so", "good")
+    calls = len(inner.sync.calls)
+    assert (await service.describe(TINY)).manifest.labels == ("bad", "so-so", "good")
+    assert len(inner.sync.calls) == calls, "it is requested again only if the version has changed"
 
 
 async def test_request_log(caplog: pytest.LogCaptureFixture) -> None:
