@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import grpc
+import numpy as np
 from starlette.routing import BaseRoute
 
 from bertbundle import AsyncTransport, PredictCall, Prediction, VersionStatus
@@ -22,7 +23,7 @@ from bertbundle_serving.errors import RequestError
 from bertbundle_serving.options import ServerOptions
 from bertbundle_serving.repository.repository import Repository
 from bertbundle_serving.repository.version_labels import ModelRef
-from bertbundle_serving.requests.call import find_signature, make_call
+from bertbundle_serving.requests.call import find_signature, make_call, read_inputs
 
 __all__ = ["EngineTransport", "TextApi"]
 
@@ -87,7 +88,7 @@ class EngineTransport:
     async def _compute(self, call: PredictCall) -> Prediction:
         with self._repository.acquire(_model_ref(call)) as version:
             signature = find_signature(version.signatures, call.signature)
-            checked = make_call(signature, dict(sorted(call.inputs.items())), call.outputs)
+            checked = make_call(signature, read_inputs(signature, call.inputs, np.asarray), call.outputs)
             return Prediction(await self._engine.submit(version, checked), version.number)
 
     async def status(self, model: str, *, timeout: float) -> list[VersionStatus]:  # noqa: ARG002 - available at once

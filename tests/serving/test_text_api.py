@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from bertbundle import Client, ServerError
 from bertbundle.text.v1 import text_service_pb2 as pb
 from embedded_server import InProcessServer, start_server
 from fakes import write_bundle
+from http_calls import fetch
 
 SERVICE = "bertbundle.text.v1.TextService"
 MODEL = pb.ModelSelector(name="tiny")
@@ -31,7 +33,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server(base: Path) -> Iterator[InProcessServer]:
     """A server with the text API."""
-    running = start_server(base, text_api=True, labels={"stable": 1})
+    running = start_server(base, text_api=True, labels={"stable": 1}, rest_port=0)
     yield running
     running.stop()
 
@@ -96,6 +98,32 @@ def test_models(server: InProcessServer) -> None:
     model = call(server, "GetModel", pb.GetModelRequest(model=MODEL)).model
     assert (model.task, model.method) == ("token-classification", "FindEntities")
     assert [version.state for version in model.versions] == [pb.VERSION_STATE_AVAILABLE]
+
+
+def tensor(name: str) -> dict[str, Any]:
+    """Return a row of four token ids for the Open Inference Protocol."""
+    return {"name": name, "shape": [1, 4], "datatype": "INT32", "data": [1, 1, 1, 1]}
+
+
+INPUTS = ("attention_mask", "input_ids", "token_type_ids")
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (INPUTS, ""),
+        (INPUTS[:2], "input size does not match signature: 2!=3"),
+        ((*INPUTS, "other"), "input size does not match signature: 4!=3"),
+        ((*INPUTS[:2], "other"), "Signature input alias: token_type_ids"),
+    ],
+)
+def test_names_of_tensors(server: InProcessServer, names: tuple[str, ...], message: str) -> None:
+    """Tensors whose names are not those of the signature are refused as over gRPC: none is ignored."""
+    body = {"inputs": [tensor(name) for name in names], "parameters": {"signature_name": "length_4"}}
+    url = f"http://127.0.0.1:{server.server.rest_port}/v2/models/tiny/infer"
+    status, _, answer = fetch(url, json.dumps(body).encode())
+    assert status == (400 if message else 200)
+    assert json.loads(answer).get("error", "").startswith(message)
 
 
 def test_reflection_and_health(server: InProcessServer) -> None:

@@ -77,9 +77,18 @@ async def _infer_tensors(service: TextService, request: Inference) -> tuple[Tens
     if not request.inputs:
         raise invalid_request("NO_INPUTS", "The request has no inputs. Send text, or the tensors of a signature.")
     ref = request.ref
-    call = PredictCall(ref.name, signature, request.inputs, tuple(request.outputs), ref.choice)
+    inputs = {name: _as_bytes(array) for name, array in request.inputs.items()}
+    call = PredictCall(ref.name, signature, inputs, tuple(request.outputs), ref.choice)
     prediction = await service.predict(call, timeout=request.timeout)
     return prediction.outputs, prediction.version
+
+
+def _as_bytes(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return a tensor of strings as one of bytes, which it is in TensorFlow; other tensors unchanged."""
+    if array.dtype.kind != "O":
+        return array
+    values = [value.encode() if isinstance(value, str) else value for value in array.ravel()]
+    return _column(values).reshape(array.shape)
 
 
 class TextParameters(Body):

@@ -6,7 +6,7 @@ tensorflow/cc/saved_model/util.cc.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,15 @@ from bertbundle.wire.tensors import TensorError, decode_tensor
 from bertbundle_serving.errors import RequestError, invalid_argument
 from bertbundle_serving.runtimes.base import SignatureSpec, TensorSpec
 
-__all__ = ["DEFAULT_SIGNATURE", "SignatureCall", "dtype_text", "find_signature", "make_call", "read_call"]
+__all__ = [
+    "DEFAULT_SIGNATURE",
+    "SignatureCall",
+    "dtype_text",
+    "find_signature",
+    "make_call",
+    "read_call",
+    "read_inputs",
+]
 
 DEFAULT_SIGNATURE = "serving_default"
 
@@ -54,7 +62,7 @@ def read_call(request: wire.PredictRequest, signatures: Mapping[str, SignatureSp
         RequestError: with TensorFlow Serving's code and message.
     """
     signature = find_signature(signatures, request.model_spec.signature_name)
-    inputs = _read_inputs(signature, request.inputs)
+    inputs = read_inputs(signature, request.inputs, decode_tensor)
     return make_call(signature, inputs, request.output_filter)
 
 
@@ -102,14 +110,18 @@ def dtype_text(dtype: np.dtype[Any]) -> str:
     return _DTYPE_NAMES.get(dtype, str(dtype))
 
 
-def _read_inputs(signature: SignatureSpec, sent: Mapping[str, wire.Tensor]) -> Arrays:
-    """Return an array for every input of a signature: decoded from the request, or the default."""
+def read_inputs(signature: SignatureSpec, sent: Mapping[str, Any], decode: Callable[[Any], npt.NDArray[Any]]) -> Arrays:
+    """Return an array for every input of a signature: decoded from the request, or the default.
+
+    Raises:
+        RequestError: INVALID_ARGUMENT, an input is missing, unknown or malformed.
+    """
     _check_count(signature, sent)
     inputs, name = {}, ""
     try:
         for name in sorted(signature.inputs):
             if name in sent:
-                inputs[name] = decode_tensor(sent[name])
+                inputs[name] = decode(sent[name])
             elif name in signature.defaults:
                 inputs[name] = signature.defaults[name]
             else:
@@ -125,7 +137,7 @@ def _read_inputs(signature: SignatureSpec, sent: Mapping[str, wire.Tensor]) -> A
     return inputs
 
 
-def _missing_input(signature: SignatureSpec, name: str, sent: Mapping[str, wire.Tensor]) -> RequestError:
+def _missing_input(signature: SignatureSpec, name: str, sent: Mapping[str, Any]) -> RequestError:
     return invalid_argument(
         f"Signature input alias: {name}(feed name: {signature.inputs[name].feed}) not found in request and no default "
         f"value provided. Inputs expected to be in the request {_braced(sent)}, or default input alias set: "
@@ -133,7 +145,7 @@ def _missing_input(signature: SignatureSpec, name: str, sent: Mapping[str, wire.
     )
 
 
-def _check_count(signature: SignatureSpec, sent: Mapping[str, wire.Tensor]) -> None:
+def _check_count(signature: SignatureSpec, sent: Mapping[str, Any]) -> None:
     """Check that there are not more inputs than the signature has, nor fewer if it has no defaults."""
     expected = signature.inputs
     if len(sent) == len(expected) or (len(sent) < len(expected) and signature.defaults):
