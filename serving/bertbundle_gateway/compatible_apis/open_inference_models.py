@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError
 
 from bertbundle import Classification, Manifest, PredictCall
 from bertbundle_gateway.compatible_apis.items import require_results
-from bertbundle_gateway.core.errors import invalid_request
+from bertbundle_gateway.core.errors import RequestError, invalid_request
 from bertbundle_gateway.core.methods import METHOD_OF_TASK, Options
 from bertbundle_gateway.core.models import ModelRef
 from bertbundle_gateway.core.service import TextService
@@ -59,11 +59,23 @@ async def infer(service: TextService, request: Inference) -> tuple[Tensors, int]
     if not request.inputs.keys() & names:
         return await _infer_tensors(service, request)
     manifest = await service.manifest(request.ref)
-    method = METHOD_OF_TASK[manifest.task]
+    method = _method(manifest)
     options = _options(request.parameters)
     results = await service.annotate(request.ref, method, _items(request.inputs, method), options)
     answers = require_results(results, "inputs", _HINT)
     return _selected(_OUTPUTS[method](answers), request.outputs), results.version
+
+
+def _method(manifest: Manifest) -> str:
+    """Return the method for the task of a model.
+
+    Raises:
+        RequestError: this version of bertbundle has none.
+    """
+    if manifest.task not in METHOD_OF_TASK:
+        message = f"The model is for {manifest.task:.40}, which is not known here. Upgrade bertbundle, or send tensors."
+        raise RequestError("FAILED_PRECONDITION", "UNSUPPORTED_BUNDLE", message)
+    return METHOD_OF_TASK[manifest.task]
 
 
 async def _infer_tensors(service: TextService, request: Inference) -> tuple[Tensors, int]:
@@ -212,7 +224,7 @@ _DATA_TYPES: Mapping[str, tuple[tuple[str, str], ...]] = {
 
 def model_tensors(manifest: Manifest) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Return the inputs and the outputs of a model for texts, as the protocol describes tensors."""
-    method = METHOD_OF_TASK[manifest.task]
+    method = _method(manifest)
     required = _QUESTION if method == "answer" else _TEXT
     inputs = [{"name": name, "datatype": "BYTES", "shape": [-1]} for name in required]
     if method == "embed":

@@ -29,16 +29,27 @@ DATA_TYPES: Mapping[str, Any] = {
     "BYTES": np.object_,
 }
 """The numpy type of each data type of the protocol."""
+_MAX_RANK = 64
+"""Of an array of numpy."""
 _NAMES: Mapping[Any, str] = {np.dtype(dtype): name for name, dtype in DATA_TYPES.items()}
 
 
 def data_type(array: npt.NDArray[Any]) -> str:
     """Return the protocol's name of an array's type.
 
+    Raises:
+        RequestError: it has none, as complex numbers, or one that JSON does not have, as FP16.
+
     >>> data_type(np.zeros(1, np.float32))
     'FP32'
     """
-    return "BYTES" if array.dtype.kind in "OSU" else _NAMES[array.dtype]
+    name = "BYTES" if array.dtype.kind in "OSU" else _NAMES.get(array.dtype)
+    if name is None:
+        message = (
+            f"An output is of type {array.dtype}, which has no form in JSON. Use TensorFlow Serving's API over gRPC."
+        )
+        raise RequestError("UNIMPLEMENTED", "NOT_SUPPORTED", message)
+    return name
 
 
 def array_from_values(name: str, datatype: str, shape: Sequence[int], values: Any) -> npt.NDArray[Any]:
@@ -56,9 +67,12 @@ def array_from_values(name: str, datatype: str, shape: Sequence[int], values: An
         raise _invalid(field, f"shape {list(shape)} has {size} elements, data has {len(flat)}")
     if any(not isinstance(value, _PYTHON_TYPES[datatype[:2]]) for value in flat) or _has_bool(datatype, flat):
         raise _invalid(field, f"data has values that are not {datatype}")
+    if len(flat) != len(values) and _shape(values) != list(shape):
+        raise _invalid(field, f"data is not nested as shape {list(shape)[:_MAX_RANK]}. Nest it so, or send it flat")
     try:
-        return np.array(flat, DATA_TYPES[datatype]).reshape(list(shape))
-    except (OverflowError, ValueError) as error:
+        with np.errstate(over="raise"):
+            return np.array(flat, DATA_TYPES[datatype]).reshape(list(shape))
+    except (OverflowError, ValueError, FloatingPointError) as error:
         raise _invalid(field, f"data has values that are out of the range of {datatype}") from error
 
 
@@ -76,10 +90,26 @@ def _has_bool(datatype: str, values: Sequence[Any]) -> bool:
     return datatype not in ("BOOL", "BYTES") and any(isinstance(value, bool) for value in values)
 
 
+def _shape(values: Any, rank: int = _MAX_RANK) -> list[int]:
+    """Return the shape of nested lists; one that no array has if they are too deep, or not of equal length."""
+    if not isinstance(values, list):
+        return []
+    shapes = [_shape(value, rank - 1) for value in values] if rank else [[], [-1]]
+    return [len(values), *(shapes[0] if all(shape == shapes[0] for shape in shapes) else [-1])] if shapes else [0]
+
+
 def _flatten(values: Any) -> list[Any]:
-    flat = list(values)
-    while flat and any(isinstance(value, list) for value in flat):
-        flat = [part for value in flat for part in (value if isinstance(value, list) else [value])]
+    """Return the values of nested lists in order, in time that does not depend on their depth."""
+    flat: list[Any] = []
+    open_lists = [iter(values)]
+    while open_lists:
+        for value in open_lists[-1]:
+            if isinstance(value, list):
+                open_lists.append(iter(value))
+                break
+            flat.append(value)
+        else:
+            open_lists.pop()
     return flat
 
 

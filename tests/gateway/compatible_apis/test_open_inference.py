@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from typing import Any
 
@@ -87,6 +88,11 @@ def test_tensors(api: TextApi) -> None:
     assert (status, answer) == (400, {"error": 'Serving signature key "length_5" not found.'})
 
 
+def deeper(data: list[Any], _: int) -> list[Any]:
+    """Return data in a further list."""
+    return [data]
+
+
 REFUSED = [
     ([texts("wang", shape=[3])], {}, "inputs['text']: shape [3] has 3 elements, data has 1."),
     ([texts("")], {}, "Text 0 is empty. Leave it out, or pass a non-empty text."),
@@ -110,6 +116,21 @@ REFUSED = [
         "inputs['a']: data has values that are out of",
     ),
     ([texts("in " * 40)], {"parameters": {"truncation": "error"}}, "Text 0 has 42 tokens"),
+    (
+        [{**texts("x", name="a"), "datatype": "FP32", "data": [1e300]}],
+        {},
+        "inputs['a']: data has values that are out of",
+    ),
+    (
+        [{**texts(name="a"), "datatype": "INT32", "shape": [2, 3], "data": [[1, 2], [3, 4], [5, 6]]}],
+        {},
+        "inputs['a']: data is not nested as shape [2, 3]",
+    ),
+    (
+        [{**texts(name="a"), "datatype": "INT32", "shape": [2], "data": functools.reduce(deeper, range(900), [1, 2])}],
+        {},
+        "inputs['a']: data is not nested as shape [2]",
+    ),
 ]
 
 
