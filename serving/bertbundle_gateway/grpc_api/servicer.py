@@ -23,7 +23,7 @@ __all__ = ["SERVICE", "text_handler"]
 _logger = logging.getLogger(__name__)
 SERVICE = str(pb.DESCRIPTOR.services_by_name["TextService"].full_name)
 _REQUESTS_PER_STREAM = 4
-"""Requests of one stream that are computed at a time; no further ones are read meanwhile."""
+"""Requests of one stream that are computed at a time; one further is read meanwhile."""
 
 
 def text_handler(service: TextService) -> Any:
@@ -97,24 +97,32 @@ class _Servicer:
 
     async def annotate(self, requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
         """Answer the requests of a stream in order, while further ones are read."""
-        pending: asyncio.Queue[asyncio.Future[bytes] | None] = asyncio.Queue(_REQUESTS_PER_STREAM)
-        reader = asyncio.ensure_future(self._read(requests, pending, context))
+        started: asyncio.Queue[asyncio.Future[bytes] | None] = asyncio.Queue()
+        slots = asyncio.Semaphore(_REQUESTS_PER_STREAM)
+        reader = asyncio.ensure_future(self._read(requests, started, slots, context))
         answer: asyncio.Future[bytes] | None = None
         try:
             async with _aborting(context):
-                while (answer := await pending.get()) is not None:
+                while (answer := await started.get()) is not None:
                     yield await answer
+                    slots.release()
+                await reader  # raises what ended it, if that is not the end of the stream
         finally:
-            left = [reader, *([answer] if answer else []), *(item for item in _drain(pending) if item is not None)]
+            left = [reader, *([answer] if answer else []), *(item for item in _drain(started) if item is not None)]
             for task in left:
                 task.cancel()
             await asyncio.gather(*left, return_exceptions=True)
 
-    async def _read(self, requests: AsyncIterator[bytes], pending: asyncio.Queue[Any], context: Any) -> None:
-        """Start answering each request of a stream, and end with None."""
-        async for data in requests:
-            await pending.put(asyncio.ensure_future(self._answer(data, context)))
-        await pending.put(None)
+    async def _read(
+        self, requests: AsyncIterator[bytes], started: asyncio.Queue[Any], slots: asyncio.Semaphore, context: Any
+    ) -> None:
+        """Start answering each request of a stream when there is a slot for it, and end with None."""
+        try:
+            async for data in requests:
+                await slots.acquire()
+                started.put_nowait(asyncio.ensure_future(self._answer(data, context)))
+        finally:
+            started.put_nowait(None)
 
     async def _answer(self, data: bytes, context: Any) -> bytes:
         request = _parse(pb.AnnotateRequest, data)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
-import grpc
+import grpc.aio
 import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
@@ -17,6 +18,7 @@ from bertbundle import Client
 from bertbundle.text.v1 import text_service_pb2 as pb
 from bertbundle_gateway.core.methods import METHOD_OF_TASK
 from bertbundle_gateway.grpc_api.methods import RPC_OF_METHOD, RPCS
+from bertbundle_gateway.grpc_api.servicer import _Servicer
 from fakes import FakeServer, FakeTransport, Model, connect, make_manifest, predict_method, status_method
 from gateways import MODEL, RunningGateway, running_gateway
 from waiting import wait_until
@@ -330,6 +332,71 @@ def test_stream_that_is_abandoned(ner: Any) -> None:
     next(stream)
     stream.cancel()
     assert len(ner.FindEntities(NER, timeout=20).results) == 1
+
+
+class _Service:
+    """A service that never answers, and a context; `started` counts its requests."""
+
+    started = 0
+    aborted: Any = None
+
+    async def annotate(self, *_: Any, **__: Any) -> Any:
+        self.started += 1
+        await asyncio.sleep(100)
+
+    def time_remaining(self) -> float:
+        return 100.0
+
+    async def abort(self, code: grpc.StatusCode, *_: Any) -> None:
+        self.aborted = code
+        raise grpc.aio.AbortError
+
+
+async def _read_stream(requests: Any, service: Any) -> None:
+    async for _ in _Servicer(service).annotate(requests, service):
+        pass
+
+
+@pytest.mark.anyio
+async def test_requests_of_a_stream_at_a_time() -> None:
+    """A stream has a few requests in flight; when it is cancelled, none is left."""
+
+    async def requests() -> AsyncIterator[bytes]:
+        for request in annotate(*[["wang"]] * 20):
+            yield request.SerializeToString()
+
+    service, before = _Service(), asyncio.all_tasks()
+    stream = asyncio.ensure_future(_read_stream(requests(), service))
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert service.started == 4
+    stream.cancel()
+    await asyncio.wait([stream])
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert asyncio.all_tasks() == before
+
+
+@pytest.mark.anyio
+async def test_stream_that_cannot_be_read() -> None:
+    """If reading the requests fails, the stream ends; it does not wait for ever."""
+
+    async def requests() -> AsyncIterator[bytes]:
+        yield pb.AnnotateRequest().SerializeToString()
+        raise OSError
+
+    service = _Service()
+    with pytest.raises(grpc.aio.AbortError):
+        await asyncio.wait_for(_read_stream(requests(), service), 20)
+    assert service.aborted is grpc.StatusCode.INVALID_ARGUMENT
+
+    async def broken() -> AsyncIterator[bytes]:
+        raise OSError
+        yield b""
+
+    with pytest.raises(grpc.aio.AbortError):
+        await asyncio.wait_for(_read_stream(broken(), service), 20)
+    assert service.aborted is grpc.StatusCode.INTERNAL
 
 
 def test_slow_server(start_server: StartServer, make_stub: Any) -> None:
