@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,8 @@ __all__ = ["MAX_ANSWER_TOKENS", "AnswerSpans", "Span", "decode_answer", "merge_a
 MAX_ANSWER_TOKENS = 15
 """The default of `max_answer_len` in transformers' pipeline."""
 _LOGITS = ("start_logits", "end_logits")
+_MAX_PRODUCTS = 1_000_000
+"""Number of spans whose scores are in memory at a time; those of a long context are millions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +86,24 @@ def _best(
 ) -> list[tuple[int, int]]:
     """Return the first and last token of the best spans, best first."""
     size = len(starts)
-    products = np.full((min(max_tokens, size), size), -1.0)
-    for length, row in enumerate(products):
+    lengths, step = range(min(max_tokens, size)), max(1, _MAX_PRODUCTS // size)
+    found = [span for first in lengths[::step] for span in _best_of(starts, ends, count, lengths[first : first + step])]
+    return [(first, first + length) for _, length, first in sorted(found)[:count]]
+
+
+def _best_of(
+    starts: npt.NDArray[np.float64], ends: npt.NDArray[np.float64], count: int, lengths: Sequence[int]
+) -> list[tuple[float, int, int]]:
+    """Return the best spans of some lengths: the negative product, the length less 1 and the first token of each."""
+    size = len(starts)
+    products = np.full((len(lengths), size), -1.0)
+    for length, row in zip(lengths, products, strict=True):
         row[: size - length] = starts[: size - length] * ends[length:]
     flat = products.ravel()
     count = min(count, flat.size)
     candidates = np.flatnonzero(flat >= max(0.0, np.partition(flat, -count)[-count]))
     best = candidates[np.argsort(-flat[candidates], kind="stable")][:count].tolist()
-    return [(index % size, index % size + index // size) for index in best]
+    return [(-float(flat[index]), lengths[index // size], index % size) for index in best]
 
 
 def _token_offsets(encoding: Encoding, first: int, last: int) -> tuple[int, int]:
@@ -99,9 +112,11 @@ def _token_offsets(encoding: Encoding, first: int, last: int) -> tuple[int, int]
 
 def _whole_words(encoding: Encoding, first: int, last: int) -> tuple[int, int]:
     """Return the offsets from the start of the first token's word to the end of the last token's word."""
-    words = list(zip(encoding.sequence_ids, encoding.word_ids, strict=True))
-    first = words.index(words[first])
-    last = len(words) - 1 - words[::-1].index(words[last])
+    texts, words = encoding.sequence_ids, encoding.word_ids
+    while first and (texts[first - 1], words[first - 1]) == (texts[first], words[first]):
+        first -= 1
+    while last + 1 < len(words) and (texts[last + 1], words[last + 1]) == (texts[last], words[last]):
+        last += 1
     return _token_offsets(encoding, first, last)
 
 

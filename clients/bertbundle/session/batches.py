@@ -32,6 +32,8 @@ class AskOptions:
         is_split_into_words: each text is a list of words.
         head: which of several heads of a model answers; None for the only one of the task.
         keep_errors: return the `InputError` of an invalid text as its result instead of raising it.
+        max_rows: maximum number of rows of all texts, which have one for each window; texts beyond it are errors. None
+            for any number. Used by the gateway.
     """
 
     truncation: str | None = None
@@ -39,6 +41,7 @@ class AskOptions:
     is_split_into_words: bool = False
     head: str | None = None
     keep_errors: bool = False
+    max_rows: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +129,12 @@ def _encode(
         sequence_id=decoder.sequence_id,
         is_split_into_words=options.is_split_into_words,
     )
-    results = [_split(encoding, model, decoder, options) for encoding in encodings]
+    results: list[list[Window] | InputError] = []
+    rows = options.max_rows
+    for encoding in encodings:
+        results.append(result := _split(encoding, model, decoder, options, rows))
+        if rows is not None and not isinstance(result, InputError):
+            rows -= len(result)
     for result in results:
         if isinstance(result, InputError) and not options.keep_errors:
             raise result
@@ -138,7 +146,7 @@ def _encode(
 
 
 def _split(
-    encoding: Encoding | InputError, model: LoadedModel, decoder: Decoder, options: AskOptions
+    encoding: Encoding | InputError, model: LoadedModel, decoder: Decoder, options: AskOptions, max_windows: int | None
 ) -> list[Window] | InputError:
     if isinstance(encoding, InputError):
         return encoding
@@ -147,7 +155,11 @@ def _split(
         return [Window(0, size, 0, encoding)]
     try:
         return split_into_windows(
-            encoding, model.tokenizer.max_length, stride=options.stride, sequence_id=decoder.sequence_id
+            encoding,
+            model.tokenizer.max_length,
+            stride=options.stride,
+            sequence_id=decoder.sequence_id,
+            max_windows=max_windows,
         )
     except InputError as error:
         return error

@@ -7,6 +7,7 @@ middle of their overlap, where the tokens on both sides have the most context.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -41,7 +42,12 @@ class Window:
 
 
 def split_into_windows(
-    encoding: Encoding, max_length: int, *, stride: int | None = None, sequence_id: int | None = None
+    encoding: Encoding,
+    max_length: int,
+    *,
+    stride: int | None = None,
+    sequence_id: int | None = None,
+    max_windows: int | None = None,
 ) -> list[Window]:
     """Split an encoding into windows of at most `max_length` tokens, each with all special tokens.
 
@@ -52,9 +58,11 @@ def split_into_windows(
         max_length: maximum number of tokens of a window, including special tokens.
         stride: number of tokens that adjacent windows share; None for a quarter of a window's tokens.
         sequence_id: which text of a pair to split, 0 or 1; None for the longer one. The other text is in every window.
+        max_windows: about how many windows there may be; None for any number.
 
     Raises:
-        InputError: the other text of the pair leaves no room, or the stride is not shorter than a window.
+        InputError: the other text of the pair leaves no room, the stride is not shorter than a window, or there would
+            be too many windows.
     """
     if len(encoding) <= max_length:
         return [Window(0, len(encoding), 0, encoding)]
@@ -68,6 +76,12 @@ def split_into_windows(
     if not 0 <= stride < room:
         raise InputError(
             f"stride is {stride} tokens, expected 0 to {room - 1}: a window has {room} tokens of the text."
+        )
+    windows = math.ceil((text_end - text_start - stride) / (room - stride))
+    if max_windows is not None and windows > max_windows:
+        raise InputError(
+            f"there would be {windows} windows, each with {room - stride} further tokens; at most {max_windows} are "
+            "accepted. Pass a smaller stride, or shorten the text, or the other text of the pair."
         )
     return [
         Window(start, stop, text_start, encoding.select((0, text_start), (start, stop), (text_end, len(encoding))))

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from bertbundle_gateway.compatible_apis.items import EmbedParameters
+from bertbundle_gateway.core.methods import MAX_ANSWER_LEN
 from bertbundle_gateway.web.validation import Body
 
 __all__ = [
@@ -98,11 +99,13 @@ class Question(Body):
 class QuestionAnsweringParameters(Body):
     """Parameters of question answering."""
 
-    top_k: int | None = Field(None, ge=1, description="Number of answers; null for 1, which is not in a list.")
+    top_k: int | None = Field(None, ge=1, le=1000, description="Number of answers; null for 1, which is not in a list.")
     align_to_words: bool | None = Field(None, description="Whether an answer has whole words only; null for true.")
     doc_stride: int | None = Field(None, ge=0, description="Number of tokens that the windows of a context share.")
     handle_impossible_answer: bool | None = Field(None, description="Whether no answer is an answer.")
-    max_answer_len: int | None = Field(None, ge=1, description="Maximum number of tokens of an answer.")
+    max_answer_len: int | None = Field(
+        None, ge=1, le=MAX_ANSWER_LEN, description="Maximum number of tokens of an answer."
+    )
     max_question_len: int | None = Field(None, description="Not supported: a question is never truncated.")
     max_seq_len: int | None = Field(None, description="Not supported: lengths are those of the bundle.")
 

@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError
 from bertbundle import Classification, Manifest, PredictCall
 from bertbundle_gateway.compatible_apis.items import require_results
 from bertbundle_gateway.core.errors import RequestError, invalid_request
-from bertbundle_gateway.core.methods import METHOD_OF_TASK, Options
+from bertbundle_gateway.core.methods import MAX_ANSWER_LEN, METHOD_OF_TASK, Options
 from bertbundle_gateway.core.models import ModelRef
 from bertbundle_gateway.core.service import TextService
 from bertbundle_gateway.web.validation import Body, validation_error
@@ -111,7 +111,7 @@ class TextParameters(Body):
     head: str | None = None
     top_k: int | None = Field(None, ge=1)
     threshold: float | None = Field(None, ge=0, le=1)
-    max_answer_len: int | None = Field(None, ge=1)
+    max_answer_len: int | None = Field(None, ge=1, le=MAX_ANSWER_LEN)
     handle_impossible_answer: bool = False
 
 

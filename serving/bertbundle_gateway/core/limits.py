@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bertbundle import Manifest
 from bertbundle._shared import flag_types
 from bertbundle_gateway.core.errors import RequestError, invalid_request
 
@@ -15,6 +16,7 @@ __all__ = ["Gate", "Limits", "add_text_limits"]
 
 _MAX_TEXTS = 2048
 """The largest limit of texts: the client answers so many with one version and one deadline."""
+_MAX_FILLED_CHARACTERS = 20_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +27,13 @@ class Limits:
         texts: maximum number of texts (or pairs) of a request, at most 2048.
         characters: maximum number of characters of all texts of a request together.
         requests: maximum number of requests in flight.
+        rows: maximum number of rows of a request, which has one for each text, or for each window of a long one.
     """
 
     texts: int = 1024
     characters: int = 500_000
     requests: int = 512
+    rows: int = 8192
 
     def check(self, items: Sequence[Any]) -> None:
         """Check the texts of a request.
@@ -45,13 +49,36 @@ class Limits:
                 f"The request has {len(items)} texts, at most {self.texts} are accepted. Send several requests.",
                 field="texts",
             )
-        size = sum(len(item) if isinstance(item, str) else sum(map(len, item)) for item in items)
+        size = sum(map(_size, items))
         if size > self.characters:
             raise invalid_request(
                 "TOO_MANY_CHARACTERS",
                 f"The request has {size} characters, at most {self.characters} are accepted. Send several requests.",
                 field="texts",
             )
+
+    def check_fills(self, texts: Sequence[Any], manifest: Manifest) -> None:
+        """Check the size of the results for masks: each of the best tokens for each mask comes with the whole text.
+
+        Raises:
+            RequestError: all results together have more characters than a response may have.
+        """
+        mask = manifest.mask_token
+        size = manifest.top_k * sum(text.count(mask) * len(text) for text in texts if mask)
+        if size > _MAX_FILLED_CHARACTERS:
+            raise invalid_request(
+                "TOO_MANY_MASKS",
+                f"The results for these masks would have {size} characters, at most {_MAX_FILLED_CHARACTERS} are "
+                "returned. Send shorter texts, with fewer masks.",
+                field="texts",
+            )
+
+
+def _size(item: Any) -> int:
+    """Return the number of characters of a text or a pair, or of words joined by single spaces."""
+    if isinstance(item, str):
+        return len(item)
+    return sum(map(len, item)) + (max(len(item) - 1, 0) if isinstance(item, list) else 0)
 
 
 def add_text_limits(group: argparse._ArgumentGroup) -> None:

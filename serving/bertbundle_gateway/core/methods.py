@@ -21,7 +21,11 @@ from bertbundle.session.batches import AskOptions
 from bertbundle.text.tokenizer import TRUNCATIONS
 from bertbundle_gateway.core.errors import RequestError, invalid_request
 
-__all__ = ["METHODS", "METHOD_OF_TASK", "Method", "Options", "check_items", "find_method", "prepare"]
+__all__ = ["MAX_ANSWER_LEN", "METHODS", "METHOD_OF_TASK", "Method", "Options", "check_items", "find_method", "prepare"]
+
+
+MAX_ANSWER_LEN = 1000
+"""The largest `max_answer_len`: the time that it takes to find an answer grows with it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,7 +164,11 @@ _CHECKS: Sequence[tuple[str, Callable[[Any], bool], str]] = (
     ("head", lambda value: isinstance(value, str) and bool(value), "the name of a head"),
     ("top_k", _is_count, "a whole number of at least 1"),
     ("threshold", lambda value: math.isfinite(value) and 0 <= value <= 1, "a number from 0 to 1"),
-    ("max_answer_len", _is_count, "a whole number of at least 1"),
+    (
+        "max_answer_len",
+        lambda value: _is_count(value) and value <= MAX_ANSWER_LEN,
+        f"a whole number from 1 to {MAX_ANSWER_LEN}",
+    ),
 )
 
 

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bertbundle import (
@@ -152,8 +152,10 @@ class TextService:
         """
         with self._logged(ref, method, items), self._gate.admit():
             self._limits.check(items)
-            client = self._models.client(ref)
+            client, options = self._models.client(ref), replace(options, max_rows=self._limits.rows)
             try:
+                if method == "fill_mask":
+                    self._limits.check_fills(items, await _within(client.manifest(), timeout))
                 version, results = await _within(client.ask_with_version(decoder, list(items), options), timeout)
             except (BertBundleError, TypeError) as error:
                 raise await self._explain(error, ref, client, find_method(method), options.head) from error

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
+from bertbundle_gateway.core.methods import MAX_ANSWER_LEN
 from bertbundle_gateway.web.validation import Body
 
 __all__ = [
@@ -109,7 +110,9 @@ class AnswersRequest(_Offsets):
         description="The questions.",
         examples=[[{"question": "Where does Wang live?", "context": "Wang lives in Berlin"}]],
     )
-    max_answer_len: int | None = Field(None, ge=1, description="Maximum number of tokens of an answer; null for 15.")
+    max_answer_len: int | None = Field(
+        None, ge=1, le=MAX_ANSWER_LEN, description="Maximum number of tokens of an answer; null for 15."
+    )
     handle_impossible_answer: bool = Field(
         False, description='Return an empty answer if "no answer" has the highest score (SQuAD 2.0).'
     )

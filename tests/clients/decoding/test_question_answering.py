@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bertbundle import Answer, Client, ServerError
+from bertbundle.contract.types import Encoding
+from bertbundle.decoding import question_answering
+from bertbundle.decoding.question_answering import AnswerSpans
 from fakes import FakeTransport, Model, Output, connect, end_logits, make_manifest, start_logits
 
 
@@ -36,6 +42,28 @@ def test_answer_is_the_best_span() -> None:
     assert answer == Answer("c e", 4, 7, answer.score, answer.null_score)
     assert answer.score == pytest.approx(starts[3] * ends[4])
     assert answer.null_score == pytest.approx(starts[0] * ends[0])
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=9),
+    st.integers(1, 30),
+    st.integers(1, 12),
+    st.integers(1, 40),
+)
+def test_best_spans(logits: list[tuple[int, int]], count: int, max_tokens: int, products: int) -> None:
+    """The best spans are those of a search of all, also if not all scores are in memory at a time."""
+    size = len(logits)
+    encoding = Encoding(*[(0,) * size] * 2, ("",) * size, tuple((i, i + 1) for i in range(size)), *[(1,) * size] * 2)
+    starts, ends = np.exp(np.array(logits, np.float64)).T / np.exp(np.array(logits, np.float64)).sum(axis=0)[:, None]
+    every = [(-starts[a] * ends[b], b - a, a) for a in range(size) for b in range(a, min(size, a + max_tokens))]
+    row = dict(zip(("start_logits", "end_logits"), np.array(logits, np.float32).T, strict=True))
+    spans = AnswerSpans("x" * size, replace(encoding, sequence_ids=(1,) * size), row)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(question_answering, "_MAX_PRODUCTS", products)
+        found = spans.best(count, max_tokens=max_tokens, whole_words=False)
+    assert [span.score for span in found] == pytest.approx([-score for score, _, _ in sorted(every)[:count]])
+    assert len({(span.start, span.end) for span in found}) == len(found)
+    assert all(span.score == pytest.approx(starts[span.start] * ends[span.end - 1]) for span in found)
 
 
 def test_max_answer_len() -> None:

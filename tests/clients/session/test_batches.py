@@ -7,6 +7,8 @@ import pytest
 
 from bertbundle import InputError, ManifestError, ServerError
 from bertbundle.contract.manifest import BUNDLE_INFO, InputSpec
+from bertbundle.decoding.decoders import DECODERS
+from bertbundle.session.batches import AskOptions
 from fakes import FakeTransport, Model, Output, connect, make_manifest
 
 
@@ -57,6 +59,16 @@ def test_requested_outputs(task: str, method: str, outputs: tuple[str, ...]) -> 
     transport = FakeTransport(Model(make_manifest(task)))
     getattr(connect(transport), method)("wang")
     assert transport.calls[-1].outputs == outputs
+
+
+def test_rows_of_all_texts() -> None:
+    """A limit on the rows of a list is for all texts together: texts beyond it are errors, short ones excepted."""
+    transport = FakeTransport()
+    options = AskOptions(stride=2, keep_errors=True, max_rows=8)
+    texts = ["wang " * 40, "wang", "wang " * 25, "in " * 19, "wang"]
+    results = connect(transport).ask(DECODERS["token-classification"], texts, options)
+    assert [type(result) for result in results] == [list, list, InputError, InputError, list]
+    assert sum(len(call.inputs["input_ids"]) for call in transport.calls[1:]) == 7
 
 
 def test_pad_values() -> None:

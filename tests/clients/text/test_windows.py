@@ -66,6 +66,15 @@ def test_invalid_stride(stride: int) -> None:
         split_into_windows(encoding_of([1] * 30), 12, stride=stride)
 
 
+@pytest.mark.parametrize(("stride", "windows"), [(0, 3), (5, 5), (9, 21)])
+def test_too_many_windows(stride: int, windows: int) -> None:
+    """A limit on the number of windows is kept before they are made."""
+    encoding = encoding_of([1] * 30)
+    assert len(split_into_windows(encoding, 12, stride=stride, max_windows=windows)) == windows
+    with pytest.raises(InputError, match=f"there would be {windows} windows"):
+        split_into_windows(encoding, 12, stride=stride, max_windows=windows - 1)
+
+
 def test_question_that_leaves_no_room() -> None:
     """A question that fills the window is an error, both for windows and for truncation."""
     with pytest.raises(InputError, match="leaves room for 1 tokens of 12"):

@@ -6,6 +6,7 @@ import pytest
 
 from bertbundle_gateway.core.errors import RequestError
 from bertbundle_gateway.core.limits import Gate, Limits
+from fakes import make_manifest
 
 
 @pytest.mark.parametrize(
@@ -16,6 +17,7 @@ from bertbundle_gateway.core.limits import Gate, Limits
         (["abcdef", "ghijk"], "TOO_MANY_CHARACTERS"),
         ([("abcdef", "ghijk")], "TOO_MANY_CHARACTERS"),
         ([["abcdef", "ghijk"]], "TOO_MANY_CHARACTERS"),
+        ([[""] * 12], "TOO_MANY_CHARACTERS"),
     ],
 )
 def test_refused(items: list[object], reason: str) -> None:
@@ -27,7 +29,15 @@ def test_refused(items: list[object], reason: str) -> None:
 
 def test_accepted() -> None:
     """A request at the limits is accepted."""
-    Limits(texts=3, characters=6).check(["ab", ("c", "d"), ["e", "f"]])
+    Limits(texts=3, characters=7).check(["ab", ("c", "d"), ["e", "f"]])
+    Limits().check_fills(["[MASK] " * 100, "none"], make_manifest("fill-mask"))
+
+
+def test_masks() -> None:
+    """A text with so many masks that the results would fill the memory is refused."""
+    with pytest.raises(RequestError, match="would have 224000000 characters") as caught:
+        Limits().check_fills(["[MASK] " * 4000, "none"], make_manifest("fill-mask"))
+    assert caught.value.reason == "TOO_MANY_MASKS"
 
 
 def test_gate() -> None:

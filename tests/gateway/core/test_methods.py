@@ -64,6 +64,13 @@ def test_wrong_values(options: dict[str, Any]) -> None:
     assert caught.value.reason == "INVALID_OPTION"
 
 
+@pytest.mark.parametrize("value", [0, 1001])
+def test_max_answer_len(value: int) -> None:
+    """The time to find an answer grows with its maximum length, which is limited."""
+    with pytest.raises(RequestError, match="max_answer_len must be a whole number from 1 to 1000, got"):
+        prepare(METHODS["answer"], Options(max_answer_len=value))
+
+
 @pytest.mark.parametrize(
     ("method", "item", "options"),
     [
