@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import os
 import signal
@@ -162,7 +163,8 @@ class Server:
         application = rest_application(self.repository, self.engine, self.admission, self.metrics, rest_options, routes)
         if self._keys is None:
             return application
-        return KeyMiddleware(application, self._keys, _refuse_key, except_for=tuple(text_routes))
+        refuse = functools.partial(_refuse_key, cors=options.cors)
+        return KeyMiddleware(application, self._keys, refuse, except_for=tuple(text_routes))
 
     def _page_routes(self) -> tuple[BaseRoute, ...]:
         if not self._options.page:
@@ -237,8 +239,8 @@ async def run(options: ServerOptions, announce: Callable[[str], None]) -> None:
         os._exit(0)
 
 
-def _refuse_key(error: KeyRefusal) -> Response:
-    return json_response({"error": error.message}, 401)
+def _refuse_key(error: KeyRefusal, *, cors: bool) -> Response:
+    return json_response({"error": error.message}, 401, cors=cors)
 
 
 def _handle_signals(stop: asyncio.Event) -> None:

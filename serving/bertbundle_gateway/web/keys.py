@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from starlette.datastructures import Headers
 from starlette.responses import Response
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bertbundle_gateway.core.api_keys import ApiKeys
@@ -16,7 +16,9 @@ __all__ = ["KeyMiddleware"]
 
 
 class KeyMiddleware:
-    """Refuses requests without a valid key, before an application sees them.
+    """Refuses requests without a valid key, before an application sees them; those with OPTIONS need none.
+
+    A browser asks with OPTIONS, and without a key, whether a page may send requests (CORS).
 
     Args:
         application: the application.
@@ -40,7 +42,7 @@ class KeyMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
         answer: ASGIApp = self._application
-        if scope["type"] == "http" and not any(route.matches(scope)[0].value == 2 for route in self._except_for):
+        if scope["type"] == "http" and scope["method"] != "OPTIONS" and not self._is_exception(scope):
             headers = Headers(scope=scope)
             try:
                 self._keys.authorize(headers.get("authorization"), headers.get("x-api-key"))
@@ -48,3 +50,6 @@ class KeyMiddleware:
                 answer = self._refuse(error)
                 answer.headers["WWW-Authenticate"] = "Bearer"
         await answer(scope, receive, send)
+
+    def _is_exception(self, scope: Scope) -> bool:
+        return any(route.matches(scope)[0] is Match.FULL for route in self._except_for)

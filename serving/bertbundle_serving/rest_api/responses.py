@@ -30,7 +30,7 @@ _HTTP_STATUS = {
 CORS_HEADERS = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Allow-Methods": "POST, GET",
-    "Access-Control-Allow-Headers": "Content-Type",
+    "Access-Control-Allow-Headers": "Content-Type, Authorization, X-API-Key",  # with API keys; else unused
 }
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 import json
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -133,18 +134,21 @@ def test_requests_at_the_limit() -> None:
     """Requests beyond the limit in flight are refused with 429."""
     from bertbundle_gateway.core.limits import Limits
 
+    started, end = threading.Event(), threading.Event()
+
     def slow(inputs: Any) -> Any:
-        time.sleep(0.3)
+        started.set()
+        end.wait(20)
         return inputs["input_ids"]
 
-    async def ask(api: TextApi) -> list[Any]:
-        body = {"texts": ["wang"]}
-        calls = (asyncio.to_thread(api.post, "/v1/models/tagger:entities", body) for _ in range(3))
-        return list(await asyncio.gather(*calls))
-
-    with text_api({"label_ids": slow}, limits=Limits(requests=1)) as api:
-        answers = asyncio.run(ask(api))
-    assert sorted(status for status, _ in answers) == [200, 429, 429]
+    path, body = "/v1/models/tagger:entities", {"texts": ["wang"]}
+    with text_api({"label_ids": slow}, limits=Limits(requests=1)) as api, ThreadPoolExecutor(1) as pool:
+        first = pool.submit(api.post, path, body)
+        assert started.wait(20)
+        refused = [api.post(path, body)[0] for _ in range(2)]
+        ready = api.get("/v2/models/tagger/ready")[0]
+        end.set()
+        assert (first.result()[0], refused, ready) == (200, [429, 429], 200)
 
 
 def test_bugs_are_hidden(api: TextApi, monkeypatch: pytest.MonkeyPatch) -> None:
