@@ -40,6 +40,7 @@ class _Waiting:
 class _Group:
     """The calls of one signature: they may be put together."""
 
+    key: Hashable
     in_flight: int = 0
     waiting: deque[_Waiting] = field(default_factory=deque)
 
@@ -86,22 +87,17 @@ class BatchingTransport:
 
     async def _predict(self, call: PredictCall, timeout: float) -> Prediction:
         key = _key(call)
-        group = self._groups.setdefault(key, _Group())
-        try:
-            if group.in_flight < self._in_flight:
-                return await self._send_alone(group, call, timeout)
-            return await self._wait(group, call, timeout)
-        finally:
-            if not group.in_flight and not group.waiting:
-                self._groups.pop(key, None)
+        group = self._groups.setdefault(key, _Group(key))
+        if group.in_flight < self._in_flight:
+            return await self._send_alone(group, call, timeout)
+        return await self._wait(group, call, timeout)
 
     async def _send_alone(self, group: _Group, call: PredictCall, timeout: float) -> Prediction:
         group.in_flight += 1
         try:
             return await self._inner.predict(call, timeout=timeout)
         finally:
-            group.in_flight -= 1
-            self._send_waiting(group)
+            self._end_call(group)
 
     async def _wait(self, group: _Group, call: PredictCall, timeout: float) -> Prediction:
         loop = asyncio.get_running_loop()
@@ -134,8 +130,13 @@ class BatchingTransport:
         try:
             await self._answer(batch)
         finally:
-            group.in_flight -= 1
-            self._send_waiting(group)
+            self._end_call(group)
+
+    def _end_call(self, group: _Group) -> None:
+        group.in_flight -= 1
+        self._send_waiting(group)
+        if not group.in_flight:  # then nothing waits
+            self._groups.pop(group.key, None)
 
     async def _answer(self, batch: Sequence[_Waiting]) -> None:
         """Make one call for all rows, and set the results of the waiting calls."""

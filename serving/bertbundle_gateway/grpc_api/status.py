@@ -14,8 +14,9 @@ from bertbundle_gateway.grpc_api.methods import RPC_OF_METHOD
 __all__ = ["abort", "failing_handler"]
 
 _DOMAIN = "bertbundle"
-_MAX_LENGTH = 1024
-"""The message is a header, of which there may be 8 KiB."""
+_MAX_BYTES = 1024
+"""The message is a header, of which there may be 8 KiB. It is in it up to five times: in percent-encoding, a byte is
+three characters; and in the details, once or twice."""
 
 
 async def abort(context: Any, error: RequestError) -> None:
@@ -24,7 +25,8 @@ async def abort(context: Any, error: RequestError) -> None:
     The details are a google.rpc.ErrorInfo, and a google.rpc.BadRequest if a field is wrong.
     """
     code = grpc.StatusCode[error.code]
-    message = error.text(lambda method: f"the method {RPC_OF_METHOD[method]}")[:_MAX_LENGTH]
+    text = error.text(lambda method: f"the method {RPC_OF_METHOD[method]}")
+    message = text.encode()[:_MAX_BYTES].decode(errors="ignore")
     status = status_pb2.Status(code=code.value[0], message=message)
     status.details.add().Pack(
         error_details_pb2.ErrorInfo(reason=error.reason, domain=_DOMAIN, metadata=dict(error.metadata))

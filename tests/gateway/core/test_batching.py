@@ -194,7 +194,7 @@ async def test_wrong_number_of_rows(rows: int) -> None:
 async def test_cancelled_callers() -> None:
     """A caller that gives up is left out; a call that no caller waits for is cancelled, and makes room."""
     inner = Recorder()
-    transport = BatchingTransport(inner, in_flight=1)
+    transport: Any = BatchingTransport(inner, in_flight=1)
     leading, second, third, fourth = await start(transport, *[make_call(number) for number in range(4)])
     second.cancel()
     await asyncio.sleep(0)
@@ -208,6 +208,7 @@ async def test_cancelled_callers() -> None:
     await asyncio.sleep(0.01)
     assert inner.cancelled == 2
     inner.release.set()
+    assert not transport._groups
     assert first(await transport.predict(make_call(9), timeout=20)) == [18]
 
 

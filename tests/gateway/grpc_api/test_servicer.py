@@ -251,6 +251,15 @@ def test_bad_requests(gateways: dict[str, RunningGateway], ner: Any, name: str) 
     assert len(ner.FindEntities(NER, timeout=20).results[0].entities.entities) == 1
 
 
+def test_long_messages(gateways: dict[str, RunningGateway], make_stub: Any) -> None:
+    """A message of characters that take many bytes in a header still arrives, with its status."""
+    stub = make_stub(gateways["multi-task"].channel)
+    with pytest.raises(grpc.RpcError, match="has no head '王王") as caught:
+        stub.FindEntities(pb.FindEntitiesRequest(model=MODEL, texts=["wang"], head="王" * 5000), timeout=20)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert rpc_status.from_call(caught.value).message == caught.value.details()
+
+
 def test_bad_fields(ner: Any) -> None:
     """If a field is wrong, the details name it."""
     request = pb.FindEntitiesRequest(model=MODEL, texts=["a"], long_texts=pb.LongTextOptions(stride=-1))
