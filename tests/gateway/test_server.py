@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +24,7 @@ from bertbundle_gateway.options import GatewayOptions
 from bertbundle_gateway.server import Gateway
 from fakes import FakeServer, Model, make_manifest, predict_method
 from gateways import MODEL, running_gateway
+from waiting import SECONDS
 
 SERVICE = "bertbundle.text.v1.TextService"
 REQUEST = pb.FindEntitiesRequest(model=MODEL, texts=["wang"])
@@ -86,7 +88,9 @@ def test_server_that_is_away(start_server: StartServer, make_stub: Any) -> None:
 
 
 def _retry(call: Callable[[], Any]) -> Any:
-    for _ in range(200):
+    """Call until it succeeds: gRPC waits up to some seconds before it connects again."""
+    end = time.monotonic() + SECONDS
+    while time.monotonic() < end:
         with contextlib.suppress(grpc.RpcError):
             return call()
     return call()
@@ -160,6 +164,7 @@ def test_banner() -> None:
 
 _IMPORTS = """
 import sys
+import time
 import bertbundle_gateway.server, bertbundle_gateway.rest_api.app, bertbundle_gateway.flags
 heavy = ("tensorflow", "onnxruntime", "openvino", "transformers", "bertbundle_serving", "bertbundle_export", "torch")
 print([name for name in heavy if name in sys.modules])

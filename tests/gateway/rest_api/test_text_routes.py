@@ -10,6 +10,7 @@ import pytest
 from fakes import FakeServer, Model, make_manifest, predict_method, status_method
 from gateways import running_gateway
 from text_api import TextApi, text_api
+from waiting import wait_until
 
 TEXT = "😀 Wang lives in Berlin"
 
@@ -172,16 +173,25 @@ def test_server_is_away() -> None:
         assert "127.0.0.1" not in answer["error"]["message"]
         models = {"tagger": Model(make_manifest())}
         again = FakeServer(predict_method(models=models), status_method, listen=api.server.address)
-        assert api.post("/v1/models/tagger:entities", {"texts": ["wang"]})[0] == 200
+        # gRPC waits up to some seconds before it connects again.
+        wait_until(lambda: api.post("/v1/models/tagger:entities", {"texts": ["wang"]})[0] == 200)
         again.stop()
 
 
-def test_numbers_that_json_has_not() -> None:
-    """An embedding with NaN is an error: in JSON it would become null."""
+@pytest.mark.parametrize(
+    ("output", "path", "shape"),
+    [
+        ("sentence_embedding", "embedder:embeddings", (2,)),
+        ("value", "regressor:values", ()),
+        ("scores", "classifier:classes", (3,)),
+    ],
+)
+def test_numbers_that_json_has_not(output: str, path: str, shape: tuple[int, ...]) -> None:
+    """A result with NaN is an error: in JSON it would become null."""
 
     def nan(inputs: Any) -> Any:
-        return np.full((len(inputs["input_ids"]), 2), np.nan, np.float32)
+        return np.full((len(inputs["input_ids"]), *shape), np.nan, np.float32)
 
-    with text_api({"sentence_embedding": nan}) as api:
-        status, answer = api.post("/v1/models/embedder:embeddings", {"texts": ["wang"]})
+    with text_api({output: nan}) as api:
+        status, answer = api.post(f"/v1/models/{path}", {"texts": ["wang"]})
     assert (status, reason(answer)) == (500, "NOT_FINITE")
