@@ -28,6 +28,8 @@ from bertbundle_serving.requests.call import find_signature, make_call, read_inp
 __all__ = ["EngineTransport", "TextApi"]
 
 _ADDRESS = "this server"
+_TIMEOUT_SECONDS = 24 * 3600.0
+"""The deadline is the caller's, or that of REST requests, as for TensorFlow Serving's API."""
 
 
 class TextApi:
@@ -49,7 +51,7 @@ class TextApi:
     ) -> None:
         """Answer texts with the models of a server; `keys` are those that REST requests need."""
         backend = _ServerModels(repository, EngineTransport(repository, engine, admission))
-        models = Models(backend, ClientSettings())
+        models = Models(backend, ClientSettings(timeout=_TIMEOUT_SECONDS))
         self._service = TextService(models, options.text_limits, log_requests=options.log_requests)
         self._keys = keys
 

@@ -128,6 +128,16 @@ class Models:
         self._clients.move_to_end(ref)
         return client
 
+    def renewed_client(self, ref: ModelRef) -> AsyncClient:
+        """Return a new client of a model of which another version may answer now.
+
+        It is kept in place of the other one, unless the reference is a label, of which it is not known whether it moved.
+        """
+        client = self._make_client(ref)
+        if ref.label is None:
+            self._clients[ref] = client
+        return client
+
     def transport(self, ref: ModelRef, *, batches: bool = True) -> AsyncTransport:
         """Return the transport to a model; for `batches` see `Backend.transport`.
 

@@ -175,9 +175,8 @@ class TextService:
             client = self._models.client(ref)
             try:
                 versions = await _within(client.status(), timeout)
-                if client.loaded_version != answering_version(versions, ref):  # what it knows may be of an old version
-                    self._models.forget(ref)
-                    client = self._models.client(ref)
+                if client.loaded_version not in (None, answering_version(versions, ref)):
+                    client = self._models.renewed_client(ref)  # what the other one knows may be of an old version
                 manifest = await _within(client.manifest(), timeout)
             except BertBundleError as error:
                 raise self._failed(error, ref) from error

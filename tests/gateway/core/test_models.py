@@ -53,6 +53,16 @@ async def test_clients_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     assert kept.names() == ["tiny"]
 
 
+async def test_renewed_clients() -> None:
+    """A renewed client takes the place of the other one, but not for a label."""
+    kept = Models(FakeBackend(Recorder()), ClientSettings())
+    plain, labelled = ModelRef("tiny"), ModelRef("tiny", label="stable")
+    before = {ref: kept.client(ref) for ref in (plain, labelled)}
+    renewed = {ref: kept.renewed_client(ref) for ref in before}
+    assert kept.client(plain) is renewed[plain] is not before[plain]
+    assert kept.client(labelled) is before[labelled] is not renewed[labelled]
+
+
 async def test_names() -> None:
     """A further model is listed once it has answered: a name that somebody made up is not."""
     kept = Models(ServerBackend(Servers("a:1", {"ner": None}), lambda _: Recorder()), ClientSettings())
