@@ -131,10 +131,10 @@ class Models:
     def renewed_client(self, ref: ModelRef) -> AsyncClient:
         """Return a new client of a model of which another version may answer now.
 
-        It is kept in place of the other one, unless the reference is a label, of which it is not known whether it moved.
+        It is kept in place of the other one, unless the reference is a label: whether it has moved is not known.
         """
         client = self._make_client(ref)
-        if ref.label is None:
+        if ref.label is None and ref in self._clients:
             self._clients[ref] = client
         return client
 

@@ -116,7 +116,7 @@ def api_router(
                         keys.authorize(request.headers.get("authorization"), request.headers.get("x-api-key"))
                     check(request)
                     json_request = _JsonRequest(request, options.max_body_bytes)
-                    return await asyncio.wait_for(handle(json_request), options.timeout_seconds)
+                    return await asyncio.wait_for(_answer(handle, json_request), options.timeout_seconds)
                 except ClientDisconnect:
                     return Response(status_code=499)  # nobody receives it
                 except Exception as error:  # noqa: BLE001 - every error has the form of the API
@@ -125,6 +125,29 @@ def api_router(
             return answer
 
     return APIRouter(route_class=ApiRoute, tags=[tag])
+
+
+async def _answer(handle: Callable[[Request], Coroutine[Any, Any, Response]], request: Request) -> Response:
+    """Return the response to a request; when the client disconnects, what computes it is cancelled.
+
+    Raises:
+        ClientDisconnect: the client has disconnected.
+    """
+    await request.body()
+    answer, disconnect = asyncio.ensure_future(handle(request)), asyncio.ensure_future(_wait_for_disconnect(request))
+    try:
+        await asyncio.wait({answer, disconnect}, return_when=asyncio.FIRST_COMPLETED)
+        if not answer.done():
+            raise ClientDisconnect
+        return answer.result()
+    finally:
+        answer.cancel()
+        disconnect.cancel()
+
+
+async def _wait_for_disconnect(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 class _JsonRequest(Request):

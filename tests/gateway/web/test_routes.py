@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
+import http.client
 import json
 import threading
 import time
@@ -14,6 +16,7 @@ import pytest
 
 from http_calls import fetch
 from text_api import TextApi, text_api
+from waiting import wait_until
 
 PATHS = [
     "/v1/models/tagger:entities",
@@ -149,6 +152,29 @@ def test_requests_at_the_limit() -> None:
         ready = api.get("/v2/models/tagger/ready")[0]
         end.set()
         assert (first.result()[0], refused, ready) == (200, [429, 429], 200)
+
+
+def test_client_that_disconnects() -> None:
+    """A request whose client is gone is cancelled: it does not count among those in flight."""
+    from bertbundle_gateway.core.limits import Limits
+
+    started, end = threading.Event(), threading.Event()
+
+    def first_is_slow(inputs: Any) -> Any:
+        if not started.is_set():
+            started.set()
+            end.wait(20)
+        return inputs["input_ids"]
+
+    path, body = "/v1/models/tagger:entities", {"texts": ["wang"]}
+    with text_api({"label_ids": first_is_slow}, limits=Limits(requests=1)) as api:
+        host, port = api.url.removeprefix("http://").split(":")
+        with contextlib.closing(http.client.HTTPConnection(host, int(port), timeout=20)) as connection:
+            connection.request("POST", path, json.dumps(body))
+            assert started.wait(20)
+            assert api.post(path, body)[0] == 429
+        wait_until(lambda: api.post(path, body)[0] == 200)
+        end.set()
 
 
 def test_bugs_are_hidden(api: TextApi, monkeypatch: pytest.MonkeyPatch) -> None:
