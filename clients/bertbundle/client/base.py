@@ -70,7 +70,12 @@ class BaseClient(SingleTaskMethods[TransportT]):
 
     @property
     def loaded_version(self) -> int | None:
-        """The version whose manifest is loaded; None before the first request. Used by the gateway."""
+        """The version whose manifest is loaded; None before the first request. Used by the gateway.
+
+        >>> labels = client.manifest().labels
+        >>> client.loaded_version
+        1
+        """
         return self._session.loaded.version if self._session.loaded else None
 
     @overload
