@@ -6,6 +6,7 @@ I/O, so the sync and the async client run the same ones.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Generator, Sequence
 from typing import TypeAlias, TypeVar
 
@@ -38,6 +39,7 @@ class Session:
         self.settings = settings
         self.loaded = external
         self.external = external is not None
+        self._parsed: tuple[tuple[int, bytes], LoadedModel] | None = None
 
     def manifest(self) -> Flow[Manifest]:
         """Return the manifest; request it from the server on first use."""
@@ -57,8 +59,20 @@ class Session:
         call = PredictCall(self.settings.model, BUNDLE_INFO, row, BUNDLE_INFO_OUTPUTS, self.settings.version)
         (prediction,) = yield [call]
         check_outputs(prediction, BUNDLE_INFO_OUTPUTS, 1)
-        self.loaded = load_bundle_info(prediction)
+        self.loaded = self._parse(prediction)
         return self.loaded
+
+    def _parse(self, prediction: Prediction) -> LoadedModel:
+        """Return the model of a `bundle_info`. One that another call has just parsed is not parsed again.
+
+        Many calls may ask for it at the same time, when the first ones are made and when the version changes, and to
+        parse a tokenizer takes some 30 ms.
+        """
+        digest = _digest(prediction)
+        parsed = self._parsed
+        if parsed is None or parsed[0] != digest:
+            parsed = self._parsed = digest, load_bundle_info(prediction)
+        return parsed[1]
 
     def load_other_version(self, model: LoadedModel) -> Flow[LoadedModel]:
         """Load the model until its version differs from that of `model`, at most three times."""
@@ -68,3 +82,12 @@ class Session:
             if loaded.version != model.version:
                 break
         return loaded
+
+
+def _digest(prediction: Prediction) -> tuple[int, bytes]:
+    """Return what tells a `bundle_info` from others: its version and a hash of its contents."""
+    contents = hashlib.sha256()
+    for name in BUNDLE_INFO_OUTPUTS:
+        value = prediction.outputs[name][0]
+        contents.update(value if isinstance(value, bytes) else repr(value).encode())
+    return prediction.version, contents.digest()

@@ -64,10 +64,13 @@ class BatchingTransport:
         self._groups: dict[Hashable, _Group] = {}
         self._active: set[int] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._shared: dict[Hashable, asyncio.Future[Prediction]] = {}
 
     async def predict(self, call: PredictCall, *, timeout: float) -> Prediction:
         """See `Transport.predict`."""
-        if call.signature == BUNDLE_INFO or id(call) in self._active:
+        if call.signature == BUNDLE_INFO:
+            return await self._share(call, timeout)
+        if id(call) in self._active:
             return await self._inner.predict(call, timeout=timeout)
         self._active.add(id(call))
         try:
@@ -81,9 +84,26 @@ class BatchingTransport:
 
     async def close(self) -> None:
         """See `Transport.close`."""
-        for task in self._tasks:
+        for task in (*self._tasks, *self._shared.values()):
             task.cancel()
         await self._inner.close()
+
+    async def _share(self, call: PredictCall, timeout: float) -> Prediction:
+        """Return the `bundle_info` of a model: if it has been requested already, the response to that request.
+
+        When a model is asked for the first time, or its version changes, all requests in flight need it; it is large.
+        """
+        key = call.model, call.version
+        task = self._shared.get(key)
+        if task is None:
+            task = self._shared[key] = asyncio.ensure_future(self._inner.predict(call, timeout=timeout))
+            task.add_done_callback(lambda _: self._shared.pop(key, None))
+        try:
+            return await asyncio.wait_for(asyncio.shield(task), timeout)
+        except asyncio.TimeoutError as error:
+            raise _deadline_exceeded() from error
+        except ServerError as error:
+            raise _copy(error) from error
 
     async def _predict(self, call: PredictCall, timeout: float) -> Prediction:
         key = _key(call)
@@ -106,7 +126,7 @@ class BatchingTransport:
         try:
             return await asyncio.wait_for(waiting.future, timeout)
         except asyncio.TimeoutError as error:
-            raise error_from_status(grpc.StatusCode.DEADLINE_EXCEEDED, "no response in time", "the server") from error
+            raise _deadline_exceeded() from error
 
     def _send_waiting(self, group: _Group) -> None:
         while group.in_flight < self._in_flight and (batch := _take_batch(group.waiting)):
@@ -203,7 +223,15 @@ def _set_results(batch: Sequence[_Waiting], prediction: Prediction) -> None:
 def _set_error(waiting: _Waiting, error: ServerError) -> None:
     """Fail a call with an error of its own: several tasks must not add their tracebacks to one exception."""
     if not waiting.future.done():
-        waiting.future.set_exception(type(error)(str(error), code=error.code, details=error.details))
+        waiting.future.set_exception(_copy(error))
+
+
+def _copy(error: ServerError) -> ServerError:
+    return type(error)(str(error), code=error.code, details=error.details)
+
+
+def _deadline_exceeded() -> ServerError:
+    return error_from_status(grpc.StatusCode.DEADLINE_EXCEEDED, "no response in time", "the server")
 
 
 def _cancel_unwanted(task: asyncio.Task[None], batch: Sequence[_Waiting], _: object) -> None:

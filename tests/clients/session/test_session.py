@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from bertbundle import ManifestError, SignatureNotFound
+from bertbundle import AsyncClient, ManifestError, Prediction, SignatureNotFound
 from bertbundle.contract.manifest import BUNDLE_INFO
-from fakes import FakeTransport, Model, connect
+from bertbundle.decoding.loaded_model import LoadedModel, load_bundle_info
+from bertbundle.session import session
+from bertbundle.session.batches import CallSettings
+from bertbundle.session.session import Session
+from fakes import LABELS, FakeAsyncTransport, FakeTransport, Model, connect, make_manifest
 
 
 def test_bundle_info_is_requested_once() -> None:
@@ -24,6 +30,44 @@ def test_bundle_info_is_requested_once() -> None:
     assert info.inputs["row"].dtype == np.int32
     assert info.inputs["row"].tolist() == [0]
     assert info.outputs == ("manifest", "tokenizer")
+
+
+def test_bundle_info_is_parsed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls that all need the manifest and the tokenizer parse them once; other contents are parsed, of any version."""
+    parsed = []
+
+    def load(prediction: Prediction) -> LoadedModel:
+        parsed.append(prediction.version)
+        return load_bundle_info(prediction)
+
+    monkeypatch.setattr(session, "load_bundle_info", load)
+    transport = FakeAsyncTransport()
+
+    async def ask() -> list[Any]:
+        client = AsyncClient("", "tiny", transport=transport, concurrency=99)
+        first = await asyncio.gather(*[client.entities("wang") for _ in range(20)])
+        new = replace(make_manifest(), labels=("O", "B-NEW", "I-NEW", "B-LOC", "I-LOC"))
+        transport.sync.models = [Model(new, version=2)]
+        second = await asyncio.gather(*[client.entities("wang") for _ in range(20)])
+        return [*first, *second]
+
+    labels = [entity.label for (entity,) in asyncio.run(ask())]
+    assert labels == ["PER"] * 20 + ["NEW"] * 20
+    assert parsed == [1, 2]
+    assert transport.sync.signatures.count(BUNDLE_INFO) > 20
+
+
+def test_same_version_with_other_contents() -> None:
+    """What is requested again is used, also if the version is the same: somebody may have replaced its files."""
+    transport = FakeTransport(Model())
+    loader = Session(CallSettings("tiny"))
+    for labels in (LABELS, ("O", "B-NEW", "I-NEW", "B-LOC", "I-LOC")):
+        transport.models = [Model(replace(make_manifest(), labels=labels))]
+        flow = loader.load()
+        (call,) = next(flow)
+        with pytest.raises(StopIteration) as stop:
+            flow.send([transport.predict(call, timeout=5)])
+        assert stop.value.value.manifest.labels == labels
 
 
 def test_model_that_is_not_a_bundle() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -238,6 +239,44 @@ async def test_a_hedge_does_not_wait() -> None:
     client = AsyncClient("", "tiny", transport=transport, hedge_after=0.02, timeout=20, retries=Retries(budget=20))
     answers = await asyncio.wait_for(asyncio.gather(*[client.entities("wang") for _ in range(3)]), 10)
     assert [[entity.text for entity in answer] for answer in answers] == [["wang"]] * 3
+
+
+def bundle_info(**changes: Any) -> PredictCall:
+    """Return a call for the manifest and the tokenizer."""
+    return replace(make_call(1, **changes), signature="bundle_info")
+
+
+async def test_bundle_info_is_requested_once() -> None:
+    """Calls for the description of a model share one that is in flight; a caller that gives up does not end it."""
+    inner = Recorder()
+    transport = BatchingTransport(inner, in_flight=1)
+    tasks = await start(transport, *[bundle_info() for _ in range(5)], bundle_info(version=2))
+    assert len(inner.calls) == 2
+    tasks[0].cancel()
+    with pytest.raises(DeadlineExceeded):
+        await transport.predict(bundle_info(), timeout=0.01)
+    inner.release.set()
+    assert [first(result) for result in await asyncio.gather(*tasks[1:])] == [[2]] * 5
+    assert (len(inner.calls), inner.cancelled) == (2, 0)
+    await transport.predict(bundle_info(), timeout=20)
+    assert len(inner.calls) == 3, "a later call is a new one: the version may have changed"
+
+
+async def test_failed_bundle_info() -> None:
+    """If the shared call fails, each caller gets an error of its own, and the next call is a new one."""
+
+    async def fail(call: PredictCall) -> Prediction:
+        raise ServerUnavailable("away", code="UNAVAILABLE", details=call.model)
+
+    inner = Recorder(fail)
+    transport = BatchingTransport(inner, in_flight=1)
+    tasks = await start(transport, *[bundle_info() for _ in range(3)])
+    inner.release.set()
+    errors = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(error) for error in errors] == [ServerUnavailable] * 3
+    assert len({id(error) for error in errors}) == 3
+    inner.answer = None
+    assert first(await transport.predict(bundle_info(), timeout=20)) == [2]
 
 
 async def test_other_methods() -> None:
