@@ -68,13 +68,11 @@ class BatchingTransport:
 
     async def predict(self, call: PredictCall, *, timeout: float) -> Prediction:
         """See `Transport.predict`."""
-        if call.signature == BUNDLE_INFO:
-            return await self._share(call, timeout)
         if id(call) in self._active:
             return await self._inner.predict(call, timeout=timeout)
         self._active.add(id(call))
         try:
-            return await self._predict(call, timeout)
+            return await (self._share if call.signature == BUNDLE_INFO else self._predict)(call, timeout)
         finally:
             self._active.discard(id(call))
 

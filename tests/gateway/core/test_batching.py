@@ -224,13 +224,14 @@ async def test_timeout() -> None:
     assert [first(result) for result in await asyncio.gather(*tasks)] == [[0], [2]]
 
 
-async def test_a_hedge_does_not_wait() -> None:
+@pytest.mark.parametrize("hangs_at", ["length_4", "bundle_info"])
+async def test_a_hedge_does_not_wait(hangs_at: str) -> None:
     """The second attempt of a call in flight is sent at once: a server that hangs does not hold it up."""
     hanging: set[int] = set()
 
     class OneHangs(FakeAsyncTransport):
         async def predict(self, call: PredictCall, *, timeout: float) -> Prediction:
-            if call.signature != "bundle_info" and not hanging:
+            if call.signature == hangs_at and not hanging:
                 hanging.add(id(call))
                 await asyncio.sleep(timeout)
             return await super().predict(call, timeout=timeout)
