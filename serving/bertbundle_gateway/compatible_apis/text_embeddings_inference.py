@@ -198,7 +198,7 @@ def _items(inputs: Any) -> tuple[Sequence[Any], bool]:
 
 
 async def _info(service: TextService, ref: ModelRef) -> Response:
-    manifest, limits = await service.manifest(ref), service.limits
+    manifest, limits = (await service.describe(ref)).manifest, service.limits
     kind = _model_type(manifest)
     if kind is None:
         raise RequestError(
