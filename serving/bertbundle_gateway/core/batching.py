@@ -82,8 +82,10 @@ class BatchingTransport:
 
     async def close(self) -> None:
         """See `Transport.close`."""
-        for task in (*self._tasks, *self._shared.values()):
+        for task in self._tasks:
             task.cancel()
+        for shared in self._shared.values():
+            shared.cancel()
         await self._inner.close()
 
     async def _share(self, call: PredictCall, timeout: float) -> Prediction:

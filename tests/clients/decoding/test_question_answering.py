@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -53,11 +52,12 @@ def test_answer_is_the_best_span() -> None:
 def test_best_spans(logits: list[tuple[int, int]], count: int, max_tokens: int, products: int) -> None:
     """The best spans are those of a search of all, also if not all scores are in memory at a time."""
     size = len(logits)
-    encoding = Encoding(*[(0,) * size] * 2, ("",) * size, tuple((i, i + 1) for i in range(size)), *[(1,) * size] * 2)
+    zeros, offsets = (0,) * size, tuple((index, index + 1) for index in range(size))
+    encoding = Encoding(zeros, zeros, ("",) * size, offsets, zeros, (1,) * size)
     starts, ends = np.exp(np.array(logits, np.float64)).T / np.exp(np.array(logits, np.float64)).sum(axis=0)[:, None]
     every = [(-starts[a] * ends[b], b - a, a) for a in range(size) for b in range(a, min(size, a + max_tokens))]
     row = dict(zip(("start_logits", "end_logits"), np.array(logits, np.float32).T, strict=True))
-    spans = AnswerSpans("x" * size, replace(encoding, sequence_ids=(1,) * size), row)
+    spans = AnswerSpans("x" * size, encoding, row)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(question_answering, "_MAX_PRODUCTS", products)
         found = spans.best(count, max_tokens=max_tokens, whole_words=False)
