@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -27,7 +28,8 @@ class MaskMeasurement(Measurement):
         fills = [observation.result for observation in observations]
         self._count = max((len(best) for masks in fills for best in masks), default=1)
         ranks = [
-            [rank_of(token, best) for token, best in zip(example.gold, masks, strict=True)]
+            # A mask at the end of a text that was truncated has no tokens.
+            [rank_of(token, best) for token, best in itertools.zip_longest(example.gold, masks, fillvalue=())]
             for example, masks in zip(dataset.examples, fills, strict=True)
         ]
         self._rows = np.array(

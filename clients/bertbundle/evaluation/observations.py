@@ -36,7 +36,7 @@ class Observation:
         version: the model version that answered.
         lengths: number of tokens, including special tokens, before the text was truncated or split into windows; two
             numbers for a pair with embeddings.
-        unknown: number of tokens that are not in the vocabulary.
+        unknown: number of these tokens that are not in the vocabulary.
         too_long: whether the text has more tokens than the model accepts.
     """
 
@@ -152,10 +152,10 @@ def _decoder(task: DataTask, dataset: Dataset, options: ObserveOptions) -> Decod
 
 def _observe(item: DecodeInput, *, decode: Callable[[DecodeInput], Any], truncation: str) -> Observation:
     model, encoding = item.model, item.encoding
-    unknown = encoding.tokens.count(model.tokenizer.unknown_token or "")
-    length = len(encoding)
-    if truncation == "truncate" and length == model.tokenizer.max_length:  # it may have been truncated
-        length = len(model.tokenizer.encode([item.text], truncation="window")[0])
+    whole = encoding
+    if truncation == "truncate" and len(encoding) == model.tokenizer.max_length:  # it may have been truncated
+        whole = model.tokenizer.encode([item.text], truncation="window")[0]
+    unknown, length = whole.tokens.count(model.tokenizer.unknown_token or ""), len(whole)
     return Observation(decode(item), model.version, (length,), unknown, length > model.tokenizer.max_length)
 
 

@@ -53,6 +53,13 @@ def test_unknown_tokens_are_counted() -> None:
     assert [result.unknown for result in ask(dataset([(), ()], ["wang xyz xyz", "wang"]))] == [2, 0]
 
 
+def test_unknown_tokens_behind_the_end_are_counted() -> None:
+    """Unknown tokens and lengths are those of the whole text, whether or not it is truncated."""
+    data = dataset([()], [f"{LONG} xyz"])
+    found = {truncation: ask(data, truncation=truncation)[0] for truncation in ("window", "truncate")}
+    assert [(result.unknown, result.lengths) for result in found.values()] == [(1, (14,))] * 2
+
+
 def test_strict_entities_follow_the_scheme() -> None:
     """A label that continues nothing is an entity leniently, as for the client, and none strictly."""
     data = dataset([()], ["建国在北京"])

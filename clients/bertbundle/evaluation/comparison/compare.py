@@ -106,7 +106,13 @@ def compare(a: Target, b: Target, comparison: Comparison) -> ComparisonReport:
     return ComparisonReport(
         task=sides[0].task.name,
         models=[side.describe(found[0]) for side, found in zip(sides, results, strict=True)],
-        data={"path": comparison.path, "texts": len(same), "truncation": comparison.observe.truncation},
+        data={
+            "path": comparison.path,
+            "texts": len(same),
+            "place": sides[0].dataset.place,
+            "truncation": comparison.observe.truncation,
+            "strict": comparison.observe.strict,
+        },
         notes=[*sides[0].dataset.notes, *_notes(sides, results)],
         agreed=int(same.sum()),
         spans=_count_spans(sides, results),

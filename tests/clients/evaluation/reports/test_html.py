@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,16 @@ def test_mistakes_of_each_task_are_shown(tmp_path: Path, task: str, content: str
     page = report_page(make_report(tmp_path, task, content))
     assert "Worst mistakes" in page
     assert shown in page
+
+
+def test_place_of_a_mistake_is_what_the_file_counts(tmp_path: Path) -> None:
+    """Mistakes in a JSON list have the number of their row, which is no line."""
+    path = tmp_path / "data.json"
+    path.write_text(json.dumps([{"text": "in", "label": "no"}, {"text": "wang", "label": "no"}]), encoding="utf-8")
+    with connect(FakeTransport(Model(make_manifest("text-classification")))) as client:
+        report = evaluate(client, "tiny", Evaluation(str(path), bootstrap=Bootstrap(0)))
+    assert "<header>row 2</header>" in report_page(report)
+    assert report.to_dict()["data"]["place"] == "row"
 
 
 def test_page_in_a_browser(tmp_path: Path) -> None:
