@@ -69,6 +69,21 @@ def test_answers_are_not_delayed() -> None:
     assert not [thread for thread in threading.enumerate() if thread.name == "bertbundle-shadow"]
 
 
+def test_without_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If no thread can be started, as when the interpreter exits, the answer is as ever; the copy is dropped."""
+
+    def fail(_: threading.Thread) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    with shadowed(VersionedTransport(model(1))) as client:
+        monkeypatch.setattr(threading.Thread, "start", fail)
+        assert len(client.entities(TEXT)) == 2
+        assert client.rollout.shadow == MirrorCounts(dropped=1)
+        monkeypatch.undo()
+        assert len(client.entities(TEXT)) == 2
+        assert counts_of(client) == MirrorCounts(agreed=1, dropped=1)
+
+
 def test_errors_of_the_shadow_are_counted() -> None:
     """A shadow that fails, or that is for another task, has no effect but its count and its last error."""
     with shadowed(FakeTransport(Model(make_manifest("text-classification")))) as client:

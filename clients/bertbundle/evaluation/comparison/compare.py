@@ -21,7 +21,7 @@ from bertbundle.evaluation.comparison.paired import Difference, differences
 from bertbundle.evaluation.comparison.report import ComparisonReport, DifferentText, Limit
 from bertbundle.evaluation.measurement import Measurement
 from bertbundle.evaluation.measures import measure
-from bertbundle.evaluation.observations import Observation, ObserveOptions, observe
+from bertbundle.evaluation.observations import Observation, ObserveOptions, check_manifest, observe
 from bertbundle.evaluation.reports.mistakes import describe_expected, describe_found
 from bertbundle.evaluation.reports.report import Bootstrap
 from bertbundle.evaluation.spans import predicted_spans
@@ -81,7 +81,9 @@ class _Side:
     dataset: Dataset
 
     def observe(self, options: ObserveOptions) -> list[Observation]:
-        return observe(self.target.client, self.task, self.dataset, options)
+        observations = observe(self.target.client, self.task, self.dataset, options)
+        check_manifest(self.target.client, self.manifest)
+        return observations
 
     def describe(self, observation: Observation) -> dict[str, Any]:
         names = ("name", "precision", "max_length")

@@ -12,7 +12,7 @@ from bertbundle.data.reader import read_dataset
 from bertbundle.evaluation.bootstrap import confidence_intervals
 from bertbundle.evaluation.measurement import Measurement
 from bertbundle.evaluation.measures import measure
-from bertbundle.evaluation.observations import Observation, ObserveOptions, observe
+from bertbundle.evaluation.observations import Observation, ObserveOptions, check_manifest, observe
 from bertbundle.evaluation.reports.mistakes import worst_mistakes
 from bertbundle.evaluation.reports.profile import Profile, compare_profiles, make_profile, read_profile
 from bertbundle.evaluation.reports.report import Bootstrap, Metric, Report
@@ -58,6 +58,7 @@ def evaluate(client: Client, name: str, evaluation: Evaluation) -> Report:
     before = read_profile(evaluation.baseline, task) if evaluation.baseline else None
     dataset = read_dataset(evaluation.path, task, evaluation.data)
     observations = observe(client, task, dataset, evaluation.observe)
+    check_manifest(client, manifest)
     profile = make_profile(task, manifest, observations, before.edges if before and before.edges else None)
     measured = _measured(task, dataset, observations, evaluation) if dataset.labelled else {}
     return Report(
