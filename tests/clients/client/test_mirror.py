@@ -57,6 +57,7 @@ def test_answers_are_not_delayed() -> None:
     """A shadow that does not answer changes no answer, and what exceeds the queue is dropped; close ends it."""
     copies = VersionedTransport(model(1))
     copies.gate.clear()
+    before = set(threading.enumerate())
     client = shadowed(copies, max_pending=3)
     for _ in range(10):
         assert len(client.entities(TEXT)) == 2
@@ -66,7 +67,7 @@ def test_answers_are_not_delayed() -> None:
     after = client.rollout.shadow
     assert (after.pending, after.agreed + after.dropped, after.failed) == (0, 10, 0)
     assert copies.closed
-    assert not [thread for thread in threading.enumerate() if thread.name == "bertbundle-shadow"]
+    wait_until(lambda: set(threading.enumerate()) <= before)
 
 
 def test_without_threads(monkeypatch: pytest.MonkeyPatch) -> None:
