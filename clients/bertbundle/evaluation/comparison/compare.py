@@ -98,8 +98,7 @@ def compare(a: Target, b: Target, comparison: Comparison) -> ComparisonReport:
         InputError: the data cannot be used with both models, they are for different tasks, or a limit does not apply.
         ServerError: see `observe`.
     """
-    sides = [_side(target, comparison) for target in (a, b)]
-    _check_tasks(sides)
+    sides = _read_sides((a, b), comparison)
     main = _check_limits(sides, comparison)
     results = [side.observe(comparison.observe) for side in sides]
     same = np.array([agree(one.result, other.result) for one, other in zip(*results, strict=True)])
@@ -127,18 +126,18 @@ def compare(a: Target, b: Target, comparison: Comparison) -> ComparisonReport:
     )
 
 
-def _side(target: Target, comparison: Comparison) -> _Side:
-    manifest = target.client.manifest()
-    task = data_task(manifest, comparison.observe.head)
-    return _Side(target, manifest, task, read_dataset(comparison.path, task, comparison.data))
-
-
-def _check_tasks(sides: Sequence[_Side]) -> None:
-    a, b = (side.task.name for side in sides)
+def _read_sides(targets: Sequence[Target], comparison: Comparison) -> list[_Side]:
+    manifests = [target.client.manifest() for target in targets]
+    tasks = [data_task(manifest, comparison.observe.head) for manifest in manifests]
+    a, b = (task.name for task in tasks)
     if a != b:
-        raise InputError(
-            f"{sides[0].target.name} is for {a}, {sides[1].target.name} for {b}: compare models of one task."
-        )
+        raise InputError(f"{targets[0].name} is for {a}, {targets[1].name} for {b}: compare models of one task.")
+    data = [read_dataset(comparison.path, tasks[0], comparison.data)]
+    try:
+        data.append(read_dataset(comparison.path, tasks[1], comparison.data))
+    except InputError as error:  # the first model takes the data
+        raise InputError(f"for {targets[1].name}, {error}") from error
+    return [_Side(*parts) for parts in zip(targets, manifests, tasks, data, strict=True)]
 
 
 # ---- limits
