@@ -49,6 +49,7 @@ def to_options(flags: argparse.Namespace) -> GatewayOptions:
         rest_port=flags.rest_api_port or None,
         rest_timeout_seconds=flags.rest_api_timeout_in_ms / 1000,
         cors=flags.rest_api_enable_cors_support,
+        page=flags.ui,
         tls=read_server_tls(flags.tls_cert, flags.tls_key, flags.tls_client_ca),
         api_keys_file=flags.api_keys_file,
         limits=Limits(flags.max_texts, flags.max_characters, flags.max_requests),
@@ -187,6 +188,7 @@ def _add_network(group: argparse._ArgumentGroup) -> None:
         help="deadline of a REST request in milliseconds (default: %(default)s)",
     )
     _add_switch(group, "--rest_api_enable_cors_support", text="allow requests from web pages of other origins")
+    _add_switch(group, "--ui", text="a web page to try the models, at / on the REST port")
     for name, text in (
         ("--api_keys_file", "file with the API keys that callers need, one a line; read again when it changes"),
         ("--tls_cert", "PEM file of the certificate of both ports"),

@@ -30,6 +30,7 @@ class GatewayOptions:
         rest_port: port of the REST API; None disables it, 0 picks a free one.
         rest_timeout_seconds: deadline of a REST request.
         cors: whether web pages of other origins may send REST requests.
+        page: whether the REST server serves the web page at ``/``.
         tls: certificate of both ports; None for plain text.
         api_keys_file: file with the keys that callers need; None for no keys.
         limits: limits on requests.
@@ -47,6 +48,7 @@ class GatewayOptions:
     rest_port: int | None = None
     rest_timeout_seconds: float = 30.0
     cors: bool = False
+    page: bool = False
     tls: ServerTls | None = None
     api_keys_file: Path | None = None
     limits: Limits = field(default_factory=Limits)

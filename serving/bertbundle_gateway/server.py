@@ -19,6 +19,7 @@ from bertbundle_gateway.core.service import TextService
 from bertbundle_gateway.grpc_api.authentication import ApiKeyInterceptor
 from bertbundle_gateway.grpc_api.servicer import SERVICE, text_handler
 from bertbundle_gateway.options import GatewayOptions
+from bertbundle_gateway.ui.page import page_route
 from bertbundle_gateway.web.listener import HttpListener
 
 __all__ = ["GRACE_SECONDS", "Gateway", "run"]
@@ -74,7 +75,10 @@ class Gateway:
             from bertbundle_gateway.rest_api.app import RestOptions, rest_application  # only if needed: FastAPI
 
             rest_options = RestOptions(options.rest_timeout_seconds, options.cors, options.message_bytes)
-            await self._http.start(rest_application(self.service, self._keys, rest_options))
+            application = rest_application(self.service, self._keys, rest_options)
+            if options.page:
+                application.router.routes.append(page_route())
+            await self._http.start(application)
 
     async def stop(self, grace: float = GRACE_SECONDS) -> None:
         """Report NOT_SERVING, refuse new requests, wait up to `grace` seconds for those in flight, and disconnect."""

@@ -225,7 +225,7 @@ def _add_rest(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--monitoring_config_file", type=flag_types.path, help="metrics: a MonitoringConfig in text format"
     )
-    _add_switch(group, "--ui", default=False, text="serve a web page to try the models, at / on the REST port")
+    _add_switch(group, "--ui", default=False, text="a web page to try the models, at / on the REST port; --text_api")
 
 
 def _add_text_api(group: argparse._ArgumentGroup) -> None:

@@ -31,7 +31,7 @@ class ServerOptions:
         rest_port: port of the REST server; None disables REST, 0 picks a free port.
         rest_timeout_seconds: deadline of a REST request.
         cors: whether web pages of other origins may send REST requests.
-        page: whether the REST server serves the web page at ``/``.
+        page: whether the REST server serves the web page at ``/``, which uses the text API.
         metrics_path: URL path of the metrics on the REST port; None disables them.
         ssl_config_file: TLS configuration for gRPC.
         channel_arguments: additional gRPC channel arguments, as (name, value).

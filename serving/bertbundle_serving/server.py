@@ -20,6 +20,7 @@ from starlette.routing import BaseRoute
 from bertbundle_gateway.core.api_keys import ApiKeys
 from bertbundle_gateway.core.errors import RequestError as KeyRefusal
 from bertbundle_gateway.grpc_api.authentication import ApiKeyInterceptor
+from bertbundle_gateway.ui.page import page_route
 from bertbundle_gateway.web.keys import KeyMiddleware
 from bertbundle_gateway.web.listener import HttpListener
 from bertbundle_serving.config.batching_parameters import BatchingParameters, version_batching_parameters
@@ -158,22 +159,14 @@ class Server:
             options.rest_timeout_seconds, options.cors, options.metrics_path, options.limits.message_bytes
         )
         text_routes = [] if self._text_api is None else self._text_api.routes(options)
-        routes = (*self._page_routes(), *text_routes)
+        routes = (*_page_routes(options), *text_routes)
         application = rest_application(self.repository, self.engine, self.admission, self.metrics, rest_options, routes)
         if self._keys is None:
             return application
-        return KeyMiddleware(application, self._keys, _refuse_key, except_for=tuple(text_routes))
-
-    def _page_routes(self) -> tuple[BaseRoute, ...]:
-        if not self._options.page:
-            return ()
-        # Imported only if needed: the page imports the tokenizer.
-        from bertbundle_serving.ui.page import page_routes
-
-        return tuple(page_routes(self.repository, self.engine, self.admission, self._options.rest_timeout_seconds))
+        return KeyMiddleware(application, self._keys, _refuse_key, except_for=routes)
 
     def _make_text_api(self) -> TextApi | None:
-        if not self._options.text_api:
+        if not (self._options.text_api or self._options.page):
             return None
         from bertbundle_serving.text_api import TextApi  # only if needed: it imports FastAPI
 
@@ -235,6 +228,10 @@ async def run(options: ServerOptions, announce: Callable[[str], None]) -> None:
         # The thread that loads a version cannot be interrupted, and a normal exit would wait for it.
         logging.shutdown()
         os._exit(0)
+
+
+def _page_routes(options: ServerOptions) -> tuple[BaseRoute, ...]:
+    return (page_route(),) if options.page else ()
 
 
 def _refuse_key(error: KeyRefusal) -> Response:

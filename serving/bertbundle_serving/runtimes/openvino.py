@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import queue
 import sys
@@ -34,6 +35,8 @@ from bertbundle_serving.runtimes.bundle import (
 )
 
 __all__ = ["RUNTIME", "OpenVinoServable"]
+
+_logger = logging.getLogger(__name__)
 
 _MODEL_FILE = "model_standard.onnx"
 _PRECISION_HINTS = {"float32": "f32", "bfloat16": "bf16"}
@@ -105,7 +108,11 @@ class OpenVinoServable(BundleServable):
             compile_model, self._compile = self._compile, None
         if compile_model is None:
             return
-        compiled = compile_model(1, self.threads)
+        try:
+            compiled = compile_model(1, self.threads)
+        except RuntimeError as error:  # OpenVINO's only exception; for example, there is not enough memory
+            _logger.warning("computing one batch at a time: the model was not compiled a second time: %s", error)
+            return
         with self._lock:
             if self._model is not None:
                 self._concurrent_model = compiled

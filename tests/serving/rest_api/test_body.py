@@ -60,7 +60,7 @@ def test_large_body_is_refused(bundles: Any, serve: Serve) -> None:
         assert (status, json.loads(answer)["error"]) == (429, "Received message larger than max (10000 bytes)")
 
 
-@pytest.mark.parametrize("path", ["/v1/models/tiny:predict", "/ui/ask"])
+@pytest.mark.parametrize("path", ["/v1/models/tiny:predict", "/v1/models/tiny:entities"])
 def test_slow_body(path: str, bundles: Any, serve: Serve) -> None:
     """A client that sends half a body gets an error at the deadline, and others are served meanwhile."""
     bundles.write(1)

@@ -82,6 +82,26 @@ def test_openvino_models_agree(bundles: TinyBundles) -> None:
 
 
 @needs_openvino
+def test_openvino_that_cannot_compile_again(
+    bundles: TinyBundles, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """If the model cannot be compiled for load, a warning says so, and the server goes on with the first model."""
+    import openvino
+
+    servable = loader("openvino", RuntimeOptions())(write_graphs(bundles))
+
+    def fail(*_: Any) -> object:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(openvino.Core, "compile_model", fail)
+    monkeypatch.setattr(servable, "threads", 2)
+    servable._compile = servable._compile or fail  # type: ignore[attr-defined]  # on a machine with one core
+    servable.prepare_for_load()
+    assert servable.concurrency == 1
+    assert "not compiled a second time: out of memory" in caplog.text
+
+
+@needs_openvino
 def test_openvino_closed_while_it_compiles(bundles: TinyBundles, monkeypatch: pytest.MonkeyPatch) -> None:
     """A model that was compiled for load after the version was unloaded is dropped."""
     import openvino

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,11 @@ import pytest
 from bert4keras_heads import pointer_weights, write_bert4keras
 from bertbundle_serving.config.models import ModelConfig
 from browser import Page, find_browser, open_page
-from embedded_server import Serve, start_server
-from http_calls import fetch, fetch_json
+from embedded_server import start_server
+from http_calls import fetch
 from joint_models import INTENTS, functional_model, write_vocabulary
 from optional import skip_without
-from tiny_bundles import TinyBundles
+from text_api import text_api
 from tiny_checkpoints import LABELS, write_checkpoint
 
 pytestmark = pytest.mark.slow
@@ -28,32 +29,34 @@ SCREENSHOT = os.environ.get("BERTBUNDLE_SCREENSHOT")
 
 @pytest.fixture(scope="module")
 def url(rampart: Path, minilm: Path, models: Path) -> Iterator[str]:
-    """The root URL of a server with the page: a tagger, an encoder, a classifier, a joint model, a model of spans."""
+    """The root URL of a server with the page, and a model of each task."""
     from bertbundle_export import LoadOptions, export_bundle
 
-    write_checkpoint(models / "source", "BertForSequenceClassification", labels=("bad", "good"))
-    classifier = export_bundle(models / "source", name="classifier", output=models, max_length=16).path
+    def export(name: str, source: Any, **options: Any) -> Path:
+        return export_bundle(source, name=name, output=models, formats=["onnx"], **options).path
+
+    def tiny(name: str, architecture: str, **options: Any) -> Path:
+        write_checkpoint(models / "sources" / name, architecture, **options)
+        return export(name, models / "sources" / name, max_length=32)
+
     heads = {
         "slots": ("token-classification", LABELS),
         "intent": ("text-classification", INTENTS),
         "urgency": "regression",
     }
-    joint = export_bundle(
-        functional_model((*heads,)),
-        name="joint",
-        output=models,
-        heads=heads,
-        tokenizer=write_vocabulary(models),
-        max_length=32,
-        lengths=[],
-        formats=["onnx"],
-    ).path
+    joint_options: dict[str, Any] = {"heads": heads, "tokenizer": write_vocabulary(models), "lengths": []}
     weights = write_bert4keras(models / "bert4keras" / "best_model.weights", pointer_weights(2, 8))
-    options: dict[str, Any] = {"load": LoadOptions(init_args={"RoPE": True, "head_size": 8}), "top_k": 500}
-    spans = export_bundle(
-        weights, name="spans", output=models, labels=("PER", "LOC"), max_length=16, formats=["onnx"], **options
-    ).path
-    configs = tuple(ModelConfig(path.parent.name, path.parent) for path in (rampart, minilm, classifier, joint, spans))
+    span_options: dict[str, Any] = {"load": LoadOptions(init_args={"RoPE": True, "head_size": 8}), "top_k": 500}
+    versions = (
+        rampart,
+        minilm,
+        tiny("classifier", "BertForSequenceClassification", labels=("bad", "good")),
+        tiny("questions", "BertForQuestionAnswering"),
+        tiny("masks", "BertForMaskedLM"),
+        export("joint", functional_model((*heads,)), max_length=32, **joint_options),
+        export("spans", weights, labels=("PER", "LOC"), max_length=16, **span_options),
+    )
+    configs = tuple(ModelConfig(path.parent.name, path.parent) for path in versions)
     server = start_server(models, models=configs, rest_port=0, page=True, poll_seconds=0, runtime="onnx")
     yield f"http://127.0.0.1:{server.server.rest_port}"
     server.stop()
@@ -67,7 +70,7 @@ def page(url: str, tmp_path: Path) -> Iterator[Page]:
         skip_without("chromium")
     with open_page(browser, tmp_path / "profile") as opened:
         opened.show(url, width=390, height=844)
-        opened.wait_for("document.readyState === 'complete' && document.querySelectorAll('#models li').length === 5")
+        opened.wait_for("document.readyState === 'complete' && document.querySelectorAll('#models li b').length === 7")
         yield opened
 
 
@@ -90,10 +93,7 @@ def test_entities_are_highlighted(page: Page, url: str, tmp_path: Path) -> None:
     assert page.value("document.getElementById('answer').className") == ""
     marks = page.value("[...document.querySelectorAll('mark')].map((m) => m.firstChild.textContent)")
     assert {"Alex", "Rivera", "Springfield"} <= {word.strip() for mark in marks for word in mark.split()}
-    shown = page.value(
-        "[...document.getElementById('answer').childNodes].map((n) => n.firstChild?.textContent ?? n.textContent)"
-    )
-    assert "".join(shown) == TEXT
+    assert shown_text(page) == TEXT
     assert page.value("document.documentElement.scrollWidth <= window.innerWidth"), "it is wider than a phone"
     page.screenshot(tmp_path / "page.png")
     if SCREENSHOT:
@@ -101,6 +101,12 @@ def test_entities_are_highlighted(page: Page, url: str, tmp_path: Path) -> None:
     assert (tmp_path / "page.png").stat().st_size > 10_000
     assert all(requested.startswith((url, "data:", "about:")) for requested in page.requested), page.requested
     assert page.errors == []
+
+
+def shown_text(page: Page) -> str:
+    """Return the text of an answer without the labels of its entities."""
+    nodes = "[...document.querySelector('#answer .marked').childNodes]"
+    return "".join(page.value(f"{nodes}.map((n) => n.firstChild?.textContent ?? n.textContent)"))
 
 
 def test_nested_entities_are_highlighted(page: Page) -> None:
@@ -114,10 +120,7 @@ def test_nested_entities_are_highlighted(page: Page) -> None:
     )
     assert shown == ["北京LOC 0.80", "大学ORG 0.90", "。"]
     ask(page, "spans", "Ann")
-    shown = page.value(
-        "[...document.getElementById('answer').childNodes].map((n) => n.firstChild?.textContent ?? n.textContent)"
-    )
-    assert "".join(shown) == "Ann"
+    assert shown_text(page) == "Ann"
     assert page.errors == []
 
 
@@ -154,57 +157,84 @@ def test_error_is_shown(page: Page) -> None:
     assert "tokens" in page.value("document.getElementById('answer').textContent")
 
 
-def test_traffic_is_live(page: Page) -> None:
-    """The page shows the rate of requests."""
-    ask(page, "rampart", TEXT)
-    page.wait_for("/requests per second, [1-9]/.test(document.getElementById('traffic').textContent)")
+def test_question_answering(page: Page) -> None:
+    """The page asks for a question and a context, marks the answer in the context, and shows both scores."""
+    ask(page, "questions", "Where?", "Ann lives in Rome.")
+    assert page.value("document.getElementById('answer').className") == ""
+    assert page.value("document.getElementById('text-label').textContent") == "Question"
+    assert shown_text(page) == "Ann lives in Rome."
+    assert page.value("document.querySelector('#answer b').textContent") in "Ann lives in Rome."
+    assert page.value("[...document.querySelectorAll('#answer td:first-child')].map((c) => c.textContent)") == [
+        "answer",
+        "no answer",
+    ]
+
+
+def test_fill_mask(page: Page) -> None:
+    """The page shows the tokens for each mask, best first, with their scores as bars."""
+    ask(page, "masks", "[MASK] lives in [MASK].")
+    assert page.value("document.getElementById('answer').className") == ""
+    assert page.value("[...document.querySelectorAll('#answer h3')].map((h) => h.textContent)") == ["mask 1", "mask 2"]
+    scores = page.value("[...document.querySelector('#answer table').rows].map((r) => Number(r.cells[1].textContent))")
+    assert scores == sorted(scores, reverse=True)
+    assert page.value("document.querySelectorAll('#answer .bar').length") == 2 * len(scores)
+
+
+def test_address_can_be_shared(page: Page, url: str) -> None:
+    """The address names the model and the text, and opening it asks again."""
+    ask(page, "classifier", "Is this = good & #1?")
+    page.wait_for("location.hash.includes('classifier')")
+    address = page.value("location.href")
+    page.show("about:blank", width=390, height=844)
+    page.show(address, width=390, height=844)
+    page.wait_for("document.querySelectorAll('#answer td').length > 0")
+    assert page.value("document.getElementById('text').value") == "Is this = good & #1?"
+    assert page.value("document.getElementById('model').value") == "classifier"
+    assert address.startswith(url)
+
+
+def test_curl(page: Page) -> None:
+    """The shown command returns the same answer, also with quotes in the text."""
+    if shutil.which("curl") is None:
+        skip_without("curl")
+    text = 'It\'s "good" 😀'
+    ask(page, "classifier", text)
+    page.value("document.getElementById('curl').click()")
+    page.wait_for("!document.getElementById('command').hidden")
+    command = page.value("document.getElementById('command').textContent")
+    printed = subprocess.run(["sh", "-c", command], capture_output=True, check=True, text=True, timeout=60).stdout
+    scores = json.loads(printed)["results"][0]["scores"]
+    shown = page.value(
+        "[...document.querySelectorAll('#answer tr')].map((r) => [r.cells[0].textContent, r.cells[1].textContent])"
+    )
+    assert {label: f"{score:.4f}" for label, score in scores.items()} == dict(shown)
+
+
+def test_key_is_asked_for(tmp_path: Path) -> None:
+    """With API keys the page loads without one, asks for it, and sends it; the command does not quote it."""
+    browser = find_browser()
+    if browser is None:
+        skip_without("chromium")
+    (tmp_path / "keys").write_text("secret-key-of-the-page-0123\n", encoding="utf-8")
+    with text_api(page=True, api_keys_file=tmp_path / "keys") as api, open_page(browser, tmp_path / "profile") as page:
+        page.show(api.url, width=390, height=844)
+        page.wait_for("!document.getElementById('access').hidden")
+        assert page.value("document.querySelectorAll('#models b').length") == 0
+        page.value("document.getElementById('key').value = 'secret-key-of-the-page-0123'")
+        page.value("document.getElementById('key').dispatchEvent(new Event('change'))")
+        page.wait_for("document.querySelectorAll('#models b').length > 0")
+        assert "secret-key" not in page.value("command()")
 
 
 # ---- without a browser
 
 
-@pytest.mark.parametrize(
-    ("body", "status", "text"),
-    [
-        pytest.param({"model": "nope", "text": "a"}, 404, "Servable not found for request: Latest(nope)", id="model"),
-        pytest.param({"model": "rampart", "text": "x" * 200_000}, 429, "the text is too long", id="long"),
-        pytest.param([], 400, "Is not object", id="list"),
-    ],
-)
-def test_errors(url: str, body: Any, status: int, text: str) -> None:
-    """An invalid request to the page's endpoint gets a status and a message."""
-    actual, answer = fetch_json(f"{url}/ui/ask", body)
-    assert actual == status
-    assert text in answer["error"]
-
-
-def test_spans(url: str) -> None:
-    """The page's endpoint returns the entities of a model of spans, which are those of the client."""
-    status, answer = fetch_json(f"{url}/ui/ask", {"model": "spans", "text": "Ann"})
-    assert (status, answer["task"]) == (200, "span-classification")
-    assert {(entity["label"], entity["text"]) for entity in answer["entities"]}
-    assert all(entity["text"] == "Ann"[entity["start"] : entity["end"]] for entity in answer["entities"])
-
-
-def test_second_text_of_a_tagger_is_ignored(url: str) -> None:
-    """A second text is ignored by a model that does not take pairs."""
-    status, answer = fetch_json(f"{url}/ui/ask", {"model": "rampart", "text": TEXT, "other": "left over"})
-    assert (status, answer["text"]) == (200, TEXT)
-
-
-def test_heads_of_a_joint_model(url: str, models: Path) -> None:
-    """The answer of a joint model has the result of each head; a second text is ignored beside a tagger."""
-    from bertbundle import Client
-
-    text = "Book a table in Rome."
-    status, answer = fetch_json(f"{url}/ui/ask", {"model": "joint", "text": text, "other": "left over"})
-    assert (status, answer["task"]) == (200, "multi-task")
-    with Client.local(models / "joint") as client:
-        expected = client.heads(text)
-    assert answer["heads"]["intent"]["scores"] == pytest.approx(dict(expected["intent"].scores), abs=1e-5)
-    assert answer["heads"]["urgency"] == {"task": "regression", "value": pytest.approx(expected["urgency"], abs=1e-4)}
-    shown = [(entity["label"], entity["start"], entity["end"]) for entity in answer["heads"]["slots"]["entities"]]
-    assert shown == [(entity.label, entity.start, entity.end) for entity in expected["slots"]]
+def test_gateway_has_the_page() -> None:
+    """The page of a gateway is the same."""
+    with text_api(page=True) as api:
+        status, headers, body = fetch(api.url + "/")
+    assert (status, headers["content-security-policy"][:18]) == (200, "default-src 'none'")
+    assert b"<title>bertbundle</title>" in body
 
 
 def test_page_loads_nothing_from_other_hosts(url: str) -> None:
@@ -216,8 +246,7 @@ def test_page_loads_nothing_from_other_hosts(url: str) -> None:
     assert b"https://" not in body
 
 
-def test_page_is_disabled_by_default(bundles: TinyBundles, serve: Serve) -> None:
+def test_page_is_disabled_by_default() -> None:
     """Without --ui there is no page."""
-    bundles.write(1)
-    server = serve(bundles.base, rest_port=0).server
-    assert fetch(f"http://127.0.0.1:{server.rest_port}/")[0] == 404
+    with text_api() as api:
+        assert fetch(api.url + "/")[0] == 404
