@@ -168,7 +168,7 @@ TARGETS = (
         (Goal("engine", best("[8, 128] x 2 callers", "[32, 128]", variants=(INT8_SAVED,)), 3.3),),
     ),
     Target(
-        "the same on texts of natural length, through a server, 16 callers",
+        "the same int8 SavedModel on texts of natural length, through a server, 16 callers",
         "at least 9x",
         (Goal("served", best("callers, *", variants=(INT8_SAVED,), at=16), 9),),
         Reason(

@@ -23,6 +23,7 @@ HOW_TO_GET = {
     "seqeval": "make setup",
     "sklearn": "make setup",
     "fugashi": "make setup",
+    "grpc_tools": "make setup",
     "ipadic": "make setup",
     "sudachipy": "make setup",
     "sudachidict_small": "make setup",

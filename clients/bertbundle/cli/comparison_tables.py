@@ -71,7 +71,7 @@ def _number(value: float, sign: str = "") -> str:
 def _differences(report: ComparisonReport) -> Iterator[str]:
     for each in report.differences[:_SHOWN]:
         yield ""
-        yield f"line {each.line}"
+        yield f"{report.data['place']} {each.line}"
         yield from _difference(report.task, each)
     if report.differences:
         yield ""

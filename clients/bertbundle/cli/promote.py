@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import asdict
@@ -72,6 +74,8 @@ def run_promote(options: argparse.Namespace, to_json: Callable[[Any], str]) -> I
     reports: list[ComparisonReport] = []
     if options.data and before != after and against is None:
         raise InputError(f"label {move.label!r} has no version to compare with yet: pass --against VERSION.")
+    if options.data and before != after and against == after:
+        raise InputError(f"--against is version {after}, as --to, and always agrees with itself. Pass another version.")
     try:
         _run(options, file, move, undone, functools.partial(_check, options, against, after, reports))
     except CommandExit:
@@ -95,7 +99,7 @@ def _run(
 ) -> None:
     if move.before == move.after:
         return
-    with _services(options) as services:
+    with _services(options) as services, _ended_by_signals():
         promotion = Promotion(file, services, max(options.timeout, options.wait), options.wait)
         promotion.run(move, check=check if options.data else lambda: None, undone=undone)
 
@@ -133,12 +137,38 @@ def _lines(
 
 @contextlib.contextmanager
 def _services(options: argparse.Namespace) -> Iterator[Sequence[ModelService]]:
-    services = open_services(options.server, **channel_settings(options))
+    settings = channel_settings(options)
+    try:
+        services = open_services(options.server, **settings)
+    except ValueError as error:
+        raise InputError(f"{error}.") from error
     try:
         yield services
     finally:
         for service in services:
             service.close()
+
+
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP raise SystemExit, as Ctrl-C raises KeyboardInterrupt: what was begun is undone."""
+    if threading.current_thread() is not threading.main_thread():  # only it may set handlers
+        yield
+        return
+    known = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    numbers = [number for number in known if signal.getsignal(number) is signal.SIG_DFL]  # nohup ignores SIGHUP
+    for number in numbers:
+        signal.signal(number, _exit)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _exit(number: int, _frame: object) -> None:
+    signal.signal(number, signal.SIG_IGN)  # a second one must not end the undoing
+    raise SystemExit(128 + number)
 
 
 def _version(file: ConfigFile, model: str, target: str) -> int:

@@ -30,7 +30,8 @@ class MirrorCounts:
         agreed: number of texts for which its result agrees with the client's.
         disagreed: number of texts for which it does not.
         failed: number of calls that it did not answer.
-        dropped: number of calls that were not copied, because too many were waiting or the client was closed.
+        dropped: number of calls that were not copied, because too many were waiting, the client was closed, or no
+            thread could be started.
         pending: number of calls that wait or are being answered.
         last_error: why the last failed call failed; "" if none did.
     """
@@ -81,11 +82,19 @@ class Mirror:
             if self._closed or self._counts.pending >= self._max_pending:
                 self._add(dropped=1)
                 return
+            if self._thread is None and not self._start():
+                self._add(dropped=1)
+                return
             self._add(pending=1)
             self._waiting.put(run)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="bertbundle-shadow", daemon=True)
-                self._thread.start()
+
+    def _start(self) -> bool:
+        """Start the thread; return whether there is one: none can be started when the interpreter exits."""
+        thread = threading.Thread(target=self._work, name="bertbundle-shadow", daemon=True)
+        with contextlib.suppress(RuntimeError):
+            thread.start()
+            self._thread = thread
+        return self._thread is not None
 
     def counts(self) -> MirrorCounts:
         """Return the counts so far."""

@@ -12,7 +12,16 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["OUTSIDE", "SCHEMES", "Tag", "check_labels", "detect_scheme", "parse_labels"]
+__all__ = [
+    "OUTSIDE",
+    "SCHEMES",
+    "Tag",
+    "check_labels",
+    "detect_scheme",
+    "find_roles",
+    "is_no_entity",
+    "parse_labels",
+]
 
 OUTSIDE = "O"
 # Role of each prefix. BMES and BILOU are BIOES with different letters. IO has no beginning, so adjacent entities of one
@@ -68,6 +77,24 @@ def _find_roles(labels: Sequence[str]) -> dict[str, tuple[str, str]]:
     return {label: parts for label, parts in found.items() if parts[0]}
 
 
+def find_roles(labels: Sequence[str]) -> set[str]:
+    """Return the letters of the roles that labels have.
+
+    >>> sorted(find_roles(["O", "B-PER", "M-PER"]))
+    ['B', 'M']
+    """
+    return {role for role, _ in _find_roles(labels).values()}
+
+
+def is_no_entity(label: str) -> bool:
+    """Return whether a label by itself names no entity: O, or that of padding or a special token.
+
+    >>> is_no_entity("[CLS]"), is_no_entity("PER")
+    (True, False)
+    """
+    return _NO_ENTITY.fullmatch(label) is not None
+
+
 def detect_scheme(labels: Sequence[str]) -> str:
     """Return the smallest label scheme that has all roles of the labels.
 
@@ -78,7 +105,7 @@ def detect_scheme(labels: Sequence[str]) -> str:
     >>> detect_scheme(["O", "PER", "LOC"])
     'IO'
     """
-    found = {role for role, _ in _find_roles(labels).values()}
+    found = find_roles(labels)
     if found <= {"I"}:
         return "IO"
     return next((name for name, roles in SCHEMES.items() if name != "IO" and found <= roles.keys()), "IO")

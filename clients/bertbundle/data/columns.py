@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from bertbundle.contract.labels import OUTSIDE, Tag, detect_scheme, parse_labels
+from bertbundle.contract.labels import OUTSIDE, Tag, detect_scheme, find_roles, is_no_entity, parse_labels
 from bertbundle.data.examples import DataOptions, Dataset, DataTask, Example, Span
 from bertbundle.data.labels import rename_label
 from bertbundle.data.tags import SCHEMES, lenient_spans, strict_spans
@@ -22,6 +22,8 @@ _SPACES = re.compile(r"[ \t]+")  # not str.split(): an ideographic space is part
 _POSITIONED = re.compile(r"(.|\ufffd+)\d+", re.ASCII)
 """A token of Weibo NER: a character, or what is left of one, and its position within its word, from 0."""
 _SNIFFED_LINES = 50
+_FEW = 0.15
+"""The share of tokens of several characters below which a file may have been meant as characters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +127,7 @@ def tagged_dataset(
     reader = _TagReader(f"{path}, {place}", texts, task, options)
     join = _unit_joiner(texts, options.units)
     examples = [_example(text, reader.spans(text), join) for text in texts]
-    notes = tuple(reader.notes())
+    notes = (*reader.notes(), *(_note_words(path, texts) if join is None and options.units == "auto" else ()))
     return Dataset(path, tuple(examples), is_split_into_words=join is None, place=place, notes=notes)
 
 
@@ -145,22 +147,40 @@ class _TagReader:
         first_lines = {
             tag: line for text in reversed(texts) for tag, line in reversed([*zip(text.tags, text.lines, strict=True)])
         }
-        self._tags = {
-            tag: self._convert(tag, parsed[renamed[tag]], line)
-            for tag, line in sorted(first_lines.items(), key=lambda item: item[1])
-        }
+        places = dict(sorted(first_lines.items(), key=lambda item: item[1]))
+        if options.scheme is None and self.scheme == "IO":
+            self._check_roles(places, renamed)
+        self._tags = {tag: self._convert(tag, parsed[renamed[tag]], line) for tag, line in places.items()}
         if options.scheme is None and self._suggested == "BIO" and self._is_iob1(texts):
             self.scheme = "IOB1"
         self._irregular: list[tuple[int, str]] = []
 
+    def _check_roles(self, places: Mapping[str, int], renamed: Mapping[str, str]) -> None:
+        """Check that tags that suggest no scheme have no roles: read as IO, adjacent spans would be one.
+
+        Args:
+            places: the line of each tag's first occurrence, in order.
+            renamed: what each tag is replaced by.
+        """
+        seen: list[str] = []
+        for tag, line in places.items():
+            seen.append(renamed[tag])
+            roles = find_roles(seen)
+            if not roles <= {"I"} and detect_scheme(seen) == "IO":
+                raise InputError(
+                    f"{self._place} {line}: tag {tag!r} does not go with those before it: no label scheme has the "
+                    f"roles {', '.join(sorted(roles))}. Correct the tags, or pass --scheme."
+                )
+
     def _convert(self, tag: str, parsed: Tag, line: int) -> Tag:
         """Return a tag with the model's label; outside if the label is left out."""
-        if parsed.role not in (OUTSIDE, *SCHEMES[self.scheme].roles):
-            raise InputError(
-                f"{self._place} {line}: tag {tag!r} is not one of scheme {self.scheme}; the file's tags suggest "
-                f"{self._suggested}. Omit --scheme, or correct it."
-            )
-        if parsed.role == OUTSIDE:
+        outside = parsed.role == OUTSIDE and is_no_entity(self._options.rename.get(tag, tag) or OUTSIDE)
+        if not outside and parsed.role not in SCHEMES[self.scheme].roles:
+            advice = f". Correct the line, or pass --rename={tag}=O if it is outside any entity"
+            if self.scheme != self._suggested:
+                advice = f"; the file's tags suggest {self._suggested}. Omit --scheme, or correct it"
+            raise InputError(f"{self._place} {line}: tag {tag!r} is not one of scheme {self.scheme}{advice}.")
+        if outside:
             return parsed
         label = rename_label(parsed.type, self._task, self._options.rename, f"{self._place} {line}")
         return Tag(parsed.role, label) if label else Tag(OUTSIDE, "")
@@ -204,6 +224,17 @@ def _unit_joiner(texts: Sequence[TaggedText], units: str) -> Callable[[str], str
     if all(map(_POSITIONED.fullmatch, tokens)) and all(text.tokens[0].endswith("0") for text in texts):
         return lambda token: _POSITIONED.sub(r"\1", token)
     return str if units == "characters" or all(len(token) <= 1 for token in tokens) else None
+
+
+def _note_words(path: str, texts: Sequence[TaggedText]) -> Iterator[str]:
+    """Say that tokens are words because of a few that are not single characters."""
+    tokens = [token for text in texts for token in text.tokens]
+    longer = [token for token in tokens if len(token) > 1]
+    if longer and len(longer) <= _FEW * len(tokens):
+        yield (
+            f"{path}: {len(longer)} of {len(tokens)} tokens have several characters, the first is {longer[0]!r}, so "
+            "tokens are read as words, with spaces between them. Pass --units characters to join them."
+        )
 
 
 def _example(text: TaggedText, spans: Sequence[tuple[str, int, int]], join: Callable[[str], str] | None) -> Example:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bertbundle._shared.validation import short_repr
+from bertbundle.contract.labels import OUTSIDE
 from bertbundle.data.columns import TaggedText, tagged_dataset
 from bertbundle.data.examples import DataOptions, Dataset, DataTask, Example, Span
 from bertbundle.data.labels import rename_label
@@ -60,15 +61,21 @@ def dataset_of_rows(
     found = [(number, reader.read(number, row)) for number, row in rows]
     if not found:
         raise InputError(f"{path} has no rows. Pass a file with texts.")
-    if isinstance(found[0][1][0], list) and found[0][1][1] is not None:
-        tagged = [TaggedText(tokens, tags, [number] * len(tokens)) for number, (tokens, tags) in found]
-        return tagged_dataset(path, tagged, task, options, place=place)
+    labelled = reader.columns[2] is not None
+    if isinstance(found[0][1][0], list):
+        tagged = [
+            TaggedText(tokens, tags or [OUTSIDE] * len(tokens), [number] * len(tokens))
+            for number, (tokens, tags) in found
+        ]
+        return replace(tagged_dataset(path, tagged, task, options, place=place), labelled=labelled)
+    if options.scheme is not None or options.units != "auto":
+        flag = "--units" if options.scheme is None else "--scheme"
+        raise InputError(f"{path} has texts, not tokens with tags: {flag} has no effect on it. Omit it.")
     examples = tuple(Example(text, gold, number) for number, (text, gold) in found)
     return Dataset(
         path,
         examples,
-        labelled=reader.columns[2] is not None,
-        is_split_into_words=isinstance(examples[0].text, list),
+        labelled=labelled,
         version_2=any(example.gold == () for example in examples) and task.name == "question-answering",
         place=place,
     )

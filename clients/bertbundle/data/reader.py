@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from bertbundle.contract.labels import parse_labels
 from bertbundle.data.columns import looks_like_columns, read_columns
 from bertbundle.data.examples import DataOptions, Dataset, DataTask, Example
 from bertbundle.data.labelled_rows import dataset_of_rows
@@ -48,6 +49,7 @@ def read_dataset(path: str, task: DataTask, options: DataOptions = DataOptions()
     if task.name not in _READABLE:
         raise InputError(f"the model is for {task.name}, expected one of {', '.join(_READABLE)}. Upgrade bertbundle.")
     chosen = options.format or _detect_format(path, task)
+    _check_options(chosen, task, options)
     dataset = FORMATS[chosen](path, task, options)
     if options.ignore_labels:
         return replace(dataset, labelled=False)
@@ -55,7 +57,38 @@ def read_dataset(path: str, task: DataTask, options: DataOptions = DataOptions()
         raise InputError(
             f"{path} has no labels. Pass a file with labels, or --unlabelled for a report without metrics."
         )
-    return replace(dataset, left_out=tuple(old for old, new in options.rename.items() if not new))
+    return replace(dataset, left_out=_left_out(dataset, task, options)) if dataset.labelled else dataset
+
+
+def _check_options(chosen: str, task: DataTask, options: DataOptions) -> None:
+    """Check that each option has an effect.
+
+    Raises:
+        InputError: one has not.
+    """
+    tagged, texts = task.name in _TAGGED, chosen == "txt"
+    options_and_whether_they_apply = (
+        ("--strict", options.strict, tagged),
+        ("--scheme", options.scheme is not None, tagged and not texts),
+        ("--units", options.units != "auto", tagged and not texts),
+        ("--rename", bool(options.rename), (tagged or task.name == "text-classification") and not texts),
+        ("--text", options.text is not None, not texts),
+        ("--label", options.label is not None, not texts),
+        ("--pair", options.pair is not None, chosen not in ("txt", "conll")),
+    )
+    for flag, given, applies in options_and_whether_they_apply:
+        if given and not applies:
+            raise InputError(f"{flag} has no effect on {chosen} data for {task.name}. Omit it.")
+
+
+def _left_out(dataset: Dataset, task: DataTask, options: DataOptions) -> tuple[str, ...]:
+    """Return the labels that --rename leaves out, also as whole tags, unless texts have them by another renaming."""
+    dropped = [old for old, new in options.rename.items() if not new]
+    if task.name in _TAGGED:
+        dropped += [tag.type for old in dropped for tag in parse_labels([old], "IO")]
+    golds = (item for example in dataset.examples for item in example.gold) if dropped else ()
+    used = {getattr(item, "label", item) for item in golds}
+    return tuple(label for label in dict.fromkeys(dropped) if label and label not in used)
 
 
 _READABLE = (*_TAGGED, "text-classification", "regression", "feature-extraction", "question-answering", "fill-mask")
@@ -83,7 +116,7 @@ def _read_txt(path: str, task: DataTask, options: DataOptions) -> Dataset:
 
 def _read_rows(file_format: str) -> Callable[[str, DataTask, DataOptions], Dataset]:
     def read(path: str, task: DataTask, options: DataOptions) -> Dataset:
-        content = io.BytesIO(read_text(path).encode())
+        content = io.BytesIO(read_text(path, keep_line_ends=True).encode())
         rows = _in_file(path, lambda: list(FILE_FORMATS[file_format].read(content)))
         numbered = [(row.line, row) for row in rows if not _is_blank(row)]
         return dataset_of_rows(path, numbered, task, options)
@@ -116,6 +149,8 @@ def _read_json(path: str, task: DataTask, options: DataOptions) -> Dataset:
     except ValueError as error:
         raise InputError(f"{path} is not JSON: {error}. If each line is JSON, pass --format jsonl.") from error
     if looks_like_squad(value):
+        if given := [f"--{name}" for name in ("text", "pair", "label") if getattr(options, name) is not None]:
+            raise InputError(f"{' and '.join(given)} have no effect on SQuAD's JSON. Omit them.")
         return squad_dataset(path, value, task)
     if isinstance(value, list):
         return dataset_of_rows(path, _rows(value), task, options, place="row")

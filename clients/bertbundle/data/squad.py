@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from bertbundle._shared.validation import short_repr
 from bertbundle.data.examples import Dataset, DataTask, Example
 from bertbundle.errors import InputError
 
 __all__ = ["looks_like_squad", "squad_dataset"]
 
 _TASK = "question-answering"
+_VERSION_2 = ("v2.0", "2.0")
 
 
 def looks_like_squad(value: object) -> bool:
@@ -38,7 +40,7 @@ def squad_dataset(path: str, value: dict[str, Any], task: DataTask) -> Dataset:
     ]
     if not examples:
         raise InputError(f"{path} has no question. Pass a file with questions.")
-    version_2 = any(not example.gold for example in examples)
+    version_2 = value.get("version") in _VERSION_2 or any(not example.gold for example in examples)
     return Dataset(path, tuple(examples), version_2=version_2, place="question")
 
 
@@ -52,19 +54,36 @@ def _questions(path: str, value: dict[str, Any]) -> Iterator[tuple[str, dict[str
         raise InputError(f"{path} is not SQuAD's JSON: {error!r} in data, paragraphs, qas.") from error
 
 
-def _example(path: str, number: int, context: str, question: dict[str, Any]) -> Example:
-    place = f"{path}, question {number} ({question.get('id', 'without id')})"
-    answers = question.get("answers")
+def _example(path: str, number: int, context: Any, question: Any) -> Example:
+    known = question.get("id", "without id") if isinstance(question, dict) else short_repr(question)
     try:
-        if question.get("is_impossible") or answers == []:
-            return Example((question["question"], context), (), number)
-        for answer in answers or ():
-            _check_start(context, answer)
-        if not answers:
-            raise ValueError("it has no answers; one without answer has an empty list")
-        return Example((question["question"], context), tuple(dict.fromkeys(a["text"] for a in answers)), number)
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{place} is malformed: {error}. Correct it.") from error
+        _check_texts(context, question)
+        return Example((question["question"], context), _answers(context, question), number)
+    except ValueError as error:
+        raise InputError(f"{path}, question {number} ({known}) is malformed: {error}. Correct it.") from error
+
+
+def _check_texts(context: Any, question: Any) -> None:
+    if not isinstance(question, dict):
+        raise ValueError("it is not an object with question and answers")
+    for name, text in (("question", question.get("question")), ("context", context)):
+        if not isinstance(text, str) or not text.strip():
+            raise ValueError(f"its {name} is {short_repr(text)}, expected a text")
+
+
+def _answers(context: str, question: dict[str, Any]) -> tuple[str, ...]:
+    answers = question.get("answers")
+    if question.get("is_impossible") or answers == []:
+        return ()
+    if not isinstance(answers, list):
+        raise ValueError(
+            f"its answers are {short_repr(answers)}, expected a list; one without answer has an empty list"
+        )
+    for answer in answers:
+        if not isinstance(answer, dict) or not isinstance(answer.get("text"), str):
+            raise ValueError(f"answer {short_repr(answer)} is not an object with a text")
+        _check_start(context, answer)
+    return tuple(dict.fromkeys(answer["text"] for answer in answers))
 
 
 def _check_start(context: str, answer: dict[str, Any]) -> None:

@@ -27,8 +27,12 @@ def read_bytes(path: str) -> bytes:
     return data
 
 
-def read_text(path: str) -> str:
+def read_text(path: str, *, keep_line_ends: bool = False) -> str:
     """Return the content of a UTF-8 file, without its byte order mark and with LF at the end of each line.
+
+    Args:
+        path: the file.
+        keep_line_ends: keep CRLF; a CSV file may have it within a text, whose characters are counted.
 
     Raises:
         InputError: as `read_bytes`, or it is not UTF-8.
@@ -45,4 +49,4 @@ def read_text(path: str) -> str:
             f"{path}, line {line} is not UTF-8: {error.reason} (byte {error.object[error.start]:#04x}). Convert it "
             "first."
         ) from error
-    return text.replace("\r\n", "\n")
+    return text if keep_line_ends else text.replace("\r\n", "\n")

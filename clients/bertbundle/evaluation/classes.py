@@ -31,10 +31,10 @@ class ClassMeasurement(Measurement):
         results = [observation.result for observation in observations]
         self.main = "f1_micro" if task.multi_label else "accuracy"
         self.size = len(results)
-        self._labels = list(task.labels)
+        ignored = dataset.left_out if task.multi_label else ()
+        self._labels = [label for label in task.labels if label not in ignored]
         self._multi_label = task.multi_label
         gold = [[(label,) for label in example.gold] for example in dataset.examples]
-        ignored = dataset.left_out if task.multi_label else ()
         found = [[(label,) for label in result.labels if label not in ignored] for result in results]
         self._counts = LabelCounts(self._labels, zip(gold, found, strict=True), all_labels=task.multi_label)
         self._scores = np.array([[result.scores[label] for label in self._labels] for result in results], np.float64)

@@ -26,10 +26,7 @@ class MaskMeasurement(Measurement):
         self.size = len(observations)
         fills = [observation.result for observation in observations]
         self._count = max((len(best) for masks in fills for best in masks), default=1)
-        ranks = [
-            [rank_of(token, best) for token, best in zip(example.gold, masks, strict=True)]
-            for example, masks in zip(dataset.examples, fills, strict=True)
-        ]
+        ranks = [_ranks(example.gold, masks) for example, masks in zip(dataset.examples, fills, strict=True)]
         self._rows = np.array(
             [[len(row), row.count(0), sum(rank is not None for rank in row)] for row in ranks], np.float64
         )
@@ -44,6 +41,12 @@ class MaskMeasurement(Measurement):
         masks, first, found = self._rows.T
         errors: npt.NDArray[np.float64] = 2 * masks - first - found
         return errors
+
+
+def _ranks(gold: Sequence[str], masks: Sequence[Sequence[Fill]]) -> list[int | None]:
+    """Return the rank of each expected token; a mask behind the end of a text that was truncated has no tokens."""
+    missing: list[Sequence[Fill]] = [()] * (len(gold) - len(masks))
+    return [rank_of(token, best) for token, best in zip(gold, [*masks, *missing], strict=True)]
 
 
 def rank_of(token: str, fills: Sequence[Fill]) -> int | None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from bertbundle.client.sync_client import Client
+from bertbundle.contract.manifest import Manifest
 from bertbundle.contract.types import Entity
 from bertbundle.data.examples import Dataset, DataTask, Example
 from bertbundle.data.tags import SCHEMES, strict_spans
@@ -20,7 +21,7 @@ from bertbundle.decoding.entities import join_units, labelled_units
 from bertbundle.errors import InputError, ServerError
 from bertbundle.session.batches import AskOptions
 
-__all__ = ["Observation", "ObserveOptions", "observe"]
+__all__ = ["Observation", "ObserveOptions", "check_manifest", "observe"]
 
 _TEXTS_PER_CALL = 64
 """Each call has a timeout of its own, so a file may have any number of texts."""
@@ -36,7 +37,7 @@ class Observation:
         version: the model version that answered.
         lengths: number of tokens, including special tokens, before the text was truncated or split into windows; two
             numbers for a pair with embeddings.
-        unknown: number of tokens that are not in the vocabulary.
+        unknown: number of these tokens that are not in the vocabulary.
         too_long: whether the text has more tokens than the model accepts.
     """
 
@@ -71,9 +72,11 @@ def observe(client: Client, task: DataTask, dataset: Dataset, options: ObserveOp
     """Return the model's result for each text of a dataset.
 
     Raises:
-        InputError: a text is invalid; the message has its file and line.
+        InputError: a text is invalid; the message has its file and line. Or the threshold has no effect.
         ServerError: the server failed, or another version of the model took over.
     """
+    if options.threshold != DEFAULT_THRESHOLD and not task.multi_label:
+        raise InputError(f"--threshold has no effect: the model for {task.name} is not multi-label. Omit it.")
     decoder = _decoder(task, dataset, options)
     pairs = task.name == "feature-extraction" and isinstance(dataset.examples[0].text, tuple)
     ask = functools.partial(_ask, client, decoder, dataset, options)
@@ -135,6 +138,16 @@ def _check_version(observations: Sequence[Observation]) -> None:
         raise ServerError(f"versions {found} of the model answered, because it was updated meanwhile. Start again.")
 
 
+def check_manifest(client: Client, manifest: Manifest) -> None:
+    """Check that the model that answered is the one that the data was read for, and that the report describes.
+
+    Raises:
+        ServerError: another version took over before the first answer, and has another manifest.
+    """
+    if client.manifest() != manifest:
+        raise ServerError(f"model {manifest.name!r} was updated meanwhile. Start again.")
+
+
 # ---- decoders
 
 
@@ -152,10 +165,10 @@ def _decoder(task: DataTask, dataset: Dataset, options: ObserveOptions) -> Decod
 
 def _observe(item: DecodeInput, *, decode: Callable[[DecodeInput], Any], truncation: str) -> Observation:
     model, encoding = item.model, item.encoding
-    unknown = encoding.tokens.count(model.tokenizer.unknown_token or "")
-    length = len(encoding)
-    if truncation == "truncate" and length == model.tokenizer.max_length:  # it may have been truncated
-        length = len(model.tokenizer.encode([item.text], truncation="window")[0])
+    whole = encoding
+    if truncation == "truncate" and len(encoding) == model.tokenizer.max_length:  # it may have been truncated
+        whole = model.tokenizer.encode([item.text], truncation="window")[0]
+    unknown, length = whole.tokens.count(model.tokenizer.unknown_token or ""), len(whole)
     return Observation(decode(item), model.version, (length,), unknown, length > model.tokenizer.max_length)
 
 

@@ -15,6 +15,11 @@ from bertbundle.errors import InputError
 from bertbundle.wire.config_text import change_text
 from bertbundle.wire.model_configs import ModelConfigs
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 __all__ = ["ConfigFile", "Move"]
 
 
@@ -72,6 +77,31 @@ class ConfigFile:
             raise InputError(f"{self.path}: {error}. Change --model or --config.") from error
 
     @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other promotions away that use a file of the same directory, where the system can lock it.
+
+        Raises:
+            InputError: another promotion is running, or the file was changed since it was read.
+        """
+        with contextlib.ExitStack() as stack:
+            if fcntl:
+                directory = os.open(self.path.parent, os.O_RDONLY)
+                stack.callback(os.close, directory)
+                _lock(directory, self.path.parent)
+            self._check_unchanged()
+            yield
+
+    def _check_unchanged(self) -> None:
+        if self.path.read_bytes() != self._data:
+            raise InputError(f"{self.path} was changed meanwhile. Start again.")
+
+    def present_configs(self) -> ModelConfigs:
+        """Return the models that the file lists now; those that were read, if it cannot be read any more."""
+        with contextlib.suppress(OSError, ValueError):
+            return ModelConfigs(self.path.read_text(encoding="utf-8"))
+        return self.configs
+
+    @contextlib.contextmanager
     def staged(self, wanted: ModelConfigs, model: str) -> Iterator[Path]:
         """Write the content that the file will have to a temporary file beside it, which is removed at the end.
 
@@ -102,6 +132,7 @@ class ConfigFile:
                 file.flush()
                 os.fsync(file.fileno())
             shutil.copystat(self.path, name)
+            os.utime(name)  # programs that compare size and time, such as rsync, must see the change
             _copy_owner(self.path, Path(name))
             yield Path(name)
         finally:
@@ -113,8 +144,7 @@ class ConfigFile:
         Raises:
             InputError: the file was changed meanwhile.
         """
-        if self.path.read_bytes() != self._data:
-            raise InputError(f"{self.path} was changed meanwhile. Start again.")
+        self._check_unchanged()
         staged.replace(self.path)
         self._replaced = True
         with contextlib.suppress(OSError):  # not every system can sync a directory
@@ -163,8 +193,11 @@ class ConfigFile:
             moves.reverse()
         lines = [json.dumps(asdict(each), ensure_ascii=False) + "\n" for each in moves]
         temporary = self.history.with_name(f".{self.history.name}.tmp")
-        temporary.write_text("".join(lines), encoding="utf-8")
-        temporary.replace(self.history)
+        try:
+            temporary.write_text("".join(lines), encoding="utf-8")
+            temporary.replace(self.history)
+        finally:
+            temporary.unlink(missing_ok=True)
 
     def _moves(self) -> list[Move]:
         try:
@@ -174,6 +207,15 @@ class ConfigFile:
             return []
         except (ValueError, TypeError) as error:
             raise InputError(f"{self.history} cannot be read: {error}. Repair or remove it.") from error
+
+
+def _lock(directory: int, path: Path) -> None:
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise InputError(f"another promotion with a file in {path} is running. Start again afterwards.") from error
+    except OSError:
+        return  # a file system without locks
 
 
 def _copy_owner(source: Path, target: Path) -> None:

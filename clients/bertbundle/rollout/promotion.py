@@ -46,10 +46,15 @@ class Promotion:
             undone: the move that this one undoes, if any.
 
         Raises:
-            InputError: the file cannot be changed, or does not have the labels that the servers have.
+            InputError: the file cannot be changed, does not have the labels that the servers have, or another promotion
+                is running.
             ServerError: a server did not load the version or did not accept the change.
         """
-        self._check_agreement()
+        with self.file.locked():
+            self._run(move, check, undone)
+
+    def _run(self, move: Move, check: Callable[[], None], undone: Move | None) -> None:
+        self._check_agreement(move)
         current = self.file.configs
         loading = current
         if move.after is not None and not current.is_selected(move.model, move.after):
@@ -66,16 +71,17 @@ class Promotion:
                 self._restore(error)
                 raise
 
-    def _check_agreement(self) -> None:
+    def _check_agreement(self, move: Move) -> None:
         """Check that each server has the models and the labels of the file: a reload replaces them all."""
         for service in self.services:
             for model in self.file.configs.names:
                 service.status(model, timeout=self.timeout)
-                for label, version in self.file.configs.labels(model).items():
+                labels = {move.label: move.before} if model == move.model else {}
+                for label, version in (labels | dict(self.file.configs.labels(model))).items():
                     found = self._version_of(service, model, label)
                     if found not in (version, -1):
                         raise InputError(
-                            f"label {label!r} of model {model!r} is version {version} in {self.file.path}, and "
+                            f"label {label!r} of model {model!r} is {_name(version)} in {self.file.path}, and "
                             f"{_name(found)} on {service.address}. Pass the file that the server was started with, or "
                             "restart it."
                         )
@@ -137,25 +143,31 @@ class Promotion:
         self.file.remember(move, undone=undone)
 
     def _restore(self, error: BaseException) -> None:
-        """Bring servers and file back to where they were; add to the error whether that succeeded."""
-        servers = self.services if self._reloaded else ()
-        problems = [problem for service in servers if (problem := self._restore_server(service))]
+        """Bring the file back to where it was, and the servers to the file; add to the error whether that succeeded."""
+        problems = []
         try:
             self.file.restore()
         except OSError as failure:
             problems.append(f"{self.file.path}: {failure.strerror or failure}.")
+        present = self.file.present_configs()  # another program may have changed the file
+        servers = self.services if self._reloaded else ()
+        problems += [problem for service in servers if (problem := self._restore_server(service, present))]
         outcome = f"The label did not move: servers and {self.file.path.name} are as before."
+        if present != self.file.configs:
+            outcome = f"The label did not move: the servers have the models of {self.file.path.name} as it is now."
         if problems:
             outcome = f"Not everything is as before: {' '.join(problems)} Restart the servers with {self.file.path}."
         if isinstance(error, OSError):
             raise InputError(f"{error.filename or self.file.path}: {error.strerror or error}. {outcome}") from error
         if isinstance(error, BertBundleError):
             error.args = (f"{error} {outcome}",)
+        elif problems:  # the check ended the promotion, or Ctrl-C
+            raise ServerError(outcome) from error
 
-    def _restore_server(self, service: ModelService) -> str:
+    def _restore_server(self, service: ModelService, configs: ModelConfigs) -> str:
         """Return why a server does not serve the models of the file again; "" if it does."""
         try:
-            service.reload(self.file.configs, timeout=self.timeout)
+            service.reload(configs, timeout=self.timeout)
         except ServerError as error:
             return str(error)
         return ""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from bertbundle.cli.main import main
+from bertbundle.rollout.config_file import ConfigFile
 from labelled_servers import Deployment, find_no_places
 
 
@@ -121,6 +124,33 @@ def test_a_new_label_is_compared(deployment: Deployment, run: Callable[..., str]
     assert out.endswith("label canary of model tiny moved from no version to version 2.\n")
 
 
+def test_a_comparison_with_itself(deployment: Deployment, fail: Callable[..., str]) -> None:
+    """A version that is compared with itself would always pass."""
+    arguments = flags(deployment, "localhost:1", "--to", "2", "--min-agreement", "1", *data(deployment))
+    assert "--against is version 2, as --to, and always agrees with itself. Pass another version." in fail(
+        *arguments, "--against", "2"
+    )
+
+
+def test_sigterm_undoes_what_was_begun(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that is cancelled during the promotion leaves servers and file as they were."""
+    address = deployment.start()
+    text = deployment.config.read_text(encoding="utf-8")
+    replace = ConfigFile.replace
+
+    def cancelled(file: ConfigFile, staged: Path) -> None:
+        replace(file, staged)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(ConfigFile, "replace", cancelled)
+    handler = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit, match=str(128 + signal.SIGTERM)):
+        main(flags(deployment, address, "--to", "2", "--no-compare"))
+    assert deployment.version(address, "stable") == 1
+    assert deployment.config.read_text(encoding="utf-8") == text
+    assert signal.getsignal(signal.SIGTERM) is handler
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
@@ -149,6 +179,9 @@ def test_mistakes(deployment: Deployment, fail: Callable[..., str]) -> None:
         *flags(deployment, unused, "--rollback")
     )
     assert "one of the arguments --to --rollback is required" in fail(*flags(deployment, unused))
+    assert "expected host:port of a gRPC server, got 'localhost'" in fail(
+        *flags(deployment, "localhost", "--to", "2", "--no-compare")
+    )
     missing = flags(deployment, unused, "--to", "2", "--no-compare")
     missing[missing.index("tiny")] = "nope"
     assert "model 'nope' is not listed: there are tiny, other. Change --model or --config." in fail(*missing)

@@ -84,8 +84,13 @@ def test_vocabulary_instead_of_tokenizer(tmp_path: Path) -> None:
             Client("localhost:1", "foreign", manifest=manifest, tokenizer=path)
 
 
-@pytest.mark.parametrize("choice", [{}, {"version": 3}, {"label": "stable"}], ids=["newest", "version", "label"])
-def test_version(start_server: Callable[..., FakeServer], choice: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [(None, (None, 0, "")), (3, ("version", 3, "")), ("stable", ("version_label", 0, "stable"))],
+)
+def test_version(
+    start_server: Callable[..., FakeServer], version: int | str | None, expected: tuple[str | None, int, str]
+) -> None:
     """Every call, that for the manifest included, is for the version or the label that was chosen."""
     specs: list[wire.ModelSpec] = []
 
@@ -93,26 +98,8 @@ def test_version(start_server: Callable[..., FakeServer], choice: dict[str, Any]
         specs.append(wire.PredictRequest.FromString(data).model_spec)
         return predict_method()(data, context)
 
-    with Client(start_server(predict).address, "tiny", **choice) as client:
+    with Client(start_server(predict).address, "tiny", version=version) as client:
         assert client.entities("wang")[0].label == "PER"
     assert len(specs) == 2
     for spec in specs:
-        kind = spec.WhichOneof("version_choice")
-        assert kind == {"version": "version", "label": "version_label"}.get("".join(choice))
-        assert (spec.version.value, spec.version_label) == (choice.get("version", 0), choice.get("label", ""))
-
-
-@pytest.mark.parametrize(
-    ("choice", "error", "message"),
-    [
-        ({"version": 1, "label": "stable"}, ValueError, "pass one of them"),
-        ({"version": -1}, ValueError, "version must be at least 0"),
-        ({"label": ""}, ValueError, "label not empty"),
-        ({"version": "1"}, TypeError, "version must be the number of a version, got str"),
-        ({"label": 1}, TypeError, "label must be the label of a version, got int"),
-    ],
-)
-def test_wrong_version(choice: dict[str, Any], error: type[Exception], message: str) -> None:
-    """A version or a label that no server can have is refused when the client is created."""
-    with pytest.raises(error, match=message):
-        connect(FakeTransport(), **choice)
+        assert (spec.WhichOneof("version_choice"), spec.version.value, spec.version_label) == expected

@@ -57,6 +57,7 @@ def test_answers_are_not_delayed() -> None:
     """A shadow that does not answer changes no answer, and what exceeds the queue is dropped; close ends it."""
     copies = VersionedTransport(model(1))
     copies.gate.clear()
+    before = set(threading.enumerate())
     client = shadowed(copies, max_pending=3)
     for _ in range(10):
         assert len(client.entities(TEXT)) == 2
@@ -66,7 +67,22 @@ def test_answers_are_not_delayed() -> None:
     after = client.rollout.shadow
     assert (after.pending, after.agreed + after.dropped, after.failed) == (0, 10, 0)
     assert copies.closed
-    assert not [thread for thread in threading.enumerate() if thread.name == "bertbundle-shadow"]
+    wait_until(lambda: set(threading.enumerate()) <= before)
+
+
+def test_without_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If no thread can be started, as when the interpreter exits, the answer is as ever; the copy is dropped."""
+
+    def fail(_: threading.Thread) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    with shadowed(VersionedTransport(model(1))) as client:
+        monkeypatch.setattr(threading.Thread, "start", fail)
+        assert len(client.entities(TEXT)) == 2
+        assert client.rollout.shadow == MirrorCounts(dropped=1)
+        monkeypatch.undo()
+        assert len(client.entities(TEXT)) == 2
+        assert counts_of(client) == MirrorCounts(agreed=1, dropped=1)
 
 
 def test_errors_of_the_shadow_are_counted() -> None:

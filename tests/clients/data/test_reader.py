@@ -311,3 +311,99 @@ def test_missing_file_has_one_message(tmp_path: Path) -> None:
     """A file that does not exist is named."""
     with pytest.raises(InputError, match=r"missing\.csv cannot be read: No such file or directory\."):
         read_dataset(str(tmp_path / "missing.csv"), CLASSIFIER)
+
+
+# ---- what would change the figures without a word
+
+
+def test_tags_outside_the_scheme_are_not_outside_an_entity(read: Read, fail: Fail) -> None:
+    """A tag without a role among tags with roles, or with a role of another scheme, has one message with its line."""
+    assert fail("a.conll", "Wang B-PER\nBerlin LOC\n") == (
+        "a.conll, line 2: tag 'LOC' is not one of scheme BIO. Correct the line, or pass --rename=LOC=O if it is "
+        "outside any entity."
+    )
+    assert fail("a.conll", "王 B-PER\n国 M-PER\n", scheme="BIO") == (
+        "a.conll, line 2: tag 'M-PER' is not one of scheme BIO; the file's tags suggest BMES. Omit --scheme, or "
+        "correct it."
+    )
+    assert fail("a.conll", "王 B-PER\n建 M-PER\n国 E-PER\n海 B-PER\n平 I-PER\n").startswith(
+        "a.conll, line 5: tag 'I-PER' does not go with those before it: no label scheme has the roles B, E, I, M."
+    )
+    assert golds(read("a.conll", "[CLS] X\nWang B-PER\nis -\n", rename={"-": "O"})) == [(Span("PER", 6, 10),)]
+
+
+def test_whole_tags_are_left_out(read: Read) -> None:
+    """A label whose tags are left out is left out of the model's results, unless a renaming brings it back."""
+    content = "Wang B-PER\nBerlin B-LOC\n"
+    assert "LOC" in read("a.conll", content, rename={"B-LOC": ""}).left_out
+    moved = read("a.conll", "Wang B-misc\nBerlin B-LOC\n", rename={"LOC": "", "misc": "LOC"})
+    assert (golds(moved), moved.left_out) == ([(Span("LOC", 0, 4),)], ())
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "task", "options", "flag"),
+    [
+        ("a.csv", "text,label\nx,no\n", CLASSIFIER, {"strict": True}, "--strict"),
+        ("a.csv", "text,label\nx,1\n", REGRESSOR, {"rename": {"1": "2"}}, "--rename"),
+        ("a.txt", "x\n", TAGGER, {"need_labels": False, "text": "body"}, "--text"),
+        ("a.conll", WORDS, TAGGER, {"pair": "3"}, "--pair"),
+        ("a.jsonl", '{"text": "x", "entities": []}', TAGGER, {"units": "words"}, "--units"),
+        ("a.json", '{"data": [{"paragraphs": []}]}', READER, {"text": "q"}, "--text"),
+    ],
+    ids=str,
+)
+def test_options_without_effect_are_refused(
+    read: Read, name: str, content: str, task: DataTask, options: dict[str, Any], flag: str
+) -> None:
+    """An option that a format or a task does not have is named."""
+    with pytest.raises(InputError, match=rf"{flag} ha(s|ve) no effect on .*Omit"):
+        read(name, content, task, **options)
+
+
+def test_tokens_without_tags_are_read_like_those_with_tags(read: Read) -> None:
+    """Characters in rows are joined whether or not their tags are used: the model sees the same text."""
+    row = '{"tokens": ["北", "京"], "tags": ["B-LOC", "I-LOC"]}'
+    texts = [read("a.jsonl", row, need_labels=False, ignore_labels=flag).examples[0].text for flag in (False, True)]
+    assert texts == ["北京", "北京"]
+
+
+def test_a_few_words_among_characters_are_noted(read: Read) -> None:
+    """Tokens are words if one of them has two characters, which is said if nearly all have one."""
+    content = "".join(f"{token} O\n" for token in [*"北京是中国的首都", "ok"])
+    (note,) = read("a.conll", content).notes
+    assert note.endswith(
+        "1 of 9 tokens have several characters, the first is 'ok', so tokens are read as words, with spaces between "
+        "them. Pass --units characters to join them."
+    )
+    assert read("a.conll", content, units="characters").notes == ()
+
+
+def test_line_ends_within_a_csv_text_count(read: Read) -> None:
+    """CRLF in a quoted text is two characters, as the offsets of its entities count them."""
+    content = 'text,entities\r\n"in\r\nBerlin","[[4, 10, ""LOC""]]"\r\n'
+    (example,) = read("a.csv", content).examples
+    assert example.text[slice(*example.gold[0][1:])] == "Berlin"
+
+
+@pytest.mark.parametrize(
+    ("question", "message"),
+    [
+        ("x", "question 1 ('x') is malformed: it is not an object"),
+        ({"id": 1, "question": 5, "answers": []}, "question 1 (1) is malformed: its question is 5, expected a text"),
+        ({"id": 1, "question": "?", "answers": {"text": ["x"]}}, "its answers are {'text': ['x']}, expected a list"),
+        ({"id": 1, "question": "?", "answers": ["x"]}, "answer 'x' is not an object with a text"),
+    ],
+    ids=str,
+)
+def test_malformed_questions_have_one_message(fail: Fail, question: Any, message: str) -> None:
+    """A question of SQuAD's JSON whose parts have other types is named by its number."""
+    squad = {"data": [{"paragraphs": [{"context": "in Berlin", "qas": [question]}]}]}
+    assert message in fail("a.json", json.dumps(squad), READER)
+
+
+def test_version_of_squad(read: Read) -> None:
+    """A file that says that it is of version 2.0 is, even if all of its questions have answers."""
+    question = {"id": "1", "question": "?", "answers": [{"text": "Berlin", "answer_start": 3}]}
+    data = [{"paragraphs": [{"context": "in Berlin", "qas": [question]}]}]
+    found = [read("a.json", json.dumps({"version": version, "data": data}), READER) for version in ("1.1", "v2.0")]
+    assert [each.version_2 for each in found] == [False, True]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 
 import pytest
 from hypothesis import given
@@ -48,6 +49,20 @@ def test_values_equal_those_of_version_1() -> None:
     """
     assert values([found for found, _ in QUESTIONS], [gold for _, gold in QUESTIONS]) == pytest.approx(
         {"exact_match": 0.4, "f1": (1 + 0.5 + 0 + 0 + 2 / 3) / 5}
+    )
+
+
+def test_values_of_random_answers_equal_those_of_version_1() -> None:
+    """Recorded on these answers with evaluate-v1.1.py, as in huggingface/evaluate, metrics/squad/compute_score.py."""
+    draw = random.Random(0)  # noqa: S311 - no cryptography
+    words = ("The", "a", "cat", "CAT,", "sat", "don't", "!", "北京", "10.5")
+
+    def answer() -> str:
+        return " ".join(draw.choice(words) for _ in range(draw.randrange(5)))
+
+    rows = [(answer(), tuple(answer() for _ in range(1 + draw.randrange(3)))) for _ in range(2000)]
+    assert values([row[0] for row in rows], [row[1] for row in rows]) == pytest.approx(
+        {"exact_match": 0.1935, "f1": 0.22795}, abs=1e-12
     )
 
 

@@ -94,3 +94,18 @@ def test_confident_mistakes_are_the_worst() -> None:
     scores = np.array([[0.9, 0.1], [0.6, 0.4], [0.9, 0.1]])
     errors = measurement(("no", "yes"), [0, 1, 1], scores).errors().tolist()
     assert errors == pytest.approx([0, 1.6, 1.9])
+
+
+def test_a_label_that_is_left_out_is_in_no_average() -> None:
+    """The averages of a multi-label model are scikit-learn's over the other labels, although it predicts the one."""
+    metrics = require_package("sklearn.metrics")
+    scores = [[0.9, 0.1, 0.9], [0.2, 0.8, 0.9], [0.6, 0.7, 0.1]]
+    predicted = [["no", "yes"], ["perhaps", "yes"], ["no", "perhaps"]]
+    data = dataset([("no",), ("perhaps",), ("no",)], left_out=("yes",))
+    task = DataTask("text-classification", LABELS, multi_label=True)
+    values = ClassMeasurement(task, data, classes(LABELS, scores, predicted)).values()
+    gold, found = [[1, 0], [0, 1], [1, 0]], [[1, 0], [0, 1], [1, 1]]
+    for average in ("micro", "macro", "weighted"):
+        assert values[f"f1_{average}"] == pytest.approx(metrics.f1_score(gold, found, average=average))
+    assert values["accuracy"] == pytest.approx(metrics.accuracy_score(gold, found))
+    assert "f1[yes]" not in values

@@ -26,3 +26,11 @@ def test_rank_ignores_case_and_spaces() -> None:
     """Tokens of an uncased model, or with a space in front, are found."""
     assert rank_of("Paris", fills("rome", " paris")) == 1
     assert rank_of("Oslo", fills("rome")) is None
+
+
+def test_masks_that_were_truncated_are_wrong() -> None:
+    """A mask behind the end of a truncated text has no tokens, and counts."""
+    results = [observation([fills("a", "b")]), observation([])]
+    data = dataset([("a", "b"), ("c",)])
+    values = MaskMeasurement(DataTask("fill-mask"), data, results).values()
+    assert values == {"accuracy_at_1": 1 / 3, "accuracy_at_2": 1 / 3}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ from bertbundle.data.examples import Dataset, Span, data_task
 from bertbundle.errors import InputError, ServerError
 from bertbundle.evaluation.measures import measure
 from bertbundle.evaluation.observations import Observation, ObserveOptions, observe
+from bertbundle.evaluation.reports.evaluate import Evaluation, evaluate
 from bertbundle.evaluation.spans import predicted_spans
 from evaluations import dataset
 from fakes import FakeTransport, Model, connect, make_manifest
@@ -51,6 +54,13 @@ def test_long_texts_are_counted_and_not_cut() -> None:
 def test_unknown_tokens_are_counted() -> None:
     """A word that is not in the vocabulary is one unknown token; special tokens are not unknown."""
     assert [result.unknown for result in ask(dataset([(), ()], ["wang xyz xyz", "wang"]))] == [2, 0]
+
+
+def test_unknown_tokens_behind_the_end_are_counted() -> None:
+    """Unknown tokens and lengths are those of the whole text, whether or not it is truncated."""
+    data = dataset([()], [f"{LONG} xyz"])
+    found = {truncation: ask(data, truncation=truncation)[0] for truncation in ("window", "truncate")}
+    assert [(result.unknown, result.lengths) for result in found.values()] == [(1, (14,))] * 2
 
 
 def test_strict_entities_follow_the_scheme() -> None:
@@ -103,6 +113,24 @@ def test_version_that_takes_over_is_an_error() -> None:
     data = dataset([()] * 130, ["wang"] * 130)
     with connect(FakeTransport(*models)) as client, pytest.raises(ServerError, match="versions 1 and 2 of the model"):
         observe(client, data_task(make_manifest()), data, ObserveOptions())
+
+
+def test_model_that_is_updated_before_the_first_answer_is_an_error(tmp_path: Path) -> None:
+    """The labels of the data are those of the model that was asked first, so another one must not answer."""
+    path = tmp_path / "data.csv"
+    path.write_text("text,label\nwang,no\n", encoding="utf-8")
+    manifest = make_manifest("text-classification")
+    models = [Model(manifest), Model(replace(manifest, labels=("a", "b", "c")), version=2)]
+    with connect(FakeTransport(*models)) as client, pytest.raises(ServerError, match="'tiny' was updated meanwhile"):
+        evaluate(client, "tiny", Evaluation(str(path)))
+
+
+def test_threshold_without_effect_is_refused() -> None:
+    """Only a multi-label model has a threshold."""
+    with pytest.raises(
+        InputError, match="--threshold has no effect: the model for token-classification is not multi-label"
+    ):
+        ask(dataset([()], ["wang"]), threshold=0.9)
 
 
 def test_invalid_text_has_file_and_line() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from bertbundle import Client, InputError, ServerError
+from bertbundle._shared.commands import CommandExit
 from bertbundle.rollout.config_file import ConfigFile, Move
 from bertbundle.rollout.promotion import Promotion
 from bertbundle.transports.model_service import ModelService, open_services
@@ -160,17 +162,92 @@ def test_a_full_disk(deploy: Deploy, monkeypatch: pytest.MonkeyPatch, step: str)
     assert_unchanged(deployment, text, address)
 
 
-def test_a_file_that_changes_meanwhile(deploy: Deploy) -> None:
-    """A change that somebody else makes to the file meanwhile is not overwritten."""
+def test_a_file_that_changed_before(deploy: Deploy) -> None:
+    """A file that was changed since it was read ends the promotion before anything else happens."""
+    deployment = deploy()
+    made = promotion(deployment, "localhost:1")
+    text = deployment.config.read_text(encoding="utf-8") + "# a comment\n"
+    deployment.config.write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=r"was changed meanwhile\. Start again\.$"):
+        made.run(TO_2)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "stable", "outcome"),
+    [
+        ("# the models", "# all models", 1, "servers and models.config are as before"),
+        ("value: 1", "value: 2", 2, "the servers have the models of models.config as it is now"),
+    ],
+    ids=["a comment", "the label"],
+)
+def test_a_file_that_changes_meanwhile(deploy: Deploy, old: str, new: str, stable: int, outcome: str) -> None:
+    """A change that somebody else makes to the file meanwhile is not overwritten, and the servers follow it."""
     deployment = deploy()
     address = deployment.start()
-    text = deployment.config.read_text(encoding="utf-8") + "# a comment\n"
-    made = promotion(deployment, address)
-    deployment.config.write_text(text, encoding="utf-8")
-    with pytest.raises(InputError, match=r"was changed meanwhile\. Start again\. The label did not move"):
-        made.run(TO_2)
+    text = deployment.config.read_text(encoding="utf-8").replace(old, new)
+
+    def change() -> None:
+        deployment.config.write_text(text, encoding="utf-8")
+
+    with pytest.raises(InputError, match=rf"was changed meanwhile\. Start again\. The label did not move: {outcome}"):
+        promotion(deployment, address).run(Move("tiny", "canary", None, 2), check=change)
     assert deployment.config.read_text(encoding="utf-8") == text
-    assert deployment.version(address, "stable") == 1
+    assert deployment.version(address, "stable") == stable
+
+
+def test_one_promotion_at_a_time(deploy: Deploy) -> None:
+    """A second promotion with the same file is refused while one is running, and changes nothing."""
+    deployment = deploy()
+    address = deployment.start()
+    messages: list[str] = []
+
+    def other() -> None:
+        with pytest.raises(InputError) as raised:
+            promotion(deployment, "localhost:1").run(Move("tiny", "stable", 1, None))
+        messages.append(str(raised.value))
+
+    promotion(deployment, address).run(TO_2, check=other)
+    assert messages == [
+        f"another promotion with a file in {deployment.config.parent} is running. Start again afterwards."
+    ]
+    assert deployment.version(address, "stable") == 2
+    promotion(deployment, address).run(Move("tiny", "stable", 2, 1))
+
+
+def test_a_label_that_only_the_server_has(deploy: Deploy) -> None:
+    """A label that the file does not have is not taken away from a server that has it."""
+    deployment = deploy()
+    address = deployment.start()
+    made = promotion(deployment, address)
+    made.services[0].reload(made.file.configs.with_label("tiny", "canary", 1), timeout=20)
+    with pytest.raises(InputError, match=r"label 'canary' of model 'tiny' is not there in .*, and version 1 on 127"):
+        made.run(Move("tiny", "canary", None, 2))
+    assert deployment.version(address, "canary") == 1
+
+
+def test_a_check_that_fails_on_a_server_that_cannot_be_brought_back(deploy: Deploy) -> None:
+    """What ends the promotion does not hide that a server keeps what was loaded for it."""
+    deployment = deploy(versions="versions: 1")
+
+    class Broken(Refusing):
+        fail_at = 2
+
+    def check() -> None:
+        raise CommandExit(1)
+
+    made = Promotion(ConfigFile(deployment.config), [Broken(deployment.start())], timeout=20)
+    with pytest.raises(ServerError, match=r"Not everything is as before: injected error\. Restart the servers with"):
+        made.run(TO_2, check=check)
+
+
+def test_the_changed_file_is_newer(deploy: Deploy) -> None:
+    """The new file keeps the mode of the old one, but not its time: programs that copy what is newer copy it."""
+    deployment = deploy()
+    deployment.config.chmod(0o640)
+    os.utime(deployment.config, (1, 1))
+    promotion(deployment, deployment.start()).run(TO_2)
+    status = deployment.config.stat()
+    assert (status.st_mode & 0o777, status.st_mtime > 1) == (0o640, True)
 
 
 def test_another_file(deploy: Deploy) -> None:

@@ -21,7 +21,7 @@ from bertbundle.evaluation.comparison.paired import Difference, differences
 from bertbundle.evaluation.comparison.report import ComparisonReport, DifferentText, Limit
 from bertbundle.evaluation.measurement import Measurement
 from bertbundle.evaluation.measures import measure
-from bertbundle.evaluation.observations import Observation, ObserveOptions, observe
+from bertbundle.evaluation.observations import Observation, ObserveOptions, check_manifest, observe
 from bertbundle.evaluation.reports.mistakes import describe_expected, describe_found
 from bertbundle.evaluation.reports.report import Bootstrap
 from bertbundle.evaluation.spans import predicted_spans
@@ -81,7 +81,9 @@ class _Side:
     dataset: Dataset
 
     def observe(self, options: ObserveOptions) -> list[Observation]:
-        return observe(self.target.client, self.task, self.dataset, options)
+        observations = observe(self.target.client, self.task, self.dataset, options)
+        check_manifest(self.target.client, self.manifest)
+        return observations
 
     def describe(self, observation: Observation) -> dict[str, Any]:
         names = ("name", "precision", "max_length")
@@ -96,8 +98,7 @@ def compare(a: Target, b: Target, comparison: Comparison) -> ComparisonReport:
         InputError: the data cannot be used with both models, they are for different tasks, or a limit does not apply.
         ServerError: see `observe`.
     """
-    sides = [_side(target, comparison) for target in (a, b)]
-    _check_tasks(sides)
+    sides = _read_sides((a, b), comparison)
     main = _check_limits(sides, comparison)
     results = [side.observe(comparison.observe) for side in sides]
     same = np.array([agree(one.result, other.result) for one, other in zip(*results, strict=True)])
@@ -106,7 +107,13 @@ def compare(a: Target, b: Target, comparison: Comparison) -> ComparisonReport:
     return ComparisonReport(
         task=sides[0].task.name,
         models=[side.describe(found[0]) for side, found in zip(sides, results, strict=True)],
-        data={"path": comparison.path, "texts": len(same), "truncation": comparison.observe.truncation},
+        data={
+            "path": comparison.path,
+            "texts": len(same),
+            "place": sides[0].dataset.place,
+            "truncation": comparison.observe.truncation,
+            "strict": comparison.observe.strict,
+        },
         notes=[*sides[0].dataset.notes, *_notes(sides, results)],
         agreed=int(same.sum()),
         spans=_count_spans(sides, results),
@@ -119,18 +126,18 @@ def compare(a: Target, b: Target, comparison: Comparison) -> ComparisonReport:
     )
 
 
-def _side(target: Target, comparison: Comparison) -> _Side:
-    manifest = target.client.manifest()
-    task = data_task(manifest, comparison.observe.head)
-    return _Side(target, manifest, task, read_dataset(comparison.path, task, comparison.data))
-
-
-def _check_tasks(sides: Sequence[_Side]) -> None:
-    a, b = (side.task.name for side in sides)
+def _read_sides(targets: Sequence[Target], comparison: Comparison) -> list[_Side]:
+    manifests = [target.client.manifest() for target in targets]
+    tasks = [data_task(manifest, comparison.observe.head) for manifest in manifests]
+    a, b = (task.name for task in tasks)
     if a != b:
-        raise InputError(
-            f"{sides[0].target.name} is for {a}, {sides[1].target.name} for {b}: compare models of one task."
-        )
+        raise InputError(f"{targets[0].name} is for {a}, {targets[1].name} for {b}: compare models of one task.")
+    data = [read_dataset(comparison.path, tasks[0], comparison.data)]
+    try:
+        data.append(read_dataset(comparison.path, tasks[1], comparison.data))
+    except InputError as error:  # the first model takes the data
+        raise InputError(f"for {targets[1].name}, {error}") from error
+    return [_Side(*parts) for parts in zip(targets, manifests, tasks, data, strict=True)]
 
 
 # ---- limits

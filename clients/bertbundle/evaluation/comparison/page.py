@@ -92,7 +92,8 @@ def _differences(report: ComparisonReport) -> Iterable[str]:
     if report.task in _SPAN_TASKS:
         yield _legend(labelled=report.differences[0].expected is not None)
     for each in report.differences:
-        yield f'<article class="mistake"><header>line {each.line}</header>{_difference(report.task, each)}</article>'
+        place = f"{escape(report.data['place'])} {each.line}"
+        yield f'<article class="mistake"><header>{place}</header>{_difference(report.task, each)}</article>'
 
 
 def _legend(*, labelled: bool) -> str:

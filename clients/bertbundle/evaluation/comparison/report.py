@@ -57,7 +57,7 @@ class ComparisonReport:
     Attributes:
         task: name of the task.
         models: name, version, precision, ... of A and B.
-        data: file and number of texts.
+        data: file, number of texts, what the line of a text counts, how long texts and tags were read.
         notes: what the reader should know, each one sentence.
         agreed: number of texts with results that agree.
         spans: for tasks with entities, their number in both models, in A only and in B only; else empty.

@@ -12,9 +12,9 @@ from bertbundle.data.reader import read_dataset
 from bertbundle.evaluation.bootstrap import confidence_intervals
 from bertbundle.evaluation.measurement import Measurement
 from bertbundle.evaluation.measures import measure
-from bertbundle.evaluation.observations import Observation, ObserveOptions, observe
+from bertbundle.evaluation.observations import Observation, ObserveOptions, check_manifest, observe
 from bertbundle.evaluation.reports.mistakes import worst_mistakes
-from bertbundle.evaluation.reports.profile import compare_profiles, make_profile, read_profile
+from bertbundle.evaluation.reports.profile import Profile, compare_profiles, make_profile, read_profile
 from bertbundle.evaluation.reports.report import Bootstrap, Metric, Report
 
 __all__ = ["Evaluation", "evaluate"]
@@ -58,6 +58,7 @@ def evaluate(client: Client, name: str, evaluation: Evaluation) -> Report:
     before = read_profile(evaluation.baseline, task) if evaluation.baseline else None
     dataset = read_dataset(evaluation.path, task, evaluation.data)
     observations = observe(client, task, dataset, evaluation.observe)
+    check_manifest(client, manifest)
     profile = make_profile(task, manifest, observations, before.edges if before and before.edges else None)
     measured = _measured(task, dataset, observations, evaluation) if dataset.labelled else {}
     return Report(
@@ -70,8 +71,15 @@ def evaluate(client: Client, name: str, evaluation: Evaluation) -> Report:
             "max_length": manifest.max_length,
             "classes": list(task.labels),
         },
-        {"path": evaluation.path, "texts": len(observations), "truncation": evaluation.observe.truncation},
-        [*dataset.notes, *_notes(observations, evaluation, manifest.max_length)],
+        {
+            "path": evaluation.path,
+            "texts": len(observations),
+            "place": dataset.place,
+            "is_split_into_words": dataset.is_split_into_words,
+            "truncation": evaluation.observe.truncation,
+            "strict": evaluation.observe.strict,
+        },
+        [*dataset.notes, *_notes(observations, evaluation, manifest.max_length), *_baseline_notes(before, profile)],
         profile,
         drift=compare_profiles(before, profile) if before else (),
         bootstrap=evaluation.bootstrap,
@@ -99,6 +107,11 @@ def _metrics(measurement: Measurement, bootstrap: Bootstrap) -> dict[str, Metric
         measurement, resamples=bootstrap.resamples, seed=bootstrap.seed, level=bootstrap.level
     )
     return {name: Metric(value, *intervals[name]) for name, value in values.items()}
+
+
+def _baseline_notes(before: Profile | None, after: Profile) -> Iterator[str]:
+    if before and before.lengths.keys() != after.lengths.keys():
+        yield "The lengths are not compared: the model of the baseline has other signatures."
 
 
 def _notes(observations: list[Observation], evaluation: Evaluation, max_length: int) -> Iterator[str]:

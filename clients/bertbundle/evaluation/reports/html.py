@@ -172,7 +172,8 @@ def _mistakes(report: Report) -> Iterable[str]:
             '<span class="tag missed">\u2212</span></p>'
         )
     for mistake in report.mistakes:
-        yield f'<article class="mistake"><header>line {mistake.line}</header>{_mistake(task, mistake)}</article>'
+        place = f"{escape(report.data['place'])} {mistake.line}"
+        yield f'<article class="mistake"><header>{place}</header>{_mistake(task, mistake)}</article>'
 
 
 def _mistake(task: str, mistake: Mistake) -> str:

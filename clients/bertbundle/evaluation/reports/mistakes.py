@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -48,6 +49,8 @@ def worst_mistakes(
     errors = measurement.errors()
     order = np.argsort(-errors, kind="stable")[:count]
     expected, found = _DESCRIPTIONS[task.name]
+    if dataset.left_out and (task.multi_label or expected is _spans):  # as in the metrics
+        found = functools.partial(_describe_kept, found, dataset.left_out)
     return [
         _mistake(dataset.examples[index], observations[index], float(errors[index]), expected, found)
         for index in order
@@ -63,6 +66,14 @@ def describe_expected(task: str, gold: Any) -> Any:
 def describe_found(task: str, result: Any) -> Any:
     """Return a result as a JSON value."""
     return _DESCRIPTIONS[task][1](result)
+
+
+def _describe_kept(found: Callable[[Any], Any], left_out: Sequence[str], result: Any) -> Any:
+    """Return a result as a JSON value, without labels that are left out."""
+    described = found(result)
+    if isinstance(described, dict):
+        return {label: score for label, score in described.items() if label not in left_out}
+    return [span for span in described if span["label"] not in left_out]
 
 
 def _mistake(

@@ -17,21 +17,23 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
 def file_writer(path: str) -> Callable[[str], None]:
-    """Return a function that writes a page to a file, atomically.
+    """Return a function that writes a page to a file, atomically; a symbolic link stays one.
 
     Called before the evaluation, so that a file that cannot be written is reported first.
 
     Raises:
         InputError: the file cannot be written.
     """
-    target = Path(path)
-    hidden = target.with_name(f".{target.name}.new")
     try:
+        target = Path(path).resolve()
+        hidden = target.with_name(f".{target.name}.new")
         if target.is_dir():
             raise IsADirectoryError(21, "Is a directory")
+        if target.exists() and not target.is_file():
+            raise ValueError("Not a file")  # such as /dev/null, which must not be replaced
         hidden.touch()
         hidden.unlink()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: a link to itself
         raise InputError(f"--html {path} cannot be written: {getattr(error, 'strerror', None) or error}.") from error
 
     def write(page: str) -> None:

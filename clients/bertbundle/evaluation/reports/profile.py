@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -204,14 +205,20 @@ def read_profile(path: str, task: DataTask) -> Profile:
 
 
 def compare_profiles(before: Profile, after: Profile) -> list[Drift]:
-    """Return the divergence of labels, scores, lengths and unknown tokens of two profiles with the same `edges`."""
+    """Return the divergence of labels, scores, lengths and unknown tokens of two profiles with the same `edges`.
+
+    That of lengths is NaN if the models have other signatures: other bins say nothing about the texts.
+    """
     distributions: list[tuple[str, Mapping[str, int], Mapping[str, int]]] = [
         ("labels", before.labels, after.labels),
         ("scores", _numbered(before.scores), _numbered(after.scores)),
         ("lengths", before.lengths, after.lengths),
         ("unknown tokens", _unknown(before), _unknown(after)),
     ]
-    return [_drift(name, *_aligned(one, other)) for name, one, other in distributions if one and other]
+    drifts = [_drift(name, *_aligned(one, other)) for name, one, other in distributions if one and other]
+    if before.lengths.keys() == after.lengths.keys():
+        return drifts
+    return [Drift(each.name, math.nan, math.nan) if each.name == "lengths" else each for each in drifts]
 
 
 def _numbered(counts: Iterable[int]) -> dict[str, int]:

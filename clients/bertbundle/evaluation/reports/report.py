@@ -37,7 +37,7 @@ class Report:
 
     Attributes:
         model: name, version, task and head of the model.
-        data: file, number of texts, how long texts were handled, how tags were read.
+        data: file, number of texts, what the line of a mistake counts, how tokens, long texts and tags were read.
         notes: what the reader of the report should know, each one sentence.
         profile: texts and results without regard to labels.
         main: name of the metric that stands for the model's quality; "" without labels.

@@ -121,3 +121,13 @@ def test_what_cannot_be_compared(tmp_path: Path) -> None:
         compare(target(model(1)), target(model(2)), comparison(path, max_f1_loss=0.1))
     with pytest.raises(InputError, match="the models are for regression, which has no F1: omit --max-f1-loss"):
         compare(regressor, regressor, comparison(path, max_f1_loss=0.1))
+
+
+def test_data_that_one_model_does_not_take(tmp_path: Path) -> None:
+    """A label that only A has is named with the model that lacks it; data of another task after that of the models."""
+    path = write(tmp_path, "t.conll", TAGGED)
+    person = target(Model(make_manifest(labels=("O", "B-PER", "I-PER")), version=2))
+    with pytest.raises(InputError, match=r"^for ner@2, .*t\.conll, line 4: label 'LOC' is not one of the model's: PER"):
+        compare(target(model(1)), person, comparison(path))
+    with pytest.raises(InputError, match="compare models of one task"):
+        compare(target(model(1)), target(Model(make_manifest("regression"))), comparison(path))

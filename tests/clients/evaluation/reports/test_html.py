@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bertbundle.data.examples import DataOptions
 from bertbundle.evaluation.reports.evaluate import Evaluation, evaluate
 from bertbundle.evaluation.reports.html import report_page
 from bertbundle.evaluation.reports.report import Bootstrap, Report
@@ -41,6 +43,30 @@ def test_mistakes_of_each_task_are_shown(tmp_path: Path, task: str, content: str
     page = report_page(make_report(tmp_path, task, content))
     assert "Worst mistakes" in page
     assert shown in page
+
+
+def test_place_of_a_mistake_is_what_the_file_counts(tmp_path: Path) -> None:
+    """Mistakes in a JSON list have the number of their row, which is no line."""
+    path = tmp_path / "data.json"
+    path.write_text(json.dumps([{"text": "in", "label": "no"}, {"text": "wang", "label": "no"}]), encoding="utf-8")
+    with connect(FakeTransport(Model(make_manifest("text-classification")))) as client:
+        report = evaluate(client, "tiny", Evaluation(str(path), bootstrap=Bootstrap(0)))
+    assert "<header>row 2</header>" in report_page(report)
+    assert report.to_dict()["data"]["place"] == "row"
+
+
+def test_labels_that_are_left_out_are_no_mistakes(tmp_path: Path) -> None:
+    """What the metrics leave out is not shown as a mistake."""
+    path = tmp_path / "data.conll"
+    path.write_text("Wang B-LOC\nin O\nBerlin B-X\n", encoding="utf-8")
+    options = DataOptions(rename={"X": "", "LOC": "PER"})
+    with connect(FakeTransport(Model(make_manifest()))) as client:
+        report = evaluate(client, "tiny", Evaluation(str(path), options, bootstrap=Bootstrap(0)))
+        assert report.metrics["precision_micro"].value == 0.5
+        options = DataOptions(rename={"X": "", "LOC": ""})
+        report = evaluate(client, "tiny", Evaluation(str(path), options, bootstrap=Bootstrap(0)))
+    assert report.metrics["f1[PER]"].value == 0
+    assert [span["label"] for span in report.mistakes[0].found] == ["PER"]
 
 
 def test_page_in_a_browser(tmp_path: Path) -> None:

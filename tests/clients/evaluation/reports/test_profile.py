@@ -93,3 +93,13 @@ def test_baseline_is_read_back(tmp_path: Path) -> None:
         read_profile(str(path), TAGGER)
     with pytest.raises(InputError, match=r"missing\.json cannot be read: No such file"):
         read_profile(str(tmp_path / "missing.json"), TAGGER)
+
+
+def test_lengths_of_other_signatures_are_not_compared() -> None:
+    """Two models with other signatures have other bins: their divergence is not defined, the others are."""
+    observations = [observation([Entity("PER", "x", 0, 1, 0.95)])] * 50
+    other = make_manifest(signatures={"serving_default": 12})
+    before, after = (make_profile(TAGGER, manifest, observations) for manifest in (make_manifest(), other))
+    found = {drift.name: drift.divergence for drift in compare_profiles(before, after)}
+    assert np.isnan(found.pop("lengths"))
+    assert found == {"labels": 0, "scores": 0, "unknown tokens": 0}

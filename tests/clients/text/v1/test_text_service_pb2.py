@@ -8,6 +8,7 @@ from typing import Any
 
 from bertbundle.text.v1 import text_service_pb2 as pb
 from generated_code import descriptors
+from optional import require_package
 from paths import ROOT
 
 PROTO = "bertbundle/text/v1/text_service.proto"
@@ -19,6 +20,7 @@ ENUMS = list(FILE.enum_types_by_name.values())
 
 def test_generated_code() -> None:
     """The Python code is the one that protoc generates from the file."""
+    require_package("grpc_tools")
     compiled, committed = descriptors(ROOT / "clients", PROTO, pb)
     assert compiled == committed
 
