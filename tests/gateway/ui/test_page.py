@@ -51,7 +51,7 @@ def url(rampart: Path, minilm: Path, models: Path) -> Iterator[str]:
         rampart,
         minilm,
         tiny("classifier", "BertForSequenceClassification", labels=("bad", "good")),
-        tiny("questions", "BertForQuestionAnswering"),
+        tiny("questions", "BertForQuestionAnswering", labels=("start", "end")),
         tiny("masks", "BertForMaskedLM"),
         export("joint", functional_model((*heads,)), max_length=32, **joint_options),
         export("spans", weights, labels=("PER", "LOC"), max_length=16, **span_options),
@@ -152,7 +152,7 @@ def test_all_heads_are_shown(page: Page) -> None:
 
 def test_error_is_shown(page: Page) -> None:
     """The page shows the server's error message."""
-    ask(page, "rampart", "word " * 500)
+    ask(page, "classifier", "word " * 500)
     assert page.value("document.getElementById('answer').className") == "error"
     assert "tokens" in page.value("document.getElementById('answer').textContent")
 
