@@ -200,7 +200,8 @@ class CallQueue:
             return [first], [first.take_rows(first.call.rows)], waiting[1:]
         batched, slices, skipped = list[PendingCall](), list[RowSlice](), list[PendingCall]()
         free_rows = max_batch_rows(self.parameters, row_size=math.prod(shapes[0]))
-        if parts > 1 and self.parameters.split:
+        # With allowed batch sizes, each part would be padded to one of them.
+        if parts > 1 and self.parameters.split and not self.parameters.allowed_batch_sizes:
             rows = sum(pending.call.rows - pending.taken_rows for pending in waiting)
             free_rows = min(free_rows, math.ceil(rows / parts))
         for pending in waiting:

@@ -149,6 +149,20 @@ def test_rows_are_divided_among_idle_cores(monkeypatch: pytest.MonkeyPatch, thre
     run(work())
 
 
+def test_rows_are_not_divided_with_allowed_batch_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With allowed batch sizes the rows of a call stay together: each part would be padded to one of the sizes."""
+    monkeypatch.setattr("bertbundle_serving.engine.engine.available_cores", lambda: 4)
+
+    async def work() -> None:
+        rig = EngineRig(max_execution_batch_size=8, allowed_batch_sizes=(8,))
+        rig.engine, rig.servable.concurrency = Engine(), 4
+        rig.servable.gate.set()
+        assert first_columns(await rig.submit(*range(8))) == [[0, 2, 4, 6, 8, 10, 12, 14]]
+        assert rig.servable.rows() == [8]
+
+    run(work())
+
+
 def test_rows_are_not_divided_if_other_calls_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     """The rows of a call stay together if the other cores have work: larger batches take less time per row."""
     monkeypatch.setattr("bertbundle_serving.engine.engine.available_cores", lambda: 2)
