@@ -347,7 +347,7 @@ def test_bundle(bundle: Path) -> None:
 def test_served_answers(source: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server's answers are those of transformers' tokenizer and model, at the offsets of the text.
 
-    Without the extra, the client and the page of the server name it, and the page still lists the model.
+    Without the extra, the client and the server's text API name it, and the text API still lists the model.
     """
     server = start_server(bundle.parent, rest_port=0, page=True, poll_seconds=0, runtime="onnx")
     try:
@@ -363,17 +363,17 @@ def test_served_answers(source: Path, bundle: Path, monkeypatch: pytest.MonkeyPa
             described: dict[str, Any] = {"manifest": Manifest.read(bundle), "tokenizer": bundle}
             with Client(f"127.0.0.1:{server.server.port}", "tiny", **described) as other:
                 assert other.entities(TEXT) == client.entities(TEXT)
-        page = f"http://127.0.0.1:{server.server.rest_port}/ui"
-        assert fetch_json(f"{page}/ask", {"model": "tiny", "text": TEXT})[0] == 200
+        url = f"http://127.0.0.1:{server.server.rest_port}/v1/models"
+        assert "entities" in fetch_json(f"{url}/tiny:entities", {"texts": [TEXT]})[1]["results"][0]
     finally:
         server.stop()
     monkeypatch.setitem(sys.modules, "fugashi", None)
     server = start_server(bundle.parent, rest_port=0, page=True, poll_seconds=0, runtime="onnx")
     try:
-        page = f"http://127.0.0.1:{server.server.rest_port}/ui"
-        status, answer = fetch_json(f"{page}/ask", {"model": "tiny", "text": TEXT})
-        assert (status, "pip install 'bertbundle[japanese]'" in answer["error"]) == (400, True)
-        assert fetch_json(f"{page}/state")[1]["models"][0]["task"] == "token-classification"
+        url = f"http://127.0.0.1:{server.server.rest_port}/v1/models"
+        status, answer = fetch_json(f"{url}/tiny:entities", {"texts": [TEXT]})
+        assert (status, "pip install 'bertbundle[japanese]'" in answer["error"]["message"]) == (400, True)
+        assert fetch_json(url)[1]["data"][0]["task"] == "token-classification"
         with (
             Client(f"127.0.0.1:{server.server.port}", "tiny") as client,
             pytest.raises(InputError, match="fugashi is not installed"),

@@ -218,7 +218,7 @@ def test_key_is_asked_for(tmp_path: Path) -> None:
     (tmp_path / "keys").write_text("secret-key-of-the-page-0123\n", encoding="utf-8")
     with text_api(page=True, api_keys_file=tmp_path / "keys") as api, open_page(browser, tmp_path / "profile") as page:
         page.show(api.url, width=390, height=844)
-        page.wait_for("!document.getElementById('access').hidden")
+        page.wait_for("document.getElementById('access')?.hidden === false")
         assert page.value("document.querySelectorAll('#models b').length") == 0
         page.value("document.getElementById('key').value = 'secret-key-of-the-page-0123'")
         page.value("document.getElementById('key').dispatchEvent(new Event('change'))")
