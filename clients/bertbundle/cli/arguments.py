@@ -7,6 +7,7 @@ from typing import Any
 
 import bertbundle
 from bertbundle._shared.commands import CommandParser
+from bertbundle.cli.bulk_job import BULK_TIMEOUT, add_job_flags
 from bertbundle.cli.compare import add_compare_flags
 from bertbundle.cli.completion import SHELLS
 from bertbundle.cli.connection_flags import add_connection_flags, positive_seconds
@@ -29,7 +30,14 @@ def make_parser() -> argparse.ArgumentParser:
         )
     )
     _add_bench(_add_command(commands, "bench", "run a load test of a server and print the latencies"))
-    _add_bulk(_add_command(commands, "bulk", "process a file of any size, row by row: txt, JSONL, CSV or Parquet"))
+    bulk = _add_command(
+        commands,
+        "bulk",
+        "process files of any size, row by row: txt, JSONL, CSV or Parquet",
+        need_model=False,
+        timeout=BULK_TIMEOUT,
+    )
+    _add_bulk(bulk)
     add_evaluate_flags(_add_command(commands, "evaluate", "measure how good the model is on labelled texts"))
     _add_command(commands, "info", "print the manifest of the model")
     _add_command(commands, "status", "print the state of each version of the model")
@@ -40,11 +48,11 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_command(commands: Any, name: str, description: str, *, need_model: bool = True) -> argparse.ArgumentParser:
+def _add_command(commands: Any, name: str, description: str, **connection: Any) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = commands.add_parser(
         name, help=description, description=f"{description[0].upper()}{description[1:]}."
     )
-    add_connection_flags(parser, need_model=need_model)
+    add_connection_flags(parser, **connection)
     parser.add_argument("--json", action="store_true", help="print JSON, one object per line")
     return parser
 
@@ -98,7 +106,7 @@ def _add_bench(bench: argparse.ArgumentParser) -> None:
 def _add_bulk(bulk: argparse.ArgumentParser) -> None:
     bulk.add_argument("source", nargs="?", default="-", metavar="FILE", help="input rows (default: standard input)")
     bulk.add_argument(
-        "--output", default="-", metavar="FILE", help="output file, JSON lines (default: standard output)"
+        "--output", default="-", metavar="FILE", help="output file, JSON lines (default: standard output); a directory for --input"
     )
     bulk.add_argument("--rejects", metavar="FILE", help="file for rejected rows (default: OUTPUT.rejects, or stderr)")
     bulk.add_argument("--format", choices=[*FILE_FORMATS], help="format of the input (default: from the file's suffix)")
@@ -110,6 +118,7 @@ def _add_bulk(bulk: argparse.ArgumentParser) -> None:
     bulk.add_argument(
         "--concurrency", type=_count, default=4, metavar="N", help="concurrent requests (default: %(default)s)"
     )
+    add_job_flags(bulk)
     existing = bulk.add_mutually_exclusive_group()
     existing.add_argument("--resume", action="store_true", help="continue an interrupted run")
     existing.add_argument("--overwrite", action="store_true", help="start over and overwrite existing output")

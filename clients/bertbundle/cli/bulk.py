@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import os
-import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
+from bertbundle.batch.rows import RowColumns, json_line, reject_reason
 from bertbundle.cli.progress import Progress, ProgressReport
 from bertbundle.data.row_files import Row, RowReader
 from bertbundle.errors import InputError, ServerError
@@ -68,6 +67,7 @@ class BulkRun:
             InputError: the source or the progress file cannot be read, or output exists and `overwrite` is False.
         """
         self._job, self._answer, self._log = job, answer, log
+        self._columns = RowColumns(job.text, job.pair, job.keep)
         self._progress = _initial_progress(job, resume=resume, overwrite=overwrite)
         self._reader = RowReader(job.source, job.format)
         self._report = ProgressReport(log, as_json=as_json)
@@ -112,7 +112,7 @@ class BulkRun:
             yield file
 
     def _process(self, rows: Sequence[Row], files: dict[str, IO[bytes]]) -> None:
-        results: list[Any] = [self._text(row) for row in rows]
+        results: list[Any] = [self._columns.text_of(row) for row in rows]
         valid = [index for index, text in enumerate(results) if not isinstance(text, InputError)]
         answers = self._answers([results[index] for index in valid]) if valid else []
         for index, answer in zip(valid, answers, strict=True):
@@ -128,20 +128,6 @@ class BulkRun:
             message = f"{error} {self._progress.rows} rows are done{next_step}"
             raise ServerError(message, code=error.code, details=error.details) from error
 
-    def _text(self, row: Row) -> Any:
-        """Return the text or pair of a row, or an InputError if the row has none."""
-        if row.error:
-            return InputError(row.error)
-        names = [self._job.text, *([self._job.pair] if self._job.pair else [])]
-        for name, option in zip(names, ("--text", "--pair"), strict=False):
-            if name not in row.columns:
-                found = ", ".join(map(str, row.columns))
-                return InputError(f"no column {name!r}, the row has {found}: name the column with {option}")
-            if not isinstance(row.columns[name], str):
-                return InputError(f"column {name!r} has {row.columns[name]!r}, expected a text")
-        texts = tuple(row.columns[name] for name in names)
-        return texts if self._job.pair else texts[0]
-
     def _write(self, row: Row, result: Any, files: dict[str, IO[bytes]]) -> None:
         self._progress.rows += 1
         if isinstance(result, InputError):
@@ -149,13 +135,12 @@ class BulkRun:
             self._write_reject(row, result, files)
             return
         self._progress.answered += 1
-        kept = row.columns if self._job.keep is None else {name: row.columns.get(name) for name in self._job.keep}
-        files["output"].write(_json_line({**kept, **result}))
+        files["output"].write(json_line({**self._columns.kept(row.columns), **result}))
 
     def _write_reject(self, row: Row, error: InputError, files: dict[str, IO[bytes]]) -> None:
-        reason = re.sub(r"^text \d+ ", "the text ", str(error))  # the index in the request is not the row number
+        reason = reject_reason(error)
         if "rejects" in files:
-            files["rejects"].write(_json_line({"row": row.number, "reason": reason, "input": row.raw}))
+            files["rejects"].write(json_line({"row": row.number, "reason": reason, "input": row.raw}))
         else:
             self._log.write(f"row {row.number}: {reason}\n")
 
@@ -195,7 +180,3 @@ def _source_size(source: str) -> dict[str, int]:
         return {"source_size": Path(source).stat().st_size}
     except OSError as error:
         raise InputError(f"{source} cannot be read: {error.strerror}.") from error
-
-
-def _json_line(value: dict[str, Any]) -> bytes:
-    return json.dumps(value, ensure_ascii=False, default=str).encode("utf-8", "backslashreplace") + b"\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import math
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ _FILE_FLAGS = {
 }
 
 
-def add_connection_flags(parser: argparse.ArgumentParser, *, need_model: bool = True) -> None:
+def add_connection_flags(parser: argparse.ArgumentParser, *, need_model: bool = True, timeout: float = 30.0) -> None:
     """Add the flags to a parser."""
     parser.add_argument(
         "--server",
@@ -35,9 +36,9 @@ def add_connection_flags(parser: argparse.ArgumentParser, *, need_model: bool = 
     parser.add_argument(
         "--timeout",
         type=positive_seconds,
-        default=30.0,
+        default=timeout,
         metavar="SECONDS",
-        help="timeout of a call (default: %(default)s)",
+        help="timeout of a call (default: 30.0; bulk: 300.0)",
     )
     parser.add_argument(
         "--hedge-after",
@@ -100,8 +101,12 @@ def channel_settings(options: argparse.Namespace) -> dict[str, Any]:
         InputError: a file cannot be read or used, or --cert comes without --key.
     """
     files = {name: _read(name, getattr(options, name)) for name in _FILE_FLAGS}
-    token = (lambda: options.token_file.read_text(encoding="ascii").strip()) if options.token_file else None
+    token = functools.partial(_read_token, options.token_file) if options.token_file else None  # can be pickled
     return {"tls": _tls(options, files), "token": token}
+
+
+def _read_token(path: Path) -> str:
+    return path.read_text(encoding="ascii").strip()
 
 
 def _read(name: str, path: Path | None) -> bytes | None:

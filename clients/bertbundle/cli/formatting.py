@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from bertbundle.batch.results import RESULT_DICTS, head_task
 from bertbundle.contract.heads import MULTI_TASK, Head
 from bertbundle.contract.manifest import Manifest, ParityRow
 from bertbundle.contract.types import Answer, Classification, Entity, Fill
@@ -138,43 +139,24 @@ def _head_tables(texts: Sequence[str], results: Sequence[Mapping[str, Any]]) -> 
     """Return a table for each head, below its name."""
     for name in results[0]:
         of_head = [result[name] for result in results]
-        yield from (f"{name}:", *_format_of(of_head[0]).to_table(texts, of_head), "")
+        yield from (f"{name}:", *_TABLES[head_task(of_head[0])](texts, of_head), "")
 
 
-_ENTITIES = ResultFormat(
-    lambda entities: {"entities": [entity.to_dict() for entity in entities]},
-    _entity_table,
-    highlight_entities,
-)
+_TABLES: Mapping[str, Callable[[Sequence[str], Any], Iterable[str]]] = {
+    "token-classification": _entity_table,
+    "span-classification": _entity_table,
+    "text-classification": _class_table,
+    "regression": _value_table,
+    "feature-extraction": _similarity_table,
+    "question-answering": _answer_table,
+    "fill-mask": _fill_table,
+    MULTI_TASK: _head_tables,
+}
 RESULT_FORMATS: Mapping[str, ResultFormat] = {
-    "token-classification": _ENTITIES,
-    "span-classification": _ENTITIES,
-    "text-classification": ResultFormat(
-        lambda classification: classification.to_dict(),
-        _class_table,
-    ),
-    "regression": ResultFormat(lambda value: {"value": value}, _value_table),
-    "feature-extraction": ResultFormat(
-        lambda vector: {"embedding": [round(float(value), 7) for value in vector]},
-        _similarity_table,
-    ),
-    "question-answering": ResultFormat(lambda answer: {"answer": answer.to_dict()}, _answer_table),
-    "fill-mask": ResultFormat(
-        lambda masks: {"masks": [[fill.to_dict() for fill in fills] for fills in masks]},
-        _fill_table,
-    ),
-    MULTI_TASK: ResultFormat(
-        lambda heads: {"heads": {name: dict(_format_of(result).to_dict(result)) for name, result in heads.items()}},
-        _head_tables,
-    ),
+    task: ResultFormat(RESULT_DICTS[task], to_table, highlight_entities if to_table is _entity_table else None)
+    for task, to_table in _TABLES.items()
 }
 """The result format of each task, by its name in the manifest."""
-
-
-def _format_of(result: Any) -> ResultFormat:
-    """Return the format of the result of one of several heads, by its type."""
-    tasks = {Classification: "text-classification", list: "token-classification", float: "regression"}
-    return RESULT_FORMATS[tasks[type(result)]]
 
 
 # ---- manifests

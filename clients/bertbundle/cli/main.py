@@ -13,9 +13,11 @@ from dataclasses import replace
 from typing import Any, TypeAlias
 
 from bertbundle._shared.commands import ROWS_REJECTED, CommandExit, run_command
+from bertbundle.batch.decoder_choice import DecoderOptions, choose_decoder, spell_flag
 from bertbundle.cli.arguments import make_parser
 from bertbundle.cli.bench import make_plotter, run_load_test
 from bertbundle.cli.bulk import BulkJob, BulkRun
+from bertbundle.cli.bulk_job import open_bulk_client, run_bulk_job
 from bertbundle.cli.compare import run_compare
 from bertbundle.cli.completion import completion_script
 from bertbundle.cli.connection_flags import make_client
@@ -23,10 +25,8 @@ from bertbundle.cli.evaluate import run_evaluate
 from bertbundle.cli.formatting import RESULT_FORMATS, describe_manifest, format_table, parity_table
 from bertbundle.cli.promote import run_promote
 from bertbundle.client.sync_client import Client
-from bertbundle.contract.manifest import Manifest
 from bertbundle.data.row_files import detect_format
 from bertbundle.decoding.base import Decoder
-from bertbundle.decoding.decoders import DECODERS, answer_decoder
 from bertbundle.errors import InputError
 from bertbundle.session.batches import AskOptions
 from bertbundle.text.tokenizer import Text
@@ -55,11 +55,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for line in _OF_SEVERAL[options.command](options, _to_json):
                 print(line)
             return
-        with make_client(options) as client:
+        if options.command == "bulk" and options.input is not None:
+            run_bulk_job(options)
+            return
+        with _open_client(options) as client:
             for line in _COMMANDS[options.command](client, options):
                 print(line)
 
     return run_command("bertbundle", run)
+
+
+def _open_client(options: argparse.Namespace) -> Client:
+    return open_bulk_client(options) if options.command == "bulk" else make_client(options)
 
 
 # ---- predict
@@ -92,37 +99,14 @@ def _decoder(client: Client, options: argparse.Namespace) -> Decoder:
     Raises:
         InputError: the task is unknown, or a flag does not apply to it.
     """
-    manifest = client.manifest()
-    task = _task(manifest, options)
-    tasks = [task] if options.head else [task, *(head.task for head in manifest.heads.values())]
-    if unknown := [name for name in tasks if name not in RESULT_FORMATS]:
-        raise InputError(f"model {options.model!r} has the unknown task {unknown[0]}. Upgrade bertbundle.")
-    decoder = DECODERS[task]
-    single_texts = any(DECODERS[name].takes == "text" for name in tasks)
-    _check_pair("text" if single_texts else decoder.takes, options, task)
-    if not getattr(options, "allow_no_answer", False):
-        return decoder
-    if task != "question-answering":
-        raise InputError(f"model {options.model!r} is for {task}: omit --allow-no-answer.")
-    return answer_decoder(handle_impossible_answer=True)
-
-
-def _task(manifest: Manifest, options: argparse.Namespace) -> str:
-    """Return the task of the model, or of the head that --head names."""
-    if options.head is None:
-        return manifest.task
-    if options.head not in manifest.heads:
-        heads = ", ".join(manifest.heads)
-        advice = f"it has {heads}. Change --head" if heads else f"it is for {manifest.task} only. Omit --head"
-        raise InputError(f"model {options.model!r} has no head {options.head!r}, {advice}.")
-    return manifest.heads[options.head].task
-
-
-def _check_pair(takes: str, options: argparse.Namespace, task: str) -> None:
-    if options.pair is not None and "pair" not in takes:
-        raise InputError(f"model {options.model!r} is for {task}, which takes single texts: omit --pair.")
-    if options.pair is None and takes == "pair":
-        raise InputError(f"model {options.model!r} is for {task}: pass the question as TEXT and its context as --pair.")
+    chosen = DecoderOptions(
+        options.head,
+        options.pair is not None,
+        getattr(options, "allow_no_answer", False),
+        spell=spell_flag,
+        first_text="TEXT",
+    )
+    return choose_decoder(client.manifest(), options.model, chosen)
 
 
 def _ask_in_batches(ask: Callable[[list[Text]], Any], texts: list[Text]) -> Iterator[Any]:

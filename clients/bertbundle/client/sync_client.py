@@ -75,13 +75,14 @@ class Client(ConnectedClient[Transport]):
         return self._runner.status(self._session.settings.model)
 
     @classmethod
-    def local(cls, path: str | Path, **settings: Any) -> Client:
+    def local(cls, path: str | Path, *, threads: int | None = None, **settings: Any) -> Client:
         """Create a client that runs a bundle in this process, without a server.
 
         It needs onnxruntime: ``pip install 'bertbundle[local]'``.
 
         Args:
             path: a version directory, or a model directory, whose newest version is used.
+            threads: number of threads that compute; None for one per core.
             settings: settings of `Client`.
 
         Raises:
@@ -92,7 +93,7 @@ class Client(ConnectedClient[Transport]):
         """
         from bertbundle.transports.local import LocalTransport
 
-        transport = LocalTransport(path)
+        transport = LocalTransport(path, threads=threads)
         return cls("", transport.manifest.name, transport=transport, **{"concurrency": 1, **settings})
 
     def pipeline(self, task: str | None = None, **options: Any) -> Pipeline:

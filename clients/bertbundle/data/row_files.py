@@ -9,14 +9,14 @@ import itertools
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from bertbundle.errors import InputError
 
-__all__ = ["FILE_FORMATS", "FileFormat", "Row", "RowReader", "detect_format"]
+__all__ = ["FILE_FORMATS", "FileFormat", "Row", "RowReader", "detect_format", "import_pyarrow", "read_lines"]
 
 _TEXT_COLUMN = "text"
 """Name of the only column of a txt file."""
@@ -42,14 +42,8 @@ class Row:
     line: int = 0
 
 
-def _read_txt(file: IO[bytes]) -> Iterator[Row]:
-    for number, line in _decode_lines(file):
-        yield line if isinstance(line, Row) else Row(number, {_TEXT_COLUMN: line}, raw=line, line=number + 1)
-
-
-def _read_jsonl(file: IO[bytes]) -> Iterator[Row]:
-    for number, line in _decode_lines(file):
-        yield line if isinstance(line, Row) else _json_row(number, line)
+def _txt_row(number: int, line: str) -> Row:
+    return Row(number, {_TEXT_COLUMN: line}, raw=line, line=number + 1)
 
 
 def _json_row(number: int, line: str) -> Row:
@@ -62,14 +56,24 @@ def _json_row(number: int, line: str) -> Row:
     return Row(number, value, raw=value, line=number + 1)
 
 
-def _decode_lines(file: IO[bytes]) -> Iterator[tuple[int, str | Row]]:
-    """Decode each line by itself, so that only a line that is not UTF-8 becomes a malformed row."""
-    for number, data in enumerate(file):
+_LINE_FORMATS: Mapping[str, Callable[[int, str], Row]] = {"txt": _txt_row, "jsonl": _json_row}
+"""The formats with a row in each line."""
+
+
+def read_lines(lines: Iterable[tuple[int, bytes]], file_format: str) -> Iterator[Row]:
+    """Yield a row for each line, decoded by itself, so that only a line that is not UTF-8 becomes a malformed row.
+
+    Args:
+        lines: the number of each row, 0 for the first line of the file, and its line.
+        file_format: "txt" or "jsonl".
+    """
+    make_row = _LINE_FORMATS[file_format]
+    for number, data in lines:
         data = data.removeprefix(b"\xef\xbb\xbf") if number == 0 else data
         try:
-            yield number, data.decode("utf-8").rstrip("\r\n")
+            yield make_row(number, data.decode("utf-8").rstrip("\r\n"))
         except UnicodeDecodeError as error:
-            yield number, Row(number, {}, f"not UTF-8: {error.reason} at byte {error.start}", repr(data), number + 1)
+            yield Row(number, {}, f"not UTF-8: {error.reason} at byte {error.start}", repr(data), number + 1)
 
 
 def _read_csv(file: IO[bytes]) -> Iterator[Row]:
@@ -97,7 +101,7 @@ def _csv_row(number: int, header: list[str], cells: list[str], line: int) -> Row
 
 
 def _read_parquet(file: IO[bytes]) -> Iterator[Row]:
-    arrow, parquet = _import_pyarrow()
+    arrow, parquet = import_pyarrow()
     if not file.seekable():
         raise InputError("Parquet cannot be read from a pipe: its index is at the end. Pass a file.")
     try:
@@ -109,7 +113,12 @@ def _read_parquet(file: IO[bytes]) -> Iterator[Row]:
         raise InputError(f"{getattr(file, 'name', 'the file')} cannot be read as Parquet: {error}") from error
 
 
-def _import_pyarrow() -> tuple[Any, Any]:
+def import_pyarrow() -> tuple[Any, Any]:
+    """Return pyarrow and its module for Parquet.
+
+    Raises:
+        InputError: pyarrow is not installed.
+    """
     try:
         import pyarrow as pa
         from pyarrow import parquet
@@ -133,7 +142,7 @@ def _fraction_of_rows(file: IO[bytes], rows: int) -> float:
 
 @functools.cache
 def _count_parquet_rows(path: str) -> int:
-    return int(_import_pyarrow()[1].read_metadata(path).num_rows)
+    return int(import_pyarrow()[1].read_metadata(path).num_rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +159,8 @@ class FileFormat:
 
 
 FILE_FORMATS: Mapping[str, FileFormat] = {
-    "txt": FileFormat(_read_txt),
-    "jsonl": FileFormat(_read_jsonl),
+    "txt": FileFormat(lambda file: read_lines(enumerate(file), "txt")),
+    "jsonl": FileFormat(lambda file: read_lines(enumerate(file), "jsonl")),
     "csv": FileFormat(_read_csv),
     "parquet": FileFormat(_read_parquet, _fraction_of_rows),
 }

@@ -13,7 +13,7 @@ from bertbundle.contract.types import PredictCall, Prediction, VersionStatus
 from bertbundle.errors import InputError, ModelNotFound, SignatureNotFound
 from bertbundle.transports.cancellation import Cancellation
 
-__all__ = ["LocalTransport"]
+__all__ = ["LocalTransport", "version_directory"]
 
 
 class LocalTransport:
@@ -24,17 +24,21 @@ class LocalTransport:
 
     supports_labels = False
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, threads: int | None = None) -> None:
         """Open a version directory, or the newest version in a model directory.
+
+        Args:
+            path: the directory.
+            threads: number of threads that compute; None for one per core.
 
         Raises:
             InputError: there is no bundle, or onnxruntime is not installed.
             ManifestError: the bundle.json cannot be read.
         """
-        self._path = _version_directory(Path(path))
+        self._path = version_directory(Path(path))
         self.version = int(self._path.name) if self._path.name.isdecimal() else 1
         self.manifest = Manifest.read(self._path)
-        self._session = _open(self._path / "model.onnx")
+        self._session = _open(self._path / "model.onnx", threads)
 
     def predict(
         self,
@@ -65,7 +69,12 @@ class LocalTransport:
         """See `Transport.close`."""
 
 
-def _version_directory(path: Path) -> Path:
+def version_directory(path: Path) -> Path:
+    """Return a version directory itself, or the newest version in a model directory.
+
+    Raises:
+        InputError: there is no bundle.
+    """
     if (path / MANIFEST_FILE).exists():
         return path
     versions = [file.parent for file in path.glob(f"[0-9]*/{MANIFEST_FILE}") if file.parent.name.isdecimal()]
@@ -74,7 +83,7 @@ def _version_directory(path: Path) -> Path:
     return max(versions, key=lambda version: int(version.name))
 
 
-def _open(path: Path) -> Any:
+def _open(path: Path, threads: int | None) -> Any:
     try:
         onnxruntime = import_onnxruntime()
     except ImportError as error:
@@ -83,4 +92,6 @@ def _open(path: Path) -> Any:
         ) from error
     if not path.exists():
         raise InputError(f"{path} does not exist: the bundle was exported without ONNX.")
-    return onnxruntime.InferenceSession(str(path), session_options(onnxruntime), providers=["CPUExecutionProvider"])
+    options = session_options(onnxruntime)
+    options.intra_op_num_threads = threads or 0
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

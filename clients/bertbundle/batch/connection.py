@@ -1,0 +1,117 @@
+"""How a worker reaches a model: a bundle in its own process, or a server. One client per process, opened on first use."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bertbundle.client.sync_client import Client
+from bertbundle.contract.manifest import Manifest
+from bertbundle.errors import InputError
+from bertbundle.session.retries import Retries
+from bertbundle.transports.credentials import Tls, Token
+from bertbundle.transports.local import version_directory
+
+__all__ = ["BundleIdentity", "Connection"]
+
+_OPENING = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class BundleIdentity:
+    """What tells a version of a model from others.
+
+    Attributes:
+        name: name in the manifest.
+        version: version number.
+        digest: SHA-256 of the manifest, which lists the digests of the other files.
+    """
+
+    name: str
+    version: int
+    digest: str
+
+    def __str__(self) -> str:
+        return f"version {self.version} of {self.name!r} (manifest {self.digest[:12]})"
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """The settings of a client; hashable and picklable.
+
+    Attributes:
+        bundle: directory of a bundle or of its version, to run in the process; None to ask `server`.
+        server, model, version, concurrency, hedge_after, tls, token: as for `Client`.
+        threads: number of threads that compute, for a bundle in the process; None for one per core.
+        timeout: timeout in seconds of each 2048 texts; in a process it is checked between calls of 32 rows.
+    """
+
+    bundle: str | None = None
+    server: str | None = None
+    model: str | None = None
+    version: int | str | None = None
+    threads: int | None = None
+    timeout: float = 300.0
+    concurrency: int = 4
+    hedge_after: float | None = None
+    tls: Tls | None = None
+    token: Token | None = None
+
+    def client(self) -> Client:
+        """Return this process's client; a forked process opens another one.
+
+        Raises:
+            InputError: the bundle cannot be loaded.
+        """
+        with _OPENING:
+            return _open(self, os.getpid())
+
+    def identity(self) -> BundleIdentity:
+        """Return what the model answers with.
+
+        Raises:
+            InputError: the bundle cannot be loaded.
+            ServerError: the server did not answer.
+        """
+        client = self.client()
+        manifest = client.manifest()
+        digest = hashlib.sha256(manifest.to_json().encode()).hexdigest()
+        return BundleIdentity(manifest.name, client.loaded_version or 0, digest)
+
+
+@functools.lru_cache(maxsize=4)
+def _open(connection: Connection, process: int) -> Client:
+    del process
+    settings: dict[str, Any] = {"timeout": connection.timeout, "version": connection.version}
+    if connection.bundle is not None:
+        _check_sizes(Path(connection.bundle))
+        return Client.local(connection.bundle, threads=connection.threads, **settings)
+    return Client(
+        connection.server or "",
+        connection.model or "",
+        **settings,
+        concurrency=connection.concurrency,
+        hedge_after=connection.hedge_after,
+        tls=connection.tls,
+        token=connection.token,
+        retries=Retries(first_pause=0.5, longest_pause=10.0),
+    )
+
+
+def _check_sizes(path: Path) -> None:
+    """Check that a bundle was copied completely: only its manifest's sizes, as hashing takes seconds in each worker.
+
+    Raises:
+        InputError: a file is missing or has another size.
+    """
+    directory = version_directory(path)
+    for name, info in Manifest.read(directory).files.items():
+        file = directory / name
+        if not file.is_file() or file.stat().st_size != info.size:
+            found = f"{file.stat().st_size} bytes" if file.is_file() else "missing"
+            raise InputError(f"{file} is {found}, expected {info.size} bytes. Copy the bundle again.")

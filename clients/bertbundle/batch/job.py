@@ -1,0 +1,191 @@
+"""A bulk job over files: what is checked before it begins, what is resumed, and how it ends."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import Any, TypeAlias
+
+from bertbundle.batch.annotator import Annotator
+from bertbundle.batch.shards import Shard, find_files, plan_shards
+from bertbundle.batch.store import FileInfo, Store, open_store
+from bertbundle.batch.work import REJECTS, SHARDS, Counts, ShardWork
+from bertbundle.errors import InputError, ServerError
+
+__all__ = ["BatchJob", "Engine", "JobProgress", "run_job", "run_locally"]
+
+Engine: TypeAlias = "Callable[[ShardWork, Sequence[Shard]], Iterable[Counts]]"
+"""Computes shards, in any order and anywhere, and yields the counts of each."""
+
+_JOB, _SUCCESS = "_job.json", "_SUCCESS"
+_OURS = re.compile(rf"part-\d{{6,}}-[0-9a-f]{{12}}\.(jsonl|parquet)|{_JOB}|{_SUCCESS}")
+_OPTIONS = ("text", "pair", "keep", "head", "truncation", "allow_no_answer")
+"""The options of the annotator that the output depends on."""
+_PARALLEL_READS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class BatchJob:
+    """A job over files.
+
+    Attributes:
+        annotator: answers the texts.
+        source: a directory, a glob or a file, as a path or a URI such as ``s3://bucket/prefix``.
+        output: directory or URI of the output.
+        format: format of the input; None for that of the suffixes.
+        shard_bytes: size of a shard in bytes of input; a worker that is lost loses at most one.
+    """
+
+    annotator: Annotator
+    source: str
+    output: str
+    format: str | None = None
+    shard_bytes: int = 8 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class JobProgress:
+    """How much of a job is done: shards and rows, of all its runs."""
+
+    shards: int
+    all_shards: int
+    counts: Counts
+
+
+def run_locally(work: ShardWork, shards: Sequence[Shard]) -> Iterator[Counts]:
+    """Compute shards one after the other in this process: an `Engine`."""
+    return map(work.compute, shards)
+
+
+def run_job(
+    job: BatchJob,
+    engine: Engine = run_locally,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    report: Callable[[JobProgress], None] = lambda _: None,
+) -> Counts:
+    """Compute all shards of a job that are not finished, and return the counts of all its runs.
+
+    Raises:
+        InputError: a file, the output or the bundle cannot be used; or there is output, and neither `resume` nor
+            `overwrite`.
+        ServerError: the model did not answer. What is finished stays, and `resume` continues.
+    """
+    work, shards = prepare(job, resume=resume, overwrite=overwrite)
+    done = _finished(work, shards)
+    counts = sum(done.values(), Counts())
+    for directory in (job.output, work.path(SHARDS), work.path(REJECTS)):
+        open_store(directory).sweep(directory)
+    pending, finished = [shard for shard in shards if shard.number not in done], len(done)
+    report(JobProgress(finished, len(shards), counts))
+    try:
+        for of_shard in engine(work, pending) if pending else ():
+            counts, finished = counts + of_shard, finished + 1
+            report(JobProgress(finished, len(shards), counts))
+    except ServerError as error:
+        message = f"{error} {finished} of {len(shards)} shards are done; continue with --resume."
+        raise type(error)(message, code=error.code, details=error.details) from error
+    open_store(job.output).write(work.path(_SUCCESS), json.dumps(asdict(counts)).encode())
+    return counts
+
+
+# ---- before a run
+
+
+def prepare(job: BatchJob, *, resume: bool, overwrite: bool) -> tuple[ShardWork, list[Shard]]:
+    """Check everything that can be checked before work, claim the output, and return the work and its shards.
+
+    Raises:
+        InputError: see `run_job`.
+    """
+    identity = job.annotator.identity()
+    annotator = job.annotator.pinned(identity)
+    annotator.decoder()
+    source, output = open_store(job.source), open_store(job.output)
+    file_format, files = find_files(source, job.source, job.format)
+    shards = plan_shards(source, files, file_format, annotator, job.shard_bytes)
+    options = {name: getattr(annotator, name) for name in _OPTIONS}
+    description = _as_json(
+        {
+            "options": {**options, "format": file_format, "shard_bytes": job.shard_bytes},
+            "bundle": asdict(identity),
+            "files": [[file.path, file.size, file.changed] for file in files],
+        }
+    )
+    fingerprint = hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
+    work = ShardWork(annotator, job.output, file_format, identity, fingerprint)
+    _claim(output, work, description, resume=resume, overwrite=overwrite)
+    return work, shards
+
+
+def _as_json(value: Any) -> Any:
+    return json.loads(json.dumps(value))
+
+
+def _claim(store: Store, work: ShardWork, description: Any, *, resume: bool, overwrite: bool) -> None:
+    """Make the output the job's own: an empty one, the same job's to resume, or one to overwrite.
+
+    Raises:
+        InputError: none of these.
+    """
+    names = {file.path.rsplit("/", 1)[-1] for file in store.find(work.path("*"))}
+    if names and _JOB not in names:
+        raise InputError(f"{work.output} has other files, such as {min(names)}. Pass an empty or a new directory.")
+    if names and overwrite:
+        _clear(store, work, names)
+    elif names and not resume:
+        raise InputError(f"{work.output} already has output. Continue it with --resume, or start over with --overwrite.")
+    elif names:
+        _check_same_job(store, work, description)
+        return
+    store.write(work.path(_JOB), json.dumps(description, ensure_ascii=False, indent=1).encode())
+
+
+def _clear(store: Store, work: ShardWork, names: set[str]) -> None:
+    """Delete the output of an earlier job, and nothing else; its description last, so that this can be repeated."""
+    if others := [name for name in names if not _OURS.fullmatch(name)]:
+        raise InputError(f"{work.output} has other files, such as {min(others)}. Delete them, or pass a new directory.")
+    for name in (SHARDS, REJECTS, *sorted(names - {_JOB}), _JOB):
+        store.delete(work.path(name))
+
+
+def _check_same_job(store: Store, work: ShardWork, description: Any) -> None:
+    try:
+        with store.open(work.path(_JOB)) as file:
+            found = json.load(file)
+        difference = _difference(found, description)
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{work.path(_JOB)} cannot be read: {error}. Start over with --overwrite.") from error
+    if difference:
+        raise InputError(
+            f"{work.output} belongs to another job: {difference}. Pass the same options and files, or start over with "
+            "--overwrite."
+        )
+
+
+def _difference(found: Any, wanted: Any) -> str:
+    """Return the first difference of two descriptions, in words; "" if there is none."""
+    for part in ("options", "bundle"):
+        for name, value in wanted[part].items():
+            if found[part].get(name) != value:
+                return f"its {part.rstrip('s')} {name} is {found[part].get(name)!r}, not {value!r}"
+    ours, theirs = ({path: FileInfo(path, size, at) for path, size, at in each["files"]} for each in (wanted, found))
+    for path in sorted(ours.keys() | theirs.keys()):
+        if ours.get(path) != theirs.get(path):
+            return f"{path} is {'new' if path not in theirs else 'gone' if path not in ours else 'changed'}"
+    return ""
+
+
+def _finished(work: ShardWork, shards: Sequence[Shard]) -> dict[int, Counts]:
+    """Return the counts of the finished shards, by their numbers."""
+    found = open_store(work.output).find(work.path(SHARDS, "*.json"))
+    names = {file.path.rsplit("/", 1)[-1].removesuffix(".json") for file in found}
+    candidates = [shard for shard in shards if work.name(shard) in names]
+    with ThreadPoolExecutor(_PARALLEL_READS) as pool:
+        counts = list(pool.map(work.counts, candidates))
+    return {shard.number: each for shard, each in zip(candidates, counts, strict=True) if each is not None}

@@ -1,0 +1,150 @@
+"""Compute the shards of a job on a Ray cluster."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bertbundle.batch.shards import Shard
+from bertbundle.batch.work import Counts, ShardWork
+from bertbundle.errors import BertBundleError, InputError
+
+__all__ = ["RayEngine"]
+
+_MAX_BLOCKS_PER_WORKER = 64
+
+
+@dataclass(frozen=True, slots=True)
+class RayEngine:
+    """An `Engine` of Ray Data: a pool of actors that each compute one shard at a time.
+
+    Only names of shards and counts travel through Ray. An actor, a worker process or a node that dies is replaced by
+    Ray, and the shards that it had not finished are computed again.
+
+    Attributes:
+        address: address of the cluster; "auto" for the one of this machine, "local" for a new one.
+        workers: number of actors; None for as many as there are cores for.
+        cores: cores of an actor.
+    """
+
+    address: str = "auto"
+    workers: int | None = None
+    cores: int = 1
+
+    def __call__(self, work: ShardWork, shards: Sequence[Shard]) -> Iterator[Counts]:
+        """Yield the counts of each shard, in the order in which they are finished.
+
+        Raises:
+            InputError: there is no cluster, it has too few cores, or a node has another bundle or bertbundle.
+            ServerError: the model did not answer.
+        """
+        ray = _import_ray()
+        self._connect(ray)
+        nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) >= self.cores]
+        if not nodes:
+            raise InputError(f"no node of the Ray cluster has {self.cores} cores. Pass a smaller --cores.")
+        _check_nodes(ray, work, [node["NodeID"] for node in nodes])
+        room = sum(int(node["Resources"]["CPU"]) // self.cores for node in nodes)
+        workers = min(self.workers or room, len(shards))
+        if workers > room:
+            raise InputError(f"the Ray cluster has cores for {room} workers of {self.cores}. Pass a smaller --workers.")
+        return self._compute(ray, work, shards, workers)
+
+    def _connect(self, ray: Any) -> None:
+        if ray.is_initialized():
+            return
+        try:
+            ray.init(address=self.address, logging_level=logging.ERROR, log_to_driver=False)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            message = str(error).splitlines()[0]
+            raise InputError(
+                f"there is no Ray cluster at {self.address!r}: {message} Start one with ray start --head, or pass --address."
+            ) from error
+
+    def _compute(self, ray: Any, work: ShardWork, shards: Sequence[Shard], workers: int) -> Iterator[Counts]:
+        import ray.data
+
+        ray.data.DataContext.get_current().enable_progress_bars = False
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        items = [{"shard": pickle.dumps(shard)} for shard in shards]
+        blocks = min(len(items), workers * _MAX_BLOCKS_PER_WORKER)
+        counts = ray.data.from_items(items, override_num_blocks=blocks).map_batches(
+            _Worker,
+            fn_constructor_args=(work,),
+            batch_size=1,
+            num_cpus=self.cores,
+            compute=ray.data.ActorPoolStrategy(size=workers),
+        )
+        with _own_errors():
+            for row in counts.iter_rows():
+                yield Counts(int(row["rows"]), int(row["rejected"]))
+
+
+class _Worker:
+    """An actor, which opens its client once."""
+
+    def __init__(self, work: ShardWork) -> None:
+        work.check_model()
+        self._work = work
+
+    def __call__(self, batch: Mapping[str, Sequence[bytes]]) -> dict[str, list[int]]:
+        counts = [self._work.compute(pickle.loads(shard)) for shard in batch["shard"]]  # noqa: S301 - from the driver
+        return {"rows": [each.rows for each in counts], "rejected": [each.rejected for each in counts]}
+
+
+def _import_ray() -> Any:
+    try:
+        import ray
+    except ImportError as error:
+        raise InputError("Ray is not installed: pip install 'bertbundle[ray]'.") from error
+    return ray
+
+
+def _check_nodes(ray: Any, work: ShardWork, nodes: Sequence[str]) -> None:
+    """Check on each node that its bertbundle and its model are the driver's.
+
+    Raises:
+        InputError: they are not.
+    """
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    import bertbundle
+
+    probe = ray.remote(num_cpus=0, max_calls=1)(_probe)
+    running = [
+        probe.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(work)
+        for node in nodes
+    ]
+    with _own_errors():
+        for host, version in ray.get(running):
+            if version != bertbundle.__version__:
+                raise InputError(f"host {host} has bertbundle {version}, not {bertbundle.__version__}. Install the same.")
+
+
+def _probe(work: ShardWork) -> tuple[str, str]:
+    import socket
+
+    import bertbundle
+
+    work.check_model()
+    return socket.gethostname(), bertbundle.__version__
+
+
+class _own_errors:  # noqa: N801 - a context manager
+    """Raises an error of this project that Ray has wrapped, and others as InputError in one line."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if error is None or not isinstance(error, Exception) or isinstance(error, BertBundleError):
+            return
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, BertBundleError):
+            cause = getattr(cause, "cause", None) or cause.__cause__
+        if cause is not None:
+            raise cause from error
+        text = str(error).strip().splitlines()
+        raise InputError(f"Ray failed: {text[-1] if text else type(error).__name__}") from error

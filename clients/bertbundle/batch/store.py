@@ -1,0 +1,243 @@
+"""Where files are: a local directory, or a store with a URI such as ``s3://bucket/prefix``."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import io
+import mmap
+import os
+import re
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+from bertbundle.data.row_files import import_pyarrow
+from bertbundle.errors import InputError
+
+__all__ = ["FileInfo", "LocalStore", "Store", "is_hidden", "open_store"]
+
+_TEMPORARY = ".bertbundle-"
+"""Prefix of files that are being written."""
+_WILDCARD = re.compile(r"[*?\[]")
+
+
+@dataclass(frozen=True, slots=True)
+class FileInfo:
+    """A file: its path or URI, its size in bytes, and when it was changed, in ns since 1970."""
+
+    path: str
+    size: int
+    changed: int
+
+
+class Store(Protocol):
+    """Files by path or URI. All methods raise InputError if the store cannot be used."""
+
+    def find(self, pattern: str) -> list[FileInfo]:
+        """Return the files in a directory, those that match a glob, or the one file, in the order of their paths."""
+
+    def open(self, path: str) -> IO[bytes]:
+        """Open a file to read; it can seek."""
+
+    def write(self, path: str, data: bytes) -> None:
+        """Write a file in one step."""
+
+    def scratch(self, directory: str) -> contextlib.AbstractContextManager[Path]:
+        """Return a local path for a file that `publish` moves into the directory; deleted at the end."""
+
+    def sweep(self, directory: str) -> None:
+        """Delete what killed processes have left in a directory."""
+
+    def publish(self, local: Path, path: str) -> None:
+        """Move a complete local file to its path, in one step."""
+
+    def delete(self, path: str) -> None:
+        """Delete a file."""
+
+
+def open_store(location: str) -> Store:
+    """Return the store of a path or URI.
+
+    Raises:
+        InputError: the kind of the store is unknown, or its package is not installed.
+    """
+    scheme = re.match(r"([a-z][a-z0-9+.-]*)://", location)
+    return ArrowStore(scheme[0]) if scheme and scheme[1] != "file" else LocalStore()
+
+
+def is_hidden(path: str, base: str) -> bool:
+    """Return whether a part of a path below `base` starts with ``_`` or ``.``: such files are no data, as in Spark."""
+    return any(part.startswith(("_", ".")) for part in path[len(base) :].strip("/").split("/"))
+
+
+@contextlib.contextmanager
+def _checked(path: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{path} cannot be used: {error.strerror or error}.") from error
+
+
+class LocalStore:
+    """Files of this machine, or of a file system that all workers mount."""
+
+    def find(self, pattern: str) -> list[FileInfo]:
+        """See `Store`."""
+        path = _local(pattern)
+        with _checked(pattern):
+            if path.is_dir():
+                found = [file for file in path.rglob("*") if not is_hidden(str(file), str(path))]
+            else:
+                found = [path] if path.exists() else [Path(name) for name in glob.glob(str(path), recursive=True)]
+            return [self._info(file) for file in sorted(found) if file.is_file()]
+
+    def _info(self, path: Path) -> FileInfo:
+        state = path.stat()
+        return FileInfo(str(path), state.st_size, state.st_mtime_ns)
+
+    def open(self, path: str) -> IO[bytes]:
+        """See `Store`."""
+        with _checked(path):
+            return _local(path).open("rb")
+
+    def write(self, path: str, data: bytes) -> None:
+        """See `Store`."""
+        with _checked(path):
+            with self.scratch(str(_local(path).parent)) as scratch:
+                scratch.write_bytes(data)
+                self.publish(scratch, path)
+
+    @contextlib.contextmanager
+    def scratch(self, directory: str) -> Iterator[Path]:
+        """See `Store`."""
+        path = _local(directory) / f"{_TEMPORARY}{uuid.uuid4().hex}"
+        with _checked(directory):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
+
+    def sweep(self, directory: str) -> None:
+        """See `Store`."""
+        for path in _local(directory).glob(f"{_TEMPORARY}*"):
+            path.unlink(missing_ok=True)
+
+    def publish(self, local: Path, path: str) -> None:
+        """See `Store`."""
+        with _checked(path):
+            with local.open("rb") as file:
+                os.fsync(file.fileno())
+            _local(path).parent.mkdir(parents=True, exist_ok=True)
+            local.replace(_local(path))
+
+    def delete(self, path: str) -> None:
+        """See `Store`."""
+        with _checked(path):
+            target = _local(path)
+            if target.is_dir():
+                shutil.rmtree(target)
+            else:
+                target.unlink(missing_ok=True)
+
+
+def _local(path: str) -> Path:
+    return Path(path.removeprefix("file://"))
+
+
+class ArrowStore:
+    """Files of a store that pyarrow reaches itself (s3, gs, hdfs), or through fsspec (others)."""
+
+    def __init__(self, prefix: str) -> None:
+        """Use the store of URIs that begin with `prefix`, for example ``s3://``."""
+        self._prefix = prefix
+
+    def _resolve(self, uri: str) -> tuple[Any, str]:
+        pa, _ = import_pyarrow()
+        from pyarrow import fs
+
+        try:
+            found: tuple[Any, str] = fs.FileSystem.from_uri(uri)
+            return found
+        except pa.ArrowInvalid:
+            return _fsspec(fs, self._prefix), uri.removeprefix(self._prefix)
+
+    def find(self, pattern: str) -> list[FileInfo]:
+        """See `Store`."""
+        from pyarrow import fs
+
+        wildcard = _WILDCARD.search(pattern)
+        base = pattern[: wildcard.start()].rpartition("/")[0] if wildcard else pattern.rstrip("/")
+        with _checked(pattern):
+            system, path = self._resolve(base)
+            whole = path + pattern[len(base) :].rstrip("/")
+            (info,) = system.get_file_info([path])
+            found = [info] if info.is_file else system.get_file_info(fs.FileSelector(path, allow_not_found=True, recursive=True))
+        chosen = [
+            each
+            for each in found
+            if each.is_file and (fnmatchcase(each.path, whole) if wildcard else info.is_file or not is_hidden(each.path, path))
+        ]
+        return sorted((self._info(each) for each in chosen), key=lambda each: each.path)
+
+    def _info(self, found: Any) -> FileInfo:
+        return FileInfo(self._prefix + found.path.lstrip("/"), found.size, found.mtime_ns or 0)
+
+    def open(self, path: str) -> IO[bytes]:
+        """See `Store`."""
+        with _checked(path):
+            system, inner = self._resolve(path)
+            return io.BufferedReader(system.open_input_file(inner), 1 << 20)
+
+    def write(self, path: str, data: bytes) -> None:
+        """See `Store`."""
+        with _checked(path):
+            system, inner = self._resolve(path)
+            if system.type_name not in ("s3", "gcs"):  # where there are no directories
+                system.create_dir(inner.rpartition("/")[0], recursive=True)
+            with system.open_output_stream(inner) as file:
+                file.write(data)
+
+    @contextlib.contextmanager
+    def scratch(self, directory: str) -> Iterator[Path]:
+        """See `Store`."""
+        del directory
+        with tempfile.TemporaryDirectory(prefix="bertbundle-") as folder:
+            yield Path(folder) / "part"
+
+    def sweep(self, directory: str) -> None:
+        """See `Store`: an object that is being written does not exist."""
+
+    def publish(self, local: Path, path: str) -> None:
+        """See `Store`: an object appears when its upload is complete."""
+        with local.open("rb") as file:
+            if not local.stat().st_size:
+                self.write(path, b"")
+                return
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                self.write(path, content)  # type: ignore[arg-type] # any buffer
+
+    def delete(self, path: str) -> None:
+        """See `Store`."""
+        with _checked(path):
+            system, inner = self._resolve(path)
+            (info,) = system.get_file_info([inner])
+            if info.is_file:
+                system.delete_file(inner)
+            elif info.type.name == "Directory":
+                system.delete_dir(inner)
+
+
+def _fsspec(fs: Any, prefix: str) -> Any:
+    try:
+        import fsspec
+
+        return fs.PyFileSystem(fs.FSSpecHandler(fsspec.filesystem(prefix.removesuffix("://"))))
+    except (ImportError, ValueError) as error:
+        raise InputError(f"{prefix} cannot be used: {error}. pyarrow reaches s3:// and gs://, fsspec others.") from error

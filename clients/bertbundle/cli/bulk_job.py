@@ -1,0 +1,162 @@
+"""`bertbundle bulk --input`: a job over many files, on the engine of the caller's choice."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from bertbundle._shared.commands import ROWS_REJECTED, CommandExit
+from bertbundle._shared.flag_types import positive_int
+from bertbundle.batch.annotator import Annotator
+from bertbundle.batch.decoder_choice import DecoderOptions, choose_decoder, spell_flag
+from bertbundle.batch.job import BatchJob, Engine, JobProgress, run_job, run_locally
+from bertbundle.batch.ray_engine import RayEngine
+from bertbundle.cli.connection_flags import channel_settings, make_client
+from bertbundle.cli.progress import Progress, ProgressReport
+from bertbundle.client.sync_client import Client
+from bertbundle.errors import InputError
+
+__all__ = ["BULK_TIMEOUT", "add_job_flags", "open_bulk_client", "run_bulk_job"]
+
+BULK_TIMEOUT = 300.0
+"""Timeout in seconds of a call, which has up to 2048 rows."""
+_ENGINES = ("local", "ray")
+_SHARD_BYTES = 8 << 20
+_OF_SERVERS = ("hedge_after", "tls", "ca", "cert", "key", "token_file")
+_OF_RAY = ("address", "workers")
+
+
+def add_job_flags(bulk: argparse.ArgumentParser) -> None:
+    """Add the flags of jobs, and of a bundle in the process, to the parser of `bertbundle bulk`."""
+    bulk.add_argument(
+        "--bundle", metavar="DIR", help="compute in this process with a bundle, instead of --server and --model"
+    )
+    bulk.add_argument(
+        "--cores", type=positive_int, metavar="N", help="cores of a worker with --bundle (default: all; 1 on Ray)"
+    )
+    bulk.add_argument(
+        "--input",
+        metavar="DIR_OR_GLOB",
+        help="process all files of a directory, a glob or a URI such as s3://bucket/dir, into the directory --output",
+    )
+    bulk.add_argument(
+        "--shard-bytes",
+        type=positive_int,
+        metavar="N",
+        help=f"size of the parts that --input is cut into (default: {_SHARD_BYTES})",
+    )
+    bulk.add_argument(
+        "--engine", choices=_ENGINES, default="local", help="where --input is processed (default: %(default)s)"
+    )
+    bulk.add_argument("--address", metavar="ADDRESS", help="address of the Ray cluster (default: auto)")
+    bulk.add_argument(
+        "--workers", type=positive_int, metavar="N", help="workers on Ray (default: as many as there are cores for)"
+    )
+
+
+def open_bulk_client(options: argparse.Namespace) -> Client:
+    """Return a client for a bulk run over one file.
+
+    Raises:
+        InputError: the flags contradict each other, or the bundle cannot be loaded.
+    """
+    _check_model_flags(options)
+    if options.engine != "local" or options.shard_bytes:
+        raise InputError("--engine and --shard-bytes need --input: pass the directory or glob as --input.")
+    _refuse(options, _OF_RAY, "need --engine ray")
+    if options.bundle is None:
+        return make_client(options)
+    client = Client.local(options.bundle, threads=options.cores, timeout=options.timeout)
+    options.model = client.manifest().name  # in messages
+    return client
+
+
+def run_bulk_job(options: argparse.Namespace) -> None:
+    """Run a job over many files.
+
+    Raises:
+        InputError: the flags contradict each other, or a file cannot be used.
+        ServerError: the model did not answer.
+        CommandExit: rows have no answer.
+    """
+    _check_job_flags(options)
+    annotator = _annotator(options)
+    chosen = DecoderOptions(options.head, options.pair is not None, options.allow_no_answer, spell_flag, "--text")
+    manifest = annotator.manifest()
+    choose_decoder(manifest, options.model or manifest.name, chosen)
+    job = BatchJob(annotator, options.input, options.output, options.format, options.shard_bytes or _SHARD_BYTES)
+    log = _JobLog(options)
+    counts = run_job(job, _engine(options), resume=options.resume, overwrite=options.overwrite, report=log.update)
+    log.finish()
+    if counts.rejected:
+        raise CommandExit(ROWS_REJECTED)
+
+
+def _check_job_flags(options: argparse.Namespace) -> None:
+    if options.source != "-":
+        raise InputError(f"{options.source} and --input {options.input}: pass one of them.")
+    if options.output == "-":
+        raise InputError("--input needs a directory for the output: pass --output.")
+    if options.rejects:
+        raise InputError("--rejects does not go with --input, which writes them to the output's _rejects: omit it.")
+    if options.engine != "ray":
+        _refuse(options, _OF_RAY, "need --engine ray")
+    _check_model_flags(options)
+
+
+def _check_model_flags(options: argparse.Namespace) -> None:
+    if (options.bundle is None) == (options.model is None):
+        raise InputError("pass either --model and --server, or --bundle.")
+    if options.bundle is not None:
+        _refuse(options, _OF_SERVERS, "are of servers, and do not go with --bundle")
+    elif options.cores:
+        raise InputError("--cores needs --bundle: the server chooses its own.")
+
+
+def _refuse(options: argparse.Namespace, names: tuple[str, ...], reason: str) -> None:
+    if any(getattr(options, name) for name in names):
+        raise InputError(f"{', '.join(map(spell_flag, names))} {reason}.")
+
+
+def _annotator(options: argparse.Namespace) -> Annotator:
+    threads = options.cores or (1 if options.engine == "ray" else None)
+    model: dict[str, Any] = {"bundle": options.bundle, "threads": threads}
+    if options.bundle is None:
+        model = {"server": options.server, "model": options.model, "hedge_after": options.hedge_after}
+        model |= {"concurrency": options.concurrency, **channel_settings(options)}
+    return Annotator(
+        **model,
+        timeout=options.timeout,
+        text=options.text,
+        pair=options.pair,
+        keep=options.keep,
+        head=options.head,
+        truncation=options.truncation,
+        allow_no_answer=options.allow_no_answer,
+    )
+
+
+def _engine(options: argparse.Namespace) -> Engine:
+    if options.engine == "local":
+        return run_locally
+    return RayEngine(options.address or "auto", options.workers, options.cores or 1)
+
+
+class _JobLog:
+    """Reports the progress of a job as that of a single file is reported."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._report = ProgressReport(sys.stderr, as_json=options.json)
+        self._last: Progress | None = None
+
+    def update(self, job: JobProgress) -> None:
+        rows, rejected = job.counts.rows, job.counts.rejected
+        fraction = job.shards / max(job.all_shards, 1)
+        if self._last is None:
+            self._report.start(rows, fraction)
+        self._last = Progress(rows=rows, answered=rows - rejected, rejected=rejected)
+        self._report.update(self._last, fraction)
+
+    def finish(self) -> None:
+        self._report.finish(self._last or Progress())
