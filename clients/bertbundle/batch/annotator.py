@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -100,6 +101,24 @@ class Annotator:
         """
         return self.connection.identity()
 
+    def check_model(self, identity: BundleIdentity) -> None:
+        """Check that this process answers with the model that a job was planned with.
+
+        Raises:
+            InputError: the bundle cannot be loaded, or it is another one. The message names the host.
+            ServerError: the server did not answer.
+        """
+        host = socket.gethostname()
+        try:
+            found = self.identity()
+        except InputError as error:
+            raise InputError(f"on host {host}: {error}") from error
+        if found != identity:
+            raise InputError(
+                f"host {host} has {found}, the job was planned with {identity}. Give all workers the same bundle, or "
+                "start over."
+            )
+
     def manifest(self) -> Manifest:
         """Return the model's manifest; raises the errors of `identity`."""
         return self.connection.client().manifest()
@@ -160,7 +179,9 @@ class Annotator:
         pa, _ = import_pyarrow()
         for name in (*self.columns.names, *(self.keep or ())):
             if name not in schema.names:
-                raise InputError(f"no column {name!r}, there are {', '.join(schema.names)}. Name it with text= or pair=.")
+                raise InputError(
+                    f"no column {name!r}, there are {', '.join(schema.names)}. Name it with text= or pair=."
+                )
         for name in self.columns.names:
             if not _is_text(pa, schema.field(name).type):
                 raise InputError(f"column {name!r} has the type {schema.field(name).type}, expected strings.")

@@ -139,7 +139,9 @@ def _claim(store: Store, work: ShardWork, description: Any, *, resume: bool, ove
     if names and overwrite:
         _clear(store, work, names)
     elif names and not resume:
-        raise InputError(f"{work.output} already has output. Continue it with --resume, or start over with --overwrite.")
+        raise InputError(
+            f"{work.output} already has output. Continue it with --resume, or start over with --overwrite."
+        )
     elif names:
         _check_same_job(store, work, description)
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -51,7 +52,7 @@ class RayEngine:
         workers = min(self.workers or room, len(shards))
         if workers > room:
             raise InputError(f"the Ray cluster has cores for {room} workers of {self.cores}. Pass a smaller --workers.")
-        return self._compute(ray, work, shards, workers)
+        return self._compute(work, shards, workers)
 
     def _connect(self, ray: Any) -> None:
         if ray.is_initialized():
@@ -64,19 +65,19 @@ class RayEngine:
                 f"there is no Ray cluster at {self.address!r}: {message} Start one with ray start --head, or pass --address."
             ) from error
 
-    def _compute(self, ray: Any, work: ShardWork, shards: Sequence[Shard], workers: int) -> Iterator[Counts]:
-        import ray.data
+    def _compute(self, work: ShardWork, shards: Sequence[Shard], workers: int) -> Iterator[Counts]:
+        from ray.data import ActorPoolStrategy, DataContext, from_items
 
-        ray.data.DataContext.get_current().enable_progress_bars = False
+        DataContext.get_current().enable_progress_bars = False
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         items = [{"shard": pickle.dumps(shard)} for shard in shards]
         blocks = min(len(items), workers * _MAX_BLOCKS_PER_WORKER)
-        counts = ray.data.from_items(items, override_num_blocks=blocks).map_batches(
+        counts = from_items(items, override_num_blocks=blocks).map_batches(
             _Worker,
             fn_constructor_args=(work,),
             batch_size=1,
             num_cpus=self.cores,
-            compute=ray.data.ActorPoolStrategy(size=workers),
+            compute=ActorPoolStrategy(size=workers),
         )
         with _own_errors():
             for row in counts.iter_rows():
@@ -87,7 +88,7 @@ class _Worker:
     """An actor, which opens its client once."""
 
     def __init__(self, work: ShardWork) -> None:
-        work.check_model()
+        work.annotator.check_model(work.identity)
         self._work = work
 
     def __call__(self, batch: Mapping[str, Sequence[bytes]]) -> dict[str, list[int]]:
@@ -96,6 +97,7 @@ class _Worker:
 
 
 def _import_ray() -> Any:
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # of this process: warnings about Ray's own actors
     try:
         import ray
     except ImportError as error:
@@ -121,7 +123,9 @@ def _check_nodes(ray: Any, work: ShardWork, nodes: Sequence[str]) -> None:
     with _own_errors():
         for host, version in ray.get(running):
             if version != bertbundle.__version__:
-                raise InputError(f"host {host} has bertbundle {version}, not {bertbundle.__version__}. Install the same.")
+                raise InputError(
+                    f"host {host} has bertbundle {version}, not {bertbundle.__version__}. Install the same."
+                )
 
 
 def _probe(work: ShardWork) -> tuple[str, str]:
@@ -129,7 +133,7 @@ def _probe(work: ShardWork) -> tuple[str, str]:
 
     import bertbundle
 
-    work.check_model()
+    work.annotator.check_model(work.identity)
     return socket.gethostname(), bertbundle.__version__
 
 

@@ -50,10 +50,14 @@ def find_files(store: Store, source: str, chosen: str | None) -> tuple[str, list
     files = store.find(source)
     if not files:
         raise InputError(f"{source} has no files. Pass a directory with files, or a glob.")
-    formats = {detect_format(file.path, chosen): file.path for file in files}
+    formats: dict[str, str] = {}
+    for file in files:
+        formats.setdefault(detect_format(file.path, chosen), file.path)
     if len(formats) > 1:
         (first, one), (second, other) = list(formats.items())[:2]
-        raise InputError(f"{one} is {first}, {other} is {second}. Pass a glob of files with one format, as '*.{first}'.")
+        raise InputError(
+            f"{one} is {first}, {other} is {second}. Pass a glob of files with one format, as '*.{first}'."
+        )
     return next(iter(formats)), files
 
 

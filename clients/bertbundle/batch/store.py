@@ -173,18 +173,22 @@ class ArrowStore:
         from pyarrow import fs
 
         wildcard = _WILDCARD.search(pattern)
+        if "**" in pattern:
+            raise InputError(f"{pattern} has **. Pass the directory: its subdirectories are read, too.")
         base = pattern[: wildcard.start()].rpartition("/")[0] if wildcard else pattern.rstrip("/")
         with _checked(pattern):
             system, path = self._resolve(base)
-            whole = path + pattern[len(base) :].rstrip("/")
             (info,) = system.get_file_info([path])
-            found = [info] if info.is_file else system.get_file_info(fs.FileSelector(path, allow_not_found=True, recursive=True))
+            if info.is_file:
+                return [self._info(info)]
+            selector = fs.FileSelector(
+                path, allow_not_found=True, recursive=not wildcard or "/" in pattern[len(base) + 1 :]
+            )
+            found = [self._info(each) for each in system.get_file_info(selector) if each.is_file]
         chosen = [
-            each
-            for each in found
-            if each.is_file and (fnmatchcase(each.path, whole) if wildcard else info.is_file or not is_hidden(each.path, path))
+            file for file in found if (_matches(file.path, pattern) if wildcard else not is_hidden(file.path, base))
         ]
-        return sorted((self._info(each) for each in chosen), key=lambda each: each.path)
+        return sorted(chosen, key=lambda file: file.path)
 
     def _info(self, found: Any) -> FileInfo:
         return FileInfo(self._prefix + found.path.lstrip("/"), found.size, found.mtime_ns or 0)
@@ -234,10 +238,17 @@ class ArrowStore:
                 system.delete_dir(inner)
 
 
+def _matches(path: str, pattern: str) -> bool:
+    """Return whether a path matches a glob whose wildcards do not match a slash."""
+    return path.count("/") == pattern.count("/") and fnmatchcase(path, pattern)
+
+
 def _fsspec(fs: Any, prefix: str) -> Any:
     try:
         import fsspec
 
         return fs.PyFileSystem(fs.FSSpecHandler(fsspec.filesystem(prefix.removesuffix("://"))))
     except (ImportError, ValueError) as error:
-        raise InputError(f"{prefix} cannot be used: {error}. pyarrow reaches s3:// and gs://, fsspec others.") from error
+        raise InputError(
+            f"{prefix} cannot be used: {error}. pyarrow reaches s3:// and gs://, fsspec others."
+        ) from error

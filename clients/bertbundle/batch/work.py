@@ -7,7 +7,6 @@ import functools
 import hashlib
 import itertools
 import json
-import socket
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -66,23 +65,6 @@ class ShardWork:
     def path(self, *names: str) -> str:
         """Return the path of a file of the output."""
         return "/".join((self.output.rstrip("/"), *names))
-
-    def check_model(self) -> None:
-        """Check that this process answers with the model that the job was planned with.
-
-        Raises:
-            InputError: the bundle cannot be loaded, or it is another one.
-            ServerError: the server did not answer.
-        """
-        try:
-            found = self.annotator.identity()
-        except InputError as error:
-            raise InputError(f"on host {socket.gethostname()}: {error}") from error
-        if found != self.identity:
-            raise InputError(
-                f"host {socket.gethostname()} has {found}, the job was planned with {self.identity}. Give all workers the "
-                "same bundle, or start over with --overwrite."
-            )
 
     def counts(self, shard: Shard) -> Counts | None:
         """Return the counts of a finished shard; None if it is not finished."""

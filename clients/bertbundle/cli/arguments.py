@@ -106,7 +106,10 @@ def _add_bench(bench: argparse.ArgumentParser) -> None:
 def _add_bulk(bulk: argparse.ArgumentParser) -> None:
     bulk.add_argument("source", nargs="?", default="-", metavar="FILE", help="input rows (default: standard input)")
     bulk.add_argument(
-        "--output", default="-", metavar="FILE", help="output file, JSON lines (default: standard output); a directory for --input"
+        "--output",
+        default="-",
+        metavar="FILE",
+        help="output file, JSON lines (default: standard output); a directory for --input",
     )
     bulk.add_argument("--rejects", metavar="FILE", help="file for rejected rows (default: OUTPUT.rejects, or stderr)")
     bulk.add_argument("--format", choices=[*FILE_FORMATS], help="format of the input (default: from the file's suffix)")

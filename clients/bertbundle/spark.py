@@ -1,0 +1,135 @@
+"""Annotate DataFrames of Apache Spark: ``pip install 'bertbundle[spark]'``.
+
+>>> from bertbundle.spark import annotate
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bertbundle.batch.annotator import Annotator
+from bertbundle.batch.connection import BundleIdentity
+from bertbundle.errors import InputError
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+__all__ = ["annotate", "predict_udf"]
+
+_NO_SPARK = "Spark is not installed: pip install 'bertbundle[spark]'. It needs Python 3.11 or newer, and Java 17."
+
+
+def annotate(df: DataFrame, **settings: Any) -> DataFrame:
+    """Return a DataFrame with the results of its texts in typed columns, for example entities as an array of structs.
+
+    Rows without an answer have the reason in the column ``error``, and null in the others. Every Python worker of an
+    executor opens one client: a bundle in its process, or a connection to a server. Spark resumes nothing: a task that
+    is lost is computed again, a job that fails starts over.
+
+    Args:
+        df: a DataFrame with a column of texts.
+        settings: settings of `Annotator`, for example ``bundle="/models/ner", text="body", keep=("id",)``. The directory
+            of a bundle must exist on the driver and on all executors.
+
+    Raises:
+        InputError: a column is missing or is not a string, an option does not apply to the model, or the bundle cannot
+            be loaded.
+        ServerError: the server did not answer.
+
+    >>> annotate(df, bundle="/models/ner").select("id", "entities.label")  # doctest: +SKIP
+    DataFrame[id: bigint, label: array<string>]
+    """
+    try:
+        from pyspark.sql.pandas.types import from_arrow_schema, to_arrow_schema
+    except ImportError as error:
+        raise InputError(_NO_SPARK) from error
+    annotator, identity = _plan(settings)
+    if annotator.keep is not None:  # Spark then does not read the other columns
+        df = df.select(*dict.fromkeys((*annotator.keep, *annotator.columns.names)))
+    schema = from_arrow_schema(annotator.output_schema(to_arrow_schema(df.schema)))
+    return df.mapInArrow(functools.partial(_annotate_batches, annotator, identity), schema)
+
+
+def _plan(settings: dict[str, Any]) -> tuple[Annotator, BundleIdentity]:
+    annotator = Annotator(**settings)
+    identity = annotator.identity()
+    return annotator.pinned(identity), identity
+
+
+def _annotate_batches(annotator: Annotator, identity: BundleIdentity, batches: Iterable[Any]) -> Iterator[Any]:
+    annotator.check_model(identity)
+    return map(annotator, batches)
+
+
+_Predict = Callable[..., "npt.NDArray[Any] | dict[str, npt.NDArray[Any]]"]
+
+
+def predict_udf(*, batch_size: int = 2048, **settings: Any) -> Any:
+    """Return a function of columns, from `predict_batch_udf`: vectors, values, or the best class with its score.
+
+    A text without an answer fails the job; `annotate` has a column for the reason.
+
+    Args:
+        batch_size: number of texts of a batch.
+        settings: settings of `Annotator`. The column, or both of a pair, are arguments of the function.
+
+    Returns:
+        A function that returns a column of ``array<float>`` for embeddings, ``double`` for regression, and
+        ``struct<label:string,score:double>`` for text classification.
+
+    Raises:
+        InputError: the model has another task, or as `annotate`.
+
+    >>> df.select(predict_udf(bundle="/models/embedder")("text"))  # doctest: +SKIP
+    DataFrame[predict(text): array<float>]
+    """
+    try:
+        from pyspark.ml.functions import predict_batch_udf
+    except ImportError as error:
+        raise InputError(_NO_SPARK) from error
+    annotator, identity = _plan(settings)
+    task = annotator.decoder().task
+    if task not in _RETURNS:
+        raise InputError(f"the model is for {task}, predict_udf is for {', '.join(_RETURNS)}. Use annotate.")
+    return_type, to_arrays = _RETURNS[task]
+    make = functools.partial(_make_predict, annotator, identity, to_arrays)
+    return predict_batch_udf(make, return_type=return_type, batch_size=batch_size)
+
+
+def _make_predict(annotator: Annotator, identity: BundleIdentity, to_arrays: Callable[[list[Any]], Any]) -> _Predict:
+    """Return the function that a Python worker keeps."""
+    annotator.check_model(identity)
+
+    def predict(*columns: npt.NDArray[Any]) -> Any:
+        texts = [values[0] if len(values) == 1 else values for values in zip(*columns, strict=True)]
+        results = annotator.answer([_check_text(text) for text in texts])
+        for error in results:
+            if isinstance(error, InputError):
+                raise InputError(f"{error} annotate() has a column for such rows.")
+        return to_arrays(results)
+
+    return predict
+
+
+def _check_text(text: Any) -> Any:
+    if all(isinstance(part, str) for part in (text if isinstance(text, tuple) else (text,))):
+        return text
+    return InputError(f"a row has {text!r}, expected a text.")
+
+
+def _classes(results: list[Any]) -> dict[str, npt.NDArray[Any]]:
+    labels = np.array([result.label for result in results], object)
+    return {"label": labels, "score": np.array([result.score for result in results])}
+
+
+_RETURNS: dict[str, tuple[str, Callable[[list[Any]], Any]]] = {
+    "feature-extraction": ("array<float>", np.stack),
+    "regression": ("double", np.array),
+    "text-classification": ("struct<label:string,score:double>", _classes),
+}
+"""The type of the column for each task, in Spark's notation, and how results become its arrays."""

@@ -1,0 +1,336 @@
+"""Bulk jobs over files: interrupted and resumed anywhere, refused output, and what is checked before work."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batch_files import counts, make_bundle, parts, read_parts, read_rejects, snapshot, texts_of, write_inputs
+from bertbundle import InputError, ServerUnavailable
+from bertbundle.batch import Annotator, BatchJob, run_job
+from bertbundle.batch.job import JobProgress, prepare, run_locally
+from bertbundle.batch.shards import Shard
+from bertbundle.batch.store import LocalStore
+from bertbundle.batch.work import Counts, ShardWork
+from optional import require_package
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The directory of the small model."""
+    return make_bundle(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture
+def job(bundle: str, tmp_path: Path) -> BatchJob:
+    """A job over three files of JSON lines, in about 15 shards."""
+    source = write_inputs(tmp_path / "in")
+    return BatchJob(Annotator(bundle=bundle), str(source), str(tmp_path / "out"), shard_bytes=400)
+
+
+def expected_ids(*, answered: bool) -> list[int]:
+    """Return the ids of the rows with or without an answer, in the order of the files."""
+    return [index for number in range(3) for index, text in enumerate(texts_of(number, 40)) if bool(text) == answered]
+
+
+def test_every_row_once(job: BatchJob) -> None:
+    """Each row is answered or rejected once, in order, with the position of its line, and `_SUCCESS` has the counts."""
+    assert run_job(job) == Counts(120, 24)
+    output = Path(job.output)
+    assert [row["id"] for row in read_parts(output)] == expected_ids(answered=True)
+    rejects = read_rejects(output)
+    assert [row["input"]["id"] for row in rejects] == expected_ids(answered=False)
+    for row in rejects:
+        line = Path(row["file"]).read_bytes()[row["byte"] :].partition(b"\n")[0]
+        assert json.loads(line) == row["input"]
+    assert rejects[0]["reason"].startswith("the text is empty")
+    assert counts(output) == {"rows": 120, "rejected": 24}
+    assert len(parts(output)) > 10
+
+
+class Interrupted(Exception):
+    """The process is killed here."""
+
+
+def interrupt(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
+    """Raise Interrupted instead of the file operation with this number, counted from 0, of those that make files."""
+    left = iter(range(after))
+
+    def wrap(original: Callable[..., None]) -> Callable[..., None]:
+        def call(*arguments: Any) -> None:
+            if next(left, None) is None:
+                raise Interrupted
+            original(*arguments)
+
+        return call
+
+    for name in ("publish", "delete"):
+        monkeypatch.setattr(LocalStore, name, wrap(getattr(LocalStore, name)))
+
+
+def test_interrupted_at_every_step(job: BatchJob, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Wherever a run is killed there is no half file, and the resumed run writes what one that was not killed writes."""
+    run_job(job)
+    whole = snapshot(Path(job.output))
+    for after in range(0, len(whole) + 1, 3):
+        again = replace(job, output=str(tmp_path / f"out{after}"))
+        with monkeypatch.context() as patch:
+            interrupt(patch, after)
+            if after < len(whole):
+                with pytest.raises(Interrupted):
+                    run_job(again)
+        found = snapshot(Path(again.output)) if Path(again.output).exists() else {}
+        assert found.items() <= whole.items()
+        assert run_job(again, resume=True) == Counts(120, 24)
+        assert snapshot(Path(again.output)) == whole
+
+
+def test_finished_shards_are_not_computed_again(job: BatchJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A resumed run computes only the shards that no earlier run has finished, also if an engine offers all of them."""
+    computed: list[int] = []
+    write = ShardWork._write
+
+    def count(work: ShardWork, store: Any, shard: Shard) -> Counts:
+        computed.append(shard.number)
+        if len(computed) == 6:
+            raise KeyboardInterrupt
+        return write(work, store, shard)
+
+    monkeypatch.setattr(ShardWork, "_write", count)
+    with pytest.raises(KeyboardInterrupt):
+        run_job(job)
+    assert computed == [0, 1, 2, 3, 4, 5]
+    work, shards = prepare(job, resume=True, overwrite=False)
+    assert sum(run_locally(work, shards), Counts()) == Counts(120, 24)
+    assert computed[6:] == list(range(5, len(shards)))
+    assert run_job(job, resume=True) == Counts(120, 24)
+    assert computed[6:] == list(range(5, len(shards)))
+
+
+def test_two_workers_with_one_shard(job: BatchJob) -> None:
+    """A worker that was believed dead and its replacement write the same files with the same content."""
+    work, shards = prepare(job, resume=False, overwrite=False)
+    once = snapshot_after(work, shards)
+    for path in (Path(job.output) / "_shards").iterdir():
+        path.unlink()
+    assert snapshot_after(work, shards) == once
+
+
+def snapshot_after(work: ShardWork, shards: Sequence[Shard]) -> dict[str, bytes]:
+    """Compute all shards and return the output."""
+    assert sum((work.compute(shard) for shard in shards), Counts()) == Counts(120, 24)
+    return snapshot(Path(work.output))
+
+
+def test_left_temporary_files_are_deleted(job: BatchJob) -> None:
+    """A resumed run deletes what a killed process was writing."""
+    run_job(job)
+    left = [Path(job.output) / ".bertbundle-1", Path(job.output) / "_shards" / ".bertbundle-2"]
+    for path in left:
+        path.write_text("half a li")
+    run_job(job, resume=True)
+    assert [path for path in left if path.exists()] == []
+
+
+def test_progress(job: BatchJob) -> None:
+    """Progress counts the shards and rows of all runs."""
+    reports: list[JobProgress] = []
+    run_job(job, report=reports.append)
+    assert reports[0] == JobProgress(0, reports[0].all_shards, Counts())
+    assert reports[-1] == JobProgress(reports[0].all_shards, reports[0].all_shards, Counts(120, 24))
+    assert len(reports) == reports[0].all_shards + 1
+    again: list[JobProgress] = []
+    run_job(job, resume=True, report=again.append)
+    assert again == reports[-1:]
+
+
+def test_server_error(job: BatchJob) -> None:
+    """If the model does not answer, the message says what is done and how to continue; the error keeps its type."""
+
+    def engine(work: ShardWork, shards: Sequence[Shard]) -> Iterator[Counts]:
+        yield work.compute(shards[0])
+        raise ServerUnavailable("call to host:1 failed.", code="UNAVAILABLE")
+
+    with pytest.raises(ServerUnavailable, match=r"failed. 1 of \d+ shards are done; continue with --resume"):
+        run_job(job, engine)
+    assert not (Path(job.output) / "_SUCCESS").exists()
+    assert run_job(job, resume=True) == Counts(120, 24)
+
+
+# ---- refused output
+
+
+def test_existing_output(job: BatchJob) -> None:
+    """Output is kept unless --overwrite is passed, which computes it again."""
+    run_job(job)
+    with pytest.raises(
+        InputError, match="already has output. Continue it with --resume, or start over with --overwrite"
+    ):
+        run_job(job)
+    before = snapshot(Path(job.output))
+    extended = replace(job, annotator=replace(job.annotator, keep=("id",)))
+    assert run_job(extended, overwrite=True) == Counts(120, 24)
+    after = snapshot(Path(job.output))
+    assert {name for name in before if name.startswith("part")}.isdisjoint(after)
+    assert [row.keys() for row in read_parts(Path(job.output))[:1]] == [{"id", "entities"}]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"text": "id2"}, "its option text is 'text', not 'id2'"),
+        ({"keep": ("id",)}, r"its option keep is None, not \['id'\]"),
+    ],
+)
+def test_other_options(job: BatchJob, change: dict[str, Any], message: str) -> None:
+    """A job with other options is not resumed, and the output stays as it is."""
+    for path in Path(job.source).iterdir():
+        path.write_text(path.read_text().replace('"id":', '"id2": "x", "id":'))
+    run_job(job)
+    before = snapshot(Path(job.output))
+    with pytest.raises(InputError, match=f"belongs to another job: {message}"):
+        run_job(replace(job, annotator=replace(job.annotator, **change)), resume=True)
+    assert snapshot(Path(job.output)) == before
+
+
+def test_other_bundle(job: BatchJob, tmp_path: Path) -> None:
+    """A job is not resumed with another version of the bundle."""
+    run_job(job)
+    other = Path(make_bundle(tmp_path / "newer"))
+    (other / "1").rename(other / "2")
+    newer = replace(job, annotator=Annotator(bundle=str(other)))
+    with pytest.raises(InputError, match="belongs to another job: its bundle version is 1, not 2"):
+        run_job(newer, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("1.jsonl", '{"text": "wang"}\n', "1.jsonl is changed"),
+        ("3.jsonl", '{"text": "wang"}\n', "3.jsonl is new"),
+        ("2.jsonl", None, "2.jsonl is gone"),
+    ],
+)
+def test_other_files(job: BatchJob, name: str, content: str | None, message: str) -> None:
+    """A job is not resumed after its input was changed."""
+    run_job(job)
+    path = Path(job.source) / name
+    path.unlink(missing_ok=True)
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(InputError, match=message):
+        run_job(job, resume=True)
+
+
+@pytest.mark.parametrize("options", [{}, {"resume": True}, {"overwrite": True}])
+def test_foreign_directory(job: BatchJob, options: dict[str, bool]) -> None:
+    """A directory with other files is neither used nor cleared."""
+    Path(job.output).mkdir()
+    (Path(job.output) / "precious").write_text("precious")
+    with pytest.raises(InputError, match="has other files, such as precious. Pass an empty or a new directory"):
+        run_job(job, **options)
+    assert snapshot(Path(job.output)) == {"precious": b"precious"}
+
+
+def test_overwrite_keeps_foreign_files(job: BatchJob) -> None:
+    """--overwrite deletes nothing at all if another file is among the output."""
+    run_job(job)
+    (Path(job.output) / "precious").write_text("precious")
+    before = snapshot(Path(job.output))
+    with pytest.raises(InputError, match="has other files, such as precious. Delete them"):
+        run_job(job, overwrite=True)
+    assert snapshot(Path(job.output)) == before
+
+
+def test_broken_description(job: BatchJob) -> None:
+    """A `_job.json` that cannot be read is named."""
+    run_job(job)
+    (Path(job.output) / "_job.json").write_text("{")
+    with pytest.raises(InputError, match=r"_job.json cannot be read: .*--overwrite"):
+        run_job(job, resume=True)
+
+
+# ---- before work
+
+
+def test_changed_while_running(job: BatchJob) -> None:
+    """A file that is changed after the job was planned is an error that names it."""
+    work, shards = prepare(job, resume=False, overwrite=False)
+    os.utime(shards[0].file.path, ns=(1, 1))
+    with pytest.raises(InputError, match="0.jsonl was changed while the job ran"):
+        work.compute(shards[0])
+    assert parts(Path(job.output)) == []
+
+
+def _write(directory: Path, name: str, content: str) -> None:
+    (directory / name).write_text(content)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("3.jsonl", '{"body": "x"}\n', r"first row of \S+3.jsonl has no column 'text', the row has body"),
+        ("3.csv", "text\nx\n", r"0.jsonl is jsonl, \S+3.csv is csv. Pass a glob"),
+        ("3.jsonl.gz", "x", "does not have one of the suffixes"),
+    ],
+)
+def test_invalid_input(job: BatchJob, name: str, content: str, message: str) -> None:
+    """An input file that cannot be used is named before work begins, and nothing is written."""
+    _write(Path(job.source), name, content)
+    with pytest.raises(InputError, match=message):
+        run_job(job)
+    assert not Path(job.output).exists()
+
+
+def test_no_files(job: BatchJob, tmp_path: Path) -> None:
+    """A glob without matches is an error."""
+    with pytest.raises(InputError, match="none\\*.jsonl has no files. Pass a directory"):
+        run_job(replace(job, source=str(tmp_path / "none*.jsonl")))
+
+
+def test_output_cannot_be_written(job: BatchJob, tmp_path: Path) -> None:
+    """An output below a file is one message, before work begins."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"file/out.* cannot be used: Not a directory"):
+        run_job(replace(job, output=str(tmp_path / "file/out")))
+
+
+def test_invalid_bundle(job: BatchJob, tmp_path: Path) -> None:
+    """A bundle that is missing is one message."""
+    with pytest.raises(InputError, match="no bundle.json in"):
+        run_job(replace(job, annotator=Annotator(bundle=str(tmp_path / "none"))))
+
+
+def test_store_in_memory(job: BatchJob) -> None:
+    """A job reads from and writes to a store with a URI, and resumes there; fsspec's memory stands for any store."""
+    require_package("pyarrow")
+    fsspec = require_package("fsspec")
+    memory = fsspec.filesystem("memory")
+    for path in Path(job.source).iterdir():
+        memory.pipe(f"/batch-in/{path.name}", path.read_bytes())
+    remote = replace(job, source="memory://batch-in/*.jsonl", output="memory://batch-out")
+    run_job(job)
+    assert run_job(remote) == Counts(120, 24)
+    names = sorted(name for name in memory.find("/batch-out") if "/part-" in name and "/_" not in name)
+    local = [path.read_bytes() for path in parts(Path(job.output))]
+    assert [memory.cat(name) for name in names] == local
+    memory.rm("/batch-out/_shards", recursive=True)
+    assert run_job(remote, resume=True) == Counts(120, 24)
+    assert [memory.cat(name) for name in names] == local
+    with pytest.raises(InputError, match="already has output"):
+        run_job(remote)
+    assert run_job(replace(remote, shard_bytes=10_000), overwrite=True) == Counts(120, 24)
+    assert len([name for name in memory.find("/batch-out") if "/part-" in name and "/_" not in name]) == 3
+
+
+def test_unknown_store(job: BatchJob) -> None:
+    """A store of an unknown kind is one message."""
+    require_package("pyarrow")
+    with pytest.raises(InputError, match="nonsense:// cannot be used"):
+        run_job(replace(job, source="nonsense://bucket/in"))
