@@ -33,8 +33,8 @@ def annotate(df: DataFrame, **settings: Any) -> DataFrame:
 
     Args:
         df: a DataFrame with a column of texts.
-        settings: settings of `Annotator`, for example ``bundle="/models/ner", text="body", keep=("id",)``. The directory
-            of a bundle must exist on the driver and on all executors.
+        settings: settings of `Annotator`, for example ``bundle="/models/ner", text="body", keep=("id",)``. The
+            directory of a bundle must exist on the driver and on all executors.
 
     Raises:
         InputError: a column is missing or is not a string, an option does not apply to the model, or the bundle cannot

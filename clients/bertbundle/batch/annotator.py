@@ -158,7 +158,7 @@ class Annotator:
         for attempt in range(self.attempts - 1):
             try:
                 return list(client.ask(decoder, texts, options))
-            except _TEMPORARY:
+            except _TEMPORARY:  # noqa: PERF203 - few attempts
                 time.sleep(_PAUSES.pause(attempt))
         return list(client.ask(decoder, texts, options))
 

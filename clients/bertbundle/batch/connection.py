@@ -1,4 +1,4 @@
-"""How a worker reaches a model: a bundle in its own process, or a server. One client per process, opened on first use."""
+"""How a worker reaches a model: a bundle in its own process, or a server. A process opens one client, on first use."""
 
 from __future__ import annotations
 

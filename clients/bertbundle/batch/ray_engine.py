@@ -62,7 +62,7 @@ class RayEngine:
         except (ConnectionError, RuntimeError, ValueError) as error:
             message = str(error).splitlines()[0]
             raise InputError(
-                f"there is no Ray cluster at {self.address!r}: {message} Start one with ray start --head, or pass --address."
+                f"no Ray cluster at {self.address!r}: {message} Start one with ray start --head, or pass --address."
             ) from error
 
     def _compute(self, work: ShardWork, shards: Sequence[Shard], workers: int) -> Iterator[Counts]:

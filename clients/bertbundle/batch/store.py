@@ -94,7 +94,7 @@ class LocalStore:
             if path.is_dir():
                 found = [file for file in path.rglob("*") if not is_hidden(str(file), str(path))]
             else:
-                found = [path] if path.exists() else [Path(name) for name in glob.glob(str(path), recursive=True)]
+                found = [path] if path.exists() else [Path(name) for name in glob.glob(str(path), recursive=True)]  # noqa: PTH207 - of an absolute path
             return [self._info(file) for file in sorted(found) if file.is_file()]
 
     def _info(self, path: Path) -> FileInfo:
@@ -108,10 +108,9 @@ class LocalStore:
 
     def write(self, path: str, data: bytes) -> None:
         """See `Store`."""
-        with _checked(path):
-            with self.scratch(str(_local(path).parent)) as scratch:
-                scratch.write_bytes(data)
-                self.publish(scratch, path)
+        with _checked(path), self.scratch(str(_local(path).parent)) as scratch:
+            scratch.write_bytes(data)
+            self.publish(scratch, path)
 
     @contextlib.contextmanager
     def scratch(self, directory: str) -> Iterator[Path]:

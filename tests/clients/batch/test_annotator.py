@@ -160,7 +160,7 @@ def test_pickle(tmp_path: Any) -> None:
     batch = pa.record_batch({"text": TEXTS})
     found = annotator(batch)
     cloudpickle = require_package("cloudpickle")
-    for copy in (pickle.loads(pickle.dumps(annotator)), cloudpickle.loads(cloudpickle.dumps(annotator))):
+    for copy in (pickle.loads(pickle.dumps(annotator)), cloudpickle.loads(cloudpickle.dumps(annotator))):  # noqa: S301
         assert copy == annotator
         assert copy(batch) == found
 

@@ -112,7 +112,7 @@ def test_invalid_parquet(annotator: Annotator, tmp_path: Path) -> None:
     """A file that is not Parquet is named."""
     require_package("pyarrow")
     (tmp_path / "a.parquet").write_text("no parquet")
-    with pytest.raises(InputError, match="a.parquet cannot be read as Parquet"):
+    with pytest.raises(InputError, match=r"a.parquet cannot be read as Parquet"):
         plan(tmp_path, annotator, 100)
 
 

@@ -1,0 +1,178 @@
+"""`--engine ray` on a real Ray cluster of several node processes: no row is lost or twice, whatever is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batch_files import make_bundle, parts, read_parts, read_rejects, texts_of, write_inputs
+from bertbundle import InputError
+from bertbundle._shared.commands import ROWS_REJECTED
+from bertbundle.batch import Annotator, BatchJob, run_job
+from bertbundle.batch.ray_engine import RayEngine
+from optional import require_package
+
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.filterwarnings("ignore"),  # of Ray's own code
+]
+FILES, ROWS, SHARD_BYTES = 4, 3000, 8_000
+SECONDS = 240.0
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A head without cores, so that all shards are computed on nodes that can be killed."""
+    require_package("ray")
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    monkeypatch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    head = {"num_cpus": 0, "object_store_memory": 80 << 20, "include_dashboard": False}
+    made = Cluster(initialize_head=True, head_node_args=head)
+    yield made
+    import ray
+
+    ray.shutdown()
+    made.shutdown()
+
+
+def add_nodes(cluster: Any, *names: str) -> list[Any]:
+    """Add nodes of one core each, and wait for them."""
+    nodes = [cluster.add_node(num_cpus=1, object_store_memory=80 << 20, node_name=name) for name in names]
+    cluster.wait_for_nodes()
+    return nodes
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> BatchJob:
+    """A job of some hundred shards."""
+    source = write_inputs(tmp_path / "in", files=FILES, rows=ROWS)
+    bundle = make_bundle(tmp_path / "models")
+    return BatchJob(Annotator(bundle=bundle, threads=1), str(source), str(tmp_path / "out"), shard_bytes=SHARD_BYTES)
+
+
+def start(job: BatchJob, cluster: Any) -> subprocess.Popen[str]:
+    """Start the command as a process of its own, the driver."""
+    command = [sys.executable, "-m", "bertbundle", "bulk", "--engine", "ray", "--address", cluster.address, "--resume"]
+    command += ["--bundle", str(job.annotator.bundle), "--input", job.source, "--output", job.output]
+    command += ["--shard-bytes", str(job.shard_bytes), "--json"]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+
+
+def wait_until(condition: Callable[[], bool], driver: subprocess.Popen[str]) -> None:
+    """Wait until a condition holds while the driver is running."""
+    end = time.monotonic() + SECONDS
+    while not condition():
+        assert driver.poll() is None, driver.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def has_parts(job: BatchJob, count: int) -> Callable[[], bool]:
+    """Return a condition: at least `count` shards are finished."""
+    return lambda: len(list(Path(job.output).glob("_shards/*.json"))) >= count
+
+
+def finish(driver: subprocess.Popen[str]) -> None:
+    """Wait for the end of the driver, which must be a success with rejected rows."""
+    _, err = driver.communicate(timeout=SECONDS)
+    assert driver.returncode == ROWS_REJECTED, err
+
+
+def check(job: BatchJob) -> None:
+    """Check that each row was answered or rejected once, and that nothing else is in the output."""
+    of_all = [(number, index, text) for number in range(FILES) for index, text in enumerate(texts_of(number, ROWS))]
+    output = Path(job.output)
+    assert [row["id"] for row in read_parts(output)] == [index for _, index, text in of_all if text]
+    rejects = [(Path(row["file"]).stem, row["input"]["id"]) for row in read_rejects(output)]
+    assert rejects == [(str(number), index) for number, index, text in of_all if not text]
+    assert all(row["entities"][0]["text"] == "wang" for row in read_parts(output))
+    assert list(output.rglob(".*")) == []
+    assert len(parts(output)) == len(list(output.glob("_shards/*.json")))
+
+
+def worker_processes() -> list[int]:
+    """Return the processes of the actors, which Ray titles with the name of their class."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            title = path.read_bytes()
+        except OSError:  # it has just ended
+            continue
+        if title.startswith(b"ray::") and b"Worker" in title and b"MapBatches" in title:
+            found.append(int(path.parent.name))
+    return found
+
+
+def test_actor_killed(job: BatchJob, cluster: Any) -> None:
+    """An actor that is killed is started again, and its shard is computed again."""
+    add_nodes(cluster, "a", "b")
+    driver = start(job, cluster)
+    wait_until(has_parts(job, 10), driver)
+    killed = worker_processes()[:1]
+    assert killed
+    os.kill(killed[0], signal.SIGKILL)
+    finish(driver)
+    check(job)
+
+
+def test_node_killed(job: BatchJob, cluster: Any) -> None:
+    """The shards of a node that is killed are computed on the others."""
+    first, _ = add_nodes(cluster, "a", "b")
+    driver = start(job, cluster)
+    wait_until(has_parts(job, 10), driver)
+    cluster.remove_node(first, allow_graceful=False)
+    finish(driver)
+    check(job)
+
+
+def test_driver_killed(job: BatchJob, cluster: Any) -> None:
+    """After its driver was killed, the job is started again and computes only what is not finished."""
+    add_nodes(cluster, "a", "b")
+    driver = start(job, cluster)
+    wait_until(has_parts(job, 10), driver)
+    driver.kill()
+    driver.communicate()
+    before = {path: path.stat().st_mtime_ns for path in Path(job.output).glob("_shards/*.json")}
+    assert not (Path(job.output) / "_SUCCESS").exists()
+    finish(start(job, cluster))
+    check(job)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_invalid_clusters(job: BatchJob, cluster: Any, tmp_path: Path) -> None:
+    """What a cluster cannot do is one message before work: cores, workers, and a bundle that a node has not."""
+    add_nodes(cluster, "a")
+    with pytest.raises(InputError, match="no node of the Ray cluster has 4 cores. Pass a smaller --cores"):
+        run_job(job, RayEngine(cluster.address, cores=4), resume=True)
+    with pytest.raises(InputError, match="has cores for 1 workers of 1. Pass a smaller --workers"):
+        run_job(job, RayEngine(cluster.address, workers=2), resume=True)
+    bundle = Path(str(job.annotator.bundle))
+
+    def engine(work: Any, shards: Any) -> Any:
+        bundle.rename(tmp_path / "gone")  # after the driver has checked it, as on a node without it
+        return RayEngine(cluster.address)(work, shards)
+
+    with pytest.raises(InputError, match=r"on host \S+: no bundle.json in"):
+        run_job(job, engine, resume=True)
+    (tmp_path / "gone").rename(bundle)
+    (bundle / "1").rename(bundle / "2")
+    with pytest.raises(InputError, match=r"has version 2 of 'tiny' .* was planned with version 1 of 'tiny'"):
+        run_job(job, lambda work, shards: RayEngine(cluster.address)(work, shards), resume=True)
+    assert parts(Path(job.output)) == []
+
+
+def test_no_cluster(job: BatchJob) -> None:
+    """Without a cluster at the address there is one message."""
+    require_package("ray")
+    with pytest.raises(InputError, match=r"no Ray cluster at 'auto': .* Start one with ray start --head"):
+        run_job(job, RayEngine())
