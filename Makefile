@@ -19,7 +19,7 @@ PEERS := build/peers
 PROTOC := 1.76.0 # grpcio-tools with protoc 31.1: the generated code runs on protobuf 6.31.1 and newer, including 7
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-torch demo demo-chinese export serve serve-container test test-fast test-thin test-torch lint typecheck check bench bench-quick bench-run bench-peers docs docs-tables proto clean
+.PHONY: help setup setup-torch setup-cluster demo demo-chinese export serve serve-container test test-fast test-thin test-torch test-cluster lint typecheck check bench bench-quick bench-run bench-peers docs docs-tables proto clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -35,6 +35,9 @@ setup: $(READY) ## create the environment .venv with everything except torch
 
 setup-torch: $(READY) ## install torch, which reads pytorch_model.bin checkpoints
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+
+setup-cluster: $(READY) ## install Ray, Spark and Beam (1 GB), for make test-cluster
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e 'clients[ray,spark]' apache-beam
 
 demo: $(READY) ## export, serve and query two real models
 	$(BIN)/python examples/demo.py --output $(MODELS)
@@ -55,16 +58,19 @@ serve-container: ## start TensorFlow Serving in a container, with the models of 
 	docker compose -f serving/deploy/compose.yaml up --detach --wait
 
 test: $(READY) ## run all tests; a skipped test says what it needs and how to get it
-	$(PYTEST)
+	$(PYTEST) -m "not cluster"
 
 test-fast: $(READY) ## run the tests that neither export a model nor start a server, in about a minute
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow and not cluster"
 
 test-thin: $(READY) ## test the client's wheel in a separate environment
 	$(PYTEST) tests/clients/test_wheel.py
 
 test-torch: setup-torch ## run the tests that need torch
 	$(PYTEST) -m torch
+
+test-cluster: setup-cluster ## run the tests on real Ray and Spark clusters of this machine
+	$(PYTEST) -m cluster
 
 lint: $(READY) ## check the style (ruff) and the imports between packages (import-linter)
 	$(BIN)/ruff check .

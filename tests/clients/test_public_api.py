@@ -156,7 +156,7 @@ def test_public_names_have_examples(name: str) -> None:
 
 
 def test_examples_run() -> None:
-    """Only examples that need a bundle or a REST server are skipped."""
+    """Only examples that need a bundle, a REST server or Spark are skipped."""
     examples = [
         (module, example)
         for module in MODULES
@@ -165,6 +165,7 @@ def test_examples_run() -> None:
     ]
     assert {module for module, each in examples if doctest.SKIP in each.options} <= {
         "bertbundle.client.sync_client",
+        "bertbundle.spark",
         "bertbundle.transports.local",
         "bertbundle.transports.rest",
     }

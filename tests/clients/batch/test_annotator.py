@@ -18,7 +18,7 @@ from bertbundle.session.retries import Retries
 from fakes import FailingTransport, FakeTransport, Model, connect, make_manifest
 from optional import require_package
 
-pa: Any = pytest.importorskip("pyarrow")
+pa = require_package("pyarrow")
 TEXTS = ["wang lives in berlin", "wang", "in berlin today"]
 
 

@@ -1,0 +1,164 @@
+"""bertbundle.spark on a real local cluster of two executors."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batch_files import make_bundle
+from bertbundle import Client, InputError
+from bertbundle.spark import annotate, predict_udf
+from fakes import FakeServer, Model, make_manifest, predict_method
+from optional import require_package, skip_without
+
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.filterwarnings("ignore"),  # of Spark's own code
+]
+ROWS = 3000
+SECONDS = 240.0
+
+
+@pytest.fixture(scope="module")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A session on two executors of one core and little memory."""
+    require_package("pyspark")
+    if not any((Path(folder) / "java").exists() for folder in os.environ["PATH"].split(os.pathsep)):
+        skip_without("java")
+    from pyspark.sql import SparkSession
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SPARK_LOCAL_IP", "127.0.0.1")
+        patch.setenv("SPARK_LOCAL_DIRS", str(tmp_path_factory.mktemp("spark")))
+        patch.setenv("SPARK_WORKER_DIR", str(tmp_path_factory.mktemp("work")))
+        patch.setenv("PYSPARK_PYTHON", sys.executable)
+        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+        options = {
+            "driver.host": "127.0.0.1",
+            "driver.memory": "600m",
+            "executor.memory": "600m",
+            "executorEnv.PYTHONPATH": os.pathsep.join(sys.path),
+            "ui.enabled": "false",
+            "sql.execution.arrow.maxRecordsPerBatch": "50",
+            "sql.shuffle.partitions": "2",
+        }
+        builder = SparkSession.builder.master("local-cluster[2,1,1024]")
+        for name, value in options.items():
+            builder = builder.config(f"spark.{name}", value)
+        session = builder.getOrCreate()
+        session.sparkContext.setLogLevel("OFF")
+        yield session
+        session.stop()
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The directory of the small model."""
+    return make_bundle(tmp_path_factory.mktemp("models"))
+
+
+def texts(spark: Any, rows: int, partitions: int = 4) -> Any:
+    """Return a DataFrame with ids and texts; each hundredth text is empty."""
+    text = "if(id % 100 = 0, '', concat('wang lives in ', if(id % 2 = 0, 'berlin', 'a')))"
+    return spark.range(rows, numPartitions=partitions).selectExpr("id", f"{text} as body", "'x' as other")
+
+
+def test_annotate(spark: Any, bundle: str) -> None:
+    """Entities are an array of structs with the client's results; a row without an answer has the reason."""
+    df = annotate(texts(spark, 200), bundle=bundle, threads=1, text="body", keep=("id",))
+    assert df.dtypes == [
+        ("id", "bigint"),
+        ("entities", "array<struct<label:string,text:string,start:int,end:int,score:double>>"),
+        ("error", "string"),
+    ]
+    rows = {row.id: row for row in df.collect()}
+    assert sorted(rows) == list(range(200))
+    with Client.local(bundle) as client:
+        for number, text in ((1, "wang lives in a"), (2, "wang lives in berlin")):
+            assert [entity.asDict() for entity in rows[number].entities] == [
+                entity.to_dict() for entity in client.entities(text)
+            ]
+    assert rows[1].error is None
+    assert (rows[100].entities, rows[100].error[:17]) == (None, "the text is empty")
+
+
+def executors() -> list[int]:
+    """Return the processes of the executors."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_bytes()
+        except OSError:  # it has just ended
+            continue
+        if b"CoarseGrainedExecutorBackend" in line:
+            found.append(int(path.parent.name))
+    return found
+
+
+def test_executor_killed(spark: Any, bundle: str, tmp_path: Path) -> None:
+    """If an executor is killed, its tasks are computed again elsewhere, and no row is lost or twice."""
+    output = tmp_path / "out"
+    df = annotate(texts(spark, ROWS * 10, partitions=20), bundle=bundle, threads=1, text="body", keep=("id",))
+    job = threading.Thread(target=lambda: df.write.parquet(str(output)))
+    job.start()
+    end = time.monotonic() + SECONDS
+    before = executors()
+    while not list(output.rglob("part-*")):
+        assert job.is_alive()
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    os.kill(before[0], signal.SIGKILL)
+    job.join(SECONDS)
+    assert not job.is_alive()
+    assert before[0] not in executors()
+    ids = [row.id for row in spark.read.parquet(str(output)).select("id").collect()]
+    assert sorted(ids) == list(range(ROWS * 10))
+
+
+@pytest.mark.parametrize(
+    ("task", "dtype"),
+    [
+        ("feature-extraction", "array<float>"),
+        ("regression", "double"),
+        ("text-classification", "struct<label:string,score:double>"),
+    ],
+)
+def test_predict_udf(spark: Any, task: str, dtype: str) -> None:
+    """predict_udf returns the client's vectors, values and classes, from a served model."""
+    server = FakeServer(predict_method(Model(make_manifest(task))))
+    predict = predict_udf(server=server.address, model="tiny", batch_size=32)
+    df = texts(spark, 60).where("id % 100 != 0").select("id", predict("body").alias("found"))
+    assert df.dtypes[1] == ("found", dtype)
+    rows = {row.id: row.found for row in df.collect()}
+    assert sorted(rows) == list(range(1, 60))
+    with Client(server.address, "tiny") as client:
+        for number, text in ((1, "wang lives in a"), (2, "wang lives in berlin")):
+            wanted: dict[str, Any] = {
+                "feature-extraction": lambda text=text: client.embed(text).tolist(),
+                "regression": lambda text=text: client.regress(text),
+                "text-classification": lambda text=text: (client.classify(text).label, client.classify(text).score),
+            }
+            found = rows[number]
+            assert (tuple(found) if task == "text-classification" else found) == wanted[task]()
+    server.stop()
+
+
+def test_invalid(spark: Any, bundle: str) -> None:
+    """What cannot work is one message before the job: a column, a type, a task, a bundle."""
+    df = texts(spark, 10)
+    with pytest.raises(InputError, match="no column 'text', there are id, body, other"):
+        annotate(df, bundle=bundle)
+    with pytest.raises(InputError, match="column 'id' has the type int64, expected strings"):
+        annotate(df, bundle=bundle, text="id")
+    with pytest.raises(InputError, match=r"no bundle.json in"):
+        annotate(df, bundle=f"{bundle}-none", text="body")
+    with pytest.raises(InputError, match=r"the model is for token-classification, predict_udf is for .* Use annotate"):
+        predict_udf(bundle=bundle)
