@@ -17,6 +17,8 @@ RUN_BY = {
     "docs/checkpoints.md": "tests/docs/test_checkpoints_page.py",
     "docs/text-api.md": "tests/docs/test_text_api_page.py",
     "docs/rollout.md": "tests/docs/test_rollout_page.py",
+    "docs/deploy/ray.md": "tests/docs/test_bulk_pages.py",
+    "docs/deploy/spark.md": "tests/docs/test_bulk_pages.py",
 }
 """The test file that runs all `sh` and `python` blocks of a page."""
 

@@ -1,0 +1,82 @@
+"""`bertbundle bulk --input` and `--bundle`: the same answers as for a file, and flags that contradict each other."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from batch_files import make_bundle, parts, read_rejects, write_inputs
+from bertbundle._shared.commands import ROWS_REJECTED
+from bertbundle.cli.main import main
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The directory of the small model."""
+    return make_bundle(tmp_path_factory.mktemp("models"))
+
+
+@pytest.mark.parametrize("suffix", ["txt", "jsonl", "csv"])
+def test_same_rows_as_a_file(bundle: str, tmp_path: Path, suffix: str, ner: list[str]) -> None:
+    """The parts of a file's shards, one after the other, are what `bulk FILE` writes; in a process or on a server."""
+    source = write_inputs(tmp_path / "in", files=1, suffix=suffix) / f"0.{suffix}"
+    assert main(["bulk", *ner, str(source), "--output", str(tmp_path / "whole")]) == ROWS_REJECTED
+    for number, model in enumerate((["--bundle", bundle, "--cores", "1"], ner)):
+        output = tmp_path / f"out{number}"
+        flags = ["--input", str(source), "--output", str(output), "--shard-bytes", "300"]
+        assert main(["bulk", *model, *flags]) == ROWS_REJECTED
+        assert b"".join(path.read_bytes() for path in parts(output)) == (tmp_path / "whole").read_bytes()
+        rejects = [json.loads(line) for line in (tmp_path / "whole.rejects").read_text().splitlines()]
+        assert [row["input"] for row in read_rejects(output)] == [row["input"] for row in rejects]
+
+
+def test_bundle_for_a_file(bundle: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A single file is processed in this process with --bundle, without a server."""
+    (tmp_path / "in.txt").write_text("wang\n")
+    assert main(["bulk", "--bundle", bundle, str(tmp_path / "in.txt")]) == 0
+    assert json.loads(capsys.readouterr().out)["entities"][0]["text"] == "wang"
+
+
+def test_resume_and_report(bundle: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A complete job that is resumed computes nothing and ends with the same code; --json reports the counts."""
+    source = write_inputs(tmp_path / "in")
+    command = ["bulk", "--bundle", bundle, "--input", str(source), "--output", str(tmp_path / "out"), "--json"]
+    for flags in ([], ["--resume"]):
+        assert main([*command, *flags]) == ROWS_REJECTED
+        report = json.loads(capsys.readouterr().err)
+        assert (report["rows"], report["answered"], report["rejected"]) == (120, 96, 24)
+    assert report["rows_per_second"] == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--model", "m", "--bundle", "b", "in.txt"], "pass either --model and --server, or --bundle"),
+        (["in.txt"], "pass either --model and --server, or --bundle"),
+        (["--bundle", "b", "--tls", "in.txt"], "--tls, --ca, --cert, --key, --token-file are of servers"),
+        (["--model", "m", "--cores", "2", "in.txt"], "--cores needs --bundle"),
+        (["--bundle", "b", "--engine", "ray", "in.txt"], "--engine and --shard-bytes need --input"),
+        (["--bundle", "b", "--workers", "2", "in.txt"], "--address, --workers need --engine ray"),
+        (["--bundle", "b", "--input", "d", "--output", "o", "--workers", "2"], "--workers need --engine ray"),
+        (["--bundle", "b", "--input", "d", "in.txt"], "in.txt and --input d: pass one of them"),
+        (["--bundle", "b", "--input", "d"], "--input needs a directory for the output"),
+        (["--bundle", "b", "--input", "d", "--output", "o", "--rejects", "r"], "--rejects does not go with --input"),
+        (["--bundle", "b", "--input", "d", "--output", "o"], "no bundle.json in b"),
+    ],
+)
+def test_contradicting_flags(flags: list[str], message: str, fail: Callable[..., str]) -> None:
+    """Flags that contradict each other are one message."""
+    assert message in fail("bulk", *flags)
+
+
+def test_flags_that_do_not_apply(bundle: str, tmp_path: Path, fail: Callable[..., str]) -> None:
+    """A flag that the model's task does not have is refused by its name."""
+    source = write_inputs(tmp_path / "in")
+    command = ["bulk", "--bundle", bundle, "--input", str(source), "--output", str(tmp_path / "out")]
+    assert "which takes single texts: omit --pair" in fail(*command, "--pair", "b")
+    assert "Omit --head" in fail(*command, "--head", "b")
+    assert "omit --allow-no-answer" in fail(*command, "--allow-no-answer")
+    assert not (tmp_path / "out").exists()

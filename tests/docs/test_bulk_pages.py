@@ -1,0 +1,107 @@
+"""The commands of docs/deploy/ray.md and the Python of docs/deploy/spark.md, on clusters of this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from batch_files import make_bundle, read_parts
+from documents import read_blocks
+from fakes import FakeServer, Model, make_manifest, predict_method
+from optional import require_package, skip_without
+from paths import ROOT
+
+RAY = [command for block in read_blocks("docs/deploy/ray.md") if block.language == "sh" for command in block.commands]
+SPARK = [block.text for block in read_blocks("docs/deploy/spark.md") if block.language == "python"]
+INSTALL = [block.text for block in read_blocks("docs/deploy/spark.md") if block.language == "sh"]
+PORT = "6397"
+SECONDS = 600
+
+
+def test_extras_exist() -> None:
+    """The extras that the pages install are the client's."""
+    client = (ROOT / "clients/pyproject.toml").read_text(encoding="utf-8")
+    for command in (RAY[0], INSTALL[0].strip()):
+        assert command.startswith("pip install 'bertbundle[")
+        for extra in command.split("[")[1].split("]")[0].split(","):
+            assert f"\n{extra} = [" in client
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """The bundle and the texts that the pages name, in a working directory."""
+    make_bundle(tmp_path / "models")
+    (tmp_path / "models/tiny").rename(tmp_path / "models/ner")
+    for name in ("texts", "parts"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.jsonl").write_text('{"id": 1, "text": "wang"}\n{"id": 2, "text": "in berlin"}\n')
+    return tmp_path
+
+
+@pytest.mark.cluster
+def test_ray(directory: Path) -> None:
+    """Each command succeeds, in order; the job is finished by the first, and finished again by those that resume it."""
+    require_package("ray")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    programs = {"ray": [str(Path(sys.executable).parent / "ray")], "bertbundle": [sys.executable, "-m", "bertbundle"]}
+    nodes: list[subprocess.Popen[str]] = []
+
+    def start(command: str) -> subprocess.Popen[str]:
+        program, *arguments = shlex.split(command.replace("6379", PORT).replace("HEAD", "127.0.0.1"))
+        few = ["--num-cpus=1", "--object-store-memory=80000000", "--block"] if program == "ray" else []
+        line = [*programs[program], *arguments, *few]
+        return subprocess.Popen(line, cwd=directory, env=environment, stderr=subprocess.PIPE, text=True)
+
+    for command in RAY[1:]:
+        process = start(command)
+        if command.startswith("ray start"):
+            nodes.append(process)
+            wait_for_port(int(PORT))
+        else:
+            _, err = process.communicate(timeout=SECONDS)
+            assert process.returncode == 0, f"{command}: {err}"
+    assert [row["id"] for row in read_parts(directory / "answers")] == [1, 2]
+    for process in reversed(nodes):
+        process.terminate()
+        process.communicate(timeout=SECONDS)
+
+
+def wait_for_port(port: int) -> None:
+    """Wait until something listens on a port of this machine."""
+    end = time.monotonic() + SECONDS
+    while time.monotonic() < end:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.2)
+    raise AssertionError(f"nothing listens on port {port}")
+
+
+@pytest.mark.cluster
+def test_spark(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The blocks of Python run in order, as one program, with a model for entities and one for vectors."""
+    require_package("pyspark")
+    if shutil.which("java") is None:
+        skip_without("java")
+    server = FakeServer(predict_method(Model(make_manifest("feature-extraction"))))
+    program = "\n".join(SPARK).replace('bundle="models/embedder"', f'server="{server.address}", model="tiny"')
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    monkeypatch.setenv("PYSPARK_SUBMIT_ARGS", "--master local[1] --driver-memory 600m pyspark-shell")
+    monkeypatch.setenv("PYSPARK_PYTHON", sys.executable)
+    monkeypatch.setenv("SPARK_LOCAL_IP", "127.0.0.1")
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=directory, capture_output=True, text=True, timeout=SECONDS, check=False
+    )
+    server.stop()
+    assert done.returncode == 0, done.stderr
+    assert "entities: array" in done.stdout
+    assert "embedding" in done.stdout
+    assert list((directory / "answers").glob("part-*.parquet"))
