@@ -36,8 +36,11 @@ setup: $(READY) ## create the environment .venv with everything except torch
 setup-torch: $(READY) ## install torch, which reads pytorch_model.bin checkpoints
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
 
-setup-cluster: $(READY) ## install Ray, Spark and Beam (1 GB), for make test-cluster
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e 'clients[ray,spark]' apache-beam
+# Beam needs an older protobuf than constraints.txt has.
+setup-cluster: $(READY) ## install Ray and Spark, and Beam into build/beam (1 GB), for make test-cluster
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e 'clients[ray,spark]'
+	$(PYTHON) -m venv build/beam
+	build/beam/bin/python -m pip install --quiet --disable-pip-version-check -e 'clients[local,parquet]' 'apache-beam>=2.60'
 
 demo: $(READY) ## export, serve and query two real models
 	$(BIN)/python examples/demo.py --output $(MODELS)

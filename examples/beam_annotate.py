@@ -15,11 +15,12 @@ from apache_beam.ml.inference.base import ModelHandler, PredictionResult
 
 from bertbundle import InputError
 from bertbundle.batch import Annotator
+from bertbundle.batch.rows import reject_reason
 
 __all__ = ["AnnotatorHandler"]
 
 
-class AnnotatorHandler(ModelHandler[str, PredictionResult, Annotator]):
+class AnnotatorHandler(ModelHandler[str, PredictionResult, Annotator]):  # type: ignore[misc] # is Any without Beam
     """Hands batches of texts to an `Annotator`, which is shared by the threads of a worker process."""
 
     def __init__(self, annotator: Annotator, batch_size: int = 2048) -> None:
@@ -38,4 +39,4 @@ class AnnotatorHandler(ModelHandler[str, PredictionResult, Annotator]):
         """Yield a result for each text."""
         del inference_args
         for text, result in zip(batch, model.answer_rows(batch), strict=True):
-            yield PredictionResult(text, {"error": str(result)} if isinstance(result, InputError) else result)
+            yield PredictionResult(text, {"error": reject_reason(result)} if isinstance(result, InputError) else result)

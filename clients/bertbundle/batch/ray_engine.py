@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from bertbundle.errors import BertBundleError, InputError
 __all__ = ["RayEngine"]
 
 _MAX_BLOCKS_PER_WORKER = 64
+_CONNECT_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +60,9 @@ class RayEngine:
         if ray.is_initialized():
             return
         try:
+            _check_port(self.address)
             ray.init(address=self.address, logging_level=logging.ERROR, log_to_driver=False)
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             message = str(error).splitlines()[0]
             raise InputError(
                 f"no Ray cluster at {self.address!r}: {message} Start one with ray start --head, or pass --address."
@@ -96,6 +99,17 @@ class _Worker:
         return {"rows": [each.rows for each in counts], "rejected": [each.rejected for each in counts]}
 
 
+def _check_port(address: str) -> None:
+    """Check that something listens at ``host:port``: Ray itself tries for minutes.
+
+    Raises:
+        OSError: nothing listens.
+    """
+    host, _, port = address.rpartition(":")
+    if host and "/" not in host and port.isdecimal():
+        socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
+
+
 def _import_ray() -> Any:
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # of this process: warnings about Ray's own actors
     try:
@@ -129,8 +143,6 @@ def _check_nodes(ray: Any, work: ShardWork, nodes: Sequence[str]) -> None:
 
 
 def _probe(work: ShardWork) -> tuple[str, str]:
-    import socket
-
     import bertbundle
 
     work.annotator.check_model(work.identity)
