@@ -37,7 +37,7 @@ def test_direct_runner(tmp_path: Path) -> None:
     if not PYTHON.exists():
         skip_without("apache_beam")
     bundle = make_bundle(tmp_path)
-    texts = [f"wang lives in {'berlin' if number % 2 else 'a'} {number}" if number % 10 else "" for number in range(100)]
+    texts = [f"wang lives in {number}" if number % 10 else "" for number in range(100)]
     command = [str(PYTHON), "-c", PIPELINE, json.dumps(texts), bundle, str(tmp_path / "out")]
     environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'clients'}{os.pathsep}{ROOT / 'examples'}"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
