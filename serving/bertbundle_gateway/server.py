@@ -82,6 +82,7 @@ class Gateway:
 
     async def stop(self, grace: float = GRACE_SECONDS) -> None:
         """Report NOT_SERVING, refuse new requests, wait up to `grace` seconds for those in flight, and disconnect."""
+        self.service.probes.is_stopping = True
         await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
         await asyncio.gather(self._stop_grpc(grace), *([self._http.stop(grace)] if self._http else []))
         await self.service.close()

@@ -170,7 +170,7 @@ def open_inference_health_router(context: ApiContext) -> APIRouter:
 
     @router.get("/v2/health/ready", operation_id="ready", summary="Check that all models answer")
     async def ready() -> Response:
-        is_ready = all(await probes.ready(timeout=timeout))
+        is_ready = not (await probes.readiness(timeout=timeout)).reason
         return json_response({"ready": is_ready}, 200 if is_ready else 503)
 
     async def model_ready(model: str, version: str | None = None) -> Response:

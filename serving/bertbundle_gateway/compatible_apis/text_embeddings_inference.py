@@ -130,11 +130,11 @@ def text_embeddings_inference_health_router(context: ApiContext) -> APIRouter:
     timeout = context.options.timeout_seconds
     responses: dict[int | str, Any] = {200: {"description": "Healthy."}, **_ERRORS}
 
-    @router.get("/health", operation_id="health", summary="Check that a model answers", responses=responses)
+    @router.get("/health", operation_id="health", summary="Check that all models answer", responses=responses)
     async def health() -> Response:
-        ready = await probes.ready(timeout=timeout)
-        if ready and not any(ready):
-            raise RequestError("UNAVAILABLE", "UNHEALTHY", "No model answers.")
+        readiness = await probes.readiness(timeout=timeout)
+        if readiness.reason:
+            raise RequestError("UNAVAILABLE", "UNHEALTHY", f"Not ready: {readiness.reason}.")
         return Response()
 
     @router.get(

@@ -163,6 +163,10 @@ class Models:
         """Return the names of the backend's models, sorted: unlike `names`, requests have no influence on them."""
         return sorted(self._backend.names())
 
+    def default_transport(self) -> AsyncTransport | None:
+        """Return the transport to the server of models that are not configured by name; None if there is none."""
+        return self._backend.transport("", batches=False)
+
     async def close(self) -> None:
         """Close all connections."""
         self._clients.clear()

@@ -21,6 +21,7 @@ from bertbundle_gateway.compatible_apis.text_embeddings_inference import (
 from bertbundle_gateway.core.api_keys import ApiKeys
 from bertbundle_gateway.core.errors import RequestError
 from bertbundle_gateway.core.service import TextService
+from bertbundle_gateway.rest_api.health_routes import health_router
 from bertbundle_gateway.rest_api.model_routes import model_router
 from bertbundle_gateway.rest_api.openapi import openapi_document
 from bertbundle_gateway.rest_api.reference_page import reference_router
@@ -36,6 +37,7 @@ its result and does not fail the others; if no text has a result, the status is 
 _ROUTERS = (
     text_router,
     model_router,
+    health_router,
     openai_router,
     hugging_face_router,
     text_embeddings_inference_router,

@@ -117,7 +117,15 @@ def test_keys(tmp_path: Path) -> None:
             assert api.post(PATHS[0], {"texts": ["wang"]}, **headers)[0] == 200
         assert api.get("/v1/models")[0] == 401
         assert fetch(f"{api.url}/v1/models")[1]["www-authenticate"] == "Bearer"
-        public = ("/openapi.json", "/reference", "/health", "/v2/health/ready", "/v2/models/tagger/ready")
+        public = (
+            "/openapi.json",
+            "/reference",
+            "/health",
+            "/healthz",
+            "/readyz",
+            "/v2/health/ready",
+            "/v2/models/tagger/ready",
+        )
         assert [fetch(api.url + path)[0] for path in public] == [200] * len(public)
 
 
