@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 __all__ = ["GRACE_SECONDS", "Server", "ServerOptions", "run"]
 
 _NO_BATCHING = BatchingParameters(max_execution_batch_size=1)
-_HEALTH_NOTICE_SECONDS = 0.05
+_PROPAGATION_SECONDS = 0.05
 _UNLOAD_SECONDS = 1.0
 
 _logger = logging.getLogger(__name__)
@@ -142,8 +142,9 @@ class Server:
 
     async def _stop_grpc(self, grace: float) -> None:
         stopping = asyncio.ensure_future(self._grpc.stop(grace))
-        await asyncio.sleep(_HEALTH_NOTICE_SECONDS)  # clients that watch the health service receive the change
+        await asyncio.sleep(_PROPAGATION_SECONDS)  # clients that watch the health service receive the change
         await asyncio.gather(self.admission.wait_until_idle(grace), self._text_service.wait_until_idle(grace))
+        await asyncio.sleep(_PROPAGATION_SECONDS)  # the last responses are being sent
         # Health watches never end: without this the server would wait for them until the grace period is over.
         await self._grpc.stop(None)
         await stopping

@@ -42,6 +42,9 @@ HOW_TO_GET = {
     "a GPU of TensorFlow": "run on a machine with an NVIDIA GPU, with `pip install 'tensorflow[and-cuda]'`",
     "a TensorFlow with oneDNN": "run on x86-64 Linux",
     "oneDNN in TensorFlow's graph optimizer": "set TF_ENABLE_ONEDNN_OPTS=1",
+    "envoy": "make setup-cluster",
+    "iproute2": "make setup-cluster",
+    "a kernel with netem": "run on a Linux with CONFIG_NET_SCH_NETEM",
     "the IPv6 loopback address": "sysctl net.ipv6.conf.lo.disable_ipv6=0",
 }
 """How to get each optional requirement; apt commands are for Debian."""
