@@ -9,8 +9,10 @@ import subprocess
 from collections.abc import Iterator
 from typing import Any
 
+from http_calls import fetch
 from optional import require_package
 from paths import ROOT
+from waiting import wait_until
 
 __all__ = ["CONFIG", "envoy_config", "envoy_path", "running_envoy"]
 
@@ -54,9 +56,16 @@ def running_envoy(server_port: int, dns_port: int) -> Iterator[str]:
     command = [program, "--config-yaml", config, "--concurrency", "1", "--disable-hot-restart", "--log-level", "error"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
+            wait_until(lambda: _is_ready(admin_port))
             yield f"127.0.0.1:{port}"
         finally:
             process.kill()
+
+
+def _is_ready(admin_port: int) -> bool:
+    with contextlib.suppress(OSError):
+        return fetch(f"http://127.0.0.1:{admin_port}/ready")[0] == 200
+    return False
 
 
 def _free_ports() -> tuple[int, int]:
