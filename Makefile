@@ -19,7 +19,7 @@ PEERS := build/peers
 PROTOC := 1.76.0 # grpcio-tools with protoc 31.1: the generated code runs on protobuf 6.31.1 and newer, including 7
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-torch demo demo-chinese export serve serve-container test test-fast test-thin test-torch lint typecheck check bench bench-quick bench-run bench-peers docs docs-tables proto clean
+.PHONY: help setup setup-torch setup-cluster demo demo-chinese export serve serve-container test test-fast test-thin test-torch test-cluster lint typecheck check bench bench-quick bench-run bench-peers docs docs-tables proto clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -32,6 +32,10 @@ $(READY): pyproject.toml hatch_build.py clients/pyproject.toml constraints.txt
 	@touch $@
 
 setup: $(READY) ## create the environment .venv with everything except torch
+
+setup-cluster: $(READY) ## install what the tests of test-cluster need; as root also the Debian packages
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cluster]'
+	@test "$$(id -u)" != 0 || ! command -v apt-get >/dev/null || command -v ip >/dev/null || apt-get install --yes --quiet iproute2
 
 setup-torch: $(READY) ## install torch, which reads pytorch_model.bin checkpoints
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
@@ -54,14 +58,17 @@ serve: $(READY) ## start the embedded server: NAME=model-name [PORT=8500] [ARGS=
 serve-container: ## start TensorFlow Serving in a container, with the models of serving/deploy/models.config
 	docker compose -f serving/deploy/compose.yaml up --detach --wait
 
-test: $(READY) ## run all tests; a skipped test says what it needs and how to get it
-	$(PYTEST)
+test: $(READY) ## run all tests but those of test-cluster; a skipped test says what it needs and how to get it
+	$(PYTEST) -m "not cluster"
 
 test-fast: $(READY) ## run the tests that neither export a model nor start a server, in about a minute
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow and not cluster"
 
 test-thin: $(READY) ## test the client's wheel in a separate environment
 	$(PYTEST) tests/clients/test_wheel.py
+
+test-cluster: setup-cluster ## run the tests with several hosts and with other programs, such as Envoy, in some minutes
+	$(PYTEST) -m cluster
 
 test-torch: setup-torch ## run the tests that need torch
 	$(PYTEST) -m torch
