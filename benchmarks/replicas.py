@@ -147,7 +147,8 @@ def latencies(address: str, arrivals: Seconds) -> Seconds:
             await client.entities(TEXTS)
             return sent - begin, time.perf_counter() - sent
 
-        return np.array(await asyncio.gather(*(call(at) for at in arrivals.tolist()))).T
+        found: Seconds = np.array(await asyncio.gather(*(call(at) for at in arrivals.tolist())))
+        return found.T
 
     return measure(address, work)
 

@@ -47,7 +47,7 @@ def test_least_request_is_better_than_random() -> None:
     assert np.percentile(latencies, 99) < np.percentile(random_choice, 99)
 
 
-def _random_masks(number: int, parts: int, random: np.random.Generator) -> list[np.ndarray]:  # type: ignore[type-arg]
+def _random_masks(number: int, parts: int, random: np.random.Generator) -> list[np.ndarray]:
     chosen = random.integers(0, parts, number)
     return [chosen == part for part in range(parts)]
 

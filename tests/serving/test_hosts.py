@@ -23,7 +23,7 @@ from waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 
-RATE = 50.0
+RATE = 25.0
 HEDGE_AFTER, CALL_TIMEOUT, TIMEOUT = 0.3, 1.0, 20.0
 # A host that hangs gets a third of the calls until it is ejected, after up to two seconds: each takes a retry or two.
 SETTINGS: Mapping[str, Any] = {
@@ -118,7 +118,7 @@ def test_fault(hosts: list[Host], address: str, name: str) -> None:
             time.sleep(FAULT_SECONDS)
         finally:
             fault.end(host)
-        wait_until(lambda: is_balanced(calls_of(hosts, load, round(RATE)), 0.5), RECOVERY_SECONDS)
+        wait_until(lambda: is_balanced(calls_of(hosts, load, round(2 * RATE)), 0.5), RECOVERY_SECONDS)
     assert load.errors == []
     # At worst a call and its hedge both get no answer, and the next attempt is hedged.
     slowest = load.percentile(99)
@@ -139,9 +139,9 @@ def test_rolling_update(hosts: list[Host], address: str) -> None:
             host.terminate()
             host.start()
             host.wait()
-        wait_until(lambda: is_balanced(calls_of(hosts, load, round(RATE)), 0.5), RECOVERY_SECONDS)
+        wait_until(lambda: is_balanced(calls_of(hosts, load, round(2 * RATE)), 0.5), RECOVERY_SECONDS)
         last = len(load.calls)
-        calls_of(hosts, load, round(RATE))
+        calls_of(hosts, load, round(2 * RATE))
     assert load.errors == []
     found = [call.result[0].label for call in load.calls]
     assert set(found[last:]) == {label}
