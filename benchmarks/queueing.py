@@ -71,7 +71,7 @@ BALANCERS: Mapping[str, Balancer] = {"round robin": round_robin, "least request 
 
 
 def replicas_needed(
-    rate: float, samples: Seconds, arrivals: Arrivals, balancer: Balancer, *, number: int = 200_000, most: int = 1000
+    rate: float, samples: Seconds, arrivals: Arrivals, balancer: Balancer, *, number: int = 50_000, most: int = 1000
 ) -> int | None:
     """Return the smallest number of replicas whose 99th percentile is at most 3 times the mean service time.
 

@@ -147,8 +147,8 @@ def latencies(address: str, arrivals: Seconds) -> Seconds:
             await client.entities(TEXTS)
             return sent - begin, time.perf_counter() - sent
 
-        found: Seconds = np.array(await asyncio.gather(*(call(at) for at in arrivals.tolist())))
-        return found.T
+        found: Seconds = np.array(await asyncio.gather(*(call(at) for at in arrivals.tolist()))).T
+        return found
 
     return measure(address, work)
 
