@@ -18,7 +18,7 @@ from kserve_schemas import kserve_schema, kubernetes_schema
 from optional import require_package, skip_without
 from paths import ROOT
 
-__all__ = ["KSERVE", "KUBERNETES", "build", "containers", "pods", "read_manifests", "validate"]
+__all__ = ["KSERVE", "KUBERNETES", "Manifest", "build", "containers", "pods", "read_manifests", "validate"]
 
 KUBERNETES = ROOT / "serving/deploy/kubernetes"
 KSERVE = ROOT / "serving/deploy/kserve"

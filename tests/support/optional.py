@@ -33,6 +33,12 @@ HOW_TO_GET = {
     "chromium": "apt install chromium",
     "curl": "apt install curl",
     "node": "apt install nodejs",
+    "kubectl": "install Kubernetes' command-line client, 1.27 or newer",
+    "kubernetes_validate": "make setup",
+    "KServe's package": "make setup-manifests",
+    "cloudcoil": "make setup-manifests",
+    "hadolint": "make setup-manifests",
+    "helm_python": "make setup-manifests",
     "npm packages": "npm install --prefix DIR @huggingface/inference @grpc/grpc-js @grpc/proto-loader, then set "
     "BERTBUNDLE_NODE_MODULES to DIR/node_modules",
     "a running Docker engine": "apt install docker.io, then start it",
