@@ -21,8 +21,8 @@ import inference
 import pack
 from bertbundle import Client, InputError
 from fakes import FakeServer, Model, make_manifest, predict_method
-from model_server import BINARY, model_server
-from optional import skip_without
+from model_server import model_server
+from optional import needs_model_server
 
 Context = namedtuple(  # noqa: PYI024 - as in the container: aws/sagemaker-tensorflow-serving-container, tfs_utils.py
     "Context",
@@ -187,15 +187,8 @@ def test_mistakes(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert not output.exists() or not list(output.iterdir())
 
 
-@pytest.fixture
-def real_server() -> None:
-    """Skip without a real server, before a model is exported for it."""
-    if not os.environ.get(BINARY):
-        skip_without("a real TensorFlow Serving")
-
-
 @pytest.mark.slow
-@pytest.mark.usefixtures("real_server")
+@needs_model_server
 def test_tensorflow_serving(minilm: Path, tmp_path: Path) -> None:
     """The SavedModel of the archive, in a real TensorFlow Serving with the container's flags, answers as the bundle does."""
     pack.pack(minilm.parent, tmp_path / "model.tar.gz")
