@@ -81,7 +81,7 @@ test-thin: $(READY) ## test the client's wheel in a separate environment
 	$(PYTEST) tests/clients/test_wheel.py
 
 test-manifests: setup-manifests ## run the tests of serving/deploy, with Helm and the schemas
-	$(PYTEST) tests/deploy -m "not slow"
+	$(PYTEST) tests/deploy tests/docs/test_deploy_pages.py -m "not slow"
 
 test-torch: setup-torch ## run the tests that need torch
 	$(PYTEST) -m torch

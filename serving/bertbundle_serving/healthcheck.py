@@ -25,7 +25,7 @@ def is_serving(address: str) -> bool:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Check the address in the arguments, by default that of a server on this host; return 0 if it is serving, else 1."""
+    """Check the address in the arguments (default: 127.0.0.1:8500); return 0 if it is serving, else 1."""
     given = sys.argv[1:] if arguments is None else arguments
     address = given[0] if given else "127.0.0.1:8500"
     try:

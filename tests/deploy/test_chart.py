@@ -57,7 +57,7 @@ def test_files_are_written_from_the_chart(render: ModuleType) -> None:
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_overlays_are_the_chart(render: ModuleType, overlay: str) -> None:
-    """kustomize makes of an overlay what Helm makes of the chart."""
+    """An overlay is, built by kustomize, what Helm makes of the chart."""
     name = render.GATEWAY_NAME if overlay == "gateway" else render.NAME
     expected = by_name(objects(render, {"server": overlay}, name))
     assert by_name(build(KUBERNETES / "overlays" / overlay)) == expected
@@ -65,7 +65,7 @@ def test_overlays_are_the_chart(render: ModuleType, overlay: str) -> None:
 
 @pytest.mark.parametrize("component", sorted(path.name for path in (KUBERNETES / "components").iterdir()))
 def test_components_are_values(render: ModuleType, component: str, tmp_path: Path) -> None:
-    """kustomize makes of an overlay with a component what Helm makes of the chart with the component's values."""
+    """An overlay with a component is, built by kustomize, what Helm makes of the chart with the component's values."""
     values = dict(render.COMPONENTS[component])
     overlay = values.get("server", "embedded")
     kustomization = {
@@ -90,7 +90,7 @@ def test_components_are_values(render: ModuleType, component: str, tmp_path: Pat
     ids=str,
 )
 def test_objects_match_the_schemas(render: ModuleType, values: dict[str, Any]) -> None:
-    """What the chart renders is valid for Kubernetes 1.37, whatever the values; no container runs as root or unlimited."""
+    """What the chart renders is valid for Kubernetes 1.37 and restricted, whatever the values."""
     rendered = objects(render, values)
     for manifest in rendered:
         validate(manifest)

@@ -23,7 +23,7 @@ every_file = pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.
 
 
 def stages(path: Path) -> list[list[tuple[str, str]]]:
-    """Return the instructions of each stage of a Dockerfile, as (name, rest); ARGs before the first FROM are left out."""
+    """Return the instructions of each stage of a Dockerfile, as (name, rest), without what precedes the first stage."""
     text = re.sub(r"^\s*#.*\n", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
     lines = re.sub(r"\\\n\s*", "", text).splitlines()
     found: list[list[tuple[str, str]]] = []
@@ -42,7 +42,7 @@ def rests(stage: list[tuple[str, str]], name: str) -> list[str]:
 
 @every_file
 def test_no_warnings(path: Path) -> None:
-    """hadolint finds nothing."""
+    """The linter hadolint finds nothing."""
     program = shutil.which("hadolint", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     if program is None:
         skip_without("hadolint")
@@ -81,7 +81,7 @@ def test_bundle_image_has_the_layout_of_image_volumes() -> None:
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Execute the build stage, but for apt, below a temporary directory; return the directory that is copied out of it."""
+    """Execute the build stage, but for apt, below a temporary directory; return what is copied out of it."""
     root = tmp_path_factory.mktemp("image").resolve()
     source, target = root / "src", root / "opt/bertbundle"
     build, last = stages(DOCKERFILES[0])
@@ -105,7 +105,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 def test_build(installed: Path, tmp_path: Path) -> None:
-    """The steps of the build install a server without pip and TensorFlow; it starts, is healthy, and stops at SIGTERM."""
+    """The build installs a server without pip and TensorFlow, which starts, is healthy, and stops at SIGTERM."""
     python = installed / "bin/python"
     check = "from importlib.util import find_spec; print([*map(find_spec, ('pip', 'tensorflow', 'transformers'))])"
     done = subprocess.run([python, "-c", check], capture_output=True, text=True, check=True)

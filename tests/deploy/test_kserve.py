@@ -45,7 +45,7 @@ def test_schemas(path: Path) -> None:
 
 
 def test_containers_are_restricted() -> None:
-    """Containers run without root, privileges or a writable root, with whole cores, limits, probes and a pinned image."""
+    """Containers have no privileges and no writable root, but whole cores, limits, probes and a pinned image."""
     found = containers(ALL)
     assert len(found) == 4
     for container in found:
@@ -116,7 +116,7 @@ def test_canary_changes_the_first_service() -> None:
 
 
 def test_collocation() -> None:
-    """The gateway asks the server in its pod for the model that is served there, on the port that KServe's requests come to."""
+    """The gateway asks the server in its pod for the model that is served there, and listens on KServe's port."""
     server, gateway = MANIFESTS["collocation"][0]["spec"]["predictor"]["containers"]
     assert (server["name"], gateway["name"]) == ("kserve-container", "transformer-container")
     flags = named_flags(server)

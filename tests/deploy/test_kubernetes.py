@@ -71,7 +71,7 @@ def test_overlays_match_the_schemas(overlay: str) -> None:
 
 @every_overlay
 def test_pods_are_restricted(overlay: str) -> None:
-    """Pods run without root, token, privileges or a writable root, with whole cores, limits, probes and a pinned image."""
+    """Pods have no privileges, token or writable root, but whole cores, limits, probes and a pinned image."""
     built = build(KUBERNETES / "overlays" / overlay)
     for pod in pods(built):
         assert pod["automountServiceAccountToken"] is False

@@ -152,7 +152,12 @@ print(inference.handler(io.BytesIO(b'{{"texts": ["wang"]}}'), context)[0])
     packages = [path for path in sys.path if path.endswith("site-packages")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(code), *packages])}
     done = subprocess.run(
-        [sys.executable, "-S", "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-S", "-c", program],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     where, answer = done.stdout.splitlines()

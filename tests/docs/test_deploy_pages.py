@@ -34,7 +34,10 @@ def _make(words: list[str], directory: Path) -> None:
     """Run the recipe up to the program; build the image if there is an engine."""
     done = _run(["make", "--dry-run", *words, f"MODELS={directory / 'models'}"], ROOT)
     assert "docker buildx build --file serving/deploy/" in done
-    if shutil.which("docker") is None or subprocess.run(["docker", "info"], capture_output=True, check=False).returncode:
+    if (
+        shutil.which("docker") is None
+        or subprocess.run(["docker", "info"], capture_output=True, check=False).returncode
+    ):
         skip_without("a running Docker engine")
     _run(["make", *words, f"MODELS={directory / 'models'}"], ROOT)
 
@@ -135,7 +138,9 @@ def test_commands(command: str, tmp_path: Path) -> None:
 def test_own_overlay(tmp_path: Path) -> None:
     """The kustomization on the page builds, and its image, models and address arrive in the pods."""
     (text,) = [
-        block.text for block in read_blocks(PAGES[0]) if block.language == "text" and "kind: Kustomization" in block.text
+        block.text
+        for block in read_blocks(PAGES[0])
+        if block.language == "text" and "kind: Kustomization" in block.text
     ]
     shutil.copytree(ROOT / "serving/deploy/kubernetes", tmp_path / "serving/deploy/kubernetes", symlinks=True)
     (tmp_path / "deploy").mkdir()

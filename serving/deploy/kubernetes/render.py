@@ -1,7 +1,7 @@
 """Write the kustomize base, overlays and components from the Helm chart: `make manifests` runs it.
 
-An object that is the same for all servers is in the base, others are in the overlay of their server. A component is what
-changes if a value of the chart is set.
+An object that is the same for all servers is in the base, others are in the overlay of their server. A component is
+what changes if a value of the chart is set.
 """
 
 from __future__ import annotations

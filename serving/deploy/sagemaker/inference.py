@@ -1,7 +1,8 @@
-"""Answers texts in SageMaker's TensorFlow Serving container: tokenization here, the model in TensorFlow Serving beside it.
+"""Answers texts in SageMaker's TensorFlow Serving container, which calls `handler`.
 
-A request is ``{"texts": [...]}``; a text is a string, or [question, context] or another pair for models of pairs. `truncation` may be
-"truncate" or "window", as in the client. The response is ``{"results": [...]}`` with a result, or an error, for each text.
+The client tokenizes here and calls the TensorFlow Serving beside it. A request is ``{"texts": [...]}``; a text is a
+string, or a list of two for models of pairs. `truncation` is that of the client. The response is ``{"results": [...]}`` with
+a result, or an error, for each text.
 """
 
 from __future__ import annotations
@@ -33,9 +34,17 @@ class Stream(Protocol):
 class Context(Protocol):
     """What the container says about a request; only these attributes are used."""
 
-    model_name: str | None
-    grpc_port: int | str
-    request_content_type: str
+    @property
+    def model_name(self) -> str | None:
+        """The model, if the container serves several."""
+
+    @property
+    def grpc_port(self) -> int | str:
+        """The gRPC port of TensorFlow Serving."""
+
+    @property
+    def request_content_type(self) -> str:
+        """The content type of the body."""
 
 
 def handler(data: Stream, context: Context) -> tuple[str, str]:

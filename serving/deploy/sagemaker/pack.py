@@ -1,8 +1,8 @@
 """Make a model.tar.gz for SageMaker's TensorFlow Serving container from a model's directory.
 
-The archive has the SavedModel of each version, and in ``code/`` the file inference.py and the client. With --wheels, the
-client's dependencies come from a directory of wheels, and the endpoint needs no network; otherwise the container installs them when
-it starts.
+The archive has the SavedModel of each version, and in ``code/`` the file inference.py and the client. With --wheels,
+the client's dependencies come from a directory of wheels, and the endpoint needs no network; otherwise the container
+installs them when it starts.
 """
 
 from __future__ import annotations
