@@ -24,7 +24,7 @@ from fakes import FakeServer, Model, make_manifest, predict_method
 from model_server import model_server
 from optional import needs_model_server
 
-Context = namedtuple(  # noqa: PYI024 - as in the container: aws/sagemaker-tensorflow-serving-container, tfs_utils.py
+Context = namedtuple(  # as in tfs_utils.py of aws/sagemaker-tensorflow-serving-container
     "Context",
     "model_name, model_version, method, rest_uri, grpc_port, channel, custom_attributes, request_content_type, "
     "accept_header, content_length",
@@ -138,7 +138,7 @@ def test_archive(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 
 def test_handler_in_the_archive(model: Path, tmp_path: Path, port: int) -> None:
-    """The unpacked handler answers in a process that has only the archive's code and the packages that it requires."""
+    """The unpacked handler answers in a process in which bertbundle is that of the archive."""
     pack.pack(model, tmp_path / "model.tar.gz")
     with tarfile.open(tmp_path / "model.tar.gz") as tar:
         tar.extractall(tmp_path / "unpacked", filter="data")
@@ -166,7 +166,7 @@ print(inference.handler(io.BytesIO(b'{{"texts": ["wang"]}}'), context)[0])
 
 
 def test_wheels(model: Path, tmp_path: Path) -> None:
-    """With wheels, the archive has their files and the client in code/lib, and no requirements.txt, which would be ignored."""
+    """With wheels, the archive has their files and the client in code/lib, and no requirements.txt."""
     (tmp_path / "wheels").mkdir()
     with zipfile.ZipFile(tmp_path / "wheels/some-1-py3-none-any.whl", "w") as wheel:
         wheel.writestr("some/__init__.py", "")
@@ -195,7 +195,7 @@ def test_mistakes(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str
 @pytest.mark.slow
 @needs_model_server
 def test_tensorflow_serving(minilm: Path, tmp_path: Path) -> None:
-    """The SavedModel of the archive, in a real TensorFlow Serving with the container's flags, answers as the bundle does."""
+    """The archive answers as the bundle does, on a real TensorFlow Serving with the container's flags."""
     pack.pack(minilm.parent, tmp_path / "model.tar.gz")
     with tarfile.open(tmp_path / "model.tar.gz") as tar:
         tar.extractall(tmp_path / "opt", filter="data")

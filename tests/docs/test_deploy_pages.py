@@ -1,7 +1,7 @@
 """The commands of docs/deploy/kubernetes.md, docs/deploy/kserve.md and docs/deploy/sagemaker.md.
 
-A command that needs a cluster, AWS or a Docker engine is not run as it is. What it would send to the cluster is made, by kustomize or
-by Helm, and validated; other arguments are parsed.
+A command that needs a cluster or a Docker engine is not run as it is. What it would send to the cluster is made, by
+kustomize or by Helm, and validated; other arguments are parsed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""JSON schemas of Kubernetes, and of KServe's resources: those from the classes that its Python package generates from the API.
+"""JSON schemas of Kubernetes, and of KServe's resources.
 
-The package requires versions of other packages that this project does not have, so its wheel is read, not imported: each class
-is a module with the type and the name of each field, and an error for each required one.
+KServe's are made from its Python package, whose classes are generated from its API. The package requires other versions
+of this project's dependencies, so its wheel is read, not imported: a module has a class, with the type and the name of
+each field, and an error for each required one.
 """
 
 from __future__ import annotations
@@ -55,11 +56,15 @@ def _define(name: str, classes: dict[str, str], definitions: dict[str, Any]) -> 
         return
     source = classes[name]
     types, names = (_class_value(source, attribute) for attribute in ("openapi_types", "attribute_map"))
-    definitions[name] = schema = {"type": "object", "additionalProperties": False, "properties": {}}
-    schema["required"] = [names[field] for field in re.findall(r"Invalid value for `(\w+)`, must not be", source)]
+    properties: dict[str, Any] = {}
+    definitions[name] = {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": properties,
+        "required": [names[field] for field in re.findall(r"Invalid value for `(\w+)`, must not be", source)],
+    }
     for field, type_name in types.items():
-        schema["properties"][names[field]] = _schema_of(type_name, classes, definitions)
-    schema["properties"] |= {"metadata": {"type": "object"}} if "metadata" in types.values() else {}
+        properties[names[field]] = _schema_of(type_name, classes, definitions)
 
 
 def _class_value(source: str, attribute: str) -> dict[str, str]:

@@ -1,8 +1,8 @@
 """Answers texts in SageMaker's TensorFlow Serving container, which calls `handler`.
 
 The client tokenizes here and calls the TensorFlow Serving beside it. A request is ``{"texts": [...]}``; a text is a
-string, or a list of two for models of pairs. `truncation` is that of the client. The response is ``{"results": [...]}`` with
-a result, or an error, for each text.
+string, or a list of two for models of pairs. `truncation` is that of the client. The response is
+``{"results": [...]}`` with a result, or an error, for each text.
 """
 
 from __future__ import annotations
