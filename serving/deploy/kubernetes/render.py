@@ -136,14 +136,12 @@ def _operations(before: Any, after: Any, path: str) -> Iterator[Object]:
             yield from _operations(before[key], after[key], place)
 
 
-class _Dumper(yaml.SafeDumper):
-    """Writes texts of several lines as blocks."""
-
-
-def _block(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+def _block(dumper: Any, text: str) -> Any:
+    """Represent a text of several lines as a block."""
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
 
 
+_Dumper: Any = type("_Dumper", (yaml.SafeDumper,), {})
 _Dumper.add_representer(str, _block)
 
 
