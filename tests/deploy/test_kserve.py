@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -77,12 +78,20 @@ def test_runtimes() -> None:
         flags = named_flags(spec["containers"][0])
         assert (flags["port"], flags["rest_api_port"]) == ("9000", spec["annotations"]["prometheus.kserve.io/port"])
         assert (flags["model_name"], flags["model_base_path"]) == ("{{.Name}}", "/mnt/models")
-    script = TENSORFLOW["spec"]["containers"][0]["args"][0]
-    (written,) = re.findall(r"echo '([^']+)' > (\S+) ", script)
-    assert text_format.Parse(written[0], proto.MonitoringConfig()) == config
-    assert written[1] == named_flags(TENSORFLOW["spec"]["containers"][0])["monitoring_config_file"]
     cores = TENSORFLOW["spec"]["containers"][0]["resources"]["limits"]["cpu"]
     assert named_flags(TENSORFLOW["spec"]["containers"][0])["tensorflow_intra_op_parallelism"] == cores
+
+
+def test_script_of_tensorflow_serving(tmp_path: Path) -> None:
+    """The script writes the monitoring configuration where the flag says, then starts the server with all flags."""
+    (shell, option), (script, *flags) = (TENSORFLOW["spec"]["containers"][0][name] for name in ("command", "args"))
+    script = script.replace("/usr/bin/tensorflow_model_server", "printf '%s\\n'").replace("exec ", "")
+    script = script.replace("/tmp/", f"{tmp_path}/")  # noqa: S108
+    done = subprocess.run([shell, option, script, *flags], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == flags
+    file = tmp_path / Path(named_flags(TENSORFLOW["spec"]["containers"][0])["monitoring_config_file"]).name
+    config = text_format.Parse((ROOT / "serving/deploy/monitoring.config").read_text(), proto.MonitoringConfig())
+    assert text_format.Parse(file.read_text(encoding="utf-8"), proto.MonitoringConfig()) == config
 
 
 def test_flags_are_known() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 from google.protobuf import text_format
+from jsonschema import ValidationError
 
 from bertbundle.wire import _wire_pb2 as wire
 from bertbundle_gateway.flags import parse_arguments as parse_gateway_flags
@@ -54,6 +55,26 @@ def test_files_match_their_schemas(path: Any) -> None:
     for manifest in read_manifests(path.read_text(encoding="utf-8")):
         if manifest.get("kind") not in ("Kustomization", "Component", None):
             validate(manifest)
+
+
+@pytest.mark.parametrize(
+    ("file", "place"),
+    [
+        ("overlays/embedded/deployment.yaml", ("spec", "template", "spec", "containers", 0)),
+        ("base/service.yaml", ("spec", "ports", 0)),
+        ("components/keda/scaledobject.yaml", ("spec", "triggers", 0)),
+        ("components/service-monitor/servicemonitor.yaml", ("spec", "endpoints", 0)),
+    ],
+)
+def test_schemas_refuse_unknown_fields(file: str, place: tuple[str | int, ...]) -> None:
+    """A field with a typing error does not pass."""
+    (manifest,) = read_manifests((KUBERNETES / file).read_text(encoding="utf-8"))
+    part: Any = manifest
+    for key in place:
+        part = part[key]
+    part["unknwon"] = 1
+    with pytest.raises(ValidationError, match="unknwon"):
+        validate(manifest)
 
 
 @every_overlay
