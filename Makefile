@@ -6,6 +6,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest
+# The tests of a folder run in one process, because they share models and servers.
+PARALLEL := --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 
 # Parameters of `make export`, `make serve` and the demos.
 SOURCE ?=
@@ -71,11 +73,11 @@ setup-manifests: $(READY) ## install Helm and the schemas that check serving/dep
 manifests: setup-manifests ## write the kustomize files from the Helm chart; a test compares them
 	$(BIN)/python serving/deploy/kubernetes/render.py
 
-test: $(READY) ## run all tests; a skipped test says what it needs and how to get it
-	$(PYTEST)
+test: $(READY) ## run all tests in two processes; a skipped test says what it needs and how to get it
+	$(PYTEST) $(PARALLEL)
 
 test-fast: $(READY) ## run the tests that neither export a model nor start a server, in about a minute
-	$(PYTEST) -m "not slow"
+	$(PYTEST) $(PARALLEL) -m "not slow"
 
 test-thin: $(READY) ## test the client's wheel in a separate environment
 	$(PYTEST) tests/clients/test_wheel.py
