@@ -14,7 +14,7 @@ MODELS ?= models
 PORT ?= 8500
 ARGS ?=
 DATA ?=
-BENCHMARKS := exporting engine served shared_cores loading accuracy
+BENCHMARKS := exporting engine served shared_cores loading accuracy gateway
 PEERS := build/peers
 PROTOC := 1.76.0 # grpcio-tools with protoc 31.1: the generated code runs on protobuf 6.31.1 and newer, including 7
 
@@ -102,6 +102,7 @@ bench-peers: SIZE ?= base
 bench-peers: ROUNDS ?= 5
 bench-peers: $(READY) $(PEERS)/.ready ## compare with sentence-transformers and optimum, installed into build/peers, on MiniLM
 	$(PEERS)/bin/python benchmarks/peers.py --ours $(BIN)/python --size $(SIZE) --rounds $(ROUNDS)
+	$(BIN)/python benchmarks/embeddings_route.py --peer $(PEERS)/bin/python --size $(SIZE) --rounds $(ROUNDS)
 
 docs: $(READY) ## build the documentation site into build/site
 	NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict
