@@ -3,7 +3,7 @@
     python benchmarks/embeddings_route.py --peer build/peers/bin/python
 
 ``make bench-peers`` creates the environment of the peer (fastapi_peer.py); without it only our servers are measured.
-All sides use the weights of all-MiniLM-L6-v2, receive the same JSON over HTTP, and return lists of numbers. Ours are the
+All sides use the weights of all-MiniLM-L6-v2, receive the same JSON over HTTP, and return lists of numbers. Ours are a
 gateway in front of an embedded server, and the embedded server with its own text API, with the bundle in the precision
 that is fast on this processor and in int8. The results are compared before anything is timed.
 """

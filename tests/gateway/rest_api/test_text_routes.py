@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pytest
 
 from fakes import FakeServer, Model, make_manifest, predict_method, status_method
