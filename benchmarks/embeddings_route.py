@@ -33,7 +33,7 @@ LIST, CALLERS = 32, (1, 4)
 NAME = "minilm"
 PEER, EMBEDDED, GATEWAY = "sentence-transformers", "embedded server", "gateway"
 PRECISIONS = ("auto", "int8")
-START_SECONDS = 120.0
+START_SECONDS = 300.0
 HERE = Path(__file__).resolve().parent
 
 Embed = Callable[[Sequence[str]], Any]
@@ -86,7 +86,7 @@ def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
             return
         time.sleep(0.1)
-    raise SystemExit(f"{PEER} does not listen: {process.args}")
+    raise SystemExit(f"{PEER} does not listen on port {port}.")
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ import pytest
 
 from bertbundle import AsyncClient, DeadlineExceeded, ServerUnavailable
 from bertbundle.decoding.decoders import DECODERS
-from bertbundle.session import session
+from bertbundle.decoding.loaded_model import load_bundle_info
 from bertbundle.session.batches import AskOptions
 from fakes import FakeAsyncTransport, Model, make_manifest
 from slow_server import SLOW_SECONDS, SlowServer
@@ -127,14 +127,14 @@ def test_short_texts_need_no_thread() -> None:
 
 def test_parsing_a_tokenizer_leaves_the_event_loop_free(monkeypatch: pytest.MonkeyPatch) -> None:
     """While the tokenizer of a model is parsed, other coroutines run."""
-    started, end, parse = threading.Event(), threading.Event(), session.load_bundle_info
+    started, end = threading.Event(), threading.Event()
 
     def slow(prediction: Any) -> Any:
         started.set()
         assert end.wait(SECONDS)
-        return parse(prediction)
+        return load_bundle_info(prediction)
 
-    monkeypatch.setattr(session, "load_bundle_info", slow)
+    monkeypatch.setattr("bertbundle.session.session.load_bundle_info", slow)
 
     async def main() -> Any:
         transport = FakeAsyncTransport(Model(make_manifest("regression")))
