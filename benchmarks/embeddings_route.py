@@ -34,6 +34,7 @@ NAME = "minilm"
 PEER, EMBEDDED, GATEWAY = "sentence-transformers", "embedded server", "gateway"
 PRECISIONS = ("auto", "int8")
 START_SECONDS = 300.0
+TIMEOUT_MS = 300_000
 HERE = Path(__file__).resolve().parent
 
 Embed = Callable[[Sequence[str]], Any]
@@ -99,7 +100,8 @@ def ours(source: Path, work: Path) -> Iterator[dict[str, Embed]]:
             if not base.exists():
                 export(Path(sys.executable), source, base, precision)
             port = free_port()
-            flags = {"model_name": NAME, "model_base_path": base, "rest_api_port": port, "text_api": True}
+            flags: dict[str, Any] = {"model_name": NAME, "model_base_path": base, "rest_api_port": port}
+            flags |= {"rest_api_timeout_in_ms": TIMEOUT_MS, "text_api": True}
             address = stack.enter_context(serving(**flags))
             embeds[f"{EMBEDDED}, {precision}"] = partial(embed, port)
             embeds[f"{GATEWAY}, {precision}"] = partial(embed, stack.enter_context(gateway(address)))
@@ -110,8 +112,14 @@ def ours(source: Path, work: Path) -> Iterator[dict[str, Embed]]:
 def gateway(server: str) -> Iterator[int]:
     """Run a gateway in front of a server; yield its REST port."""
     port = free_port()
-    command = [sys.executable, "-m", "bertbundle_gateway", f"--server={server}", "--port=0", f"--rest_api_port={port}"]
-    with running(command):
+    flags = [
+        f"--server={server}",
+        "--port=0",
+        f"--rest_api_port={port}",
+        "--timeout=300",
+        f"--rest_api_timeout_in_ms={TIMEOUT_MS}",
+    ]
+    with running([sys.executable, "-m", "bertbundle_gateway", *flags]):
         yield port
 
 
