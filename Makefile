@@ -18,7 +18,7 @@ ARGS ?=
 DATA ?=
 PLATFORMS ?=
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' clients/bertbundle/__init__.py)
-BENCHMARKS := exporting engine served shared_cores loading accuracy
+BENCHMARKS := exporting engine served shared_cores loading accuracy gateway
 PEERS := build/peers
 KSERVE := 0.21.0 # its package is read, not installed: it requires other versions of this project's dependencies
 PROTOC := 1.76.0 # grpcio-tools with protoc 31.1: the generated code runs on protobuf 6.31.1 and newer, including 7
@@ -131,6 +131,7 @@ bench-peers: SIZE ?= base
 bench-peers: ROUNDS ?= 5
 bench-peers: $(READY) $(PEERS)/.ready ## compare with sentence-transformers and optimum, installed into build/peers, on MiniLM
 	$(PEERS)/bin/python benchmarks/peers.py --ours $(BIN)/python --size $(SIZE) --rounds $(ROUNDS)
+	$(BIN)/python benchmarks/embeddings_route.py --peer $(PEERS)/bin/python --size $(SIZE) --rounds $(ROUNDS)
 
 docs: $(READY) ## build the documentation site into build/site
 	NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict

@@ -28,6 +28,8 @@ GRACE_SECONDS = 10.0
 """How long to wait for in-flight requests after SIGTERM."""
 _logger = logging.getLogger(__name__)
 _HEALTH_NOTICE_SECONDS = 0.05
+_SPARE_RPCS = 64
+"""gRPC calls, such as health checks, for which there is room beside the requests."""
 
 
 class Gateway:
@@ -114,7 +116,12 @@ class Gateway:
             "grpc.so_reuseport": 0,
         }
         interceptors = [] if self._keys is None else [ApiKeyInterceptor(self._keys)]
-        server = grpc.aio.server(options=list(arguments.items()), interceptors=interceptors)
+        # Beyond the limit, requests are refused with a good message, after they are read. Here they are before that.
+        server = grpc.aio.server(
+            options=list(arguments.items()),
+            interceptors=interceptors,
+            maximum_concurrent_rpcs=2 * self._options.limits.requests + _SPARE_RPCS,
+        )
         server.add_generic_rpc_handlers((text_handler(self.service),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection((SERVICE, reflection.SERVICE_NAME, health.SERVICE_NAME), server)

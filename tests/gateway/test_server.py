@@ -7,8 +7,9 @@ import contextlib
 import dataclasses
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import grpc
@@ -18,13 +19,14 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 
 from bertbundle import InputError, Retries, Tls
 from bertbundle.text.v1 import text_service_pb2 as pb
+from bertbundle_gateway.core.limits import Limits
 from bertbundle_gateway.core.models import ClientSettings
 from bertbundle_gateway.core.tls import ServerTls
 from bertbundle_gateway.options import GatewayOptions
 from bertbundle_gateway.server import Gateway
 from fakes import FakeServer, Model, make_manifest, predict_method
 from gateways import MODEL, running_gateway
-from waiting import SECONDS
+from waiting import SECONDS, wait_until
 
 SERVICE = "bertbundle.text.v1.TextService"
 REQUEST = pb.FindEntitiesRequest(model=MODEL, texts=["wang"])
@@ -44,6 +46,30 @@ def test_reflection_and_health(start_server: StartServer) -> None:
         for service in ("", SERVICE):
             response = check(health_pb2.HealthCheckRequest(service=service), timeout=20)
             assert response.status == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_calls_beyond_the_limit(start_server: StartServer, make_stub: Any) -> None:
+    """Calls far beyond the limit of requests are refused before their messages are read."""
+    end = threading.Event()
+
+    def wait() -> Iterator[Any]:
+        end.wait(SECONDS)
+        yield from ()
+
+    def list_models() -> str:
+        try:
+            stub.ListModels(pb.ListModelsRequest(), timeout=20)
+        except grpc.RpcError as error:
+            return f"{error.code().name}: {error.details()}"
+        return ""
+
+    with running_gateway(start_server(predict_method()).address, limits=Limits(requests=1)) as running:
+        stub = make_stub(running.channel)
+        streams = [stub.Annotate(wait(), timeout=60) for _ in range(66)]
+        wait_until(lambda: list_models() == "RESOURCE_EXHAUSTED: Concurrent RPC limit exceeded!")
+        end.set()
+        assert [list(stream) for stream in streams] == [[]] * 66
+        assert list_models() == ""
 
 
 def test_several_servers(start_server: StartServer, make_stub: Any) -> None:

@@ -6,6 +6,7 @@ the tensors of a signature. A text that is invalid fails the request: the protoc
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,19 +21,21 @@ from bertbundle_gateway.core.models import ModelRef
 from bertbundle_gateway.web.json_documents import json_response
 from bertbundle_gateway.web.route_names import describe_error
 from bertbundle_gateway.web.routes import ApiContext, ErrorStyle, api_router
-from bertbundle_gateway.web.validation import Body
+from bertbundle_gateway.web.validation import Body, Many
 
 __all__ = ["SERVER_NAME", "open_inference_health_router", "open_inference_router"]
 
 SERVER_NAME = "bertbundle"
 _MAX_DIGITS = 19
+_MAX_INLINE_BYTES = 16_384
+"""To convert the tensors of a larger body would block the event loop."""
 
 
 class InputTensor(Body):
     """An input tensor."""
 
     name: str
-    shape: list[int]
+    shape: Many[int]
     datatype: str
     data: list[Any] = Field(description="The elements, flat or nested, in row-major order.")
     parameters: dict[str, Any] | None = Field(None, description='Only {"content_type": "str"} is supported.')
@@ -48,12 +51,12 @@ class OutputSelection(Body):
 class InferBody(Body):
     """Texts, or the tensors of a signature."""
 
-    inputs: list[InputTensor]
+    inputs: Many[InputTensor]
     id: str | None = None
     parameters: dict[str, Any] | None = Field(
         None, description="For texts: the options of the method, such as `truncation`. For tensors: `signature_name`."
     )
-    outputs: list[OutputSelection] | None = Field(None, description="The outputs to return; null for all.")
+    outputs: Many[OutputSelection] | None = Field(None, description="The outputs to return; null for all.")
 
 
 class OutputTensor(BaseModel):
@@ -109,9 +112,11 @@ def open_inference_router(context: ApiContext) -> APIRouter:
     service = context.service
     timeout = context.options.timeout_seconds
 
-    async def run(body: InferBody, model: str, version: str | None = None) -> Response:
-        request = _inference(body, _ref(model, version), timeout)
-        outputs, number = await infer(service, request)
+    async def run(request: Request, body: InferBody, model: str, version: str | None = None) -> Response:
+        arguments = body, _ref(model, version), timeout
+        is_large = len(await request.body()) > _MAX_INLINE_BYTES
+        inference = await asyncio.to_thread(_inference, *arguments) if is_large else _inference(*arguments)
+        outputs, number = await infer(service, inference)
         return json_response(
             {
                 "model_name": model,

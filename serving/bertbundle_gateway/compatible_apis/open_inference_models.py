@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import orjson
 from pydantic import Field, ValidationError
 
 from bertbundle import Classification, Manifest, PredictCall
@@ -17,6 +16,7 @@ from bertbundle_gateway.core.errors import RequestError, invalid_request
 from bertbundle_gateway.core.methods import MAX_ANSWER_LEN, METHOD_OF_TASK, Options
 from bertbundle_gateway.core.models import ModelRef
 from bertbundle_gateway.core.service import TextService
+from bertbundle_gateway.web.json_documents import dump_json
 from bertbundle_gateway.web.validation import Body, validation_error
 
 __all__ = ["PLATFORM", "Inference", "Tensors", "infer", "model_tensors"]
@@ -157,7 +157,7 @@ def _selected(outputs: Tensors, names: Sequence[str]) -> Tensors:
 
 
 def _json_column(results: Sequence[Any]) -> npt.NDArray[Any]:
-    return _column([orjson.dumps(result, option=orjson.OPT_SERIALIZE_NUMPY).decode() for result in results])
+    return _column([dump_json(result).decode() for result in results])
 
 
 def _column(values: Sequence[Any], dtype: Any = np.object_) -> npt.NDArray[Any]:

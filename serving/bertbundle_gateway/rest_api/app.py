@@ -26,6 +26,7 @@ from bertbundle_gateway.rest_api.model_routes import model_router
 from bertbundle_gateway.rest_api.openapi import openapi_document
 from bertbundle_gateway.rest_api.reference_page import reference_router
 from bertbundle_gateway.rest_api.text_routes import STYLE, text_router
+from bertbundle_gateway.web.bodies import BodyBudget
 from bertbundle_gateway.web.routes import ApiContext, ErrorStyle, RestOptions, error_response
 
 __all__ = ["RestOptions", "rest_application", "text_routes"]
@@ -65,7 +66,7 @@ def rest_application(service: TextService, keys: ApiKeys | None, options: RestOp
         exception_handlers={404: _refuse_path, 405: _refuse_path},
         redirect_slashes=False,
     )
-    context = ApiContext(service, options, keys)
+    context = ApiContext(service, options, keys, BodyBudget(options.max_bodies_bytes))
     for make_router in _ROUTERS:
         application.include_router(make_router(context))
     document = openapi_document(application, has_keys=keys is not None)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import functools
 import json
+import threading
 from typing import Any
 
 import pytest
 
+from bertbundle_gateway.compatible_apis import open_inference
+from bertbundle_gateway.compatible_apis.open_inference_tensors import array_from_values
 from http_calls import fetch
 from text_api import TextApi, text_api
 
@@ -86,6 +89,24 @@ def test_tensors(api: TextApi) -> None:
     )
     status, answer = infer(api, "tagger", ids, *others, parameters={"signature_name": "length_5"})
     assert (status, answer) == (400, {"error": 'Serving signature key "length_5" not found.'})
+
+
+def test_large_tensors(api: TextApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tensors of a large body are converted in a thread, so that other requests are answered meanwhile."""
+    threads: list[str] = []
+
+    def convert(*arguments: Any) -> Any:
+        threads.append(threading.current_thread().name)
+        return array_from_values(*arguments)
+
+    monkeypatch.setattr(open_inference, "array_from_values", convert)
+    rows = [[2, *[4, 6] * 5, 3]] * 500
+    ids = {"name": "input_ids", "shape": [500, 12], "datatype": "INT32", "data": rows}
+    others = [{**ids, "name": name, "data": [[1] * 12] * 500} for name in ("attention_mask", "token_type_ids")]
+    status, answer = infer(api, "tagger", ids, *others, outputs=[{"name": "label_ids"}])
+    assert (status, outputs(answer)["label_ids"]) == (200, [0, *[1, 0] * 5, 0] * 500)
+    assert len(threads) == 3
+    assert all(name.startswith("asyncio_") for name in threads)  # asyncio.to_thread's
 
 
 def deeper(data: list[Any], _: int) -> list[Any]:
