@@ -13,19 +13,26 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
 from bertbundle import __version__
-from bertbundle_gateway.compatible_apis.open_inference_models import PLATFORM, Inference, infer, model_tensors
+from bertbundle_gateway.compatible_apis.open_inference_models import (
+    PLATFORM,
+    SERVER_NAME,
+    Inference,
+    available_versions,
+    check_parameters,
+    infer,
+    model_ref,
+    model_tensors,
+    named_tensors,
+)
 from bertbundle_gateway.compatible_apis.open_inference_tensors import array_from_values, json_tensor
-from bertbundle_gateway.core.errors import RequestError, invalid_request
+from bertbundle_gateway.core.errors import invalid_request
 from bertbundle_gateway.core.models import ModelRef
 from bertbundle_gateway.web.json_documents import json_response
 from bertbundle_gateway.web.route_names import describe_error
 from bertbundle_gateway.web.routes import ApiContext, ErrorStyle, api_router
 from bertbundle_gateway.web.validation import Body
 
-__all__ = ["SERVER_NAME", "open_inference_health_router", "open_inference_router"]
-
-SERVER_NAME = "bertbundle"
-_MAX_DIGITS = 19
+__all__ = ["open_inference_health_router", "open_inference_router"]
 
 
 class InputTensor(Body):
@@ -110,7 +117,7 @@ def open_inference_router(context: ApiContext) -> APIRouter:
     timeout = context.options.timeout_seconds
 
     async def run(body: InferBody, model: str, version: str | None = None) -> Response:
-        request = _inference(body, _ref(model, version), timeout)
+        request = _inference(body, model_ref(model, version), timeout)
         outputs, number = await infer(service, request)
         return json_response(
             {
@@ -122,11 +129,10 @@ def open_inference_router(context: ApiContext) -> APIRouter:
         )
 
     async def describe(model: str, version: str | None = None) -> Response:
-        info = await service.describe(_ref(model, version))
+        info = await service.describe(model_ref(model, version))
         inputs, outputs = model_tensors(info.manifest)
-        versions = [str(status.version) for status in info.versions if status.state == "AVAILABLE"]
-        document = {"name": model, "versions": versions, "platform": PLATFORM, "inputs": inputs, "outputs": outputs}
-        return json_response(document)
+        document = {"name": model, "versions": available_versions(info), "platform": PLATFORM}
+        return json_response({**document, "inputs": inputs, "outputs": outputs})
 
     for path, suffix in zip(_PATHS, ("", "_of_version"), strict=True):
         router.add_api_route(
@@ -174,7 +180,7 @@ def open_inference_health_router(context: ApiContext) -> APIRouter:
         return json_response({"ready": is_ready}, 200 if is_ready else 503)
 
     async def model_ready(model: str, version: str | None = None) -> Response:
-        await probes.check(_ref(model, version), timeout=timeout)
+        await probes.check(model_ref(model, version), timeout=timeout)
         return json_response({"name": model, "ready": True})
 
     for path, suffix in zip(_PATHS, ("", "_of_version"), strict=True):
@@ -189,31 +195,13 @@ def open_inference_health_router(context: ApiContext) -> APIRouter:
     return router
 
 
-def _ref(model: str, version: str | None) -> ModelRef:
-    # Python refuses to convert very long numbers.
-    if version is not None and not (version.isascii() and version.isdigit() and len(version) <= _MAX_DIGITS):
-        raise RequestError("NOT_FOUND", "MODEL_NOT_FOUND", "The version is not a number.", field="version")
-    return ModelRef(model, None if version is None else int(version))
-
-
 def _inference(body: InferBody, ref: ModelRef, timeout: float) -> Inference:
     for tensor in body.inputs:
-        _check_parameters(tensor.name, tensor.parameters, {"content_type": "str"})
+        check_parameters(tensor.name, tensor.parameters, {"content_type": "str"})
     for output in body.outputs or ():
-        _check_parameters(output.name, output.parameters, {"binary_data": False})
-    names = [tensor.name for tensor in body.inputs]
-    if len(set(names)) < len(names):
-        raise invalid_request("INVALID_INPUTS", "Two inputs have the same name.", field="inputs")
-    inputs = {
-        tensor.name: array_from_values(tensor.name, tensor.datatype, tensor.shape, tensor.data)
-        for tensor in body.inputs
-    }
+        check_parameters(output.name, output.parameters, {"binary_data": False})
+    inputs = named_tensors(
+        [(item.name, array_from_values(item.name, item.datatype, item.shape, item.data)) for item in body.inputs]
+    )
     outputs = [output.name for output in body.outputs or ()]
     return Inference(ref, inputs, body.parameters or {}, outputs, timeout)
-
-
-def _check_parameters(name: str, parameters: Mapping[str, Any] | None, accepted: Mapping[str, Any]) -> None:
-    unknown = [key for key, value in (parameters or {}).items() if accepted.get(key) != value or key not in accepted]
-    if unknown:
-        message = f"The parameter {unknown[0]:.40} of {name:.40} is not supported, only {accepted} is."
-        raise invalid_request("UNKNOWN_OPTION", message, field="parameters")

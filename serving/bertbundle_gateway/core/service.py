@@ -92,6 +92,11 @@ class TextService:
         self._gate = Gate(limits.requests)
 
     @property
+    def timeout(self) -> float:
+        """Seconds for a request whose caller has no deadline."""
+        return self._models.timeout
+
+    @property
     def limits(self) -> Limits:
         """The limits on requests."""
         return self._limits
