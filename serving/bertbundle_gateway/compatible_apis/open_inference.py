@@ -6,13 +6,22 @@ the tensors of a signature. A text that is invalid fails the request: the protoc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy.typing as npt
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
 from bertbundle import __version__
+from bertbundle_gateway.compatible_apis.open_inference_binary import (
+    EXTENSION,
+    SIZE,
+    BinaryData,
+    json_size,
+    tensors_response,
+)
 from bertbundle_gateway.compatible_apis.open_inference_models import (
     PLATFORM,
     SERVER_NAME,
@@ -24,7 +33,8 @@ from bertbundle_gateway.compatible_apis.open_inference_models import (
     model_tensors,
     named_tensors,
 )
-from bertbundle_gateway.compatible_apis.open_inference_tensors import array_from_values, json_tensor
+from bertbundle_gateway.compatible_apis.open_inference_raw import array_from_raw
+from bertbundle_gateway.compatible_apis.open_inference_tensors import array_from_values, invalid_tensor, tensor_field
 from bertbundle_gateway.core.errors import invalid_request
 from bertbundle_gateway.core.models import ModelRef
 from bertbundle_gateway.web.json_documents import json_response
@@ -41,15 +51,21 @@ class InputTensor(Body):
     name: str
     shape: list[int]
     datatype: str
-    data: list[Any] = Field(description="The elements, flat or nested, in row-major order.")
-    parameters: dict[str, Any] | None = Field(None, description='Only {"content_type": "str"} is supported.')
+    data: list[Any] | None = Field(
+        None, description="The elements, flat or nested, in row-major order; null if they are bytes after the JSON."
+    )
+    parameters: dict[str, Any] | None = Field(
+        None, description='`binary_data_size`: the number of bytes of the tensor; {"content_type": "str"}.'
+    )
 
 
 class OutputSelection(Body):
     """An output to return."""
 
     name: str
-    parameters: dict[str, Any] | None = Field(None, description='Only {"binary_data": false} is supported.')
+    parameters: dict[str, Any] | None = Field(
+        None, description="`binary_data`: whether the output is bytes after the JSON."
+    )
 
 
 class InferBody(Body):
@@ -57,8 +73,11 @@ class InferBody(Body):
 
     inputs: list[InputTensor]
     id: str | None = None
+    model_name: str | None = Field(None, description="The model of the path, which KServe's client repeats here.")
     parameters: dict[str, Any] | None = Field(
-        None, description="For texts: the options of the method, such as `truncation`. For tensors: `signature_name`."
+        None,
+        description="For texts: the options of the method, such as `truncation`. For tensors: `signature_name`. "
+        "`binary_data_output`: whether the outputs are bytes after the JSON.",
     )
     outputs: list[OutputSelection] | None = Field(None, description="The outputs to return; null for all.")
 
@@ -69,7 +88,8 @@ class OutputTensor(BaseModel):
     name: str
     shape: list[int]
     datatype: str
-    data: list[Any]
+    data: list[Any] | None = None
+    parameters: dict[str, Any] | None = None
 
 
 class InferDocument(BaseModel):
@@ -105,6 +125,7 @@ class ErrorBody(BaseModel):
     error: str
 
 
+_BINARY_OUTPUTS = "binary_data_output"
 _STYLE = ErrorStyle(lambda error, _status: {"error": describe_error(error)})
 _ERRORS: Mapping[int | str, Any] = {status: {"model": ErrorBody} for status in (400, 401, 404, 429, 503, 504)}
 _PATHS = ("/v2/models/{model}", "/v2/models/{model}/versions/{version}")
@@ -112,21 +133,17 @@ _PATHS = ("/v2/models/{model}", "/v2/models/{model}/versions/{version}")
 
 def open_inference_router(context: ApiContext) -> APIRouter:
     """Return the routes of inference and metadata."""
-    router = api_router(context, _STYLE, tag="Open Inference Protocol", check=_refuse_binary_data)
+    router = api_router(context, _STYLE, tag="Open Inference Protocol", json_size=json_size)
     service = context.service
     timeout = context.options.timeout_seconds
 
-    async def run(body: InferBody, model: str, version: str | None = None) -> Response:
-        request = _inference(body, model_ref(model, version), timeout)
-        outputs, number = await infer(service, request)
-        return json_response(
-            {
-                "model_name": model,
-                "model_version": str(number),
-                **({} if body.id is None else {"id": body.id}),
-                "outputs": [json_tensor(name, array) for name, array in outputs.items()],
-            }
-        )
+    async def run(body: InferBody, request: Request, model: str, version: str | None = None) -> Response:
+        binary = BinaryData((await request.body())[json_size(request) or sys.maxsize :])
+        inference = _inference(body, model_ref(model, version), binary, timeout)
+        is_binary = _binary_outputs(body)
+        outputs, number = await infer(service, inference)
+        answer = {"model_name": model, "model_version": str(number)}
+        return tensors_response(answer if body.id is None else {**answer, "id": body.id}, outputs, is_binary)
 
     async def describe(model: str, version: str | None = None) -> Response:
         info = await service.describe(model_ref(model, version))
@@ -154,13 +171,6 @@ def open_inference_router(context: ApiContext) -> APIRouter:
     return router
 
 
-def _refuse_binary_data(request: Request) -> None:
-    """Refuse Triton's extension: a header with the size of the JSON that the binary data follows."""
-    if "inference-header-content-length" in request.headers:
-        message = "Tensors as binary data are not supported: send JSON, with binary_data=False in Triton's client."
-        raise invalid_request("NOT_SUPPORTED", message)
-
-
 def open_inference_health_router(context: ApiContext) -> APIRouter:
     """Return the routes of health and server metadata, which need no key."""
     router, probes = api_router(context, _STYLE, tag="Open Inference Protocol", public=True), context.service.probes
@@ -168,7 +178,7 @@ def open_inference_health_router(context: ApiContext) -> APIRouter:
 
     @router.get("/v2", operation_id="server_metadata", summary="Describe the server")
     async def metadata() -> Response:
-        return json_response({"name": SERVER_NAME, "version": __version__, "extensions": []})
+        return json_response({"name": SERVER_NAME, "version": __version__, "extensions": [EXTENSION]})
 
     @router.get("/v2/health/live", operation_id="live", summary="Check that the server answers")
     async def live() -> Response:
@@ -195,13 +205,42 @@ def open_inference_health_router(context: ApiContext) -> APIRouter:
     return router
 
 
-def _inference(body: InferBody, ref: ModelRef, timeout: float) -> Inference:
-    for tensor in body.inputs:
-        check_parameters(tensor.name, tensor.parameters, {"content_type": "str"})
-    for output in body.outputs or ():
-        check_parameters(output.name, output.parameters, {"binary_data": False})
-    inputs = named_tensors(
-        [(item.name, array_from_values(item.name, item.datatype, item.shape, item.data)) for item in body.inputs]
-    )
-    outputs = [output.name for output in body.outputs or ()]
-    return Inference(ref, inputs, body.parameters or {}, outputs, timeout)
+def _inference(body: InferBody, ref: ModelRef, binary: BinaryData, timeout: float) -> Inference:
+    if body.model_name not in (None, ref.name):
+        message = f"The path names the model {ref.name!r:.80}, model_name another one. Leave it out."
+        raise invalid_request("INVALID_FIELD", message, field="model_name")
+    inputs = named_tensors([(tensor.name, _array(tensor, binary)) for tensor in body.inputs])
+    binary.check_end()
+    parameters = {name: value for name, value in (body.parameters or {}).items() if name != _BINARY_OUTPUTS}
+    return Inference(ref, inputs, parameters, [output.name for output in body.outputs or ()], timeout)
+
+
+def _array(tensor: InputTensor, binary: BinaryData) -> npt.NDArray[Any]:
+    parameters = dict(tensor.parameters or {})
+    field = tensor_field(tensor.name)
+    is_binary, size = SIZE in parameters, parameters.pop(SIZE, None)
+    check_parameters(tensor.name, parameters, {"content_type": "str"})
+    if is_binary == (tensor.data is not None):
+        raise invalid_tensor(
+            field, f"it has {'data and' if is_binary else 'neither data nor'} {SIZE}. Send one of them"
+        )
+    if is_binary:
+        return array_from_raw(tensor.name, tensor.datatype, tensor.shape, binary.take(field, size))
+    return array_from_values(tensor.name, tensor.datatype, tensor.shape, tensor.data)
+
+
+def _binary_outputs(body: InferBody) -> Callable[[str], bool]:
+    """Return a function that says whether an output is to be bytes.
+
+    Raises:
+        RequestError: a parameter says neither true nor false, or is another one.
+    """
+    default = (body.parameters or {}).get(_BINARY_OUTPUTS, False)
+    choices = {output.name: dict(output.parameters or {}) for output in body.outputs or ()}
+    chosen = {name: parameters.pop("binary_data", default) for name, parameters in choices.items()}
+    for name, parameters in choices.items():
+        check_parameters(name, parameters, {})
+    if any(not isinstance(value, bool) for value in (default, *chosen.values())):
+        message = f"{_BINARY_OUTPUTS} and binary_data must be true or false."
+        raise invalid_request("INVALID_FIELD", message, field="parameters")
+    return lambda name: bool(chosen.get(name, default))

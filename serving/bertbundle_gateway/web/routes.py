@@ -93,7 +93,7 @@ def api_router(
     *,
     tag: str,
     public: bool = False,
-    check: Callable[[Request], None] = lambda _: None,
+    json_size: Callable[[Request], int | None] = lambda _: None,
 ) -> APIRouter:
     """Return a router for routes of one API.
 
@@ -102,7 +102,7 @@ def api_router(
         style: the API's errors.
         tag: the name of the API in the OpenAPI document.
         public: whether callers need no key even if there are keys.
-        check: raises RequestError for requests that the API has but that are not supported, before they are parsed.
+        json_size: returns how many bytes at the beginning of a request's body are its JSON document; None for all.
     """
     options, keys = context.options, None if public else context.keys
 
@@ -114,8 +114,7 @@ def api_router(
                 try:
                     if keys is not None:
                         keys.authorize(request.headers.get("authorization"), request.headers.get("x-api-key"))
-                    check(request)
-                    json_request = _JsonRequest(request, options.max_body_bytes)
+                    json_request = _JsonRequest(request, options.max_body_bytes, json_size(request))
                     return await asyncio.wait_for(_answer(handle, json_request), options.timeout_seconds)
                 except ClientDisconnect:
                     return Response(status_code=499)  # nobody receives it
@@ -153,10 +152,11 @@ async def _wait_for_disconnect(request: Request) -> None:
 class _JsonRequest(Request):
     """A request whose body is JSON, whatever its Content-Type is: curl's default is that of a form."""
 
-    def __init__(self, request: Request, max_bytes: int) -> None:
+    def __init__(self, request: Request, max_bytes: int, json_size: int | None) -> None:
         headers = [item for item in request.scope["headers"] if item[0] != _JSON[0]]
         super().__init__({**request.scope, "headers": [*headers, _JSON]}, request.receive)
         self._max_bytes = max_bytes
+        self._json_size = json_size
 
     async def body(self) -> bytes:
         """Return the body.
@@ -182,7 +182,7 @@ class _JsonRequest(Request):
             HTTPException: it is not valid JSON.
         """
         try:
-            return orjson.loads(await self.body())
+            return orjson.loads((await self.body())[: self._json_size])
         except orjson.JSONDecodeError as error:
             problem = str(error).replace(": line", ", line")  # it never quotes the body
             message = f"The body is not valid JSON in UTF-8: {problem}."
