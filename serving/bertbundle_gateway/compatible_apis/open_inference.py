@@ -16,13 +16,13 @@ from pydantic import BaseModel, Field
 
 from bertbundle import __version__
 from bertbundle_gateway.compatible_apis.open_inference_binary import (
-    EXTENSION,
     SIZE,
     BinaryData,
     json_size,
     tensors_response,
 )
 from bertbundle_gateway.compatible_apis.open_inference_models import (
+    EXTENSIONS,
     PLATFORM,
     SERVER_NAME,
     Inference,
@@ -178,7 +178,7 @@ def open_inference_health_router(context: ApiContext) -> APIRouter:
 
     @router.get("/v2", operation_id="server_metadata", summary="Describe the server")
     async def metadata() -> Response:
-        return json_response({"name": SERVER_NAME, "version": __version__, "extensions": [EXTENSION]})
+        return json_response({"name": SERVER_NAME, "version": __version__, "extensions": EXTENSIONS})
 
     @router.get("/v2/health/live", operation_id="live", summary="Check that the server answers")
     async def live() -> Response:

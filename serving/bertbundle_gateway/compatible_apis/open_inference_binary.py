@@ -19,10 +19,8 @@ from bertbundle_gateway.compatible_apis.open_inference_tensors import data_type,
 from bertbundle_gateway.core.errors import invalid_request
 from bertbundle_gateway.web.json_documents import json_response
 
-__all__ = ["EXTENSION", "SIZE", "BinaryData", "json_size", "tensors_response"]
+__all__ = ["SIZE", "BinaryData", "json_size", "tensors_response"]
 
-EXTENSION = "binary_tensor_data"
-"""The name of the extension."""
 SIZE = "binary_data_size"
 """The parameter of a tensor with the number of its bytes."""
 _HEADER = "inference-header-content-length"
@@ -90,7 +88,7 @@ def tensors_response(document: Mapping[str, Any], outputs: Tensors, is_binary: C
     Raises:
         RequestError: an output has no form in JSON, but is not to be bytes; or none in the protocol.
     """
-    tensors, data = [], b""
+    tensors, buffers = [], []
     for name, array in outputs.items():
         if not is_binary(name):
             tensors.append(json_tensor(name, array))
@@ -98,9 +96,11 @@ def tensors_response(document: Mapping[str, Any], outputs: Tensors, is_binary: C
         raw = raw_from_array(array)
         described = {"name": name, "datatype": data_type(array), "shape": list(array.shape)}
         tensors.append({**described, "parameters": {SIZE: len(raw)}})
-        data += raw
+        buffers.append(raw)
     response = json_response({**document, "outputs": tensors})
-    if not any(map(is_binary, outputs)):
+    if not buffers:
         return response
     head = bytes(response.body)
-    return Response(head + data, headers={_HEADER: str(len(head))}, media_type="application/octet-stream")
+    return Response(
+        b"".join((head, *buffers)), headers={_HEADER: str(len(head))}, media_type="application/octet-stream"
+    )

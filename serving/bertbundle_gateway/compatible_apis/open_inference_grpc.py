@@ -10,6 +10,7 @@ import grpc
 from bertbundle import __version__
 from bertbundle_gateway.compatible_apis.open_inference_messages import read_inference, write_response
 from bertbundle_gateway.compatible_apis.open_inference_models import (
+    EXTENSIONS,
     PLATFORM,
     SERVER_NAME,
     available_versions,
@@ -73,7 +74,7 @@ class _Servicer:
     ) -> pb.ServerMetadataResponse:
         """Describe the server."""
         del request, timeout
-        return pb.ServerMetadataResponse(name=SERVER_NAME, version=__version__)
+        return pb.ServerMetadataResponse(name=SERVER_NAME, version=__version__, extensions=EXTENSIONS)
 
     async def model_metadata(self, request: pb.ModelMetadataRequest, timeout: float | None) -> pb.ModelMetadataResponse:
         """Describe the inputs and outputs of a model for texts."""

@@ -21,6 +21,7 @@ from bertbundle_gateway.core.service import ModelInfo, TextService
 from bertbundle_gateway.web.validation import Body, validation_error
 
 __all__ = [
+    "EXTENSIONS",
     "PLATFORM",
     "SERVER_NAME",
     "Inference",
@@ -34,6 +35,8 @@ __all__ = [
 ]
 
 SERVER_NAME = PLATFORM = "bertbundle"
+EXTENSIONS = ("binary_tensor_data",)
+"""The extensions of the protocol: open_inference_binary.py."""
 _MAX_DIGITS = 19
 Tensors = Mapping[str, npt.NDArray[Any]]
 _HINT = 'Split it, or send the parameter "truncation": "window" or "truncate".'
@@ -78,7 +81,8 @@ def check_parameters(name: str, parameters: Mapping[str, Any] | None, accepted: 
     """
     unknown = [key for key, value in (parameters or {}).items() if accepted.get(key) != value or key not in accepted]
     if unknown:
-        message = f"The parameter {unknown[0]:.40} of {name:.40} is not supported, only {accepted} is."
+        known = f", only {dict(accepted)} is" if accepted else ""
+        message = f"The parameter {unknown[0]:.40} of {name:.40} is not supported{known}."
         raise invalid_request("UNKNOWN_OPTION", message, field="parameters")
 
 

@@ -99,8 +99,10 @@ def check_size(field: str, shape: Sequence[int], found: int) -> None:
     """
     if len(shape) > _MAX_RANK:
         raise invalid_tensor(field, f"shape has {len(shape)} dimensions, at most {_MAX_RANK} are accepted")
+    if min(shape, default=0) < 0:
+        raise invalid_tensor(field, f"shape {list(shape)} has a negative dimension")
     size = math.prod(shape)
-    if found != size or min(shape, default=1) < 0:
+    if found != size:
         raise invalid_tensor(field, f"shape {list(shape)} has {size} elements, data has {found}")
 
 
