@@ -12,6 +12,7 @@ import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
+from inference_clients import ask_with_clients
 from inference_forms import FORMS, Input, stub_of
 from optional import require_package
 from text_api import TextApi, text_api
@@ -260,3 +261,27 @@ def test_keys(tmp_path: Path) -> None:
                 method(message, timeout=20)
             assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
             assert method(message, metadata=(("x-api-key", "secret"),), timeout=20)
+
+
+@pytest.mark.slow
+def test_clients(api: TextApi) -> None:
+    """The clients of KServe and Triton get the same answers in every form, with their defaults, and the same error."""
+    inputs = {"question": ["wang", "in"], "context": ["lives in Berlin", "é in Berlin"]}
+    answers = ask_with_clients(api.url, api.address, "reader", inputs)
+    errors = {name: answers.pop(name) for name in [*answers] if name.endswith(" error")}
+    status, expected = api.post(
+        "/v2/models/reader/infer",
+        {"inputs": [{"name": name, "shape": [2], "datatype": "BYTES", "data": data} for name, data in inputs.items()]},
+    )
+    assert status == 200
+    assert len(answers) == 7
+    for name, answer in answers.items():
+        assert (name, answer) == (name, {output["name"]: output["data"] for output in expected["outputs"]})
+    codes = {
+        "triton grpc": "StatusCode.NOT_FOUND",
+        "triton http": "404",
+        "kserve grpc": "NOT_FOUND",
+        "kserve rest": 404,
+    }
+    message = "There is no model 'nobody'. Check its name, version and label."
+    assert errors == {f"{name} error": [code, message] for name, code in codes.items()}
