@@ -88,8 +88,7 @@ def test_embeddings(open_api: Open, minilm: Path) -> None:
         found /= np.linalg.norm(found, axis=1, keepdims=True)
         np.testing.assert_allclose(found, expected, err_msg=name, **TOLERANCE)
     for form, ask in FORMS.items():
-        answer = ask(api, "minilm", [texts(*sentences)], {})
-        found = np.array(answer.outputs["embedding"])
+        found = np.array(ask(api, "minilm", [texts(*sentences)], {}).outputs["embedding"])
         found /= np.linalg.norm(found, axis=1, keepdims=True)
         np.testing.assert_allclose(found, expected, err_msg=form, **TOLERANCE)
     scores = InferenceClient(model=f"{url}/models/minilm").sentence_similarity(sentences[0], sentences[1:])
@@ -116,11 +115,8 @@ def test_entities(open_api: Open, rampart: Path) -> None:
     ]
     for form, ask in FORMS.items():
         (data,) = ask(api, "rampart", [texts(TEXT)], {}).outputs["entities"]
-        found = [(item["label"], item["text"], item["start"], item["end"]) for item in json.loads(data)]
-        assert (form, found) == (
-            form,
-            [(item.label, item.text, item.start, item.end) for item in client.entities(TEXT)],
-        )
+        spans = [(item["label"], item["start"], item["end"]) for item in json.loads(data)]
+        assert (form, spans) == (form, [(item.label, item.start, item.end) for item in client.entities(TEXT)])
 
 
 def texts(*values: str) -> Input:
