@@ -135,7 +135,9 @@ def test_tensors(open_api: Open, minilm: Path) -> None:
     expected = answers.pop("json").outputs
     assert np.shape(expected["sentence_embedding"]) == (2, 384)
     for form, answer in answers.items():
-        np.testing.assert_array_equal(answer.outputs["sentence_embedding"], expected["sentence_embedding"], err_msg=form)
+        np.testing.assert_array_equal(
+            answer.outputs["sentence_embedding"], expected["sentence_embedding"], err_msg=form
+        )
     wrong = Input("input_ids", "FP32", [2, 16], [1.0] * 32)
     refused = {
         (answer.code, answer.message)

@@ -126,6 +126,7 @@ class ErrorBody(BaseModel):
 
 
 _BINARY_OUTPUTS = "binary_data_output"
+_BINARY_CONTENT = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 _STYLE = ErrorStyle(lambda error, _status: {"error": describe_error(error)})
 _ERRORS: Mapping[int | str, Any] = {status: {"model": ErrorBody} for status in (400, 401, 404, 429, 503, 504)}
 _PATHS = ("/v2/models/{model}", "/v2/models/{model}/versions/{version}")
@@ -158,7 +159,7 @@ def open_inference_router(context: ApiContext) -> APIRouter:
             methods=["POST"],
             summary="Run a model",
             operation_id=f"infer{suffix}",
-            responses={200: {"model": InferDocument}, **_ERRORS},
+            responses={200: {"model": InferDocument, "content": _BINARY_CONTENT}, **_ERRORS},
         )
         router.add_api_route(
             path,
