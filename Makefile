@@ -142,7 +142,7 @@ docs-tables: $(READY) ## regenerate the tables of errors and options; a test com
 proto: $(READY) ## regenerate the protobuf code; a test compares it with the .proto files
 	$(PYTHON) -m venv build/protoc && build/protoc/bin/python -m pip install --quiet grpcio-tools==$(PROTOC)
 	cd clients && ../build/protoc/bin/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. bertbundle/wire/_wire.proto bertbundle/text/v1/text_service.proto
-	cd serving && ../build/protoc/bin/python -m grpc_tools.protoc -I. -I../clients --python_out=. --pyi_out=. bertbundle_serving/protos/_config.proto bertbundle_serving/protos/_api.proto
+	cd serving && ../build/protoc/bin/python -m grpc_tools.protoc -I. -I../clients --python_out=. --pyi_out=. bertbundle_serving/protos/_config.proto bertbundle_serving/protos/_api.proto bertbundle_gateway/protos/_open_inference.proto
 	cd export && ../build/protoc/bin/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. bertbundle_export/checkpoints/readers/_tensorflow.proto
 
 clean: ## remove the environment and caches, but keep the models

@@ -12,11 +12,13 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from bertbundle import AsyncGrpcTransport, AsyncTransport, InputError
+from bertbundle_gateway.compatible_apis.open_inference_grpc import open_inference_handler
 from bertbundle_gateway.core.api_keys import ApiKeys
 from bertbundle_gateway.core.models import Models
 from bertbundle_gateway.core.servers import ServerBackend
 from bertbundle_gateway.core.service import TextService
 from bertbundle_gateway.grpc_api.authentication import ApiKeyInterceptor
+from bertbundle_gateway.grpc_api.reflection import INFERENCE_SERVICE, descriptor_pool
 from bertbundle_gateway.grpc_api.servicer import SERVICE, text_handler
 from bertbundle_gateway.options import GatewayOptions
 from bertbundle_gateway.ui.page import page_route
@@ -28,6 +30,7 @@ GRACE_SECONDS = 10.0
 """How long to wait for in-flight requests after SIGTERM."""
 _logger = logging.getLogger(__name__)
 _HEALTH_NOTICE_SECONDS = 0.05
+_SERVICES = (SERVICE, INFERENCE_SERVICE)
 _SPARE_RPCS = 64
 """gRPC calls, such as health checks, for which there is room beside the requests."""
 
@@ -122,9 +125,10 @@ class Gateway:
             interceptors=interceptors,
             maximum_concurrent_rpcs=2 * self._options.limits.requests + _SPARE_RPCS,
         )
-        server.add_generic_rpc_handlers((text_handler(self.service),))
+        server.add_generic_rpc_handlers((text_handler(self.service), open_inference_handler(self.service)))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        reflection.enable_server_reflection((SERVICE, reflection.SERVICE_NAME, health.SERVICE_NAME), server)
+        names = (*_SERVICES, reflection.SERVICE_NAME, health.SERVICE_NAME)
+        reflection.enable_server_reflection(names, server, pool=descriptor_pool())
         return server
 
     def _bind(self) -> int:
@@ -141,7 +145,7 @@ class Gateway:
             ) from error
 
     async def _set_health(self, status: int) -> None:
-        for service in ("", SERVICE):
+        for service in ("", *_SERVICES):
             await self._health.set(service, status)
 
 

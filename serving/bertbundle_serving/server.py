@@ -195,7 +195,7 @@ class Server:
         server = grpc.aio.server(options=list(arguments.items()), interceptors=interceptors)
         server.add_generic_rpc_handlers(self.servicer.handlers())
         if self._text_api is not None:
-            server.add_generic_rpc_handlers((self._text_api.handler(),))
+            server.add_generic_rpc_handlers(self._text_api.handlers())
         names = [*self._services(), reflection.SERVICE_NAME]
         if self._options.health:
             health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
@@ -204,7 +204,7 @@ class Server:
         return server
 
     def _services(self) -> list[str]:
-        return [*SERVICES] if self._text_api is None else [*SERVICES, self._text_api.service_name]
+        return [*SERVICES] if self._text_api is None else [*SERVICES, *self._text_api.service_names]
 
     def _bind_grpc(self) -> int:
         options = self._options

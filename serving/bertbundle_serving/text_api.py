@@ -6,8 +6,10 @@ from typing import Any
 
 from starlette.routing import BaseRoute
 
+from bertbundle_gateway.compatible_apis.open_inference_grpc import open_inference_handler
 from bertbundle_gateway.core.api_keys import ApiKeys
 from bertbundle_gateway.core.service import TextService
+from bertbundle_gateway.grpc_api.reflection import INFERENCE_SERVICE
 from bertbundle_gateway.grpc_api.servicer import SERVICE, text_handler
 from bertbundle_gateway.rest_api.app import RestOptions, text_routes
 from bertbundle_serving.options import ServerOptions
@@ -19,19 +21,19 @@ class TextApi:
     """The text API of a server, on both of its ports.
 
     Attributes:
-        service_name: the name of the gRPC service.
+        service_names: the names of the gRPC services.
     """
 
-    service_name = SERVICE
+    service_names = (SERVICE, INFERENCE_SERVICE)
 
     def __init__(self, service: TextService, keys: ApiKeys | None) -> None:
         """Answer texts with a service; `keys` are those that REST requests need."""
         self._service = service
         self._keys = keys
 
-    def handler(self) -> Any:
-        """Return the generic gRPC handler."""
-        return text_handler(self._service)
+    def handlers(self) -> tuple[Any, ...]:
+        """Return the generic gRPC handlers."""
+        return text_handler(self._service), open_inference_handler(self._service)
 
     def routes(self, options: ServerOptions) -> list[BaseRoute]:
         """Return the REST routes."""

@@ -14,6 +14,7 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
@@ -42,8 +43,13 @@ def test_reflection_and_health(start_server: StartServer) -> None:
         assert [method.name for method in file.service[0].method] == [
             method.name for method in pb.DESCRIPTOR.services_by_name["TextService"].methods
         ]
+        inference = "inference.GRPCInferenceService"
+        described = DescriptorPool(database).FindServiceByName(inference)
+        assert described.methods_by_name["ModelInfer"].input_type.full_name == "inference.ModelInferRequest"
+        assert {"grpc.health.v1.Health", inference} <= set(database.get_services())
+        assert database.FindFileContainingSymbol("grpc.health.v1.Health").package == "grpc.health.v1"
         check = health_pb2_grpc.HealthStub(running.channel).Check
-        for service in ("", SERVICE):
+        for service in ("", SERVICE, inference):
             response = check(health_pb2.HealthCheckRequest(service=service), timeout=20)
             assert response.status == health_pb2.HealthCheckResponse.SERVING
 

@@ -42,6 +42,9 @@ HOW_TO_GET = {
     "helm_python": "make setup-manifests",
     "npm packages": "npm install --prefix DIR @huggingface/inference @grpc/grpc-js @grpc/proto-loader, then set "
     "BERTBUNDLE_NODE_MODULES to DIR/node_modules",
+    "the clients of KServe and Triton": "python3 -m venv DIR, DIR/bin/pip install kserve 'tritonclient[grpc,http]', "
+    "then set BERTBUNDLE_INFERENCE_PYTHON to DIR/bin/python",
+    "open_inference": "make setup",
     "a running Docker engine": "apt install docker.io, then start it",
     "a real TensorFlow Serving": "set TENSORFLOW_MODEL_SERVER to a tensorflow_model_server binary, 2.16 or newer",
     "a processor with int8 products": "run on a processor with AVX512-VNNI, AVX-VNNI or AMX",

@@ -113,6 +113,11 @@ class Models:
         self._settings = settings
         self._clients: OrderedDict[ModelRef, AsyncClient] = OrderedDict()
 
+    @property
+    def timeout(self) -> float:
+        """Seconds for a request whose caller has no deadline."""
+        return self._settings.timeout
+
     def client(self, ref: ModelRef) -> AsyncClient:
         """Return the client of a model; the least recently used clients are dropped.
 

@@ -71,6 +71,7 @@ class TextService:
 
     Attributes:
         probes: whether the models are ready.
+        timeout: seconds for a request whose caller has no deadline.
 
     >>> results = await service.annotate(ModelRef("ner"), "entities", ["Wang lives in Berlin", ""])
     >>> results[0][0].label, results[1].reason
@@ -86,6 +87,7 @@ class TextService:
     ) -> None:
         """Answer with models, within limits; `log_requests` logs a line for each request, never with its texts."""
         self.probes = Probes(models)
+        self.timeout = models.timeout
         self._models = models
         self._limits = limits
         self._log_requests = log_requests

@@ -61,18 +61,22 @@ class ErrorCarrier(HTTPException):
 class JsonRequest(Request):
     """A request whose body is JSON, whatever its Content-Type is: curl's default is that of a form."""
 
-    def __init__(self, request: Request, max_bytes: int, count: Callable[[int], None]) -> None:
+    def __init__(
+        self, request: Request, max_bytes: int, count: Callable[[int], None], json_size: int | None = None
+    ) -> None:
         """Take the body of another request.
 
         Args:
             request: the other request.
             max_bytes: maximum size of the body.
             count: see `BodyBudget.count`.
+            json_size: how many bytes at the beginning of the body are the JSON document; None for all.
         """
         headers = [item for item in request.scope["headers"] if item[0] != _JSON[0]]
         super().__init__({**request.scope, "headers": [*headers, _JSON]}, request.receive)
         self._max_bytes = max_bytes
         self._count = count
+        self._json_size = json_size
 
     async def body(self) -> bytes:
         """Return the body.
@@ -106,7 +110,7 @@ class JsonRequest(Request):
             HTTPException: it is not valid JSON.
         """
         try:
-            return orjson.loads(await self.body())
+            return orjson.loads((await self.body())[: self._json_size])
         except orjson.JSONDecodeError as error:
             problem = str(error).replace(": line", ", line")  # it never quotes the body
             message = f"The body is not valid JSON in UTF-8: {problem}."

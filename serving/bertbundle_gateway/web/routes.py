@@ -99,7 +99,7 @@ def api_router(
     *,
     tag: str,
     public: bool = False,
-    check: Callable[[Request], None] = lambda _: None,
+    json_size: Callable[[Request], int | None] = lambda _: None,
 ) -> APIRouter:
     """Return a router for routes of one API.
 
@@ -108,7 +108,7 @@ def api_router(
         style: the API's errors.
         tag: the name of the API in the OpenAPI document.
         public: whether callers need no key even if there are keys.
-        check: raises RequestError for requests that the API has but that are not supported, before they are parsed.
+        json_size: returns how many bytes at the beginning of a request's body are its JSON document; None for all.
     """
     options, keys = context.options, None if public else context.keys
 
@@ -120,9 +120,8 @@ def api_router(
                 try:
                     if keys is not None:
                         keys.authorize(request.headers.get("authorization"), request.headers.get("x-api-key"))
-                    check(request)
                     with context.bodies.count() as count:
-                        json_request = JsonRequest(request, options.max_body_bytes, count)
+                        json_request = JsonRequest(request, options.max_body_bytes, count, json_size(request))
                         return await asyncio.wait_for(_answer(handle, json_request), options.timeout_seconds)
                 except ClientDisconnect:
                     return Response(status_code=499)  # nobody receives it

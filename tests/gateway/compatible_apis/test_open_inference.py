@@ -122,8 +122,8 @@ REFUSED = [
     ([texts("wang")], {"outputs": [{"name": "scores"}]}, "The model has no output 'scores', its outputs are entities."),
     (
         [texts("wang")],
-        {"outputs": [{"name": "entities", "parameters": {"binary_data": True}}]},
-        "The parameter binary_",
+        {"outputs": [{"name": "entities", "parameters": {"classification": 3}}]},
+        "The parameter classification of entities is not supported.",
     ),
     ([{**texts("wang"), "datatype": "TEXT"}], {}, "inputs['text']: datatype is 'TEXT', expected one of BOOL"),
     ([{**texts("wang"), "datatype": "INT32", "data": [1]}], {}, "The input text must be BYTES of shape [n] or [n, 1]."),
@@ -163,12 +163,14 @@ def test_refused(api: TextApi, inputs: Any, fields: Any, message: str) -> None:
     assert answer["error"].startswith(message)
 
 
-def test_binary_tensors_are_refused(api: TextApi) -> None:
-    """Triton's extension for binary data is refused by name."""
-    data = b'{"inputs": []}\x00\x01'
-    status, answer = api.post("/v2/models/tagger/infer", data, **{"Inference-Header-Content-Length": "14"})
-    assert status == 400
-    assert "binary_data=False" in answer["error"]
+def test_model_name(api: TextApi) -> None:
+    """A request may repeat the model of its path, as KServe's client does, but not name another one."""
+    assert infer(api, "tagger", texts("wang"), model_name="tagger")[0] == 200
+    status, answer = infer(api, "tagger", texts("wang"), model_name="embedder")
+    assert (status, answer["error"]) == (
+        400,
+        "The path names the model 'tagger', model_name another one. Leave it out.",
+    )
 
 
 def test_metadata_and_health(api: TextApi) -> None:
