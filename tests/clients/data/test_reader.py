@@ -401,6 +401,66 @@ def test_malformed_questions_have_one_message(fail: Fail, question: Any, message
     assert message in fail("a.json", json.dumps(squad), READER)
 
 
+def test_lines_of_json(fail: Fail) -> None:
+    """A message about JSON has line and column of the question or of the row, also in a file of one line."""
+    answers = [{"text": "Berlin", "answer_start": start} for start in (3, 0)]
+    questions = [{"id": f"q{start}", "question": "?", "answers": [answer]} for start, answer in enumerate(answers)]
+    squad = {"data": [{"paragraphs": [{"context": "in Berlin", "qas": questions}]}]}
+    wrong = "question 2 (q1) is malformed: answer 'Berlin' is not at 0"
+    indented = json.dumps(squad, indent=1)
+    line = indented.split("\n").index('       "id": "q1",')  # the brace of the question is in the line before
+    assert f"a.json, line {line} column 7, {wrong}" in fail("a.json", "\ufeff" + indented.replace("\n", "\r\n"), READER)
+    column = json.dumps(squad).index('{"id": "q1"') + 1
+    assert f"a.json, line 1 column {column}, {wrong}" in fail("a.json", json.dumps(squad), READER)
+    rows = '[{"text": "x", "label": "no"},\n\n {"text": "y", "label": "maybe"}, 5]'
+    assert fail("a.json", rows, CLASSIFIER).startswith("a.json, line 3 column 2, row 2: label 'maybe' is not one of")
+    assert fail("a.json", rows.replace("maybe", "yes"), CLASSIFIER).startswith(
+        "a.json, line 3 column 33, row 3 is not an object but int"
+    )
+    tags = '[{"tokens": ["a"], "tags": ["O"]},\n{"tokens": ["b"], "tags": ["B-CITY"]}]'
+    assert fail("a.json", tags).startswith("a.json, line 2 column 1, row 2: label 'CITY'")
+
+
+@pytest.mark.parametrize(
+    ("paragraph", "problem"),
+    [('{"qas": [{}]}', "KeyError('context')"), ('{"context": "x"}', "KeyError('qas')"), ('"x"', "TypeError(")],
+)
+def test_lines_of_malformed_squad(fail: Fail, paragraph: str, problem: str) -> None:
+    """A paragraph without a context or questions is named by its line."""
+    message = fail("a.json", f'{{"data": [{{"paragraphs": [\n{paragraph}]}}]}}', READER)
+    assert message.startswith(f"a.json, line 2 column 1 is not SQuAD's JSON: {problem}")
+    in_object = fail("a.json", f'{{"data": [\n{{"paragraphs": {{"a": {paragraph}}}}}]}}', READER)
+    assert in_object.startswith("a.json, line 2 column 16 is not SQuAD's JSON: TypeError(")
+
+
+def test_rows_of_several_lines(fail: Fail) -> None:
+    """A row of CSV is named by its first line, also one whose quotes do not match; a row of JSON lines by its line."""
+    quoted = 'text,label\n"a\nb",yes\n"c\nd",maybe\n'
+    assert fail("a.csv", quoted, CLASSIFIER).startswith("a.csv, line 4: label 'maybe' is not one of the model's")
+    assert fail("a.csv", 'text,label\nx,yes\n"c\nd" e,no\n', CLASSIFIER) == (
+        "a.csv: line 4 is not CSV: ',' expected after '\"' in the row that begins in line 3. Correct it; the lines "
+        "after it cannot be read."
+    )
+    assert fail("a.jsonl", '{"text": "x", "label": "no"}\n\n{"text" 1}\n', CLASSIFIER) == (
+        "a.jsonl, line 3 is not JSON: Expecting ':' delimiter at column 9. Correct it."
+    )
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl"])
+def test_deep_json(fail: Fail, name: str) -> None:
+    """JSON that is nested too deeply for the parser has one message, too."""
+    assert " is not JSON: " in fail(name, "[" * 100_000, CLASSIFIER)
+
+
+def test_rows_of_parquet(tmp_path: Path) -> None:
+    """A row of Parquet is named by its number, from 1."""
+    arrow = require_package("pyarrow")
+    table = arrow.Table.from_pylist([{"text": "x", "label": "no"}, {"text": "y", "label": "maybe"}])
+    require_package("pyarrow.parquet").write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(InputError, match=r"a\.parquet, row 2: label 'maybe' is not one of the model's"):
+        read_dataset(str(tmp_path / "a.parquet"), CLASSIFIER)
+
+
 def test_version_of_squad(read: Read) -> None:
     """A file that says that it is of version 2.0 is, even if all of its questions have answers."""
     question = {"id": "1", "question": "?", "answers": [{"text": "Berlin", "answer_start": 3}]}
