@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from bertbundle import Client, ServerError
-from bertbundle.rollout.config_file import ConfigFile, Move
+from bertbundle.rollout.config_file import ConfigFile
+from bertbundle.rollout.history import Move
 from bertbundle.rollout.promotion import Promotion
 from bertbundle.transports.model_service import open_services
 from local_server import serving

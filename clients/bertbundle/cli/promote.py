@@ -21,7 +21,8 @@ from bertbundle.cli.data_flags import add_data_flags
 from bertbundle.errors import InputError
 from bertbundle.evaluation.comparison.compare import compare
 from bertbundle.evaluation.comparison.report import ComparisonReport
-from bertbundle.rollout.config_file import ConfigFile, Move
+from bertbundle.rollout.config_file import ConfigFile
+from bertbundle.rollout.history import Move
 from bertbundle.rollout.promotion import Promotion
 from bertbundle.transports.model_service import ModelService, open_services
 
@@ -61,11 +62,16 @@ def add_promote_flags(parser: argparse.ArgumentParser) -> None:
 def run_promote(options: argparse.Namespace, to_json: Callable[[Any], str]) -> Iterator[str]:
     """Move the label if the comparison passes, and yield the lines to print.
 
+    A promotion that was killed is undone or finished first.
+
     Raises:
         CommandExit: the comparison does not meet its limits; the label did not move.
     """
     _check_flags(options)
     file = ConfigFile(options.config)
+    recovered = _recover(options, file)
+    if recovered and not options.json:
+        yield recovered
     undone = file.last_move(options.model, options.version_label) if options.rollback else None
     before = file.label(options.model, options.version_label)
     after = undone.before if undone else _version(file, options.model, options.to)
@@ -76,12 +82,13 @@ def run_promote(options: argparse.Namespace, to_json: Callable[[Any], str]) -> I
         raise InputError(f"label {move.label!r} has no version to compare with yet: pass --against VERSION.")
     if options.data and before != after and against == after:
         raise InputError(f"--against is version {after}, as --to, and always agrees with itself. Pass another version.")
+    result = functools.partial(_lines, options, file, move, reports, recovered, to_json)
     try:
         _run(options, file, move, undone, functools.partial(_check, options, against, after, reports))
     except CommandExit:
-        yield from _lines(options, file, move, reports, to_json, moved=False)
+        yield from result(moved=False)
         raise
-    yield from _lines(options, file, move, reports, to_json, moved=before != after)
+    yield from result(moved=before != after)
 
 
 def _check_flags(options: argparse.Namespace) -> None:
@@ -99,20 +106,33 @@ def _run(
 ) -> None:
     if move.before == move.after:
         return
-    with _services(options) as services, _ended_by_signals():
-        promotion = Promotion(file, services, max(options.timeout, options.wait), options.wait)
+    with _promotion(options, file) as promotion:
         promotion.run(move, check=check if options.data else lambda: None, undone=undone)
 
 
+def _recover(options: argparse.Namespace, file: ConfigFile) -> str:
+    """Undo or finish a promotion that was killed, and return what was done; "" if there is none."""
+    if file.journal.read() is None:
+        return ""
+    with _promotion(options, file) as promotion:
+        return promotion.recover()
+
+
 def _check(options: argparse.Namespace, a: int | None, b: int | None, reports: list[ComparisonReport]) -> None:
-    """Compare two versions on the first server."""
-    chosen = copy(options)
-    chosen.server = options.server.partition(",")[0]
-    targets = [f"@{version}" for version in (a, b)]
-    with open_target(chosen, targets[0]) as one, open_target(chosen, targets[1]) as other:
-        reports.append(compare(one, other, comparison_of(options)))
-    if not reports[0].passed:
-        raise CommandExit(COMPARISON_FAILED)
+    """Compare two versions on each server, which may compute with other runtimes and processors.
+
+    Raises:
+        CommandExit: a comparison does not meet its limits; its report is the last one.
+    """
+    servers = options.server.split(",")
+    for server in servers:
+        chosen = copy(options)
+        chosen.server = server
+        first, second = (f"@{v}" if len(servers) == 1 else f"{server}/{options.model}@{v}" for v in (a, b))
+        with open_target(chosen, first) as one, open_target(chosen, second) as other:
+            reports.append(compare(one, other, comparison_of(options)))
+        if not reports[-1].passed:
+            raise CommandExit(COMPARISON_FAILED)
 
 
 def _lines(
@@ -120,19 +140,26 @@ def _lines(
     file: ConfigFile,
     move: Move,
     reports: Sequence[ComparisonReport],
+    recovered: str,
     to_json: Callable[[Any], str],
     *,
     moved: bool,
 ) -> Iterator[str]:
     if options.json:
-        compared = reports[0].to_dict() if reports else None
-        servers = options.server.split(",")
-        values = {**asdict(move), "moved": moved, "servers": servers, "config": str(file.path), "comparison": compared}
-        yield to_json(values)
+        values = {**asdict(move), "moved": moved, "servers": options.server.split(","), "config": str(file.path)}
+        compared = [report.to_dict() for report in reports]
+        yield to_json({**values, "comparisons": compared, "recovered": recovered or None})
         return
     for report in reports:
         yield from comparison_lines(report)
     yield _describe(move, moved=moved)
+
+
+@contextlib.contextmanager
+def _promotion(options: argparse.Namespace, file: ConfigFile) -> Iterator[Promotion]:
+    """Connect to the servers; a signal that ends the command lets the promotion undo what it began."""
+    with _services(options) as services, _ended_by_signals():
+        yield Promotion(file, services, max(options.timeout, options.wait), options.wait)
 
 
 @contextlib.contextmanager
