@@ -162,7 +162,7 @@ def open_target(options: argparse.Namespace, text: str) -> Iterator[Target]:
             bundle = stack.enter_context(exported_bundle(path, options.export_options)) if is_checkpoint(path) else path
             yield Target(text, stack.enter_context(Client.local(bundle)), str(path.resolve()))
         return
-    if Path(text).is_dir():
+    if text and Path(text).is_dir():
         raise InputError(f"{text} is a directory: write ./{text} for a bundle in it, or HOST:PORT/MODEL for a server.")
     match = _TARGET.fullmatch(text)
     model = match and (match["model"] or options.model)

@@ -43,7 +43,7 @@ def exported_bundle(source: Path, options: Sequence[str]) -> Iterator[Path]:
     """
     if find_spec(_PACKAGE) is None:
         raise InputError(
-            f"{source} is a checkpoint, not a bundle, and bertbundle-export is not installed to make one of it: "
+            f"{source} is not a bundle, and bertbundle-export is not installed to make one of a checkpoint: "
             "pip install 'bertbundle-toolkit[export]'. Or, where it is installed, run bertbundle-export "
             f"{source} --name NAME, and pass the bundle."
         )
@@ -58,5 +58,5 @@ def exported_bundle(source: Path, options: Sequence[str]) -> Iterator[Path]:
         if done.returncode:
             lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}."]
             message = lines[-1].removeprefix("bertbundle-export: ")
-            raise InputError(f"{source} is a checkpoint, not a bundle, and its export failed: {message}")
+            raise InputError(f"{source} is not a bundle, and its export failed: {message}")
         yield Path(output) / "source"

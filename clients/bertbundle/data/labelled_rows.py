@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,6 +16,7 @@ from bertbundle.data.examples import DataOptions, Dataset, DataTask, Example, Sp
 from bertbundle.data.labels import rename_label
 from bertbundle.data.places import Place, Places
 from bertbundle.data.row_files import Row
+from bertbundle.data.squad import check_start
 from bertbundle.errors import InputError
 
 __all__ = ["dataset_of_rows"]
@@ -136,7 +138,8 @@ class _RowReader:
         if found is None and (flag or chosen is not None):
             raise InputError(
                 f"{place} has no column {' or '.join(map(repr, wanted))}, which {self._task.name} needs; it has "
-                f"{', '.join(map(str, columns)) or 'none'}. Name the column{f' with {flag}' if flag else ''}."
+                f"{', '.join(map(str, columns)) or 'none'}. Name the column{f' with {flag}' if flag else ''}"
+                f"{_separator_advice(columns)}."
             )
         return found
 
@@ -154,6 +157,13 @@ class _RowReader:
             count = len(tags) if isinstance(tags, list) else short_repr(tags)
             raise InputError(f"{place} has {len(tokens)} tokens and {count} tags. Give each token one tag.")
         return tokens, [str(tag) for tag in tags]
+
+
+def _separator_advice(columns: Mapping[str, Any]) -> str:
+    """Return what to do about a CSV file whose columns are not separated by commas."""
+    name = next(iter(columns)) if len(columns) == 1 else ""
+    found = next((separator for separator in ";\t|" if separator in name), "")
+    return f", and separate columns by commas, not by {found!r}" if found else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +204,7 @@ def _read_span(entity: Any, text: str, task: DataTask, place: _LabelPlace) -> Sp
         label = entity.get("label", entity.get("type"))
     else:
         start, end, label = (list(entity) + [None] * 3)[:3] if isinstance(entity, list | tuple) else (None,) * 3
-    if not (isinstance(start, int) and isinstance(end, int) and isinstance(label, str)):
+    if not (type(start) is type(end) is int and isinstance(label, str)):  # a bool is no offset
         raise place.error(f"entity {short_repr(entity)} has not start, end (numbers) and label (a text)")
     if not 0 <= start < end <= len(text):
         raise place.error(f"entity {short_repr(entity)} is outside of the text, which has {len(text)} characters")
@@ -228,14 +238,27 @@ def _read_number(value: Any, _text: Any, _task: DataTask, place: _LabelPlace) ->
     return number
 
 
-def _read_answers(value: Any, _text: Any, _task: DataTask, place: _LabelPlace) -> tuple[str, ...]:
+def _read_answers(value: Any, texts: Any, _task: DataTask, place: _LabelPlace) -> tuple[str, ...]:
     found = _from_json(value)
-    found = found.get("text") if isinstance(found, dict) else found  # as in the data sets of Hugging Face
-    many = [found] if isinstance(found, str) else found
-    texts = [item.get("text") if isinstance(item, dict) else item for item in many or []]
-    if not isinstance(many, list | None) or not all(isinstance(text, str) for text in texts):
+    if isinstance(found, dict):  # as in the data sets of Hugging Face
+        found = [{"text": text, "answer_start": start} for text, start in _in_columns(found)]
+    many = [found] if isinstance(found, str) else [] if found is None else found
+    answers = [item if isinstance(item, dict) else {"text": item} for item in many] if isinstance(many, list) else [{}]
+    if not all(isinstance(answer.get("text"), str) for answer in answers):
         raise place.error(f"the answers are {short_repr(value)}, expected a text or a list of texts")
-    return tuple(dict.fromkeys(text for text in texts if text))
+    try:
+        for answer in answers:
+            check_start(texts[1], answer)
+    except ValueError as error:
+        raise place.error(str(error)) from error
+    return tuple(dict.fromkeys(answer["text"] for answer in answers if answer["text"]))
+
+
+def _in_columns(answers: Mapping[str, Any]) -> list[tuple[Any, Any]]:
+    """Return the text and the start of each answer; the start may be missing."""
+    columns = [answers.get(name) for name in ("text", "answer_start")]
+    texts, starts = (column if isinstance(column, list) else [column] for column in columns)
+    return list(itertools.zip_longest(texts, starts if columns[1] is not None else ()))
 
 
 def _read_masks(value: Any, text: Any, task: DataTask, place: _LabelPlace) -> tuple[str, ...]:

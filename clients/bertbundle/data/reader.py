@@ -110,7 +110,9 @@ def _detect_format(path: str, task: DataTask) -> str:
 
 
 def _read_txt(path: str, task: DataTask, options: DataOptions) -> Dataset:
-    del task, options
+    del options
+    if task.name == "question-answering":
+        raise InputError(f"{path} has single texts, the model is for {task.name}. Pass questions with contexts.")
     lines = [(number, line) for number, line in enumerate(read_text(path).split("\n"), start=1) if line.strip()]
     return Dataset(Places(path), tuple(Example(line, None, number) for number, line in lines), labelled=False)
 

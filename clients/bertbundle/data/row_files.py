@@ -85,6 +85,7 @@ def _read_csv(file: IO[bytes]) -> Iterator[Row]:
     try:
         header = next(reader, [])
         line = reader.line_num + 1
+        _check_header(header)
         for number, cells in enumerate(reader):
             yield _csv_row(number, header, cells, line)
             line = reader.line_num + 1
@@ -95,6 +96,12 @@ def _read_csv(file: IO[bytes]) -> Iterator[Row]:
         ) from error
     finally:
         text.detach()  # the caller closes the file
+
+
+def _check_header(header: list[str]) -> None:
+    twice = [name for index, name in enumerate(header) if name and name in header[:index]]
+    if twice:
+        raise InputError(f"line 1 has the column {twice[0]!r} twice. Rename or remove one of them.")
 
 
 def _csv_row(number: int, header: list[str], cells: list[str], line: int) -> Row:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from bertbundle._shared.validation import short_repr
@@ -10,7 +10,7 @@ from bertbundle.data.examples import Dataset, DataTask, Example
 from bertbundle.data.places import Place, Places, position_in_json
 from bertbundle.errors import InputError
 
-__all__ = ["looks_like_squad", "squad_dataset"]
+__all__ = ["check_start", "looks_like_squad", "squad_dataset"]
 
 _TASK = "question-answering"
 _VERSION_2 = ("v2.0", "2.0")
@@ -87,6 +87,8 @@ def _check_texts(context: Any, question: Any) -> None:
 
 def _answers(context: str, question: dict[str, Any]) -> tuple[str, ...]:
     answers = question.get("answers")
+    if question.get("is_impossible") and answers:
+        raise ValueError("it is_impossible, but has answers")
     if question.get("is_impossible") or answers == []:
         return ()
     if not isinstance(answers, list):
@@ -96,11 +98,16 @@ def _answers(context: str, question: dict[str, Any]) -> tuple[str, ...]:
     for answer in answers:
         if not isinstance(answer, dict) or not isinstance(answer.get("text"), str):
             raise ValueError(f"answer {short_repr(answer)} is not an object with a text")
-        _check_start(context, answer)
+        check_start(context, answer)
     return tuple(dict.fromkeys(answer["text"] for answer in answers))
 
 
-def _check_start(context: str, answer: dict[str, Any]) -> None:
+def check_start(context: str, answer: Mapping[str, Any]) -> None:
+    """Check that an answer is where it says to be in the context, if it says so.
+
+    Raises:
+        ValueError: it is not.
+    """
     start, text = answer.get("answer_start"), answer["text"]
     if isinstance(start, int) and context[start : start + len(text)].casefold() != text.casefold():
         found = context[start : start + len(text)]

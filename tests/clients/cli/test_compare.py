@@ -65,6 +65,7 @@ def test_targets(targets: list[str], tmp_path: Path, run: Callable[..., str], mo
     [
         ("@1", "is not [HOST:PORT/]MODEL[@VERSION], or lacks a model: pass ner@2, or @2 with --model ner"),
         ("nowhere/tiny", "expected host:port of a gRPC server, got 'nowhere'"),
+        ("", "'' is not [HOST:PORT/]MODEL[@VERSION], or lacks a model"),
         ("~nobody-has-this-name/x", "~nobody-has-this-name/x is in no home directory: write it in full."),
         ("./absent", "no bundle.json in absent or its version directories"),
         ("models", "models is a directory: write ./models for a bundle in it"),
@@ -119,13 +120,14 @@ def test_checkpoint_that_is_not_exported(
     """What the export refuses is the message; without the export, it says what to install or to run."""
     data = ["--data", write(source.parent, "t.conll", TAGGED)]
     compare = ["compare", targets[0], str(source)]
-    assert fail(*compare, *data).endswith(
-        f"{source} is a checkpoint, not a bundle, and its export failed: the options are wrong.\n"
-    )
+    assert fail(*compare, *data).endswith(f"{source} is not a bundle, and its export failed: the options are wrong.\n")
     assert "cannot be split into words: No closing quotation" in fail(*compare, *data, "--export-options='--x")
     monkeypatch.setattr(source_export, "_PACKAGE", "absent_package")
     message = fail(*compare, *data)
-    assert "bertbundle-export is not installed to make one of it: pip install 'bertbundle-toolkit[export]'." in message
+    assert (
+        "bertbundle-export is not installed to make one of a checkpoint: pip install 'bertbundle-toolkit[export]'."
+        in message
+    )
     assert f"run bertbundle-export {source} --name NAME, and pass the bundle" in message
 
 

@@ -94,6 +94,7 @@ def test_positions_of_weibo_ner_are_dropped(read: Read) -> None:
     [
         WORDS + "\n\n  \n",
         WORDS.replace("\n", "\r\n"),
+        WORDS.replace("\n", "\r"),
         "\ufeff" + WORDS,
         "-DOCSTART- -X- -X- O\n\n" + WORDS,
         WORDS.replace(" ", "\t"),
@@ -280,6 +281,7 @@ def test_bad_rows_have_one_message(fail: Fail) -> None:
     assert "expected a number" in fail("a.csv", "text,label\nx,nan\n", REGRESSOR)
     entity = '{"text": "Wang", "entities": [{"start": 0, "end": 9, "label": "PER"}]}'
     assert "is outside of the text, which has 4 characters" in fail("a.jsonl", entity)
+    assert "has not start, end (numbers)" in fail("a.jsonl", '{"text": "Wang", "entities": [[true, 4, "PER"]]}')
     moved = '{"text": "in Berlin", "entities": [{"start": 2, "end": 8, "label": "LOC", "text": "Berlin"}]}'
     assert "entity 'Berlin' is not at 2, where the text has ' Berli'" in fail("a.jsonl", moved)
     assert "2 tokens and 1 tags" in fail("a.jsonl", '{"tokens": ["a", "b"], "tags": ["O"]}')
@@ -303,6 +305,7 @@ def test_bad_rows_have_one_message(fail: Fail) -> None:
         READER,
     )
     assert fail("a.txt", "x\n", CLASSIFIER).startswith("a.txt has no labels. Pass")
+    assert fail("a.txt", "x\n", READER).endswith("Pass questions with contexts.")
     assert fail("a.json", "{}", CLASSIFIER).startswith("a.json is neither SQuAD's JSON nor a list of objects")
     assert fail("a.parquet", "no parquet", CLASSIFIER).startswith("a.parquet: the file cannot be read as Parquet")
 
@@ -444,6 +447,34 @@ def test_rows_of_several_lines(fail: Fail) -> None:
     assert fail("a.jsonl", '{"text": "x", "label": "no"}\n\n{"text" 1}\n', CLASSIFIER) == (
         "a.jsonl, line 3 is not JSON: Expecting ':' delimiter at column 9. Correct it."
     )
+
+
+def test_columns_that_are_not_what_they_seem(fail: Fail) -> None:
+    """A column that occurs twice, and columns that commas do not separate, are named."""
+    assert fail("a.csv", "text,label,text\nx,no,y\n", CLASSIFIER) == (
+        "a.csv: line 1 has the column 'text' twice. Rename or remove one of them."
+    )
+    assert fail("a.csv", "text;label\nx;no\n", CLASSIFIER).endswith(
+        "it has text;label. Name the column with --text, and separate columns by commas, not by ';'."
+    )
+
+
+def test_answers_that_contradict_themselves(fail: Fail) -> None:
+    """An answer is where it says, in rows as in SQuAD's JSON; answers without texts are not "no answer"."""
+    for answers, message in (
+        ({"text": ["Berlin"], "answer_start": [0]}, "answer 'Berlin' is not at 0, where the context has 'in Ber'"),
+        ([{"text": "Berlin", "answer_start": -6}], "answer 'Berlin' is not at -6"),
+        ({"answer_start": [3]}, "expected a text or a list of texts"),
+        ({"text": ["Berlin"], "answer_start": [3, 5]}, "expected a text or a list of texts"),
+        (5, "the answers are 5, expected a text or a list of texts"),
+    ):
+        row = {"question": "Where?", "context": "in Berlin", "answers": answers}
+        assert fail("a.jsonl", json.dumps(row), READER).startswith("a.jsonl, line 1: ")
+        assert message in fail("a.jsonl", json.dumps(row), READER)
+    answer = {"text": "Berlin", "answer_start": 3}
+    question = {"id": "1", "question": "?", "is_impossible": True, "answers": [answer]}
+    squad = {"data": [{"paragraphs": [{"context": "in Berlin", "qas": [question]}]}]}
+    assert "it is_impossible, but has answers" in fail("a.json", json.dumps(squad), READER)
 
 
 @pytest.mark.parametrize("name", ["a.json", "a.jsonl"])
