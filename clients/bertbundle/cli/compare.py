@@ -14,7 +14,7 @@ from typing import Any
 
 from bertbundle._shared.commands import CommandExit
 from bertbundle.cli.comparison_tables import comparison_lines
-from bertbundle.cli.connection_flags import make_client
+from bertbundle.cli.connection_flags import make_client, version_or_label
 from bertbundle.cli.data_flags import add_data_flags, data_options
 from bertbundle.cli.source_export import exported_bundle, is_checkpoint
 from bertbundle.client.sync_client import Client
@@ -173,6 +173,6 @@ def open_target(options: argparse.Namespace, text: str) -> Iterator[Target]:
         )
     chosen = copy(options)
     chosen.server, chosen.model = match["server"] or options.server, model
-    version = match["version"]
-    with make_client(chosen, version=int(version) if version and version.isdecimal() else version) as client:
+    version = version_or_label(match["version"]) if match["version"] else None
+    with make_client(chosen, version=version) as client:
         yield Target(text, client, f"{chosen.server}/{model}")

@@ -16,7 +16,7 @@ from typing import Any
 from bertbundle._shared.commands import CommandExit
 from bertbundle.cli.compare import COMPARISON_FAILED, add_comparison_flags, comparison_of, open_target
 from bertbundle.cli.comparison_tables import comparison_lines
-from bertbundle.cli.connection_flags import channel_settings, positive_seconds
+from bertbundle.cli.connection_flags import channel_settings, positive_seconds, version_or_label
 from bertbundle.cli.data_flags import add_data_flags
 from bertbundle.errors import InputError
 from bertbundle.evaluation.comparison.compare import compare
@@ -31,7 +31,7 @@ __all__ = ["add_promote_flags", "run_promote"]
 
 def add_promote_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags to a parser."""
-    parser.add_argument("version_label", metavar="LABEL", help="the version label to move, such as stable")
+    parser.add_argument("version_label", type=_label, metavar="LABEL", help="the version label to move, such as stable")
     parser.add_argument(
         "--config",
         required=True,
@@ -57,6 +57,12 @@ def add_promote_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-compare", action="store_true", help="move LABEL without a comparison")
     add_data_flags(parser, required=False, text="texts to compare the versions on; needs a limit")
     add_comparison_flags(parser)
+
+
+def _label(text: str) -> str:
+    if text and not text.isdecimal():  # what is a number stands for a version, wherever a label is expected
+        return text
+    raise argparse.ArgumentTypeError(f"expected a name such as stable, got {text!r}")
 
 
 def run_promote(options: argparse.Namespace, to_json: Callable[[Any], str]) -> Iterator[str]:
@@ -200,8 +206,9 @@ def _exit(number: int, _frame: object) -> None:
 
 def _version(file: ConfigFile, model: str, target: str) -> int:
     """Return the version that --to names: a number, or a label of the file."""
-    if target.isascii() and target.isdigit():
-        return int(target)
+    number = version_or_label(target)
+    if isinstance(number, int):
+        return number
     version = file.label(model, target)
     if version is None:
         labels = ", ".join(file.configs.labels(model)) or "none"

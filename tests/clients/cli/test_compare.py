@@ -66,6 +66,7 @@ def test_targets(targets: list[str], tmp_path: Path, run: Callable[..., str], mo
         ("@1", "is not [HOST:PORT/]MODEL[@VERSION], or lacks a model: pass ner@2, or @2 with --model ner"),
         ("nowhere/tiny", "expected host:port of a gRPC server, got 'nowhere'"),
         ("", "'' is not [HOST:PORT/]MODEL[@VERSION], or lacks a model"),
+        (f"tiny@{2**63}", f"{2**63} is no version number: it has more than 64 bits."),
         ("~nobody-has-this-name/x", "~nobody-has-this-name/x is in no home directory: write it in full."),
         ("./absent", "no bundle.json in absent or its version directories"),
         ("models", "models is a directory: write ./models for a bundle in it"),

@@ -281,6 +281,13 @@ def test_mistakes(deployment: Deployment, fail: Callable[..., str]) -> None:
     assert "has no promotion of label 'stable' of model 'tiny' to roll back" in fail(
         *flags(deployment, unused, "--rollback")
     )
+    for label in ("", "2"):
+        named = flags(deployment, unused, "--to", "2", "--no-compare")
+        named[1] = label
+        assert f"argument LABEL: expected a name such as stable, got {label!r}" in fail(*named)
+    assert f"{2**63} is no version number: it has more than 64 bits." in fail(
+        *flags(deployment, unused, "--to", str(2**63), "--no-compare")
+    )
     assert "one of the arguments --to --rollback is required" in fail(*flags(deployment, unused))
     assert "expected host:port of a gRPC server, got 'localhost'" in fail(
         *flags(deployment, "localhost", "--to", "2", "--no-compare")
