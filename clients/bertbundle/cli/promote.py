@@ -5,15 +5,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
-import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bertbundle._shared.commands import CommandExit
+from bertbundle._shared.commands import CommandExit, ended_by_signals
 from bertbundle.cli.compare import COMPARISON_FAILED, add_comparison_flags, comparison_of, open_target
 from bertbundle.cli.comparison_tables import comparison_lines
 from bertbundle.cli.connection_flags import channel_settings, positive_seconds, version_or_label
@@ -164,7 +162,7 @@ def _lines(
 @contextlib.contextmanager
 def _promotion(options: argparse.Namespace, file: ConfigFile) -> Iterator[Promotion]:
     """Connect to the servers; a signal that ends the command lets the promotion undo what it began."""
-    with _services(options) as services, _ended_by_signals():
+    with _services(options) as services, ended_by_signals():
         yield Promotion(file, services, max(options.timeout, options.wait), options.wait)
 
 
@@ -180,28 +178,6 @@ def _services(options: argparse.Namespace) -> Iterator[Sequence[ModelService]]:
     finally:
         for service in services:
             service.close()
-
-
-@contextlib.contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP raise SystemExit, as Ctrl-C raises KeyboardInterrupt: what was begun is undone."""
-    if threading.current_thread() is not threading.main_thread():  # only it may set handlers
-        yield
-        return
-    known = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    numbers = [number for number in known if signal.getsignal(number) is signal.SIG_DFL]  # nohup ignores SIGHUP
-    for number in numbers:
-        signal.signal(number, _exit)
-    try:
-        yield
-    finally:
-        for number in numbers:
-            signal.signal(number, signal.SIG_DFL)
-
-
-def _exit(number: int, _frame: object) -> None:
-    signal.signal(number, signal.SIG_IGN)  # a second one must not end the undoing
-    raise SystemExit(128 + number)
 
 
 def _version(file: ConfigFile, model: str, target: str) -> int:

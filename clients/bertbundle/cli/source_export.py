@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+from bertbundle._shared.commands import ended_by_signals
 from bertbundle.contract.manifest import MANIFEST_FILE
 from bertbundle.errors import InputError
 
@@ -50,7 +51,7 @@ def exported_bundle(source: Path, options: Sequence[str]) -> Iterator[Path]:
     if sys.stderr.isatty():  # it takes minutes; what is printed next overwrites the line
         sys.stderr.write(f"\x1b[Kexporting {source} ...\r")
         sys.stderr.flush()
-    with tempfile.TemporaryDirectory(prefix="bertbundle-") as output:
+    with ended_by_signals(), tempfile.TemporaryDirectory(prefix="bertbundle-") as output:
         target = ("--name", "source", "--output", output, "--formats", "onnx")
         done = subprocess.run(  # noqa: S603 - the arguments are the user's own
             [*_COMMAND, str(source), *options, *target], capture_output=True, text=True, errors="replace", check=False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -130,6 +131,20 @@ def test_checkpoint_that_is_not_exported(
         in message
     )
     assert f"run bertbundle-export {source} --name NAME, and pass the bundle" in message
+
+
+def test_an_export_that_is_ended(source: Path, targets: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGTERM during the export ends it, too, and removes what it has written."""
+    endless = "import os, signal, sys, time; open(sys.argv[1] + '/seen', 'w').write(sys.argv[-3] + f' {os.getpid()}'); "
+    ending = "os.kill(os.getppid(), signal.SIGTERM); time.sleep(60)"
+    monkeypatch.setattr(source_export, "_COMMAND", (sys.executable, "-c", endless + ending))
+    data = ["--data", write(source.parent, "t.txt", "Wang\n")]
+    with pytest.raises(SystemExit, match=str(128 + signal.SIGTERM)):
+        main(["compare", targets[0], str(source), *data])
+    output, process = (source / "seen").read_text(encoding="utf-8").split()
+    assert not Path(output).exists()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(process), 0)
 
 
 def test_a_checkpoint_is_exported_last(source: Path, targets: list[str], fail: Callable[..., str]) -> None:
