@@ -424,6 +424,17 @@ def test_lines_of_json(fail: Fail) -> None:
     assert fail("a.json", tags).startswith("a.json, line 2 column 1, row 2: label 'CITY'")
 
 
+def test_lines_of_texts_that_the_model_refuses(read: Read, tmp_path: Path) -> None:
+    """A text that turns out to be invalid only later is named by its line and column, too."""
+    found = read("a.json", '[{"text": "x", "label": "no"},\n {"text": "y", "label": "no"}]', CLASSIFIER)
+    assert found.where(found.examples[1]) == f"{tmp_path}/a.json, line 2 column 2, row 2"
+    question = {"question": "?", "answers": []}
+    squad = {"data": [{"paragraphs": [{"context": "in Berlin", "qas": [question, question]}]}]}
+    found = read("b.json", json.dumps(squad), READER)
+    column = json.dumps(squad).rindex('{"question"') + 1
+    assert found.where(found.examples[1]) == f"{tmp_path}/b.json, line 1 column {column}, question 2"
+
+
 @pytest.mark.parametrize(
     ("paragraph", "problem"),
     [('{"qas": [{}]}', "KeyError('context')"), ('{"context": "x"}', "KeyError('qas')"), ('"x"', "TypeError(")],
