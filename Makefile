@@ -6,6 +6,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest
+# The tests of a folder run in one process, because they share models and servers.
+PARALLEL := --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 
 # Parameters of `make export`, `make serve` and the demos.
 SOURCE ?=
@@ -54,11 +56,11 @@ serve: $(READY) ## start the embedded server: NAME=model-name [PORT=8500] [ARGS=
 serve-container: ## start TensorFlow Serving in a container, with the models of serving/deploy/models.config
 	docker compose -f serving/deploy/compose.yaml up --detach --wait
 
-test: $(READY) ## run all tests; a skipped test says what it needs and how to get it
-	$(PYTEST)
+test: $(READY) ## run all tests in two processes; a skipped test says what it needs and how to get it
+	$(PYTEST) $(PARALLEL)
 
 test-fast: $(READY) ## run the tests that neither export a model nor start a server, in about a minute
-	$(PYTEST) -m "not slow"
+	$(PYTEST) $(PARALLEL) -m "not slow"
 
 test-thin: $(READY) ## test the client's wheel in a separate environment
 	$(PYTEST) tests/clients/test_wheel.py
