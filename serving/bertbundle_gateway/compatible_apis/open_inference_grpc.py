@@ -56,7 +56,8 @@ class _Servicer:
     async def server_ready(self, request: pb.ServerReadyRequest, timeout: float | None) -> pb.ServerReadyResponse:
         """Say whether all configured models are ready."""
         del request
-        return pb.ServerReadyResponse(ready=all(await self._service.probes.ready(timeout=self._seconds(timeout))))
+        readiness = await self._service.probes.readiness(timeout=self._seconds(timeout))
+        return pb.ServerReadyResponse(ready=not readiness.reason)
 
     async def model_ready(self, request: pb.ModelReadyRequest, timeout: float | None) -> pb.ModelReadyResponse:
         """Say whether a model is ready."""
