@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import prometheus_client
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
-from bertbundle_serving.engine.batch import Batch
-from bertbundle_serving.engine.queue import QueueKey
+from bertbundle_serving.dataplane.serving_metrics import ServingMetrics
+from bertbundle_serving.engine.engine import EngineObserver
+from bertbundle_serving.engine.queue import QueuedBatch, QueueKey
+from bertbundle_serving.repository.model import Model
+from bertbundle_serving.repository.version import Version, VersionState
 from bertbundle_serving.requests.call import SignatureCall
 
 __all__ = ["CONTENT_TYPE", "Metrics"]
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-# Microseconds. Source: tensorflow_serving/servables/tensorflow/util.cc, monitoring::Buckets::Exponential(10, 1.8, 33).
-_MICROSECONDS = tuple(10 * 1.8**power for power in range(33))
 _SECONDS = tuple(0.001 * 2**power for power in range(15))
 _ROWS = tuple(2**power for power in range(11))
 # The library appends _total to the names of counters, TensorFlow Serving does not.
@@ -27,66 +29,70 @@ _ATTENTION_MASK = "attention_mask"
 prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
-class Metrics:
-    """The metrics of a server. It is the `EngineObserver` of the engine."""
+class Metrics(EngineObserver):
+    """The metrics of a server.
 
-    def __init__(self) -> None:
+    Args:
+        models: returns the models that are served. Their series exist from the first scrape, at 0.
+
+    Attributes:
+        serving: TensorFlow Serving's metrics.
+        in_flight: number of requests that are being answered.
+    """
+
+    def __init__(self, models: Callable[[], Iterable[Model]] = tuple) -> None:
+        self._models = models
         self._registry = registry = CollectorRegistry()
-        self._requests = Counter(
-            ":tensorflow:serving:request_count",
-            "The total number of requests.",
-            ("model_name", "status"),
-            registry=registry,
+        self.serving = ServingMetrics(registry)
+        ProcessCollector(registry=registry)
+        self.in_flight = Gauge("bertbundle_requests_in_flight", "Requests that are being answered.", registry=registry)
+        self._newest = Gauge(
+            "bertbundle_newest_version", "Newest version that is served; 0 if none is.", ("model",), registry=registry
         )
-        self._request_latency = Histogram(
-            ":tensorflow:serving:request_latency",
-            "Distribution of wall time (in microseconds) for a request.",
-            ("model_name", "API", "entrypoint", "status"),
-            buckets=_MICROSECONDS,
-            registry=registry,
+        self._failed = Gauge(
+            "bertbundle_failed_versions", "Versions that could not be loaded.", ("model",), registry=registry
         )
-        self._runtime_latency = Histogram(
-            ":tensorflow:serving:runtime_latency",
-            "Distribution of wall time (in microseconds) for the runtime.",
-            ("model_name", "API", "runtime"),
-            buckets=_MICROSECONDS,
-            registry=registry,
-        )
-        labels = ("model", "signature")
         self._queue = Gauge(
-            "bertbundle_queue_depth", "Requests waiting for the engine.", (*labels, "version"), registry=registry
-        )
-        self._batch_rows = Histogram(
-            "bertbundle_batch_rows", "Rows computed together.", labels, buckets=_ROWS, registry=registry
-        )
-        self._batch_padding = Counter(
-            "bertbundle_batch_padding_rows", "Rows added to reach an allowed batch size.", labels, registry=registry
-        )
-        self._tokens = Counter("bertbundle_tokens", "Tokens computed, including padding.", labels, registry=registry)
-        self._padding = Counter("bertbundle_padding_tokens", "Padding tokens computed.", labels, registry=registry)
-        self._latency = Histogram(
-            "bertbundle_request_seconds",
-            "Time from a request's submission to the engine until its outputs are computed.",
-            labels,
-            buckets=_SECONDS,
+            "bertbundle_queue_depth",
+            "Requests waiting for the engine.",
+            ("model", "signature", "version"),
             registry=registry,
         )
+        self._queues = set[tuple[str, str, int]]()
 
-    def request_finished(self, model: str, api: str, entrypoint: str, code: str, seconds: float) -> None:
-        """Count a request that ended with a result or an error."""
-        self._requests.labels(model, code).inc()
-        self._request_latency.labels(model, api, entrypoint, code).observe(seconds * 1e6)
+        def counter(name: str, text: str) -> Counter:
+            return Counter(f"bertbundle_{name}", text, ("model", "signature"), registry=registry)
+
+        def histogram(name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
+            return Histogram(f"bertbundle_{name}", text, ("model", "signature"), buckets=buckets, registry=registry)
+
+        self._batch_rows = histogram("batch_rows", "Rows computed together.", _ROWS)
+        self._batch_padding = counter("batch_padding_rows", "Rows added to reach an allowed batch size.")
+        self._tokens = counter("tokens", "Tokens computed, including padding.")
+        self._padding = counter("padding_tokens", "Padding tokens computed.")
+        self._wait = histogram("queue_seconds", "Time that a request, or a part of it, waited for a batch.", _SECONDS)
+        self._latency = histogram(
+            "request_seconds",
+            "Time from a request's submission to the engine until its outputs are computed.",
+            _SECONDS,
+        )
+        counters, histograms = (self._batch_padding, self._tokens, self._padding), (self._batch_rows, self._wait)
+        self._by_signature = (*counters, *histograms, self._latency)
 
     def queue_changed(self, key: QueueKey, waiting_calls: int) -> None:
         """Set the number of calls that wait for a signature of a version."""
-        self._queue.labels(key.model, key.signature, key.version).set(waiting_calls)
+        queue = (key.model, key.signature, key.version)
+        self._queues.add(queue)
+        self._queue.labels(*queue).set(waiting_calls)
 
-    def batch_computed(self, key: QueueKey, batch: Batch, seconds: float) -> None:
+    def batch_computed(self, queued: QueuedBatch, started: float, finished: float) -> None:
         """Count a batch."""
-        labels = (key.model, key.signature)
-        self._runtime_latency.labels(key.model, "Predict", _runtime_label(key.runtime)).observe(seconds * 1e6)
+        labels, batch = (queued.queue.key.model, queued.queue.key.signature), queued.batch
+        self.serving.batch_computed(queued, finished - started)
         self._batch_rows.labels(*labels).observe(batch.rows)
         self._batch_padding.labels(*labels).inc(batch.padded_rows - batch.rows)
+        for pending in queued.calls:
+            self._wait.labels(*labels).observe(queued.taken - pending.submitted)
 
     def call_computed(self, key: QueueKey, call: SignatureCall, seconds: float) -> None:
         """Count a call whose outputs its caller received."""
@@ -99,16 +105,29 @@ class Metrics:
 
     def exposition(self) -> bytes:
         """Return the metrics in Prometheus' text format."""
+        self._describe_models()
         return _TOTAL.sub(rb"\1", prometheus_client.generate_latest(self._registry))
 
+    def _describe_models(self) -> None:
+        """Create the series of all served versions, and remove the queues of versions that are no longer served."""
+        self._newest.clear()
+        self._failed.clear()
+        queues = set[tuple[str, str, int]]()
+        for model in self._models():
+            name, versions = model.config.name, model.versions
+            failed = [s for s in model.statuses() if s.state == VersionState.END and s.code != "OK"]
+            self._newest.labels(name).set(max(versions, default=0))
+            self._failed.labels(name).set(len(failed))
+            for version in versions.values():
+                queues.update(self._create_series(version))
+        for queue in self._queues - queues:
+            self._queue.remove(*queue)
+        self._queues = queues
 
-def _runtime_label(description: str) -> str:
-    """Return runtime, device and precision of a servable's description.
-
-    >>> _runtime_label("runtime onnx precision int8 threads 2")
-    'onnx int8'
-    >>> _runtime_label("runtime onnx device cuda precision float16 threads 2")
-    'onnx cuda float16'
-    """
-    label = description.removeprefix("runtime ").partition(" threads ")[0]
-    return label.replace(" device ", " ").replace(" precision ", " ")
+    def _create_series(self, version: Version) -> Iterable[tuple[str, str, int]]:
+        self.serving.create_series(version)
+        for signature in version.signatures:
+            for family in self._by_signature:
+                family.labels(version.model, signature)
+            self._queue.labels(version.model, signature, version.number)
+            yield version.model, signature, version.number
