@@ -19,7 +19,7 @@ PEERS := build/peers
 PROTOC := 1.76.0 # grpcio-tools with protoc 31.1: the generated code runs on protobuf 6.31.1 and newer, including 7
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-torch demo demo-chinese export serve serve-container test test-fast test-thin test-torch lint typecheck check bench bench-quick bench-run bench-peers docs docs-tables proto clean
+.PHONY: help setup setup-cluster setup-torch demo demo-chinese export serve serve-container test test-fast test-thin test-torch test-cluster lint typecheck check bench bench-quick bench-run bench-peers dashboards docs docs-tables proto clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -54,11 +54,18 @@ serve: $(READY) ## start the embedded server: NAME=model-name [PORT=8500] [ARGS=
 serve-container: ## start TensorFlow Serving in a container, with the models of serving/deploy/models.config
 	docker compose -f serving/deploy/compose.yaml up --detach --wait
 
-test: $(READY) ## run all tests; a skipped test says what it needs and how to get it
-	$(PYTEST)
+test: $(READY) ## run all tests but those of test-cluster; a skipped test says what it needs and how to get it
+	$(PYTEST) -m "not cluster"
+
+test-cluster: $(READY) ## run the tests that need several processes or packages of `make setup-cluster`
+	$(PYTEST) -m cluster
+
+setup-cluster: ## install the Debian packages that `make test-cluster` needs; needs root
+	apt-get install --yes --no-install-recommends prometheus
+	-systemctl disable --now prometheus # the tests start their own
 
 test-fast: $(READY) ## run the tests that neither export a model nor start a server, in about a minute
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow and not cluster"
 
 test-thin: $(READY) ## test the client's wheel in a separate environment
 	$(PYTEST) tests/clients/test_wheel.py
@@ -105,6 +112,9 @@ bench-peers: $(READY) $(PEERS)/.ready ## compare with sentence-transformers and 
 
 docs: $(READY) ## build the documentation site into build/site
 	NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict
+
+dashboards: $(READY) ## regenerate the Grafana dashboards and the PrometheusRule; a test compares them with the tables
+	PYTHONPATH=serving/deploy $(BIN)/python -m observability.dashboards
 
 docs-tables: $(READY) ## regenerate the tables of errors and options; a test compares them with the code
 	$(BIN)/python docs/scripts/reference_tables.py

@@ -32,6 +32,7 @@ HOW_TO_GET = {
     "openssl": "apt install openssl",
     "chromium": "apt install chromium",
     "curl": "apt install curl",
+    "prometheus": "make setup-cluster",
     "node": "apt install nodejs",
     "npm packages": "npm install --prefix DIR @huggingface/inference @grpc/grpc-js @grpc/proto-loader, then set "
     "BERTBUNDLE_NODE_MODULES to DIR/node_modules",

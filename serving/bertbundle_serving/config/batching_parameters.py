@@ -16,6 +16,7 @@ PARAMETERS_FILE = "batching_params.pbtxt"
 
 _UNLIMITED = 2**31
 _MAX_THREADS = 4096
+_THREADS = "batch_threads"  # source: SharedBatchScheduler::Options in TensorFlow
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class BatchingParameters:
     allowed_batch_sizes: tuple[int, ...] = ()
     max_execution_tokens: int | None = 1024
     split: bool = True
-    thread_pool_name: str = "batch_threads"
+    thread_pool_name: str = _THREADS
 
     def __post_init__(self) -> None:
         for name in ("max_batch_size", "max_execution_batch_size", "max_enqueued_batches"):
@@ -104,6 +105,10 @@ def _from_message(message: proto.BatchingParameters) -> BatchingParameters:
         values["max_execution_batch_size"] = values["max_batch_size"]
     else:
         values.setdefault("max_execution_batch_size", values["max_batch_size"])
-    name = {"thread_pool_name": message.thread_pool_name.value} if message.HasField("thread_pool_name") else {}
-    sizes = tuple(message.allowed_batch_sizes)
-    return BatchingParameters(**values, **name, allowed_batch_sizes=sizes, max_execution_tokens=None, split=split)
+    return BatchingParameters(
+        **values,
+        allowed_batch_sizes=tuple(message.allowed_batch_sizes),
+        max_execution_tokens=None,
+        split=split,
+        thread_pool_name=message.thread_pool_name.value if message.HasField("thread_pool_name") else _THREADS,
+    )
