@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +29,13 @@ def draw_panels(prometheus: Prometheus, start: float, end: float, path: Path) ->
     panels = [panel for dashboard in DASHBOARDS for row in dashboard.rows for panel in row.panels]
     panels = [panel for panel in panels if panel.kind == "timeseries"]
     lines = -(-len(panels) // COLUMNS)
-    figure = require_package("matplotlib.figure").Figure(figsize=(4.2 * COLUMNS, 2.3 * lines), layout="constrained")
+    figure = require_package("matplotlib.figure").Figure(figsize=(4.2 * COLUMNS, 2.3 * lines))
     places = figure.subplots(lines, COLUMNS).flat
     for place, panel in zip(places, panels, strict=False):
         _draw(place, panel, prometheus, start, end)
     for place in places:
         place.set_axis_off()
+    figure.subplots_adjust(left=0.03, right=0.99, bottom=0.02, top=0.98, hspace=0.35, wspace=0.15)
     figure.savefig(path, dpi=80)
 
 
@@ -43,11 +43,17 @@ def _draw(place: Any, panel: Panel, prometheus: Prometheus, start: float, end: f
     factor, unit = SCALES.get(panel.unit, (1, ""))
     for legend, expression in panel.queries.items():
         for labels, points in prometheus.history(expression, start, end):
-            name = re.sub(r"\{\{(\w+)\}\}", lambda match, labels=labels: labels.get(match[1], ""), legend)
             moments = [moment - start for moment, _ in points]
-            place.plot(moments, [value * factor for _, value in points], label=name, linewidth=1)
+            place.plot(moments, [value * factor for _, value in points], label=_name(legend, labels), linewidth=1)
     place.set_title(f"{panel.title}, {unit}" if unit else panel.title, fontsize=8)
     place.set_ylim(bottom=0)
     place.tick_params(labelsize=6)
     if place.get_legend_handles_labels()[0]:
         place.legend(fontsize=5, loc="lower right")
+
+
+def _name(legend: str, labels: dict[str, str]) -> str:
+    """Return a legend of Grafana with the values of a series' labels."""
+    for label, value in labels.items():
+        legend = legend.replace(f"{{{{{label}}}}}", value)
+    return legend

@@ -11,7 +11,7 @@ import subprocess
 import urllib.parse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from http_calls import fetch
 from optional import skip_without
@@ -20,6 +20,9 @@ from waiting import wait_until
 __all__ = ["Prometheus", "running_prometheus"]
 
 VARIABLES = {"$__rate_interval": "10s", "$job": "bertbundle", "$model": ".*", "$instance": ".*"}
+Point: TypeAlias = tuple[float, float]
+"""Seconds since the epoch, and a value."""
+
 CONFIG = """
 global: {{scrape_interval: 500ms, evaluation_interval: 1s}}
 rule_files: [{rules}]
@@ -52,9 +55,7 @@ class Prometheus:
         found = self._get("query", query=_set_variables(expression))["result"]
         return [float(series["value"][1]) for series in found if not math.isnan(float(series["value"][1]))]
 
-    def history(
-        self, expression: str, start: float, end: float
-    ) -> list[tuple[dict[str, str], list[tuple[float, float]]]]:
+    def history(self, expression: str, start: float, end: float) -> list[tuple[dict[str, str], list[Point]]]:
         """Return labels and points of the series that a query finds, one point a second."""
         found = self._get("query_range", query=_set_variables(expression), start=start, end=end, step=1)["result"]
         return [
