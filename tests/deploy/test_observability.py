@@ -21,12 +21,13 @@ from tiny_bundles import TinyBundles
 
 SELECTOR = re.compile(r"(?<![\w:$\"])((?::tensorflow|bertbundle_|process_|up\b)[\w:]*)(?:\{([^}]*)\})?")
 MATCHER = re.compile(r'(\w+)(=~|!~|!=|=)"([^"]*)"')
-OPERATORS = {
-    "=": lambda value, given: value == given,
-    "!=": lambda value, given: value != given,
-    "=~": lambda value, given: re.fullmatch(given, value) is not None,
-    "!~": lambda value, given: re.fullmatch(given, value) is None,
-}
+
+
+def fulfils(labels: dict[str, str], label: str, sign: str, given: str) -> bool:
+    """Return whether the labels of a series fulfil a matcher of PromQL."""
+    value = labels.get(label, "")
+    found = re.fullmatch(given, value) is not None if "~" in sign else value == given
+    return found if sign.startswith("=") else not found
 
 
 def read_rules() -> list[dict[str, Any]]:
@@ -72,9 +73,7 @@ def test_every_query_has_series_from_the_start(samples: list[tuple[str, dict[str
     for where, metric, matchers in selectors():
         given = [match for match in MATCHER.findall(matchers) if not match[2].startswith("$")]
         found = [labels for name, labels in samples if name == metric]
-        if not any(
-            all(OPERATORS[sign](labels.get(label, ""), value) for label, sign, value in given) for labels in found
-        ):
+        if not any(all(fulfils(labels, *matcher) for matcher in given) for labels in found):
             empty.append(f"{where}: {metric}{{{matchers}}}")
     assert empty == []
 

@@ -17,6 +17,7 @@ RUN_BY = {
     "docs/checkpoints.md": "tests/docs/test_checkpoints_page.py",
     "docs/text-api.md": "tests/docs/test_text_api_page.py",
     "docs/rollout.md": "tests/docs/test_rollout_page.py",
+    "docs/observability.md": "tests/docs/test_observability_page.py",
 }
 """The test file that runs all `sh` and `python` blocks of a page."""
 

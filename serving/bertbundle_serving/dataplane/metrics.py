@@ -21,6 +21,7 @@ __all__ = ["CONTENT_TYPE", "Metrics"]
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _SECONDS = tuple(0.001 * 2**power for power in range(15))
+_WAIT_SECONDS = (0.0001, 0.0003, *_SECONDS)  # without load, a wait is far shorter than a computation
 _ROWS = tuple(2**power for power in range(11))
 # The library appends _total to the names of counters, TensorFlow Serving does not.
 _TOTAL = re.compile(rb"^((?:# (?:HELP|TYPE) )?:tensorflow:[\w:]+)_total\b", re.MULTILINE)
@@ -70,7 +71,9 @@ class Metrics(EngineObserver):
         self._batch_padding = counter("batch_padding_rows", "Rows added to reach an allowed batch size.")
         self._tokens = counter("tokens", "Tokens computed, including padding.")
         self._padding = counter("padding_tokens", "Padding tokens computed.")
-        self._wait = histogram("queue_seconds", "Time that a request, or a part of it, waited for a batch.", _SECONDS)
+        self._wait = histogram(
+            "queue_seconds", "Time that a request, or a part of it, waited for a batch.", _WAIT_SECONDS
+        )
         self._latency = histogram(
             "request_seconds",
             "Time from a request's submission to the engine until its outputs are computed.",
