@@ -1,4 +1,4 @@
-"""The metrics have the names, types and labels of TensorFlow Serving's, whose users' dashboards and alerts rely on them."""
+"""The metrics have the names, types and labels that dashboards and alerts for TensorFlow Serving rely on."""
 
 from __future__ import annotations
 

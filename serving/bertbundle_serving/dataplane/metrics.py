@@ -71,9 +71,7 @@ class Metrics(EngineObserver):
         self._batch_padding = counter("batch_padding_rows", "Rows added to reach an allowed batch size.")
         self._tokens = counter("tokens", "Tokens computed, including padding.")
         self._padding = counter("padding_tokens", "Padding tokens computed.")
-        self._wait = histogram(
-            "queue_seconds", "Time that a request, or a part of it, waited for a batch.", _WAIT_SECONDS
-        )
+        self._wait = histogram("queue_seconds", "Time that (a part of) a request waited for a batch.", _WAIT_SECONDS)
         self._latency = histogram(
             "request_seconds",
             "Time from a request's submission to the engine until its outputs are computed.",
