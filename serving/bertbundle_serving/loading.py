@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bertbundle_serving.config.batching_parameters import BatchingParameters, version_batching_parameters
-from bertbundle_serving.dataplane.serving_metrics import ServingMetrics
+from bertbundle_serving.dataplane.metrics import ServingMetrics
 from bertbundle_serving.errors import RequestError
 from bertbundle_serving.options import ServerOptions, check_base_path
 from bertbundle_serving.repository.model import LoadOptions

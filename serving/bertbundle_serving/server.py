@@ -254,10 +254,14 @@ def _number_of_slots(options: ServerOptions) -> int | None:
 
 
 def _tracers() -> tuple[EngineObserver, ...]:
-    """Return the observer that adds spans to traces if OpenTelemetry is installed."""
+    """Return the observer that adds spans to traces if the process runs under OpenTelemetry."""
     if importlib.util.find_spec("opentelemetry") is None:
         return ()
-    from bertbundle_serving.dataplane.tracing import EngineTracer  # only if needed: it imports OpenTelemetry
+    from opentelemetry import trace
+
+    if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):  # nobody has set a provider
+        return ()
+    from bertbundle_serving.dataplane.tracing import EngineTracer
 
     return (EngineTracer(),)
 
