@@ -17,21 +17,22 @@ SCALES = {"percentunit": (100, "%"), "µs": (1e-3, "ms"), "s": (1e3, "ms"), "byt
 """By Grafana's unit: the factor of the drawn values, and their unit."""
 
 
-def draw_panels(prometheus: Prometheus, start: float, end: float, path: Path) -> None:
-    """Draw every panel but the table, one point a second.
+def draw_panels(prometheus: Prometheus, start: float, end: float, path: Path, *, max_panels: int | None = None) -> None:
+    """Draw the panels of all dashboards except tables, one point a second.
 
     Args:
         prometheus: answers the queries.
         start: beginning in seconds since the epoch.
         end: end in seconds since the epoch.
         path: the PNG file to write.
+        max_panels: how many panels to draw; None draws all.
     """
     panels = [panel for dashboard in DASHBOARDS for row in dashboard.rows for panel in row.panels]
-    panels = [panel for panel in panels if panel.kind == "timeseries"]
+    panels = [panel for panel in panels if panel.kind == "timeseries"][:max_panels]
     lines = -(-len(panels) // COLUMNS)
     figure = require_package("matplotlib.figure").Figure(figsize=(4.2 * COLUMNS, 2.3 * lines))
     places = figure.subplots(lines, COLUMNS).flat
-    for place, panel in zip(places, panels, strict=False):
+    for panel, place in zip(panels, places, strict=False):
         _draw(place, panel, prometheus, start, end)
     for place in places:
         place.set_axis_off()
