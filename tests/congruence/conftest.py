@@ -161,17 +161,3 @@ def channel(serve: Serve, minilm: Path) -> Iterator[grpc.Channel]:
     """A channel to a server of the MiniLM bundle, for the official stubs."""
     with grpc.insecure_channel(serve(minilm)) as opened:
         yield opened
-
-
-@pytest.fixture(scope="module", params=ANY_SAVED_MODEL)
-def serve_batching(request: pytest.FixtureRequest) -> Callable[[Path], contextlib.AbstractContextManager[Addresses]]:
-    """A function that serves the model of a version directory, with batching, while a context is open."""
-    if request.param == "tensorflow_model_server" and not os.environ.get(BINARY):
-        skip_without("a real TensorFlow Serving")
-
-    @contextlib.contextmanager
-    def start(version: Path) -> Iterator[Addresses]:
-        with _server(request.param, version.parent, enable_batching="true") as address:
-            yield Addresses(address, f"{REST[address]}/v1/models/{version.parent.name}")
-
-    return start

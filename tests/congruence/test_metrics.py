@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
+from embedded_server import start_server
 from http_calls import fetch, fetch_json
-from model_server import Addresses
+from model_server import BINARY, free_port, model_server
+from optional import skip_without
+from paths import ROOT
+from tiny_bundles import TinyBundles
 
 FAMILIES = {
     "serving:request_count": ("counter", {"model_name", "status"}),
@@ -24,16 +27,33 @@ FAMILIES = {
     "cc:saved_model:load_latency": ("counter", {"model_path"}),
 }
 
-ServeBatching = Callable[[Path], AbstractContextManager[Addresses]]
 
-
-@pytest.fixture(scope="module")
-def exposition(serve_batching: ServeBatching, many_signatures: Path) -> str:
+@pytest.fixture(scope="module", params=["embedded", "tensorflow_model_server"])
+def exposition(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The metrics of each server after a request, with batching."""
-    with serve_batching(many_signatures) as addresses:
-        status, answer = fetch_json(f"{addresses.rest}:predict", {"instances": [1.0, 2.0]})
-        assert status == 200, answer
-        return fetch(addresses.rest.partition("/v1/")[0] + "/monitoring/prometheus/metrics")[2].decode()
+    if request.param == "embedded":
+        return ask_embedded(tmp_path_factory.mktemp("models") / "tiny")
+    if not os.environ.get(BINARY):
+        skip_without("a real TensorFlow Serving")
+    many: Path = request.getfixturevalue("many_signatures")
+    port = free_port()
+    monitoring = ROOT / "serving/deploy/monitoring.config"
+    flags = {"rest_api_port": port, "monitoring_config_file": monitoring, "enable_batching": "true"}
+    with model_server("many", model_base_path=many.parent, **flags):
+        url = f"http://127.0.0.1:{port}"
+        assert fetch_json(f"{url}/v1/models/many:predict", {"instances": [1.0, 2.0]})[0] == 200
+        return fetch(f"{url}/monitoring/prometheus/metrics")[2].decode()
+
+
+def ask_embedded(base: Path) -> str:
+    """Return the metrics of an embedded server after a request."""
+    base.mkdir()
+    TinyBundles(base).write(1)
+    server = start_server(base)
+    server.address.predict_tiny()
+    text = server.server.metrics.exposition().decode()
+    server.stop()
+    return text
 
 
 @pytest.mark.parametrize("name", FAMILIES)
