@@ -6,6 +6,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest
+# The tests of a folder run in one process, because they share models and servers.
+PARALLEL := --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 
 # Parameters of `make export`, `make serve` and the demos.
 SOURCE ?=
@@ -54,8 +56,8 @@ serve: $(READY) ## start the embedded server: NAME=model-name [PORT=8500] [ARGS=
 serve-container: ## start TensorFlow Serving in a container, with the models of serving/deploy/models.config
 	docker compose -f serving/deploy/compose.yaml up --detach --wait
 
-test: $(READY) ## run all tests but those of test-cluster; a skipped test says what it needs and how to get it
-	$(PYTEST) -m "not cluster"
+test: $(READY) ## run all tests but those of test-cluster, in two processes; a skipped test says what it needs
+	$(PYTEST) $(PARALLEL) -m "not cluster"
 
 test-cluster: $(READY) ## run the tests that need several processes or packages of `make setup-cluster`
 	$(PYTEST) -m cluster
@@ -65,7 +67,7 @@ setup-cluster: ## install the Debian packages that `make test-cluster` needs; ne
 	-systemctl disable --now prometheus # the tests start their own
 
 test-fast: $(READY) ## run the tests that neither export a model nor start a server, in about a minute
-	$(PYTEST) -m "not slow and not cluster"
+	$(PYTEST) $(PARALLEL) -m "not slow and not cluster"
 
 test-thin: $(READY) ## test the client's wheel in a separate environment
 	$(PYTEST) tests/clients/test_wheel.py

@@ -27,6 +27,16 @@ DATA = Path(os.environ.get("BERTBUNDLE_DATA") or ROOT.parent / "shared")
 """Directory of the data sets and the model that are not part of the project: see CONTRIBUTING.md."""
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Give pytest-xdist the tests of a folder as a group: they share models and servers.
+
+    A group is a folder of `tests`, or a folder of that where the tests mirror a package.
+    """
+    for item in items if config.pluginmanager.hasplugin("xdist") else ():
+        folder = item.path.relative_to(ROOT / "tests").parent
+        item.add_marker(pytest.mark.xdist_group("/".join(folder.parts[:2])))
+
+
 @pytest.fixture(scope="session")
 def shared() -> Callable[[str], Path]:
     """A function that returns a path in the data directory, or skips the test if it does not exist."""
