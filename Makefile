@@ -24,7 +24,7 @@ KSERVE := 0.21.0 # its package is read, not installed: it requires other version
 PROTOC := 1.76.0 # grpcio-tools with protoc 31.1: the generated code runs on protobuf 6.31.1 and newer, including 7
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-torch demo demo-chinese export serve serve-container image bundle-image setup-cluster setup-manifests manifests test test-fast test-thin test-cluster test-manifests test-torch lint typecheck check bench bench-quick bench-run bench-peers docs docs-tables proto clean
+.PHONY: help setup setup-torch demo demo-chinese export serve serve-container image bundle-image setup-cluster setup-manifests manifests test test-fast test-thin test-cluster test-manifests test-torch lint typecheck check bench bench-quick bench-run bench-peers dashboards docs docs-tables proto clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -38,9 +38,10 @@ $(READY): pyproject.toml hatch_build.py clients/pyproject.toml constraints.txt
 
 setup: $(READY) ## create the environment .venv with everything except torch
 
-setup-cluster: $(READY) ## install what the tests of test-cluster need; as root also the Debian packages
+setup-cluster: $(READY) ## install what test-cluster needs; as root also the Debian packages
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cluster]'
-	@test "$$(id -u)" != 0 || ! command -v apt-get >/dev/null || command -v ip >/dev/null || apt-get install --yes --quiet iproute2
+	@test "$$(id -u)" != 0 || ! command -v apt-get >/dev/null || { apt-get update --quiet && apt-get install --yes --quiet --no-install-recommends iproute2 prometheus; }
+	@! command -v systemctl >/dev/null || systemctl disable --quiet --now prometheus || true # the tests start their own
 
 setup-torch: $(READY) ## install torch, which reads pytorch_model.bin checkpoints
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
@@ -77,7 +78,7 @@ setup-manifests: $(READY) ## install Helm and the schemas that check serving/dep
 manifests: setup-manifests ## write the kustomize files from the Helm chart; a test compares them
 	$(BIN)/python serving/deploy/kubernetes/render.py
 
-test: $(READY) ## run all tests but test-cluster's in two processes; a skipped test says what it needs and how to get it
+test: $(READY) ## run all tests but those of test-cluster, in two processes; a skipped test says what it needs and how to get it
 	$(PYTEST) $(PARALLEL) -m "not cluster"
 
 test-fast: $(READY) ## run the tests that neither export a model nor start a server, in about a minute
@@ -135,6 +136,9 @@ bench-peers: $(READY) $(PEERS)/.ready ## compare with sentence-transformers and 
 
 docs: $(READY) ## build the documentation site into build/site
 	NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict
+
+dashboards: $(READY) ## regenerate the Grafana dashboards and the PrometheusRule; a test compares them with the tables
+	PYTHONPATH=serving/deploy $(BIN)/python -m observability.dashboards
 
 docs-tables: $(READY) ## regenerate the tables of errors and options; a test compares them with the code
 	$(BIN)/python docs/scripts/reference_tables.py

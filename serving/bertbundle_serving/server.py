@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import importlib.util
 import logging
 import os
 import signal
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import grpc
@@ -26,25 +26,22 @@ from bertbundle_gateway.web.health import health_routes
 from bertbundle_gateway.web.keys import KeyMiddleware
 from bertbundle_gateway.web.listener import HttpListener
 from bertbundle_gateway.web.model_documents import models_document
-from bertbundle_serving.config.batching_parameters import BatchingParameters, version_batching_parameters
 from bertbundle_serving.config.tls import read_credentials
 from bertbundle_serving.config.watcher import watch_model_configs
 from bertbundle_serving.cores import available_cores
 from bertbundle_serving.dataplane.admission import AdmissionControl
 from bertbundle_serving.dataplane.metrics import Metrics
-from bertbundle_serving.engine.engine import Engine
+from bertbundle_serving.engine.engine import Engine, EngineObserver
 from bertbundle_serving.grpc_api.listener import bind_port, bind_socket
 from bertbundle_serving.grpc_api.reflection import descriptor_pool
 from bertbundle_serving.grpc_api.servicer import Servicer
 from bertbundle_serving.grpc_api.services import SERVICES
-from bertbundle_serving.options import GRACE_SECONDS, ServerOptions, check_base_path
-from bertbundle_serving.repository.model import LoadOptions, Model
-from bertbundle_serving.repository.repository import Repository, RepositoryOptions
-from bertbundle_serving.repository.warmup import warm_up
+from bertbundle_serving.loading import make_repository
+from bertbundle_serving.options import GRACE_SECONDS, ServerOptions
+from bertbundle_serving.repository.model import Model
 from bertbundle_serving.rest_api.app import RestOptions, RestParts, rest_application
 from bertbundle_serving.rest_api.responses import json_response
 from bertbundle_serving.rest_api.startup import StartupGate
-from bertbundle_serving.runtimes import RuntimeOptions, Servable, loader
 from bertbundle_serving.text_service import make_text_service
 
 if TYPE_CHECKING:
@@ -52,7 +49,6 @@ if TYPE_CHECKING:
 
 __all__ = ["GRACE_SECONDS", "Server", "ServerOptions", "run"]
 
-_NO_BATCHING = BatchingParameters(max_execution_batch_size=1)
 _PROPAGATION_SECONDS = 0.05
 _UNLOAD_SECONDS = 1.0
 
@@ -73,11 +69,11 @@ class Server:
 
     def __init__(self, options: ServerOptions) -> None:
         self._options = options
-        self.metrics = Metrics()
-        self.repository = _make_repository(options)
+        self.metrics = Metrics(lambda: self.repository.models.values())
+        self.repository = make_repository(options, self.metrics.serving)
         self.engine = Engine(
             _number_of_slots(options),
-            self.metrics,
+            (self.metrics, *_tracers()),
             batching=options.batching is not None,
             max_output_bytes=options.limits.message_bytes,
         )
@@ -262,34 +258,17 @@ def _number_of_slots(options: ServerOptions) -> int | None:
     return 4 * available_cores() if options.batching is None else options.batching.num_batch_threads
 
 
-def _make_repository(options: ServerOptions) -> Repository:
-    load_directory = loader(
-        options.runtime,
-        RuntimeOptions(
-            options.threads, options.inter_op_threads, options.batch_non_bundles, options.precision, options.device
-        ),
-    )
+def _tracers() -> tuple[EngineObserver, ...]:
+    """Return the observer that adds spans to traces if the process runs under OpenTelemetry."""
+    if importlib.util.find_spec("opentelemetry") is None:
+        return ()
+    from opentelemetry import trace
 
-    def load(directory: Path) -> Servable:
-        servable = load_directory(directory)
-        try:
-            if options.warmup:
-                warm_up(servable, directory)
-        except Exception:
-            servable.close()
-            raise
-        return servable
+    if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):  # nobody has set a provider
+        return ()
+    from bertbundle_serving.dataplane.tracing import EngineTracer
 
-    def batching(directory: Path) -> BatchingParameters:
-        default = options.batching or _NO_BATCHING
-        may_override = options.batching and options.per_version_batching
-        return version_batching_parameters(directory, default) if may_override else default
-
-    return Repository(
-        options.models,
-        LoadOptions(load, batching, options.load_retries, options.load_retry_seconds, check_base_path),
-        RepositoryOptions(options.poll_seconds, options.load_threads, options.labels_for_unavailable),
-    )
+    return (EngineTracer(),)
 
 
 def _describe_model(model: Model) -> list[str]:

@@ -20,6 +20,7 @@ RUN_BY = {
     "docs/deploy/kserve.md": "tests/docs/test_deploy_pages.py",
     "docs/deploy/sagemaker.md": "tests/docs/test_deploy_pages.py",
     "docs/rollout.md": "tests/docs/test_rollout_page.py",
+    "docs/observability.md": "tests/docs/test_observability_page.py",
 }
 """The test file that runs all `sh` and `python` blocks of a page."""
 

@@ -33,6 +33,7 @@ HOW_TO_GET = {
     "openssl": "apt install openssl",
     "chromium": "apt install chromium",
     "curl": "apt install curl",
+    "prometheus": "make setup-cluster",
     "node": "apt install nodejs",
     "kubectl": "install Kubernetes' command-line client, 1.27 or newer",
     "kubernetes_validate": "make setup",
