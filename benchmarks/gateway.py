@@ -10,6 +10,8 @@ tensorflow_model_server binary, speed is also measured in front of that server w
 from __future__ import annotations
 
 import contextlib
+import http.client
+import json
 import os
 import sys
 import threading
@@ -26,7 +28,7 @@ import numpy as np
 from bertbundle import Client
 from bertbundle.text.v1 import text_service_pb2 as pb
 from bertbundle_export.job.texts import PARITY_TEXTS
-from harness import Row, finish, interleave, machine, parser, rows_of
+from harness import Row, finish, free_port, interleave, machine, parser, rows_of
 from local_server import server_process, serving
 from model_server import BINARY, model_server
 from models import MAX_LENGTH, data_file, open_models
@@ -34,7 +36,7 @@ from ner_data import read_sentences
 
 CALLERS, FLOOD, LONE_CALLS = 16, 64, 100
 MODEL = "bfloat16"
-DIRECT, GATEWAY = "Python client", "gateway"
+DIRECT, GATEWAY, REST = "Python client", "gateway", "REST of the gateway"
 SHORT_TEXT = "王建国在北京工作。"
 TIMEOUT = 120.0
 METHOD = "/bertbundle.text.v1.TextService/Embed"
@@ -62,20 +64,26 @@ def through_gateway(address: str) -> Ask:
     return ask
 
 
+def through_rest(port: int) -> Ask:
+    """Return a function that asks a gateway over REST, each thread over a connection of its own."""
+    threads = threading.local()
+
+    def ask(text: str) -> object:
+        if not hasattr(threads, "connection"):
+            threads.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)
+        threads.connection.request("POST", f"/v1/models/{MODEL}:embeddings", json.dumps({"texts": [text]}))
+        return json.loads(threads.connection.getresponse().read())["results"][0]["embedding"][0]
+
+    return ask
+
+
 @contextlib.contextmanager
-def gateway(server: str, *flags: str) -> Iterator[tuple[int, Ask]]:
-    """Run a gateway in front of a server; yield its process id and a function that asks it."""
-    command = [
-        sys.executable,
-        "-m",
-        "bertbundle_gateway",
-        f"--server={server}",
-        "--port=0",
-        f"--timeout={TIMEOUT}",
-        *flags,
-    ]
-    with server_process(command) as (pid, address):
-        yield pid, through_gateway(address)
+def gateway(server: str) -> Iterator[tuple[int, dict[str, Ask]]]:
+    """Run a gateway in front of a server; yield its process id and the functions that ask it."""
+    port = free_port()
+    flags = [f"--server={server}", "--port=0", f"--rest_api_port={port}", f"--timeout={TIMEOUT}"]
+    with server_process([sys.executable, "-m", "bertbundle_gateway", *flags]) as (pid, address):
+        yield pid, {GATEWAY: through_gateway(address), REST: through_rest(port)}
 
 
 def texts_per_second(ask: Ask, texts: Sequence[str]) -> float:
@@ -99,14 +107,16 @@ def median_ms(ask: Ask) -> float:
 def measure_speed(server: str, rounds: int, count: int, suffix: str = "") -> list[Row]:
     """Compare the gateway with the client in front of a server."""
     texts = sentences(count)
-    with Client(server, MODEL, concurrency=CALLERS, timeout=TIMEOUT) as client, gateway(server) as (_, ask):
-        asks: dict[str, Ask] = {DIRECT: client.embed, GATEWAY: ask}
+    with Client(server, MODEL, concurrency=CALLERS, timeout=TIMEOUT) as client, gateway(server) as (_, through):
+        asks: dict[str, Ask] = {DIRECT: client.embed, **through}
         _, speeds = interleave({name: partial(texts_per_second, each, texts) for name, each in asks.items()}, rounds)
         _, latencies = interleave({name: partial(median_ms, each) for name, each in asks.items()}, rounds)
     rows = rows_of(f"{CALLERS} callers{suffix}", "texts/s", speeds, DIRECT)
     rows += rows_of(f"1 caller, short text{suffix}", "ms p50", latencies, DIRECT, less=True)
-    added = [through - direct for through, direct in zip(latencies[GATEWAY], latencies[DIRECT], strict=True)]
-    return rows + rows_of(f"1 caller, short text{suffix}", "ms added", {GATEWAY: added}, GATEWAY, less=True)
+    added = {
+        name: [own - direct for own, direct in zip(latencies[name], latencies[DIRECT], strict=True)] for name in through
+    }
+    return rows + rows_of(f"1 caller, short text{suffix}", "ms added", added, GATEWAY, less=True)
 
 
 def measure_memory(server: str, seconds: float) -> list[Row]:
@@ -117,8 +127,9 @@ def measure_memory(server: str, seconds: float) -> list[Row]:
         while not stop.is_set():
             ask(text)
 
-    with gateway(server) as (pid, ask), ThreadPoolExecutor(FLOOD) as pool:
-        callers = [pool.submit(flood, ask, texts[number % len(texts)]) for number in range(FLOOD)]
+    with gateway(server) as (pid, through), ThreadPoolExecutor(FLOOD) as pool:
+        asks = list(through.values())
+        callers = [pool.submit(flood, asks[number % 2], texts[number % len(texts)]) for number in range(FLOOD)]
         found = []
         for _ in range(2):
             time.sleep(seconds / 2)

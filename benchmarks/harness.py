@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import re
+import socket
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -106,6 +107,12 @@ def rows_of(
         low, median, high = np.percentile(measured, [0, 50, 100])
         rows.append(Row(case, name, unit, float(median), float(low), float(high), float(np.median(ratios)), at))
     return rows
+
+
+def free_port() -> int:
+    """Return a port that is free now."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
 
 
 def machine() -> dict[str, object]:

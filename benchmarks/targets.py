@@ -17,6 +17,7 @@ from figures import (
     median,
     memory_per_length,
     over,
+    ratio,
     server_overhead,
     short_against_padded,
     worst_server_cost,
@@ -265,5 +266,45 @@ TARGETS = (
         "disk: bundle with both formats, bfloat16 and float32, over the source checkpoint",
         "at most 1.6x",
         (Goal("exporting", best("files", unit="MB", variants=("bundle bfloat16",)), 1.6, less=True, show="{:.2f}x"),),
+    ),
+    Target(
+        "16 callers through the gateway, natural lengths, vs the Python client at the same server",
+        "at least 0.9x",
+        (Goal("gateway", ratio("16 callers", "texts/s", "gateway"), 0.9, show="{:.2f}x"),),
+    ),
+    Target(
+        "what the gateway adds to a lone call with one short sentence, p50: over gRPC / over REST",
+        "at most 2 ms",
+        (
+            Goal("gateway", median("1 caller, short text", "ms added", "gateway"), 2, less=True, show="{:.1f} ms"),
+            Goal("gateway", median("1 caller, short text", "ms added", "REST"), 2, less=True, show="{:.1f} ms"),
+        ),
+    ),
+    Target(
+        "the gateway's resident memory after 60 s at its limit / over that after half of the time",
+        "at most 150 MB / 1.1x",
+        (
+            Goal("gateway", median("64 callers, *", "MB resident", "gateway"), 150, less=True, show="{:.0f} MB"),
+            Goal(
+                "gateway",
+                best("64 callers, *", unit="MB resident", variants=("after half",)),
+                1.1,
+                less=True,
+                show="{:.2f}x",
+            ),
+        ),
+    ),
+    Target(
+        "MiniLM embeddings over OpenAI's route, lists of 32 texts, embedded server in bfloat16 / int8, vs "
+        "sentence-transformers behind a simple FastAPI app",
+        "at least 2x",
+        tuple(
+            Goal(
+                "embeddings_route",
+                best("lists of 32 texts, callers", unit="texts/s", variants=(f"embedded server, {precision}",), at=1),
+                2,
+            )
+            for precision in ("auto", "int8")
+        ),
     ),
 )

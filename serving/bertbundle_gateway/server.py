@@ -12,11 +12,13 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from bertbundle import AsyncGrpcTransport, AsyncTransport, InputError
+from bertbundle_gateway.compatible_apis.open_inference_grpc import open_inference_handler
 from bertbundle_gateway.core.api_keys import ApiKeys
 from bertbundle_gateway.core.models import Models
 from bertbundle_gateway.core.servers import ServerBackend
 from bertbundle_gateway.core.service import TextService
 from bertbundle_gateway.grpc_api.authentication import ApiKeyInterceptor
+from bertbundle_gateway.grpc_api.reflection import INFERENCE_SERVICE, descriptor_pool
 from bertbundle_gateway.grpc_api.servicer import SERVICE, text_handler
 from bertbundle_gateway.options import GatewayOptions
 from bertbundle_gateway.ui.page import page_route
@@ -28,6 +30,9 @@ GRACE_SECONDS = 10.0
 """How long to wait for in-flight requests after SIGTERM."""
 _logger = logging.getLogger(__name__)
 _HEALTH_NOTICE_SECONDS = 0.05
+_SERVICES = (SERVICE, INFERENCE_SERVICE)
+_SPARE_RPCS = 64
+"""gRPC calls, such as health checks, for which there is room beside the requests."""
 
 
 class Gateway:
@@ -82,6 +87,7 @@ class Gateway:
 
     async def stop(self, grace: float = GRACE_SECONDS) -> None:
         """Report NOT_SERVING, refuse new requests, wait up to `grace` seconds for those in flight, and disconnect."""
+        self.service.probes.is_stopping = True
         await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
         await asyncio.gather(self._stop_grpc(grace), *([self._http.stop(grace)] if self._http else []))
         await self.service.close()
@@ -113,10 +119,16 @@ class Gateway:
             "grpc.so_reuseport": 0,
         }
         interceptors = [] if self._keys is None else [ApiKeyInterceptor(self._keys)]
-        server = grpc.aio.server(options=list(arguments.items()), interceptors=interceptors)
-        server.add_generic_rpc_handlers((text_handler(self.service),))
+        # Beyond the limit, requests are refused with a good message, after they are read. Here they are before that.
+        server = grpc.aio.server(
+            options=list(arguments.items()),
+            interceptors=interceptors,
+            maximum_concurrent_rpcs=2 * self._options.limits.requests + _SPARE_RPCS,
+        )
+        server.add_generic_rpc_handlers((text_handler(self.service), open_inference_handler(self.service)))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        reflection.enable_server_reflection((SERVICE, reflection.SERVICE_NAME, health.SERVICE_NAME), server)
+        names = (*_SERVICES, reflection.SERVICE_NAME, health.SERVICE_NAME)
+        reflection.enable_server_reflection(names, server, pool=descriptor_pool())
         return server
 
     def _bind(self) -> int:
@@ -133,7 +145,7 @@ class Gateway:
             ) from error
 
     async def _set_health(self, status: int) -> None:
-        for service in ("", SERVICE):
+        for service in ("", *_SERVICES):
             await self._health.set(service, status)
 
 

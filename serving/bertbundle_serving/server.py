@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import importlib.util
 import logging
 import os
 import signal
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import grpc
@@ -16,40 +16,40 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from starlette.responses import Response
-from starlette.routing import BaseRoute
+from starlette.types import ASGIApp
 
 from bertbundle_gateway.core.api_keys import ApiKeys
 from bertbundle_gateway.core.errors import RequestError as KeyRefusal
 from bertbundle_gateway.grpc_api.authentication import ApiKeyInterceptor
 from bertbundle_gateway.ui.page import page_route
+from bertbundle_gateway.web.health import health_routes
 from bertbundle_gateway.web.keys import KeyMiddleware
 from bertbundle_gateway.web.listener import HttpListener
-from bertbundle_serving.config.batching_parameters import BatchingParameters, version_batching_parameters
+from bertbundle_gateway.web.model_documents import models_document
 from bertbundle_serving.config.tls import read_credentials
 from bertbundle_serving.config.watcher import watch_model_configs
 from bertbundle_serving.cores import available_cores
 from bertbundle_serving.dataplane.admission import AdmissionControl
 from bertbundle_serving.dataplane.metrics import Metrics
-from bertbundle_serving.engine.engine import Engine
+from bertbundle_serving.engine.engine import Engine, EngineObserver
 from bertbundle_serving.grpc_api.listener import bind_port, bind_socket
 from bertbundle_serving.grpc_api.reflection import descriptor_pool
 from bertbundle_serving.grpc_api.servicer import Servicer
 from bertbundle_serving.grpc_api.services import SERVICES
-from bertbundle_serving.options import GRACE_SECONDS, ServerOptions, check_base_path
-from bertbundle_serving.repository.model import LoadOptions, Model
-from bertbundle_serving.repository.repository import Repository, RepositoryOptions
-from bertbundle_serving.repository.warmup import warm_up
-from bertbundle_serving.rest_api.app import RestOptions, rest_application
+from bertbundle_serving.loading import make_repository
+from bertbundle_serving.options import GRACE_SECONDS, ServerOptions
+from bertbundle_serving.repository.model import Model
+from bertbundle_serving.rest_api.app import RestOptions, RestParts, rest_application
 from bertbundle_serving.rest_api.responses import json_response
-from bertbundle_serving.runtimes import RuntimeOptions, Servable, loader
+from bertbundle_serving.rest_api.startup import StartupGate
+from bertbundle_serving.text_service import make_text_service
 
 if TYPE_CHECKING:
     from bertbundle_serving.text_api import TextApi
 
 __all__ = ["GRACE_SECONDS", "Server", "ServerOptions", "run"]
 
-_NO_BATCHING = BatchingParameters(max_execution_batch_size=1)
-_HEALTH_NOTICE_SECONDS = 0.05
+_PROPAGATION_SECONDS = 0.05
 _UNLOAD_SECONDS = 1.0
 
 _logger = logging.getLogger(__name__)
@@ -69,11 +69,11 @@ class Server:
 
     def __init__(self, options: ServerOptions) -> None:
         self._options = options
-        self.metrics = Metrics()
-        self.repository = _make_repository(options)
+        self.metrics = Metrics(lambda: self.repository.models.values())
+        self.repository = make_repository(options, self.metrics.serving)
         self.engine = Engine(
             _number_of_slots(options),
-            self.metrics,
+            (self.metrics, *_tracers()),
             batching=options.batching is not None,
             max_output_bytes=options.limits.message_bytes,
         )
@@ -81,11 +81,13 @@ class Server:
             options.limits, self.metrics, self.repository, log_requests=options.log_requests
         )
         self.servicer = Servicer(self.repository, self.engine, self.admission, tensor_content=options.tensor_content)
+        self._text_service = make_text_service(self.repository, self.engine, self.admission, options)
         self._keys = None if options.api_keys_file is None else ApiKeys(options.api_keys_file)
         self._text_api = self._make_text_api()
         self._health = health.aio.HealthServicer()
         self._grpc = self._make_grpc_server()
         self._http: HttpListener | None = None
+        self._loaded = asyncio.Event()
         self._config_watcher: asyncio.Task[None] | None = None
         self.port = 0
 
@@ -95,7 +97,7 @@ class Server:
         return None if self._http is None else self._http.port
 
     async def start(self) -> None:
-        """Bind the ports, load the models, then serve requests.
+        """Bind the ports, load the models, then serve requests. The REST port answers for the health from the start.
 
         Raises:
             ServeError: a port is in use, none of a model's versions loads, or a label points to an unavailable version.
@@ -104,11 +106,11 @@ class Server:
         self.port = self._bind_grpc()
         if options.rest_port is not None:
             self._http = HttpListener(options.host, options.rest_port)
+            await self._http.start(self.make_rest_application())
         await asyncio.to_thread(self.repository.start)
         await self._set_health(health_pb2.HealthCheckResponse.SERVING)
         await self._grpc.start()
-        if self._http is not None:
-            await self._http.start(self.make_rest_application())
+        self._loaded.set()
         if options.model_config_file is not None and options.config_poll_seconds > 0:
             self._config_watcher = asyncio.ensure_future(
                 watch_model_configs(
@@ -124,6 +126,8 @@ class Server:
 
         Return whether a version is still loading, which cannot be interrupted.
         """
+        self._text_service.probes.is_stopping = True
+        self._loaded.set()
         await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
         await asyncio.sleep(self._options.lame_duck_seconds)
         if self._config_watcher is not None:
@@ -134,11 +138,9 @@ class Server:
 
     async def _stop_grpc(self, grace: float) -> None:
         stopping = asyncio.ensure_future(self._grpc.stop(grace))
-        await asyncio.sleep(_HEALTH_NOTICE_SECONDS)  # clients that watch the health service receive the change
-        waits = [self.admission.wait_until_idle(grace)]
-        if self._text_api:
-            waits.append(self._text_api.wait_until_idle(grace))
-        await asyncio.gather(*waits)
+        await asyncio.sleep(_PROPAGATION_SECONDS)  # clients that watch the health service receive the change
+        await asyncio.gather(self.admission.wait_until_idle(grace), self._text_service.wait_until_idle(grace))
+        await asyncio.sleep(_PROPAGATION_SECONDS)  # the last responses are being sent
         # Health watches never end: without this the server would wait for them until the grace period is over.
         await self._grpc.stop(None)
         await stopping
@@ -153,26 +155,29 @@ class Server:
             lines.append(f"listening on unix:{options.socket_path}")
         return [*lines, *(line for model in self.repository.models.values() for line in _describe_model(model))]
 
-    def make_rest_application(self) -> object:
+    def make_rest_application(self) -> ASGIApp:
         """Return the ASGI application of the REST API, with the web page if it is enabled."""
         options = self._options
         rest_options = RestOptions(
             options.rest_timeout_seconds, options.cors, options.metrics_path, options.limits.message_bytes
         )
         text_routes = [] if self._text_api is None else self._text_api.routes(options)
-        routes = (*_page_routes(options), *text_routes)
-        application = rest_application(self.repository, self.engine, self.admission, self.metrics, rest_options, routes)
-        if self._keys is None:
-            return application
-        refuse = functools.partial(_refuse_key, cors=options.cors)
-        return KeyMiddleware(application, self._keys, refuse, except_for=routes)
+        service = self._text_service
+        health = health_routes(lambda: service.probes.readiness(timeout=options.rest_timeout_seconds))
+        routes = (*health, *([page_route()] if options.page else []), *text_routes)
+        parts = RestParts(self.repository, self.engine, self.admission, lambda: models_document(service))
+        application: ASGIApp = rest_application(parts, self.metrics, rest_options, routes)
+        if self._keys is not None:
+            refuse = functools.partial(_refuse_key, cors=options.cors)
+            application = KeyMiddleware(application, self._keys, refuse, except_for=routes)
+        return StartupGate(application, self._loaded, except_for=health)
 
     def _make_text_api(self) -> TextApi | None:
         if not (self._options.text_api or self._options.page):
             return None
         from bertbundle_serving.text_api import TextApi  # only if needed: it imports FastAPI
 
-        return TextApi(self.repository, self.engine, self.admission, self._options, self._keys)
+        return TextApi(self._text_service, self._keys)
 
     def _make_grpc_server(self) -> grpc.aio.Server:
         arguments = {
@@ -186,7 +191,7 @@ class Server:
         server = grpc.aio.server(options=list(arguments.items()), interceptors=interceptors)
         server.add_generic_rpc_handlers(self.servicer.handlers())
         if self._text_api is not None:
-            server.add_generic_rpc_handlers((self._text_api.handler(),))
+            server.add_generic_rpc_handlers(self._text_api.handlers())
         names = [*self._services(), reflection.SERVICE_NAME]
         if self._options.health:
             health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
@@ -195,7 +200,7 @@ class Server:
         return server
 
     def _services(self) -> list[str]:
-        return [*SERVICES] if self._text_api is None else [*SERVICES, self._text_api.service_name]
+        return [*SERVICES] if self._text_api is None else [*SERVICES, *self._text_api.service_names]
 
     def _bind_grpc(self) -> int:
         options = self._options
@@ -232,10 +237,6 @@ async def run(options: ServerOptions, announce: Callable[[str], None]) -> None:
         os._exit(0)
 
 
-def _page_routes(options: ServerOptions) -> tuple[BaseRoute, ...]:
-    return (page_route(),) if options.page else ()
-
-
 def _refuse_key(error: KeyRefusal, *, cors: bool) -> Response:
     return json_response({"error": error.message}, 401, cors=cors)
 
@@ -257,34 +258,17 @@ def _number_of_slots(options: ServerOptions) -> int | None:
     return 4 * available_cores() if options.batching is None else options.batching.num_batch_threads
 
 
-def _make_repository(options: ServerOptions) -> Repository:
-    load_directory = loader(
-        options.runtime,
-        RuntimeOptions(
-            options.threads, options.inter_op_threads, options.batch_non_bundles, options.precision, options.device
-        ),
-    )
+def _tracers() -> tuple[EngineObserver, ...]:
+    """Return the observer that adds spans to traces if the process runs under OpenTelemetry."""
+    if importlib.util.find_spec("opentelemetry") is None:
+        return ()
+    from opentelemetry import trace
 
-    def load(directory: Path) -> Servable:
-        servable = load_directory(directory)
-        try:
-            if options.warmup:
-                warm_up(servable, directory)
-        except Exception:
-            servable.close()
-            raise
-        return servable
+    if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):  # nobody has set a provider
+        return ()
+    from bertbundle_serving.dataplane.tracing import EngineTracer
 
-    def batching(directory: Path) -> BatchingParameters:
-        default = options.batching or _NO_BATCHING
-        may_override = options.batching and options.per_version_batching
-        return version_batching_parameters(directory, default) if may_override else default
-
-    return Repository(
-        options.models,
-        LoadOptions(load, batching, options.load_retries, options.load_retry_seconds, check_base_path),
-        RepositoryOptions(options.poll_seconds, options.load_threads, options.labels_for_unavailable),
-    )
+    return (EngineTracer(),)
 
 
 def _describe_model(model: Model) -> list[str]:

@@ -119,6 +119,14 @@ def test_gateway(run: Callable[..., Cases]) -> None:
     assert 20 < cases["64 callers, 1 s MB resident"]["gateway"]["median"] < 1000
 
 
+@pytest.mark.cluster
+def test_replicas(run: Callable[..., Cases]) -> None:
+    """Three replicas are measured against one, and the simulation against the three."""
+    cases = run("replicas", "--cost=0.02", "--seconds=0.5")
+    assert {"one replica", "three, client"} <= set(cases["24 callers texts/s"])
+    assert set(cases["3 replicas, 70% load, 99th percentile ms"]) == {"simulated", "measured"}
+
+
 def test_summary(results: Path, run: Callable[..., Cases]) -> None:
     """The summary finds the figures of each benchmark that has been run."""
     del run

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bertbundle import Client, ServerError
-from bertbundle.rollout.config_file import ConfigFile, Move
-from bertbundle.rollout.promotion import Promotion
+from bertbundle import Client
+from bertbundle.cli.main import main
 from bertbundle.transports.model_service import open_services
 from local_server import serving
 from model_server import model_server
@@ -59,19 +58,17 @@ def version_of(address: str) -> int | None:
         return service.version_of("minilm", "stable", timeout=30)
 
 
-def move(config: Path, address: str, before: int, after: int, wait: float = 120) -> None:
-    """Move the label."""
-    services = open_services(address)
-    try:
-        Promotion(ConfigFile(config), services, wait=wait).run(Move("minilm", "stable", before, after))
-    finally:
-        for service in services:
-            service.close()
+def promote(config: Path, address: str, *arguments: str, code: int = 0) -> None:
+    """Run the command."""
+    flags = ["--server", address, "--model", "minilm", "--config", str(config), "--timeout", "120"]
+    assert main(["promote", "stable", *flags, *arguments]) == code
 
 
-def test_promotion_under_load(runtime: str, config: Path) -> None:
+def test_promotion_under_load(runtime: str, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A label moves to a version that is loaded for it and back, without a failed request; then the server restarts."""
-    text = config.read_text(encoding="utf-8")
+    to_2 = ("--to", "2", "--wait", "120")
+    text, texts = config.read_text(encoding="utf-8"), config.with_name("texts.txt")
+    texts.write_text("a guitar\n", encoding="utf-8")
     stop, answered, errors = threading.Event(), [0] * 3, list[Exception]()
 
     def ask(index: int, address: str) -> None:
@@ -88,14 +85,16 @@ def test_promotion_under_load(runtime: str, config: Path) -> None:
         for thread in threads:
             thread.start()
         try:
-            with pytest.raises(ServerError, match=r"version 7 of model 'minilm' is not there .* are as before"):
-                move(config, address, 1, 7, wait=1)
+            promote(config, address, "--to", "7", "--no-compare", "--wait", "1", code=2)
+            message = capsys.readouterr().err
+            assert "version 7 of model 'minilm' is not there" in message
+            assert message.endswith(": servers and models.config are as before.\n")
             assert (version_of(address), config.read_text(encoding="utf-8")) == (1, text)
-            move(config, address, 1, 2)
+            promote(config, address, *to_2, "--min-agreement", "1", "--data", str(texts), "--latency-texts", "0")
             assert version_of(address) == 2
-            move(config, address, 2, 1)
+            promote(config, address, "--rollback")
             assert version_of(address) == 1
-            move(config, address, 1, 2)
+            promote(config, address, *to_2, "--no-compare")
         finally:
             stop.set()
             for thread in threads:

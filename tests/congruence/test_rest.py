@@ -52,7 +52,6 @@ CASES: list[tuple[str, str, Any, int, str]] = [
     ("get-of-predict", PREDICT, None, 400, r"Malformed request: GET /v1/models/minilm:predict"),
     ("post-of-status", "/v1/models/minilm", {}, 400, r"Malformed request: POST /v1/models/minilm"),
     ("version-no-number", "/v1/models/minilm/versions/x:predict", {}, 400, r"Malformed request: POST .*"),
-    ("no-model-name", "/v1/models", None, 400, r"Missing model name in request\."),
     ("status-unknown-model", "/v1/models/nomodel", None, 404, r"Could not find any versions of model nomodel"),
     (
         "status-unknown-version",
@@ -251,6 +250,15 @@ def test_errors(rest: str, path: str, body: Any, status: int, text: str) -> None
 def test_outside_the_api(rest: str) -> None:
     """A path outside the API is not found."""
     assert fetch(f"{rest}/v2/models/minilm")[0] == 404
+
+
+def test_without_a_model(rest: str, runtime: str) -> None:
+    """TensorFlow Serving has no list of models; the embedded server has one on purpose."""
+    status, answer = fetch_json(f"{rest}/v1/models")
+    if runtime == "tensorflow_model_server":
+        assert (status, answer) == (400, {"error": "Missing model name in request."})
+    else:
+        assert (status, [model["id"] for model in answer["data"]]) == (200, ["minilm"])
 
 
 def test_version_too_large(rest: str, runtime: str) -> None:

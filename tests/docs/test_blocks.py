@@ -16,9 +16,13 @@ RUN_BY = {
     "docs/evaluation.md": "tests/docs/test_evaluation_page.py",
     "docs/checkpoints.md": "tests/docs/test_checkpoints_page.py",
     "docs/text-api.md": "tests/docs/test_text_api_page.py",
+    "docs/deploy/kubernetes.md": "tests/docs/test_deploy_pages.py",
+    "docs/deploy/kserve.md": "tests/docs/test_deploy_pages.py",
+    "docs/deploy/sagemaker.md": "tests/docs/test_deploy_pages.py",
     "docs/rollout.md": "tests/docs/test_rollout_page.py",
     "docs/deploy/ray.md": "tests/docs/test_bulk_pages.py",
     "docs/deploy/spark.md": "tests/docs/test_bulk_pages.py",
+    "docs/observability.md": "tests/docs/test_observability_page.py",
 }
 """The test file that runs all `sh` and `python` blocks of a page."""
 

@@ -16,6 +16,7 @@ from bertbundle_gateway.core.servers import Servers
 from bertbundle_gateway.flags import parse_arguments, to_options
 from bertbundle_gateway.web.route_names import ROUTE_OF_METHOD
 from documents import read_blocks
+from inference_clients import inference_python
 from node import node_output
 from optional import skip_without
 from paths import ROOT
@@ -74,7 +75,7 @@ def test_rest_examples(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> No
             names = example.replace("/ner", "/tagger").replace('"minilm"', '"embedder"').replace("Alex", "Wang")
             return names.replace("http://localhost:8601", api.url)
 
-        for example in python:
+        for example in (example for example in python if "tritonclient" not in example):
             exec(at_test_server(example), {})  # noqa: S102
         printed = capsys.readouterr().out
         if shutil.which("curl") is None:
@@ -85,6 +86,16 @@ def test_rest_examples(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> No
         )
     assert printed.splitlines() == ["2 12", "PER wang 0 4"]
     assert '"text":"Wang"' in done.stdout
+
+
+def test_triton_example() -> None:
+    """The example with Triton's client prints the shape of the embeddings."""
+    python = inference_python()
+    (example,) = (block.text for block in read_blocks(PAGE) if "tritonclient" in block.text)
+    with text_api() as api:
+        script = example.replace("localhost:8600", api.address).replace('"minilm"', '"embedder"')
+        done = subprocess.run([python, "-c", script], capture_output=True, text=True, check=False, timeout=120)
+    assert (done.stdout, done.returncode) == ("(2, 2)\n", 0), done.stderr
 
 
 def test_rest_routes() -> None:

@@ -7,24 +7,27 @@ import contextlib
 import dataclasses
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 from bertbundle import InputError, Retries, Tls
 from bertbundle.text.v1 import text_service_pb2 as pb
+from bertbundle_gateway.core.limits import Limits
 from bertbundle_gateway.core.models import ClientSettings
 from bertbundle_gateway.core.tls import ServerTls
 from bertbundle_gateway.options import GatewayOptions
 from bertbundle_gateway.server import Gateway
 from fakes import FakeServer, Model, make_manifest, predict_method
 from gateways import MODEL, running_gateway
-from waiting import SECONDS
+from waiting import SECONDS, wait_until
 
 SERVICE = "bertbundle.text.v1.TextService"
 REQUEST = pb.FindEntitiesRequest(model=MODEL, texts=["wang"])
@@ -40,10 +43,39 @@ def test_reflection_and_health(start_server: StartServer) -> None:
         assert [method.name for method in file.service[0].method] == [
             method.name for method in pb.DESCRIPTOR.services_by_name["TextService"].methods
         ]
+        inference = "inference.GRPCInferenceService"
+        described = DescriptorPool(database).FindServiceByName(inference)
+        assert described.methods_by_name["ModelInfer"].input_type.full_name == "inference.ModelInferRequest"
+        assert {"grpc.health.v1.Health", inference} <= set(database.get_services())
+        assert database.FindFileContainingSymbol("grpc.health.v1.Health").package == "grpc.health.v1"
         check = health_pb2_grpc.HealthStub(running.channel).Check
-        for service in ("", SERVICE):
+        for service in ("", SERVICE, inference):
             response = check(health_pb2.HealthCheckRequest(service=service), timeout=20)
             assert response.status == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_calls_beyond_the_limit(start_server: StartServer, make_stub: Any) -> None:
+    """Calls far beyond the limit of requests are refused before their messages are read."""
+    end = threading.Event()
+
+    def wait() -> Iterator[Any]:
+        end.wait(SECONDS)
+        yield from ()
+
+    def list_models() -> str:
+        try:
+            stub.ListModels(pb.ListModelsRequest(), timeout=20)
+        except grpc.RpcError as error:
+            return f"{error.code().name}: {error.details()}"
+        return ""
+
+    with running_gateway(start_server(predict_method()).address, limits=Limits(requests=1)) as running:
+        stub = make_stub(running.channel)
+        streams = [stub.Annotate(wait(), timeout=60) for _ in range(66)]
+        wait_until(lambda: list_models() == "RESOURCE_EXHAUSTED: Concurrent RPC limit exceeded!")
+        end.set()
+        assert [list(stream) for stream in streams] == [[]] * 66
+        assert list_models() == ""
 
 
 def test_several_servers(start_server: StartServer, make_stub: Any) -> None:

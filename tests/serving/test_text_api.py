@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import grpc
+import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
-from bertbundle import Client, ServerError
+from bertbundle import Client, GrpcTransport, PredictCall, ServerError
 from bertbundle.text.v1 import text_service_pb2 as pb
 from embedded_server import InProcessServer, start_server
 from fakes import write_bundle
-from http_calls import fetch
+from inference_forms import FORMS, Input, stub_of
+from optional import require_package
 
 SERVICE = "bertbundle.text.v1.TextService"
+INFERENCE = "inference.GRPCInferenceService"
 MODEL = pb.ModelSelector(name="tiny")
 
 
@@ -100,40 +103,75 @@ def test_models(server: InProcessServer) -> None:
     assert [version.state for version in model.versions] == [pb.VERSION_STATE_AVAILABLE]
 
 
-def tensor(name: str) -> dict[str, Any]:
-    """Return a row of four token ids for the Open Inference Protocol."""
-    return {"name": name, "shape": [1, 4], "datatype": "INT32", "data": [1, 1, 1, 1]}
+def tensor(name: str, datatype: str = "INT32", values: Sequence[int] = (1, 1, 1, 1)) -> Input:
+    """Return a row of four numbers for the Open Inference Protocol."""
+    return Input(name, datatype, [1, 4], values)
 
 
-INPUTS = ("attention_mask", "input_ids", "token_type_ids")
+ROWS = [tensor(name) for name in ("input_ids", "attention_mask", "token_type_ids")]
+TENSORS = [
+    (ROWS, ""),
+    (ROWS[:2], "input size does not match signature: 2!=3"),
+    ([*ROWS, tensor("other")], "input size does not match signature: 4!=3"),
+    ([*ROWS[:2], tensor("other")], "Signature input alias: token_type_ids"),
+    ([*ROWS[:2], tensor("token_type_ids", "FP32")], "Expects arg[2] to be int32 but float is provided"),
+]
 
 
-@pytest.mark.parametrize(
-    ("names", "message"),
-    [
-        (INPUTS, ""),
-        (INPUTS[:2], "input size does not match signature: 2!=3"),
-        ((*INPUTS, "other"), "input size does not match signature: 4!=3"),
-        ((*INPUTS[:2], "other"), "Signature input alias: token_type_ids"),
-    ],
-)
-def test_names_of_tensors(server: InProcessServer, names: tuple[str, ...], message: str) -> None:
-    """Tensors whose names are not those of the signature are refused as over gRPC: none is ignored."""
-    body = {"inputs": [tensor(name) for name in names], "parameters": {"signature_name": "length_4"}}
-    url = f"http://127.0.0.1:{server.server.rest_port}/v2/models/tiny/infer"
-    status, _, answer = fetch(url, json.dumps(body).encode())
-    assert status == (400 if message else 200)
-    assert json.loads(answer).get("error", "").startswith(message)
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(("inputs", "message"), TENSORS)
+def test_tensors(server: InProcessServer, form: str, inputs: list[Input], message: str) -> None:
+    """Tensors are passed to the model; those that the signature does not have are refused as by Predict."""
+    answer = FORMS[form](Addresses(server), "tiny", inputs, {"signature_name": "length_4"})
+    assert (answer.code == "OK") == (not message)
+    assert answer.message.startswith(message)
+    if not message:
+        arrays = {row.name: np.array([row.values], np.int32) for row in inputs}
+        transport = GrpcTransport(f"127.0.0.1:{server.server.port}")
+        prediction = transport.predict(PredictCall("tiny", "length_4", arrays), timeout=20)
+        transport.close()
+        assert answer.outputs == {name: array.tolist() for name, array in prediction.outputs.items()}
+
+
+class Addresses:
+    """Where the REST and the gRPC API of a server are."""
+
+    def __init__(self, server: InProcessServer) -> None:
+        self.url = f"http://127.0.0.1:{server.server.rest_port}"
+        self.address = f"127.0.0.1:{server.server.port}"
+
+
+def test_open_inference(server: InProcessServer) -> None:
+    """The Open Inference Protocol over gRPC has the models of the server and their versions."""
+    protocol = require_package("open_inference.grpc.protocol")
+    stub = stub_of(server.address.channel)
+    assert stub.ServerReady(protocol.ServerReadyRequest(), timeout=20).ready
+    assert list(stub.ModelMetadata(protocol.ModelMetadataRequest(name="tiny"), timeout=20).versions) == ["1"]
+    with pytest.raises(grpc.RpcError, match="There is no model 'other'"):
+        stub.ModelReady(protocol.ModelReadyRequest(name="other"), timeout=20)
+    text = {"name": "text", "datatype": "BYTES", "shape": [1], "contents": {"bytes_contents": [b"wang"]}}
+    for version, code in (("1", grpc.StatusCode.OK), ("9", grpc.StatusCode.NOT_FOUND)):
+        request = protocol.ModelInferRequest(model_name="tiny", model_version=version, inputs=[text])
+        try:
+            response, found = stub.ModelInfer(request, timeout=20), grpc.StatusCode.OK
+        except grpc.RpcError as error:
+            found = error.code()
+        assert (version, found) == (version, code)
+    (data,) = response.outputs[0].contents.bytes_contents
+    with Client(f"127.0.0.1:{server.server.port}", "tiny") as client:
+        assert json.loads(data) == [entity.to_dict() for entity in client.entities("wang")]
 
 
 def test_reflection_and_health(server: InProcessServer) -> None:
     """Reflection and health have the service, beside those of TensorFlow Serving."""
     database = ProtoReflectionDescriptorDatabase(server.address.channel)
-    assert {SERVICE, "tensorflow.serving.PredictionService"} <= set(database.get_services())
+    assert {SERVICE, INFERENCE, "tensorflow.serving.PredictionService"} <= set(database.get_services())
     assert database.FindFileContainingSymbol(SERVICE).package == "bertbundle.text.v1"
+    assert database.FindFileContainingSymbol(INFERENCE).package == "inference"
     check = health_pb2_grpc.HealthStub(server.address.channel).Check
-    response = check(health_pb2.HealthCheckRequest(service=SERVICE), timeout=20)
-    assert response.status == health_pb2.HealthCheckResponse.SERVING
+    for service in (SERVICE, INFERENCE):
+        response = check(health_pb2.HealthCheckRequest(service=service), timeout=20)
+        assert response.status == health_pb2.HealthCheckResponse.SERVING
 
 
 def test_off_by_default(base: Path) -> None:

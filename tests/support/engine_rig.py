@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from bertbundle_serving.config.batching_parameters import BatchingParameters
-from bertbundle_serving.engine.engine import Engine
+from bertbundle_serving.engine.engine import Engine, EngineObserver
 from bertbundle_serving.errors import RequestError
 from bertbundle_serving.repository.version import Version
 from bertbundle_serving.requests.call import SignatureCall
@@ -88,12 +88,12 @@ class Turnstile(threading.Event):
 class EngineRig:
     """An engine with one slot, and a version to compute with."""
 
-    def __init__(self, **parameters: Any) -> None:
+    def __init__(self, *observers: EngineObserver, **parameters: Any) -> None:
         self.servable = GatedServable()
         self.closed = threading.Event()
         batching = BatchingParameters(**parameters)
         self.version = Version("m", 1, self.servable, on_close=self.closed.set, batching=batching)
-        self.engine = Engine(1)
+        self.engine = Engine(1, observers)
 
     def submit(self, *values: float, **fields: Any) -> asyncio.Future[dict[str, Any]]:
         """Submit a call; see `make_call`."""

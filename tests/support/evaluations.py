@@ -8,6 +8,7 @@ from typing import Any
 from bertbundle.contract.labels import parse_labels
 from bertbundle.contract.types import Answer, Classification, Entity
 from bertbundle.data.examples import Dataset, DataTask, Example, Span
+from bertbundle.data.places import Places
 from bertbundle.data.tags import lenient_spans, strict_spans
 from bertbundle.evaluation.observations import Observation
 
@@ -24,7 +25,7 @@ def dataset(golds: Iterable[Any], texts: Sequence[Any] | None = None, **options:
     found = list(golds)
     shown = texts or [f"text {index}" for index in range(len(found))]
     examples = [Example(text, gold, line) for line, (text, gold) in enumerate(zip(shown, found, strict=True), start=1)]
-    return Dataset("data.jsonl", tuple(examples), **options)
+    return Dataset(Places("data.jsonl"), tuple(examples), **options)
 
 
 def tagged(tags: Sequence[str], strict: str | None = None) -> tuple[Span, ...]:

@@ -19,17 +19,19 @@ class FakeDns:
 
     Attributes:
         addresses: the addresses; may be changed at any time.
+        port: its UDP port on 127.0.0.1.
     """
 
     def __init__(self, *addresses: str) -> None:
         self.addresses = addresses
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind(("127.0.0.1", 0))
+        self.port = int(self._socket.getsockname()[1])
         threading.Thread(target=self._serve, daemon=True).start()
 
     def target(self, port: int) -> str:
         """Return a gRPC target that resolves the name with this server, for the given port."""
-        return f"dns://127.0.0.1:{self._socket.getsockname()[1]}/replicas.test:{port}"
+        return f"dns://127.0.0.1:{self.port}/replicas.test:{port}"
 
     def close(self) -> None:
         """Close the socket."""

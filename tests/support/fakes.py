@@ -415,8 +415,14 @@ def status_method(data: bytes, context: grpc.ServicerContext) -> bytes:
     ).SerializeToString()
 
 
-def write_bundle(base: Path) -> None:
-    """Write version 1 of the small model as a bundle with an ONNX graph of two lookups and a sum."""
+def write_bundle(base: Path, version: int = 1, **changes: Any) -> None:
+    """Write a version of the small model as a bundle with an ONNX graph of two lookups and a sum.
+
+    Args:
+        base: base path of the model.
+        version: number of the version; it appears under its name when it is complete.
+        **changes: fields of the manifest.
+    """
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
@@ -442,8 +448,9 @@ def write_bundle(base: Path) -> None:
         OutputSpec("label_ids", "int32", ("batch", "length")),
         OutputSpec("label_scores", "float32", ("batch", "length")),
     )
-    bundle = base / "1"
+    bundle = base / f".{version}"
     bundle.mkdir(parents=True)
     onnx.save(model, bundle / "model.onnx")
-    (bundle / "bundle.json").write_text(make_manifest(outputs=specs).to_json(), encoding="utf-8")
+    (bundle / "bundle.json").write_text(make_manifest(**{"outputs": specs, **changes}).to_json(), encoding="utf-8")
     (bundle / "tokenizer.json").write_text(make_tokenizer().to_str(), encoding="utf-8")
+    bundle.rename(base / str(version))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any, NoReturn, TypeVar
 
 import pytest
 
-__all__ = ["TORCH_MARKS", "needs_openvino", "needs_torch", "require_package", "skip_without"]
+__all__ = ["TORCH_MARKS", "needs_model_server", "needs_openvino", "needs_torch", "require_package", "skip_without"]
 
 HOW_TO_GET = {
     "torch": "make setup-torch",
@@ -38,9 +39,19 @@ HOW_TO_GET = {
     "openssl": "apt install openssl",
     "chromium": "apt install chromium",
     "curl": "apt install curl",
+    "prometheus": "make setup-cluster",
     "node": "apt install nodejs",
+    "kubectl": "install Kubernetes' command-line client, 1.27 or newer",
+    "kubernetes_validate": "make setup",
+    "KServe's package": "make setup-manifests",
+    "cloudcoil": "make setup-manifests",
+    "hadolint": "make setup-manifests",
+    "helm_python": "make setup-manifests",
     "npm packages": "npm install --prefix DIR @huggingface/inference @grpc/grpc-js @grpc/proto-loader, then set "
     "BERTBUNDLE_NODE_MODULES to DIR/node_modules",
+    "the clients of KServe and Triton": "python3 -m venv DIR, DIR/bin/pip install kserve 'tritonclient[grpc,http]', "
+    "then set BERTBUNDLE_INFERENCE_PYTHON to DIR/bin/python",
+    "open_inference": "make setup",
     "a running Docker engine": "apt install docker.io, then start it",
     "a real TensorFlow Serving": "set TENSORFLOW_MODEL_SERVER to a tensorflow_model_server binary, 2.16 or newer",
     "a processor with int8 products": "run on a processor with AVX512-VNNI, AVX-VNNI or AMX",
@@ -48,6 +59,9 @@ HOW_TO_GET = {
     "a GPU of TensorFlow": "run on a machine with an NVIDIA GPU, with `pip install 'tensorflow[and-cuda]'`",
     "a TensorFlow with oneDNN": "run on x86-64 Linux",
     "oneDNN in TensorFlow's graph optimizer": "set TF_ENABLE_ONEDNN_OPTS=1",
+    "envoy": "make setup-cluster",
+    "iproute2": "make setup-cluster",
+    "a kernel with netem": "run on a Linux with CONFIG_NET_SCH_NETEM",
     "the IPv6 loopback address": "sysctl net.ipv6.conf.lo.disable_ipv6=0",
 }
 """How to get each optional requirement; apt commands are for Debian."""
@@ -70,6 +84,11 @@ def require_package(name: str) -> Any:
         skip_without(package)
     return importlib.import_module(name)
 
+
+needs_model_server = pytest.mark.skipif(
+    not os.environ.get("TENSORFLOW_MODEL_SERVER"), reason=reason("a real TensorFlow Serving")
+)
+"""For tests whose fixtures are expensive: they are not made if the test is skipped."""
 
 needs_openvino = pytest.mark.skipif(find_spec("openvino") is None, reason=reason("openvino"))
 

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import math
 import re
+import shlex
 from collections.abc import Callable, Iterable, Iterator
 from copy import copy
 from pathlib import Path
@@ -13,11 +14,12 @@ from typing import Any
 
 from bertbundle._shared.commands import CommandExit
 from bertbundle.cli.comparison_tables import comparison_lines
-from bertbundle.cli.connection_flags import make_client
+from bertbundle.cli.connection_flags import make_client, version_or_label
 from bertbundle.cli.data_flags import add_data_flags, data_options
+from bertbundle.cli.source_export import exported_bundle, is_checkpoint
 from bertbundle.client.sync_client import Client
 from bertbundle.errors import InputError
-from bertbundle.evaluation.comparison.compare import Comparison, Target, compare
+from bertbundle.evaluation.comparison.compare import Comparison, Target, check_data, compare
 from bertbundle.evaluation.comparison.page import comparison_page
 from bertbundle.evaluation.observations import ObserveOptions
 from bertbundle.evaluation.reports.page import file_writer
@@ -33,11 +35,18 @@ _TARGET = re.compile(r"(?:(?P<server>.+)/)?(?P<model>[^@/]*)(?:@(?P<version>[^@/
 
 def add_compare_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags to a parser."""
-    text = "[HOST:PORT/]MODEL[@VERSION], with a version number or a label; or the directory of a bundle, ./models/ner"
+    text = "[HOST:PORT/]MODEL[@VERSION], with a version number or a label; or a bundle or a checkpoint, ./models/ner"
     parser.add_argument("a", metavar="A", help=text)
     parser.add_argument("b", metavar="B", help="likewise; it is compared with A")
     add_data_flags(parser, text="texts, with or without labels")
     add_comparison_flags(parser)
+    parser.add_argument(
+        "--export-options",
+        type=_words,
+        default=(),
+        metavar="OPTIONS",
+        help="options of bertbundle-export for a checkpoint, such as --export-options='--characters --max-length 64'",
+    )
     parser.add_argument("--html", metavar="FILE", help="write a page with the differences shown in the texts")
 
 
@@ -67,6 +76,13 @@ def add_comparison_flags(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(flag, type=_count, default=default, metavar="N", help=f"{text} (default: %(default)s)")
 
 
+def _words(text: str) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} cannot be split into words: {error}") from error
+
+
 def _count(text: str) -> int:
     if text.isascii() and text.isdigit():
         return int(text)
@@ -83,13 +99,40 @@ def _share(text: str) -> float:
 def run_compare(options: argparse.Namespace, to_json: Callable[[Any], str]) -> Iterable[str]:
     """Compare, write the page of --html, yield the lines to print, and end with code 1 if a limit does not hold."""
     write_page = file_writer(options.html) if options.html else None
-    with open_target(options, options.a) as a, open_target(options, options.b) as b:
+    with _open_both(options) as (a, b):
         report = compare(a, b, comparison_of(options))
     if write_page:
         write_page(comparison_page(report))
     yield from [to_json(report.to_dict())] if options.json else comparison_lines(report)
     if not report.passed:
         raise CommandExit(COMPARISON_FAILED)
+
+
+@contextlib.contextmanager
+def _open_both(options: argparse.Namespace) -> Iterator[tuple[Target, Target]]:
+    """Open A and B, a checkpoint last: before its export, which takes minutes, the data are checked with the other."""
+    texts = (options.a, options.b)
+    checkpoints = [_is_path(text) and is_checkpoint(_to_path(text)) for text in texts]
+    if options.export_options and not any(checkpoints):
+        raise InputError("--export-options has no effect: neither A nor B is a checkpoint. Omit it.")
+    with contextlib.ExitStack() as stack:
+        opened: dict[int, Target] = {}
+        for index in sorted((0, 1), key=checkpoints.__getitem__):
+            if checkpoints[index] and opened:
+                check_data(opened[1 - index], comparison_of(options))
+            opened[index] = stack.enter_context(open_target(options, texts[index]))
+        yield opened[0], opened[1]
+
+
+def _is_path(text: str) -> bool:
+    return text.startswith((".", "/", "~"))
+
+
+def _to_path(text: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise InputError(f"{text} is in no home directory: write it in full.") from error
 
 
 def comparison_of(options: argparse.Namespace) -> Comparison:
@@ -111,13 +154,15 @@ def open_target(options: argparse.Namespace, text: str) -> Iterator[Target]:
     """Open a client of what a target names.
 
     Raises:
-        InputError: the target is malformed, lacks a model, or is a directory without a bundle.
+        InputError: the target is malformed, lacks a model, or is neither a bundle nor a checkpoint that is exported.
     """
-    if text.startswith((".", "/", "~")):
-        with _open_directory(Path(text).expanduser()) as client:
-            yield Target(text, client, str(Path(text).resolve()))
+    if _is_path(text):
+        path = _to_path(text)
+        with contextlib.ExitStack() as stack:
+            bundle = stack.enter_context(exported_bundle(path, options.export_options)) if is_checkpoint(path) else path
+            yield Target(text, stack.enter_context(Client.local(bundle)), str(path.resolve()))
         return
-    if Path(text).is_dir():
+    if text and Path(text).is_dir():
         raise InputError(f"{text} is a directory: write ./{text} for a bundle in it, or HOST:PORT/MODEL for a server.")
     match = _TARGET.fullmatch(text)
     model = match and (match["model"] or options.model)
@@ -128,15 +173,6 @@ def open_target(options: argparse.Namespace, text: str) -> Iterator[Target]:
         )
     chosen = copy(options)
     chosen.server, chosen.model = match["server"] or options.server, model
-    version = match["version"]
-    with make_client(chosen, version=int(version) if version and version.isdecimal() else version) as client:
+    version = version_or_label(match["version"]) if match["version"] else None
+    with make_client(chosen, version=version) as client:
         yield Target(text, client, f"{chosen.server}/{model}")
-
-
-def _open_directory(path: Path) -> Client:
-    """Return a client that runs a bundle in this process."""
-    if (path / "config.json").exists() and not (path / "bundle.json").exists():
-        raise InputError(
-            f"{path} is a checkpoint, not a bundle. Export it first: bertbundle-export {path} --name NAME."
-        )
-    return Client.local(path)

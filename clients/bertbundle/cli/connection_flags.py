@@ -13,7 +13,7 @@ from bertbundle.client.sync_client import Client
 from bertbundle.errors import InputError
 from bertbundle.transports.credentials import Tls
 
-__all__ = ["add_connection_flags", "channel_settings", "make_client", "positive_seconds"]
+__all__ = ["add_connection_flags", "channel_settings", "make_client", "positive_seconds", "version_or_label"]
 
 _FILE_FLAGS = {
     "ca": "PEM file of the certificate authorities to trust; implies --tls",
@@ -71,6 +71,19 @@ def positive_seconds(text: str) -> float:
         if 0 < float(text) < math.inf:
             return float(text)
     raise argparse.ArgumentTypeError(f"expected a positive number of seconds, got {text!r}")
+
+
+def version_or_label(text: str) -> int | str:
+    """Return the version number that a text is, or the text, which is a version label.
+
+    Raises:
+        InputError: the number is too large for a version.
+    """
+    if not text.isdecimal():
+        return text
+    if int(text) >= 2**63:
+        raise InputError(f"{text} is no version number: it has more than 64 bits.")
+    return int(text)
 
 
 def make_client(options: argparse.Namespace, *, version: int | str | None = None) -> Client:

@@ -5,23 +5,22 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
-import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bertbundle._shared.commands import CommandExit
+from bertbundle._shared.commands import CommandExit, ended_by_signals
 from bertbundle.cli.compare import COMPARISON_FAILED, add_comparison_flags, comparison_of, open_target
 from bertbundle.cli.comparison_tables import comparison_lines
-from bertbundle.cli.connection_flags import channel_settings, positive_seconds
+from bertbundle.cli.connection_flags import channel_settings, positive_seconds, version_or_label
 from bertbundle.cli.data_flags import add_data_flags
 from bertbundle.errors import InputError
 from bertbundle.evaluation.comparison.compare import compare
 from bertbundle.evaluation.comparison.report import ComparisonReport
-from bertbundle.rollout.config_file import ConfigFile, Move
+from bertbundle.rollout.config_file import ConfigFile
+from bertbundle.rollout.history import Move
 from bertbundle.rollout.promotion import Promotion
 from bertbundle.transports.model_service import ModelService, open_services
 
@@ -30,7 +29,7 @@ __all__ = ["add_promote_flags", "run_promote"]
 
 def add_promote_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags to a parser."""
-    parser.add_argument("version_label", metavar="LABEL", help="the version label to move, such as stable")
+    parser.add_argument("version_label", type=_label, metavar="LABEL", help="the version label to move, such as stable")
     parser.add_argument(
         "--config",
         required=True,
@@ -58,14 +57,25 @@ def add_promote_flags(parser: argparse.ArgumentParser) -> None:
     add_comparison_flags(parser)
 
 
+def _label(text: str) -> str:
+    if text and not text.isdecimal():  # what is a number stands for a version, wherever a label is expected
+        return text
+    raise argparse.ArgumentTypeError(f"expected a name such as stable, got {text!r}")
+
+
 def run_promote(options: argparse.Namespace, to_json: Callable[[Any], str]) -> Iterator[str]:
     """Move the label if the comparison passes, and yield the lines to print.
+
+    A promotion that was killed is undone or finished first.
 
     Raises:
         CommandExit: the comparison does not meet its limits; the label did not move.
     """
     _check_flags(options)
     file = ConfigFile(options.config)
+    recovered = _recover(options, file)
+    if recovered and not options.json:
+        yield recovered
     undone = file.last_move(options.model, options.version_label) if options.rollback else None
     before = file.label(options.model, options.version_label)
     after = undone.before if undone else _version(file, options.model, options.to)
@@ -76,12 +86,13 @@ def run_promote(options: argparse.Namespace, to_json: Callable[[Any], str]) -> I
         raise InputError(f"label {move.label!r} has no version to compare with yet: pass --against VERSION.")
     if options.data and before != after and against == after:
         raise InputError(f"--against is version {after}, as --to, and always agrees with itself. Pass another version.")
+    result = functools.partial(_lines, options, file, move, reports, recovered, to_json)
     try:
         _run(options, file, move, undone, functools.partial(_check, options, against, after, reports))
     except CommandExit:
-        yield from _lines(options, file, move, reports, to_json, moved=False)
+        yield from result(moved=False)
         raise
-    yield from _lines(options, file, move, reports, to_json, moved=before != after)
+    yield from result(moved=before != after)
 
 
 def _check_flags(options: argparse.Namespace) -> None:
@@ -99,20 +110,33 @@ def _run(
 ) -> None:
     if move.before == move.after:
         return
-    with _services(options) as services, _ended_by_signals():
-        promotion = Promotion(file, services, max(options.timeout, options.wait), options.wait)
+    with _promotion(options, file) as promotion:
         promotion.run(move, check=check if options.data else lambda: None, undone=undone)
 
 
+def _recover(options: argparse.Namespace, file: ConfigFile) -> str:
+    """Undo or finish a promotion that was killed, and return what was done; "" if there is none."""
+    if file.journal.read() is None:
+        return ""
+    with _promotion(options, file) as promotion:
+        return promotion.recover()
+
+
 def _check(options: argparse.Namespace, a: int | None, b: int | None, reports: list[ComparisonReport]) -> None:
-    """Compare two versions on the first server."""
-    chosen = copy(options)
-    chosen.server = options.server.partition(",")[0]
-    targets = [f"@{version}" for version in (a, b)]
-    with open_target(chosen, targets[0]) as one, open_target(chosen, targets[1]) as other:
-        reports.append(compare(one, other, comparison_of(options)))
-    if not reports[0].passed:
-        raise CommandExit(COMPARISON_FAILED)
+    """Compare two versions on each server, which may compute with other runtimes and processors.
+
+    Raises:
+        CommandExit: a comparison does not meet its limits; its report is the last one.
+    """
+    servers = options.server.split(",")
+    for server in servers:
+        chosen = copy(options)
+        chosen.server = server
+        first, second = (f"@{v}" if len(servers) == 1 else f"{server}/{options.model}@{v}" for v in (a, b))
+        with open_target(chosen, first) as one, open_target(chosen, second) as other:
+            reports.append(compare(one, other, comparison_of(options)))
+        if not reports[-1].passed:
+            raise CommandExit(COMPARISON_FAILED)
 
 
 def _lines(
@@ -120,19 +144,26 @@ def _lines(
     file: ConfigFile,
     move: Move,
     reports: Sequence[ComparisonReport],
+    recovered: str,
     to_json: Callable[[Any], str],
     *,
     moved: bool,
 ) -> Iterator[str]:
     if options.json:
-        compared = reports[0].to_dict() if reports else None
-        servers = options.server.split(",")
-        values = {**asdict(move), "moved": moved, "servers": servers, "config": str(file.path), "comparison": compared}
-        yield to_json(values)
+        values = {**asdict(move), "moved": moved, "servers": options.server.split(","), "config": str(file.path)}
+        compared = [report.to_dict() for report in reports]
+        yield to_json({**values, "comparisons": compared, "recovered": recovered or None})
         return
     for report in reports:
         yield from comparison_lines(report)
     yield _describe(move, moved=moved)
+
+
+@contextlib.contextmanager
+def _promotion(options: argparse.Namespace, file: ConfigFile) -> Iterator[Promotion]:
+    """Connect to the servers; a signal that ends the command lets the promotion undo what it began."""
+    with _services(options) as services, ended_by_signals():
+        yield Promotion(file, services, max(options.timeout, options.wait), options.wait)
 
 
 @contextlib.contextmanager
@@ -149,32 +180,11 @@ def _services(options: argparse.Namespace) -> Iterator[Sequence[ModelService]]:
             service.close()
 
 
-@contextlib.contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP raise SystemExit, as Ctrl-C raises KeyboardInterrupt: what was begun is undone."""
-    if threading.current_thread() is not threading.main_thread():  # only it may set handlers
-        yield
-        return
-    known = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    numbers = [number for number in known if signal.getsignal(number) is signal.SIG_DFL]  # nohup ignores SIGHUP
-    for number in numbers:
-        signal.signal(number, _exit)
-    try:
-        yield
-    finally:
-        for number in numbers:
-            signal.signal(number, signal.SIG_DFL)
-
-
-def _exit(number: int, _frame: object) -> None:
-    signal.signal(number, signal.SIG_IGN)  # a second one must not end the undoing
-    raise SystemExit(128 + number)
-
-
 def _version(file: ConfigFile, model: str, target: str) -> int:
     """Return the version that --to names: a number, or a label of the file."""
-    if target.isascii() and target.isdigit():
-        return int(target)
+    number = version_or_label(target)
+    if isinstance(number, int):
+        return number
     version = file.label(model, target)
     if version is None:
         labels = ", ".join(file.configs.labels(model)) or "none"

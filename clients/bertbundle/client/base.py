@@ -51,9 +51,9 @@ class BaseClient(SingleTaskMethods[TransportT]):
         """
         one, many = self._rollout.choose() if self._rollout else (answer_one, answer_many)
         if _is_single(texts, options):
-            return self._runner.run(one(self._session, decoder, texts, options))
+            return self._runner.run(one(self._session, decoder, texts, options), texts)
         if isinstance(texts, list):
-            return self._runner.run(many(self._session, decoder, texts, options))
+            return self._runner.run(many(self._session, decoder, texts, options), texts)
         if isinstance(texts, Iterator | AsyncIterable):
             return self._runner.stream(
                 texts, TEXTS_PER_CHUNK, lambda chunk: many(self._session, decoder, chunk, options)
@@ -66,7 +66,7 @@ class BaseClient(SingleTaskMethods[TransportT]):
         >>> client.ask_with_version(DECODERS["token-classification"], ["Wang lives"], AskOptions())[0]
         1
         """
-        return self._runner.run(answer_with_one_version(self._session, decoder, texts, options))
+        return self._runner.run(answer_with_one_version(self._session, decoder, texts, options), texts)
 
     @property
     def loaded_version(self) -> int | None:

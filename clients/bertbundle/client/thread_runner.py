@@ -54,7 +54,7 @@ class ThreadRunner:
         self._lifecycle = Lifecycle()
         self._pool = ThreadPoolExecutor(concurrency, "bertbundle") if concurrency > 1 else None
 
-    def run(self, flow: Flow[Any]) -> Any:
+    def run(self, flow: Flow[Any], texts: Any = ()) -> Any:  # noqa: ARG002 - for `AsyncioRunner`
         """Run a flow within the timeout, and return its result."""
         deadline = Deadline(self._timeout)
         with self._lifecycle.use():

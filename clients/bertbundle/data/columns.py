@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from bertbundle.contract.labels import OUTSIDE, Tag, detect_scheme, find_roles, is_no_entity, parse_labels
 from bertbundle.data.examples import DataOptions, Dataset, DataTask, Example, Span
 from bertbundle.data.labels import rename_label
+from bertbundle.data.places import Places
 from bertbundle.data.tags import SCHEMES, lenient_spans, strict_spans
 from bertbundle.data.text_files import read_text
 from bertbundle.errors import InputError
@@ -54,7 +55,7 @@ def read_columns(path: str, task: DataTask, options: DataOptions) -> Dataset:
     texts = [rows.to_text(block) for block in _blocks(lines)]
     if not texts:
         raise InputError(f"{path} has no token. Expected lines 'token tag', with an empty line after each text.")
-    return tagged_dataset(path, texts, task, options)
+    return tagged_dataset(Places(path), texts, task, options)
 
 
 def _is_token(line: str) -> bool:
@@ -114,28 +115,26 @@ def _number(text: str | None, default: int) -> int:
 # ---- tagged tokens to examples
 
 
-def tagged_dataset(
-    path: str, texts: Sequence[TaggedText], task: DataTask, options: DataOptions, *, place: str = "line"
-) -> Dataset:
-    """Return texts whose tokens have tags as a dataset; `place` is what their lines count.
+def tagged_dataset(places: Places, texts: Sequence[TaggedText], task: DataTask, options: DataOptions) -> Dataset:
+    """Return texts whose tokens have tags as a dataset; `places` says where their lines are.
 
     Raises:
         InputError: a tag does not belong to the scheme, or its label is not one of the model's.
     """
     if task.name not in ("token-classification", "span-classification"):
-        raise InputError(f"{path} has tagged tokens, the model is for {task.name}. Pass data for this task.")
-    reader = _TagReader(f"{path}, {place}", texts, task, options)
+        raise InputError(f"{places.path} has tagged tokens, the model is for {task.name}. Pass data for this task.")
+    reader = _TagReader(places, texts, task, options)
     join = _unit_joiner(texts, options.units)
     examples = [_example(text, reader.spans(text), join) for text in texts]
-    notes = (*reader.notes(), *(_note_words(path, texts) if join is None and options.units == "auto" else ()))
-    return Dataset(path, tuple(examples), is_split_into_words=join is None, place=place, notes=notes)
+    notes = (*reader.notes(), *(_note_words(places.path, texts) if join is None and options.units == "auto" else ()))
+    return Dataset(places, tuple(examples), is_split_into_words=join is None, notes=notes)
 
 
 class _TagReader:
     """Converts the tags of one file to spans."""
 
-    def __init__(self, place: str, texts: Sequence[TaggedText], task: DataTask, options: DataOptions) -> None:
-        self._place, self._task, self._options = place, task, options
+    def __init__(self, places: Places, texts: Sequence[TaggedText], task: DataTask, options: DataOptions) -> None:
+        self._places, self._task, self._options = places, task, options
         renamed = {tag: options.rename.get(tag, tag) or OUTSIDE for text in texts for tag in text.tags}
         forms = list(dict.fromkeys(renamed.values()))
         self._suggested = detect_scheme(forms)
@@ -147,28 +146,28 @@ class _TagReader:
         first_lines = {
             tag: line for text in reversed(texts) for tag, line in reversed([*zip(text.tags, text.lines, strict=True)])
         }
-        places = dict(sorted(first_lines.items(), key=lambda item: item[1]))
+        ordered = dict(sorted(first_lines.items(), key=lambda item: item[1]))
         if options.scheme is None and self.scheme == "IO":
-            self._check_roles(places, renamed)
-        self._tags = {tag: self._convert(tag, parsed[renamed[tag]], line) for tag, line in places.items()}
+            self._check_roles(ordered, renamed)
+        self._tags = {tag: self._convert(tag, parsed[renamed[tag]], line) for tag, line in ordered.items()}
         if options.scheme is None and self._suggested == "BIO" and self._is_iob1(texts):
             self.scheme = "IOB1"
         self._irregular: list[tuple[int, str]] = []
 
-    def _check_roles(self, places: Mapping[str, int], renamed: Mapping[str, str]) -> None:
+    def _check_roles(self, lines: Mapping[str, int], renamed: Mapping[str, str]) -> None:
         """Check that tags that suggest no scheme have no roles: read as IO, adjacent spans would be one.
 
         Args:
-            places: the line of each tag's first occurrence, in order.
+            lines: the line of each tag's first occurrence, in order.
             renamed: what each tag is replaced by.
         """
         seen: list[str] = []
-        for tag, line in places.items():
+        for tag, line in lines.items():
             seen.append(renamed[tag])
             roles = find_roles(seen)
             if not roles <= {"I"} and detect_scheme(seen) == "IO":
                 raise InputError(
-                    f"{self._place} {line}: tag {tag!r} does not go with those before it: no label scheme has the "
+                    f"{self._places.at(line)}: tag {tag!r} does not go with those before it: no label scheme has the "
                     f"roles {', '.join(sorted(roles))}. Correct the tags, or pass --scheme."
                 )
 
@@ -179,10 +178,10 @@ class _TagReader:
             advice = f". Correct the line, or pass --rename={tag}=O if it is outside any entity"
             if self.scheme != self._suggested:
                 advice = f"; the file's tags suggest {self._suggested}. Omit --scheme, or correct it"
-            raise InputError(f"{self._place} {line}: tag {tag!r} is not one of scheme {self.scheme}{advice}.")
+            raise InputError(f"{self._places.at(line)}: tag {tag!r} is not one of scheme {self.scheme}{advice}.")
         if outside:
             return parsed
-        label = rename_label(parsed.type, self._task, self._options.rename, f"{self._place} {line}")
+        label = rename_label(parsed.type, self._task, self._options.rename, self._places.at(line))
         return Tag(parsed.role, label) if label else Tag(OUTSIDE, "")
 
     def _is_iob1(self, texts: Sequence[TaggedText]) -> bool:
@@ -213,7 +212,7 @@ class _TagReader:
         if self._irregular:
             (line, tag), count = self._irregular[0], len(self._irregular)
             how = "form no span (strict)" if self._options.strict else "start a span, as in conlleval and seqeval"
-            yield (f"{self._place} {line}: {tag} begins no span of scheme {self.scheme}. Such tags ({count}) {how}.")
+            yield (f"{self._places.at(line)}: {tag} begins no span of scheme {self.scheme}. Such tags ({count}) {how}.")
 
 
 def _unit_joiner(texts: Sequence[TaggedText], units: str) -> Callable[[str], str] | None:

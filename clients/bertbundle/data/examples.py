@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from bertbundle.contract.labels import OUTSIDE, parse_labels
 from bertbundle.contract.manifest import Manifest
+from bertbundle.data.places import Places
 from bertbundle.errors import InputError
 
 __all__ = ["DataOptions", "DataTask", "Dataset", "Example", "Span", "data_task"]
@@ -35,7 +36,8 @@ class Example:
             - regression, feature-extraction (the similarity of a pair): a float.
             - question-answering: a tuple of acceptable answers; empty if the context has no answer.
             - fill-mask: a tuple with the expected token of each mask, in order.
-        line: line of the text in the file, or of its first token, from 1; for Parquet and JSON, the number of the row.
+        line: line of the text in the file, or of its first token, from 1; for Parquet and JSON, the number of the row
+            or the question.
     """
 
     text: Any
@@ -99,28 +101,36 @@ class Dataset:
     """The content of a data file.
 
     Attributes:
-        path: the file.
+        places: the file, and where in it the texts are.
         examples: its texts; at least one.
         labelled: whether they have labels.
         is_split_into_words: whether each text is a list of words.
         version_2: whether it is SQuAD 2.0: a context may have no answer.
         left_out: labels that are not evaluated: see `DataOptions.rename`.
-        place: what `Example.line` counts: "line" or "row".
         notes: what was noticed while reading, each one sentence.
     """
 
-    path: str
+    places: Places
     examples: tuple[Example, ...]
     labelled: bool = True
     is_split_into_words: bool = False
     version_2: bool = False
     left_out: tuple[str, ...] = ()
-    place: str = "line"
     notes: tuple[str, ...] = ()
+
+    @property
+    def path(self) -> str:
+        """The file."""
+        return self.places.path
+
+    @property
+    def place(self) -> str:
+        """What `Example.line` counts: "line", "row" or "question"."""
+        return self.places.unit
 
     def where(self, example: Example) -> str:
         """Return the file and line of an example, for messages."""
-        return f"{self.path}, {self.place} {example.line}"
+        return str(self.places.at(example.line))
 
 
 def data_task(manifest: Manifest, head: str | None = None) -> DataTask:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,7 +14,9 @@ from bertbundle.contract.labels import OUTSIDE
 from bertbundle.data.columns import TaggedText, tagged_dataset
 from bertbundle.data.examples import DataOptions, Dataset, DataTask, Example, Span
 from bertbundle.data.labels import rename_label
+from bertbundle.data.places import Place, Places
 from bertbundle.data.row_files import Row
+from bertbundle.data.squad import check_start
 from bertbundle.errors import InputError
 
 __all__ = ["dataset_of_rows"]
@@ -42,22 +45,19 @@ _LAYOUTS: Mapping[str, _Layout] = {
 }
 
 
-def dataset_of_rows(
-    path: str, rows: Iterable[tuple[int, Row]], task: DataTask, options: DataOptions, *, place: str = "line"
-) -> Dataset:
+def dataset_of_rows(places: Places, rows: Iterable[tuple[int, Row]], task: DataTask, options: DataOptions) -> Dataset:
     """Convert rows to a dataset.
 
     Args:
-        path: their file, for messages.
+        places: their file, and where they are in it, for messages.
         rows: the rows, each with its number in the file.
         task: what the model takes.
         options: how to read the file.
-        place: what the numbers count.
 
     Raises:
         InputError: a row is malformed, lacks a column, or has a label that the model does not have.
     """
-    reader = _RowReader(path, task, options, place)
+    path, reader = places.path, _RowReader(places, task, options)
     found = [(number, reader.read(number, row)) for number, row in rows]
     if not found:
         raise InputError(f"{path} has no rows. Pass a file with texts.")
@@ -67,17 +67,16 @@ def dataset_of_rows(
             TaggedText(tokens, tags or [OUTSIDE] * len(tokens), [number] * len(tokens))
             for number, (tokens, tags) in found
         ]
-        return replace(tagged_dataset(path, tagged, task, options, place=place), labelled=labelled)
+        return replace(tagged_dataset(places, tagged, task, options), labelled=labelled)
     if options.scheme is not None or options.units != "auto":
         flag = "--units" if options.scheme is None else "--scheme"
         raise InputError(f"{path} has texts, not tokens with tags: {flag} has no effect on it. Omit it.")
     examples = tuple(Example(text, gold, number) for number, (text, gold) in found)
     return Dataset(
-        path,
+        places,
         examples,
         labelled=labelled,
         version_2=any(example.gold == () for example in examples) and task.name == "question-answering",
-        place=place,
     )
 
 
@@ -89,14 +88,14 @@ class _RowReader:
             for one that the file does not have.
     """
 
-    def __init__(self, path: str, task: DataTask, options: DataOptions, place: str) -> None:
-        self._path, self._task, self._options, self._place = path, task, options, place
+    def __init__(self, places: Places, task: DataTask, options: DataOptions) -> None:
+        self._places, self._task, self._options = places, task, options
         self.columns: tuple[str | None, str | None, str | None] = (None, None, None)
         self._tokenized: bool | None = None
 
     def read(self, number: int, row: Row) -> tuple[Any, Any]:
         """Return the text and the labels of a row."""
-        place = f"{self._path}, {self._place} {number}"
+        place = self._places.at(number)
         if row.error:
             raise InputError(f"{place} is {row.error}. Correct it.")
         if self.columns == (None, None, None):
@@ -115,10 +114,10 @@ class _RowReader:
         gold = None if self.columns[2] is None else _GOLD[self._task.name](label, whole, self._task, self._label(place))
         return whole, gold
 
-    def _label(self, place: str) -> _Place:
-        return _Place(place, self._options.rename)
+    def _label(self, place: Place) -> _LabelPlace:
+        return _LabelPlace(place, self._options.rename)
 
-    def _find_columns(self, columns: Mapping[str, Any], place: str) -> tuple[str | None, str | None, str | None]:
+    def _find_columns(self, columns: Mapping[str, Any], place: Place) -> tuple[str | None, str | None, str | None]:
         layout, chosen = _LAYOUTS[self._task.name], self._options
         text = self._find(columns, chosen.text, layout.text, place, "--text")
         single = chosen.ignore_labels and self._task.name == "feature-extraction"  # a similarity needs two texts
@@ -131,7 +130,7 @@ class _RowReader:
         return text, pair, label
 
     def _find(
-        self, columns: Mapping[str, Any], chosen: str | None, defaults: Sequence[str], place: str, flag: str
+        self, columns: Mapping[str, Any], chosen: str | None, defaults: Sequence[str], place: Place, flag: str
     ) -> str | None:
         """Return the chosen column, or the first default one that the row has; None if there is none and no flag."""
         wanted = (chosen,) if chosen is not None else defaults
@@ -139,16 +138,17 @@ class _RowReader:
         if found is None and (flag or chosen is not None):
             raise InputError(
                 f"{place} has no column {' or '.join(map(repr, wanted))}, which {self._task.name} needs; it has "
-                f"{', '.join(map(str, columns)) or 'none'}. Name the column{f' with {flag}' if flag else ''}."
+                f"{', '.join(map(str, columns)) or 'none'}. Name the column{f' with {flag}' if flag else ''}"
+                f"{_separator_advice(columns)}."
             )
         return found
 
-    def _value(self, row: Row, name: str | None, place: str) -> Any:
+    def _value(self, row: Row, name: str | None, place: Place) -> Any:
         if name is not None and name not in row.columns:
             raise InputError(f"{place} has no column {name!r}, unlike the first one. Correct it.")
         return None if name is None else row.columns[name]
 
-    def _tagged(self, tokens: list[Any], tags: Any, place: str) -> tuple[list[str], list[str] | None]:
+    def _tagged(self, tokens: list[Any], tags: Any, place: Place) -> tuple[list[str], list[str] | None]:
         if not tokens or not all(isinstance(token, str) for token in tokens):
             raise InputError(f"{place}: the tokens are {short_repr(tokens)}, expected texts. Correct them.")
         if self.columns[2] is None:
@@ -159,15 +159,22 @@ class _RowReader:
         return tokens, [str(tag) for tag in tags]
 
 
+def _separator_advice(columns: Mapping[str, Any]) -> str:
+    """Return what to do about a CSV file whose columns are not separated by commas."""
+    name = next(iter(columns)) if len(columns) == 1 else ""
+    found = next((separator for separator in ";\t|" if separator in name), "")
+    return f", and separate columns by commas, not by {found!r}" if found else ""
+
+
 @dataclass(frozen=True, slots=True)
-class _Place:
+class _LabelPlace:
     """Where a label is, for messages, and how labels are renamed."""
 
-    text: str
+    place: Place
     rename: Mapping[str, str]
 
     def error(self, problem: str) -> InputError:
-        return InputError(f"{self.text}: {problem}. Correct it.")
+        return InputError(f"{self.place}: {problem}. Correct it.")
 
 
 # ---- the labels of one row
@@ -183,7 +190,7 @@ def _from_json(value: Any) -> Any:
     return value
 
 
-def _read_spans(value: Any, text: Any, task: DataTask, place: _Place) -> tuple[Span, ...]:
+def _read_spans(value: Any, text: Any, task: DataTask, place: _LabelPlace) -> tuple[Span, ...]:
     entities = _from_json(value)
     if not isinstance(entities, list):
         raise place.error(f"the entities are {short_repr(value)}, expected a list of objects with start, end and label")
@@ -191,23 +198,23 @@ def _read_spans(value: Any, text: Any, task: DataTask, place: _Place) -> tuple[S
     return tuple(span for span in spans if span.label)
 
 
-def _read_span(entity: Any, text: str, task: DataTask, place: _Place) -> Span:
+def _read_span(entity: Any, text: str, task: DataTask, place: _LabelPlace) -> Span:
     if isinstance(entity, dict):
         start, end = entity.get("start"), entity.get("end")
         label = entity.get("label", entity.get("type"))
     else:
         start, end, label = (list(entity) + [None] * 3)[:3] if isinstance(entity, list | tuple) else (None,) * 3
-    if not (isinstance(start, int) and isinstance(end, int) and isinstance(label, str)):
+    if not (type(start) is type(end) is int and isinstance(label, str)):  # a bool is no offset
         raise place.error(f"entity {short_repr(entity)} has not start, end (numbers) and label (a text)")
     if not 0 <= start < end <= len(text):
         raise place.error(f"entity {short_repr(entity)} is outside of the text, which has {len(text)} characters")
     stated = entity.get("text") if isinstance(entity, dict) else None
     if stated is not None and stated != text[start:end]:
         raise place.error(f"entity {short_repr(stated)} is not at {start}, where the text has {text[start:end]!r}")
-    return Span(rename_label(label, task, place.rename, place.text), start, end)
+    return Span(rename_label(label, task, place.rename, place.place), start, end)
 
 
-def _read_classes(value: Any, _text: Any, task: DataTask, place: _Place) -> tuple[str, ...]:
+def _read_classes(value: Any, _text: Any, task: DataTask, place: _LabelPlace) -> tuple[str, ...]:
     found = _from_json(value)
     many = found if isinstance(found, list) else [found]
     if not task.multi_label and len(many) != 1:
@@ -215,13 +222,13 @@ def _read_classes(value: Any, _text: Any, task: DataTask, place: _Place) -> tupl
     if not all(isinstance(label, str | int) for label in many) or (not task.multi_label and many == [""]):
         raise place.error(f"the label is {short_repr(value)}, expected a text")
     names = [str(label) for label in many if label != ""]
-    labels = [rename_label(name, task, place.rename, place.text) for name in names]
+    labels = [rename_label(name, task, place.rename, place.place) for name in names]
     if not task.multi_label and labels == [""]:
-        raise InputError(f"{place.text}: its label is left out: remove the row.")
+        raise InputError(f"{place.place}: its label is left out: remove the row.")
     return tuple(dict.fromkeys(label for label in labels if label))
 
 
-def _read_number(value: Any, _text: Any, _task: DataTask, place: _Place) -> float:
+def _read_number(value: Any, _text: Any, _task: DataTask, place: _LabelPlace) -> float:
     try:
         number = float(value)
     except (TypeError, ValueError):
@@ -231,17 +238,30 @@ def _read_number(value: Any, _text: Any, _task: DataTask, place: _Place) -> floa
     return number
 
 
-def _read_answers(value: Any, _text: Any, _task: DataTask, place: _Place) -> tuple[str, ...]:
+def _read_answers(value: Any, texts: Any, _task: DataTask, place: _LabelPlace) -> tuple[str, ...]:
     found = _from_json(value)
-    found = found.get("text") if isinstance(found, dict) else found  # as in the data sets of Hugging Face
-    many = [found] if isinstance(found, str) else found
-    texts = [item.get("text") if isinstance(item, dict) else item for item in many or []]
-    if not isinstance(many, list | None) or not all(isinstance(text, str) for text in texts):
+    if isinstance(found, dict):  # as in the data sets of Hugging Face
+        found = [{"text": text, "answer_start": start} for text, start in _in_columns(found)]
+    many = [found] if isinstance(found, str) else [] if found is None else found
+    answers = [item if isinstance(item, dict) else {"text": item} for item in many] if isinstance(many, list) else [{}]
+    if not all(isinstance(answer.get("text"), str) for answer in answers):
         raise place.error(f"the answers are {short_repr(value)}, expected a text or a list of texts")
-    return tuple(dict.fromkeys(text for text in texts if text))
+    try:
+        for answer in answers:
+            check_start(texts[1], answer)
+    except ValueError as error:
+        raise place.error(str(error)) from error
+    return tuple(dict.fromkeys(answer["text"] for answer in answers if answer["text"]))
 
 
-def _read_masks(value: Any, text: Any, task: DataTask, place: _Place) -> tuple[str, ...]:
+def _in_columns(answers: Mapping[str, Any]) -> list[tuple[Any, Any]]:
+    """Return the text and the start of each answer; the start may be missing."""
+    columns = [answers.get(name) for name in ("text", "answer_start")]
+    texts, starts = (column if isinstance(column, list) else [column] for column in columns)
+    return list(itertools.zip_longest(texts, starts if columns[1] is not None else ()))
+
+
+def _read_masks(value: Any, text: Any, task: DataTask, place: _LabelPlace) -> tuple[str, ...]:
     found = _from_json(value)
     tokens = found if isinstance(found, list) else [found]
     masks = text.count(task.mask_token)
@@ -253,7 +273,7 @@ def _read_masks(value: Any, text: Any, task: DataTask, place: _Place) -> tuple[s
     return tuple(tokens)
 
 
-_GOLD: Mapping[str, Callable[[Any, Any, DataTask, _Place], Any]] = {
+_GOLD: Mapping[str, Callable[[Any, Any, DataTask, _LabelPlace], Any]] = {
     "token-classification": _read_spans,
     "span-classification": _read_spans,
     "text-classification": _read_classes,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from bertbundle._shared.validation import short_repr
 from bertbundle.data.examples import DataTask
+from bertbundle.data.places import Place
 from bertbundle.errors import InputError
 
 __all__ = ["rename_label"]
@@ -13,7 +14,7 @@ __all__ = ["rename_label"]
 _SHOWN = 12
 
 
-def rename_label(label: str, task: DataTask, rename: Mapping[str, str], place: str) -> str:
+def rename_label(label: str, task: DataTask, rename: Mapping[str, str], place: Place) -> str:
     """Return the model's label for a label of the file; "" if it is left out.
 
     Args:

@@ -13,6 +13,7 @@ from bertbundle.contract.labels import parse_labels
 from bertbundle.data.columns import looks_like_columns, read_columns
 from bertbundle.data.examples import DataOptions, Dataset, DataTask, Example
 from bertbundle.data.labelled_rows import dataset_of_rows
+from bertbundle.data.places import Places, position_in_json
 from bertbundle.data.row_files import FILE_FORMATS, Row
 from bertbundle.data.squad import looks_like_squad, squad_dataset
 from bertbundle.data.text_files import read_bytes, read_text
@@ -109,9 +110,11 @@ def _detect_format(path: str, task: DataTask) -> str:
 
 
 def _read_txt(path: str, task: DataTask, options: DataOptions) -> Dataset:
-    del task, options
+    del options
+    if task.name == "question-answering":
+        raise InputError(f"{path} has single texts, the model is for {task.name}. Pass questions with contexts.")
     lines = [(number, line) for number, line in enumerate(read_text(path).split("\n"), start=1) if line.strip()]
-    return Dataset(path, tuple(Example(line, None, number) for number, line in lines), labelled=False)
+    return Dataset(Places(path), tuple(Example(line, None, number) for number, line in lines), labelled=False)
 
 
 def _read_rows(file_format: str) -> Callable[[str, DataTask, DataOptions], Dataset]:
@@ -119,7 +122,7 @@ def _read_rows(file_format: str) -> Callable[[str, DataTask, DataOptions], Datas
         content = io.BytesIO(read_text(path, keep_line_ends=True).encode())
         rows = _in_file(path, lambda: list(FILE_FORMATS[file_format].read(content)))
         numbered = [(row.line, row) for row in rows if not _is_blank(row)]
-        return dataset_of_rows(path, numbered, task, options)
+        return dataset_of_rows(Places(path), numbered, task, options)
 
     return read
 
@@ -131,7 +134,7 @@ def _is_blank(row: Row) -> bool:
 def _read_parquet(path: str, task: DataTask, options: DataOptions) -> Dataset:
     content = io.BytesIO(read_bytes(path))
     rows = _in_file(path, lambda: list(FILE_FORMATS["parquet"].read(content)))
-    return dataset_of_rows(path, [(row.number + 1, row) for row in rows], task, options, place="row")
+    return dataset_of_rows(Places(path, "row"), [(row.number + 1, row) for row in rows], task, options)
 
 
 def _in_file(path: str, read: Callable[[], list[Row]]) -> list[Row]:
@@ -144,16 +147,18 @@ def _in_file(path: str, read: Callable[[], list[Row]]) -> list[Row]:
 
 def _read_json(path: str, task: DataTask, options: DataOptions) -> Dataset:
     """Read SQuAD's JSON, or a list of objects."""
+    text = read_text(path)
     try:
-        value = json.loads(read_text(path))
-    except ValueError as error:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not JSON: {error}. If each line is JSON, pass --format jsonl.") from error
     if looks_like_squad(value):
         if given := [f"--{name}" for name in ("text", "pair", "label") if getattr(options, name) is not None]:
             raise InputError(f"{' and '.join(given)} have no effect on SQuAD's JSON. Omit them.")
-        return squad_dataset(path, value, task)
+        return squad_dataset(path, text, value, task)
     if isinstance(value, list):
-        return dataset_of_rows(path, _rows(value), task, options, place="row")
+        places = Places(path, "row", lambda number: position_in_json(text, [number - 1]))
+        return dataset_of_rows(places, _rows(value), task, options)
     raise InputError(f"{path} is neither SQuAD's JSON nor a list of objects. Correct it.")
 
 

@@ -49,11 +49,16 @@ def _txt_row(number: int, line: str) -> Row:
 def _json_row(number: int, line: str) -> Row:
     try:
         value = json.loads(line)
-    except ValueError as error:
-        return Row(number, {}, f"not JSON: {error}", line, number + 1)
+    except (ValueError, RecursionError) as error:
+        return Row(number, {}, f"not JSON: {_json_problem(error)}", line, number + 1)
     if not isinstance(value, dict):
         return Row(number, {}, f"not a JSON object but {type(value).__name__}", line, number + 1)
     return Row(number, value, raw=value, line=number + 1)
+
+
+def _json_problem(error: Exception) -> str:
+    """Return what is wrong with one line of JSON; the decoder would call it line 1."""
+    return f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
 
 
 _LINE_FORMATS: Mapping[str, Callable[[int, str], Row]] = {"txt": _txt_row, "jsonl": _json_row}
@@ -80,18 +85,27 @@ def _read_csv(file: IO[bytes]) -> Iterator[Row]:
     text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="backslashreplace", newline="")
     csv.field_size_limit(2**31 - 1)
     reader = csv.reader(text, strict=True)
+    line = 1
     try:
         header = next(reader, [])
         line = reader.line_num + 1
+        _check_header(header)
         for number, cells in enumerate(reader):
             yield _csv_row(number, header, cells, line)
             line = reader.line_num + 1
     except csv.Error as error:
+        begin = f" in the row that begins in line {line}" if line < reader.line_num else ""
         raise InputError(
-            f"line {reader.line_num} is not CSV: {error}. Correct it; the lines after it cannot be read."
+            f"line {reader.line_num} is not CSV: {error}{begin}. Correct it; the lines after it cannot be read."
         ) from error
     finally:
         text.detach()  # the caller closes the file
+
+
+def _check_header(header: list[str]) -> None:
+    twice = [name for index, name in enumerate(header) if name and name in header[:index]]
+    if twice:
+        raise InputError(f"line 1 has the column {twice[0]!r} twice. Rename or remove one of them.")
 
 
 def _csv_row(number: int, header: list[str], cells: list[str], line: int) -> Row:

@@ -28,7 +28,7 @@ def read_bytes(path: str) -> bytes:
 
 
 def read_text(path: str, *, keep_line_ends: bool = False) -> str:
-    """Return the content of a UTF-8 file, without its byte order mark and with LF at the end of each line.
+    """Return the content of a UTF-8 file, without its byte order mark and with LF instead of CRLF, or of CR alone.
 
     Args:
         path: the file.
@@ -49,4 +49,6 @@ def read_text(path: str, *, keep_line_ends: bool = False) -> str:
             f"{path}, line {line} is not UTF-8: {error.reason} (byte {error.object[error.start]:#04x}). Convert it "
             "first."
         ) from error
-    return text if keep_line_ends else text.replace("\r\n", "\n")
+    if keep_line_ends:
+        return text
+    return text.replace("\r\n", "\n") if "\n" in text else text.replace("\r", "\n")

@@ -47,7 +47,7 @@ def decode_label_outputs(item: DecodeInput) -> list[Entity]:
     """Return the entities of a text from its `label_ids` and `label_scores`.
 
     Raises:
-        ServerError: a token has no label or no score, or a label id is not in the manifest.
+        ServerError: a token has no label or no score, a label id is not in the manifest, or a score is NaN.
     """
     return [join_units(str(item.text), span) for span in _spans(labelled_units(item))]
 
@@ -78,6 +78,8 @@ def _check_label_outputs(item: DecodeInput) -> None:
         raise ServerError(f"the server returned label_ids and label_scores of shapes {shapes} for {tokens} tokens.")
     if labels.size and not 0 <= labels.min() <= labels.max() < size:
         raise ServerError(f"the server returned label_ids outside [0, {size}): the model does not match its manifest.")
+    if np.isnan(scores[:tokens]).any():  # the labels mean nothing then, mostly "O"
+        raise ServerError("the server returned label_scores that are NaN.")
 
 
 def outside_entities(model: LoadedModel, row: Arrays) -> npt.NDArray[np.bool_]:

@@ -20,6 +20,7 @@ from bertbundle.decoding.decoders import DECODERS, DEFAULT_THRESHOLD, answer_dec
 from bertbundle.decoding.entities import join_units, labelled_units
 from bertbundle.errors import InputError, ServerError
 from bertbundle.session.batches import AskOptions
+from bertbundle.session.version_agreement import WrongKindOfText
 
 __all__ = ["Observation", "ObserveOptions", "check_manifest", "observe"]
 
@@ -105,7 +106,7 @@ def _ask(
     )
     try:
         results = client.ask(decoder, texts, ask_options)
-    except TypeError as error:  # single texts for a task that takes pairs, or the reverse
+    except WrongKindOfText as error:
         raise InputError(f"{dataset.where(examples[0])}: {error}.") from error
     for example, result in zip(examples, results, strict=True):
         if isinstance(result, InputError):

@@ -44,7 +44,7 @@ def token_dicts(item: DecodeInput, *, strategy: str, ignore_labels: Sequence[str
         ignore_labels: labels to leave out.
 
     Raises:
-        ServerError: the shape of the logits does not match the tokens and labels.
+        ServerError: the shape of the logits does not match the tokens and labels, or some are NaN or infinite.
     """
     model, tokens = item.model, _tokens(item, _probabilities(item))
     score_word = STRATEGIES[strategy]
@@ -65,7 +65,10 @@ def _probabilities(item: DecodeInput) -> _Scores:
     logits, tokens = item.outputs["logits"], len(item.encoding)
     if logits.ndim != 2 or len(logits) < tokens or logits.shape[1] != len(item.model.manifest.labels):
         raise ServerError(f"the server returned logits of shape {list(logits.shape)} for {tokens} tokens.")
-    return softmax(logits[:tokens], np.float32)
+    probabilities = softmax(logits[:tokens], np.float32)
+    if np.isnan(probabilities).any():  # each label would be the first one: no entities, without a word
+        raise ServerError("the server returned logits that are NaN or infinite.")
+    return probabilities
 
 
 def _tokens(item: DecodeInput, scores: _Scores) -> list[_Token]:

@@ -1,17 +1,16 @@
-"""A server's --model_config_file: change it atomically, and remember which version a label stood for before."""
+"""A server's --model_config_file: change it atomically."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from bertbundle.errors import InputError
+from bertbundle.rollout.history import History, Journal, Move
 from bertbundle.wire.config_text import change_text
 from bertbundle.wire.model_configs import ModelConfigs
 
@@ -20,24 +19,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["ConfigFile", "Move"]
-
-
-@dataclass(frozen=True, slots=True)
-class Move:
-    """A label that moves from one version to another.
-
-    Attributes:
-        model: model name.
-        label: the version label.
-        before: the version before; None if there was no such label.
-        after: the version afterwards; None to remove the label.
-    """
-
-    model: str
-    label: str
-    before: int | None
-    after: int | None
+__all__ = ["ConfigFile"]
 
 
 class ConfigFile:
@@ -46,6 +28,8 @@ class ConfigFile:
     Attributes:
         path: the file, without symbolic links.
         configs: its models.
+        history: the promotions, in the file `models.config.promotions` beside it.
+        journal: the promotion that has begun, in the file `models.config.unfinished` beside it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -55,6 +39,8 @@ class ConfigFile:
             InputError: it cannot be read, or is not a ModelServerConfig that is known completely.
         """
         self.path = path.resolve()
+        self.history = History(self.path.with_name(f"{self.path.name}.promotions"))
+        self.journal = Journal(self.path.with_name(f"{self.path.name}.unfinished"))
         self._replaced = False
         try:
             self._data = self.path.read_bytes()
@@ -153,17 +139,11 @@ class ConfigFile:
             os.close(directory)
 
     def restore(self) -> None:
-        """Write the content that was read, if `replace` replaced it."""
+        """Write the content that was read, if `replace` replaced it, and the history of that time."""
+        self.history.restore()
         if self._replaced:
             with self._temporary(self._text) as staged:
                 staged.replace(self.path)
-
-    # ---- history
-
-    @property
-    def history(self) -> Path:
-        """The file with the moves that `--rollback` undoes, one JSON object per line."""
-        return self.path.with_name(f"{self.path.name}.promotions")
 
     def last_move(self, model: str, label: str) -> Move:
         """Return the last move of a label that was not undone.
@@ -171,42 +151,18 @@ class ConfigFile:
         Raises:
             InputError: there is none, or the label was moved by something else since.
         """
-        moves = [move for move in self._moves() if (move.model, move.label) == (model, label)]
+        moves = [move for move in self.history.moves() if (move.model, move.label) == (model, label)]
         current = self.label(model, label)
         if not moves:
-            raise InputError(f"{self.history} has no promotion of label {label!r} of model {model!r} to roll back.")
+            raise InputError(
+                f"{self.history.path} has no promotion of label {label!r} of model {model!r} to roll back."
+            )
         if moves[-1].after != current:
             raise InputError(
                 f"label {label!r} of model {model!r} is version {current}, the last promotion moved it to "
                 f"{moves[-1].after}: it was changed since. Move it with --to."
             )
         return moves[-1]
-
-    def remember(self, move: Move, *, undone: Move | None = None) -> None:
-        """Add a move to the history; if it undoes another one, remove that one instead."""
-        moves = self._moves()
-        if undone is None:
-            moves.append(move)
-        else:
-            moves.reverse()
-            moves.remove(undone)
-            moves.reverse()
-        lines = [json.dumps(asdict(each), ensure_ascii=False) + "\n" for each in moves]
-        temporary = self.history.with_name(f".{self.history.name}.tmp")
-        try:
-            temporary.write_text("".join(lines), encoding="utf-8")
-            temporary.replace(self.history)
-        finally:
-            temporary.unlink(missing_ok=True)
-
-    def _moves(self) -> list[Move]:
-        try:
-            lines = self.history.read_text(encoding="utf-8").splitlines()
-            return [Move(**json.loads(line)) for line in lines if line.strip()]
-        except FileNotFoundError:
-            return []
-        except (ValueError, TypeError) as error:
-            raise InputError(f"{self.history} cannot be read: {error}. Repair or remove it.") from error
 
 
 def _lock(directory: int, path: Path) -> None:

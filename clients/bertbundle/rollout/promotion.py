@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from bertbundle.contract.types import VersionStatus
 from bertbundle.errors import BertBundleError, InputError, ModelNotFound, ServerError
-from bertbundle.rollout.config_file import ConfigFile, Move
+from bertbundle.rollout.config_file import ConfigFile
+from bertbundle.rollout.history import Move, Unfinished
 from bertbundle.transports.model_service import ModelService
 from bertbundle.wire.model_configs import ModelConfigs
 
@@ -51,6 +52,8 @@ class Promotion:
             ServerError: a server did not load the version or did not accept the change.
         """
         with self.file.locked():
+            if self.file.journal.read() is not None:
+                raise InputError(f"{self.file.journal.path} has a promotion that was interrupted. Start again.")
             self._run(move, check, undone)
 
     def _run(self, move: Move, check: Callable[[], None], undone: Move | None) -> None:
@@ -61,15 +64,50 @@ class Promotion:
             loading = current.with_version(move.model, move.after)
         wanted = loading.with_label(move.model, move.label, move.after)
         with self.file.staged(wanted, move.model) as staged:
+            moves = self.file.history.after(move, undone)
             try:
+                self.file.journal.write(Unfinished(move, [each.address for each in self.services], moves, staged.name))
                 self._load(move, loading)
                 check()
                 self._reload(wanted)
                 self._check_moved(move)
-                self._save(staged, move, undone)
+                self.file.replace(staged)
+                self.file.history.write(moves)
+                self.file.journal.remove()
             except BaseException as error:
                 self._restore(error)
                 raise
+
+    def recover(self) -> str:
+        """Undo a promotion that was killed, or finish it if it had replaced the file: servers get the file's models.
+
+        Returns:
+            What was done; "" if no promotion was killed.
+
+        Raises:
+            InputError: it had other servers, or another promotion is running.
+            ServerError: a server does not accept the file's models.
+        """
+        with self.file.locked():
+            unfinished = self.file.journal.read()
+            return "" if unfinished is None else self._recover(unfinished)
+
+    def _recover(self, unfinished: Unfinished) -> str:
+        file, move = self.file, unfinished.move
+        what = f"a promotion of label {move.label} of model {move.model} to {_name(move.after)} was interrupted"
+        gone = f"If a server no longer exists, remove {file.journal.path}"
+        services = {service.address: service for service in self.services}
+        if not services.keys() >= set(unfinished.servers):
+            raise InputError(f"{what}. Pass its servers, --server {','.join(unfinished.servers)}. {gone}.")
+        for address in unfinished.servers:
+            if problem := self._restore_server(services[address], file.configs):
+                raise ServerError(f"{what}, and cannot be undone: {problem} {gone}.", code="FAILED_PRECONDITION")
+        moved = move.model in file.configs.names and file.label(move.model, move.label) == move.after
+        if moved:
+            file.history.write(unfinished.moves)
+        file.path.with_name(unfinished.staged).unlink(missing_ok=True)
+        file.journal.remove()
+        return f"{what}: it is {'finished' if moved else 'undone'} now."
 
     def _check_agreement(self, move: Move) -> None:
         """Check that each server has the models and the labels of the file: a reload replaces them all."""
@@ -138,25 +176,27 @@ class Promotion:
                     "reload another file meanwhile?"
                 )
 
-    def _save(self, staged: Path, move: Move, undone: Move | None) -> None:
-        self.file.replace(staged)
-        self.file.remember(move, undone=undone)
-
     def _restore(self, error: BaseException) -> None:
         """Bring the file back to where it was, and the servers to the file; add to the error whether that succeeded."""
         problems = []
         try:
             self.file.restore()
         except OSError as failure:
-            problems.append(f"{self.file.path}: {failure.strerror or failure}.")
+            problems.append(f"{failure.filename or self.file.path}: {failure.strerror or failure}.")
         present = self.file.present_configs()  # another program may have changed the file
         servers = self.services if self._reloaded else ()
         problems += [problem for service in servers if (problem := self._restore_server(service, present))]
+        if not problems:
+            with contextlib.suppress(OSError):
+                self.file.journal.remove()
         outcome = f"The label did not move: servers and {self.file.path.name} are as before."
         if present != self.file.configs:
             outcome = f"The label did not move: the servers have the models of {self.file.path.name} as it is now."
         if problems:
-            outcome = f"Not everything is as before: {' '.join(problems)} Restart the servers with {self.file.path}."
+            outcome = (
+                f"Not everything is as before: {' '.join(problems)} Restart the servers with {self.file.path}, or "
+                "start a promotion, which first brings them back."
+            )
         if isinstance(error, OSError):
             raise InputError(f"{error.filename or self.file.path}: {error.strerror or error}. {outcome}") from error
         if isinstance(error, BertBundleError):

@@ -37,7 +37,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """How often a call is retried if the server is unavailable or overloaded. Other errors are not retried.
+    """How often a call is retried if the server is unavailable, overloaded, or does not respond within `call_timeout`.
+
+    Other errors are not retried.
 
     Attributes:
         attempts: maximum number of attempts of one call; 1 for no retries.
@@ -186,6 +188,10 @@ class CallPolicy:
     call_timeout: float | None = None
     hedge_after: float | None = None
 
+    def retries_error(self, error: ServerError) -> bool:
+        """Return whether another attempt may succeed: after a timeout only if the attempt had a timeout of its own."""
+        return self.call_timeout is not None or not isinstance(error, DeadlineExceeded)
+
     def attempt_timeout(self, deadline: Deadline) -> float:
         """Return the timeout, in seconds, of an attempt that starts now."""
         remaining = deadline.remaining()
@@ -206,9 +212,10 @@ def call_with_retries(deadline: Deadline, policy: CallPolicy) -> Generator[Actio
         attempt += 1
         try:
             prediction: Prediction = yield from _attempt(deadline, policy)
-        except (ServerUnavailable, Overloaded):
+        except (ServerUnavailable, Overloaded, DeadlineExceeded) as error:
             pause = policy.retries.pause(attempt - 1)
-            if attempt >= policy.retries.attempts or not deadline.allows(pause) or not policy.budget.spend():
+            is_final = attempt >= policy.retries.attempts or not policy.retries_error(error)
+            if is_final or not deadline.allows(pause) or not policy.budget.spend():
                 raise
             yield Pause(pause)
         else:

@@ -14,12 +14,16 @@ from bertbundle.errors import InputError, InvalidRequest, ServerError, Signature
 from bertbundle.session.batches import AskOptions, decode_predictions, make_batches
 from bertbundle.session.session import Flow, Session
 
-__all__ = ["TEXTS_PER_CHUNK", "answer_many", "answer_one", "answer_with_one_version"]
+__all__ = ["TEXTS_PER_CHUNK", "WrongKindOfText", "answer_many", "answer_one", "answer_with_one_version"]
 
 TEXTS_PER_CHUNK = 2048
 """Number of texts of a list or an iterator that are tokenized, grouped by length and kept in memory at a time."""
 _MAX_VERSIONS = 3
 _MAX_ROUNDS_WITHOUT_PROGRESS = 8  # with two replicas, the other one answers all 8 rounds by chance once in 256 times
+
+
+class WrongKindOfText(TypeError):
+    """A pair for a task that takes single texts, or the reverse."""
 
 
 def answer_one(session: Session, decoder: Decoder, text: Any, options: AskOptions) -> Flow[Any]:
@@ -143,12 +147,13 @@ def call_until_consistent(
 
 
 def _check_pairs(decoder: Decoder, texts: Sequence[Any]) -> None:
-    """Raise TypeError for a pair if the task takes single texts, and for a single text if it takes pairs."""
+    """Raise WrongKindOfText for a pair if the task takes single texts, and for a single text if it takes pairs."""
     kinds = {"pair" if isinstance(text, tuple) else "text" for text in texts}
     wrong = kinds - set(decoder.takes.split(" or "))
     if wrong:
         kind = decoder.takes
-        raise TypeError(f"{decoder.method}() takes a {kind} or a list or an iterator of {kind}s, got a {wrong.pop()}")
+        message = f"{decoder.method}() takes a {kind} or a list or an iterator of {kind}s, got a {wrong.pop()}"
+        raise WrongKindOfText(message)
 
 
 def _resolve(

@@ -14,15 +14,33 @@ from bertbundle.transports.credentials import Tls
 
 __all__ = ["check_connection", "open_channels"]
 
+_ROUND_ROBIN: list[dict[str, Any]] = [{"round_robin": {}}]
+# A server behind a name that hangs or fails is not called for some seconds; source: gRFC A50. A third of the servers at
+# most: when all of them are overloaded, the others would get their calls, too. See docs/decisions/0079.
+_OUTLIER_DETECTION: dict[str, Any] = {
+    "interval": "1s",
+    "baseEjectionTime": "2s",
+    "maxEjectionTime": "8s",
+    "maxEjectionPercent": 33,
+    "failurePercentageEjection": {
+        "threshold": 70,
+        "enforcementPercentage": 100,
+        "minimumHosts": 2,
+        "requestVolume": 2,
+    },
+    "childPolicy": _ROUND_ROBIN,
+}
+_BALANCING = [{"outlier_detection_experimental": _OUTLIER_DETECTION}, *_ROUND_ROBIN]
+
 _OPTIONS: tuple[tuple[str, int | str], ...] = (
     # No size limit for responses: logits of 32 rows, 512 tokens and many labels exceed gRPC's default of 4 MB.
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
-    ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
+    ("grpc.service_config", json.dumps({"loadBalancingConfig": _BALANCING})),
     # A server may close a connection that pings more often than every 5 minutes (gRPC's default). With keepalive, Linux
     # also closes a connection if sent bytes are not acknowledged within the timeout (TCP_USER_TIMEOUT, gRFC A18).
     ("grpc.keepalive_time_ms", 330_000),
-    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
     # With the defaults, a client may wait for 2 minutes before it connects to a restarted server again.
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.min_reconnect_backoff_ms", 2_000),

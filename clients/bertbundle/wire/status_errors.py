@@ -67,6 +67,9 @@ _RULES = (
         "Failed parsing HTTP/2",
     ),
     _Rule(_Code.UNAVAILABLE, ServerUnavailable, "Is a server running there, and do both sides agree on TLS?"),
+    _Rule(_Code.CANCELLED, ServerError, "", "cancelled by the client"),
+    # The client did not cancel it: a server that stops cancels calls that it has not answered.
+    _Rule(_Code.CANCELLED, ServerUnavailable, "Is the server shutting down?"),
     _Rule(_Code.DEADLINE_EXCEEDED, DeadlineExceeded, "Raise the timeout, or send fewer texts at once."),
     _Rule(_Code.RESOURCE_EXHAUSTED, Overloaded, "Retry later, or raise --grpc_max_threads of the server."),
     _Rule(_Code.NOT_FOUND, ModelNotFound, "Check the model name against --model_name or models.config."),

@@ -24,7 +24,7 @@ from bertbundle_gateway.core.errors import RequestError, invalid_request
 from bertbundle_gateway.core.methods import METHOD_OF_TASK
 from bertbundle_gateway.core.models import ModelRef
 from bertbundle_gateway.core.service import TextService
-from bertbundle_gateway.web.json_documents import check_finite, json_response
+from bertbundle_gateway.web.json_documents import json_response
 from bertbundle_gateway.web.route_names import describe_error
 from bertbundle_gateway.web.routes import ApiContext, ErrorStyle, api_router, http_status
 from bertbundle_gateway.web.validation import Body, validation_error
@@ -171,7 +171,7 @@ async def _compare(service: TextService, ref: ModelRef, body: Any) -> Any:
     vectors = await embed_all(service, ref, [inputs.source_sentence, *inputs.sentences], parameters)
     source, *others = vectors.astype(np.float64)
     lengths = np.linalg.norm(source) * np.linalg.norm(others, axis=1)
-    return check_finite(np.stack(others) @ source / lengths)
+    return np.stack(others) @ source / lengths
 
 
 _TASKS: Mapping[str, _Task] = {

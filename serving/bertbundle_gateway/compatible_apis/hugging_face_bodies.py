@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from bertbundle_gateway.compatible_apis.items import EmbedParameters
 from bertbundle_gateway.core.methods import MAX_ANSWER_LEN
-from bertbundle_gateway.web.validation import Body
+from bertbundle_gateway.web.validation import Body, Many
 
 __all__ = [
     "EmbedParameters",
@@ -41,14 +41,14 @@ class TokenClassificationParameters(_Parameters):
     aggregation_strategy: Literal["none", "simple", "first", "average", "max"] | None = Field(
         None, description="How tokens are grouped; null for simple."
     )
-    ignore_labels: list[str] | None = Field(None, description="Labels to leave out; null for O.")
+    ignore_labels: Many[str] | None = Field(None, description="Labels to leave out; null for O.")
     stride: int | None = Field(None, ge=0, description="Number of tokens that the windows of a long text share.")
 
 
 class TokenClassificationBody(Body):
     """Texts to find entities in."""
 
-    inputs: str | list[str]
+    inputs: str | Many[str]
     parameters: TokenClassificationParameters | None = None
 
     def pipeline_inputs(self) -> Any:
@@ -75,7 +75,7 @@ class TextClassificationParameters(_Parameters):
 class TextClassificationBody(Body):
     """Texts or pairs of texts to classify."""
 
-    inputs: str | TextPair | list[str | TextPair]
+    inputs: str | TextPair | Many[str | TextPair]
     parameters: TextClassificationParameters | None = None
 
     def pipeline_inputs(self) -> Any:
@@ -124,14 +124,14 @@ class QuestionAnsweringBody(Body):
 class FillMaskParameters(Body):
     """Parameters of fill-mask."""
 
-    targets: list[str] | None = Field(None, min_length=1, description="Tokens to choose from.")
+    targets: Many[str] | None = Field(None, min_length=1, description="Tokens to choose from.")
     top_k: int | None = Field(None, ge=1, description="Number of tokens for each mask; null for 5.")
 
 
 class FillMaskBody(Body):
     """Texts with masks to fill."""
 
-    inputs: str | list[str]
+    inputs: str | Many[str]
     parameters: FillMaskParameters | None = None
 
     def pipeline_inputs(self) -> Any:
@@ -142,14 +142,14 @@ class FillMaskBody(Body):
 class FeatureExtractionBody(EmbedParameters):
     """Texts to embed; the parameters are not nested, as in text-embeddings-inference."""
 
-    inputs: str | list[str]
+    inputs: str | Many[str]
 
 
 class Sentences(Body):
     """Sentences to compare."""
 
     source_sentence: str
-    sentences: list[str] = Field(min_length=1)
+    sentences: Many[str] = Field(min_length=1)
 
 
 class SentenceSimilarityBody(Body):

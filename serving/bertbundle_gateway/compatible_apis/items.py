@@ -17,7 +17,6 @@ from bertbundle_gateway.core.errors import ItemError, RequestError, invalid_requ
 from bertbundle_gateway.core.methods import Options
 from bertbundle_gateway.core.models import ModelRef
 from bertbundle_gateway.core.service import TextService
-from bertbundle_gateway.web.json_documents import check_finite
 from bertbundle_gateway.web.validation import Body
 
 __all__ = ["TRUNCATE_HINT", "EmbedParameters", "Truncating", "ask_all", "embed_all", "require_results"]
@@ -128,7 +127,7 @@ async def embed_all(
     wanted = normalize if parameters.normalize is None else parameters.normalize
     if parameters.normalize is False:
         _check_not_normalized(await service.manifest(ref))
-    return check_finite(_normalized(vectors) if wanted else vectors)
+    return _normalized(vectors) if wanted else vectors
 
 
 def _normalized(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

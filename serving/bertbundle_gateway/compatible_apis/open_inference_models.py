@@ -8,20 +8,36 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import orjson
 from pydantic import Field, ValidationError
 
 from bertbundle import Classification, Manifest, PredictCall
 from bertbundle_gateway.compatible_apis.items import require_results
+from bertbundle_gateway.compatible_apis.open_inference_tensors import utf8_values
 from bertbundle_gateway.core.errors import RequestError, invalid_request
 from bertbundle_gateway.core.methods import MAX_ANSWER_LEN, METHOD_OF_TASK, Options
 from bertbundle_gateway.core.models import ModelRef
-from bertbundle_gateway.core.service import TextService
+from bertbundle_gateway.core.service import ModelInfo, TextService
+from bertbundle_gateway.web.json_documents import dump_json
 from bertbundle_gateway.web.validation import Body, validation_error
 
-__all__ = ["PLATFORM", "Inference", "Tensors", "infer", "model_tensors"]
+__all__ = [
+    "EXTENSIONS",
+    "PLATFORM",
+    "SERVER_NAME",
+    "Inference",
+    "Tensors",
+    "available_versions",
+    "check_parameters",
+    "infer",
+    "model_ref",
+    "model_tensors",
+    "named_tensors",
+]
 
-PLATFORM = "bertbundle"
+SERVER_NAME = PLATFORM = "bertbundle"
+EXTENSIONS = ("binary_tensor_data",)
+"""The extensions of the protocol: open_inference_binary.py."""
+_MAX_DIGITS = 19
 Tensors = Mapping[str, npt.NDArray[Any]]
 _HINT = 'Split it, or send the parameter "truncation": "window" or "truncate".'
 
@@ -35,7 +51,7 @@ class Inference:
         inputs: the input tensors.
         parameters: parameters of the request.
         outputs: names of the outputs to return; none for all.
-        timeout: seconds.
+        timeout: seconds that it may take.
     """
 
     ref: ModelRef
@@ -43,6 +59,43 @@ class Inference:
     parameters: Mapping[str, Any]
     outputs: Sequence[str]
     timeout: float
+
+
+def model_ref(model: str, version: str | None) -> ModelRef:
+    """Return a model, and a version by its number in decimal; None for the newest one.
+
+    Raises:
+        RequestError: the version is not a number.
+    """
+    # Python refuses to convert very long numbers.
+    if version is not None and not (version.isascii() and version.isdigit() and len(version) <= _MAX_DIGITS):
+        raise RequestError("NOT_FOUND", "MODEL_NOT_FOUND", "The version is not a number.", field="version")
+    return ModelRef(model, None if version is None else int(version))
+
+
+def check_parameters(name: str, parameters: Mapping[str, Any] | None, accepted: Mapping[str, Any]) -> None:
+    """Check the parameters of a tensor.
+
+    Raises:
+        RequestError: there is another one than those accepted, or one of another value.
+    """
+    unknown = [key for key, value in (parameters or {}).items() if accepted.get(key) != value or key not in accepted]
+    if unknown:
+        known = f", only {dict(accepted)} is" if accepted else ""
+        message = f"The parameter {unknown[0]:.40} of {name:.40} is not supported{known}."
+        raise invalid_request("UNKNOWN_OPTION", message, field="parameters")
+
+
+def named_tensors(tensors: Sequence[tuple[str, npt.NDArray[Any]]]) -> Tensors:
+    """Return input tensors by their names.
+
+    Raises:
+        RequestError: two have the same name.
+    """
+    inputs = dict(tensors)
+    if len(inputs) < len(tensors):
+        raise invalid_request("INVALID_INPUTS", "Two inputs have the same name.", field="inputs")
+    return inputs
 
 
 _TEXT, _PAIR, _QUESTION = ("text",), ("text", "text_pair"), ("question", "context")
@@ -58,10 +111,10 @@ async def infer(service: TextService, request: Inference) -> tuple[Tensors, int]
     names = {name for inputs in (_PAIR, _QUESTION) for name in inputs}
     if not request.inputs.keys() & names:
         return await _infer_tensors(service, request)
-    manifest = await service.manifest(request.ref)
+    manifest = await service.manifest(request.ref, timeout=request.timeout)
     method = _method(manifest)
-    options = _options(request.parameters)
-    results = await service.annotate(request.ref, method, _items(request.inputs, method), options)
+    options, items = _options(request.parameters), _items(request.inputs, method)
+    results = await service.annotate(request.ref, method, items, options, timeout=request.timeout)
     answers = require_results(results, "inputs", _HINT)
     return _selected(_OUTPUTS[method](answers), request.outputs), results.version
 
@@ -99,8 +152,7 @@ def _as_bytes(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return a tensor of strings as one of bytes, which it is in TensorFlow; other tensors unchanged."""
     if array.dtype.kind != "O":
         return array
-    values = [value.encode() if isinstance(value, str) else value for value in array.ravel()]
-    return _column(values).reshape(array.shape)
+    return _column(utf8_values(array)).reshape(array.shape)
 
 
 class TextParameters(Body):
@@ -157,7 +209,7 @@ def _selected(outputs: Tensors, names: Sequence[str]) -> Tensors:
 
 
 def _json_column(results: Sequence[Any]) -> npt.NDArray[Any]:
-    return _column([orjson.dumps(result, option=orjson.OPT_SERIALIZE_NUMPY).decode() for result in results])
+    return _column([dump_json(result).decode() for result in results])
 
 
 def _column(values: Sequence[Any], dtype: Any = np.object_) -> npt.NDArray[Any]:
@@ -231,3 +283,8 @@ def model_tensors(manifest: Manifest) -> tuple[list[dict[str, Any]], list[dict[s
         return inputs, [{"name": "embedding", "datatype": "FP32", "shape": [-1, -1]}]
     outputs = [{"name": name, "datatype": datatype, "shape": [-1]} for name, datatype in _DATA_TYPES[method]]
     return inputs, outputs
+
+
+def available_versions(info: ModelInfo) -> list[str]:
+    """Return the versions of a model that answer."""
+    return [str(status.version) for status in info.versions if status.state == "AVAILABLE"]

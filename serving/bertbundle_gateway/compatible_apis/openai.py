@@ -25,7 +25,7 @@ from bertbundle_gateway.core.models import ModelRef
 from bertbundle_gateway.web.json_documents import check_finite, json_response
 from bertbundle_gateway.web.route_names import describe_error
 from bertbundle_gateway.web.routes import ApiContext, ErrorStyle, api_router
-from bertbundle_gateway.web.validation import Body
+from bertbundle_gateway.web.validation import Body, Many
 
 __all__ = ["openai_router"]
 
@@ -34,7 +34,7 @@ class EmbeddingsBody(Body):
     """Texts to embed."""
 
     model: str = Field(description="The name of the model.")
-    input: str | list[str] | list[int] | list[list[int]] = Field(
+    input: str | Many[str] | Many[int] | Many[Many[int]] = Field(
         description="A text or a list of texts. Arrays of tokens are refused: they depend on a tokenizer."
     )
     encoding_format: Literal["float", "base64"] = Field(
@@ -147,9 +147,11 @@ def _checked(results: Sequence[Any], body: EmbeddingsBody) -> list[tuple[npt.NDA
     """Return the results.
 
     Raises:
-        RequestError: a text has none, as this API has no errors of single texts; or `dimensions` is another number.
+        RequestError: a text has none, as this API has no errors of single texts; `dimensions` is another number; or
+            the model returned NaN.
     """
     vectors = require_results(results, "input", "Split it into several texts.", single=isinstance(body.input, str))
+    check_finite([vector for vector, _ in vectors])  # base64 has NaN, and nobody would notice it
     size = len(vectors[0][0])
     if body.dimensions not in (None, size):
         raise invalid_request(
@@ -161,13 +163,13 @@ def _checked(results: Sequence[Any], body: EmbeddingsBody) -> list[tuple[npt.NDA
 
 
 def _document(body: EmbeddingsBody, results: Sequence[tuple[npt.NDArray[np.float32], int]]) -> dict[str, Any]:
-    encode = _base64 if body.encoding_format == "base64" else check_finite
+    is_base64 = body.encoding_format == "base64"
     tokens = sum(count for _, count in results)
     return {
         "object": "list",
         "model": body.model,
         "data": [
-            {"object": "embedding", "index": index, "embedding": encode(vector)}
+            {"object": "embedding", "index": index, "embedding": _base64(vector) if is_base64 else vector}
             for index, (vector, _) in enumerate(results)
         ],
         "usage": {"prompt_tokens": tokens, "total_tokens": tokens},

@@ -24,6 +24,7 @@ from bertbundle_gateway.core.service import TextService
 from bertbundle_gateway.web.json_documents import json_response
 from bertbundle_gateway.web.route_names import describe_error
 from bertbundle_gateway.web.routes import ApiContext, ErrorStyle, api_router
+from bertbundle_gateway.web.validation import Many
 
 __all__ = ["text_embeddings_inference_health_router", "text_embeddings_inference_router"]
 
@@ -31,16 +32,16 @@ __all__ = ["text_embeddings_inference_health_router", "text_embeddings_inference
 class EmbedBody(EmbedParameters):
     """Texts to embed; `normalize` is true unless it is sent."""
 
-    inputs: str | list[str] = Field(description="A text or a list of texts. Arrays of tokens are refused.")
+    inputs: str | Many[str] = Field(description="A text or a list of texts. Arrays of tokens are refused.")
 
 
-Words = Annotated[list[str], Field(min_length=1, max_length=2)]
+Words = Annotated[Many[str], Field(min_length=1, max_length=2)]
 
 
 class PredictBody(Truncating):
     """Texts to classify."""
 
-    inputs: str | Words | list[Words] = Field(
+    inputs: str | Words | Many[Words] = Field(
         description="A text, a pair of texts, or a list of lists of one text or of a pair."
     )
     raw_scores: bool = Field(False, description="Return the logits.")
@@ -130,11 +131,11 @@ def text_embeddings_inference_health_router(context: ApiContext) -> APIRouter:
     timeout = context.options.timeout_seconds
     responses: dict[int | str, Any] = {200: {"description": "Healthy."}, **_ERRORS}
 
-    @router.get("/health", operation_id="health", summary="Check that a model answers", responses=responses)
+    @router.get("/health", operation_id="health", summary="Check that all models answer", responses=responses)
     async def health() -> Response:
-        ready = await probes.ready(timeout=timeout)
-        if ready and not any(ready):
-            raise RequestError("UNAVAILABLE", "UNHEALTHY", "No model answers.")
+        readiness = await probes.readiness(timeout=timeout)
+        if readiness.reason:
+            raise RequestError("UNAVAILABLE", "UNHEALTHY", f"Not ready: {readiness.reason}.")
         return Response()
 
     @router.get(

@@ -113,6 +113,11 @@ class Models:
         self._settings = settings
         self._clients: OrderedDict[ModelRef, AsyncClient] = OrderedDict()
 
+    @property
+    def timeout(self) -> float:
+        """Seconds for a request whose caller has no deadline."""
+        return self._settings.timeout
+
     def client(self, ref: ModelRef) -> AsyncClient:
         """Return the client of a model; the least recently used clients are dropped.
 
@@ -162,6 +167,10 @@ class Models:
     def configured(self) -> list[str]:
         """Return the names of the backend's models, sorted: unlike `names`, requests have no influence on them."""
         return sorted(self._backend.names())
+
+    def default_transport(self) -> AsyncTransport | None:
+        """Return the transport to the server of models that are not configured by name; None if there is none."""
+        return self._backend.transport("", batches=False)
 
     async def close(self) -> None:
         """Close all connections."""

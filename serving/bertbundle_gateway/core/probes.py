@@ -3,17 +3,55 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from bertbundle import BertBundleError, VersionStatus
+from bertbundle import AsyncTransport, BertBundleError, InvalidRequest, ModelNotFound, VersionStatus
 from bertbundle_gateway.core.errors import RequestError, request_error
 from bertbundle_gateway.core.models import ModelRef, Models
 
-__all__ = ["Probes", "answering_version"]
+__all__ = ["OTHER_MODELS", "Probes", "Readiness", "answering_version"]
+
+
+_NO_MODEL = ""
+"""A server answers a question about it with an error, which shows that it answers."""
+OTHER_MODELS = "*"
+"""Stands for the models of the default server, whose names are not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """Whether requests may be sent.
+
+    Attributes:
+        obstacles: why each configured model that is not available is not.
+        is_stopping: whether the process is shutting down.
+    """
+
+    obstacles: Mapping[str, str]
+    is_stopping: bool = False
+
+    @property
+    def reason(self) -> str:
+        """Why requests should not be sent; "" if they may.
+
+        >>> Readiness({"ner": "The server of model 'ner' cannot be reached. Retry later."}).reason
+        'not available: ner'
+        """
+        if self.is_stopping:
+            return "the server is shutting down"
+        return f"not available: {', '.join(self.obstacles)}" if self.obstacles else ""
 
 
 class Probes:
-    """Asks servers for the states of models. No limit applies: a gateway that is busy is still ready."""
+    """Asks servers for the states of models. No limit applies: a gateway that is busy is still ready.
+
+    Attributes:
+        is_stopping: whether the gateway is shutting down: it is then not ready, whatever the servers say.
+    """
+
+    is_stopping = False
 
     def __init__(self, models: Models) -> None:
         """Ask the servers of models."""
@@ -30,17 +68,49 @@ class Probes:
         except BertBundleError as error:
             raise request_error(error, str(ref)) from error
         states = {status.state for status in versions if ref.version in (None, status.version)}
+        if not versions:
+            raise RequestError("UNAVAILABLE", "MODEL_NOT_READY", f"There is no version of {ref} yet.")
         if not states:
             raise RequestError("NOT_FOUND", "MODEL_NOT_FOUND", f"There is no {ref}. Check its name and version.")
         if "AVAILABLE" not in states:
             message = f"There is no available version of {ref}: {', '.join(sorted(states))}. Retry later."
             raise RequestError("UNAVAILABLE", "MODEL_NOT_READY", message)
 
-    async def ready(self, *, timeout: float) -> list[bool]:
-        """Return for each configured model whether its server has an available version."""
-        checks = (self.check(ModelRef(name), timeout=timeout) for name in self._models.configured())
-        found = await asyncio.gather(*checks, return_exceptions=True)
-        return [not isinstance(result, BaseException) for result in found]
+    async def readiness(self, *, timeout: float) -> Readiness:
+        """Return whether all configured models are available.
+
+        The default server may have any models; if it does not answer, that is an obstacle for `OTHER_MODELS`.
+        """
+        checks = {name: self.check(ModelRef(name), timeout=timeout) for name in self._models.configured()}
+        default = self._models.default_transport()
+        if default is not None:
+            checks[OTHER_MODELS] = _check_server(default, timeout)
+        found = await asyncio.gather(*(_reason(check) for check in checks.values()))
+        obstacles = {name: reason for name, reason in zip(checks, found, strict=True) if reason}
+        return Readiness(obstacles, self.is_stopping)
+
+
+async def _check_server(transport: AsyncTransport, timeout: float) -> None:
+    """Check that a server answers, without the name of a model.
+
+    Raises:
+        RequestError: it does not answer within `timeout` seconds.
+    """
+    try:
+        await transport.status(_NO_MODEL, timeout=timeout)
+    except (InvalidRequest, ModelNotFound):
+        return  # it answers that there is no such model
+    except BertBundleError as error:
+        raise request_error(error, "the other models") from error
+
+
+async def _reason(check: Coroutine[Any, Any, None]) -> str:
+    """Return the message of the error of a check; "" if there is none."""
+    try:
+        await check
+    except RequestError as error:
+        return error.message
+    return ""
 
 
 def answering_version(versions: Sequence[VersionStatus], ref: ModelRef) -> int | None:

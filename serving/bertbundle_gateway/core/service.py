@@ -23,6 +23,7 @@ from bertbundle import (
 )
 from bertbundle.decoding.base import Decoder
 from bertbundle.session.batches import AskOptions
+from bertbundle.session.version_agreement import WrongKindOfText
 from bertbundle_gateway.core.errors import RequestError, item_error, request_error
 from bertbundle_gateway.core.limits import Gate, Limits
 from bertbundle_gateway.core.methods import METHOD_OF_TASK, Method, Options, check_items, find_method, prepare
@@ -31,7 +32,6 @@ from bertbundle_gateway.core.probes import Probes, answering_version
 
 __all__ = ["ModelInfo", "Results", "TextService"]
 
-_logger = logging.getLogger(__name__)
 _request_log = logging.getLogger("bertbundle_gateway.requests")
 _POLL_SECONDS = 0.01
 
@@ -71,6 +71,7 @@ class TextService:
 
     Attributes:
         probes: whether the models are ready.
+        timeout: seconds for a request whose caller has no deadline.
 
     >>> results = await service.annotate(ModelRef("ner"), "entities", ["Wang lives in Berlin", ""])
     >>> results[0][0].label, results[1].reason
@@ -86,6 +87,7 @@ class TextService:
     ) -> None:
         """Answer with models, within limits; `log_requests` logs a line for each request, never with its texts."""
         self.probes = Probes(models)
+        self.timeout = models.timeout
         self._models = models
         self._limits = limits
         self._log_requests = log_requests
@@ -157,7 +159,7 @@ class TextService:
                 if method == "fill_mask":
                     self._limits.check_fills(items, await _within(client.manifest(), timeout))
                 version, results = await _within(client.ask_with_version(decoder, list(items), options), timeout)
-            except (BertBundleError, TypeError) as error:
+            except (BertBundleError, WrongKindOfText) as error:
                 raise await self._explain(error, ref, client, find_method(method), options.head) from error
         answers = (
             item_error(result, item) if isinstance(result, InputError) else result
@@ -231,8 +233,8 @@ class TextService:
         try:
             yield
             code = "OK"
-        except RequestError as error:
-            code = error.code
+        except Exception as error:
+            code = error.code if isinstance(error, RequestError) else "INTERNAL"
             raise
         finally:
             if self._log_requests:
@@ -251,24 +253,24 @@ class TextService:
         return failed
 
     async def _explain(
-        self, error: Exception, ref: ModelRef, client: AsyncClient, method: Method, chosen_head: str | None
+        self,
+        error: BertBundleError | WrongKindOfText,
+        ref: ModelRef,
+        client: AsyncClient,
+        method: Method,
+        chosen_head: str | None,
     ) -> RequestError:
         """Return the error of a request that failed: a client's error about the task says which method is right."""
-        if isinstance(error, TypeError) and method.name == "heads":  # the heads of the model do not all take pairs
+        if isinstance(error, WrongKindOfText):  # the heads of the model do not all take pairs
             return RequestError("INVALID_ARGUMENT", "WRONG_KIND_OF_ITEM", f"{ref} takes single texts only.")
         if not isinstance(error, InputError):
-            return self._failed(error, ref) if isinstance(error, BertBundleError) else _bug(error)
+            return self._failed(error, ref)
         manifest = await client.manifest()
         head = manifest.heads.get(chosen_head or "")
         task = head.task if head else manifest.task
         if task in method.tasks or (not head and any(item.task in method.tasks for item in manifest.heads.values())):
             return request_error(error, str(ref))
         return _wrong_task(ref, method, task, chosen_head if head else None)
-
-
-def _bug(error: Exception) -> RequestError:
-    _logger.error("a request failed", exc_info=error)
-    return RequestError("INTERNAL", "INTERNAL", "Internal error. The log here has the details.")
 
 
 def _wrong_task(ref: ModelRef, method: Method, task: str, head: str | None) -> RequestError:

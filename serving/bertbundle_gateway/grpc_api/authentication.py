@@ -9,11 +9,17 @@ import grpc.aio
 
 from bertbundle_gateway.core.api_keys import ApiKeys
 from bertbundle_gateway.core.errors import RequestError
+from bertbundle_gateway.grpc_api.reflection import INFERENCE_SERVICE
 from bertbundle_gateway.grpc_api.status import failing_handler
 
 __all__ = ["ApiKeyInterceptor"]
 
-_OPEN = ("/grpc.health.", "/grpc.reflection.")
+_OPEN = (
+    "/grpc.health.",
+    "/grpc.reflection.",
+    f"/{INFERENCE_SERVICE}/Server",  # ServerLive, ServerReady, ServerMetadata
+    f"/{INFERENCE_SERVICE}/ModelReady",
+)
 """Probes have no keys, and the names of the methods are public."""
 
 

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import grpc
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 
 from bertbundle.text.v1 import text_service_pb2 as pb
-from bertbundle_gateway.core.errors import RequestError, invalid_request
+from bertbundle_gateway.core.errors import invalid_request
 from bertbundle_gateway.core.service import TextService
+from bertbundle_gateway.grpc_api.calls import Method, aborting, parse, unary_handler
 from bertbundle_gateway.grpc_api.methods import RPCS, Rpc, make_response, read_items, read_model, read_options
 from bertbundle_gateway.grpc_api.model_info import model_info
-from bertbundle_gateway.grpc_api.status import abort
 
 __all__ = ["SERVICE", "text_handler"]
 
-_logger = logging.getLogger(__name__)
 SERVICE = str(pb.DESCRIPTOR.services_by_name["TextService"].full_name)
 _REQUESTS_PER_STREAM = 4
 """Requests of one stream that are computed at a time; one further is read meanwhile."""
@@ -34,45 +31,16 @@ def text_handler(service: TextService) -> Any:
         "ListModels": (pb.ListModelsRequest, servicer.list_models),
         **{name: (rpc.request, servicer.answering(rpc)) for name, rpc in RPCS.items()},
     }
-    handlers = {
-        name: grpc.unary_unary_rpc_method_handler(_unary(request, method)) for name, (request, method) in unary.items()
-    }
+    handlers = {name: unary_handler(request, method) for name, (request, method) in unary.items()}
     handlers["Annotate"] = grpc.stream_stream_rpc_method_handler(servicer.annotate)
     return grpc.method_handlers_generic_handler(SERVICE, handlers)
-
-
-_Method = Callable[[Any, "float | None"], Awaitable[Message]]
-
-
-def _unary(request_type: Any, method: _Method) -> Callable[[bytes, Any], Awaitable[bytes]]:
-    async def handle(data: bytes, context: Any) -> bytes:
-        async with _aborting(context):
-            return (await method(_parse(request_type, data), context.time_remaining())).SerializeToString()
-        raise AssertionError  # not reached: an error has aborted the call
-
-    return handle
-
-
-@contextlib.asynccontextmanager
-async def _aborting(context: Any) -> AsyncIterator[None]:
-    """End the call with the status of an error; what is not foreseen is logged."""
-    try:
-        yield
-    except RequestError as error:
-        await abort(context, error)
-    except (grpc.aio.AbortError, asyncio.CancelledError):
-        raise
-    except Exception:  # a bug in one request must not stop the server
-        _logger.exception("a request failed")
-        message = "Internal error. The log here has the details."
-        await abort(context, RequestError("INTERNAL", "INTERNAL", message))
 
 
 class _Servicer:
     def __init__(self, service: TextService) -> None:
         self._service = service
 
-    def answering(self, rpc: Rpc) -> _Method:
+    def answering(self, rpc: Rpc) -> Method:
         """Return the method that answers texts."""
 
         async def answer(request: Any, timeout: float | None) -> Message:
@@ -102,7 +70,7 @@ class _Servicer:
         reader = asyncio.ensure_future(self._read(requests, started, slots, context))
         answer: asyncio.Future[bytes] | None = None
         try:
-            async with _aborting(context):
+            async with aborting(context):
                 while (answer := await started.get()) is not None:
                     yield await answer
                     slots.release()
@@ -125,7 +93,7 @@ class _Servicer:
             started.put_nowait(None)
 
     async def _answer(self, data: bytes, context: Any) -> bytes:
-        request = _parse(pb.AnnotateRequest, data)
+        request = parse(pb.AnnotateRequest, data)
         kind = request.WhichOneof("request")
         if kind is None:
             raise invalid_request("NO_TEXTS", "The request of the stream is empty: set one of its fields.")
@@ -142,23 +110,3 @@ _RPC_OF_FIELD: Mapping[str, Rpc] = {
 
 def _drain(queue: asyncio.Queue[Any]) -> list[Any]:
     return [queue.get_nowait() for _ in range(queue.qsize())]
-
-
-def _parse(request_type: Any, data: bytes) -> Any:
-    """Parse a request.
-
-    Raises:
-        RequestError: it is malformed, has a string that is not UTF-8, or a field that this server does not know.
-    """
-    try:
-        request = request_type.FromString(data)
-    except DecodeError as error:
-        name = request_type.DESCRIPTOR.name
-        message = f"The request is not a valid {name} message. Strings must be UTF-8."
-        raise invalid_request("MALFORMED_REQUEST", message) from error
-    size = request.ByteSize()
-    request.DiscardUnknownFields()
-    if request.ByteSize() != size:
-        message = "The request has fields that this server does not know. Upgrade the server, or leave them out."
-        raise invalid_request("UNKNOWN_FIELD", message)
-    return request

@@ -21,10 +21,12 @@ from bertbundle_gateway.compatible_apis.text_embeddings_inference import (
 from bertbundle_gateway.core.api_keys import ApiKeys
 from bertbundle_gateway.core.errors import RequestError
 from bertbundle_gateway.core.service import TextService
+from bertbundle_gateway.rest_api.health_routes import health_router
 from bertbundle_gateway.rest_api.model_routes import model_router
 from bertbundle_gateway.rest_api.openapi import openapi_document
 from bertbundle_gateway.rest_api.reference_page import reference_router
 from bertbundle_gateway.rest_api.text_routes import STYLE, text_router
+from bertbundle_gateway.web.bodies import BodyBudget
 from bertbundle_gateway.web.routes import ApiContext, ErrorStyle, RestOptions, error_response
 
 __all__ = ["RestOptions", "rest_application", "text_routes"]
@@ -36,6 +38,7 @@ its result and does not fail the others; if no text has a result, the status is 
 _ROUTERS = (
     text_router,
     model_router,
+    health_router,
     openai_router,
     hugging_face_router,
     text_embeddings_inference_router,
@@ -63,7 +66,7 @@ def rest_application(service: TextService, keys: ApiKeys | None, options: RestOp
         exception_handlers={404: _refuse_path, 405: _refuse_path},
         redirect_slashes=False,
     )
-    context = ApiContext(service, options, keys)
+    context = ApiContext(service, options, keys, BodyBudget(options.max_bodies_bytes))
     for make_router in _ROUTERS:
         application.include_router(make_router(context))
     document = openapi_document(application, has_keys=keys is not None)

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from typing import Any
 
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
-from bertbundle import Manifest
-from bertbundle_gateway.core.errors import RequestError
 from bertbundle_gateway.core.models import ModelRef
-from bertbundle_gateway.core.service import ModelInfo, TextService
 from bertbundle_gateway.rest_api.schemas import ErrorResponse
 from bertbundle_gateway.rest_api.text_routes import STYLE
 from bertbundle_gateway.web.json_documents import json_response
-from bertbundle_gateway.web.route_names import ROUTE_OF_METHOD, describe_error
+from bertbundle_gateway.web.model_documents import model_document, models_document
 from bertbundle_gateway.web.routes import ApiContext, api_router
 
 __all__ = ["model_router"]
@@ -64,8 +60,7 @@ def model_router(context: ApiContext) -> APIRouter:
         responses={200: {"model": ModelList}, **errors},
     )
     async def models() -> Response:
-        data = await asyncio.gather(*(_try_describe(service, name) for name in service.models()))
-        return json_response({"object": "list", "data": data})
+        return json_response(await models_document(service))
 
     @router.get(
         "/v1/models/{model}:info",
@@ -74,26 +69,6 @@ def model_router(context: ApiContext) -> APIRouter:
         responses={200: {"model": Model}, 404: {"model": ErrorResponse}, **errors},
     )
     async def info(model: str) -> Response:
-        return json_response(_document(await service.describe(ModelRef(model))))
+        return json_response(model_document(await service.describe(ModelRef(model))))
 
     return router
-
-
-async def _try_describe(service: TextService, name: str) -> dict[str, Any]:
-    try:
-        return _document(await service.describe(ModelRef(name)))
-    except RequestError as error:
-        return Model(id=name, error=describe_error(error)).model_dump()
-
-
-def _document(info: ModelInfo) -> dict[str, Any]:
-    manifest: Manifest = info.manifest
-    return Model(
-        id=info.name,
-        task=manifest.task,
-        route=f":{ROUTE_OF_METHOD[info.method]}" if info.method else "",
-        labels=list(manifest.labels),
-        heads={name: HeadInfo(task=head.task, labels=list(head.labels)) for name, head in manifest.heads.items()},
-        max_length=manifest.max_length,
-        versions=[{"version": status.version, "state": status.state} for status in info.versions],
-    ).model_dump()

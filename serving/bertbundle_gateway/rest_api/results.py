@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
-
-import numpy as np
 
 from bertbundle import Answer, Classification, Entity, Fill
 from bertbundle_gateway.core.errors import ItemError, RequestError
 from bertbundle_gateway.core.offsets import to_utf8, to_utf16
-from bertbundle_gateway.web.json_documents import check_finite
 
 __all__ = ["ERROR_DOMAIN", "error_document", "item_error_document", "result_documents"]
 
@@ -54,17 +51,11 @@ def _joined(item: Any) -> str:
     return " ".join(item) if isinstance(item, list) else str(item)
 
 
-def _finite(document: dict[str, Any], numbers: Iterable[float]) -> dict[str, Any]:
-    """Return a document with numbers, all of which JSON has."""
-    check_finite(np.array(list(numbers)))
-    return document
-
-
 _DOCUMENTS: Mapping[str, Callable[[Any, Any, str], dict[str, Any]]] = {
     "entities": lambda result, item, unit: {"entities": _spans(result, _joined(item), unit)},
-    "classify": lambda result, _item, _unit: _finite(result.to_dict(), result.scores.values()),
-    "regress": lambda result, _item, _unit: _finite({"value": result}, [result]),
-    "embed": lambda result, _item, _unit: {"embedding": check_finite(result)},
+    "classify": lambda result, _item, _unit: result.to_dict(),
+    "regress": lambda result, _item, _unit: {"value": result},
+    "embed": lambda result, _item, _unit: {"embedding": result},
     "answer": lambda result, item, unit: _spans([result], item[1], unit)[0],
     "fill_mask": lambda result, item, unit: {"masks": [_spans(fills, item, unit) for fills in result]},
     "heads": lambda result, item, unit: {

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 
 from bertbundle_gateway.core.methods import MAX_ANSWER_LEN
-from bertbundle_gateway.web.validation import Body
+from bertbundle_gateway.web.validation import Body, Many
 
 __all__ = [
     "AnswersRequest",
@@ -29,7 +29,7 @@ __all__ = [
 
 Truncation = Literal["window", "truncate", "error"]
 OffsetUnit = Literal["code_points", "utf16", "utf8"]
-Pair = Annotated[list[str], Field(min_length=2, max_length=2, description="A pair of texts.")]
+Pair = Annotated[Many[str], Field(min_length=2, max_length=2, description="A pair of texts.")]
 TextOrPair = str | Pair
 
 
@@ -63,7 +63,7 @@ Head = Annotated[
 class EntitiesRequest(_Offsets):
     """Texts to find entities in."""
 
-    texts: list[str] | list[list[str]] = Field(
+    texts: Many[str] | Many[Many[str]] = Field(
         description="The texts; lists of words with `is_split_into_words`.", examples=[["Wang lives in Berlin"]]
     )
     is_split_into_words: bool = Field(
@@ -75,7 +75,7 @@ class EntitiesRequest(_Offsets):
 class ClassesRequest(_LongTexts):
     """Texts or pairs of texts to classify."""
 
-    texts: list[TextOrPair] = Field(description="The texts or pairs of texts.", examples=[["I like it"]])
+    texts: Many[TextOrPair] = Field(description="The texts or pairs of texts.", examples=[["I like it"]])
     top_k: int | None = Field(None, ge=1, description="Number of labels in `scores`; null for all.")
     threshold: float | None = Field(
         None, ge=0, le=1, description="Minimum score of a predicted label of a multi-label model; null for 0.5."
@@ -86,14 +86,14 @@ class ClassesRequest(_LongTexts):
 class ValuesRequest(_LongTexts):
     """Texts or pairs of texts to compute a number for, such as a similarity."""
 
-    texts: list[TextOrPair] = Field(description="The texts or pairs of texts.", examples=[[["A man eats", "He eats"]]])
+    texts: Many[TextOrPair] = Field(description="The texts or pairs of texts.", examples=[[["A man eats", "He eats"]]])
     head: Head = None
 
 
 class EmbeddingsRequest(_LongTexts):
     """Texts to embed."""
 
-    texts: list[str] = Field(description="The texts.", examples=[["Wang lives in Berlin"]])
+    texts: Many[str] = Field(description="The texts.", examples=[["Wang lives in Berlin"]])
 
 
 class Question(Body):
@@ -106,7 +106,7 @@ class Question(Body):
 class AnswersRequest(_Offsets):
     """Questions with their contexts."""
 
-    questions: list[Question] = Field(
+    questions: Many[Question] = Field(
         description="The questions.",
         examples=[[{"question": "Where does Wang live?", "context": "Wang lives in Berlin"}]],
     )
@@ -121,7 +121,7 @@ class AnswersRequest(_Offsets):
 class FillsRequest(_Offsets):
     """Texts with masks to fill."""
 
-    texts: list[str] = Field(
+    texts: Many[str] = Field(
         description="The texts, each with the model's mask token.", examples=[["Wang lives in [MASK]."]]
     )
     top_k: int | None = Field(
@@ -132,7 +132,7 @@ class FillsRequest(_Offsets):
 class HeadsRequest(_Offsets):
     """Texts for all heads of a model that has several."""
 
-    texts: list[TextOrPair] = Field(description="The texts; or pairs, if all heads take pairs.")
+    texts: Many[TextOrPair] = Field(description="The texts; or pairs, if all heads take pairs.")
 
 
 # ---- responses

@@ -1,4 +1,4 @@
-"""The routes of all REST APIs: strict JSON with any Content-Type, API keys, and each API's errors."""
+"""The routes of all REST APIs: JSON, API keys, deadlines, and each API's errors."""
 
 from __future__ import annotations
 
@@ -8,22 +8,21 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
 
 from bertbundle_gateway.core.api_keys import ApiKeys
-from bertbundle_gateway.core.errors import HTTP_STATUS, RequestError, invalid_request
+from bertbundle_gateway.core.errors import HTTP_STATUS, RequestError
 from bertbundle_gateway.core.service import TextService
+from bertbundle_gateway.web.bodies import BodyBudget, ErrorCarrier, JsonRequest
 from bertbundle_gateway.web.json_documents import json_response
 from bertbundle_gateway.web.validation import validation_error
 
 __all__ = ["ApiContext", "ErrorStyle", "RestOptions", "api_router", "error_response", "http_status"]
 
 _logger = logging.getLogger(__name__)
-_JSON = (b"content-type", b"application/json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +39,11 @@ class RestOptions:
     cors: bool = False
     max_body_bytes: int = 16 << 20
 
+    @property
+    def max_bodies_bytes(self) -> int:
+        """Maximum size of the bodies of all requests in flight together: that of four large ones."""
+        return 4 * self.max_body_bytes
+
 
 @dataclass(frozen=True, slots=True)
 class ApiContext:
@@ -49,11 +53,13 @@ class ApiContext:
         service: answers the texts.
         options: options of the APIs.
         keys: the keys that callers need; None for no keys.
+        bodies: counts the bytes of the request bodies in memory.
     """
 
     service: TextService
     options: RestOptions
-    keys: ApiKeys | None = None
+    keys: ApiKeys | None
+    bodies: BodyBudget
 
 
 def http_status(error: RequestError) -> int:
@@ -93,7 +99,7 @@ def api_router(
     *,
     tag: str,
     public: bool = False,
-    check: Callable[[Request], None] = lambda _: None,
+    json_size: Callable[[Request], int | None] = lambda _: None,
 ) -> APIRouter:
     """Return a router for routes of one API.
 
@@ -102,7 +108,7 @@ def api_router(
         style: the API's errors.
         tag: the name of the API in the OpenAPI document.
         public: whether callers need no key even if there are keys.
-        check: raises RequestError for requests that the API has but that are not supported, before they are parsed.
+        json_size: returns how many bytes at the beginning of a request's body are its JSON document; None for all.
     """
     options, keys = context.options, None if public else context.keys
 
@@ -114,9 +120,9 @@ def api_router(
                 try:
                     if keys is not None:
                         keys.authorize(request.headers.get("authorization"), request.headers.get("x-api-key"))
-                    check(request)
-                    json_request = _JsonRequest(request, options.max_body_bytes)
-                    return await asyncio.wait_for(_answer(handle, json_request), options.timeout_seconds)
+                    with context.bodies.count() as count:
+                        json_request = JsonRequest(request, options.max_body_bytes, count, json_size(request))
+                        return await asyncio.wait_for(_answer(handle, json_request), options.timeout_seconds)
                 except ClientDisconnect:
                     return Response(status_code=499)  # nobody receives it
                 except Exception as error:  # noqa: BLE001 - every error has the form of the API
@@ -150,61 +156,10 @@ async def _wait_for_disconnect(request: Request) -> None:
         pass
 
 
-class _JsonRequest(Request):
-    """A request whose body is JSON, whatever its Content-Type is: curl's default is that of a form."""
-
-    def __init__(self, request: Request, max_bytes: int) -> None:
-        headers = [item for item in request.scope["headers"] if item[0] != _JSON[0]]
-        super().__init__({**request.scope, "headers": [*headers, _JSON]}, request.receive)
-        self._max_bytes = max_bytes
-
-    async def body(self) -> bytes:
-        """Return the body.
-
-        Raises:
-            HTTPException: it is compressed or too large; FastAPI passes on no other exception.
-        """
-        if not hasattr(self, "_body"):
-            body = bytearray()
-            if self.headers.get("content-encoding", "identity") != "identity":
-                raise _Carrier(invalid_request("COMPRESSED_BODY", "Send the body without a Content-Encoding."))
-            async for chunk in self.stream():
-                body += chunk
-                if len(body) > self._max_bytes:
-                    raise _Carrier(_too_large(self._max_bytes))
-            self._body = bytes(body)
-        return self._body
-
-    async def json(self) -> Any:
-        """Return the document in the body.
-
-        Raises:
-            HTTPException: it is not valid JSON.
-        """
-        try:
-            return orjson.loads(await self.body())
-        except orjson.JSONDecodeError as error:
-            problem = str(error).replace(": line", ", line")  # it never quotes the body
-            message = f"The body is not valid JSON in UTF-8: {problem}."
-            raise _Carrier(invalid_request("INVALID_JSON", message)) from error
-
-
-class _Carrier(HTTPException):
-    """Carries an error through FastAPI."""
-
-    def __init__(self, error: RequestError) -> None:
-        super().__init__(400)
-        self.error = error
-
-
-def _too_large(max_bytes: int) -> RequestError:
-    return invalid_request("BODY_TOO_LARGE", f"The body has more than {max_bytes} bytes. Send several requests.")
-
-
 def _request_error(error: Exception, route: APIRoute) -> RequestError:
     if isinstance(error, RequestError):
         return error
-    if isinstance(error, _Carrier):
+    if isinstance(error, ErrorCarrier):
         return error.error
     if isinstance(error, asyncio.TimeoutError):
         return RequestError("DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED", "There was no answer within the timeout.")

@@ -3,24 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any, TypeAlias, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from bertbundle_gateway.core.errors import RequestError, invalid_request
 
-__all__ = ["Body", "validation_error"]
+__all__ = ["Body", "Many", "validation_error"]
 
 _MAX_NAME = 40
 """A longer name of a field is not repeated in a message: it may be a text in the wrong place."""
+_MAX_FIELDS = 100
+"""More fields are refused at once: there would be an error for each, and a body may have a million."""
 _ALTERNATIVES = ("str", "int", "float", "bool", "list", "dict", "none")
 """Names that pydantic inserts for the alternatives of a union."""
+
+
+T = TypeVar("T")
+Many: TypeAlias = Annotated[list[T], Field(fail_fast=True)]
+"""A list in a request body. Its first wrong item is the only one that is reported: there may be millions."""
 
 
 class Body(BaseModel):
     """Base class of request bodies: unknown fields are refused, and values are not converted to other types."""
 
     model_config = ConfigDict(extra="forbid", strict=True, protected_namespaces=())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _limit_fields(cls, data: Any) -> Any:
+        if isinstance(data, dict) and len(data) > _MAX_FIELDS:
+            raise PydanticCustomError("extra_forbidden", "too many fields")
+        return data
 
 
 def validation_error(errors: Sequence[Any], model: type[BaseModel] | None = None) -> RequestError:
@@ -52,7 +67,7 @@ def _describe(error: Mapping[str, Any], path: str, model: type[BaseModel] | None
 
 def _quoted(path: str) -> str:
     name = path.rpartition(".")[2]
-    return f" {path}" if len(name) <= _MAX_NAME and name.isprintable() else ""
+    return f" {path}" if 0 < len(name) <= _MAX_NAME and name.isprintable() else ""
 
 
 def _path(error: Mapping[str, Any]) -> str:

@@ -16,6 +16,7 @@ PARAMETERS_FILE = "batching_params.pbtxt"
 
 _UNLIMITED = 2**31
 _MAX_THREADS = 4096
+_THREADS = "batch_threads"  # source: SharedBatchScheduler::Options in TensorFlow
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class BatchingParameters:
         max_execution_tokens: maximum number of elements of one input computed together, if `split`; None for no limit.
             A matrix product of 1024 rows already keeps a CPU busy, and no request waits for a batch of many long rows.
         split: whether a request of more than `max_execution_batch_size` rows is computed in parts.
+        thread_pool_name: label of TensorFlow Serving's metrics of the queues.
     """
 
     max_batch_size: int = _UNLIMITED
@@ -43,6 +45,7 @@ class BatchingParameters:
     allowed_batch_sizes: tuple[int, ...] = ()
     max_execution_tokens: int | None = 1024
     split: bool = True
+    thread_pool_name: str = _THREADS
 
     def __post_init__(self) -> None:
         for name in ("max_batch_size", "max_execution_batch_size", "max_enqueued_batches"):
@@ -102,5 +105,10 @@ def _from_message(message: proto.BatchingParameters) -> BatchingParameters:
         values["max_execution_batch_size"] = values["max_batch_size"]
     else:
         values.setdefault("max_execution_batch_size", values["max_batch_size"])
-    sizes = tuple(message.allowed_batch_sizes)
-    return BatchingParameters(**values, allowed_batch_sizes=sizes, max_execution_tokens=None, split=split)
+    return BatchingParameters(
+        **values,
+        allowed_batch_sizes=tuple(message.allowed_batch_sizes),
+        max_execution_tokens=None,
+        split=split,
+        thread_pool_name=message.thread_pool_name.value if message.HasField("thread_pool_name") else _THREADS,
+    )

@@ -89,6 +89,7 @@ class AdmissionControl:
         """
         started, code = time.perf_counter(), "CANCELLED"
         self.calls_in_flight += 1
+        self._metrics.in_flight.inc()
         self._bytes_in_flight += request.size
         try:
             with _public_errors():
@@ -100,6 +101,7 @@ class AdmissionControl:
             raise
         finally:
             self.calls_in_flight -= 1
+            self._metrics.in_flight.dec()
             self.finished_calls += 1
             self._bytes_in_flight -= request.size
             self._record(request, code, time.perf_counter() - started)
@@ -140,7 +142,7 @@ class AdmissionControl:
     def _record(self, request: RequestInfo, code: str, seconds: float) -> None:
         # All unknown models share one label: otherwise clients could fill the memory with labels.
         model = request.model if request.model in self._repository.models else _UNKNOWN_MODEL
-        self._metrics.request_finished(model, request.api, request.entrypoint, code, seconds)
+        self._metrics.serving.request_finished(model, request.api, request.entrypoint, code, seconds)
         if self._log_requests:
             fields = {"model": model, "api": request.api, "entrypoint": request.entrypoint, "code": code}
             numbers = {"bytes": request.size, "milliseconds": round(seconds * 1e3, 3)}

@@ -7,11 +7,10 @@ import contextlib
 import dataclasses
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
 
 from bertbundle_serving.cores import available_cores
-from bertbundle_serving.engine.batch import Batch
 from bertbundle_serving.engine.queue import CallQueue, PendingCall, QueuedBatch, QueueKey
 from bertbundle_serving.errors import invalid_argument
 from bertbundle_serving.repository.version import Version
@@ -24,14 +23,14 @@ _BUSY_SECONDS = 0.5
 """How long calls must have been waiting without interruption before servables prepare for load."""
 
 
-class EngineObserver(Protocol):
-    """Receives the engine's events, for the metrics."""
+class EngineObserver:
+    """Receives the engine's events, for metrics and traces; it overrides the methods whose events it needs."""
 
     def queue_changed(self, key: QueueKey, waiting_calls: int) -> None:
         """Receive the number of calls that wait in a queue."""
 
-    def batch_computed(self, key: QueueKey, batch: Batch, seconds: float) -> None:
-        """Receive a batch and how long its computation took."""
+    def batch_computed(self, queued: QueuedBatch, started: float, finished: float) -> None:
+        """Receive a batch, and `time.perf_counter` when its computation started and finished."""
 
     def call_computed(self, key: QueueKey, call: SignatureCall, seconds: float) -> None:
         """Receive a call whose outputs its caller received, and the time since its submission."""
@@ -49,7 +48,7 @@ class Engine:
     Args:
         slots: number of batches computed at the same time. If it is None, each core is a slot, and a batch takes
             enough of them that no more than `Servable.concurrency` batches run at the same time.
-        observer: receives the events of queues, batches and calls.
+        observers: receive the events of queues, batches and calls.
         batching: whether calls are computed together.
         max_output_bytes: maximum size of the outputs of one call: a small request can ask for many gigabytes.
     """
@@ -57,7 +56,7 @@ class Engine:
     def __init__(
         self,
         slots: int | None = None,
-        observer: EngineObserver | None = None,
+        observers: Sequence[EngineObserver] = (),
         *,
         batching: bool = True,
         max_output_bytes: int = 64 << 20,
@@ -66,7 +65,7 @@ class Engine:
         self._slots_are_cores = slots is None
         self._max_output_bytes = max_output_bytes
         self._batching = batching
-        self._observer = observer
+        self._observers = observers
         # One thread more than slots: unloading a version occupies a thread for a while.
         self._threads = ThreadPoolExecutor(self._slots + 1, thread_name_prefix="engine")
         # Guards the attributes below: the event loop fills the queues, the threads empty them.
@@ -99,8 +98,8 @@ class Engine:
             if queue not in self._waiting:
                 self._waiting.append(queue)
             self._start_batches(loop)
-        if self._observer is not None:
-            self._observer.queue_changed(queue.key, len(queue.calls))
+        for observer in self._observers:
+            observer.queue_changed(queue.key, len(queue.calls))
         return pending.future
 
     def close(self) -> None:
@@ -173,7 +172,7 @@ class Engine:
         while queued is not None:
             started = time.perf_counter()
             results = queued.batch.run(queued.queue.version.servable)
-            seconds = time.perf_counter() - started
+            finished = time.perf_counter()
             computed = queued
             with self._lock:
                 computed.add_results(results)
@@ -181,20 +180,20 @@ class Engine:
                 queued = self._take_batch()
                 self._start_batches(loop)
             with contextlib.suppress(RuntimeError):  # the event loop is closed: no caller is waiting
-                loop.call_soon_threadsafe(self._deliver, computed, seconds)
+                loop.call_soon_threadsafe(self._deliver, computed, started, finished)
 
-    def _deliver(self, computed: QueuedBatch, seconds: float) -> None:
+    def _deliver(self, computed: QueuedBatch, started: float, finished: float) -> None:
         """Give the callers their outputs. Runs in the event loop."""
         queue = computed.queue
         with self._lock:
             queue.running -= 1
             self._drop_if_idle(queue)
         resolved = [pending for pending in computed.calls if pending.resolve()]
-        if self._observer is not None:  # before the event loop resumes the callers, which may read the metrics
-            self._observer.batch_computed(queue.key, computed.batch, seconds)
-            self._observer.queue_changed(queue.key, len(queue.calls))
+        for observer in self._observers:  # before the event loop resumes the callers, which may read the metrics
+            observer.batch_computed(computed, started, finished)
+            observer.queue_changed(queue.key, len(queue.calls))
             for pending in resolved:
-                self._observer.call_computed(queue.key, pending.call, time.perf_counter() - pending.submitted)
+                observer.call_computed(queue.key, pending.call, time.perf_counter() - pending.submitted)
 
     def _drop_if_idle(self, queue: CallQueue) -> None:
         """Remove a queue without calls and release its version. The caller must hold the lock."""

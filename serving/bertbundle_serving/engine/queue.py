@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import math
 import time
 from collections import deque
@@ -38,6 +39,7 @@ class PendingCall:
         output_bytes: size of the outputs so far.
         results: outputs by the index of their first row.
         outcome: the outputs or the error, once known.
+        context: the context variables of the caller, by which the call's trace is found.
     """
 
     call: SignatureCall
@@ -50,6 +52,7 @@ class PendingCall:
     output_bytes: int = 0
     results: dict[int, Outputs] = field(default_factory=dict)
     outcome: Outputs | Exception | None = None
+    context: contextvars.Context = field(default_factory=contextvars.copy_context)
 
     @property
     def is_active(self) -> bool:
@@ -121,12 +124,14 @@ class QueuedBatch:
         batch: what to compute.
         calls: the pending call of each slice of the batch.
         slots: number of the engine's slots that it occupies.
+        taken: `time.perf_counter` when it was taken.
     """
 
     queue: CallQueue
     batch: Batch
     calls: tuple[PendingCall, ...]
     slots: int
+    taken: float = field(default_factory=time.perf_counter)
 
     def add_results(self, results: list[Outputs | Exception]) -> None:
         """Record the result of each slice in its call."""

@@ -7,8 +7,8 @@ from typing import Any
 from google.protobuf import any_pb2, descriptor_pb2, wrappers_pb2
 from google.protobuf.descriptor_pool import DescriptorPool
 
-from bertbundle.text.v1 import text_service_pb2 as text
 from bertbundle.wire import _wire_pb2 as wire
+from bertbundle_gateway.grpc_api.reflection import add_services
 from bertbundle_serving.grpc_api.services import SERVICES
 from bertbundle_serving.protos import _api_pb2 as api
 
@@ -22,8 +22,9 @@ def descriptor_pool() -> DescriptorPool:
     The messages are bertbundle's, but their numeric tensor fields are numbers instead of bytes.
     """
     pool = DescriptorPool()
-    for module in (any_pb2, wrappers_pb2, wire, api, text):
+    for module in (any_pb2, wrappers_pb2, wire, api):
         pool.Add(_file_descriptor(module))
+    add_services(pool)
     services = descriptor_pb2.FileDescriptorProto(
         name="tensorflow_serving/services.proto",
         package="tensorflow.serving",

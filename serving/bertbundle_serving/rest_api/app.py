@@ -51,7 +51,7 @@ from bertbundle_serving.rest_api.responses import (
 )
 from bertbundle_serving.runtimes.base import Outputs
 
-__all__ = ["RestOptions", "rest_application"]
+__all__ = ["RestOptions", "RestParts", "rest_application"]
 
 _VERSION_PATH = r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
 _PREDICTION_PATH = re.compile(
@@ -90,25 +90,35 @@ class RestOptions:
     max_body_bytes: int = 64 << 20
 
 
+@dataclass(frozen=True, slots=True)
+class RestParts:
+    """The parts of the server that the REST API uses.
+
+    Attributes:
+        repository: the models.
+        engine: computes calls.
+        admission: limits and records requests.
+        list_models: returns the document of ``GET /v1/models``.
+    """
+
+    repository: Repository
+    engine: Engine
+    admission: AdmissionControl
+    list_models: Callable[[], Awaitable[Any]]
+
+
 def rest_application(
-    repository: Repository,
-    engine: Engine,
-    admission: AdmissionControl,
-    metrics: Metrics,
-    options: RestOptions,
-    extra_routes: tuple[BaseRoute, ...] = (),
+    parts: RestParts, metrics: Metrics, options: RestOptions, extra_routes: tuple[BaseRoute, ...] = ()
 ) -> Starlette:
     """Return the application.
 
     Args:
-        repository: the models.
-        engine: computes calls.
-        admission: limits and records requests.
+        parts: what answers the requests.
         metrics: served at `RestOptions.metrics_path`.
         options: options of the API.
         extra_routes: routes that TensorFlow Serving does not have.
     """
-    api = _RestApi(repository, engine, admission, options)
+    api = _RestApi(parts, options)
 
     async def show_metrics(http: Request) -> Response:
         del http
@@ -144,12 +154,11 @@ class _RestRequest:
 
 
 class _RestApi:
-    def __init__(
-        self, repository: Repository, engine: Engine, admission: AdmissionControl, options: RestOptions
-    ) -> None:
-        self._repository = repository
-        self._engine = engine
-        self._admission = admission
+    def __init__(self, parts: RestParts, options: RestOptions) -> None:
+        self._repository = parts.repository
+        self._engine = parts.engine
+        self._admission = parts.admission
+        self._list_models = parts.list_models
         self._options = options
         self._methods: Mapping[str, Callable[[_RestRequest], Awaitable[bytes]]] = {
             "Predict": self._predict,
@@ -224,6 +233,8 @@ class _RestApi:
             return await self._engine.submit(version, call), count_examples(examples)
 
     async def _get_model_status(self, request: _RestRequest) -> bytes:
+        if not request.ref.name and request.ref.version is None and request.ref.label is None:
+            return encode_json(await self._list_models())  # TensorFlow Serving refuses it
         _check_named(request.ref)
         return encode_json(status_document(self._repository.statuses(request.ref)))
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from bertbundle.cli import source_export
 from bertbundle.cli.main import main
 from compared_models import TAGGED, write
 from fakes import FakeServer, predict_method, write_bundle
@@ -62,9 +66,11 @@ def test_targets(targets: list[str], tmp_path: Path, run: Callable[..., str], mo
     [
         ("@1", "is not [HOST:PORT/]MODEL[@VERSION], or lacks a model: pass ner@2, or @2 with --model ner"),
         ("nowhere/tiny", "expected host:port of a gRPC server, got 'nowhere'"),
+        ("", "'' is not [HOST:PORT/]MODEL[@VERSION], or lacks a model"),
+        (f"tiny@{2**63}", f"{2**63} is no version number: it has more than 64 bits."),
+        ("~nobody-has-this-name/x", "~nobody-has-this-name/x is in no home directory: write it in full."),
         ("./absent", "no bundle.json in absent or its version directories"),
         ("models", "models is a directory: write ./models for a bundle in it"),
-        ("./source", "source is a checkpoint, not a bundle. Export it first: bertbundle-export source --name NAME."),
     ],
     ids=str,
 )
@@ -73,11 +79,84 @@ def test_wrong_targets(
 ) -> None:
     """A target that cannot be used is named with what to write instead."""
     (tmp_path / "models").mkdir()
-    (tmp_path / "source").mkdir()
-    (tmp_path / "source" / "config.json").write_text("{}", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     data = write(tmp_path, "t.txt", "Wang\n")
     assert message in fail("compare", target, "tiny", "--data", data)
+
+
+EXPORT = """
+import sys
+from pathlib import Path
+from fakes import write_bundle
+
+source, output = Path(sys.argv[1]), Path(sys.argv[sys.argv.index("--output") + 1])
+if "--characters" not in sys.argv:
+    sys.exit("a warning\\nbertbundle-export: the options are wrong.")
+write_bundle(output / sys.argv[sys.argv.index("--name") + 1])
+source.joinpath("seen").write_text(str(output))
+"""
+"""A quick stand-in for bertbundle-export: docs/rollout.md compares a checkpoint with the real one."""
+
+
+@pytest.fixture
+def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory that is no bundle, and a program that exports it."""
+    (tmp_path / "export.py").write_text(EXPORT, encoding="utf-8")
+    monkeypatch.setattr(source_export, "_COMMAND", (sys.executable, str(tmp_path / "export.py")))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    (tmp_path / "source").mkdir()
+    return tmp_path / "source"
+
+
+def test_checkpoint(source: Path, targets: list[str], run: Callable[..., str]) -> None:
+    """A checkpoint is exported with the given options to a temporary bundle, which is removed, and compared."""
+    data = ["--data", write(source.parent, "t.conll", TAGGED), "--json"]
+    report = json.loads(run("compare", str(source), targets[0], *data, "--export-options=--characters --top-k '3'"))
+    assert (report["a"]["target"], report["agreement"]["share"]) == (str(source), 1)
+    assert not Path((source / "seen").read_text(encoding="utf-8")).exists()
+
+
+def test_checkpoint_that_is_not_exported(
+    source: Path, targets: list[str], fail: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the export refuses is the message; without the export, it says what to install or to run."""
+    data = ["--data", write(source.parent, "t.conll", TAGGED)]
+    compare = ["compare", targets[0], str(source)]
+    assert fail(*compare, *data).endswith(f"{source} is not a bundle, and its export failed: the options are wrong.\n")
+    assert "cannot be split into words: No closing quotation" in fail(*compare, *data, "--export-options='--x")
+    monkeypatch.setattr(source_export, "_PACKAGE", "absent_package")
+    message = fail(*compare, *data)
+    assert (
+        "bertbundle-export is not installed to make one of a checkpoint: pip install 'bertbundle-toolkit[export]'."
+        in message
+    )
+    assert f"run bertbundle-export {source} --name NAME, and pass the bundle" in message
+
+
+def test_an_export_that_is_ended(source: Path, targets: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGTERM during the export ends it, too, and removes what it has written."""
+    endless = "import os, signal, sys, time; open(sys.argv[1] + '/seen', 'w').write(sys.argv[-3] + f' {os.getpid()}'); "
+    ending = "os.kill(os.getppid(), signal.SIGTERM); time.sleep(60)"
+    monkeypatch.setattr(source_export, "_COMMAND", (sys.executable, "-c", endless + ending))
+    data = ["--data", write(source.parent, "t.txt", "Wang\n")]
+    with pytest.raises(SystemExit, match=str(128 + signal.SIGTERM)):
+        main(["compare", targets[0], str(source), *data])
+    output, process = (source / "seen").read_text(encoding="utf-8").split()
+    assert not Path(output).exists()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(process), 0)
+
+
+def test_a_checkpoint_is_exported_last(source: Path, targets: list[str], fail: Callable[..., str]) -> None:
+    """What is wrong with the data or the other target is found before the export."""
+    options = "--export-options=--characters"
+    bad = ["--data", write(source.parent, "t.conll", "Wang\tB-CITY\n"), options]
+    assert "t.conll, line 1: label 'CITY' is not one of the model's" in fail("compare", str(source), targets[0], *bad)
+    texts = ["--data", write(source.parent, "t.txt", "Wang\n"), options]
+    assert "t.txt has no labels" in fail("compare", str(source), targets[0], *texts, "--max-f1-loss", "0.1")
+    assert "expected host:port of a gRPC server" in fail("compare", str(source), "nowhere/tiny", *texts)
+    assert not (source / "seen").exists()
+    assert "--export-options has no effect: neither A nor B is a checkpoint" in fail("compare", *targets, *texts)
 
 
 @pytest.mark.parametrize("value", ["-0.1", "1.1", "nan", "x"])

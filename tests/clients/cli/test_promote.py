@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -59,7 +61,8 @@ def test_every_server(deployment: Deployment, run: Callable[..., str]) -> None:
         "before": 1,
         "after": 2,
         "moved": True,
-        "comparison": None,
+        "comparisons": [],
+        "recovered": None,
         "servers": addresses,
         "config": str(deployment.config),
     }
@@ -110,9 +113,24 @@ def test_a_comparison_that_fails(deployment: Deployment, capsys: pytest.CaptureF
     assert err == ""
     assert main([*arguments, "--json"]) == 1
     report = json.loads(capsys.readouterr().out)
-    assert (report["moved"], report["comparison"]["passed"]) == (False, False)
+    assert (report["moved"], report["comparisons"][0]["passed"]) == (False, False)
     assert deployment.config.read_text(encoding="utf-8") == text
     assert deployment.version(address, "stable") == 1
+
+
+def test_each_server_is_compared(deployment: Deployment, capsys: pytest.CaptureFixture[str]) -> None:
+    """The label moves only if the comparison passes on every server; the report names the server where it fails."""
+    addresses = [deployment.start()]
+    find_no_places(deployment.base / "2")  # the first server has loaded the version as it was
+    addresses.append(deployment.start())
+    arguments = flags(deployment, ",".join(addresses), "--to", "2", "--min-agreement", "1", *data(deployment), "--json")
+    assert main(arguments) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert [(each["b"]["target"], each["passed"]) for each in report["comparisons"]] == [
+        (f"{addresses[0]}/tiny@2", True),
+        (f"{addresses[1]}/tiny@2", False),
+    ]
+    assert [deployment.version(address, "stable") for address in addresses] == [1, 1]
 
 
 def test_a_new_label_is_compared(deployment: Deployment, run: Callable[..., str], fail: Callable[..., str]) -> None:
@@ -151,6 +169,91 @@ def test_sigterm_undoes_what_was_begun(deployment: Deployment, monkeypatch: pyte
     assert signal.getsignal(signal.SIGTERM) is handler
 
 
+KILL = """
+import os, signal, sys
+from bertbundle.cli.main import main
+from bertbundle.rollout.config_file import ConfigFile
+from bertbundle.rollout.history import History, Journal
+from bertbundle.transports.model_service import ModelService
+
+owner, name, calls = globals()[sys.argv[1]], sys.argv[2], int(sys.argv[3])
+call = getattr(owner, name)
+
+def call_or_end(*arguments, **options):
+    global calls
+    calls -= 1
+    return os.kill(os.getpid(), signal.SIGKILL) if calls == 0 else call(*arguments, **options)
+
+setattr(owner, name, call_or_end)
+main(sys.argv[4:])
+"""
+"""Runs the command, and kills it at the n-th call of a method."""
+
+
+def kill(point: str, arguments: list[str]) -> None:
+    """Run a promotion that is killed at a call: class, method, number."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    killed = subprocess.run([sys.executable, "-c", KILL, *point.split(), *arguments], env=environment, check=False)
+    assert killed.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(
+    ("point", "on_servers", "finished"),
+    [
+        ("ModelService reload 1", [1, 1], False),
+        ("ModelService reload 2", [2, 1], False),
+        ("ConfigFile replace 1", [2, 2], False),
+        ("History write 1", [2, 2], True),
+        ("Journal remove 1", [2, 2], True),
+    ],
+)
+def test_a_killed_promotion_is_repaired_by_the_next(
+    deployment: Deployment,
+    run: Callable[..., str],
+    fail: Callable[..., str],
+    point: str,
+    on_servers: list[int],
+    finished: bool,
+) -> None:
+    """After SIGKILL, the next promotion brings servers, file and history together: as before, or all moved."""
+    addresses = [deployment.start(), deployment.start()]
+    text = deployment.config.read_text(encoding="utf-8")
+    kill(point, flags(deployment, ",".join(addresses), "--to", "2", "--no-compare"))
+    assert [deployment.version(address, "stable") for address in addresses] == on_servers
+    stable = 2 if finished else 1
+    again = ["--to", str(stable), "--no-compare"]
+    assert f"was interrupted. Pass its servers, --server {','.join(addresses)}. If" in fail(
+        *flags(deployment, addresses[0], *again)
+    )
+    outcome = "finished" if finished else "undone"
+    assert run(*flags(deployment, ",".join(addresses), *again)) == (
+        f"a promotion of label stable of model tiny to version 2 was interrupted: it is {outcome} now.\n"
+        f"label stable of model tiny is version {stable} already.\n"
+    )
+    assert [deployment.version(address, "stable") for address in addresses] == [stable] * 2
+    file = ConfigFile(deployment.config)
+    assert file.label("tiny", "stable") == stable
+    history = ["models.config.promotions"] if finished else []
+    assert sorted(path.name for path in deployment.config.parent.iterdir()) == ["models", "models.config", *history]
+    if finished:
+        run(*flags(deployment, ",".join(addresses), "--rollback"))
+    assert deployment.config.read_text(encoding="utf-8") == text
+    assert [deployment.version(address, "stable") for address in addresses] == [1, 1]
+
+
+def test_a_killed_promotion_of_a_server_that_is_gone(deployment: Deployment, fail: Callable[..., str]) -> None:
+    """If a server does not answer, the message says why the promotion cannot be repaired, and what to remove."""
+    arguments = flags(deployment, deployment.start(), "--to", "2", "--no-compare", "--timeout", "1", "--wait", "1")
+    kill("ConfigFile replace 1", arguments)
+    deployment.stop()
+    message = fail(*arguments)
+    assert "was interrupted, and cannot be undone: " in message
+    journal = deployment.config.with_name("models.config.unfinished")
+    assert message.endswith(f"If a server no longer exists, remove {journal}.\n")
+    journal.write_text("{", encoding="utf-8")
+    assert f"{journal} cannot be read: " in fail(*arguments)
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
@@ -177,6 +280,13 @@ def test_mistakes(deployment: Deployment, fail: Callable[..., str]) -> None:
     )
     assert "has no promotion of label 'stable' of model 'tiny' to roll back" in fail(
         *flags(deployment, unused, "--rollback")
+    )
+    for label in ("", "2"):
+        named = flags(deployment, unused, "--to", "2", "--no-compare")
+        named[1] = label
+        assert f"argument LABEL: expected a name such as stable, got {label!r}" in fail(*named)
+    assert f"{2**63} is no version number: it has more than 64 bits." in fail(
+        *flags(deployment, unused, "--to", str(2**63), "--no-compare")
     )
     assert "one of the arguments --to --rollback is required" in fail(*flags(deployment, unused))
     assert "expected host:port of a gRPC server, got 'localhost'" in fail(

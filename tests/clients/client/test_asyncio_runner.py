@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from bertbundle import AsyncClient, DeadlineExceeded, ServerUnavailable
+from bertbundle.decoding.decoders import DECODERS
+from bertbundle.decoding.loaded_model import load_bundle_info
+from bertbundle.session.batches import AskOptions
 from fakes import FakeAsyncTransport, Model, make_manifest
 from slow_server import SLOW_SECONDS, SlowServer
+from waiting import SECONDS
 
 HEDGE_AFTER = 0.05
 
@@ -76,3 +82,93 @@ def test_first_response_is_used(slow: SlowServer, fast: str) -> None:
     begin = time.monotonic()
     asyncio.run(main())
     assert time.monotonic() - begin < SLOW_SECONDS / 2
+
+
+LONG = "wang " * 2000
+
+
+@pytest.mark.parametrize("texts", [LONG, [LONG], ["wang"] * 2000, ("in", LONG)], ids=["one", "list", "many", "pair"])
+def test_long_texts_leave_the_event_loop_free(texts: Any) -> None:
+    """While long texts are tokenized and decoded, other coroutines run."""
+    started, end = threading.Event(), threading.Event()
+
+    def decode(_: object) -> bool:
+        started.set()
+        return end.wait(SECONDS)
+
+    decoder = replace(DECODERS["regression"], decode=decode)
+
+    async def main() -> Any:
+        transport = FakeAsyncTransport(Model(make_manifest("regression")))
+        async with AsyncClient("", "tiny", transport=transport) as client:
+            asked = asyncio.ensure_future(client.ask(decoder, texts, AskOptions("truncate")))
+            while not started.is_set():
+                await asyncio.sleep(0.001)
+            assert await client.regress("wang") == 4  # in the loop, not in one of the threads
+            end.set()
+            return await asked
+
+    result = asyncio.run(main())
+    assert result is True or set(result) == {True}
+
+
+def test_short_texts_need_no_thread() -> None:
+    """A short text is computed in the thread of the event loop."""
+    decoder = replace(DECODERS["regression"], decode=lambda _: threading.current_thread())
+
+    async def main() -> Any:
+        transport = FakeAsyncTransport(Model(make_manifest("regression")))
+        async with AsyncClient("", "tiny", transport=transport) as client:
+            await client.manifest()
+            return await client.ask(decoder, ["wang"] * 3, AskOptions())
+
+    assert asyncio.run(main()) == [threading.current_thread()] * 3
+
+
+def test_parsing_a_tokenizer_leaves_the_event_loop_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the tokenizer of a model is parsed, other coroutines run."""
+    started, end = threading.Event(), threading.Event()
+
+    def slow(prediction: Any) -> Any:
+        started.set()
+        assert end.wait(SECONDS)
+        return load_bundle_info(prediction)
+
+    monkeypatch.setattr("bertbundle.session.session.load_bundle_info", slow)
+
+    async def main() -> Any:
+        transport = FakeAsyncTransport(Model(make_manifest("regression")))
+        async with AsyncClient("", "tiny", transport=transport) as client:
+            asked = asyncio.ensure_future(client.regress("wang"))
+            while not started.is_set():
+                await asyncio.sleep(0.001)
+            end.set()
+            return await asked
+
+    assert asyncio.run(main()) == 4
+
+
+def test_a_long_text_that_is_given_up() -> None:
+    """A caller that gives up does not wait for the thread, and the client answers further texts."""
+    started, end = threading.Event(), threading.Event()
+
+    def decode(_: object) -> bool:
+        started.set()
+        return end.wait(SECONDS)
+
+    decoder = replace(DECODERS["regression"], decode=decode)
+
+    async def main() -> Any:
+        transport = FakeAsyncTransport(Model(make_manifest("regression")))
+        async with AsyncClient("", "tiny", transport=transport) as client:
+            asked = asyncio.ensure_future(client.ask(decoder, LONG, AskOptions("truncate")))
+            while not started.is_set():
+                await asyncio.sleep(0.001)
+            asked.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asked
+            answer = await client.regress(LONG, truncation="truncate")
+            end.set()
+            return answer
+
+    assert asyncio.run(main()) == 4

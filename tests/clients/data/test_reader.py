@@ -94,6 +94,7 @@ def test_positions_of_weibo_ner_are_dropped(read: Read) -> None:
     [
         WORDS + "\n\n  \n",
         WORDS.replace("\n", "\r\n"),
+        WORDS.replace("\n", "\r"),
         "\ufeff" + WORDS,
         "-DOCSTART- -X- -X- O\n\n" + WORDS,
         WORDS.replace(" ", "\t"),
@@ -280,6 +281,7 @@ def test_bad_rows_have_one_message(fail: Fail) -> None:
     assert "expected a number" in fail("a.csv", "text,label\nx,nan\n", REGRESSOR)
     entity = '{"text": "Wang", "entities": [{"start": 0, "end": 9, "label": "PER"}]}'
     assert "is outside of the text, which has 4 characters" in fail("a.jsonl", entity)
+    assert "has not start, end (numbers)" in fail("a.jsonl", '{"text": "Wang", "entities": [[true, 4, "PER"]]}')
     moved = '{"text": "in Berlin", "entities": [{"start": 2, "end": 8, "label": "LOC", "text": "Berlin"}]}'
     assert "entity 'Berlin' is not at 2, where the text has ' Berli'" in fail("a.jsonl", moved)
     assert "2 tokens and 1 tags" in fail("a.jsonl", '{"tokens": ["a", "b"], "tags": ["O"]}')
@@ -303,6 +305,7 @@ def test_bad_rows_have_one_message(fail: Fail) -> None:
         READER,
     )
     assert fail("a.txt", "x\n", CLASSIFIER).startswith("a.txt has no labels. Pass")
+    assert fail("a.txt", "x\n", READER).endswith("Pass questions with contexts.")
     assert fail("a.json", "{}", CLASSIFIER).startswith("a.json is neither SQuAD's JSON nor a list of objects")
     assert fail("a.parquet", "no parquet", CLASSIFIER).startswith("a.parquet: the file cannot be read as Parquet")
 
@@ -399,6 +402,105 @@ def test_malformed_questions_have_one_message(fail: Fail, question: Any, message
     """A question of SQuAD's JSON whose parts have other types is named by its number."""
     squad = {"data": [{"paragraphs": [{"context": "in Berlin", "qas": [question]}]}]}
     assert message in fail("a.json", json.dumps(squad), READER)
+
+
+def test_lines_of_json(fail: Fail) -> None:
+    """A message about JSON has line and column of the question or of the row, also in a file of one line."""
+    answers = [{"text": "Berlin", "answer_start": start} for start in (3, 0)]
+    questions = [{"id": f"q{start}", "question": "?", "answers": [answer]} for start, answer in enumerate(answers)]
+    squad = {"data": [{"paragraphs": [{"context": "in Berlin", "qas": questions}]}]}
+    wrong = "question 2 (q1) is malformed: answer 'Berlin' is not at 0"
+    indented = json.dumps(squad, indent=1)
+    line = indented.split("\n").index('       "id": "q1",')  # the brace of the question is in the line before
+    assert f"a.json, line {line} column 7, {wrong}" in fail("a.json", "\ufeff" + indented.replace("\n", "\r\n"), READER)
+    column = json.dumps(squad).index('{"id": "q1"') + 1
+    assert f"a.json, line 1 column {column}, {wrong}" in fail("a.json", json.dumps(squad), READER)
+    rows = '[{"text": "x", "label": "no"},\n\n {"text": "y", "label": "maybe"}, 5]'
+    assert fail("a.json", rows, CLASSIFIER).startswith("a.json, line 3 column 2, row 2: label 'maybe' is not one of")
+    assert fail("a.json", rows.replace("maybe", "yes"), CLASSIFIER).startswith(
+        "a.json, line 3 column 33, row 3 is not an object but int"
+    )
+    tags = '[{"tokens": ["a"], "tags": ["O"]},\n{"tokens": ["b"], "tags": ["B-CITY"]}]'
+    assert fail("a.json", tags).startswith("a.json, line 2 column 1, row 2: label 'CITY'")
+
+
+def test_lines_of_texts_that_the_model_refuses(read: Read, tmp_path: Path) -> None:
+    """A text that turns out to be invalid only later is named by its line and column, too."""
+    found = read("a.json", '[{"text": "x", "label": "no"},\n {"text": "y", "label": "no"}]', CLASSIFIER)
+    assert found.where(found.examples[1]) == f"{tmp_path}/a.json, line 2 column 2, row 2"
+    question = {"question": "?", "answers": []}
+    squad = {"data": [{"paragraphs": [{"context": "in Berlin", "qas": [question, question]}]}]}
+    found = read("b.json", json.dumps(squad), READER)
+    column = json.dumps(squad).rindex('{"question"') + 1
+    assert found.where(found.examples[1]) == f"{tmp_path}/b.json, line 1 column {column}, question 2"
+
+
+@pytest.mark.parametrize(
+    ("paragraph", "problem"),
+    [('{"qas": [{}]}', "KeyError('context')"), ('{"context": "x"}', "KeyError('qas')"), ('"x"', "TypeError(")],
+)
+def test_lines_of_malformed_squad(fail: Fail, paragraph: str, problem: str) -> None:
+    """A paragraph without a context or questions is named by its line."""
+    message = fail("a.json", f'{{"data": [{{"paragraphs": [\n{paragraph}]}}]}}', READER)
+    assert message.startswith(f"a.json, line 2 column 1 is not SQuAD's JSON: {problem}")
+    in_object = fail("a.json", f'{{"data": [\n{{"paragraphs": {{"a": {paragraph}}}}}]}}', READER)
+    assert in_object.startswith("a.json, line 2 column 16 is not SQuAD's JSON: TypeError(")
+
+
+def test_rows_of_several_lines(fail: Fail) -> None:
+    """A row of CSV is named by its first line, also one whose quotes do not match; a row of JSON lines by its line."""
+    quoted = 'text,label\n"a\nb",yes\n"c\nd",maybe\n'
+    assert fail("a.csv", quoted, CLASSIFIER).startswith("a.csv, line 4: label 'maybe' is not one of the model's")
+    assert fail("a.csv", 'text,label\nx,yes\n"c\nd" e,no\n', CLASSIFIER) == (
+        "a.csv: line 4 is not CSV: ',' expected after '\"' in the row that begins in line 3. Correct it; the lines "
+        "after it cannot be read."
+    )
+    assert fail("a.jsonl", '{"text": "x", "label": "no"}\n\n{"text" 1}\n', CLASSIFIER) == (
+        "a.jsonl, line 3 is not JSON: Expecting ':' delimiter at column 9. Correct it."
+    )
+
+
+def test_columns_that_are_not_what_they_seem(fail: Fail) -> None:
+    """A column that occurs twice, and columns that commas do not separate, are named."""
+    assert fail("a.csv", "text,label,text\nx,no,y\n", CLASSIFIER) == (
+        "a.csv: line 1 has the column 'text' twice. Rename or remove one of them."
+    )
+    assert fail("a.csv", "text;label\nx;no\n", CLASSIFIER).endswith(
+        "it has text;label. Name the column with --text, and separate columns by commas, not by ';'."
+    )
+
+
+def test_answers_that_contradict_themselves(fail: Fail) -> None:
+    """An answer is where it says, in rows as in SQuAD's JSON; answers without texts are not "no answer"."""
+    for answers, message in (
+        ({"text": ["Berlin"], "answer_start": [0]}, "answer 'Berlin' is not at 0, where the context has 'in Ber'"),
+        ([{"text": "Berlin", "answer_start": -6}], "answer 'Berlin' is not at -6"),
+        ({"answer_start": [3]}, "expected a text or a list of texts"),
+        ({"text": ["Berlin"], "answer_start": [3, 5]}, "expected a text or a list of texts"),
+        (5, "the answers are 5, expected a text or a list of texts"),
+    ):
+        row = {"question": "Where?", "context": "in Berlin", "answers": answers}
+        assert fail("a.jsonl", json.dumps(row), READER).startswith("a.jsonl, line 1: ")
+        assert message in fail("a.jsonl", json.dumps(row), READER)
+    answer = {"text": "Berlin", "answer_start": 3}
+    question = {"id": "1", "question": "?", "is_impossible": True, "answers": [answer]}
+    squad = {"data": [{"paragraphs": [{"context": "in Berlin", "qas": [question]}]}]}
+    assert "it is_impossible, but has answers" in fail("a.json", json.dumps(squad), READER)
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl"])
+def test_deep_json(fail: Fail, name: str) -> None:
+    """JSON that is nested too deeply for the parser has one message, too."""
+    assert " is not JSON: " in fail(name, "[" * 100_000, CLASSIFIER)
+
+
+def test_rows_of_parquet(tmp_path: Path) -> None:
+    """A row of Parquet is named by its number, from 1."""
+    arrow = require_package("pyarrow")
+    table = arrow.Table.from_pylist([{"text": "x", "label": "no"}, {"text": "y", "label": "maybe"}])
+    require_package("pyarrow.parquet").write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(InputError, match=r"a\.parquet, row 2: label 'maybe' is not one of the model's"):
+        read_dataset(str(tmp_path / "a.parquet"), CLASSIFIER)
 
 
 def test_version_of_squad(read: Read) -> None:

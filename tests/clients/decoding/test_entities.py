@@ -232,3 +232,18 @@ def test_malformed_label_ids(label_ids: Output, message: str) -> None:
     """Label ids that do not fit the tokens or the manifest raise ServerError."""
     with pytest.raises(ServerError, match=message):
         connect(FakeTransport(Model(overrides={"label_ids": label_ids}))).entities("wang")
+
+
+def test_scores_that_are_nan() -> None:
+    """NaN as the score of a token raises ServerError: its label means nothing; that of padding does not matter."""
+
+    def scores(inputs: Any) -> Any:
+        return np.where(inputs["attention_mask"] > 0, 0.5, np.nan)
+
+    def nan(inputs: Any) -> Any:
+        return np.full(inputs["input_ids"].shape, np.nan)
+
+    (entity,) = connect(FakeTransport(Model(overrides={"label_scores": scores}))).entities("wang")
+    assert (entity.label, entity.score) == ("PER", 0.5)
+    with pytest.raises(ServerError, match="label_scores that are NaN"):
+        connect(FakeTransport(Model(overrides={"label_scores": nan}))).entities("wang")

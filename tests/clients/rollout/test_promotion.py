@@ -13,7 +13,8 @@ import pytest
 
 from bertbundle import Client, InputError, ServerError
 from bertbundle._shared.commands import CommandExit
-from bertbundle.rollout.config_file import ConfigFile, Move
+from bertbundle.rollout.config_file import ConfigFile
+from bertbundle.rollout.history import History, Journal, Move
 from bertbundle.rollout.promotion import Promotion
 from bertbundle.transports.model_service import ModelService, open_services
 from bertbundle.wire.model_configs import ModelConfigs
@@ -144,9 +145,9 @@ def test_a_check_that_fails(deploy: Deploy) -> None:
         client.entities("wang")
 
 
-@pytest.mark.parametrize("step", ["replace", "remember"])
-def test_a_full_disk(deploy: Deploy, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
-    """If the file or its history cannot be written, the servers are brought back."""
+@pytest.mark.parametrize("step", [(ConfigFile, "replace"), (History, "write"), (Journal, "write")], ids=str)
+def test_a_full_disk(deploy: Deploy, monkeypatch: pytest.MonkeyPatch, step: tuple[type, str]) -> None:
+    """If the file, its history or its journal cannot be written, the servers are brought back."""
     deployment = deploy()
     address = deployment.start()
     text = deployment.config.read_text(encoding="utf-8")
@@ -154,12 +155,48 @@ def test_a_full_disk(deploy: Deploy, monkeypatch: pytest.MonkeyPatch, step: str)
     def fail(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device", "models.config")
 
-    monkeypatch.setattr(ConfigFile, step, fail)
+    monkeypatch.setattr(*step, fail)
     with pytest.raises(
         InputError, match=r"models\.config: No space left on device\. The label did not move: servers and"
     ):
         promotion(deployment, address).run(TO_2)
     assert_unchanged(deployment, text, address)
+
+
+def test_an_interruption_at_the_end(deploy: Deploy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C when all is written undoes all of it, also the history, which has one promotion less to roll back."""
+    deployment = deploy()
+    address = deployment.start()
+    promotion(deployment, address).run(Move("tiny", "canary", None, 1))
+    text, history = deployment.config.read_text(encoding="utf-8"), ConfigFile(deployment.config).history
+    remove = Journal.remove
+
+    def interrupt(_: Journal) -> None:
+        monkeypatch.setattr(Journal, "remove", remove)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Journal, "remove", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        promotion(deployment, address).run(TO_2)
+    assert deployment.config.read_text(encoding="utf-8") == text
+    assert history.moves() == [Move("tiny", "canary", None, 1)]
+    assert deployment.version(address, "stable") == 1
+
+
+def test_a_server_that_stops_meanwhile(deploy: Deploy) -> None:
+    """If one of two servers stops, the other one is brought back, and the message names the one that is gone."""
+    deployment = deploy()
+    addresses = [deployment.start(), deployment.start()]
+    made = promotion(deployment, *addresses)
+    made.timeout = 2
+    with pytest.raises(ServerError) as raised:
+        made.run(TO_2, check=deployment.servers[1].stop)
+    error, _, outcome = str(raised.value).partition("Not everything is as before: ")
+    assert (addresses[1] in error, addresses[1] in outcome, addresses[0] in outcome) == (True, True, False)
+    assert deployment.version(addresses[0], "stable") == 1
+    del deployment.servers[1]
+    with pytest.raises(InputError, match=r"models\.config\.unfinished has a promotion that was interrupted"):
+        promotion(deployment, addresses[0]).run(TO_2)
 
 
 def test_a_file_that_changed_before(deploy: Deploy) -> None:

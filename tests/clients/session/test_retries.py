@@ -95,6 +95,19 @@ def test_no_pause_beyond_the_deadline() -> None:
         actions.throw(ServerUnavailable("unavailable"))
 
 
+def test_attempt_that_times_out() -> None:
+    """An attempt that ends by `call_timeout` is retried; without it, a timeout is that of the whole call."""
+    retries = Retries(first_pause=0.0)
+    for call_timeout, retried in ((2.0, True), (None, False)):
+        actions = call_with_retries(Deadline(5.0), CallPolicy(retries, RetryBudget(9), call_timeout=call_timeout))
+        assert isinstance(next(actions), Send)
+        if retried:
+            assert isinstance(actions.throw(DeadlineExceeded("no response")), Pause)
+        else:
+            with pytest.raises(DeadlineExceeded, match="no response"):
+                actions.throw(DeadlineExceeded("no response"))
+
+
 def test_timeout_of_an_attempt() -> None:
     """The timeout of an attempt is `call_timeout`, or the remaining time if that is shorter."""
     actions = call_with_retries(Deadline(5.0), CallPolicy(Retries(attempts=3), RetryBudget(9), call_timeout=2.0))

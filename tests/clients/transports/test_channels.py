@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator
 import grpc
 import pytest
 
-from bertbundle import AsyncGrpcTransport, Client, GrpcTransport, ServerUnavailable, Tls
+from bertbundle import AsyncGrpcTransport, Client, GrpcTransport, Retries, ServerUnavailable, Tls
 from bertbundle.transports import channels
 from fake_dns import FakeDns
 from fakes import FakeServer, ask_repeatedly, predict_method
 from optional import skip_without
+from waiting import wait_until
 
 Replica = Callable[..., FakeServer]
 
@@ -137,3 +138,34 @@ def test_name_is_resolved_again(
             ask_repeatedly(client, 1)
             time.sleep(0.02)
         assert calls["third"]
+
+
+def test_failing_server_is_not_called(
+    start_server: Callable[..., FakeServer], replica: Replica, calls: Counter[str], dns: FakeDns
+) -> None:
+    """A server behind a name whose calls fail gets none for some time, and then calls again."""
+    failing, failures = True, 0
+    answer = predict_method()
+
+    def predict(data: bytes, context: grpc.ServicerContext) -> bytes:
+        nonlocal failures
+        if failing:
+            failures += 1
+            context.abort(grpc.StatusCode.UNAVAILABLE, "in trouble")
+        calls["second"] += 1
+        return answer(data, context)
+
+    first = replica("first")
+    start_server(predict, listen=f"127.0.0.2:{first.port}")
+    retries = Retries(first_pause=0.001, budget=10_000)
+    with Client(dns.target(first.port), "tiny", retries=retries) as client:
+
+        def count_failures() -> int:
+            before = failures
+            ask_repeatedly(client, 10)
+            return failures - before
+
+        assert count_failures() > 0
+        wait_until(lambda: count_failures() == 0)
+        failing = False
+        wait_until(lambda: count_failures() == 0 and calls["second"] > 0)

@@ -19,7 +19,7 @@ from bertbundle.wire.status_errors import error_from_status
 CODES = grpc.StatusCode
 ERRORS: dict[grpc.StatusCode, type[ServerError]] = {
     CODES.OK: ServerError,
-    CODES.CANCELLED: ServerError,
+    CODES.CANCELLED: ServerUnavailable,
     CODES.UNKNOWN: ServerError,
     CODES.INVALID_ARGUMENT: InvalidRequest,
     CODES.DEADLINE_EXCEEDED: DeadlineExceeded,
@@ -56,6 +56,7 @@ def test_status_codes(code: grpc.StatusCode) -> None:
 @pytest.mark.parametrize(
     ("code", "details", "kind"),
     [
+        pytest.param(CODES.CANCELLED, "cancelled by the client", ServerError, id="own cancellation"),
         pytest.param(
             CODES.UNAVAILABLE,
             "The batch scheduling queue to which this task was submitted is full; currently 4 batches enqueued and "

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import functools
 import json
+import threading
 from typing import Any
 
 import pytest
 
+from bertbundle_gateway.compatible_apis import open_inference
+from bertbundle_gateway.compatible_apis.open_inference_tensors import array_from_values
 from http_calls import fetch
 from text_api import TextApi, text_api
 
@@ -88,6 +91,24 @@ def test_tensors(api: TextApi) -> None:
     assert (status, answer) == (400, {"error": 'Serving signature key "length_5" not found.'})
 
 
+def test_large_tensors(api: TextApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tensors of a large body are converted in a thread, so that other requests are answered meanwhile."""
+    threads: list[str] = []
+
+    def convert(*arguments: Any) -> Any:
+        threads.append(threading.current_thread().name)
+        return array_from_values(*arguments)
+
+    monkeypatch.setattr(open_inference, "array_from_values", convert)
+    rows = [[2, *[4, 6] * 5, 3]] * 500
+    ids = {"name": "input_ids", "shape": [500, 12], "datatype": "INT32", "data": rows}
+    others = [{**ids, "name": name, "data": [[1] * 12] * 500} for name in ("attention_mask", "token_type_ids")]
+    status, answer = infer(api, "tagger", ids, *others, outputs=[{"name": "label_ids"}])
+    assert (status, outputs(answer)["label_ids"]) == (200, [0, *[1, 0] * 5, 0] * 500)
+    assert len(threads) == 3
+    assert all(name.startswith("asyncio_") for name in threads)  # asyncio.to_thread's
+
+
 def deeper(data: list[Any], _: int) -> list[Any]:
     """Return data in a further list."""
     return [data]
@@ -101,8 +122,8 @@ REFUSED = [
     ([texts("wang")], {"outputs": [{"name": "scores"}]}, "The model has no output 'scores', its outputs are entities."),
     (
         [texts("wang")],
-        {"outputs": [{"name": "entities", "parameters": {"binary_data": True}}]},
-        "The parameter binary_",
+        {"outputs": [{"name": "entities", "parameters": {"classification": 3}}]},
+        "The parameter classification of entities is not supported.",
     ),
     ([{**texts("wang"), "datatype": "TEXT"}], {}, "inputs['text']: datatype is 'TEXT', expected one of BOOL"),
     ([{**texts("wang"), "datatype": "INT32", "data": [1]}], {}, "The input text must be BYTES of shape [n] or [n, 1]."),
@@ -142,12 +163,14 @@ def test_refused(api: TextApi, inputs: Any, fields: Any, message: str) -> None:
     assert answer["error"].startswith(message)
 
 
-def test_binary_tensors_are_refused(api: TextApi) -> None:
-    """Triton's extension for binary data is refused by name."""
-    data = b'{"inputs": []}\x00\x01'
-    status, answer = api.post("/v2/models/tagger/infer", data, **{"Inference-Header-Content-Length": "14"})
-    assert status == 400
-    assert "binary_data=False" in answer["error"]
+def test_model_name(api: TextApi) -> None:
+    """A request may repeat the model of its path, as KServe's client does, but not name another one."""
+    assert infer(api, "tagger", texts("wang"), model_name="tagger")[0] == 200
+    status, answer = infer(api, "tagger", texts("wang"), model_name="embedder")
+    assert (status, answer["error"]) == (
+        400,
+        "The path names the model 'tagger', model_name another one. Leave it out.",
+    )
 
 
 def test_metadata_and_health(api: TextApi) -> None:

@@ -117,4 +117,5 @@ def test_health() -> None:
     with text_api() as api:
         assert [fetch(f"{api.url}{path}")[0] for path in ("/health", "/models/tagger/health")] == [200, 200]
         api.server.stop()
+        assert "not available: " in api.get("/health")[1]["error"]
         assert [fetch(f"{api.url}{path}")[0] for path in ("/health", "/models/tagger/health")] == [503, 503]

@@ -7,7 +7,7 @@ import pytest
 from bertbundle import ModelNotFound, ServerUnavailable, VersionStatus
 from bertbundle_gateway.core.errors import RequestError
 from bertbundle_gateway.core.models import ClientSettings, ModelRef, Models
-from bertbundle_gateway.core.probes import Probes, answering_version
+from bertbundle_gateway.core.probes import OTHER_MODELS, Probes, Readiness, answering_version
 from bertbundle_gateway.core.servers import ServerBackend, Servers
 from fakes import FakeAsyncTransport
 
@@ -25,8 +25,10 @@ class Server(FakeAsyncTransport):
         assert timeout == 5
         if self.away:
             raise ServerUnavailable("call to 10.0.0.1:8500 failed", code="UNAVAILABLE")
-        if model == "none":
+        if model in ("none", ""):
             raise ModelNotFound("Could not find any versions", code="NOT_FOUND")
+        if model == "new":
+            return []
         states = STATES if model == "ner" else {1: "END"}
         return [VersionStatus(version, state, "OK", "") for version, state in states.items()]
 
@@ -43,6 +45,7 @@ def make(server: Server, *names: str) -> Probes:
         (ModelRef("ner", version=3), "MODEL_NOT_READY"),
         (ModelRef("ner", version=4), "MODEL_NOT_FOUND"),
         (ModelRef("gone"), "MODEL_NOT_READY"),
+        (ModelRef("new"), "MODEL_NOT_READY"),
         (ModelRef("none"), "MODEL_NOT_FOUND"),
     ],
 )
@@ -63,10 +66,33 @@ async def test_ready() -> None:
     probes = make(server, "ner", "gone")
     with pytest.raises(RequestError):
         await probes.check(ModelRef("made up"), timeout=5)
-    assert await probes.ready(timeout=5) == [False, True]
+    message = "There is no available version of model 'gone': END. Retry later."
+    assert await probes.readiness(timeout=5) == Readiness({"gone": message})
     server.away = True
-    assert await probes.ready(timeout=5) == [False, False]
-    assert await make(server).ready(timeout=5) == []
+    readiness = await probes.readiness(timeout=5)
+    assert readiness.obstacles.keys() == {"ner", "gone", OTHER_MODELS}
+    assert readiness.reason == "not available: gone, ner, *"
+
+
+async def test_ready_without_models() -> None:
+    """Without configured models, the default server has to answer; nothing has to without any server."""
+    server = Server()
+    probes = make(server)
+    assert (await probes.readiness(timeout=5)).reason == ""
+    server.away = True
+    assert (await probes.readiness(timeout=5)).obstacles == {
+        OTHER_MODELS: "The server of the other models cannot be reached. Retry later."
+    }
+    none = Probes(Models(ServerBackend(Servers(None, {}), lambda _: server), ClientSettings()))
+    assert (await none.readiness(timeout=5)).reason == ""
+
+
+async def test_not_ready_while_stopping() -> None:
+    """A process that is shutting down is not ready, even if all models are available."""
+    probes = make(Server(), "ner")
+    assert (await probes.readiness(timeout=5)).reason == ""
+    probes.is_stopping = True
+    assert (await probes.readiness(timeout=5)).reason == "the server is shutting down"
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 from bertbundle import AsyncClient, InvalidRequest, ModelNotFound, PredictCall, Prediction, ServerUnavailable
+from bertbundle.decoding.decoders import DECODERS
+from bertbundle.session.batches import AskOptions
 from bertbundle_gateway.core.batching import BatchingTransport
 from bertbundle_gateway.core.errors import ItemError, RequestError
 from bertbundle_gateway.core.limits import Limits
@@ -102,6 +104,20 @@ async def test_heads() -> None:
     assert wrong.value.right_method == "classify"
     with pytest.raises(RequestError, match="single texts only"):
         await service.annotate(TINY, "heads", [("wang", "in")])
+
+
+@pytest.mark.parametrize("error", [TypeError("inner"), ValueError("inner")], ids=lambda error: type(error).__name__)
+async def test_bugs_are_no_fault_of_the_caller(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
+    """An exception in a decoder is not taken for a wrong kind of item; it is logged as an internal error."""
+
+    def fail(_: object) -> Any:
+        raise error
+
+    service = make_service(transport("multi-task"), log_requests=True)
+    decoder = dataclasses.replace(DECODERS["multi-task"], decode=fail)
+    with caplog.at_level(logging.INFO, "bertbundle_gateway.requests"), pytest.raises(type(error), match="inner"):
+        await service.ask(TINY, "heads", ["wang"], decoder, AskOptions(keep_errors=True))
+    assert vars(caplog.records[-1])["fields"]["code"] == "INTERNAL"
 
 
 async def test_limits() -> None:

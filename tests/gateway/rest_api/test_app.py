@@ -118,6 +118,6 @@ def test_text_api_is_off_by_default(tmp_path: Path) -> None:
     TinyBundles(base).write(1)
     server = start_server(base, rest_port=0, poll_seconds=0)
     url = f"http://127.0.0.1:{server.server.rest_port}"
-    answers = [fetch(f"{url}{path}")[0] for path in ("/openapi.json", "/v1/models", "/health")]
+    answers = [fetch(f"{url}{path}")[0] for path in ("/openapi.json", "/v1/models/tiny:info", "/health")]
     server.stop()
     assert answers == [404, 400, 404]

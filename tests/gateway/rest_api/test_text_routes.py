@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pytest
 
 from fakes import FakeServer, Model, make_manifest, predict_method, status_method
@@ -176,22 +175,3 @@ def test_server_is_away() -> None:
         # gRPC waits up to some seconds before it connects again.
         wait_until(lambda: api.post("/v1/models/tagger:entities", {"texts": ["wang"]})[0] == 200)
         again.stop()
-
-
-@pytest.mark.parametrize(
-    ("output", "path", "shape"),
-    [
-        ("sentence_embedding", "embedder:embeddings", (2,)),
-        ("value", "regressor:values", ()),
-        ("scores", "classifier:classes", (3,)),
-    ],
-)
-def test_numbers_that_json_has_not(output: str, path: str, shape: tuple[int, ...]) -> None:
-    """A result with NaN is an error: in JSON it would become null."""
-
-    def nan(inputs: Any) -> Any:
-        return np.full((len(inputs["input_ids"]), *shape), np.nan, np.float32)
-
-    with text_api({output: nan}) as api:
-        status, answer = api.post(f"/v1/models/{path}", {"texts": ["wang"]})
-    assert (status, reason(answer)) == (500, "NOT_FINITE")

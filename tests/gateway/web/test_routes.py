@@ -117,7 +117,15 @@ def test_keys(tmp_path: Path) -> None:
             assert api.post(PATHS[0], {"texts": ["wang"]}, **headers)[0] == 200
         assert api.get("/v1/models")[0] == 401
         assert fetch(f"{api.url}/v1/models")[1]["www-authenticate"] == "Bearer"
-        public = ("/openapi.json", "/reference", "/health", "/v2/health/ready", "/v2/models/tagger/ready")
+        public = (
+            "/openapi.json",
+            "/reference",
+            "/health",
+            "/healthz",
+            "/readyz",
+            "/v2/health/ready",
+            "/v2/models/tagger/ready",
+        )
         assert [fetch(api.url + path)[0] for path in public] == [200] * len(public)
 
 
@@ -175,6 +183,28 @@ def test_client_that_disconnects() -> None:
             assert api.post(path, body)[0] == 429
         wait_until(lambda: api.post(path, body)[0] == 200)
         end.set()
+
+
+def test_a_long_text_does_not_stop_the_others(api: TextApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the tokenizer is busy with a long text, other requests and health checks are answered."""
+    from bertbundle.text.tokenizer import Tokenizer
+
+    started, end, encode = threading.Event(), threading.Event(), Tokenizer.try_encode
+
+    def slow(self: Tokenizer, texts: Any, **options: Any) -> Any:
+        if len(texts[0]) > 5000:
+            started.set()
+            assert end.wait(20)
+        return encode(self, texts, **options)
+
+    monkeypatch.setattr(Tokenizer, "try_encode", slow)
+    path, long_text = "/v1/models/tagger:entities", {"texts": ["wang " * 1800], "truncation": "truncate"}
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(api.post, path, long_text)
+        assert started.wait(20)
+        others = [api.post(path, {"texts": ["wang"]})[0], api.get("/v2/health/live")[0], api.get("/health")[0]]
+        end.set()
+        assert (first.result()[0], others) == (200, [200, 200, 200])
 
 
 def test_bugs_are_hidden(api: TextApi, monkeypatch: pytest.MonkeyPatch) -> None:

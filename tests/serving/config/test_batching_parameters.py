@@ -38,6 +38,12 @@ def test_deployed_file() -> None:
     )
 
 
+def test_thread_pool_name(tmp_path: Path) -> None:
+    """The name of the threads, a label of TensorFlow Serving's metrics, is that of the file or TensorFlow's default."""
+    assert read(tmp_path, 'thread_pool_name { value: "bert" }').thread_pool_name == "bert"
+    assert read(tmp_path, "").thread_pool_name == "batch_threads"
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

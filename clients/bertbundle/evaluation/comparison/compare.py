@@ -27,7 +27,7 @@ from bertbundle.evaluation.reports.report import Bootstrap
 from bertbundle.evaluation.spans import predicted_spans
 from bertbundle.session.batches import AskOptions
 
-__all__ = ["Comparison", "Target", "compare"]
+__all__ = ["Comparison", "Target", "check_data", "compare"]
 
 _SPAN_TASKS = ("token-classification", "span-classification")
 
@@ -99,7 +99,7 @@ def compare(a: Target, b: Target, comparison: Comparison) -> ComparisonReport:
         ServerError: see `observe`.
     """
     sides = _read_sides((a, b), comparison)
-    main = _check_limits(sides, comparison)
+    main = _check_limits(sides[0], comparison)
     results = [side.observe(comparison.observe) for side in sides]
     same = np.array([agree(one.result, other.result) for one, other in zip(*results, strict=True)])
     measured = [measure(side.task, side.dataset, found) for side, found in zip(sides, results, strict=True) if main]
@@ -126,6 +126,18 @@ def compare(a: Target, b: Target, comparison: Comparison) -> ComparisonReport:
     )
 
 
+def check_data(target: Target, comparison: Comparison) -> None:
+    """Check the data and the limits with one of two models, before the other one is there.
+
+    Raises:
+        InputError: as `compare`.
+    """
+    manifest = target.client.manifest()
+    task = data_task(manifest, comparison.observe.head)
+    dataset = read_dataset(comparison.path, task, comparison.data)
+    _check_limits(_Side(target, manifest, task, dataset), comparison)
+
+
 def _read_sides(targets: Sequence[Target], comparison: Comparison) -> list[_Side]:
     manifests = [target.client.manifest() for target in targets]
     tasks = [data_task(manifest, comparison.observe.head) for manifest in manifests]
@@ -150,13 +162,12 @@ _F1 = {
 """The F1 that --max-f1-loss is about, by task."""
 
 
-def _check_limits(sides: Sequence[_Side], comparison: Comparison) -> str:
+def _check_limits(side: _Side, comparison: Comparison) -> str:
     """Return the name of the F1 or of another metric if the data has labels, else "".
 
     Raises:
         InputError: --max-f1-loss without labels, or for a task without an F1.
     """
-    side = sides[0]
     if comparison.max_f1_loss is None:
         return _F1.get(side.task.name, "other") if side.dataset.labelled else ""
     if side.task.name not in _F1:
