@@ -68,6 +68,7 @@ def test_deadline_in_the_queue(bundles: TinyBundles, serve: Serve, engine_gate: 
     wait_until(lambda: admission.calls_in_flight == 3)
     assert late.code() == grpc.StatusCode.DEADLINE_EXCEEDED
     wait_until(lambda: admission.calls_in_flight == 2)  # the server notices it later than the client
+    assert b"bertbundle_requests_in_flight 2.0" in server.server.metrics.exposition()
     engine_gate.set()
     assert [future.code() for future in running] == [grpc.StatusCode.OK] * 2
     # 2 rows each: the 3 rows were never in a batch.
