@@ -170,7 +170,7 @@ class Server:
         if self._keys is not None:
             refuse = functools.partial(_refuse_key, cors=options.cors)
             application = KeyMiddleware(application, self._keys, refuse, except_for=routes)
-        return StartupGate(application, self._loaded, except_for=health)
+        return StartupGate(application, self._loaded, lambda: service.probes.is_stopping, except_for=health)
 
     def _make_text_api(self) -> TextApi | None:
         if not (self._options.text_api or self._options.page):

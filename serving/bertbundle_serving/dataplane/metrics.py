@@ -170,7 +170,10 @@ class Metrics(EngineObserver):
             "bertbundle_newest_version", "Newest version that is served; 0 if none is.", ("model",), registry=registry
         )
         self._failed = Gauge(
-            "bertbundle_failed_versions", "Versions in the base path that could not be loaded.", ("model",), registry=registry
+            "bertbundle_failed_versions",
+            "Versions in the base path that could not be loaded.",
+            ("model",),
+            registry=registry,
         )
         self._queue = Gauge(
             "bertbundle_queue_depth",
