@@ -130,6 +130,7 @@ def test_models_are_downloaded_once_each(render: ModuleType) -> None:
         ({"images": {"embedded": {"repository": "server", "tag": "latest"}}}, "tag"),
         ({"ports": {"grpc": 80, "rest": 8501}}, "ports"),
         ({"server": "gateway", "autoscaling": {"by": "keda"}}, "autoscaling"),
+        ({"server": "gateway", "serviceMonitor": True}, "serviceMonitor"),
         ({"extraArgs": ["log_requests"]}, "extraArgs"),
     ],
     ids=str,
