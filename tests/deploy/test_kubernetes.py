@@ -178,11 +178,14 @@ def test_probes_name_no_model(overlay: str) -> None:
     """No probe depends on the name of a model."""
     container = server(overlay)[1]
     paths = [container[f"{name}Probe"].get("httpGet", {}).get("path") for name in ("startup", "readiness", "liveness")]
-    assert paths == {
-        "embedded": ["/readyz", "/readyz", "/healthz"],
-        "tensorflow-serving": [None, None, None],
-        "gateway": ["/healthz", "/readyz", "/healthz"],  # it is not restarted because its servers are away
-    }[overlay]
+    assert (
+        paths
+        == {
+            "embedded": ["/readyz", "/readyz", "/healthz"],
+            "tensorflow-serving": [None, None, None],
+            "gateway": ["/healthz", "/readyz", "/healthz"],  # it is not restarted because its servers are away
+        }[overlay]
+    )
     if overlay == "tensorflow-serving":
         assert container["readinessProbe"]["grpc"]["port"] == int(flags(overlay)["port"])
         assert flags(overlay)["enable_grpc_healthcheck_service"] == "true"

@@ -43,6 +43,7 @@ DATA_TYPES: Mapping[str, Any] = {
 """The numpy type of each data type of the protocol, except FP16 and BF16, which are bytes only."""
 _MAX_INLINE_BYTES = 16_384
 """To convert the tensors of a larger message would block the event loop."""
+_OTHER_FORMS = "Ask for binary data, or use gRPC."
 _MAX_RANK = 64
 """Of an array of numpy."""
 _NAMES: Mapping[Any, str] = {
@@ -52,7 +53,8 @@ _NAMES: Mapping[Any, str] = {
 }
 
 
-_P, _T = ParamSpec("_P"), TypeVar("_T")
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 
 async def convert(size: int, function: Callable[_P, _T], *arguments: _P.args, **options: _P.kwargs) -> _T:
@@ -199,10 +201,10 @@ def json_tensor(name: str, array: npt.NDArray[Any]) -> dict[str, Any]:
     """
     flat, datatype = array.ravel(), data_type(array)
     if datatype not in DATA_TYPES:
-        message = f"The output {name} is of type {datatype}, which has no form in JSON. Ask for binary data, or use gRPC."
+        message = f"The output {name} is of type {datatype}, which has no form in JSON. {_OTHER_FORMS}"
         raise RequestError("UNIMPLEMENTED", "NOT_SUPPORTED", message)
     if flat.dtype.kind == "f" and not np.isfinite(flat).all():
-        message = f"The output {name} has NaN or infinity, which JSON does not have. Ask for binary data, or use gRPC."
+        message = f"The output {name} has NaN or infinity, which JSON does not have. {_OTHER_FORMS}"
         raise RequestError("INTERNAL", "NOT_FINITE", message)
     values = [_text(name, value) for value in flat] if flat.dtype.kind in "OSU" else np.ascontiguousarray(flat)
     return {"name": name, "datatype": datatype, "shape": list(array.shape), "data": values}
@@ -212,5 +214,5 @@ def _text(name: str, value: Any) -> str:
     try:
         return value.decode() if isinstance(value, bytes) else str(value)
     except UnicodeDecodeError as error:
-        message = f"The output {name} is not UTF-8, which JSON does not have. Ask for binary data, or use gRPC."
+        message = f"The output {name} is not UTF-8, which JSON does not have. {_OTHER_FORMS}"
         raise RequestError("FAILED_PRECONDITION", "NOT_UTF8", message) from error
