@@ -48,9 +48,9 @@ def exported_bundle(source: Path, options: Sequence[str]) -> Iterator[Path]:
             "pip install 'bertbundle-toolkit[export]'. Or, where it is installed, run bertbundle-export "
             f"{source} --name NAME, and pass the bundle."
         )
-    # It takes minutes. In a terminal, what is printed next overwrites the line.
-    sys.stderr.write(f"\x1b[Kexporting {source} ...\r" if sys.stderr.isatty() else f"exporting {source} ...\n")
-    sys.stderr.flush()
+    if sys.stderr.isatty():  # it takes minutes; what is printed next overwrites the line
+        sys.stderr.write(f"\x1b[Kexporting {source} ...\r")
+        sys.stderr.flush()
     with ended_by_signals(), tempfile.TemporaryDirectory(prefix="bertbundle-") as output:
         target = ("--name", "source", "--output", output, "--formats", "onnx")
         done = subprocess.run(  # noqa: S603 - the arguments are the user's own
