@@ -6,8 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest
-# The tests of a folder run in one process, because they share models and servers.
-PARALLEL := --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+PARALLEL := --numprocesses 2 --dist loadscope --no-loadscope-reorder # tests/conftest.py has the scopes
 
 # Parameters of `make export`, `make serve` and the demos.
 SOURCE ?=

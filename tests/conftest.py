@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import subprocess
 from collections.abc import Callable
-from importlib.util import find_spec
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
 
+import triton_first  # noqa: F401
 from optional import skip_without
 from paths import ROOT
 from skip_summary import pytest_terminal_summary as pytest_terminal_summary  # pytest looks for it here
-
-# PyPI's torch for Linux needs triton, and triton crashes the process if TensorFlow is imported before it.
-if find_spec("triton") is not None:
-    importlib.import_module("triton")
 
 # Tests that import onnxruntime directly disable its telemetry too: see bertbundle._shared.onnxruntime_loader.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -27,14 +22,18 @@ DATA = Path(os.environ.get("BERTBUNDLE_DATA") or ROOT.parent / "shared")
 """Directory of the data sets and the model that are not part of the project: see CONTRIBUTING.md."""
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Give pytest-xdist the tests of a folder as a group: they share models and servers.
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Let pytest-xdist run the tests of a folder in one process: they share models and servers."""
+    from xdist.scheduler import LoadScopeScheduling
 
-    A group is a folder of `tests`, or a folder of that where the tests mirror a package.
-    """
-    for item in items if config.pluginmanager.hasplugin("xdist") else ():
-        folder = item.path.relative_to(ROOT / "tests").parent
-        item.add_marker(pytest.mark.xdist_group("/".join(folder.parts[:2])))
+    class FolderScheduling(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            """Return the folder of `tests`, or that below it where the tests mirror a package."""
+            folder = PurePosixPath(nodeid.partition("::")[0]).parent
+            return "/".join(folder.parts[1:3])
+
+    return FolderScheduling(config, log)
 
 
 @pytest.fixture(scope="session")

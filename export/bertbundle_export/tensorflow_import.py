@@ -5,6 +5,7 @@ Every module of the export imports it from here.
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import sys
@@ -12,6 +13,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 # Both must be set before TensorFlow is imported. Level 3, because the C++ code logs a missing GPU driver as an error.
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
@@ -36,6 +38,21 @@ def _suppressed_stderr() -> Iterator[None]:
             os.close(stderr)
 
 
+def _prepare_triton() -> None:
+    """Keep transformers from importing triton after TensorFlow, which crashes the process.
+
+    PyPI's torch for Linux needs triton, and transformers imports torch if it is installed. If TensorFlow is already
+    imported, transformers does without torch.
+    """
+    if "triton" in sys.modules or find_spec("triton") is None:
+        return
+    if "tensorflow" in sys.modules:
+        os.environ.setdefault("USE_TORCH", "0")
+    elif os.environ.get("USE_TORCH") != "0":
+        importlib.import_module("triton")
+
+
+_prepare_triton()
 with _suppressed_stderr(), warnings.catch_warnings():
     warnings.simplefilter("ignore")  # deprecations inside TensorFlow and Keras
     import tensorflow as tf

@@ -13,7 +13,7 @@ from bertbundle_serving.errors import RequestError
 from bertbundle_serving.options import ServerOptions, check_base_path
 from bertbundle_serving.repository.model import LoadOptions
 from bertbundle_serving.repository.repository import Repository, RepositoryOptions
-from bertbundle_serving.repository.warmup import warm_up
+from bertbundle_serving.repository.warmup import WARMUP_FILE, warm_up
 from bertbundle_serving.runtimes import RuntimeOptions, Servable, loader
 
 __all__ = ["make_repository"]
@@ -51,7 +51,7 @@ def _make_load(options: ServerOptions, metrics: ServingMetrics) -> Callable[[Pat
         with _timed(lambda code, seconds: metrics.load_finished(path, seconds, success=code == "OK")):
             servable = load_directory(directory)
         try:
-            if options.warmup:
+            if options.warmup and (directory / WARMUP_FILE).is_file():  # TensorFlow Serving counts no other warmup
                 with _timed(lambda code, seconds: metrics.warmup_finished(path, code, seconds)):
                     warm_up(servable, directory)
         except Exception:

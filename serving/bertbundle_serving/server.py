@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import importlib.util
 import logging
 import os
 import signal
@@ -126,10 +125,11 @@ class Server:
 
         Return whether a version is still loading, which cannot be interrupted.
         """
+        has_served = self._loaded.is_set()
         self._text_service.probes.is_stopping = True
         self._loaded.set()
         await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
-        await asyncio.sleep(self._options.lame_duck_seconds)
+        await asyncio.sleep(self._options.lame_duck_seconds if has_served else 0)
         if self._config_watcher is not None:
             self._config_watcher.cancel()
         await asyncio.gather(self._stop_grpc(grace), *([self._http.stop(grace)] if self._http else []))
@@ -170,7 +170,7 @@ class Server:
         if self._keys is not None:
             refuse = functools.partial(_refuse_key, cors=options.cors)
             application = KeyMiddleware(application, self._keys, refuse, except_for=routes)
-        return StartupGate(application, self._loaded, except_for=health)
+        return StartupGate(application, self._loaded, lambda: service.probes.is_stopping, except_for=health)
 
     def _make_text_api(self) -> TextApi | None:
         if not (self._options.text_api or self._options.page):
@@ -260,10 +260,10 @@ def _number_of_slots(options: ServerOptions) -> int | None:
 
 def _tracers() -> tuple[EngineObserver, ...]:
     """Return the observer that adds spans to traces if the process runs under OpenTelemetry."""
-    if importlib.util.find_spec("opentelemetry") is None:
+    try:
+        from opentelemetry import trace
+    except ImportError:  # also if only other distributions of the namespace are installed
         return ()
-    from opentelemetry import trace
-
     if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):  # nobody has set a provider
         return ()
     from bertbundle_serving.dataplane.tracing import EngineTracer

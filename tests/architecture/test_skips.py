@@ -46,7 +46,7 @@ def test_summary_counts_skips_by_reason(tmp_path: Path) -> None:
     (tmp_path / "test_skipping.py").write_text(SKIPPING, encoding="utf-8")
     command = [sys.executable, "-m", "pytest", f"--config-file={ROOT / 'pyproject.toml'}"]
     command += ["-p", "skip_summary", "-p", "no:cacheprovider", str(tmp_path)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests/support")}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests/support"), "PYTEST_ADDOPTS": ""}
     run = subprocess.run(
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False
     )

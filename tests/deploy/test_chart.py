@@ -112,6 +112,13 @@ def test_models_are_downloaded_once_each(render: ModuleType) -> None:
     assert set(re.findall(r'base_path: "(\S+)"', config)) == fetched.keys()
 
 
+def test_gateway_may_call_all_its_servers(render: ModuleType) -> None:
+    """The network policy of a gateway has the port of each of its servers."""
+    values = {"server": "gateway", "upstream": "a-headless:8500,b-headless:9000,c-headless:8500"}
+    policy = by_name(objects(render, values))["NetworkPolicy", "bertbundle"]
+    assert policy["spec"]["egress"][1]["ports"] == [{"port": 8500}, {"port": 9000}]
+
+
 @pytest.mark.parametrize(
     ("values", "named"),
     [
@@ -130,6 +137,7 @@ def test_models_are_downloaded_once_each(render: ModuleType) -> None:
         ({"images": {"embedded": {"repository": "server", "tag": "latest"}}}, "tag"),
         ({"ports": {"grpc": 80, "rest": 8501}}, "ports"),
         ({"server": "gateway", "autoscaling": {"by": "keda"}}, "autoscaling"),
+        ({"server": "gateway", "serviceMonitor": True}, "serviceMonitor"),
         ({"extraArgs": ["log_requests"]}, "extraArgs"),
     ],
     ids=str,

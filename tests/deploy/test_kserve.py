@@ -13,6 +13,7 @@ from jsonschema import ValidationError
 
 from bertbundle_gateway.flags import parse_arguments as parse_gateway_flags
 from bertbundle_serving.flags import parse_arguments as parse_server_flags
+from bertbundle_serving.options import GRACE_SECONDS
 from bertbundle_serving.protos import _config_pb2 as proto
 from manifests import KSERVE, KUBERNETES, Manifest, containers, read_manifests, validate
 from paths import ROOT
@@ -134,3 +135,6 @@ def test_collocation() -> None:
     ports = [named_flags(container)[name] for container in (server, gateway) for name in ("port", "rest_api_port")]
     assert len(set(ports)) == 4
     assert [variable["name"] for variable in server["env"]] == ["STORAGE_URI"]
+    waits, seconds = gateway["lifecycle"]["preStop"]["exec"]["command"]
+    assert waits == "sleep"
+    assert int(seconds) < int(flags["lame_duck_seconds"]) < 30 - GRACE_SECONDS  # 30 is Kubernetes' grace period

@@ -164,21 +164,28 @@ def test_termination_has_time(overlay: str) -> None:
     """A pod is killed only after its server was available for the lame duck period and finished its requests."""
     pod, container = server(overlay)
     seconds = int(flags(overlay).get("lame_duck_seconds", 0))
-    if overlay == "tensorflow-serving":
+    if overlay != "embedded":  # the embedded server waits itself
         command = container["lifecycle"]["preStop"]["exec"]["command"]
         assert command[0] == "sleep"
         seconds = int(command[1])
         assert seconds > 0
     assert pod["terminationGracePeriodSeconds"] > seconds + GRACE_SECONDS
-    assert overlay != "embedded" or seconds > container["readinessProbe"]["periodSeconds"]
+    assert seconds > container["readinessProbe"]["periodSeconds"]
 
 
 @every_overlay
 def test_probes_name_no_model(overlay: str) -> None:
     """No probe depends on the name of a model."""
     container = server(overlay)[1]
-    paths = [container[probe].get("httpGet", {}).get("path") for probe in ("startupProbe", "readinessProbe")]
-    assert paths == ([None] * 2 if overlay == "tensorflow-serving" else ["/readyz"] * 2)
+    paths = [container[f"{name}Probe"].get("httpGet", {}).get("path") for name in ("startup", "readiness", "liveness")]
+    assert (
+        paths
+        == {
+            "embedded": ["/readyz", "/readyz", "/healthz"],
+            "tensorflow-serving": [None, None, None],
+            "gateway": ["/healthz", "/readyz", "/healthz"],  # it is not restarted because its servers are away
+        }[overlay]
+    )
     if overlay == "tensorflow-serving":
         assert container["readinessProbe"]["grpc"]["port"] == int(flags(overlay)["port"])
         assert flags(overlay)["enable_grpc_healthcheck_service"] == "true"
@@ -239,6 +246,7 @@ def test_monitor_scrapes_the_metrics() -> None:
     (manifest,) = read_manifests((KUBERNETES / "components/service-monitor/servicemonitor.yaml").read_text())
     selector = manifest["spec"]["selector"]["matchLabels"].items()
     assert selector <= kinds("embedded")["Headless"]["metadata"]["labels"].items()
+    assert not selector <= kinds("gateway")["Headless"]["metadata"]["labels"].items()  # it has no metrics
     assert not selector <= kinds("embedded")["Service"]["metadata"]["labels"].items()
     config = text_format.Parse((ROOT / "serving/deploy/monitoring.config").read_text(), proto.MonitoringConfig())
     assert manifest["spec"]["endpoints"][0]["path"] == config.prometheus_config.path

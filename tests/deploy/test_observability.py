@@ -146,3 +146,20 @@ def test_cases_fail_for_other_rules(tmp_path: Path) -> None:
     result = promtool("test", "rules", tmp_path / "rules_test.yaml")
     assert result.returncode != 0
     assert "BertBundleErrorRatio" in result.stdout + result.stderr
+
+
+def test_share_of_padding_rows(tmp_path: Path) -> None:
+    """The share of padding rows is of all computed rows, padding included: 3 of 4."""
+    (query,) = (expression for _, expression in queries() if "bertbundle_batch_padding_rows_total" in expression)
+    expression = query.replace("$__rate_interval", "5m").replace("$job", ".*").replace("$model", ".*")
+    series = {"bertbundle_batch_padding_rows_total": "0+180x9", "bertbundle_batch_rows_sum": "0+60x9"}
+    case = {
+        "interval": "1m",
+        "input_series": [{"series": f'{name}{{model="ner"}}', "values": values} for name, values in series.items()],
+        "promql_expr_test": [
+            {"expr": expression, "eval_time": "9m", "exp_samples": [{"labels": '{model="ner"}', "value": 0.75}]}
+        ],
+    }
+    (tmp_path / "test.yaml").write_text(yaml.safe_dump({"tests": [case]}), encoding="utf-8")
+    result = promtool("test", "rules", tmp_path / "test.yaml")
+    assert result.returncode == 0, result.stdout + result.stderr

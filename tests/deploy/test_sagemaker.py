@@ -19,7 +19,7 @@ import pytest
 
 import inference
 import pack
-from bertbundle import Client, InputError
+from bertbundle import BertBundleError, Client, InputError
 from fakes import FakeServer, Model, make_manifest, predict_method
 from model_server import model_server
 from optional import needs_model_server
@@ -83,6 +83,17 @@ def test_errors_of_texts(port: int) -> None:
     assert "tokens" in results[1]["error"]
     (result,) = ask(port, {"texts": [long], "truncation": "truncate"})["results"]
     assert result["entities"]
+
+
+def test_not_finite() -> None:
+    """A result with NaN is an error: Python would write what is no JSON."""
+    model = Model(make_manifest("regression"), overrides={"value": lambda _: np.array([np.nan], np.float32)})
+    server = FakeServer(predict_method(models={"ner": model}))
+    try:
+        with pytest.raises(BertBundleError, match="NaN or infinity"):
+            ask(server.port, {"texts": ["wang"]})
+    finally:
+        server.stop()
 
 
 @pytest.mark.parametrize(

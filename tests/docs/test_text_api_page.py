@@ -24,9 +24,19 @@ from text_api import text_api
 
 PAGE = "docs/text-api.md"
 TEXT = (ROOT / PAGE).read_text(encoding="utf-8")
-SOURCES = "\n".join(
-    path.read_text(encoding="utf-8") for path in sorted((ROOT / "serving/bertbundle_gateway").rglob("*.py"))
+
+
+def sources(*patterns: str) -> str:
+    """Return the text of modules of the gateway."""
+    paths = [path for pattern in patterns for path in sorted((ROOT / "serving/bertbundle_gateway").glob(pattern))]
+    return "\n".join(path.read_text(encoding="utf-8") for path in paths)
+
+
+SOURCES = sources("**/*.py")
+REASON_SOURCES = sources(
+    "core/*.py", "web/*.py", "grpc_api/*.py", "rest_api/*.py", "compatible_apis/open_inference*.py"
 )
+"""The other APIs have errors of their own, without reasons or with those of their services."""
 
 
 def test_the_command() -> None:
@@ -51,8 +61,12 @@ def test_reasons() -> None:
     rows = [line.split("|")[1:4] for line in table.splitlines()[2:]]
     for status, http, _ in rows:
         assert HTTP_STATUS[status.strip()] == int(http)
-    named = {reason for *_, reasons in rows for reason in re.findall(r"`([A-Z_]+)`", reasons)}
+    named = {reason for *_, reasons in rows for reason in re.findall(r"`([A-Z_\d]+)`", reasons)}
     assert {reason for reason in named if f'"{reason}"' not in SOURCES} == set()
+    raised = re.findall(r'(?:invalid_request\(|RequestError\(\s*"[A-Z_]+",|return)\s*"([A-Z_\d]+)"', REASON_SOURCES)
+    assert len(raised) > len(named) / 2
+    named |= set(re.findall(r"`([A-Z]+_[A-Z_\d]+)`", TEXT))  # those of single texts are before the table
+    assert {*raised} - named == {"NO_SUCH_METHOD"}  # of the Python interface: callers name methods by routes
 
 
 def test_fields_of_the_examples() -> None:

@@ -126,7 +126,7 @@ TOKENS = [
 
 
 def run(bundles: TinyBundles, work: Callable[[Server], Awaitable[None]]) -> None:
-    """Run `work` with a server of the tiny bundle that listens on no port."""
+    """Run `work` with a server of the tiny bundle."""
     from bertbundle_serving.config.models import ModelConfig
     from bertbundle_serving.options import ServerOptions
 
@@ -134,7 +134,7 @@ def run(bundles: TinyBundles, work: Callable[[Server], Awaitable[None]]) -> None
 
     async def run_with_server() -> None:
         server = Server(ServerOptions(models=(ModelConfig("tiny", bundles.base),), port=0, poll_seconds=0))
-        server.repository.start()
+        await server.start()
         try:
             await work(server)
         finally:

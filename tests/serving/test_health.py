@@ -8,7 +8,10 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from bertbundle_serving.config.models import ModelConfig
+from bertbundle_serving.errors import ServeError
 from bertbundle_serving.options import ServerOptions
 from bertbundle_serving.server import Server
 from embedded_server import InProcessServer, Serve
@@ -91,6 +94,20 @@ def test_while_loading(bundles: TinyBundles, engine_gate: threading.Event) -> No
 
     bundles.write(1)  # its warmup waits for the gate
     engine_gate.clear()
+    asyncio.run(asyncio.wait_for(run(), SECONDS))
+
+
+def test_failed_start(bundles: TinyBundles) -> None:
+    """A server that cannot start does not wait for its callers to go elsewhere before it says why."""
+
+    async def run() -> None:
+        models = (ModelConfig("tiny", bundles.base),)
+        server = Server(ServerOptions(models=models, port=0, rest_port=0, lame_duck_seconds=10 * SECONDS))
+        with pytest.raises(ServeError, match="tiny"):
+            await server.start()
+        await server.stop(1.0)
+
+    bundles.break_file(1)
     asyncio.run(asyncio.wait_for(run(), SECONDS))
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 import time
+from types import ModuleType
 from typing import Any
 
 import grpc
@@ -12,6 +14,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from bertbundle.wire import _wire_pb2 as wire
+from bertbundle_serving import server
 from bertbundle_serving.config.models import ModelConfig
 from embedded_server import Launch, Serve
 from server_states import version_state
@@ -144,3 +147,10 @@ def _answers(address: Any) -> bool:
     except grpc.RpcError as error:
         assert error.code() == grpc.StatusCode.UNAVAILABLE  # noqa: PT017  # the client is still connecting
         return False
+
+
+def test_part_of_opentelemetry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other distributions of the namespace `opentelemetry`, without its API, do not keep the server from starting."""
+    monkeypatch.setitem(sys.modules, "opentelemetry", ModuleType("opentelemetry"))
+    monkeypatch.delitem(sys.modules, "opentelemetry.trace", raising=False)
+    assert server._tracers() == ()

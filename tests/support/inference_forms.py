@@ -52,7 +52,7 @@ class Answer:
     message: str = ""
 
 
-CODES = {400: "INVALID_ARGUMENT", 404: "NOT_FOUND"}
+CODES = {400: "INVALID_ARGUMENT", 404: "NOT_FOUND", 500: "INTERNAL"}
 
 
 def stub_of(channel: grpc.Channel) -> Any:

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+import triton_first  # noqa: F401 - transformers imports torch to name PyTorch's weights
 from bertbundle_export.job.texts import PARITY_TEXTS
 
 LABELS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")

@@ -65,7 +65,8 @@ class ConnectedClient(BaseClient[TransportT]):
                 are compared with those of `version` and dropped; `rollout` has the counts.
             timeout: timeout of a method call in seconds, including all of its requests and retries; for an iterator, of
                 each 2048 texts.
-            call_timeout: timeout of one request in seconds; None for the time that remains of `timeout`.
+            call_timeout: timeout of one attempt of a request in seconds, after which it is retried; None for the time
+                that remains of `timeout`.
             hedge_after: seconds after which a request without a response is sent a second time, to the next address;
                 None for never. The first response is used, and the other request is cancelled. Each hedge takes one
                 retry from the budget of `retries`, and is not limited by `concurrency`. A good value is the 95th

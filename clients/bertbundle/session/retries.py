@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """How often a call is retried if the server is unavailable, overloaded, or does not respond within `call_timeout`.
+    """How often a call is retried if the server is unavailable, overloaded, cancels it, or exceeds `call_timeout`.
 
     Other errors are not retried.
 

@@ -7,6 +7,7 @@ I/O, so the sync and the async client run the same ones.
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Generator, Sequence
 from typing import TypeAlias, TypeVar
 
@@ -40,6 +41,7 @@ class Session:
         self.loaded = external
         self.external = external is not None
         self._parsed: tuple[tuple[int, bytes], LoadedModel] | None = None
+        self._parsing = threading.Lock()
 
     def manifest(self) -> Flow[Manifest]:
         """Return the manifest; request it from the server on first use."""
@@ -69,9 +71,10 @@ class Session:
         parse a tokenizer takes some 30 ms.
         """
         digest = _digest(prediction)
-        parsed = self._parsed
-        if parsed is None or parsed[0] != digest:
-            parsed = self._parsed = digest, load_bundle_info(prediction)
+        with self._parsing:  # several threads advance the flows of one client
+            parsed = self._parsed
+            if parsed is None or parsed[0] != digest:
+                parsed = self._parsed = digest, load_bundle_info(prediction)
         return parsed[1]
 
     def load_other_version(self, model: LoadedModel) -> Flow[LoadedModel]:

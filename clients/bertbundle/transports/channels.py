@@ -16,7 +16,7 @@ __all__ = ["check_connection", "open_channels"]
 
 _ROUND_ROBIN: list[dict[str, Any]] = [{"round_robin": {}}]
 # A server behind a name that hangs or fails is not called for some seconds; source: gRFC A50. A third of the servers at
-# most: when all of them are overloaded, the others would get their calls, too. See docs/decisions/0079.
+# most, or one of two: when all of them are overloaded, the others would get their calls, too. See docs/decisions/0079.
 _OUTLIER_DETECTION: dict[str, Any] = {
     "interval": "1s",
     "baseEjectionTime": "2s",

@@ -6,7 +6,6 @@ the tensors of a signature. A text that is invalid fails the request: the protoc
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -33,9 +32,15 @@ from bertbundle_gateway.compatible_apis.open_inference_models import (
     model_ref,
     model_tensors,
     named_tensors,
+    total_size,
 )
 from bertbundle_gateway.compatible_apis.open_inference_raw import array_from_raw
-from bertbundle_gateway.compatible_apis.open_inference_tensors import array_from_values, invalid_tensor, tensor_field
+from bertbundle_gateway.compatible_apis.open_inference_tensors import (
+    array_from_values,
+    convert,
+    invalid_tensor,
+    tensor_field,
+)
 from bertbundle_gateway.core.errors import invalid_request
 from bertbundle_gateway.core.models import ModelRef
 from bertbundle_gateway.web.json_documents import json_response
@@ -44,9 +49,6 @@ from bertbundle_gateway.web.routes import ApiContext, ErrorStyle, api_router
 from bertbundle_gateway.web.validation import Body, Many
 
 __all__ = ["open_inference_health_router", "open_inference_router"]
-
-_MAX_INLINE_BYTES = 16_384
-"""To convert the tensors of a larger body would block the event loop."""
 
 
 class InputTensor(Body):
@@ -145,13 +147,12 @@ def open_inference_router(context: ApiContext) -> APIRouter:
     async def run(body: InferBody, request: Request, model: str, version: str | None = None) -> Response:
         content = await request.body()
         binary = BinaryData(content[json_size(request) or sys.maxsize :])
-        arguments = body, model_ref(model, version), binary, timeout
-        is_large = len(content) > _MAX_INLINE_BYTES
-        inference = await asyncio.to_thread(_inference, *arguments) if is_large else _inference(*arguments)
+        inference = await convert(len(content), _inference, body, model_ref(model, version), binary, timeout)
         is_binary = _binary_outputs(body)
         outputs, number = await infer(service, inference)
         answer = {"model_name": model, "model_version": str(number)}
-        return tensors_response(answer if body.id is None else {**answer, "id": body.id}, outputs, is_binary)
+        document = answer if body.id is None else {**answer, "id": body.id}
+        return await convert(total_size(outputs), tensors_response, document, outputs, is_binary)
 
     async def describe(model: str, version: str | None = None) -> Response:
         info = await service.describe(model_ref(model, version))

@@ -17,7 +17,9 @@ from bertbundle_gateway.compatible_apis.open_inference_models import (
     infer,
     model_ref,
     model_tensors,
+    total_size,
 )
+from bertbundle_gateway.compatible_apis.open_inference_tensors import convert
 from bertbundle_gateway.core.errors import RequestError
 from bertbundle_gateway.core.service import TextService
 from bertbundle_gateway.grpc_api.calls import unary_handler
@@ -89,8 +91,9 @@ class _Servicer:
 
     async def model_infer(self, request: pb.ModelInferRequest, timeout: float | None) -> pb.ModelInferResponse:
         """Compute the outputs of a model."""
-        outputs, version = await infer(self._service, read_inference(request, self._seconds(timeout)))
-        return write_response(request, outputs, version)
+        inference = await convert(request.ByteSize(), read_inference, request, self._seconds(timeout))
+        outputs, version = await infer(self._service, inference)
+        return await convert(total_size(outputs), write_response, request, outputs, version)
 
     def _seconds(self, timeout: float | None) -> float:
         """Return the seconds that a request may take, also if its caller has no deadline."""

@@ -110,13 +110,16 @@ def _array_from_contents(tensor: pb.ModelInferRequest.InferInputTensor) -> npt.N
         raise invalid_tensor(field, f"a tensor of {datatype} has contents.{_FIELDS[datatype]}, not {min(others)}")
     elements = getattr(tensor.contents, _FIELDS[datatype])
     values = np.empty(len(elements), np.object_ if datatype == "BYTES" else _STORED.get(datatype, DATA_TYPES[datatype]))
-    values[:] = list(elements)
+    for start in range(0, len(values), _CHUNK):
+        values[start : start + _CHUNK] = elements[start : start + _CHUNK]
     narrowed = values.astype(DATA_TYPES[datatype])
     if datatype in _STORED and not np.array_equal(narrowed, values):
         raise invalid_tensor(field, f"data has values that are out of the range of {datatype}")
     return shaped(field, narrowed, tensor.shape)
 
 
+_CHUNK = 65_536
+"""Elements that are copied at a time: meanwhile no other thread has the interpreter."""
 _STORED: Mapping[str, Any] = {"INT8": np.int32, "INT16": np.int32, "UINT8": np.uint32, "UINT16": np.uint32}
 """The numpy type of the field for data types that are smaller."""
 

@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError
 
 from bertbundle import Classification, Manifest, PredictCall
 from bertbundle_gateway.compatible_apis.items import require_results
-from bertbundle_gateway.compatible_apis.open_inference_tensors import utf8_values
+from bertbundle_gateway.compatible_apis.open_inference_tensors import convert, utf8_values
 from bertbundle_gateway.core.errors import RequestError, invalid_request
 from bertbundle_gateway.core.methods import MAX_ANSWER_LEN, METHOD_OF_TASK, Options
 from bertbundle_gateway.core.models import ModelRef
@@ -32,6 +32,7 @@ __all__ = [
     "model_ref",
     "model_tensors",
     "named_tensors",
+    "total_size",
 ]
 
 SERVER_NAME = PLATFORM = "bertbundle"
@@ -98,6 +99,11 @@ def named_tensors(tensors: Sequence[tuple[str, npt.NDArray[Any]]]) -> Tensors:
     return inputs
 
 
+def total_size(tensors: Tensors) -> int:
+    """Return the number of bytes of tensors; a string counts 8."""
+    return sum(array.nbytes for array in tensors.values())
+
+
 _TEXT, _PAIR, _QUESTION = ("text",), ("text", "text_pair"), ("question", "context")
 _INPUTS: Mapping[str, tuple[str, ...]] = {"answer": _QUESTION, "classify": _PAIR, "regress": _PAIR, "heads": _PAIR}
 
@@ -113,7 +119,8 @@ async def infer(service: TextService, request: Inference) -> tuple[Tensors, int]
         return await _infer_tensors(service, request)
     manifest = await service.manifest(request.ref, timeout=request.timeout)
     method = _method(manifest)
-    options, items = _options(request.parameters), _items(request.inputs, method)
+    options = _options(request.parameters)
+    items = await convert(total_size(request.inputs), _items, request.inputs, method)
     results = await service.annotate(request.ref, method, items, options, timeout=request.timeout)
     answers = require_results(results, "inputs", _HINT)
     return _selected(_OUTPUTS[method](answers), request.outputs), results.version
@@ -142,17 +149,18 @@ async def _infer_tensors(service: TextService, request: Inference) -> tuple[Tens
     if not request.inputs:
         raise invalid_request("NO_INPUTS", "The request has no inputs. Send text, or the tensors of a signature.")
     ref = request.ref
-    inputs = {name: _as_bytes(array) for name, array in request.inputs.items()}
+    inputs = await convert(total_size(request.inputs), _as_bytes, request.inputs)
     call = PredictCall(ref.name, signature, inputs, tuple(request.outputs), ref.choice)
     prediction = await service.predict(call, timeout=request.timeout)
     return prediction.outputs, prediction.version
 
 
-def _as_bytes(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return a tensor of strings as one of bytes, which it is in TensorFlow; other tensors unchanged."""
-    if array.dtype.kind != "O":
-        return array
-    return _column(utf8_values(array)).reshape(array.shape)
+def _as_bytes(inputs: Tensors) -> Tensors:
+    """Return tensors with strings as bytes, which they are in TensorFlow."""
+    return {
+        name: _column(utf8_values(array)).reshape(array.shape) if array.dtype.kind == "O" else array
+        for name, array in inputs.items()
+    }
 
 
 class TextParameters(Body):

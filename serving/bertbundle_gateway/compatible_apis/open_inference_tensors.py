@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ __all__ = [
     "DATA_TYPES",
     "array_from_values",
     "check_size",
+    "convert",
     "data_type",
     "invalid_tensor",
     "json_tensor",
@@ -39,6 +41,9 @@ DATA_TYPES: Mapping[str, Any] = {
     "BYTES": np.object_,
 }
 """The numpy type of each data type of the protocol, except FP16 and BF16, which are bytes only."""
+_MAX_INLINE_BYTES = 16_384
+"""To convert the tensors of a larger message would block the event loop."""
+_OTHER_FORMS = "Ask for binary data, or use gRPC."
 _MAX_RANK = 64
 """Of an array of numpy."""
 _NAMES: Mapping[Any, str] = {
@@ -46,6 +51,24 @@ _NAMES: Mapping[Any, str] = {
     np.dtype(np.float16): "FP16",
     BFLOAT16: "BF16",
 }
+
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+async def convert(size: int, function: Callable[_P, _T], *arguments: _P.args, **options: _P.kwargs) -> _T:
+    """Return what a function makes of tensors; it is called in a thread if they would block the event loop.
+
+    Args:
+        size: number of bytes of the tensors; 8 for each string of an array.
+        function: the function.
+        *arguments: its arguments.
+        **options: its keyword arguments.
+    """
+    if size > _MAX_INLINE_BYTES:
+        return await asyncio.to_thread(function, *arguments, **options)
+    return function(*arguments, **options)
 
 
 def data_type(array: npt.NDArray[Any]) -> str:
@@ -178,10 +201,10 @@ def json_tensor(name: str, array: npt.NDArray[Any]) -> dict[str, Any]:
     """
     flat, datatype = array.ravel(), data_type(array)
     if datatype not in DATA_TYPES:
-        message = f"The output {name} is of type {datatype}, which has no form in JSON. Use gRPC."
+        message = f"The output {name} is of type {datatype}, which has no form in JSON. {_OTHER_FORMS}"
         raise RequestError("UNIMPLEMENTED", "NOT_SUPPORTED", message)
     if flat.dtype.kind == "f" and not np.isfinite(flat).all():
-        message = f"The output {name} has NaN or infinity, which JSON does not have. Use gRPC."
+        message = f"The output {name} has NaN or infinity, which JSON does not have. {_OTHER_FORMS}"
         raise RequestError("INTERNAL", "NOT_FINITE", message)
     values = [_text(name, value) for value in flat] if flat.dtype.kind in "OSU" else np.ascontiguousarray(flat)
     return {"name": name, "datatype": datatype, "shape": list(array.shape), "data": values}
@@ -191,5 +214,5 @@ def _text(name: str, value: Any) -> str:
     try:
         return value.decode() if isinstance(value, bytes) else str(value)
     except UnicodeDecodeError as error:
-        message = f"The output {name} is not UTF-8, which JSON does not have. Use gRPC."
+        message = f"The output {name} is not UTF-8, which JSON does not have. {_OTHER_FORMS}"
         raise RequestError("FAILED_PRECONDITION", "NOT_UTF8", message) from error

@@ -186,7 +186,7 @@ def _document_of_error(error: RequestError, _status: int) -> dict[str, Any]:
         "error": {
             "message": describe_error(error),
             "type": _TYPES.get(error.code, "invalid_request_error"),
-            "param": error.field or None,
+            "param": "input" if error.field == "texts" else error.field or None,  # `texts` is the core's name
             "code": _CODES.get(error.reason, error.reason.lower()),
         }
     }

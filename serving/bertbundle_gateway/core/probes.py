@@ -18,6 +18,8 @@ _NO_MODEL = ""
 """A server answers a question about it with an error, which shows that it answers."""
 OTHER_MODELS = "*"
 """Stands for the models of the default server, whose names are not known."""
+_READINESS_SECONDS = 3.0
+"""A server that does not answer for so long is not ready: who asks, such as Kubernetes, waits for some seconds only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +81,10 @@ class Probes:
     async def readiness(self, *, timeout: float) -> Readiness:
         """Return whether all configured models are available.
 
-        The default server may have any models; if it does not answer, that is an obstacle for `OTHER_MODELS`.
+        The default server may have any models; if it does not answer, that is an obstacle for `OTHER_MODELS`. The
+        answer takes 3 seconds at most, also if a server hangs.
         """
+        timeout = min(timeout, _READINESS_SECONDS)
         checks = {name: self.check(ModelRef(name), timeout=timeout) for name in self._models.configured()}
         default = self._models.default_transport()
         if default is not None:

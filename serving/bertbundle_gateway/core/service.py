@@ -125,7 +125,7 @@ class TextService:
             RequestError: the whole request is wrong, or the model cannot answer.
         """
         chosen = find_method(method)
-        check_items(chosen, items, options)
+        check_items(chosen, items[: self._limits.texts], options)  # `ask` refuses more, however many they are
         decoder, ask_options = prepare(chosen, options)
         return await self.ask(ref, method, items, decoder, ask_options, timeout=timeout)
 

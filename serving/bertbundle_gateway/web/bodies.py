@@ -109,8 +109,12 @@ class JsonRequest(Request):
         Raises:
             HTTPException: it is not valid JSON.
         """
+        body, size = await self.body(), self._json_size
+        if size is not None and size > len(body):
+            message = f"The JSON document should have {size} bytes, the body has {len(body)}."
+            raise ErrorCarrier(invalid_request("INVALID_JSON", message))
         try:
-            return orjson.loads((await self.body())[: self._json_size])
+            return orjson.loads(body[:size])
         except orjson.JSONDecodeError as error:
             problem = str(error).replace(": line", ", line")  # it never quotes the body
             message = f"The body is not valid JSON in UTF-8: {problem}."

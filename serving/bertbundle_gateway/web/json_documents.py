@@ -47,7 +47,7 @@ def check_finite(document: Any) -> None:
         for item in document:
             check_finite(item)
     elif not _is_finite(document):
-        message = "The model returned NaN or infinity, which JSON does not have. gRPC returns it."
+        message = "The model returned NaN or infinity, which JSON does not have. TextService over gRPC returns it."
         raise RequestError("INTERNAL", "NOT_FINITE", message)
 
 

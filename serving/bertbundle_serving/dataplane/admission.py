@@ -76,6 +76,7 @@ class AdmissionControl:
         self._reserved_bytes = 0
         self.calls_in_flight = 0
         self.finished_calls = 0
+        metrics.in_flight.set_function(lambda: self.calls_in_flight)
 
     @contextlib.contextmanager
     def admit(self, request: RequestInfo) -> Iterator[None]:
@@ -89,7 +90,6 @@ class AdmissionControl:
         """
         started, code = time.perf_counter(), "CANCELLED"
         self.calls_in_flight += 1
-        self._metrics.in_flight.inc()
         self._bytes_in_flight += request.size
         try:
             with _public_errors():
@@ -101,7 +101,6 @@ class AdmissionControl:
             raise
         finally:
             self.calls_in_flight -= 1
-            self._metrics.in_flight.dec()
             self.finished_calls += 1
             self._bytes_in_flight -= request.size
             self._record(request, code, time.perf_counter() - started)

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from bertbundle_serving.engine.engine import EngineObserver
 from bertbundle_serving.engine.queue import QueuedBatch, QueueKey
 from bertbundle_serving.repository.model import Model
-from bertbundle_serving.repository.version import Version, VersionState
+from bertbundle_serving.repository.version import Version
 from bertbundle_serving.requests.call import SignatureCall
 
 __all__ = ["CONTENT_TYPE", "Metrics", "ServingMetrics"]
@@ -170,7 +170,10 @@ class Metrics(EngineObserver):
             "bertbundle_newest_version", "Newest version that is served; 0 if none is.", ("model",), registry=registry
         )
         self._failed = Gauge(
-            "bertbundle_failed_versions", "Versions that could not be loaded.", ("model",), registry=registry
+            "bertbundle_failed_versions",
+            "Versions in the base path that could not be loaded.",
+            ("model",),
+            registry=registry,
         )
         self._queue = Gauge(
             "bertbundle_queue_depth",
@@ -211,8 +214,9 @@ class Metrics(EngineObserver):
         self.serving.batch_computed(queued, finished - started)
         self._batch_rows.labels(*labels).observe(batch.rows)
         self._batch_padding.labels(*labels).inc(batch.padded_rows - batch.rows)
+        waits = self._wait.labels(*labels)
         for pending in queued.calls:
-            self._wait.labels(*labels).observe(queued.taken - pending.submitted)
+            waits.observe(queued.taken - pending.submitted)
 
     def call_computed(self, key: QueueKey, call: SignatureCall, seconds: float) -> None:
         """Count a call whose outputs its caller received."""
@@ -235,9 +239,8 @@ class Metrics(EngineObserver):
         queues = set[tuple[str, str, int]]()
         for model in self._models():
             name, versions = model.config.name, model.versions
-            failed = [s for s in model.statuses() if s.state == VersionState.END and s.code != "OK"]
             self._newest.labels(name).set(max(versions, default=0))
-            self._failed.labels(name).set(len(failed))
+            self._failed.labels(name).set(model.failed_versions)
             for version in versions.values():
                 queues.update(self._create_series(version))
         for queue in self._queues - queues:

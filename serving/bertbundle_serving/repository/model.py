@@ -91,6 +91,11 @@ class Model:
         with self._lock:
             return [self._statuses[number] for number in sorted(self._statuses, reverse=True)]
 
+    @property
+    def failed_versions(self) -> int:
+        """Number of versions in the base path that could not be loaded."""
+        return len(self._failed)
+
     def refresh(self) -> None:
         """Scan the base path once: load the versions that the policy now selects, then unload all others.
 
@@ -145,6 +150,7 @@ class Model:
             return
         self._logged_unlistable = False
         self._log_missing(found)
+        self._failed = {number: failed for number, failed in self._failed.items() if number in found}
         broken = {number for number in found if self._is_broken(number, found[number])}
         while (new := self._select(found, broken) - self.versions.keys()) and not self._stop.is_set():
             for number in new:

@@ -81,6 +81,7 @@ _OBJECTIVE = Row(
         ),
     ),
 )
+_PADDING_ROWS, _ROWS = (rate(own(metric), "model") for metric in ("batch_padding_rows_total", "batch_rows_sum"))
 _SATURATION = Row(
     "Saturation",
     (
@@ -98,7 +99,7 @@ _SATURATION = Row(
         ),
         Panel(
             "Batches computed at the same time",
-            "Mean number. It cannot exceed the number of cores.",
+            "Mean number. By default, it cannot exceed the number of cores.",
             "short",
             {"{{model_name}}": f"{rate(serving('serving:runtime_latency_sum'), 'model_name')} / 1e6"},
         ),
@@ -114,7 +115,7 @@ _SATURATION = Row(
             "percentunit",
             {
                 "{{model}} tokens": ratio(own("padding_tokens_total"), own("tokens_total"), "model"),
-                "{{model}} rows": ratio(own("batch_padding_rows_total"), own("batch_rows_sum"), "model"),
+                "{{model}} rows": f"{_PADDING_ROWS} / ({_PADDING_ROWS} + {_ROWS})",
             },
         ),
         Panel(

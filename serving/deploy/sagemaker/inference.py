@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
-from bertbundle import Client, InputError
+from bertbundle import BertBundleError, Client, InputError
 from bertbundle.cli.formatting import RESULT_FORMATS
 from bertbundle.decoding.decoders import DECODERS
 from bertbundle.session.batches import AskOptions
@@ -59,12 +59,16 @@ def handler(data: Stream, context: Context) -> tuple[str, str]:
 
     Raises:
         InputError: the body is not as described above; the container answers with status 500 and the message.
+        BertBundleError: the model returned NaN or infinity, or cannot be asked.
     """
     texts, truncation = _read_request(data.read(), context.request_content_type)
     # The container names no model if it serves one. It sets the variable to the name of that model's directory.
     name = context.model_name or os.environ["TFS_DEFAULT_MODEL_NAME"]
     results = _answer(_client(f"localhost:{context.grpc_port}", name), texts, truncation)
-    return json.dumps({"results": results}, ensure_ascii=False), _JSON
+    try:
+        return json.dumps({"results": results}, ensure_ascii=False, allow_nan=False), _JSON
+    except ValueError as error:
+        raise BertBundleError("the model returned NaN or infinity, which JSON does not have") from error
 
 
 @functools.cache

@@ -87,16 +87,21 @@ def test_first_response_is_used(slow: SlowServer, fast: str) -> None:
 LONG = "wang " * 2000
 
 
-@pytest.mark.parametrize("texts", [LONG, [LONG], ["wang"] * 2000, ("in", LONG)], ids=["one", "list", "many", "pair"])
-def test_long_texts_leave_the_event_loop_free(texts: Any) -> None:
-    """While long texts are tokenized and decoded, other coroutines run."""
+def blocking_decoder() -> tuple[Any, threading.Event, threading.Event]:
+    """Return a decoder, an event that it sets when it starts, and one that it waits for."""
     started, end = threading.Event(), threading.Event()
 
     def decode(_: object) -> bool:
         started.set()
         return end.wait(SECONDS)
 
-    decoder = replace(DECODERS["regression"], decode=decode)
+    return replace(DECODERS["regression"], decode=decode), started, end
+
+
+@pytest.mark.parametrize("texts", [LONG, [LONG], ["wang"] * 2000, ("in", LONG)], ids=["one", "list", "many", "pair"])
+def test_long_texts_leave_the_event_loop_free(texts: Any) -> None:
+    """While long texts are tokenized and decoded, other coroutines run."""
+    decoder, started, end = blocking_decoder()
 
     async def main() -> Any:
         transport = FakeAsyncTransport(Model(make_manifest("regression")))
@@ -150,13 +155,7 @@ def test_parsing_a_tokenizer_leaves_the_event_loop_free(monkeypatch: pytest.Monk
 
 def test_a_long_text_that_is_given_up() -> None:
     """A caller that gives up does not wait for the thread, and the client answers further texts."""
-    started, end = threading.Event(), threading.Event()
-
-    def decode(_: object) -> bool:
-        started.set()
-        return end.wait(SECONDS)
-
-    decoder = replace(DECODERS["regression"], decode=decode)
+    decoder, started, end = blocking_decoder()
 
     async def main() -> Any:
         transport = FakeAsyncTransport(Model(make_manifest("regression")))

@@ -30,6 +30,7 @@ from bertbundle.wire import _wire_pb2 as wire
 from bertbundle.wire.status_errors import error_from_status
 from bertbundle.wire.tensors import encode_tensor
 from fakes import FakeServer, ask_repeatedly, predict_method, status_method
+from waiting import SECONDS
 
 StartServer = Callable[..., FakeServer]
 Replica = Callable[..., FakeServer]
@@ -188,6 +189,38 @@ def test_malformed_response(start_server: StartServer) -> None:
     with pytest.raises(ServerError, match="failed with INTERNAL: "):
         transport.predict(PredictCall("tiny", "s", {}), timeout=9)
     transport.close()
+
+
+def test_cancelled_calls(start_server: StartServer) -> None:
+    """A call that the server cancels, as one that stops does, is retried; a call that the caller cancels is not."""
+    attempts, gate, answer = Counter[str](), threading.Event(), predict_method()
+
+    def predict(data: bytes, context: grpc.ServicerContext) -> bytes:
+        attempts["server"] += 1
+        if attempts["server"] == 1:
+            context.abort(grpc.StatusCode.CANCELLED, "CANCELLED")
+        return answer(data, context)
+
+    def wait(data: bytes, context: grpc.ServicerContext) -> bytes:
+        attempts["caller"] += 1
+        gate.wait(SECONDS)
+        return answer(data, context)
+
+    async def cancel(address: str) -> None:
+        async with AsyncClient(address, "tiny") as client:
+            task = asyncio.ensure_future(client.entities("wang"))
+            while not attempts["caller"]:
+                await asyncio.sleep(0.01)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            gate.set()
+
+    with Client(start_server(predict).address, "tiny") as client:
+        ask_repeatedly(client, 1)
+    assert attempts["server"] == 3  # the manifest twice, and the text
+    asyncio.run(cancel(start_server(wait).address))
+    assert attempts["caller"] == 1
 
 
 def test_no_server() -> None:

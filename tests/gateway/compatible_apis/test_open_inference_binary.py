@@ -93,6 +93,7 @@ REFUSED: list[tuple[dict[str, Any], bytes, str | None, str]] = [
     ),
     ({"inputs": [text(parameters=SIZE)]}, WANG, "3", "The body is not valid JSON in UTF-8"),
     ({"inputs": [text(parameters=SIZE)]}, WANG, "0", "The body is not valid JSON in UTF-8"),
+    ({"inputs": [text(data=["a"])]}, b"", "9999", "The JSON document should have 9999 bytes, the body has "),
     (
         {"inputs": [text(parameters=SIZE)], "parameters": {"binary_data_output": 1}},
         WANG,

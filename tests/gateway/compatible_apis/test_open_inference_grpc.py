@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
+from bertbundle_gateway.compatible_apis import open_inference_grpc, open_inference_models
 from inference_clients import ask_with_clients
 from inference_forms import FORMS, Input, stub_of
 from optional import require_package
@@ -220,6 +222,40 @@ def test_parameters_of_tensors(stub: Any) -> None:
     message = request("wang")
     message.parameters["top_k"].SetInParent()
     assert refusal(stub, message).details() == "The parameter top_k has no value."
+
+
+def test_large_messages(stub: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tensors of large messages are converted in a thread, so that other calls are answered meanwhile."""
+    threads: dict[str, list[str]] = {}
+
+    def record(module: Any, name: str) -> None:
+        function, seen = getattr(module, name), threads.setdefault(name, [])
+
+        def called(*arguments: Any) -> Any:
+            seen.append(threading.current_thread().name)
+            return function(*arguments)
+
+        monkeypatch.setattr(module, name, called)
+
+    record(open_inference_grpc, "read_inference")
+    record(open_inference_grpc, "write_response")
+    record(open_inference_models, "_items")
+    record(open_inference_models, "_as_bytes")
+    rows = {"datatype": "INT32", "shape": [500, 12], "contents": {"int_contents": [2, *[4, 6] * 5, 3] * 500}}
+    inputs = [{**rows, "name": tensor.name} for tensor in TENSORS]
+    labels = stub.ModelInfer(request("", inputs=inputs, outputs=[{"name": "label_ids"}]), timeout=20).outputs[0]
+    assert list(labels.contents.int_contents) == [0, *[1, 0] * 5, 0] * 500
+    many = {"name": "text", "datatype": "BYTES", "shape": [3000], "contents": {"bytes_contents": [b"wang"] * 3000}}
+    assert "The request has 3000 texts" in refusal(stub, request("", inputs=[many])).details()
+    assert {name: len(seen) for name, seen in threads.items()} == {
+        "read_inference": 2,
+        "write_response": 1,
+        "_items": 1,
+        "_as_bytes": 1,
+    }
+    assert all(name.startswith("asyncio_") for seen in threads.values() for name in seen)  # asyncio.to_thread's
+    assert len(stub.ModelInfer(request("wang"), timeout=20).outputs) == 1
+    assert not threads["read_inference"][-1].startswith("asyncio_")  # a small one is not worth a thread
 
 
 def test_details(stub: Any) -> None:

@@ -20,9 +20,13 @@ class Server(FakeAsyncTransport):
 
     away = False
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.timeouts: list[float] = []
+
     async def status(self, model: str, *, timeout: float) -> list[VersionStatus]:
         """See `AsyncTransport.status`."""
-        assert timeout == 5
+        self.timeouts.append(timeout)
         if self.away:
             raise ServerUnavailable("call to 10.0.0.1:8500 failed", code="UNAVAILABLE")
         if model in ("none", ""):
@@ -51,9 +55,11 @@ def make(server: Server, *names: str) -> Probes:
 )
 async def test_check(ref: ModelRef, reason: str) -> None:
     """A model is ready if one of its versions is available; a version, if it is."""
-    probes = make(Server())
+    server = Server()
+    probes = make(server)
     await probes.check(ModelRef("ner"), timeout=5)
     await probes.check(ModelRef("ner", version=2), timeout=5)
+    assert server.timeouts == [5, 5]
     with pytest.raises(RequestError) as caught:
         await probes.check(ref, timeout=5)
     assert caught.value.reason == reason
@@ -69,7 +75,9 @@ async def test_ready() -> None:
     message = "There is no available version of model 'gone': END. Retry later."
     assert await probes.readiness(timeout=5) == Readiness({"gone": message})
     server.away = True
+    server.timeouts.clear()
     readiness = await probes.readiness(timeout=5)
+    assert server.timeouts == [3, 3, 3]  # who asks whether a gateway is ready does not wait for longer
     assert readiness.obstacles.keys() == {"ner", "gone", OTHER_MODELS}
     assert readiness.reason == "not available: gone, ner, *"
 

@@ -76,6 +76,18 @@ async def test_a_bad_text_does_not_fail_the_others(task: str) -> None:
     np.testing.assert_equal(results[0], results[3])
 
 
+async def test_many_items_are_refused_unread() -> None:
+    """Only as many items are checked one by one as are accepted: the event loop waits for it."""
+
+    class Items(list[Any]):
+        def __iter__(self) -> Any:
+            raise AssertionError("all items are read")
+
+    with pytest.raises(RequestError) as caught:
+        await make_service(transport("regression"), Limits(texts=2)).annotate(TINY, "regress", Items(["wang"] * 3))
+    assert caught.value.reason == "TOO_MANY_TEXTS"
+
+
 @EVERY_TASK
 async def test_wrong_task(task: str) -> None:
     """Every other method is refused, with the task of the model and the method that answers it."""

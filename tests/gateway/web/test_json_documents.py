@@ -12,6 +12,7 @@ import pytest
 from bertbundle_gateway.core.errors import RequestError
 from bertbundle_gateway.web.json_documents import dump_json
 from fakes import LABELS, MAX_SPANS
+from inference_forms import FORMS, Input
 from text_api import TextApi, text_api
 
 REFUSED = {
@@ -84,6 +85,17 @@ def test_not_finite(broken: TextApi, path: str) -> None:
     is_refused_by_client = any(f"/{model}" in path for model in ("tagger", "reader", "joint"))
     message = "The log here has its answer" if is_refused_by_client else "NaN or infinity, which JSON does not have"
     assert message in str(answer["error"])
+
+
+@pytest.mark.parametrize("form", [form for form in FORMS if form != "json"])
+def test_not_finite_as_bytes(broken: TextApi, form: str) -> None:
+    """The other forms of the Open Inference Protocol have NaN; in JSON within a string it is an error."""
+    text = [Input("text", "BYTES", [1], [b"wang"])]
+    embedding = FORMS[form](broken, "embedder", text, {}).outputs["embedding"]
+    np.testing.assert_equal(embedding, [[np.nan, np.nan]])
+    np.testing.assert_equal(FORMS[form](broken, "regressor", text, {}).outputs["value"], [np.nan])
+    answer = FORMS[form](broken, "classifier", text, {})
+    assert (answer.code, answer.message.partition(",")[0]) == ("INTERNAL", "The model returned NaN or infinity")
 
 
 def test_null_is_not_nan() -> None:

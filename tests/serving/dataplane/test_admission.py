@@ -61,12 +61,14 @@ def test_deadline_in_the_queue(bundles: TinyBundles, serve: Serve, engine_gate: 
     bundles.write(1, warmup=b"")
     engine_gate.clear()
     server = serve(bundles.base)
-    call = server.address.channel.unary_unary(PREDICT)
+    admission, call = server.server.admission, server.address.channel.unary_unary(PREDICT)
     running = [call.future(predict_request(bundles.features()).SerializeToString(), timeout=60) for _ in range(2)]
-    wait_until(lambda: server.server.admission.calls_in_flight == 2)
-    with pytest.raises(grpc.RpcError) as caught:
-        call(predict_request(bundles.features(3)).SerializeToString(), timeout=0.1)
-    assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+    wait_until(lambda: admission.calls_in_flight == 2)
+    late = call.future(predict_request(bundles.features(3)).SerializeToString(), timeout=0.5)
+    wait_until(lambda: admission.calls_in_flight == 3)
+    assert late.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+    wait_until(lambda: admission.calls_in_flight == 2)  # the server notices it later than the client
+    assert b"bertbundle_requests_in_flight 2.0" in server.server.metrics.exposition()
     engine_gate.set()
     assert [future.code() for future in running] == [grpc.StatusCode.OK] * 2
     # 2 rows each: the 3 rows were never in a batch.

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import re
+import shutil
 import time
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from bertbundle_serving.dataplane.metrics import Metrics
+from bertbundle_serving.repository.warmup import WARMUP_FILE
 from embedded_server import Serve
 from engine_rig import EngineRig, run
 from http_calls import fetch, fetch_json
@@ -81,7 +83,7 @@ def test_series_exist_from_the_start(bundles: TinyBundles, serve: Serve) -> None
 
 def test_versions_and_loads(bundles: TinyBundles, serve: Serve) -> None:
     """The newest version, failed loads, and the time of loads and warmups; queues end with their version."""
-    bundles.write(1)
+    (bundles.write(1) / WARMUP_FILE).unlink()
     server = serve(bundles.base)
     bundles.break_file(2)
     tiny = frozenset({("model", "tiny")})
@@ -98,11 +100,12 @@ def test_versions_and_loads(bundles: TinyBundles, serve: Serve) -> None:
     one, two, three = sorted(paths)
     assert attempts == {(one, "success"): 1, (two, "fail"): 1, (three, "success"): 1}
     assert series[":tensorflow:cc:saved_model:load_latency", frozenset({("model_path", three)})] > 0
-    assert series[
-        ":tensorflow:serving:model_warmup_latency_count", frozenset({("model_path", three), ("status", "OK")})
-    ]
+    warmups = {labels for name, labels in series if name == ":tensorflow:serving:model_warmup_latency_count"}
+    assert warmups == {frozenset({("model_path", three), ("status", "OK")})}  # as in TensorFlow Serving, 1 had no file
     queues = {dict(labels)["version"] for name, labels in series if name == "bertbundle_queue_depth"}
     assert queues == {"3"}
+    shutil.rmtree(bundles.base / "2")
+    wait_until(lambda: exposed(server.server.metrics)["bertbundle_failed_versions", tiny] == 0)
 
 
 def test_time_in_the_queue() -> None:

@@ -1,7 +1,14 @@
 {{- define "bertbundle.probes" -}}
 {{- $tensorflow := eq .Values.server "tensorflow-serving" -}}
 startupProbe:
+  {{- if eq .Values.server "gateway" }}
+  # Not its readiness, which is that of the servers: to restart the gateway does not help them.
+  httpGet:
+    path: /healthz
+    port: rest
+  {{- else }}
   {{- include "bertbundle.ready" . | nindent 2 }}
+  {{- end }}
   periodSeconds: 5
   timeoutSeconds: 5
   failureThreshold: {{ div .Values.startupSeconds 5 }}
@@ -22,9 +29,13 @@ livenessProbe:
   periodSeconds: 10
   timeoutSeconds: 10
   failureThreshold: 6
-{{- if $tensorflow }}
+{{- if ne .Values.server "embedded" }}
 lifecycle:
+  {{- if $tensorflow }}
   # TensorFlow Serving drops the requests in flight when it receives SIGTERM, which follows this.
+  {{- else }}
+  # The gateway refuses new connections when it receives SIGTERM, which follows this.
+  {{- end }}
   preStop:
     exec:
       command: [sleep, "{{ .Values.lameDuckSeconds }}"]
