@@ -46,6 +46,28 @@ def ratio(case: str, unit: str, variant: str) -> Value:
     return find
 
 
+def difference(case: str, unit: str, variant: str) -> Value:
+    """Return a function that finds by how much a variant differs from the peer, as a share of it."""
+    find_ratio = ratio(case, unit, variant)
+
+    def find(rows: Sequence[Row]) -> float | None:
+        found = find_ratio(rows)
+        return None if found is None else abs(found - 1)
+
+    return find
+
+
+def growth(case: str, unit: str) -> Value:
+    """Return a function that finds the largest ratio of the last value of what a case varies to the first."""
+
+    def find(rows: Sequence[Row]) -> float | None:
+        found = [row for row in rows if row.case.startswith(case.rstrip("*")) and row.unit == unit and row.at is not None]
+        last = max((row.at for row in found if row.at is not None), default=None)
+        return max((row.ratio for row in found if row.at == last), default=None)
+
+    return find
+
+
 def median(case: str, unit: str, variant: str, at: float | None = None) -> Value:
     """Return a function that finds the median of a variant."""
 
@@ -148,7 +170,10 @@ def worst_server_cost(rows: Sequence[Row]) -> float | None:
     return max((cost for cost in costs if cost), default=None)
 
 
+IN_BATCHES = "server-sized batches, engine"
+
+
 def server_overhead(rows: Sequence[Row]) -> float | None:
-    """Return the milliseconds of processor time per sequence that the int8 server takes more than its engine alone."""
-    times = [median("16 callers, auto int8", "ms CPU", part)(rows) for part in ("server", "engine")]
+    """Return the milliseconds of processor time per sequence that the int8 server takes outside its engine."""
+    times = [median("16 callers, auto int8", "ms CPU", part)(rows) for part in ("server", IN_BATCHES)]
     return times[0] - times[1] if times[0] and times[1] else None

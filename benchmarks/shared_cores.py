@@ -5,6 +5,7 @@
 16 callers send sentences of natural length, without and with a busy neighbour: a process that multiplies matrices on
 one core. The engine computes the same rows in full batches, with the same neighbour. Also measures the processor time
 per sequence of server, callers and engine: where the throughput is lower at the same processor time, threads waited.
+The embedded server's metrics say how many rows its batches have; the engine is also measured in batches of that size.
 If TENSORFLOW_MODEL_SERVER names a tensorflow_model_server binary, the SavedModels are also measured with that server,
 with its default flags and with one thread per request.
 """
@@ -13,22 +14,26 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import subprocess
 import sys
 import time
+import urllib.request
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from bertbundle_serving.config.batching_parameters import BatchingParameters
 from bertbundle_serving.cores import available_cores
 from bertbundle_serving.engine.queue import max_batch_rows
 from bertbundle_serving.runtimes import RuntimeOptions, loader
-from harness import HERE, Row, finish, interleave, machine, parser, rows_of
+from figures import IN_BATCHES
+from harness import HERE, Row, finish, free_port, interleave, machine, parser, rows_of
 from local_server import server_process
 from model_server import BINARY, model_server
 from models import Models, Request, features, open_models, output, requester, sentence_lengths, signatures
@@ -45,6 +50,8 @@ SHARED = (
 """Servers: name, model, ``--runtime``."""
 NEIGHBOURS = {"": 0, ", busy neighbour": 1}
 SERVED, ENGINE = "served", "in process"
+METRICS = "prometheus_config { enable: true }"
+METRICS_PATH = "/monitoring/prometheus/metrics"
 ONE_THREAD = {
     "tensorflow_intra_op_parallelism": 1,
     "tensorflow_inter_op_parallelism": os.cpu_count() or 1,
@@ -73,10 +80,23 @@ class Server:
     Attributes:
         process: its process id; None if the processor time of its processes is not known.
         request: sends a request to it.
+        rest_port: its REST port, which has metrics; None if they do not say how large batches are.
     """
 
     process: int | None
     request: Request
+    rest_port: int | None = None
+
+    def batches(self) -> tuple[float, float]:
+        """Return how many rows it has computed, in how many batches."""
+        url = f"http://127.0.0.1:{self.rest_port}{METRICS_PATH}"
+        with urllib.request.urlopen(url, timeout=30) as response:  # noqa: S310 - of this machine
+            text = response.read().decode()
+        rows, count = (
+            sum(float(value) for value in re.findall(rf"^bertbundle_batch_rows_{part}{{.*}} (\S+)$", text, re.M))
+            for part in ("sum", "count")
+        )
+        return rows, count
 
 
 @contextlib.contextmanager
@@ -117,8 +137,8 @@ def serve(server: Server, work: Sequence[int]) -> Measured:
     return Measured(speed, {name: seconds * 1e3 / len(work) for name, seconds in spent.items()})
 
 
-def compute(servable: Any, version: Path, work: Sequence[int]) -> Measured:
-    """Compute the rows of each length, in batches of the server's size, on all cores."""
+def compute(servable: Any, version: Path, work: Sequence[int], most: int | None = None) -> Measured:
+    """Compute the rows of each length, in full batches or in such of at most so many rows, on all cores."""
     names = signatures(version)
     by_length = Counter(min(length for length in names if length >= tokens) for tokens in work)
 
@@ -126,7 +146,7 @@ def compute(servable: Any, version: Path, work: Sequence[int]) -> Measured:
         rows, length = batch
         servable.run(names[length], features(rows, length), [output(version)])
 
-    batches = [batch for length, total in by_length.items() for batch in full_batches(total, length)]
+    batches = [batch for length, total in by_length.items() for batch in full_batches(total, length, most)]
     spent, begin = time.process_time(), time.perf_counter()
     with ThreadPoolExecutor(max(1, available_cores() // servable.threads)) as pool:
         list(pool.map(run, batches))
@@ -134,9 +154,9 @@ def compute(servable: Any, version: Path, work: Sequence[int]) -> Measured:
     return Measured(len(work) / seconds, {"engine": spent * 1e3 / len(work)})
 
 
-def full_batches(total: int, length: int) -> list[tuple[int, int]]:
+def full_batches(total: int, length: int, most: int | None) -> list[tuple[int, int]]:
     """Return the rows and the length of the batches of a number of rows."""
-    limit = max_batch_rows(BatchingParameters(), row_size=length)
+    limit = most or max_batch_rows(BatchingParameters(), row_size=length)
     return [(min(limit, total - start), length) for start in range(0, total, limit)]
 
 
@@ -155,21 +175,37 @@ def measure(name: str, server: Server, version: Path, runtime: str, rounds: int)
     rows = []
     for suffix, count in NEIGHBOURS.items():
         with neighbours(count):
+            before = server.batches() if server.rest_port else None
             variants = {SERVED: partial(serve, server, work), ENGINE: partial(compute, servable, version, work)}
             _, results = interleave(variants, rounds)
         speeds = {variant: [each.speed for each in every] for variant, every in results.items()}
         costs = {part: [each.cost[part] for each in every] for every in results.values() for part in every[0].cost}
         case = f"{CALLERS} callers, {name}{suffix}"
         rows += rows_of(case, "seq/s", speeds, ENGINE) + rows_of(case, "ms CPU", costs, "engine", less=True)
+        if before and not count:
+            computed, batches = (after - start for after, start in zip(server.batches(), before, strict=True))
+            rows += in_batches_of(computed / batches, case, partial(compute, servable, version, work), rounds)
     servable.close()
     return rows
 
 
+def in_batches_of(size: float, case: str, run: Callable[[int], Measured], rounds: int) -> list[Row]:
+    """Return the mean rows of the server's batches, and the cost of the engine in batches of that size."""
+    costs = [run(round(size)).cost["engine"] for _ in range(rounds)]
+    of_engine = rows_of(case, "ms CPU", {IN_BATCHES: costs}, IN_BATCHES)
+    return [Row(case, "server", "rows/batch", size, size, size, 1), *of_engine]
+
+
 def embedded(name: str, version: Path, model: str, runtime: str, rounds: int) -> list[Row]:
     """Measure the embedded server with its default flags."""
+    port = free_port()
     flags = [f"--model_name={model}", f"--model_base_path={version.parent}", f"--runtime={runtime}", "--port=0"]
-    with server_process([sys.executable, "-m", "bertbundle_serving", *flags]) as (process, address):
-        return measure(name, Server(process, requester(address, model, version)), version, runtime, rounds)
+    with TemporaryDirectory() as scratch:
+        config = Path(scratch) / "monitoring.config"
+        config.write_text(METRICS, encoding="utf-8")
+        flags += [f"--rest_api_port={port}", f"--monitoring_config_file={config}"]
+        with server_process([sys.executable, "-m", "bertbundle_serving", *flags]) as (process, address):
+            return measure(name, Server(process, requester(address, model, version), port), version, runtime, rounds)
 
 
 def tensorflow_serving(name: str, version: Path, model: str, rounds: int) -> list[Row]:

@@ -3,8 +3,8 @@
     python benchmarks/summary.py --size base --docs
 
 Reads the results of the benchmarks, prints the table, and writes it beside them with a plot. ``--docs`` inserts both
-into docs/benchmarks.md. The table says "not measured" for benchmarks that were not run, and gives the reason for
-targets that were not reached.
+into docs/benchmarks.md and README.md. The table says "not measured" for benchmarks that were not run, and gives the
+reason for targets that were not reached.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from harness import HERE, RESULTS, Row, bars, lines
 from targets import TARGETS, Figure, Goal, Reason, Target
 
 ROOT = HERE.parent
-PAGE = ROOT / "docs/benchmarks.md"
 PLOT = ROOT / "docs/benchmarks.png"
+PAGES = (ROOT / "docs/benchmarks.md", ROOT / "README.md")
 MARK = "<!-- benchmarks -->"
 HEAD = ("| what | target | measured | reached | command |", "|---|---|---|---|---|")
 
@@ -131,7 +131,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--size", default="base", help="size of the model (default: %(default)s)")
     arguments.add_argument("--results", type=Path, default=RESULTS, help="directory with the results of the benchmarks")
-    arguments.add_argument("--docs", action="store_true", help="insert table and plot into docs/benchmarks.md")
+    arguments.add_argument("--docs", action="store_true", help="insert table and plot into docs/benchmarks.md and README.md")
     options = arguments.parse_args()
     reports = read_reports(options.results, options.size)
     if not reports:
@@ -143,9 +143,10 @@ def main() -> None:
         raise SystemExit("the plot needs matplotlib: pip install -e '.[bench]'.")
     draw(reports, options.results / f"summary-{options.size}.png")
     if options.docs:
-        picture = f"![sequences per second, latency and memory]({PLOT.name})"
-        PAGE.write_text(between_marks(PAGE.read_text(encoding="utf-8"), [*text, "", picture]), encoding="utf-8")
         draw(reports, PLOT)
+        for page in PAGES:
+            picture = f"![sequences per second, latency and memory]({PLOT.relative_to(page.parent)})"
+            page.write_text(between_marks(page.read_text(encoding="utf-8"), [*text, "", picture]), encoding="utf-8")
 
 
 if __name__ == "__main__":

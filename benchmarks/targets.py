@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from figures import (
+    IN_BATCHES,
     LIMIT,
     SAVED,
     Value,
     best,
     cost_ratio,
+    difference,
+    growth,
     int8_agreement,
     int8_loss,
     int8_over_bfloat16,
@@ -214,10 +217,12 @@ TARGETS = (
         "at most 1.1",
         (Goal("shared_cores", worst_server_cost, 1.1, less=True, show="{:.2f}"),),
         Reason(
-            "a request takes {} ms of the server outside the engine, which computes a sequence in {} ms, and the "
-            "server's batches are smaller than the engine's alone",
+            "a request takes {} ms of the server outside the engine (auto int8), which computes a sequence in {} ms in the "
+            "server's batches of {} rows of one length, the callers being 16, and in {} ms in full ones",
             (
                 Figure("shared_cores", server_overhead),
+                Figure("shared_cores", median("16 callers, auto int8", "ms CPU", IN_BATCHES)),
+                Figure("shared_cores", median("16 callers, auto int8", "rows/batch", "server")),
                 Figure("shared_cores", median("16 callers, auto int8", "ms CPU", "engine")),
             ),
         ),
@@ -231,11 +236,13 @@ TARGETS = (
             Goal("shared_cores", worst_share(", busy neighbour"), 0.9, show="{:.0%}"),
         ),
         Reason(
-            "callers and server run on the engine's cores: per sequence the callers take {} ms and the server {} ms in "
-            "addition to the {} ms of the engine (auto int8)",
+            "callers and server run on the engine's cores: per sequence the callers take {} ms and the server {} ms (auto "
+            "int8); and the engine takes {} ms in the server's batches of {} rows, {} ms in the full ones of the process",
             (
                 Figure("shared_cores", median("16 callers, auto int8", "ms CPU", "callers")),
                 Figure("shared_cores", server_overhead),
+                Figure("shared_cores", median("16 callers, auto int8", "ms CPU", IN_BATCHES)),
+                Figure("shared_cores", median("16 callers, auto int8", "rows/batch", "server")),
                 Figure("shared_cores", median("16 callers, auto int8", "ms CPU", "engine")),
             ),
         ),
@@ -305,6 +312,36 @@ TARGETS = (
                 2,
             )
             for precision in ("auto", "int8")
+        ),
+    ),
+    Target(
+        "`bertbundle bulk --engine ray` / Spark's `annotate`, vs `bertbundle bulk` in one process, same cores, 100,000 "
+        "texts: rows per second",
+        "at least 0.9x / 0.8x",
+        (
+            Goal("bulk_engines", best("entities of *", unit="rows/s", variants=("ray",)), 0.9, show="{:.2f}x"),
+            Goal("bulk_engines", best("entities of *", unit="rows/s", variants=("spark",)), 0.8, show="{:.2f}x"),
+        ),
+    ),
+    Target(
+        "memory of driver and of the largest worker with 1,000,000 rows over that with 10,000, the worst engine",
+        "at most 1.2x",
+        (Goal("bulk_engines", growth("memory, *", "MB peak"), 1.2, less=True, show="{:.2f}x"),),
+    ),
+    Target(
+        "three servers of fixed cost behind a balancer vs one, 24 callers that wait: Envoy / the client",
+        "at least 2.8x",
+        (
+            Goal("replicas", best("24 callers", unit="texts/s", variants=("three, envoy",)), 2.8),
+            Goal("replicas", best("24 callers", unit="texts/s", variants=("three, client",)), 2.8),
+        ),
+    ),
+    Target(
+        "simulated over measured latency of three servers at 70 % load: mean / 99th percentile, the difference",
+        "at most 15 %",
+        tuple(
+            Goal("replicas", difference(f"3 replicas, 70% load, {name}", "ms", "simulated"), 0.15, less=True, show="{:.0%}")
+            for name in ("mean", "99th percentile")
         ),
     ),
 )

@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,12 +16,14 @@ import numpy.typing as npt
 
 from bertbundle.batch.annotator import Annotator
 from bertbundle.batch.connection import BundleIdentity
+from bertbundle.batch.shards import Shard
+from bertbundle.batch.work import Counts, ShardWork
 from bertbundle.errors import InputError
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
+    from pyspark.sql import DataFrame, SparkSession
 
-__all__ = ["annotate", "predict_udf"]
+__all__ = ["SparkEngine", "annotate", "predict_udf"]
 
 _NO_SPARK = "Spark is not installed: pip install 'bertbundle[spark]'. It needs Python 3.11 or newer, and Java 17."
 
@@ -133,3 +137,44 @@ _RETURNS: dict[str, tuple[str, Callable[[list[Any]], Any]]] = {
     "text-classification": ("struct<label:string,score:double>", _classes),
 }
 """The type of the column for each task, in Spark's notation, and how results become its arrays."""
+
+
+@dataclass(frozen=True, slots=True)
+class SparkEngine:
+    """An `Engine` for `run_job`: a Spark task for each shard, with the files and the resume of `bertbundle bulk`.
+
+    Attributes:
+        session: the Spark session.
+
+    >>> run_job(BatchJob(Annotator(bundle="/models/ner"), "texts/", "answers/"), SparkEngine(spark), resume=True)
+    ... # doctest: +SKIP
+    Counts(rows=120, rejected=24)
+    """
+
+    session: SparkSession
+
+    def __call__(self, work: ShardWork, shards: Sequence[Shard]) -> Iterator[Counts]:
+        """Yield the counts of the shards when all are finished; progress shows in Spark's own page.
+
+        Raises:
+            InputError: a file or the bundle cannot be used on an executor, or the model did not answer. Spark has then
+                tried a task as often as ``spark.task.maxFailures`` says.
+        """
+        from py4j.protocol import Py4JJavaError
+
+        tasks = self.session.sparkContext.parallelize(list(shards), len(shards))
+        try:
+            yield from tasks.map(functools.partial(_compute, work)).collect()
+        except Py4JJavaError as error:
+            raise InputError(_spark_message(str(error.java_exception))) from error
+
+
+def _compute(work: ShardWork, shard: Shard) -> Counts:
+    work.annotator.check_model(work.identity)
+    return work.compute(shard)
+
+
+def _spark_message(text: str) -> str:
+    """Return the message of an error of this project in a traceback from a worker, or the first line of the text."""
+    found = re.search(r"bertbundle\.errors\.\w+: (.*)", text)
+    return found[1] if found else f"Spark failed: {text.splitlines()[0]}"

@@ -1,4 +1,4 @@
-"""The table of targets: in docs/benchmarks.md, and how figures become rows."""
+"""The table of targets: in README.md and docs/benchmarks.md, and how figures become rows."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from paths import ROOT
 
 SUMMARY = ROOT / "benchmarks/summary.py"
 MARK = "<!-- benchmarks -->"
+PAGES = ("docs/benchmarks.md", "README.md")
 
 
 def cells(text: str) -> list[list[str]]:
@@ -54,11 +55,12 @@ def table(tmp_path: Path) -> list[list[str]]:
     return summary(tmp_path)
 
 
-def test_page_has_the_rows_of_the_summary(table: list[list[str]]) -> None:
-    """The table of docs/benchmarks.md has the rows of the summary: the same names and targets."""
-    _, text, _ = (ROOT / "docs/benchmarks.md").read_text(encoding="utf-8").split(MARK)
-    assert [row[:2] for row in cells(text)] == [row[:2] for row in table]
-    assert "](benchmarks.png)" in text
+def test_pages_have_the_rows_of_the_summary(table: list[list[str]]) -> None:
+    """The tables of the README and of docs/benchmarks.md are one, with the names and targets of the summary."""
+    page, readme = ((ROOT / name).read_text(encoding="utf-8").split(MARK)[1] for name in PAGES)
+    assert [row[:2] for row in cells(page)] == [row[:2] for row in table]
+    assert cells(readme) == cells(page)
+    assert ("](benchmarks.png)" in page, "](docs/benchmarks.png)" in readme) == (True, True)
     assert (ROOT / "docs/benchmarks.png").is_file()
 
 

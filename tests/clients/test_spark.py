@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from batch_files import make_bundle
+from batch_files import make_bundle, parts, snapshot, write_inputs
 from bertbundle import Client, InputError
-from bertbundle.spark import annotate, predict_udf
+from bertbundle.batch import Annotator, BatchJob, run_job
+from bertbundle.spark import SparkEngine, annotate, predict_udf
 from fakes import FakeServer, Model, make_manifest, predict_method
 from optional import require_package, skip_without
 
@@ -162,3 +163,28 @@ def test_invalid(spark: Any, bundle: str) -> None:
         annotate(df, bundle=f"{bundle}-none", text="body")
     with pytest.raises(InputError, match=r"the model is for token-classification, predict_udf is for .* Use annotate"):
         predict_udf(bundle=bundle)
+
+
+def test_engine(spark: Any, bundle: str, tmp_path: Path) -> None:
+    """A job on Spark writes the files of a local one, resumes it, and ends with one message if a file is changed."""
+    source = write_inputs(tmp_path / "in")
+    jobs = [
+        BatchJob(Annotator(bundle=bundle, threads=1), str(source), str(tmp_path / name), shard_bytes=400)
+        for name in ("local", "spark", "changed")
+    ]
+    counted = [run_job(jobs[0]), run_job(jobs[1], SparkEngine(spark))]
+    assert counted[0] == counted[1]
+    written = [[path.read_bytes() for path in parts(Path(job.output))] for job in jobs[:2]]
+    assert written[0] == written[1] != []
+    next(Path(jobs[0].output).glob("_shards/*.json")).unlink()
+    before = snapshot(Path(jobs[1].output))
+    assert run_job(jobs[0], SparkEngine(spark), resume=True) == counted[0]
+    assert run_job(jobs[1], SparkEngine(spark), resume=True) == counted[1]
+    assert snapshot(Path(jobs[1].output)) == before
+
+    def engine(work: Any, shards: Any) -> Any:
+        (source / "0.jsonl").write_text("{}\n")
+        return SparkEngine(spark)(work, shards)
+
+    with pytest.raises(InputError, match=r"^\S+0.jsonl was changed while the job ran. Start over with --overwrite.$"):
+        run_job(jobs[2], engine)

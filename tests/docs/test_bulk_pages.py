@@ -41,9 +41,8 @@ def directory(tmp_path: Path) -> Path:
     """The bundle and the texts that the pages name, in a working directory."""
     make_bundle(tmp_path / "models")
     (tmp_path / "models/tiny").rename(tmp_path / "models/ner")
-    for name in ("texts", "parts"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "a.jsonl").write_text('{"id": 1, "text": "wang"}\n{"id": 2, "text": "in berlin"}\n')
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts/a.jsonl").write_text('{"id": 1, "text": "wang"}\n{"id": 2, "text": "in berlin"}\n')
     return tmp_path
 
 
@@ -105,3 +104,4 @@ def test_spark(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "entities: array" in done.stdout
     assert "embedding" in done.stdout
     assert list((directory / "answers").glob("part-*.parquet"))
+    assert [row["id"] for row in read_parts(directory / "parts")] == [1, 2]

@@ -79,17 +79,20 @@ class BulkRun:
             InputError: a file cannot be read.
             ServerError: the server failed; the output so far is kept, and ``--resume`` continues from there.
         """
+        rows = iter(self._reader)
+        for _ in zip(range(self._progress.rows), rows, strict=False):
+            pass
+        chunk = _next_chunk(rows)
+        self._check_columns(chunk)
         with contextlib.ExitStack() as stack:
             self._save_progress()
             files = {name: stack.enter_context(self._open(path)) for name, path in self._paths().items()}
-            rows = iter(self._reader)
-            for _ in zip(range(self._progress.rows), rows, strict=False):
-                pass
             self._report.start(self._progress.rows, self._reader.fraction_read() or 0.0)
-            while chunk := list(itertools.islice(rows, ROWS_PER_CHUNK)):
+            while chunk:
                 self._process(chunk, files)
                 self._flush(files)
                 self._report.update(self._progress, self._reader.fraction_read())
+                chunk = _next_chunk(rows)
         self._report.finish(self._progress)
         if self._job.output != "-":
             self._job.progress_path.unlink(missing_ok=True)
@@ -110,6 +113,16 @@ class BulkRun:
                 raise InputError(f"{path} is shorter than its progress file says. Start over with --overwrite.")
             file.truncate(size)
             yield file
+
+    def _check_columns(self, rows: Sequence[Row]) -> None:
+        """Check that a row of the first ones has the columns, before anything is written.
+
+        Raises:
+            InputError: all of them lack a column.
+        """
+        missing = [self._columns.missing(row.columns) for row in rows if not row.error]
+        if self._progress.rows == 0 and missing and missing[0] and all(missing):
+            raise InputError(f"{self._job.source} has {missing[0]}.")
 
     def _process(self, rows: Sequence[Row], files: dict[str, IO[bytes]]) -> None:
         results: list[Any] = [self._columns.text_of(row) for row in rows]
@@ -156,6 +169,10 @@ class BulkRun:
     def _save_progress(self) -> None:
         if self._job.output != "-":
             self._progress.save(self._job.progress_path)
+
+
+def _next_chunk(rows: Iterator[Row]) -> list[Row]:
+    return list(itertools.islice(rows, ROWS_PER_CHUNK))
 
 
 def _initial_progress(job: BulkJob, *, resume: bool, overwrite: bool) -> Progress:

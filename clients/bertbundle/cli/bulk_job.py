@@ -1,4 +1,4 @@
-"""`bertbundle bulk --input`: a job over many files, on the engine of the caller's choice."""
+"""`bertbundle bulk`: its flags, and what they start: a run over one file, or a job over many on an engine."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from bertbundle.batch.annotator import Annotator
 from bertbundle.batch.decoder_choice import DecoderOptions, choose_decoder, spell_flag
 from bertbundle.batch.job import BatchJob, Engine, JobProgress, run_job, run_locally
 from bertbundle.batch.ray_engine import RayEngine
-from bertbundle.cli.connection_flags import channel_settings, make_client
+from bertbundle.cli.bulk import BulkJob, BulkRun
+from bertbundle.cli.connection_flags import channel_settings
 from bertbundle.cli.progress import Progress, ProgressReport
-from bertbundle.client.sync_client import Client
+from bertbundle.data.row_files import detect_format
 from bertbundle.errors import InputError
 
-__all__ = ["BULK_TIMEOUT", "add_job_flags", "open_bulk_client", "run_bulk_job"]
+__all__ = ["BULK_TIMEOUT", "add_job_flags", "run_bulk"]
 
 BULK_TIMEOUT = 300.0
 """Timeout in seconds of a call, which has up to 2048 rows."""
@@ -34,6 +35,14 @@ def add_job_flags(bulk: argparse.ArgumentParser) -> None:
     )
     bulk.add_argument(
         "--cores", type=positive_int, metavar="N", help="cores of a worker with --bundle (default: all; 1 on Ray)"
+    )
+    bulk.add_argument(
+        "--attempts",
+        type=positive_int,
+        default=5,
+        metavar="N",
+        help="how often rows are tried while the server is unavailable, overloaded or late, with pauses of 2 to 30 s "
+        "(default: %(default)s)",
     )
     bulk.add_argument(
         "--input",
@@ -55,45 +64,59 @@ def add_job_flags(bulk: argparse.ArgumentParser) -> None:
     )
 
 
-def open_bulk_client(options: argparse.Namespace) -> Client:
-    """Return a client for a bulk run over one file.
+def run_bulk(options: argparse.Namespace) -> None:
+    """Process the rows of one file, or of the files of --input.
 
     Raises:
-        InputError: the flags contradict each other, or the bundle cannot be loaded.
-    """
-    _check_model_flags(options)
-    if options.engine != "local" or options.shard_bytes:
-        raise InputError("--engine and --shard-bytes need --input: pass the directory or glob as --input.")
-    _refuse(options, _OF_RAY, "need --engine ray")
-    if options.bundle is None:
-        return make_client(options)
-    client = Client.local(options.bundle, threads=options.cores, timeout=options.timeout)
-    options.model = client.manifest().name  # in messages
-    return client
-
-
-def run_bulk_job(options: argparse.Namespace) -> None:
-    """Run a job over many files.
-
-    Raises:
-        InputError: the flags contradict each other, or a file cannot be used.
+        InputError: the flags contradict each other, or a file or the bundle cannot be used.
         ServerError: the model did not answer.
         CommandExit: rows have no answer.
     """
-    _check_job_flags(options)
+    _check_model_flags(options)
+    run, check = (_run_file, _check_file_flags) if options.input is None else (_run_files, _check_files_flags)
+    check(options)
     annotator = _annotator(options)
     chosen = DecoderOptions(options.head, options.pair is not None, options.allow_no_answer, spell_flag, "--text")
     manifest = annotator.manifest()
     choose_decoder(manifest, options.model or manifest.name, chosen)
+    if run(annotator, options):
+        raise CommandExit(ROWS_REJECTED)
+
+
+def _run_file(annotator: Annotator, options: argparse.Namespace) -> int:
+    """Process one file, and return the number of rows without an answer."""
+    rejects = options.rejects or (f"{options.output}.rejects" if options.output != "-" else None)
+    file_format = detect_format(options.source, options.format)
+    job = BulkJob(options.source, file_format, options.output, rejects, options.text, options.pair, options.keep)
+    run = BulkRun(
+        job,
+        annotator.answer_rows,
+        resume=options.resume,
+        overwrite=options.overwrite,
+        log=sys.stderr,
+        as_json=options.json,
+    )
+    return run.run()
+
+
+def _run_files(annotator: Annotator, options: argparse.Namespace) -> int:
+    """Process many files, and return the number of rows without an answer."""
     job = BatchJob(annotator, options.input, options.output, options.format, options.shard_bytes or _SHARD_BYTES)
     log = _JobLog(options)
     counts = run_job(job, _engine(options), resume=options.resume, overwrite=options.overwrite, report=log.update)
     log.finish()
-    if counts.rejected:
-        raise CommandExit(ROWS_REJECTED)
+    return counts.rejected
 
 
-def _check_job_flags(options: argparse.Namespace) -> None:
+def _check_file_flags(options: argparse.Namespace) -> None:
+    if options.engine != "local" or options.shard_bytes:
+        raise InputError("--engine and --shard-bytes need --input: pass the directory or glob as --input.")
+    _refuse(options, _OF_RAY, "need --engine ray")
+    if options.resume and options.output == "-":
+        raise InputError("--resume needs an output file: pass --output.")
+
+
+def _check_files_flags(options: argparse.Namespace) -> None:
     if options.source != "-":
         raise InputError(f"{options.source} and --input {options.input}: pass one of them.")
     if options.output == "-":
@@ -102,7 +125,6 @@ def _check_job_flags(options: argparse.Namespace) -> None:
         raise InputError("--rejects does not go with --input, which writes them to the output's _rejects: omit it.")
     if options.engine != "ray":
         _refuse(options, _OF_RAY, "need --engine ray")
-    _check_model_flags(options)
 
 
 def _check_model_flags(options: argparse.Namespace) -> None:
@@ -128,6 +150,7 @@ def _annotator(options: argparse.Namespace) -> Annotator:
     return Annotator(
         **model,
         timeout=options.timeout,
+        attempts=options.attempts,
         text=options.text,
         pair=options.pair,
         keep=options.keep,

@@ -130,9 +130,12 @@ def _is_path(text: str) -> bool:
 
 def _to_path(text: str) -> Path:
     try:
-        return Path(text).expanduser()
+        path = Path(text).expanduser()
     except RuntimeError as error:
         raise InputError(f"{text} is in no home directory: write it in full.") from error
+    if not path.exists():
+        raise InputError(f"{text} does not exist. Pass a bundle or a checkpoint, or HOST:PORT/MODEL for a server.")
+    return path
 
 
 def comparison_of(options: argparse.Namespace) -> Comparison:

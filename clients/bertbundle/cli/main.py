@@ -9,15 +9,13 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, TypeAlias
 
-from bertbundle._shared.commands import ROWS_REJECTED, CommandExit, run_command
+from bertbundle._shared.commands import run_command
 from bertbundle.batch.decoder_choice import DecoderOptions, choose_decoder, spell_flag
 from bertbundle.cli.arguments import make_parser
 from bertbundle.cli.bench import make_plotter, run_load_test
-from bertbundle.cli.bulk import BulkJob, BulkRun
-from bertbundle.cli.bulk_job import open_bulk_client, run_bulk_job
+from bertbundle.cli.bulk_job import run_bulk
 from bertbundle.cli.compare import run_compare
 from bertbundle.cli.completion import completion_script
 from bertbundle.cli.connection_flags import make_client
@@ -25,7 +23,6 @@ from bertbundle.cli.evaluate import run_evaluate
 from bertbundle.cli.formatting import RESULT_FORMATS, describe_manifest, format_table, parity_table
 from bertbundle.cli.promote import run_promote
 from bertbundle.client.sync_client import Client
-from bertbundle.data.row_files import detect_format
 from bertbundle.decoding.base import Decoder
 from bertbundle.errors import InputError
 from bertbundle.session.batches import AskOptions
@@ -55,18 +52,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for line in _OF_SEVERAL[options.command](options, _to_json):
                 print(line)
             return
-        if options.command == "bulk" and options.input is not None:
-            run_bulk_job(options)
+        if options.command == "bulk":
+            run_bulk(options)
             return
-        with _open_client(options) as client:
+        with make_client(options) as client:
             for line in _COMMANDS[options.command](client, options):
                 print(line)
 
     return run_command("bertbundle", run)
-
-
-def _open_client(options: argparse.Namespace) -> Client:
-    return open_bulk_client(options) if options.command == "bulk" else make_client(options)
 
 
 # ---- predict
@@ -156,32 +149,6 @@ def _bench(client: Client, options: argparse.Namespace) -> Iterable[str]:
     return [_to_json(result.to_dict())] if options.json else result.to_lines()
 
 
-# ---- bulk
-
-
-def _bulk(client: Client, options: argparse.Namespace) -> Iterable[str]:
-    if options.resume and options.output == "-":
-        raise InputError("--resume needs an output file: pass --output.")
-    rejects = options.rejects or (f"{options.output}.rejects" if options.output != "-" else None)
-    file_format = detect_format(options.source, options.format)
-    job = BulkJob(options.source, file_format, options.output, rejects, options.text, options.pair, options.keep)
-    decoder = replace(_decoder(client, options), gather=list)
-    ask_options = AskOptions(options.truncation, head=options.head, keep_errors=True)
-    answer = functools.partial(_answer_rows, client, decoder, ask_options)
-    run = BulkRun(job, answer, resume=options.resume, overwrite=options.overwrite, log=sys.stderr, as_json=options.json)
-    if run.run():
-        raise CommandExit(ROWS_REJECTED)
-    return ()
-
-
-def _answer_rows(
-    client: Client, decoder: Decoder, ask_options: AskOptions, texts: Sequence[Any]
-) -> list[dict[str, Any] | InputError]:
-    results = client.ask(decoder, list(texts), ask_options)
-    to_dict = RESULT_FORMATS[decoder.task].to_dict
-    return [result if isinstance(result, InputError) else dict(to_dict(result)) for result in results]
-
-
 # ---- info and status
 
 
@@ -207,7 +174,6 @@ _Command: TypeAlias = Callable[[Client, argparse.Namespace], Iterable[str]]
 _COMMANDS: Mapping[str, _Command] = {
     "predict": _predict,
     "bench": _bench,
-    "bulk": _bulk,
     "evaluate": lambda client, options: run_evaluate(client, options, _to_json),
     "info": _info,
     "status": _status,

@@ -44,9 +44,11 @@ class Progress:
             progress = cls(**json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
             raise InputError(f"{path} cannot be read: {error}. Start over with --overwrite.") from error
-        if progress.job != json.loads(json.dumps(job)):
+        wanted = json.loads(json.dumps(job))
+        for name in [name for name in {**progress.job, **wanted} if progress.job.get(name) != wanted.get(name)]:
             raise InputError(
-                f"{path} belongs to another job: {progress.job}. Pass the same options, or start over with --overwrite."
+                f"{path} belongs to another job: its {name.replace('_', ' ')} is {progress.job.get(name)!r}, not "
+                f"{wanted.get(name)!r}. Pass the same options, or start over with --overwrite."
             )
         return progress
 

@@ -51,14 +51,30 @@ def read_dataset(path: str, task: DataTask, options: DataOptions = DataOptions()
         raise InputError(f"the model is for {task.name}, expected one of {', '.join(_READABLE)}. Upgrade bertbundle.")
     chosen = options.format or _detect_format(path, task)
     _check_options(chosen, task, options)
-    dataset = FORMATS[chosen](path, task, options)
+    rename = _Renames(options.rename)
+    dataset = FORMATS[chosen](path, task, replace(options, rename=rename))
     if options.ignore_labels:
         return replace(dataset, labelled=False)
     if options.need_labels and not dataset.labelled:
         raise InputError(
             f"{path} has no labels. Pass a file with labels, or --unlabelled for a report without metrics."
         )
+    notes = [f"--rename {old} has no effect: {path} has no label {old!r}." for old in rename if old not in rename.used]
+    dataset = replace(dataset, notes=(*dataset.notes, *notes))
     return replace(dataset, left_out=_left_out(dataset, task, options)) if dataset.labelled else dataset
+
+
+class _Renames(dict[str, str]):
+    """The mapping of --rename, which knows which of its labels the file has."""
+
+    def __init__(self, rename: Mapping[str, str]) -> None:
+        super().__init__(rename)
+        self.used: set[str] = set()
+
+    def get(self, key: str, default: Any = None, /) -> Any:
+        """Return what replaces a label of the file."""
+        self.used.add(key)
+        return super().get(key, default)
 
 
 def _check_options(chosen: str, task: DataTask, options: DataOptions) -> None:

@@ -72,6 +72,12 @@ _RULES = (
     _Rule(_Code.CANCELLED, ServerUnavailable, "Is the server shutting down?"),
     _Rule(_Code.DEADLINE_EXCEEDED, DeadlineExceeded, "Raise the timeout, or send fewer texts at once."),
     _Rule(_Code.RESOURCE_EXHAUSTED, Overloaded, "Retry later, or raise --grpc_max_threads of the server."),
+    _Rule(
+        _Code.NOT_FOUND,
+        ModelNotFound,
+        "Check the model name against --model_name or models.config, and the version with `bertbundle status`.",
+        "Specific(",
+    ),
     _Rule(_Code.NOT_FOUND, ModelNotFound, "Check the model name against --model_name or models.config."),
     _Rule(_Code.FAILED_PRECONDITION, SignatureNotFound, "Is the model a bundle?", "Serving signature key"),
     _Rule(_Code.FAILED_PRECONDITION, InvalidRequest, ""),

@@ -17,6 +17,7 @@ import pytest
 
 from bertbundle import ServerUnavailable
 from bertbundle._shared.commands import ROWS_REJECTED
+from bertbundle.batch import Annotator
 from bertbundle.cli import bulk as bulk_module
 from bertbundle.cli import main as main_module
 from bulk_files import entity_texts, read_json_lines, write_rows
@@ -42,8 +43,8 @@ def test_resume(bulk: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file
             raise KeyboardInterrupt
         return answer_rows(*arguments)
 
-    answer_rows = main_module._answer_rows
-    monkeypatch.setattr(main_module, "_answer_rows", answer)
+    answer_rows = Annotator.answer_rows
+    monkeypatch.setattr(Annotator, "answer_rows", answer)
     assert bulk(source, "--output", resumed)[0] == 130
     monkeypatch.undo()
     for path in (resumed, Path(f"{resumed}.rejects")):
@@ -90,12 +91,24 @@ def test_unavailable_server(bulk: Run, tmp_path: Path, monkeypatch: pytest.Monke
     def fail(*_: Any) -> Any:
         raise ServerUnavailable("call to localhost:1 failed with UNAVAILABLE.", code="UNAVAILABLE")
 
-    monkeypatch.setattr(main_module, "_answer_rows", fail)
+    monkeypatch.setattr(Annotator, "answer_rows", fail)
     source = write_rows(tmp_path / "in.txt", ["Wang"])
     code, _, err = bulk(source, "--output", tmp_path / "out.jsonl")
     message = "bertbundle: call to localhost:1 failed with UNAVAILABLE. 0 rows are done; continue with --resume.\n"
     assert (code, err) == (2, message)
     assert bulk(source)[2].endswith("0 rows are done.\n")
+
+
+def test_wrong_column(bulk: Run, tmp_path: Path) -> None:
+    """A column that no row has is one message, and nothing is written; a row without it is rejected."""
+    source, output = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.write_text('{"body": "Wang"}\n{"body": "Wang", "title": "a"}\n')
+    code, _, err = bulk(source, "--output", output)
+    message = f"{source} has no column 'text', the row has body: name the column with --text."
+    assert (code, err) == (2, f"bertbundle: {message}\n")
+    assert list(tmp_path.iterdir()) == [source]
+    assert bulk(source, "--output", output, "--text", "title")[0] == ROWS_REJECTED
+    assert [row["body"] for row in read_json_lines(output)] == ["Wang"]
 
 
 def test_standard_input_and_output(bulk: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,7 +69,7 @@ def test_targets(targets: list[str], tmp_path: Path, run: Callable[..., str], mo
         ("", "'' is not [HOST:PORT/]MODEL[@VERSION], or lacks a model"),
         (f"tiny@{2**63}", f"{2**63} is no version number: it has more than 64 bits."),
         ("~nobody-has-this-name/x", "~nobody-has-this-name/x is in no home directory: write it in full."),
-        ("./absent", "no bundle.json in absent or its version directories"),
+        ("./absent", "./absent does not exist. Pass a bundle or a checkpoint, or HOST:PORT/MODEL for a server."),
         ("models", "models is a directory: write ./models for a bundle in it"),
     ],
     ids=str,

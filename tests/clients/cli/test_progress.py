@@ -86,6 +86,6 @@ def test_progress_of_another_job(bulk: Run, tmp_path: Path) -> None:
     source, output = tmp_path / "in.txt", tmp_path / "out.jsonl"
     source.write_text("Wang\n")
     (tmp_path / "out.jsonl.progress").write_text('{"job": {"source": "other"}}')
-    assert "belongs to another job" in bulk(source, "--output", output, "--resume")[2]
+    assert "another job: its source is 'other', not" in bulk(source, "--output", output, "--resume")[2]
     (tmp_path / "out.jsonl.progress").write_text("{")
     assert "cannot be read" in bulk(source, "--output", output, "--resume")[2]

@@ -159,6 +159,18 @@ def test_labels_are_renamed_and_left_out(read: Read) -> None:
     assert found.left_out == ("misc",)
     merged = read("a.conll", "New B-city\nYork I-place\n", rename={"city": "LOC", "place": "LOC"})
     assert golds(merged) == [(Span("LOC", 0, 8),)]
+    assert found.notes == merged.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "task"),
+    [("a.conll", WORDS, TAGGER), ("a.csv", "text,label\nx,yes\n", CLASSIFIER)],
+)
+def test_rename_without_effect(read: Read, name: str, content: str, task: DataTask) -> None:
+    """A label of --rename that the file does not have is noted."""
+    (note,) = read(name, content, task, rename={"CITY": "LOC"}).notes
+    assert note.startswith("--rename CITY has no effect: ")
+    assert note.endswith(f"{name} has no label 'CITY'.")
 
 
 def test_bad_columns_have_one_message(fail: Fail) -> None:
