@@ -23,7 +23,7 @@ KSERVE := 0.21.0 # its package is read, not installed: it requires other version
 PROTOC := 1.76.0 # grpcio-tools with protoc 31.1: the generated code runs on protobuf 6.31.1 and newer, including 7
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-torch demo demo-chinese export serve serve-container image bundle-image setup-cluster setup-manifests manifests test test-fast test-thin test-cluster test-manifests test-torch lint typecheck check bench bench-quick bench-run bench-peers dashboards docs docs-tables proto clean
+.PHONY: help setup setup-torch demo demo-chinese export serve serve-container image bundle-image setup-cluster setup-manifests manifests test test-fast test-thin test-cluster test-manifests test-torch lint typecheck check bench bench-quick bench-run bench-peers bench-cluster dashboards docs docs-tables proto clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -135,6 +135,12 @@ bench-peers: ROUNDS ?= 5
 bench-peers: $(READY) $(PEERS)/.ready ## compare with sentence-transformers and optimum, installed into build/peers, on MiniLM
 	$(PEERS)/bin/python benchmarks/peers.py --ours $(BIN)/python --size $(SIZE) --rounds $(ROUNDS)
 	$(BIN)/python benchmarks/embeddings_route.py --peer $(PEERS)/bin/python --size $(SIZE) --rounds $(ROUNDS)
+
+bench-cluster: SIZE ?= base
+bench-cluster: ROUNDS ?= 3
+bench-cluster: setup-cluster ## compare Ray and Spark with bulk in one process, and three servers with one, in an hour
+	$(BIN)/python benchmarks/replicas.py --size $(SIZE) --rounds $(ROUNDS)
+	$(BIN)/python benchmarks/bulk_engines.py --size $(SIZE) --rounds 1 --work build/bench
 
 docs: $(READY) ## build the documentation site into build/site
 	NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict

@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from optional import skip_without
+from optional import require_package, skip_without
 from paths import ROOT
 
 pytestmark = pytest.mark.slow
 
 BENCHMARKS = ROOT / "benchmarks"
 PEER = "TFBert as saved"
-NOT_RUN = ("peers.py", "embeddings_route.py", "accuracy.py")
-"""Benchmarks that need peers or data that may be missing."""
+NOT_RUN = ("peers.py", "embeddings_route.py", "accuracy.py", "replicas.py", "bulk_engines.py")
+"""Benchmarks that need peers, data or programs that may be missing."""
 SAVED = {"saved_model float32", "saved_model bfloat16"}
 
 Cases = dict[str, dict[str, dict[str, Any]]]
@@ -100,7 +100,8 @@ def test_shared_cores(run: Callable[..., Cases]) -> None:
     for variant in ("saved_model bfloat16", "saved_model int8", "auto", "auto int8", "onnx int8"):
         for case in (f"16 callers, {variant}", f"16 callers, {variant}, busy neighbour"):
             assert cases[f"{case} seq/s"]["in process"]["ratio"] == 1.0
-            assert cases[f"{case} ms CPU"].keys() == {"server", "callers", "engine"}
+            assert cases[f"{case} ms CPU"].keys() >= {"server", "callers", "engine"}
+        assert 1 <= cases[f"16 callers, {variant} rows/batch"]["server"]["median"] <= 16
 
 
 def test_loading(run: Callable[..., Cases]) -> None:
@@ -127,6 +128,17 @@ def test_replicas(run: Callable[..., Cases]) -> None:
     cases = run("replicas", "--cost=0.02", "--seconds=0.5")
     assert {"one replica", "three, client"} <= set(cases["24 callers texts/s"])
     assert set(cases["3 replicas, 70% load, 99th percentile ms"]) == {"simulated", "measured"}
+
+
+@pytest.mark.cluster
+def test_bulk_engines(run: Callable[..., Cases]) -> None:
+    """Ray and Spark are measured against one process, and the memory of each by the number of rows."""
+    require_package("ray")
+    require_package("pyspark")
+    cases = run("bulk_engines", "--rows=300", "--memory-rows=100,300")
+    assert set(cases["entities of 300 rows rows/s"]) == {"local", "ray", "spark"}
+    assert set(cases["300 memory, driver, rows: MB peak"]) == {"local", "ray", "spark"}
+    assert set(cases["300 memory, worker, rows: MB peak"]) == {"ray", "spark"}
 
 
 def test_summary(results: Path, run: Callable[..., Cases]) -> None:
