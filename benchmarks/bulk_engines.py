@@ -3,10 +3,10 @@
     python benchmarks/bulk_engines.py --rows 100000 --rounds 1
     python benchmarks/bulk_engines.py --rows 0 --memory-rows 10000,100000,1000000
 
-``make setup-cluster`` installs both engines; one that is missing is skipped with a message. First the rows per second of
-the demo's model for entities, from the command to the end of the output: with a Ray cluster that is running, and without
-the start of Spark's session. Then, with a model of no cost, the peak memory of the driver and of the largest worker as
-the rows grow.
+``make setup-cluster`` installs both engines; one that is missing is skipped with a message. First the rows per second
+of the demo's model for entities, from the command to the end of the output: with a Ray cluster that is running, and
+without the start of Spark's session. Then, with a model of no cost, the peak memory of the driver and of the largest
+worker as the rows grow.
 """
 
 from __future__ import annotations
@@ -49,7 +49,9 @@ Run = Callable[[Path, Path], subprocess.Popen[bytes]]
 def main() -> None:
     """Run the benchmark."""
     arguments = parser(__doc__)
-    arguments.add_argument("--rows", type=int, default=100_000, help="rows of the speed (default: %(default)s; 0: none)")
+    arguments.add_argument(
+        "--rows", type=int, default=100_000, help="rows of the speed (default: %(default)s; 0: none)"
+    )
     arguments.add_argument(
         "--memory-rows",
         type=lambda text: [int(part) for part in text.split(",") if part],

@@ -61,7 +61,9 @@ def growth(case: str, unit: str) -> Value:
     """Return a function that finds the largest ratio of the last value of what a case varies to the first."""
 
     def find(rows: Sequence[Row]) -> float | None:
-        found = [row for row in rows if row.case.startswith(case.rstrip("*")) and row.unit == unit and row.at is not None]
+        found = [
+            row for row in rows if row.case.startswith(case.rstrip("*")) and row.unit == unit and row.at is not None
+        ]
         last = max((row.at for row in found if row.at is not None), default=None)
         return max((row.ratio for row in found if row.at == last), default=None)
 

@@ -131,7 +131,9 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--size", default="base", help="size of the model (default: %(default)s)")
     arguments.add_argument("--results", type=Path, default=RESULTS, help="directory with the results of the benchmarks")
-    arguments.add_argument("--docs", action="store_true", help="insert table and plot into docs/benchmarks.md and README.md")
+    arguments.add_argument(
+        "--docs", action="store_true", help="insert table and plot into docs/benchmarks.md and README.md"
+    )
     options = arguments.parse_args()
     reports = read_reports(options.results, options.size)
     if not reports:

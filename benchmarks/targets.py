@@ -217,8 +217,8 @@ TARGETS = (
         "at most 1.1",
         (Goal("shared_cores", worst_server_cost, 1.1, less=True, show="{:.2f}"),),
         Reason(
-            "a request takes {} ms of the server outside the engine (auto int8), which computes a sequence in {} ms in the "
-            "server's batches of {} rows of one length, the callers being 16, and in {} ms in full ones",
+            "a request takes {} ms of the server outside the engine (auto int8), which computes a sequence in {} ms in "
+            "batches of the server's size, {} rows of one length, and in {} ms in full ones",
             (
                 Figure("shared_cores", server_overhead),
                 Figure("shared_cores", median("16 callers, auto int8", "ms CPU", IN_BATCHES)),
@@ -236,8 +236,8 @@ TARGETS = (
             Goal("shared_cores", worst_share(", busy neighbour"), 0.9, show="{:.0%}"),
         ),
         Reason(
-            "callers and server run on the engine's cores: per sequence the callers take {} ms and the server {} ms (auto "
-            "int8); and the engine takes {} ms in the server's batches of {} rows, {} ms in the full ones of the process",
+            "callers and server run on the engine's cores: per sequence the callers take {} ms and the server {} ms "
+            "(auto int8), and the engine {} ms in batches of the server's size, {} rows, instead of {} ms in full ones",
             (
                 Figure("shared_cores", median("16 callers, auto int8", "ms CPU", "callers")),
                 Figure("shared_cores", server_overhead),
@@ -340,7 +340,13 @@ TARGETS = (
         "simulated over measured latency of three servers at 70 % load: mean / 99th percentile, the difference",
         "at most 15 %",
         tuple(
-            Goal("replicas", difference(f"3 replicas, 70% load, {name}", "ms", "simulated"), 0.15, less=True, show="{:.0%}")
+            Goal(
+                "replicas",
+                difference(f"3 replicas, 70% load, {name}", "ms", "simulated"),
+                0.15,
+                less=True,
+                show="{:.0%}",
+            )
             for name in ("mean", "99th percentile")
         ),
     ),

@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 
+from bertbundle import Client, PredictCall, Prediction
+from bertbundle.decoding.decoders import DECODERS
+from bertbundle.transports.local import LocalTransport
 from bertbundle_export import Exported
 
 pytestmark = pytest.mark.slow
@@ -29,3 +32,18 @@ def test_warmup_records(tiny_bundle: Exported, tensorflow: Any) -> None:
     }
     assert shapes == {name: [1, length] for name, length in tiny_bundle.manifest.signatures.items()}
     assert {request.model_spec.name for request in requests} == {"tiny"}
+    transport = RecordingTransport(tiny_bundle.path)
+    with Client("", "tiny", transport=transport) as client:
+        client.ask(DECODERS[tiny_bundle.manifest.task], ["wang"])
+    assert {tuple(request.output_filter) for request in requests} == {transport.outputs}
+
+
+class RecordingTransport(LocalTransport):
+    """Keeps the outputs that the last call requested."""
+
+    outputs: tuple[str, ...] = ()
+
+    def predict(self, call: PredictCall, **options: Any) -> Prediction:
+        """See `Transport.predict`."""
+        self.outputs = call.outputs
+        return super().predict(call, **options)

@@ -11,7 +11,7 @@ import numpy as np
 from bertbundle.contract.manifest import Manifest
 from bertbundle.contract.types import Arrays, Encoding, PredictCall, Prediction
 from bertbundle.decoding.base import DecodeInput, Decoder, WindowOutputs, convert_row
-from bertbundle.decoding.decoders import DECODERS
+from bertbundle.decoding.decoders import requested_outputs
 from bertbundle.decoding.loaded_model import LoadedModel
 from bertbundle.errors import InputError, ServerError
 from bertbundle.text.features import choose_signature, pad_encodings
@@ -105,7 +105,7 @@ def make_batches(
     encodings, windows = _encode(model, decoder, texts, options)
     rows = [_Row(index, window) for index, text_windows in enumerate(windows) for window in text_windows]
     groups = list(_groups(rows, model.manifest, settings.rows_per_call))
-    outputs = tuple(settings.rename(model.prefix + name) for name in _requested_outputs(decoder, model))
+    outputs = tuple(settings.rename(model.prefix + name) for name in requested_outputs(decoder, model))
     calls = [
         PredictCall(
             settings.model,
@@ -165,18 +165,6 @@ def _split(
         return error
 
 
-def _requested_outputs(decoder: Decoder, model: LoadedModel) -> tuple[str, ...]:
-    """Return the decoder's outputs; if the model does not have them, the output of a fallback. All of all heads."""
-    if model.heads:
-        heads = [(head, _requested_outputs(DECODERS[head.manifest.task], head)) for head in model.heads.values()]
-        return tuple(head.prefix + name for head, names in heads for name in names)
-    available = {spec.name for spec in model.manifest.outputs}
-    if available.issuperset(decoder.outputs):
-        return decoder.outputs
-    found = (fallback.output for fallback in decoder.fallbacks if fallback.output in available)
-    return next(((output,) for output in found), decoder.outputs)
-
-
 def _groups(rows: Iterable[_Row], manifest: Manifest, max_rows: int) -> Iterable[tuple[str, list[_Row]]]:
     """Group rows by the shortest signature that fits them, and limit the size of each group."""
     groups: dict[str, list[_Row]] = {}
@@ -207,7 +195,7 @@ def decode_predictions(
         InputError: a text has no result, unless `batches.keep_errors`.
         ServerError: an output is missing, or does not have as many rows as the request.
     """
-    outputs = {name: settings.rename(model.prefix + name) for name in _requested_outputs(decoder, model)}
+    outputs = {name: settings.rename(model.prefix + name) for name in requested_outputs(decoder, model)}
     rows = _rows_by_text(outputs, batches, predictions)
     return [_result(model, decoder, batches, index, rows.get(index, ())) for index in range(len(batches.texts))]
 

@@ -8,7 +8,9 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from bertbundle.contract.manifest import MANIFEST_FILE, Manifest, ParityRow
+from bertbundle.contract.manifest import MANIFEST_FILE, TOKENIZER_FILE, Manifest, ParityRow
+from bertbundle.decoding.decoders import DECODERS, requested_outputs
+from bertbundle.decoding.loaded_model import load_model
 from bertbundle_export.bundle import digest_files
 from bertbundle_export.errors import ToleranceError
 from bertbundle_export.job.plan import Plan
@@ -91,9 +93,15 @@ def write_final_manifest(
 ) -> Manifest:
     """Write the warmup records, and the manifest with parity rows and file digests; return the manifest."""
     with reporter.stage("write warmup records and the manifest"):
-        write_warmup(directory, plan.name, [case.features for case in plan.cases])
+        write_warmup(directory, plan.name, [case.features for case in plan.cases], _client_outputs(directory, draft))
         manifest = dataclasses.replace(draft, parity=tuple(rows), files=digest_files(directory))
         (directory / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
         if (directory / "assets").is_dir():
             shutil.copyfile(directory / MANIFEST_FILE, directory / "assets" / MANIFEST_FILE)
     return manifest
+
+
+def _client_outputs(directory: Path, manifest: Manifest) -> tuple[str, ...]:
+    """Return the outputs that the client requests for the model's task."""
+    tokenizer = (directory / TOKENIZER_FILE).read_text(encoding="utf-8")
+    return requested_outputs(DECODERS[manifest.task], load_model(manifest, tokenizer, 1))
