@@ -80,7 +80,8 @@ def predict_udf(*, batch_size: int = 2048, **settings: Any) -> Any:
 
     Args:
         batch_size: number of texts of a batch.
-        settings: settings of `Annotator`. The column, or both of a pair, are arguments of the function.
+        settings: settings of `Annotator`. The column is the argument of the function, whatever `text` is; with `pair`,
+            of any name, it takes two.
 
     Returns:
         A function that returns a column of ``array<float>`` for embeddings, ``double`` for regression, and
@@ -94,6 +95,7 @@ def predict_udf(*, batch_size: int = 2048, **settings: Any) -> Any:
     """
     try:
         from pyspark.ml.functions import predict_batch_udf
+        from pyspark.sql.types import DataType
     except ImportError as error:
         raise InputError(_NO_SPARK) from error
     annotator, identity = _plan(settings)
@@ -102,22 +104,27 @@ def predict_udf(*, batch_size: int = 2048, **settings: Any) -> Any:
         raise InputError(f"the model is for {task}, predict_udf is for {', '.join(_RETURNS)}. Use annotate.")
     return_type, to_arrays = _RETURNS[task]
     make = functools.partial(_make_predict, annotator, identity, to_arrays)
-    return predict_batch_udf(make, return_type=return_type, batch_size=batch_size)
+    return predict_batch_udf(make, return_type=DataType.fromDDL(return_type), batch_size=batch_size)
 
 
 def _make_predict(annotator: Annotator, identity: BundleIdentity, to_arrays: Callable[[list[Any]], Any]) -> _Predict:
     """Return the function that a Python worker keeps."""
     annotator.check_model(identity)
 
-    def predict(*columns: npt.NDArray[Any]) -> Any:
-        texts = [values[0] if len(values) == 1 else values for values in zip(*columns, strict=True)]
+    def answer(texts: Iterable[Any]) -> Any:
         results = annotator.answer([_check_text(text) for text in texts])
         for error in results:
             if isinstance(error, InputError):
                 raise InputError(f"{error} annotate() has a column for such rows.")
         return to_arrays(results)
 
-    return predict
+    def predict(texts: npt.NDArray[Any]) -> Any:
+        return answer(texts)
+
+    def predict_pairs(texts: npt.NDArray[Any], pairs: npt.NDArray[Any]) -> Any:
+        return answer(zip(texts, pairs, strict=True))
+
+    return predict if annotator.pair is None else predict_pairs  # Spark counts the parameters
 
 
 def _check_text(text: Any) -> Any:
@@ -161,12 +168,13 @@ class SparkEngine:
                 tried a task as often as ``spark.task.maxFailures`` says.
         """
         from py4j.protocol import Py4JJavaError
+        from pyspark.errors import PySparkException
 
         tasks = self.session.sparkContext.parallelize(list(shards), len(shards))
         try:
             yield from tasks.map(functools.partial(_compute, work)).collect()
-        except Py4JJavaError as error:
-            raise InputError(_spark_message(str(error.java_exception))) from error
+        except (Py4JJavaError, PySparkException) as error:
+            raise InputError(_spark_message(str(error))) from error
 
 
 def _compute(work: ShardWork, shard: Shard) -> Counts:

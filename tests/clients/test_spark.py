@@ -152,6 +152,18 @@ def test_predict_udf(spark: Any, task: str, dtype: str) -> None:
     server.stop()
 
 
+def test_predict_pairs(spark: Any) -> None:
+    """With `pair` the function takes two columns."""
+    server = FakeServer(predict_method(Model(make_manifest("regression"))))
+    predict = predict_udf(server=server.address, model="tiny", pair="other")
+    df = texts(spark, 10).where("id > 0").select("id", predict("body", "other").alias("found"))
+    with Client(server.address, "tiny") as client:
+        pairs = {number: (f"wang lives in {'a' if number % 2 else 'berlin'}", "x") for number in range(1, 10)}
+        wanted = {number: client.regress(pair) for number, pair in pairs.items()}
+    assert {row.id: row.found for row in df.collect()} == wanted
+    server.stop()
+
+
 def test_invalid(spark: Any, bundle: str) -> None:
     """What cannot work is one message before the job: a column, a type, a task, a bundle."""
     df = texts(spark, 10)
