@@ -15,6 +15,7 @@ import argparse
 import contextlib
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -25,7 +26,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bertbundle_serving.cores import available_cores
-from harness import HERE, Row, finish, free_port, interleave, machine, parser, rows_of
+from harness import HERE, Row, finish, free_port, machine, parser, rows_of
 from peers import export, texts
 from real_weights import fetch
 
@@ -37,10 +38,10 @@ SAMPLE_SECONDS = 0.2
 START_SECONDS = 300.0
 MODEL = "rampart"
 WORKERS = {
-    RAY: (b"ray::MapBatches",),
+    RAY: (b"MapBatches(",),
     SPARK: (b"pyspark.daemon", b"pyspark.worker"),
 }
-"""How the command lines of an engine's workers begin or what they contain."""
+"""What the command lines of an engine's workers contain."""
 
 Run = Callable[[Path, Path], subprocess.Popen[bytes]]
 """Starts the driver of an engine, with the directories of its input and output."""
@@ -83,8 +84,10 @@ def speed(runs: Mapping[str, Run], scratch: Path, options: argparse.Namespace) -
     """Return the rows per second of each engine."""
     sentences, _ = texts()
     source = write_rows(scratch / "texts", sentences, options.rows)
-    calls = {name: partial(rows_per_second, run, source, scratch / "out", options.rows) for name, run in runs.items()}
-    speeds: dict[str, list[float]] = interleave(calls, options.rounds)[1]
+    speeds: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(options.rounds):
+        for name, run in runs.items():
+            speeds[name].append(rows_per_second(run, source, scratch / "out", options.rows))
     return rows_of(f"entities of {options.rows} rows", "rows/s", speeds, LOCAL)
 
 
@@ -135,7 +138,8 @@ def ray_cluster() -> Iterator[str]:
     port = free_port()
     command = [Path(sys.executable).parent / "ray", "start", "--head", f"--port={port}", "--block"]
     options = [f"--num-cpus={available_cores()}", "--include-dashboard=false", "--object-store-memory=100000000"]
-    process = subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL)
+    at_once = {**os.environ, "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0"}
+    process = subprocess.Popen([*command, *options], env=at_once, stdout=subprocess.DEVNULL)
     try:
         end = time.monotonic() + START_SECONDS
         status = [command[0], "status", f"--address=127.0.0.1:{port}"]

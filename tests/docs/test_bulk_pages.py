@@ -24,7 +24,7 @@ RAY = [command for block in read_blocks("docs/deploy/ray.md") if block.language 
 SPARK = [block.text for block in read_blocks("docs/deploy/spark.md") if block.language == "python"]
 INSTALL = [block.text for block in read_blocks("docs/deploy/spark.md") if block.language == "sh"]
 PORT = "6397"
-SECONDS = 600
+SECONDS = 300
 
 
 def test_extras_exist() -> None:
@@ -50,28 +50,24 @@ def directory(tmp_path: Path) -> Path:
 def test_ray(directory: Path) -> None:
     """Each command succeeds, in order; the job is finished by the first, and finished again by those that resume it."""
     require_package("ray")
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0"}
     programs = {"ray": [str(Path(sys.executable).parent / "ray")], "bertbundle": [sys.executable, "-m", "bertbundle"]}
-    nodes: list[subprocess.Popen[str]] = []
-
-    def start(command: str) -> subprocess.Popen[str]:
-        program, *arguments = shlex.split(command.replace("6379", PORT).replace("HEAD", "127.0.0.1"))
-        few = ["--num-cpus=1", "--object-store-memory=80000000", "--block"] if program == "ray" else []
-        line = [*programs[program], *arguments, *few]
-        return subprocess.Popen(line, cwd=directory, env=environment, stderr=subprocess.PIPE, text=True)
-
-    for command in RAY[1:]:
-        process = start(command)
-        if command.startswith("ray start"):
-            nodes.append(process)
-            wait_for_port(int(PORT))
-        else:
-            _, err = process.communicate(timeout=SECONDS)
-            assert process.returncode == 0, f"{command}: {err}"
+    few = ["--num-cpus=1", "--object-store-memory=80000000", "--block"]
+    with contextlib.ExitStack() as nodes:
+        for command in RAY[1:]:
+            program, *arguments = shlex.split(command.replace("6379", PORT).replace("HEAD", "127.0.0.1"))
+            line = [*programs[program], *arguments]
+            if program == "ray":
+                node = subprocess.Popen([*line, *few], cwd=directory, env=environment, stderr=subprocess.DEVNULL)
+                nodes.callback(node.wait, SECONDS)
+                nodes.callback(node.terminate)
+                wait_for_port(int(PORT))
+            else:
+                done = subprocess.run(
+                    line, cwd=directory, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False
+                )
+                assert done.returncode == 0, f"{command}: {done.stderr}"
     assert [row["id"] for row in read_parts(directory / "answers")] == [1, 2]
-    for process in reversed(nodes):
-        process.terminate()
-        process.communicate(timeout=SECONDS)
 
 
 def wait_for_port(port: int) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import pickle
 import socket
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from bertbundle.batch.shards import Shard
@@ -18,6 +21,9 @@ __all__ = ["RayEngine"]
 
 _MAX_BLOCKS_PER_WORKER = 64
 _CONNECT_SECONDS = 10.0
+_WATCH_SECONDS = 5.0
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,21 +60,22 @@ class RayEngine:
         workers = min(self.workers or room, len(shards))
         if workers > room:
             raise InputError(f"the Ray cluster has cores for {room} workers of {self.cores}. Pass a smaller --workers.")
-        return self._compute(work, shards, workers)
+        return self._compute(ray, work, shards, workers)
 
     def _connect(self, ray: Any) -> None:
         if ray.is_initialized():
             return
         try:
-            _check_port(self.address)
-            ray.init(address=self.address, logging_level=logging.ERROR, log_to_driver=False)
+            address = _find_address(self.address)
+            _check_port(address)
+            ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
         except (OSError, RuntimeError, ValueError) as error:
             message = str(error).splitlines()[0]
             raise InputError(
                 f"no Ray cluster at {self.address!r}: {message} Start one with ray start --head, or pass --address."
             ) from error
 
-    def _compute(self, work: ShardWork, shards: Sequence[Shard], workers: int) -> Iterator[Counts]:
+    def _compute(self, ray: Any, work: ShardWork, shards: Sequence[Shard], workers: int) -> Iterator[Counts]:
         from ray.data import ActorPoolStrategy, DataContext, from_items
 
         DataContext.get_current().enable_progress_bars = False
@@ -82,7 +89,7 @@ class RayEngine:
             num_cpus=self.cores,
             compute=ActorPoolStrategy(size=workers),
         )
-        with _own_errors():
+        with _own_errors(), _watching_head(ray.get_runtime_context().gcs_address):
             for row in counts.iter_rows():
                 yield Counts(int(row["rows"]), int(row["rejected"]))
 
@@ -99,6 +106,15 @@ class _Worker:
         return {"rows": [each.rows for each in counts], "rejected": [each.rejected for each in counts]}
 
 
+def _find_address(address: str) -> str:
+    """Return the address of the cluster of this machine, which ``ray start`` writes to a file, in place of "auto"."""
+    if address != "auto":
+        return address
+    started = Path(os.environ.get("RAY_TMPDIR") or "/tmp", "ray/ray_current_cluster")  # noqa: S108 - Ray's own
+    written = started.read_text(encoding="utf-8").strip() if started.is_file() else ""
+    return os.environ.get("RAY_ADDRESS") or written or address
+
+
 def _check_port(address: str) -> None:
     """Check that something listens at ``host:port``: Ray itself tries for minutes.
 
@@ -110,8 +126,33 @@ def _check_port(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
 
 
+@contextlib.contextmanager
+def _watching_head(address: str) -> Iterator[None]:
+    """Log an error when the head of the cluster is lost: Ray then ends the process after a minute, silently."""
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(_WATCH_SECONDS):
+            try:
+                _check_port(address)
+            except OSError as error:  # noqa: PERF203 - every few seconds
+                _logger.error(
+                    "the head of the Ray cluster at %s is lost: %s. Ray ends this process after a minute. Start the "
+                    "cluster again, and continue with --resume.",
+                    address,
+                    error,
+                )
+                return
+
+    threading.Thread(target=watch, name="bertbundle-ray-head", daemon=True).start()
+    try:
+        yield
+    finally:
+        done.set()
+
+
 def _import_ray() -> Any:
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # of this process: warnings about Ray's own actors
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # of this process: messages about Ray's own actors
     try:
         import ray
     except ImportError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -110,11 +111,16 @@ def worker_processes() -> list[int]:
     return found
 
 
-def test_no_cluster(job: BatchJob) -> None:
-    """Without a cluster at the address there is one message."""
+def test_no_cluster(job: BatchJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a cluster at the address there is one message; also if that of this machine has been killed."""
     require_package("ray")
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray/ray_current_cluster").write_text("127.0.0.1:2")
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    with pytest.raises(InputError, match=r"no Ray cluster at 'auto': .*refused Start one with ray start --head"):
+        run_job(job, RayEngine())
     with pytest.raises(InputError, match=r"no Ray cluster at '127.0.0.1:1': .* Start one with ray start --head"):
-        run_job(job, RayEngine("127.0.0.1:1"))
+        run_job(job, RayEngine("127.0.0.1:1"), resume=True)
 
 
 def test_actor_killed(job: BatchJob, cluster: Any) -> None:
@@ -168,4 +174,25 @@ def test_node_killed(job: BatchJob, cluster: Any) -> None:
     wait_until(has_parts(job, 10), driver)
     cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
     finish(driver)
+    check(job)
+
+
+def test_head_killed(job: BatchJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the head is lost, which ends Ray's drivers, the command says what to do; without Ray it is finished."""
+    require_package("ray")
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": STORE_BYTES})
+    try:
+        monkeypatch.setenv("RAY_gcs_rpc_server_reconnect_timeout_s", "10")
+        driver = start(job, made)
+        wait_until(has_parts(job, 10), driver)
+        made.head_node.kill_gcs_server()
+        _, err = driver.communicate(timeout=SECONDS)
+    finally:
+        made.shutdown()
+    assert driver.returncode == 1
+    assert re.search(r"the head of the Ray cluster at \S+ is lost: .*Start the cluster again.* --resume", err)
+    assert run_job(job, resume=True).rows == FILES * ROWS
     check(job)
