@@ -4,9 +4,9 @@
     python benchmarks/bulk_engines.py --rows 0 --memory-rows 10000,100000,1000000
 
 ``make setup-cluster`` installs both engines; one that is missing is skipped with a message. First the rows per second
-of the demo's model for entities, from the command to the end of the output: with a Ray cluster that is running, and
-without the start of Spark's session. Then, with a model of no cost, the peak memory of the driver and of the largest
-worker as the rows grow.
+of the demo's model for entities on short texts, from the command to the end of the output: with a Ray cluster that is
+running, and without the start of Spark's session. Then, with a model of no cost, the peak memory of the driver and of
+the largest worker as the rows grow.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ FILES = 16
 SAMPLE_SECONDS = 0.2
 START_SECONDS = 300.0
 MODEL = "rampart"
+WORDS = 5
+"""The first words of a sentence are a text."""
 WORKERS = {
     RAY: (b"MapBatches(",),
     SPARK: (b"pyspark.daemon", b"pyspark.worker"),
@@ -82,7 +84,7 @@ def real_bundle(directory: Path) -> Path:
 
 def speed(runs: Mapping[str, Run], scratch: Path, options: argparse.Namespace) -> list[Row]:
     """Return the rows per second of each engine."""
-    sentences, _ = texts()
+    sentences = [" ".join(sentence.split()[:WORDS]) for sentence in texts()[0]]
     source = write_rows(scratch / "texts", sentences, options.rows)
     speeds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(options.rounds):
@@ -136,7 +138,7 @@ def engines(bundle: Path) -> Iterator[dict[str, Run]]:
 def ray_cluster() -> Iterator[str]:
     """Run a cluster of one node, and yield its address."""
     port = free_port()
-    command = [Path(sys.executable).parent / "ray", "start", "--head", f"--port={port}", "--block"]
+    command = [str(Path(sys.executable).parent / "ray"), "start", "--head", f"--port={port}", "--block"]
     options = [f"--num-cpus={available_cores()}", "--include-dashboard=false", "--object-store-memory=100000000"]
     at_once = {**os.environ, "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0"}
     process = subprocess.Popen([*command, *options], env=at_once, stdout=subprocess.DEVNULL)
@@ -155,13 +157,14 @@ def ray_cluster() -> Iterator[str]:
 
 def start_bulk(bundle: Path, engine: Sequence[str], source: Path, output: Path) -> subprocess.Popen[bytes]:
     """Start `bertbundle bulk`."""
-    command = [sys.executable, "-m", "bertbundle", "bulk", "--bundle", bundle, *engine, "--json"]
-    return subprocess.Popen([*command, "--overwrite", "--input", source, "--output", output], stderr=subprocess.PIPE)
+    command = [sys.executable, "-m", "bertbundle", "bulk", "--bundle", str(bundle), *engine, "--json"]
+    command += ["--overwrite", "--input", str(source), "--output", str(output)]
+    return subprocess.Popen(command, stderr=subprocess.PIPE)
 
 
 def start_spark(bundle: Path, source: Path, output: Path) -> subprocess.Popen[bytes]:
     """Start a job of Spark."""
-    command = [sys.executable, HERE / "spark_bulk.py", bundle, source, f"{output}-spark"]
+    command = [sys.executable, str(HERE / "spark_bulk.py"), str(bundle), str(source), f"{output}-spark"]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 

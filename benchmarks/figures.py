@@ -179,3 +179,9 @@ def server_overhead(rows: Sequence[Row]) -> float | None:
     """Return the milliseconds of processor time per sequence that the int8 server takes outside its engine."""
     times = [median("16 callers, auto int8", "ms CPU", part)(rows) for part in ("server", IN_BATCHES)]
     return times[0] - times[1] if times[0] and times[1] else None
+
+
+def rest_over_grpc(rows: Sequence[Row]) -> float | None:
+    """Return by how many milliseconds more the gateway delays a lone call over REST than over gRPC."""
+    times = [median("1 caller, short text", "ms added", name)(rows) for name in ("REST", "gateway")]
+    return None if times[0] is None or times[1] is None else times[0] - times[1]

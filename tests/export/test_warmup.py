@@ -9,6 +9,7 @@ import pytest
 
 from bertbundle import Client, PredictCall, Prediction
 from bertbundle.decoding.decoders import DECODERS
+from bertbundle.session.batches import AskOptions
 from bertbundle.transports.local import LocalTransport
 from bertbundle_export import Exported
 
@@ -34,7 +35,7 @@ def test_warmup_records(tiny_bundle: Exported, tensorflow: Any) -> None:
     assert {request.model_spec.name for request in requests} == {"tiny"}
     transport = RecordingTransport(tiny_bundle.path)
     with Client("", "tiny", transport=transport) as client:
-        client.ask(DECODERS[tiny_bundle.manifest.task], ["wang"])
+        client.ask(DECODERS[tiny_bundle.manifest.task], ["wang"], AskOptions())
     assert {tuple(request.output_filter) for request in requests} == {transport.outputs}
 
 

@@ -13,6 +13,7 @@ from bertbundle.batch.connection import BundleIdentity, Connection
 from bertbundle.batch.decoder_choice import DecoderOptions, choose_decoder
 from bertbundle.batch.results import ERROR_COLUMN, RESULT_DICTS, arrow_columns, arrow_fields
 from bertbundle.batch.rows import RowColumns, reject_reason, text_or_error
+from bertbundle.batch.store import absolute
 from bertbundle.contract.manifest import Manifest
 from bertbundle.data.row_files import import_pyarrow
 from bertbundle.decoding.base import Decoder
@@ -85,7 +86,8 @@ class Annotator:
     @property
     def connection(self) -> Connection:
         """How a worker reaches the model."""
-        return Connection(**{name: getattr(self, name) for name in Connection.__slots__})
+        settings = {name: getattr(self, name) for name in Connection.__slots__}
+        return Connection(**settings | {"bundle": self.bundle and absolute(self.bundle)})
 
     @property
     def columns(self) -> RowColumns:
@@ -124,8 +126,10 @@ class Annotator:
         return self.connection.client().manifest()
 
     def pinned(self, identity: BundleIdentity) -> Annotator:
-        """Return this annotator asking a server for exactly the version of `identity`."""
-        return self if self.server is None else replace(self, version=identity.version)
+        """Return this annotator for workers: with exactly the version of `identity`, or the bundle's absolute path."""
+        if self.bundle is not None:
+            return replace(self, bundle=absolute(self.bundle))
+        return replace(self, version=identity.version)
 
     def decoder(self) -> Decoder:
         """Return the decoder of the model's task.

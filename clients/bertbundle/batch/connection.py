@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import os
 import threading
@@ -68,8 +67,18 @@ class Connection:
         Raises:
             InputError: the bundle cannot be loaded.
         """
+        key = self, os.getpid()
         with _OPENING:
-            return _open(self, os.getpid())
+            if key not in _CLIENTS:
+                _CLIENTS[key] = _open(self)
+            return _CLIENTS[key]
+
+    def close(self) -> None:
+        """Close this process's client, if it has been opened; the next call opens another one."""
+        with _OPENING:
+            client = _CLIENTS.pop((self, os.getpid()), None)
+        if client is not None:
+            client.close()
 
     def identity(self) -> BundleIdentity:
         """Return what the model answers with.
@@ -84,9 +93,10 @@ class Connection:
         return BundleIdentity(manifest.name, client.loaded_version or 0, digest)
 
 
-@functools.lru_cache(maxsize=4)
-def _open(connection: Connection, process: int) -> Client:
-    del process
+_CLIENTS: dict[tuple[Connection, int], Client] = {}
+
+
+def _open(connection: Connection) -> Client:
     settings: dict[str, Any] = {"timeout": connection.timeout, "version": connection.version}
     if connection.bundle is not None:
         _check_sizes(Path(connection.bundle))

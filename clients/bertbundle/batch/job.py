@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 from bertbundle.batch.annotator import Annotator
 from bertbundle.batch.shards import Shard, find_files, plan_shards
-from bertbundle.batch.store import FileInfo, Store, open_store
+from bertbundle.batch.store import FileInfo, Store, absolute, open_store
 from bertbundle.batch.work import REJECTS, SHARDS, Counts, ShardWork
 from bertbundle.errors import InputError, ServerError
 
@@ -107,7 +107,7 @@ def prepare(job: BatchJob, *, resume: bool, overwrite: bool) -> tuple[ShardWork,
     annotator = job.annotator.pinned(identity)
     annotator.decoder()
     source, output = open_store(job.source), open_store(job.output)
-    file_format, files = find_files(source, job.source, job.format)
+    file_format, files = find_files(source, absolute(job.source), job.format)
     shards = plan_shards(source, files, file_format, annotator, job.shard_bytes)
     options = {name: getattr(annotator, name) for name in _OPTIONS}
     description = _as_json(
@@ -118,7 +118,7 @@ def prepare(job: BatchJob, *, resume: bool, overwrite: bool) -> tuple[ShardWork,
         }
     )
     fingerprint = hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
-    work = ShardWork(annotator, job.output, file_format, identity, fingerprint)
+    work = ShardWork(annotator, absolute(job.output), file_format, identity, fingerprint)
     _claim(output, work, description, resume=resume, overwrite=overwrite)
     return work, shards
 

@@ -20,7 +20,7 @@ from typing import IO, Any, Protocol
 from bertbundle.data.row_files import import_pyarrow
 from bertbundle.errors import InputError
 
-__all__ = ["FileInfo", "LocalStore", "Store", "is_hidden", "open_store"]
+__all__ = ["FileInfo", "LocalStore", "Store", "absolute", "is_hidden", "open_store"]
 
 _TEMPORARY = ".bertbundle-"
 """Prefix of files that are being written."""
@@ -69,6 +69,11 @@ def open_store(location: str) -> Store:
     """
     scheme = re.match(r"([a-z][a-z0-9+.-]*)://", location)
     return ArrowStore(scheme[0]) if scheme and scheme[1] != "file" else LocalStore()
+
+
+def absolute(location: str) -> str:
+    """Return a path from the root, which names the same file for workers in other directories; a URI as it is."""
+    return location if "://" in location else os.path.abspath(location)  # noqa: PTH100 - without following links
 
 
 def is_hidden(path: str, base: str) -> bool:

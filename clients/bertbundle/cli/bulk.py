@@ -82,12 +82,13 @@ class BulkRun:
         rows = iter(self._reader)
         for _ in zip(range(self._progress.rows), rows, strict=False):
             pass
+        fraction = self._reader.fraction_read() or 0.0
         chunk = _next_chunk(rows)
         self._check_columns(chunk)
         with contextlib.ExitStack() as stack:
             self._save_progress()
             files = {name: stack.enter_context(self._open(path)) for name, path in self._paths().items()}
-            self._report.start(self._progress.rows, self._reader.fraction_read() or 0.0)
+            self._report.start(self._progress.rows, fraction)
             while chunk:
                 self._process(chunk, files)
                 self._flush(files)

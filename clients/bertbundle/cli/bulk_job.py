@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from typing import Any
 
@@ -76,10 +77,12 @@ def run_bulk(options: argparse.Namespace) -> None:
     run, check = (_run_file, _check_file_flags) if options.input is None else (_run_files, _check_files_flags)
     check(options)
     annotator = _annotator(options)
-    chosen = DecoderOptions(options.head, options.pair is not None, options.allow_no_answer, spell_flag, "--text")
-    manifest = annotator.manifest()
-    choose_decoder(manifest, options.model or manifest.name, chosen)
-    if run(annotator, options):
+    with contextlib.closing(annotator.connection):
+        chosen = DecoderOptions(options.head, options.pair is not None, options.allow_no_answer, spell_flag, "--text")
+        manifest = annotator.manifest()
+        choose_decoder(manifest, options.model or manifest.name, chosen)
+        rejected = run(annotator, options)
+    if rejected:
         raise CommandExit(ROWS_REJECTED)
 
 

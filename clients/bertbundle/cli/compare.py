@@ -16,11 +16,11 @@ from bertbundle._shared.commands import CommandExit
 from bertbundle.cli.comparison_tables import comparison_lines
 from bertbundle.cli.connection_flags import make_client, version_or_label
 from bertbundle.cli.data_flags import add_data_flags, data_options
-from bertbundle.cli.source_export import exported_bundle, is_checkpoint
 from bertbundle.client.sync_client import Client
 from bertbundle.errors import InputError
 from bertbundle.evaluation.comparison.compare import Comparison, Target, check_data, compare
 from bertbundle.evaluation.comparison.page import comparison_page
+from bertbundle.evaluation.comparison.source_export import exported_bundle, is_checkpoint
 from bertbundle.evaluation.observations import ObserveOptions
 from bertbundle.evaluation.reports.page import file_writer
 from bertbundle.evaluation.reports.report import Bootstrap

@@ -31,7 +31,6 @@ __all__ = [
     "decode_classification",
     "fill_decoder",
     "merge_per_token",
-    "requested_outputs",
     "too_few_tokens",
 ]
 
@@ -266,18 +265,3 @@ def fill_decoder(*, top_k: int | None = None) -> Decoder:
     """Return the decoder of fill-mask with its options: `top_k` tokens for each mask, None for all."""
     check_counts(top_k=top_k)
     return replace(DECODERS["fill-mask"], decode=functools.partial(_decode_fills, top_k=top_k))
-
-
-def requested_outputs(decoder: Decoder, model: LoadedModel) -> tuple[str, ...]:
-    """Return the outputs that are requested for a decoder, without the model's prefix.
-
-    They are the decoder's; if the model does not have them, the output of a fallback. Of several heads, those of all.
-    """
-    if model.heads:
-        heads = [(head, requested_outputs(DECODERS[head.manifest.task], head)) for head in model.heads.values()]
-        return tuple(head.prefix + name for head, names in heads for name in names)
-    available = {spec.name for spec in model.manifest.outputs}
-    if available.issuperset(decoder.outputs):
-        return decoder.outputs
-    found = (fallback.output for fallback in decoder.fallbacks if fallback.output in available)
-    return next(((output,) for output in found), decoder.outputs)

@@ -11,13 +11,21 @@ import numpy as np
 from bertbundle.contract.manifest import Manifest
 from bertbundle.contract.types import Arrays, Encoding, PredictCall, Prediction
 from bertbundle.decoding.base import DecodeInput, Decoder, WindowOutputs, convert_row
-from bertbundle.decoding.decoders import requested_outputs
+from bertbundle.decoding.decoders import DECODERS
 from bertbundle.decoding.loaded_model import LoadedModel
 from bertbundle.errors import InputError, ServerError
 from bertbundle.text.features import choose_signature, pad_encodings
 from bertbundle.text.windows import Window, split_into_windows
 
-__all__ = ["AskOptions", "Batches", "CallSettings", "check_outputs", "decode_predictions", "make_batches"]
+__all__ = [
+    "AskOptions",
+    "Batches",
+    "CallSettings",
+    "check_outputs",
+    "decode_predictions",
+    "make_batches",
+    "requested_outputs",
+]
 
 _MAX_MESSAGE_BYTES = 4_000_000  # gRPC's default limit is 4 MiB; a proxy may enforce it
 
@@ -163,6 +171,21 @@ def _split(
         )
     except InputError as error:
         return error
+
+
+def requested_outputs(decoder: Decoder, model: LoadedModel) -> tuple[str, ...]:
+    """Return the outputs that are requested for a decoder, without the model's prefix.
+
+    They are the decoder's; if the model does not have them, the output of a fallback. Of several heads, those of all.
+    """
+    if model.heads:
+        heads = [(head, requested_outputs(DECODERS[head.manifest.task], head)) for head in model.heads.values()]
+        return tuple(head.prefix + name for head, names in heads for name in names)
+    available = {spec.name for spec in model.manifest.outputs}
+    if available.issuperset(decoder.outputs):
+        return decoder.outputs
+    found = (fallback.output for fallback in decoder.fallbacks if fallback.output in available)
+    return next(((output,) for output in found), decoder.outputs)
 
 
 def _groups(rows: Iterable[_Row], manifest: Manifest, max_rows: int) -> Iterable[tuple[str, list[_Row]]]:

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bertbundle.contract.manifest import MANIFEST_FILE, TOKENIZER_FILE, Manifest, ParityRow
-from bertbundle.decoding.decoders import DECODERS, requested_outputs
+from bertbundle.decoding.decoders import DECODERS
 from bertbundle.decoding.loaded_model import load_model
+from bertbundle.session.batches import requested_outputs
 from bertbundle_export.bundle import digest_files
 from bertbundle_export.errors import ToleranceError
 from bertbundle_export.job.plan import Plan

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -334,3 +335,19 @@ def test_unknown_store(job: BatchJob) -> None:
     require_package("pyarrow")
     with pytest.raises(InputError, match=r"nonsense:// cannot be used"):
         run_job(replace(job, source="nonsense://bucket/in"))
+
+
+def test_workers_in_other_directories(bundle: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Relative paths are those of the caller, wherever a worker runs."""
+    write_inputs(tmp_path / "in")
+    monkeypatch.chdir(Path(bundle).parent)
+    job = BatchJob(
+        Annotator(bundle=Path(bundle).name), os.path.relpath(tmp_path / "in"), os.path.relpath(tmp_path / "out")
+    )
+
+    def engine(work: ShardWork, shards: Sequence[Shard]) -> Iterator[Counts]:
+        monkeypatch.chdir("/")
+        return map(pickle.loads(pickle.dumps(work)).compute, shards)  # noqa: S301 - as an engine does
+
+    assert run_job(job, engine).rows == 120
+    assert parts(tmp_path / "out") != []

@@ -64,7 +64,10 @@ def test_resume_and_report(bundle: str, tmp_path: Path, capsys: pytest.CaptureFi
         (["--bundle", "b", "--input", "d", "in.txt"], "in.txt and --input d: pass one of them"),
         (["--bundle", "b", "--input", "d"], "--input needs a directory for the output"),
         (["--bundle", "b", "--input", "d", "--output", "o", "--rejects", "r"], "--rejects does not go with --input"),
-        (["--bundle", "b", "--input", "d", "--output", "o"], "no bundle.json in b"),
+        (
+            ["--bundle", "b", "--input", "d", "--output", "o"],
+            "/b or its version directories. Pass the directory of a bundle",
+        ),
     ],
 )
 def test_contradicting_flags(flags: list[str], message: str, fail: Callable[..., str]) -> None:

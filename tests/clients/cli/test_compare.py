@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from bertbundle.cli import source_export
 from bertbundle.cli.main import main
+from bertbundle.evaluation.comparison import source_export
 from compared_models import TAGGED, write
 from fakes import FakeServer, predict_method, write_bundle
 from versioned_transport import model, other_model
