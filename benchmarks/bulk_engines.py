@@ -197,9 +197,11 @@ def peaks(name: str, run: Run, source: Path, output: Path) -> dict[str, float]:
     done = threading.Event()
     sampler = threading.Thread(target=_sample, args=(name, process.pid, found, done))
     sampler.start()
-    finished(process)
-    done.set()
-    sampler.join()
+    try:
+        finished(process)
+    finally:
+        done.set()
+        sampler.join()
     return found
 
 

@@ -181,6 +181,8 @@ class Annotator:
             InputError: a column is missing, is not a text, or has the name of a result.
         """
         pa, _ = import_pyarrow()
+        if twice := next((name for name in schema.names if schema.names.count(name) > 1), None):
+            raise InputError(f"there are several columns {twice!r}. Rename them.")
         for name in (*self.columns.names, *(self.keep or ())):
             if name not in schema.names:
                 raise InputError(

@@ -70,7 +70,10 @@ class Connection:
         key = self, os.getpid()
         with _OPENING:
             if key not in _CLIENTS:
-                _CLIENTS[key] = _open(self)
+                try:
+                    _CLIENTS[key] = _open(self)
+                except ValueError as error:  # an address
+                    raise InputError(f"{error}.") from error
             return _CLIENTS[key]
 
     def close(self) -> None:

@@ -26,6 +26,7 @@ _OURS = re.compile(rf"part-\d{{6,}}-[0-9a-f]{{12}}\.(jsonl|parquet)|{_JOB}|{_SUC
 _OPTIONS = ("text", "pair", "keep", "head", "truncation", "allow_no_answer")
 """The options of the annotator that the output depends on."""
 _PARALLEL_READS = 16
+_ABANDONED_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +80,7 @@ def run_job(
     work, shards = prepare(job, resume=resume, overwrite=overwrite)
     done = _finished(work, shards)
     counts = sum(done.values(), Counts())
-    for directory in (job.output, work.path(SHARDS), work.path(REJECTS)):
-        open_store(directory).sweep(directory)
+    _sweep(work, _ABANDONED_SECONDS)
     pending, finished = [shard for shard in shards if shard.number not in done], len(done)
     report(JobProgress(finished, len(shards), counts))
     try:
@@ -91,7 +91,14 @@ def run_job(
         message = f"{error} {finished} of {len(shards)} shards are done; continue with --resume."
         raise type(error)(message, code=error.code, details=error.details) from error
     open_store(job.output).write(work.path(_SUCCESS), json.dumps(asdict(counts)).encode())
+    _sweep(work, 0)
     return counts
+
+
+def _sweep(work: ShardWork, seconds: float) -> None:
+    """Delete temporary files that were not written to for some seconds: another run may still write some."""
+    for directory in (work.output, work.path(SHARDS), work.path(REJECTS)):
+        open_store(directory).sweep(directory, seconds)
 
 
 # ---- before a run
@@ -107,6 +114,7 @@ def prepare(job: BatchJob, *, resume: bool, overwrite: bool) -> tuple[ShardWork,
     annotator = job.annotator.pinned(identity)
     annotator.decoder()
     source, output = open_store(job.source), open_store(job.output)
+    _check_outside(absolute(job.source), absolute(job.output))
     file_format, files = find_files(source, absolute(job.source), job.format)
     shards = plan_shards(source, files, file_format, annotator, job.shard_bytes)
     options = {name: getattr(annotator, name) for name in _OPTIONS}
@@ -123,6 +131,17 @@ def prepare(job: BatchJob, *, resume: bool, overwrite: bool) -> tuple[ShardWork,
     return work, shards
 
 
+def _check_outside(source: str, output: str) -> None:
+    """Check that the output is not read as input.
+
+    Raises:
+        InputError: it is below the directory of the input.
+    """
+    base = source.split("**", maxsplit=1)[0].rstrip("/")
+    if f"{output.rstrip('/')}/".startswith(f"{base}/"):
+        raise InputError(f"the output {output} is inside of the input {source}. Pass a directory outside.")
+
+
 def _as_json(value: Any) -> Any:
     return json.loads(json.dumps(value))
 
@@ -133,7 +152,7 @@ def _claim(store: Store, work: ShardWork, description: Any, *, resume: bool, ove
     Raises:
         InputError: none of these.
     """
-    names = {file.path.rsplit("/", 1)[-1] for file in store.find(work.path("*"))}
+    names = store.names(work.output)
     if names and _JOB not in names:
         raise InputError(f"{work.output} has other files, such as {min(names)}. Pass an empty or a new directory.")
     if names and overwrite:
@@ -150,9 +169,9 @@ def _claim(store: Store, work: ShardWork, description: Any, *, resume: bool, ove
 
 def _clear(store: Store, work: ShardWork, names: set[str]) -> None:
     """Delete the output of an earlier job, and nothing else; its description last, so that this can be repeated."""
-    if others := [name for name in names if not _OURS.fullmatch(name)]:
+    if others := [name for name in names - {SHARDS, REJECTS} if not _OURS.fullmatch(name)]:
         raise InputError(f"{work.output} has other files, such as {min(others)}. Delete them, or pass a new directory.")
-    for name in (SHARDS, REJECTS, *sorted(names - {_JOB}), _JOB):
+    for name in (*sorted(names - {_JOB}), _JOB):
         store.delete(work.path(name))
 
 
@@ -185,9 +204,8 @@ def _difference(found: Any, wanted: Any) -> str:
 
 def _finished(work: ShardWork, shards: Sequence[Shard]) -> dict[int, Counts]:
     """Return the counts of the finished shards, by their numbers."""
-    found = open_store(work.output).find(work.path(SHARDS, "*.json"))
-    names = {file.path.rsplit("/", 1)[-1].removesuffix(".json") for file in found}
-    candidates = [shard for shard in shards if work.name(shard) in names]
+    names = open_store(work.output).names(work.path(SHARDS))
+    candidates = [shard for shard in shards if f"{work.name(shard)}.json" in names]
     with ThreadPoolExecutor(_PARALLEL_READS) as pool:
         counts = list(pool.map(work.counts, candidates))
     return {shard.number: each for shard, each in zip(candidates, counts, strict=True) if each is not None}

@@ -72,7 +72,8 @@ class RayEngine:
         except (OSError, RuntimeError, ValueError) as error:
             message = str(error).splitlines()[0]
             raise InputError(
-                f"no Ray cluster at {self.address!r}: {message} Start one with ray start --head, or pass --address."
+                f"no Ray cluster at {self.address!r}: {message.rstrip('.')}. Start one with ray start --head, or pass "
+                "--address."
             ) from error
 
     def _compute(self, ray: Any, work: ShardWork, shards: Sequence[Shard], workers: int) -> Iterator[Counts]:

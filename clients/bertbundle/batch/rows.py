@@ -49,9 +49,32 @@ class RowColumns:
                 return InputError(f"no column {name!r}, the row has {found}: name the column with {option}")
         return None
 
-    def kept(self, columns: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the columns that are copied to the output."""
-        return dict(columns) if self.keep is None else {name: columns.get(name) for name in self.keep}
+    def check(self, rows: Sequence[Row], source: str) -> None:
+        """Check that some of the first rows of a file have the columns.
+
+        Raises:
+            InputError: all of them lack one.
+        """
+        readable = [row.columns for row in rows if not row.error]
+        missing = [self.missing(columns) for columns in readable]
+        if missing and missing[0] and all(missing):
+            raise InputError(f"{source} has {missing[0]}.")
+        for name in self.keep or ():
+            if readable and not any(name in columns for columns in readable):
+                raise InputError(
+                    f"{source} has no column {name!r}, the row has {', '.join(readable[0])}: correct --keep."
+                )
+
+    def with_result(self, columns: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the columns that are copied to the output, and those of the result.
+
+        Raises:
+            InputError: a column has the name of a result.
+        """
+        kept = dict(columns) if self.keep is None else {name: columns.get(name) for name in self.keep}
+        if taken := kept.keys() & result.keys():
+            raise InputError(f"column {min(taken)!r} has the name of a result: rename it, or leave it out with --keep.")
+        return kept | dict(result)
 
 
 def text_or_error(names: Sequence[str], values: Sequence[Any]) -> Any:

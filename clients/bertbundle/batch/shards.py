@@ -17,6 +17,7 @@ from bertbundle.errors import InputError
 __all__ = ["Shard", "find_files", "plan_shards", "read_shard", "read_shard_batches"]
 
 _ROWS_PER_BATCH = 8192
+_CHECKED_ROWS = 1024
 _PARALLEL_READS = 16
 
 
@@ -73,7 +74,7 @@ def plan_shards(
         shards = _plan_parquet(store, files, annotator, shard_bytes)
     else:
         with ThreadPoolExecutor(_PARALLEL_READS) as pool:
-            list(pool.map(lambda file: _check_first_row(store, file, file_format, annotator.columns), files))
+            list(pool.map(lambda file: _check_first_rows(store, file, file_format, annotator.columns), files))
         size = None if file_format == "csv" else shard_bytes  # a quoted cell may have line breaks
         shards = itertools.chain.from_iterable(_byte_ranges(file, size) for file in files)
     return [replace(shard, number=number) for number, shard in enumerate(shards)]
@@ -84,12 +85,9 @@ def _byte_ranges(file: FileInfo, size: int | None) -> Iterator[Shard]:
         yield Shard(0, file, start, min(start + size, file.size) if size else file.size)
 
 
-def _check_first_row(store: Store, file: FileInfo, file_format: str, columns: RowColumns) -> None:
+def _check_first_rows(store: Store, file: FileInfo, file_format: str, columns: RowColumns) -> None:
     with store.open(file.path) as content:
-        row = next(FILE_FORMATS[file_format].read(content), None)
-    error = columns.missing(row.columns) if row and not row.error else None
-    if error:
-        raise InputError(f"the first row of {file.path} has {error}.")
+        columns.check(list(itertools.islice(FILE_FORMATS[file_format].read(content), _CHECKED_ROWS)), file.path)
 
 
 # ---- Parquet

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -42,6 +43,9 @@ class Store(Protocol):
     def find(self, pattern: str) -> list[FileInfo]:
         """Return the files in a directory, those that match a glob, or the one file, in the order of their paths."""
 
+    def names(self, directory: str) -> set[str]:
+        """Return the names of what is in a directory, without its subdirectories' content; none if it is absent."""
+
     def open(self, path: str) -> IO[bytes]:
         """Open a file to read; it can seek."""
 
@@ -51,8 +55,8 @@ class Store(Protocol):
     def scratch(self, directory: str) -> contextlib.AbstractContextManager[Path]:
         """Return a local path for a file that `publish` moves into the directory; deleted at the end."""
 
-    def sweep(self, directory: str) -> None:
-        """Delete what killed processes have left in a directory."""
+    def sweep(self, directory: str, seconds: float) -> None:
+        """Delete what killed processes have left in a directory: files that were not written to for some seconds."""
 
     def publish(self, local: Path, path: str) -> None:
         """Move a complete local file to its path, in one step."""
@@ -97,13 +101,20 @@ class LocalStore:
         path = _local(pattern)
         with _checked(pattern):
             if path.is_dir():
-                found = [file for file in path.rglob("*") if not is_hidden(str(file), str(path))]
+                found = [file for file in _walk(path) if not is_hidden(str(file), str(path))]
             else:
                 found = [path] if path.exists() else [Path(name) for name in glob.glob(str(path), recursive=True)]  # noqa: PTH207 - of an absolute path
-            return [self._info(file) for file in sorted(found) if file.is_file()]
+            return [self._info(file) for file in sorted(found) if not file.is_dir()]
+
+    def names(self, directory: str) -> set[str]:
+        """See `Store`."""
+        path = _local(directory)
+        with _checked(directory):
+            return {file.name for file in path.iterdir()} if path.exists() else set()
 
     def _info(self, path: Path) -> FileInfo:
-        state = path.stat()
+        with _checked(str(path)):
+            state = path.stat()
         return FileInfo(str(path), state.st_size, state.st_mtime_ns)
 
     def open(self, path: str) -> IO[bytes]:
@@ -128,10 +139,13 @@ class LocalStore:
         finally:
             path.unlink(missing_ok=True)
 
-    def sweep(self, directory: str) -> None:
+    def sweep(self, directory: str, seconds: float) -> None:
         """See `Store`."""
-        for path in _local(directory).glob(f"{_TEMPORARY}*"):
-            path.unlink(missing_ok=True)
+        with _checked(directory):
+            for path in _local(directory).glob(f"{_TEMPORARY}*"):
+                with contextlib.suppress(FileNotFoundError):  # another run has published or deleted it
+                    if time.time() - path.stat().st_mtime >= seconds:
+                        path.unlink()
 
     def publish(self, local: Path, path: str) -> None:
         """See `Store`."""
@@ -149,6 +163,22 @@ class LocalStore:
                 shutil.rmtree(target)
             else:
                 target.unlink(missing_ok=True)
+
+
+def _walk(directory: Path) -> Iterator[Path]:
+    """Yield the files below a directory, also those behind links. An unreadable directory is an error."""
+    seen: set[str] = set()
+    for folder, folders, files in os.walk(directory, onerror=_raise, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:  # a link to a directory that has been read, as one above it
+            folders.clear()
+            continue
+        seen.add(real)
+        yield from (Path(folder, name) for name in files)
+
+
+def _raise(error: OSError) -> None:
+    raise InputError(f"{error.filename} cannot be read: {error.strerror}.")
 
 
 def _local(path: str) -> Path:
@@ -219,7 +249,15 @@ class ArrowStore:
         with tempfile.TemporaryDirectory(prefix="bertbundle-") as folder:
             yield Path(folder) / "part"
 
-    def sweep(self, directory: str) -> None:
+    def names(self, directory: str) -> set[str]:
+        """See `Store`."""
+        from pyarrow import fs
+
+        with _checked(directory):
+            system, path = self._resolve(directory)
+            return {found.base_name for found in system.get_file_info(fs.FileSelector(path, allow_not_found=True))}
+
+    def sweep(self, directory: str, seconds: float) -> None:
         """See `Store`: an object that is being written does not exist."""
 
     def publish(self, local: Path, path: str) -> None:

@@ -73,7 +73,9 @@ class ShardWork:
             return None
         with store.open(path) as file:
             found = json.load(file)
-        return Counts(found["rows"], found["rejected"])
+        counts = Counts(found["rows"], found["rejected"])
+        has_part = counts.rows == counts.rejected or store.find(self._part(shard))
+        return counts if has_part else None  # somebody has deleted it
 
     def compute(self, shard: Shard) -> Counts:
         """Write the part file of a shard and return its counts; a finished shard is not computed again.
@@ -94,16 +96,19 @@ class ShardWork:
         return counts
 
     def _write(self, store: Store, shard: Shard) -> Counts:
-        name, parquet = self.name(shard), self.format == "parquet"
+        name = self.name(shard)
         with store.scratch(self.output) as part, store.scratch(self.output) as rejects:
             with rejects.open("wb") as rejected:
-                write = _write_parquet if parquet else _write_rows
+                write = _write_parquet if self.format == "parquet" else _write_rows
                 counts = write(self.annotator, shard, part, rejected, self.format)
             if counts.rejected:
                 store.publish(rejects, self.path(REJECTS, f"{name}.jsonl"))
-            if part.exists():  # not for row groups without rows
-                store.publish(part, self.path(f"{name}.{'parquet' if parquet else 'jsonl'}"))
+            if counts.rows or part.exists():  # there is none for row groups without rows
+                store.publish(part, self._part(shard))
         return counts
+
+    def _part(self, shard: Shard) -> str:
+        return self.path(f"{self.name(shard)}.{'parquet' if self.format == 'parquet' else 'jsonl'}")
 
 
 def _write_rows(annotator: Annotator, shard: Shard, part: Path, rejects: IO[bytes], file_format: str) -> Counts:
@@ -116,7 +121,7 @@ def _write_rows(annotator: Annotator, shard: Shard, part: Path, rejects: IO[byte
                 if isinstance(result, InputError):
                     rejects.write(json_line(_reject(shard, row, reject_reason(result), file_format)))
                 else:
-                    file.write(json_line({**columns.kept(row.columns), **result}))
+                    file.write(json_line(columns.with_result(row.columns, result)))
             counts += Counts(len(chunk), sum(isinstance(result, InputError) for result in results))
     return counts
 

@@ -10,8 +10,8 @@ import contextlib
 import itertools
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
@@ -39,6 +39,7 @@ class BulkJob:
         text: column of the text.
         pair: column of the second text of a pair; None for single texts.
         keep: columns to copy to the output; None for all.
+        model: what else the answers depend on: model, version and options. A run with others is not resumed.
     """
 
     source: str
@@ -48,6 +49,7 @@ class BulkJob:
     text: str = "text"
     pair: str | None = None
     keep: tuple[str, ...] | None = None
+    model: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def progress_path(self) -> Path:
@@ -84,7 +86,8 @@ class BulkRun:
             pass
         fraction = self._reader.fraction_read() or 0.0
         chunk = _next_chunk(rows)
-        self._check_columns(chunk)
+        if not self._progress.rows:  # before anything is written
+            self._columns.check(chunk, self._job.source)
         with contextlib.ExitStack() as stack:
             self._save_progress()
             files = {name: stack.enter_context(self._open(path)) for name, path in self._paths().items()}
@@ -115,16 +118,6 @@ class BulkRun:
             file.truncate(size)
             yield file
 
-    def _check_columns(self, rows: Sequence[Row]) -> None:
-        """Check that a row of the first ones has the columns, before anything is written.
-
-        Raises:
-            InputError: all of them lack a column.
-        """
-        missing = [self._columns.missing(row.columns) for row in rows if not row.error]
-        if self._progress.rows == 0 and missing and missing[0] and all(missing):
-            raise InputError(f"{self._job.source} has {missing[0]}.")
-
     def _process(self, rows: Sequence[Row], files: dict[str, IO[bytes]]) -> None:
         results: list[Any] = [self._columns.text_of(row) for row in rows]
         valid = [index for index, text in enumerate(results) if not isinstance(text, InputError)]
@@ -149,7 +142,7 @@ class BulkRun:
             self._write_reject(row, result, files)
             return
         self._progress.answered += 1
-        files["output"].write(json_line({**self._columns.kept(row.columns), **result}))
+        files["output"].write(json_line(self._columns.with_result(row.columns, result)))
 
     def _write_reject(self, row: Row, error: InputError, files: dict[str, IO[bytes]]) -> None:
         reason = reject_reason(error)
@@ -178,7 +171,9 @@ def _next_chunk(rows: Iterator[Row]) -> list[Row]:
 
 def _initial_progress(job: BulkJob, *, resume: bool, overwrite: bool) -> Progress:
     """Return the progress of the run to resume, or of a new run."""
-    options = asdict(job) | _source_size(job.source)
+    _check_paths(job)
+    options = asdict(job) | _source_state(job.source)
+    options |= options.pop("model")
     options["kind"] = options.pop("format")  # its key in the progress files of 0.1.0
     if job.output == "-":
         return Progress(job=options)
@@ -191,10 +186,23 @@ def _initial_progress(job: BulkJob, *, resume: bool, overwrite: bool) -> Progres
     return Progress(job=options)
 
 
-def _source_size(source: str) -> dict[str, int]:
+def _check_paths(job: BulkJob) -> None:
+    """Check that no file is written that is read, and none twice.
+
+    Raises:
+        InputError: two paths are one file.
+    """
+    paths = [os.path.realpath(path) for path in (job.source, job.output, job.rejects) if path and path != "-"]
+    if len(set(paths)) < len(paths):
+        raise InputError("input, output and rejects must be different files. Pass another --output or --rejects.")
+
+
+def _source_state(source: str) -> dict[str, int]:
+    """Return the size of a file and when it was changed."""
     if source == "-":
         return {}
     try:
-        return {"source_size": Path(source).stat().st_size}
+        state = Path(source).stat()
     except OSError as error:
         raise InputError(f"{source} cannot be read: {error.strerror}.") from error
+    return {"source_size": state.st_size, "source_changed": state.st_mtime_ns}

@@ -10,11 +10,12 @@ from typing import Any
 from bertbundle._shared.commands import ROWS_REJECTED, CommandExit
 from bertbundle._shared.flag_types import positive_int
 from bertbundle.batch.annotator import Annotator
+from bertbundle.batch.connection import BundleIdentity
 from bertbundle.batch.decoder_choice import DecoderOptions, choose_decoder, spell_flag
 from bertbundle.batch.job import BatchJob, Engine, JobProgress, run_job, run_locally
 from bertbundle.batch.ray_engine import RayEngine
 from bertbundle.cli.bulk import BulkJob, BulkRun
-from bertbundle.cli.connection_flags import channel_settings
+from bertbundle.cli.connection_flags import DEFAULT_SERVER, channel_settings
 from bertbundle.cli.progress import Progress, ProgressReport
 from bertbundle.data.row_files import detect_format
 from bertbundle.errors import InputError
@@ -25,12 +26,13 @@ BULK_TIMEOUT = 300.0
 """Timeout in seconds of a call, which has up to 2048 rows."""
 _ENGINES = ("local", "ray")
 _SHARD_BYTES = 8 << 20
-_OF_SERVERS = ("hedge_after", "tls", "ca", "cert", "key", "token_file")
+_OF_SERVERS = ("server", "hedge_after", "tls", "ca", "cert", "key", "token_file")
 _OF_RAY = ("address", "workers")
 
 
 def add_job_flags(bulk: argparse.ArgumentParser) -> None:
     """Add the flags of jobs, and of a bundle in the process, to the parser of `bertbundle bulk`."""
+    bulk.set_defaults(server=None)  # to know whether it is given
     bulk.add_argument(
         "--bundle", metavar="DIR", help="compute in this process with a bundle, instead of --server and --model"
     )
@@ -76,21 +78,26 @@ def run_bulk(options: argparse.Namespace) -> None:
     _check_model_flags(options)
     run, check = (_run_file, _check_file_flags) if options.input is None else (_run_files, _check_files_flags)
     check(options)
-    annotator = _annotator(options)
-    with contextlib.closing(annotator.connection):
+    with contextlib.ExitStack() as stack:
+        first = _annotator(options)
+        stack.enter_context(contextlib.closing(first.connection))
+        identity = first.identity()
+        annotator = first.pinned(identity)
+        stack.enter_context(contextlib.closing(annotator.connection))
         chosen = DecoderOptions(options.head, options.pair is not None, options.allow_no_answer, spell_flag, "--text")
-        manifest = annotator.manifest()
-        choose_decoder(manifest, options.model or manifest.name, chosen)
-        rejected = run(annotator, options)
+        choose_decoder(annotator.manifest(), options.model or identity.name, chosen)
+        rejected = run(annotator, identity, options)
     if rejected:
         raise CommandExit(ROWS_REJECTED)
 
 
-def _run_file(annotator: Annotator, options: argparse.Namespace) -> int:
+def _run_file(annotator: Annotator, identity: BundleIdentity, options: argparse.Namespace) -> int:
     """Process one file, and return the number of rows without an answer."""
     rejects = options.rejects or (f"{options.output}.rejects" if options.output != "-" else None)
     file_format = detect_format(options.source, options.format)
-    job = BulkJob(options.source, file_format, options.output, rejects, options.text, options.pair, options.keep)
+    settings = {name: getattr(annotator, name) for name in ("head", "truncation", "allow_no_answer")}
+    model = {"model": identity.name, "model_version": identity.version, "manifest": identity.digest, **settings}
+    job = BulkJob(options.source, file_format, options.output, rejects, options.text, options.pair, options.keep, model)
     run = BulkRun(
         job,
         annotator.answer_rows,
@@ -102,8 +109,9 @@ def _run_file(annotator: Annotator, options: argparse.Namespace) -> int:
     return run.run()
 
 
-def _run_files(annotator: Annotator, options: argparse.Namespace) -> int:
+def _run_files(annotator: Annotator, identity: BundleIdentity, options: argparse.Namespace) -> int:
     """Process many files, and return the number of rows without an answer."""
+    del identity  # a job asks for it itself
     job = BatchJob(annotator, options.input, options.output, options.format, options.shard_bytes or _SHARD_BYTES)
     log = _JobLog(options)
     counts = run_job(job, _engine(options), resume=options.resume, overwrite=options.overwrite, report=log.update)
@@ -148,7 +156,7 @@ def _annotator(options: argparse.Namespace) -> Annotator:
     threads = options.cores or (1 if options.engine == "ray" else None)
     model: dict[str, Any] = {"bundle": options.bundle, "threads": threads}
     if options.bundle is None:
-        model = {"server": options.server, "model": options.model, "hedge_after": options.hedge_after}
+        model = {"server": options.server or DEFAULT_SERVER, "model": options.model, "hedge_after": options.hedge_after}
         model |= {"concurrency": options.concurrency, **channel_settings(options)}
     return Annotator(
         **model,

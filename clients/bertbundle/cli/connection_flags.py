@@ -13,8 +13,16 @@ from bertbundle.client.sync_client import Client
 from bertbundle.errors import InputError
 from bertbundle.transports.credentials import Tls
 
-__all__ = ["add_connection_flags", "channel_settings", "make_client", "positive_seconds", "version_or_label"]
+__all__ = [
+    "DEFAULT_SERVER",
+    "add_connection_flags",
+    "channel_settings",
+    "make_client",
+    "positive_seconds",
+    "version_or_label",
+]
 
+DEFAULT_SERVER = "localhost:8500"
 _FILE_FLAGS = {
     "ca": "PEM file of the certificate authorities to trust; implies --tls",
     "cert": "PEM file of the client's certificate chain (mTLS); implies --tls",
@@ -28,9 +36,9 @@ def add_connection_flags(parser: argparse.ArgumentParser, *, need_model: bool = 
     parser.add_argument(
         "--server",
         type=_name,
-        default="localhost:8500",
+        default=DEFAULT_SERVER,
         metavar="HOST:PORT",
-        help="gRPC address, or several separated by commas (default: %(default)s)",
+        help=f"gRPC address, or several separated by commas (default: {DEFAULT_SERVER})",
     )
     parser.add_argument("--model", type=_name, required=need_model, metavar="NAME", help="model name")
     parser.add_argument(

@@ -45,7 +45,8 @@ class Progress:
         except (OSError, ValueError, TypeError) as error:
             raise InputError(f"{path} cannot be read: {error}. Start over with --overwrite.") from error
         wanted = json.loads(json.dumps(job))
-        for name in [name for name in {**progress.job, **wanted} if progress.job.get(name) != wanted.get(name)]:
+        # Files of 0.1.0 know less of their job.
+        for name in [name for name, value in progress.job.items() if value != wanted.get(name)]:
             raise InputError(
                 f"{path} belongs to another job: its {name.replace('_', ' ')} is {progress.job.get(name)!r}, not "
                 f"{wanted.get(name)!r}. Pass the same options, or start over with --overwrite."

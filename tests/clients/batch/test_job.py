@@ -276,7 +276,7 @@ def _write(directory: Path, name: str, content: str) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("3.jsonl", '{"body": "x"}\n', r"first row of \S+3.jsonl has no column 'text', the row has body"),
+        ("3.jsonl", '{"body": "x"}\n', r"\S+3.jsonl has no column 'text', the row has body"),
         ("3.csv", "text\nx\n", r"0.jsonl is jsonl, \S+3.csv is csv. Pass a glob"),
         ("3.jsonl.gz", "x", "does not have one of the suffixes"),
     ],
@@ -351,3 +351,57 @@ def test_workers_in_other_directories(bundle: str, tmp_path: Path, monkeypatch: 
 
     assert run_job(job, engine).rows == 120
     assert parts(tmp_path / "out") != []
+
+
+def test_two_runs_at_once(job: BatchJob) -> None:
+    """A run that resumes another one, which still lives, leaves its files alone; a part that vanishes is an error."""
+
+    def engine(work: ShardWork, shards: Sequence[Shard]) -> Iterator[Counts]:
+        with LocalStore().scratch(job.output) as scratch:
+            scratch.write_bytes(b"of a live worker")
+            with pytest.raises(InterruptedError):
+                run_job(job, fail, resume=True)
+            assert scratch.exists()
+        return map(work.compute, shards)
+
+    def fail(*_: Any) -> Any:
+        raise InterruptedError
+
+    assert run_job(job, engine) == Counts(120, 24)
+
+
+def test_part_that_vanishes(job: BatchJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A part that somebody deletes while it is written, or later, is not counted as finished."""
+    publish = LocalStore.publish
+
+    def delete(store: LocalStore, local: Path, path: str) -> None:
+        if path.endswith(".jsonl"):
+            local.unlink()
+        publish(store, local, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalStore, "publish", delete)
+        with pytest.raises(InputError, match="No such file"):
+            run_job(job)
+    run_job(job, resume=True)
+    before = snapshot(Path(job.output))
+    parts(Path(job.output))[3].unlink()
+    assert run_job(job, resume=True) == Counts(120, 24)
+    assert snapshot(Path(job.output)) == before
+
+
+def test_directories(job: BatchJob, tmp_path: Path) -> None:
+    """Linked directories are read once; an output within the input, and a broken link, are errors; names may have [."""
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more/a.jsonl").write_text('{"id": 1, "text": "wang"}\n')
+    (tmp_path / "in/linked").symlink_to(tmp_path / "more")
+    (tmp_path / "more/loop").symlink_to(tmp_path / "in")
+    odd = replace(job, output=str(tmp_path / "o[1]"))
+    assert run_job(odd).rows == 121
+    with pytest.raises(InputError, match="already has output"):
+        run_job(odd)
+    with pytest.raises(InputError, match="is inside of the input"):
+        run_job(replace(job, output=f"{job.source}/out"))
+    (tmp_path / "in/broken.jsonl").symlink_to(tmp_path / "absent")
+    with pytest.raises(InputError, match=r"in/broken.jsonl cannot be used: No such file"):
+        run_job(job)

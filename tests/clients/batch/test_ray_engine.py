@@ -117,7 +117,7 @@ def test_no_cluster(job: BatchJob, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (tmp_path / "ray").mkdir()
     (tmp_path / "ray/ray_current_cluster").write_text("127.0.0.1:2")
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
-    with pytest.raises(InputError, match=r"no Ray cluster at 'auto': .*refused Start one with ray start --head"):
+    with pytest.raises(InputError, match=r"no Ray cluster at 'auto': .*refused. Start one with ray start --head"):
         run_job(job, RayEngine())
     with pytest.raises(InputError, match=r"no Ray cluster at '127.0.0.1:1': .* Start one with ray start --head"):
         run_job(job, RayEngine("127.0.0.1:1"), resume=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import os
 import random
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from bertbundle.cli import bulk as bulk_module
 from bertbundle.cli import main as main_module
 from bulk_files import entity_texts, read_json_lines, write_rows
 from chaos import ChaosProxy
+from fakes import write_bundle
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -109,6 +111,59 @@ def test_wrong_column(bulk: Run, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [source]
     assert bulk(source, "--output", output, "--text", "title")[0] == ROWS_REJECTED
     assert [row["body"] for row in read_json_lines(output)] == ["Wang"]
+
+
+def test_resume_with_another_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run is not resumed with another model or option, nor after its input was changed: answers would mix."""
+    source, output, models = tmp_path / "in.txt", tmp_path / "out.jsonl", tmp_path / "tiny"
+    source.write_text("Wang\n")
+    write_bundle(models)
+    write_bundle(models, 2)
+
+    def fail(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    def run(version: int, *flags: str) -> tuple[int, str]:
+        command = ["bulk", str(source), "--output", str(output), "--bundle", str(models / str(version)), *flags]
+        return main_module.main(command), capsys.readouterr().err
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Annotator, "answer_rows", fail)
+        assert run(1)[0] == 130
+    assert "another job: its model version is 1, not 2" in run(2, "--resume")[1]
+    assert "another job: its truncation is None, not 'error'" in run(1, "--resume", "--truncation", "error")[1]
+    state = source.stat()
+    source.write_text("Wong\n")
+    assert "another job: its source changed is" in run(1, "--resume")[1]
+    os.utime(source, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert run(1, "--resume")[0] == 0
+
+
+def test_files_that_are_one(bulk: Run, tmp_path: Path) -> None:
+    """Input, output and rejects must be different files: the input would be overwritten."""
+    source = write_rows(tmp_path / "in.txt", ["Wang"])
+    for flags in (["--output", source], ["--output", tmp_path / "out", "--rejects", tmp_path / "out"]):
+        assert "must be different files" in bulk(source, *flags, "--overwrite")[2]
+    assert source.read_text().strip() == "Wang"
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ([], "column 'entities' has the name of a result: rename it"),
+        (["--keep", "nope"], "no column 'nope', the row has"),
+    ],
+)
+def test_columns_that_cannot_be_kept(bulk: Run, tmp_path: Path, flags: list[str], message: str) -> None:
+    """A column that a result would replace, and one of --keep that no row has, are errors."""
+    source = tmp_path / "in.jsonl"
+    source.write_text('{"text": "Wang", "entities": "gold"}\n')
+    code, _, err = bulk(source, "--output", tmp_path / "out.jsonl", *flags)
+    assert code == 2
+    assert message in err
+    assert bulk(source, "--output", tmp_path / "out2.jsonl", "--keep", "text")[0] == 0
 
 
 def test_standard_input_and_output(bulk: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,6 +74,7 @@ def test_output_shorter_than_saved_progress(bulk: Run, tmp_path: Path) -> None:
     source, output = write_rows(tmp_path / "in.txt", ["Wang"]), tmp_path / "out.jsonl"
     job = {**asdict(BulkJob(str(source), "txt", str(output), f"{output}.rejects")), "source_size": 5}
     job["kind"] = job.pop("format")
+    del job["model"]
     progress = {"rows": 1, "answered": 1, "rejected": 0, "sizes": {str(output): 99}, "job": job}
     Path(f"{output}.progress").write_text(json.dumps(progress))
     code, _, err = bulk(source, "--output", output, "--resume")
