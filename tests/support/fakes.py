@@ -156,6 +156,12 @@ def _logits(inputs: Arrays) -> Any:
     return (10.0 * np.eye(len(LABELS))[LABEL_IDS[inputs["input_ids"]]]).astype(np.float32)
 
 
+def _class_logits(inputs: Arrays) -> Any:
+    """Return what becomes the scores by a sigmoid."""
+    scores = np.clip(_scores(inputs), 1e-6, 1 - 1e-6)
+    return np.log(scores / (1 - scores)).astype(np.float32)
+
+
 TOP_K = 2
 MAX_SPANS = 4
 SPAN_OF_WORDS = {("wang",): 0, ("ber", "##lin"): 1, ("in", "ber", "##lin"): 2}
@@ -237,9 +243,17 @@ class Model:
             }
         else:
             raise SignatureNotFound(f'Serving signature key "{signature}" not found.', code="FAILED_PRECONDITION")
-        available |= {name: output for name, output in self.overrides.items() if name in available}
         found = {name: available[name.rpartition(".")[2]] for name in outputs}  # slots.label_ids is label_ids
+        found |= {name: _class_logits for name in outputs if self._has_class_logits(name)}
+        of_names = {name: name.rpartition(".")[2] for name in outputs}
+        found |= {name: self.overrides[short] for name, short in of_names.items() if short in self.overrides}
         return {name: output(inputs) for name, output in found.items() if output is not None}
+
+    def _has_class_logits(self, name: str) -> bool:
+        """Return whether an output is the logits of a text, not of its tokens."""
+        head, _, output = name.rpartition(".")
+        task = self.manifest.heads[head].task if head else self.manifest.task
+        return (task, output) == ("text-classification", "logits")
 
 
 class FakeTransport:
