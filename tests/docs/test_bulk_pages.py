@@ -61,7 +61,7 @@ def test_ray(directory: Path) -> None:
                 node = subprocess.Popen([*line, *few], cwd=directory, env=environment, stderr=subprocess.DEVNULL)
                 nodes.callback(node.wait, SECONDS)
                 nodes.callback(node.terminate)
-                wait_for_port(int(PORT))
+                wait_for_cluster()
             else:
                 done = subprocess.run(
                     line, cwd=directory, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False
@@ -70,14 +70,16 @@ def test_ray(directory: Path) -> None:
     assert [row["id"] for row in read_parts(directory / "answers")] == [1, 2]
 
 
-def wait_for_port(port: int) -> None:
-    """Wait until something listens on a port of this machine."""
+def wait_for_cluster() -> None:
+    """Wait until the head listens, and `ray start` has written its address for "auto"."""
     end = time.monotonic() + SECONDS
+    written = Path("/tmp/ray/ray_current_cluster")  # noqa: S108 - Ray's own
     while time.monotonic() < end:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-            return
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", int(PORT)), timeout=1):
+            if written.read_text(encoding="utf-8").strip().endswith(f":{PORT}"):
+                return
         time.sleep(0.2)
-    raise AssertionError(f"nothing listens on port {port}")
+    raise AssertionError(f"no cluster at port {PORT}")
 
 
 @pytest.mark.cluster
