@@ -112,6 +112,7 @@ class BulkRun:
             yield sys.stdout.buffer
             return
         with Path(path).open("ab") as file:
+            _lock(file)
             size = self._progress.sizes.get(path, 0)
             if file.tell() < size:
                 raise InputError(f"{path} is shorter than its progress file says. Start over with --overwrite.")
@@ -163,6 +164,24 @@ class BulkRun:
     def _save_progress(self) -> None:
         if self._job.output != "-":
             self._progress.save(self._job.progress_path)
+
+
+def _lock(file: IO[bytes]) -> None:
+    """Keep other runs from writing a file until it is closed; on Windows, which has no such lock, they are not kept.
+
+    Raises:
+        InputError: another run writes it.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise InputError(f"another run is writing {file.name}. Wait for its end, or pass another --output.") from error
+    except OSError:  # a file system without locks
+        return
 
 
 def _next_chunk(rows: Iterator[Row]) -> list[Row]:

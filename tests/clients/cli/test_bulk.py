@@ -141,6 +141,22 @@ def test_resume_with_another_model(
     assert run(1, "--resume")[0] == 0
 
 
+def test_two_runs_at_once(bulk: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second run on the same output is refused, and the first one writes each row once."""
+    source, output = write_rows(tmp_path / "in.txt", ["Wang", "Berlin"]), tmp_path / "out.jsonl"
+    answer_rows, messages = Annotator.answer_rows, list[str]()
+
+    def answer(*arguments: Any) -> Any:
+        monkeypatch.setattr(Annotator, "answer_rows", answer_rows)
+        messages.extend(bulk(source, "--output", output, flag)[2] for flag in ("--resume", "--overwrite"))
+        return answer_rows(*arguments)
+
+    monkeypatch.setattr(Annotator, "answer_rows", answer)
+    assert bulk(source, "--output", output)[0] == 0
+    assert [f"another run is writing {output}" in message for message in messages] == [True, True]
+    assert entity_texts(read_json_lines(output)) == [["Wang"], ["Berlin"]]
+
+
 def test_files_that_are_one(bulk: Run, tmp_path: Path) -> None:
     """Input, output and rejects must be different files: the input would be overwritten."""
     source = write_rows(tmp_path / "in.txt", ["Wang"])
