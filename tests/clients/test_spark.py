@@ -19,6 +19,7 @@ from bertbundle.batch import Annotator, BatchJob, run_job
 from bertbundle.spark import SparkEngine, annotate, predict_udf
 from fakes import FakeServer, Model, make_manifest, predict_method
 from optional import require_package, skip_without
+from processes import processes_with
 
 pytestmark = [
     pytest.mark.cluster,
@@ -93,15 +94,7 @@ def test_annotate(spark: Any, bundle: str) -> None:
 
 def executors() -> list[int]:
     """Return the processes of the executors."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            line = path.read_bytes()
-        except OSError:  # it has just ended
-            continue
-        if b"CoarseGrainedExecutorBackend" in line:
-            found.append(int(path.parent.name))
-    return found
+    return processes_with(b"CoarseGrainedExecutorBackend")
 
 
 def test_executor_killed(spark: Any, bundle: str, tmp_path: Path) -> None:

@@ -87,7 +87,16 @@ def _byte_ranges(file: FileInfo, size: int | None) -> Iterator[Shard]:
 
 def _check_first_rows(store: Store, file: FileInfo, file_format: str, columns: RowColumns) -> None:
     with store.open(file.path) as content:
-        columns.check(list(itertools.islice(FILE_FORMATS[file_format].read(content), _CHECKED_ROWS)), file.path)
+        rows = _read_file(file.path, content, file_format)
+        columns.check(list(itertools.islice(rows, _CHECKED_ROWS)), file.path)
+
+
+def _read_file(path: str, content: IO[bytes], file_format: str) -> Iterator[Row]:
+    """Yield the rows of a whole file; put its name in front of a message."""
+    try:
+        yield from FILE_FORMATS[file_format].read(content)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
 
 
 # ---- Parquet
@@ -154,7 +163,7 @@ def read_shard(store: Store, shard: Shard, file_format: str) -> Iterator[Row]:
     """
     with _open_unchanged(store, shard) as content:
         if file_format == "csv":
-            yield from FILE_FORMATS["csv"].read(content)
+            yield from _read_file(shard.file.path, content, file_format)
         else:
             yield from read_lines(_lines(content, shard), file_format)
 

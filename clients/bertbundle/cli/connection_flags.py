@@ -122,7 +122,10 @@ def channel_settings(options: argparse.Namespace) -> dict[str, Any]:
         InputError: a file cannot be read or used, or --cert comes without --key.
     """
     files = {name: _read(name, getattr(options, name)) for name in _FILE_FLAGS}
-    token = functools.partial(_read_token, options.token_file) if options.token_file else None  # can be pickled
+    if not (files["token_file"] or b"").isascii():
+        raise InputError(f"--token-file {options.token_file} has characters that are not ASCII. Correct it.")
+    path = options.token_file and options.token_file.absolute()  # workers of a cluster run in other directories
+    token = functools.partial(_read_token, path) if path else None  # can be pickled
     return {"tls": _tls(options, files), "token": token}
 
 

@@ -289,6 +289,14 @@ def test_invalid_input(job: BatchJob, name: str, content: str, message: str) -> 
     assert not Path(job.output).exists()
 
 
+def test_invalid_csv(job: BatchJob, tmp_path: Path) -> None:
+    """What is wrong in one of many CSV files is said with its name."""
+    source = write_inputs(tmp_path / "csv", suffix="csv")
+    _write(source, "3.csv", "text,text\nx,x\n")
+    with pytest.raises(InputError, match=r"csv/3.csv: line 1 has the column 'text' twice"):
+        run_job(replace(job, source=str(source)))
+
+
 def test_no_files(job: BatchJob, tmp_path: Path) -> None:
     """A glob without matches is an error."""
     with pytest.raises(InputError, match=r"none\*.jsonl has no files. Pass a directory"):

@@ -20,6 +20,7 @@ from bertbundle._shared.commands import ROWS_REJECTED
 from bertbundle.batch import Annotator, BatchJob, run_job
 from bertbundle.batch.ray_engine import RayEngine
 from optional import require_package
+from processes import processes_with
 
 pytestmark = [
     pytest.mark.cluster,
@@ -100,15 +101,7 @@ def check(job: BatchJob) -> None:
 
 def worker_processes() -> list[int]:
     """Return the processes of the actors, which Ray titles with the name of their class."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            title = path.read_bytes()
-        except OSError:  # it has just ended
-            continue
-        if title.startswith(b"ray::") and b"Worker" in title and b"MapBatches" in title:
-            found.append(int(path.parent.name))
-    return found
+    return processes_with(b"ray::", b"MapBatches", b"Worker")
 
 
 def test_no_cluster(job: BatchJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

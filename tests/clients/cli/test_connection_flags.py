@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -42,8 +43,16 @@ def test_names_that_are_not_unicode(fail: Run, arguments: list[str]) -> None:
     assert "is not valid Unicode" in fail("status", *arguments)
 
 
+def test_token_that_is_not_ascii(fail: Run, ner: list[str], tmp_path: Path) -> None:
+    """A token that no header can have is reported with its file."""
+    (tmp_path / "token").write_text("é", encoding="utf-8")
+    message = fail("predict", *ner, "wang", "--token-file", str(tmp_path / "token"))
+    assert f"--token-file {tmp_path / 'token'} has characters that are not ASCII" in message
+
+
 def test_address_without_a_port(fail: Run) -> None:
-    """An address without a port is reported in one line."""
+    """An address without a port is reported in one line, also by bulk, which opens its client elsewhere."""
+    assert "expected host:port of a gRPC server, got 'a:b'" in fail("bulk", "--model", "a", "--server", "a:b")
     assert "expected host:port of a gRPC server, got 'localhost'" in fail(
         "info", "--model", "a", "--server", "localhost"
     )
