@@ -21,11 +21,14 @@ from typing import IO, Any, Protocol
 from bertbundle.data.row_files import import_pyarrow
 from bertbundle.errors import InputError
 
-__all__ = ["FileInfo", "LocalStore", "Store", "absolute", "is_hidden", "open_store"]
+__all__ = ["TEMPORARY", "FileInfo", "LocalStore", "Store", "absolute", "is_hidden", "open_store"]
 
-_TEMPORARY = ".bertbundle-"
+TEMPORARY = ".bertbundle-"
 """Prefix of files that are being written."""
 _WILDCARD = re.compile(r"[*?\[]")
+_URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/]*)/?(.*)", re.DOTALL)
+_OF_ARROW = ("s3", "gs")
+"""Stores that pyarrow reaches itself; others are fsspec's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +74,24 @@ def open_store(location: str) -> Store:
     Raises:
         InputError: the kind of the store is unknown, or its package is not installed.
     """
-    scheme = re.match(r"([a-z][a-z0-9+.-]*)://", location)
-    return ArrowStore(scheme[0]) if scheme and scheme[1] != "file" else LocalStore()
+    uri = _URI.fullmatch(location)
+    return ArrowStore() if uri and uri[1].lower() != "file" else LocalStore()
 
 
 def absolute(location: str) -> str:
-    """Return a path from the root, which names the same file for workers in other directories; a URI as it is."""
-    return location if "://" in location else os.path.abspath(location)  # noqa: PTH100 - without following links
+    """Return a path from the root, which names the same file for workers in other directories; a URI as it is.
+
+    Raises:
+        InputError: the location is empty, or has options of a store.
+    """
+    if not location:
+        raise InputError("a path is empty. Pass the path of a directory, or a URI.")
+    uri = _URI.fullmatch(location)
+    if not uri:
+        return os.path.abspath(location)  # noqa: PTH100 - without following links
+    if re.search(r"\?\w+=", location):
+        raise InputError(f"{location} has options. Set them in the environment, such as AWS_ENDPOINT_URL.")
+    return f"{uri[1].lower()}://{uri[2]}/{uri[3].rstrip('/')}"
 
 
 def is_hidden(path: str, base: str) -> bool:
@@ -131,7 +145,7 @@ class LocalStore:
     @contextlib.contextmanager
     def scratch(self, directory: str) -> Iterator[Path]:
         """See `Store`."""
-        path = _local(directory) / f"{_TEMPORARY}{uuid.uuid4().hex}"
+        path = _local(directory) / f"{TEMPORARY}{uuid.uuid4().hex}"
         with _checked(directory):
             path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -142,7 +156,7 @@ class LocalStore:
     def sweep(self, directory: str, seconds: float) -> None:
         """See `Store`."""
         with _checked(directory):
-            for path in _local(directory).glob(f"{_TEMPORARY}*"):
+            for path in _local(directory).glob(f"{TEMPORARY}*"):
                 with contextlib.suppress(FileNotFoundError):  # another run has published or deleted it
                     if time.time() - path.stat().st_mtime >= seconds:
                         path.unlink()
@@ -186,21 +200,7 @@ def _local(path: str) -> Path:
 
 
 class ArrowStore:
-    """Files of a store that pyarrow reaches itself (s3, gs, hdfs), or through fsspec (others)."""
-
-    def __init__(self, prefix: str) -> None:
-        """Use the store of URIs that begin with `prefix`, for example ``s3://``."""
-        self._prefix = prefix
-
-    def _resolve(self, uri: str) -> tuple[Any, str]:
-        pa, _ = import_pyarrow()
-        from pyarrow import fs
-
-        try:
-            found: tuple[Any, str] = fs.FileSystem.from_uri(uri)
-            return found
-        except pa.ArrowInvalid:
-            return _fsspec(fs, self._prefix), uri.removeprefix(self._prefix)
+    """Files of a store that pyarrow reaches itself (s3, gs), or through fsspec (others)."""
 
     def find(self, pattern: str) -> list[FileInfo]:
         """See `Store`."""
@@ -211,32 +211,32 @@ class ArrowStore:
             raise InputError(f"{pattern} has **. Pass the directory: its subdirectories are read, too.")
         base = pattern[: wildcard.start()].rpartition("/")[0] if wildcard else pattern.rstrip("/")
         with _checked(pattern):
-            system, path = self._resolve(base)
-            (info,) = system.get_file_info([path])
+            system, exact = _resolve(pattern)
+            (info,) = system.get_file_info([exact])
             if info.is_file:
-                return [self._info(info)]
-            selector = fs.FileSelector(
-                path, allow_not_found=True, recursive=not wildcard or "/" in pattern[len(base) + 1 :]
-            )
-            found = [self._info(each) for each in system.get_file_info(selector) if each.is_file]
+                return [FileInfo(pattern, info.size, info.mtime_ns or 0)]
+            recursive = not wildcard or "/" in pattern[len(base) + 1 :]
+            path = _resolve(base)[1]
+            selector = fs.FileSelector(path, allow_not_found=True, recursive=recursive)
+            inner = [each for each in system.get_file_info(selector) if each.is_file]
+        # Only what follows the base is taken from the store: its own paths lack the host, and some begin with a slash.
+        start = len(path.strip("/"))
+        found = [FileInfo(base + each.path.strip("/")[start:], each.size, each.mtime_ns or 0) for each in inner]
         chosen = [
             file for file in found if (_matches(file.path, pattern) if wildcard else not is_hidden(file.path, base))
         ]
         return sorted(chosen, key=lambda file: file.path)
 
-    def _info(self, found: Any) -> FileInfo:
-        return FileInfo(self._prefix + found.path.lstrip("/"), found.size, found.mtime_ns or 0)
-
     def open(self, path: str) -> IO[bytes]:
         """See `Store`."""
         with _checked(path):
-            system, inner = self._resolve(path)
+            system, inner = _resolve(path)
             return io.BufferedReader(system.open_input_file(inner), 1 << 20)
 
     def write(self, path: str, data: bytes) -> None:
         """See `Store`."""
         with _checked(path):
-            system, inner = self._resolve(path)
+            system, inner = _resolve(path)
             if system.type_name not in ("s3", "gcs"):  # where there are no directories
                 system.create_dir(inner.rpartition("/")[0], recursive=True)
             with system.open_output_stream(inner) as file:
@@ -254,7 +254,7 @@ class ArrowStore:
         from pyarrow import fs
 
         with _checked(directory):
-            system, path = self._resolve(directory)
+            system, path = _resolve(directory)
             return {found.base_name for found in system.get_file_info(fs.FileSelector(path, allow_not_found=True))}
 
     def sweep(self, directory: str, seconds: float) -> None:
@@ -272,7 +272,7 @@ class ArrowStore:
     def delete(self, path: str) -> None:
         """See `Store`."""
         with _checked(path):
-            system, inner = self._resolve(path)
+            system, inner = _resolve(path)
             (info,) = system.get_file_info([inner])
             if info.is_file:
                 system.delete_file(inner)
@@ -285,12 +285,21 @@ def _matches(path: str, pattern: str) -> bool:
     return path.count("/") == pattern.count("/") and fnmatchcase(path, pattern)
 
 
-def _fsspec(fs: Any, prefix: str) -> Any:
-    try:
-        import fsspec
+def _resolve(uri: str) -> tuple[Any, str]:
+    """Return the file system of a URI, and the path there. Only the part before the path is parsed as a URI."""
+    pa, _ = import_pyarrow()
+    from pyarrow import fs
 
-        return fs.PyFileSystem(fs.FSSpecHandler(fsspec.filesystem(prefix.removesuffix("://"))))
-    except (ImportError, ValueError) as error:
-        raise InputError(
-            f"{prefix} cannot be used: {error}. pyarrow reaches s3:// and gs://, fsspec others."
-        ) from error
+    scheme, authority, path = _URI.fullmatch(uri).groups()  # type: ignore[union-attr] # open_store has matched it
+    root = f"{scheme.lower()}://{authority}"
+    try:
+        if scheme.lower() in _OF_ARROW:
+            system, base = fs.FileSystem.from_uri(root)
+        else:
+            from fsspec.core import url_to_fs
+
+            inner, base = url_to_fs(root)
+            system = fs.PyFileSystem(fs.FSSpecHandler(inner))
+    except (ImportError, ValueError, pa.ArrowInvalid) as error:
+        raise InputError(f"{root} cannot be used: {error}. pyarrow reaches s3:// and gs://, fsspec others.") from error
+    return system, f"{base.rstrip('/')}/{path}".rstrip("/")

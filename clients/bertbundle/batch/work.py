@@ -91,6 +91,8 @@ class ShardWork:
             counts = self._write(store, shard)
         except ServerError as error:
             raise type(error)(f"{shard}: {error}", code=error.code, details=error.details) from error
+        except OSError as error:  # for example a full disk
+            raise InputError(f"{shard} to {self.output}: {error.strerror or error}.") from error
         record = {**asdict(counts), "file": shard.file.path, "start": shard.start, "stop": shard.stop}
         store.write(self.path(SHARDS, f"{self.name(shard)}.json"), json.dumps(record).encode())
         return counts
