@@ -89,8 +89,8 @@ def run_job(
             counts, finished = counts + of_shard, finished + 1
             report(JobProgress(finished, len(shards), counts))
     except InputError as error:
-        next_step = "continue with --resume, or with --overwrite if the input has changed"
-        raise InputError(f"{error} {finished} of {len(shards)} shards are done; {next_step}.") from error
+        next_step = "Continue with --resume, or start over with --overwrite if the input has changed."
+        raise InputError(f"{error} Finished shards are kept. {next_step}") from error
     except ServerError as error:
         message = f"{error} {finished} of {len(shards)} shards are done; continue with --resume."
         raise type(error)(message, code=error.code, details=error.details) from error

@@ -189,7 +189,7 @@ def _opened(store: Store, shard: Shard) -> Iterator[IO[bytes]]:
 def _check_unchanged(store: Store, shard: Shard) -> None:
     (found,) = store.find(shard.file.path) or (None,)
     if found != shard.file:
-        raise InputError(f"{shard.file.path} was changed while the job ran. Start over with --overwrite.")
+        raise InputError(f"{shard.file.path} was changed while the job ran.")
 
 
 def _lines(content: IO[bytes], shard: Shard) -> Iterator[tuple[int, bytes]]:

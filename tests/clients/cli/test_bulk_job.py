@@ -62,7 +62,7 @@ def test_full_disk(bundle: str, tmp_path: Path) -> None:
     limited = ["sh", "-c", 'ulimit -f 4; exec "$@"', "sh", *command]
     done = subprocess.run(limited, capture_output=True, text=True, check=False)
     assert done.returncode == USER_ERROR
-    assert re.search(r"0.jsonl \[0:\d+\] to \S+/out: File too large. 0 of 1 shards are done; cont", done.stderr)
+    assert re.search(r"0.jsonl \[0:\d+\] to \S+/out: File too large. Finished shards are kept. Cont", done.stderr)
     assert subprocess.run([*command, "--resume"], capture_output=True, check=False).returncode == ROWS_REJECTED
 
 
