@@ -12,7 +12,8 @@ from typing import Any, TypeAlias
 
 from bertbundle.batch.annotator import Annotator
 from bertbundle.batch.shards import Shard, find_files, plan_shards
-from bertbundle.batch.store import TEMPORARY, FileInfo, absolute, open_store
+from bertbundle.batch.store import TEMPORARY, absolute, open_store
+from bertbundle.batch.store_interface import FileInfo
 from bertbundle.batch.work import REJECTS, SHARDS, Counts, ShardWork
 from bertbundle.errors import InputError, ServerError
 

@@ -13,7 +13,7 @@ from typing import IO, Any
 
 from bertbundle.batch.annotator import Annotator
 from bertbundle.batch.rows import RowColumns
-from bertbundle.batch.store import FileInfo, Store
+from bertbundle.batch.store_interface import FileInfo, Store
 from bertbundle.data.row_files import FILE_FORMATS, Row, detect_format, import_pyarrow, read_lines
 from bertbundle.errors import InputError
 

@@ -17,7 +17,8 @@ from bertbundle.batch.connection import BundleIdentity
 from bertbundle.batch.results import ERROR_COLUMN
 from bertbundle.batch.rows import json_line, reject_reason
 from bertbundle.batch.shards import Shard, read_shard, read_shard_batches
-from bertbundle.batch.store import Store, open_store
+from bertbundle.batch.store import open_store
+from bertbundle.batch.store_interface import Store
 from bertbundle.data.row_files import Row, import_pyarrow
 from bertbundle.errors import InputError, ServerError
 
