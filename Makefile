@@ -37,11 +37,11 @@ $(READY): pyproject.toml hatch_build.py clients/pyproject.toml constraints.txt
 
 setup: $(READY) ## create the environment .venv with everything except torch
 
-# Beam needs an older protobuf than constraints.txt has.
-setup-cluster: $(READY) ## install what test-cluster needs: Envoy, Ray, Spark, and Beam into build/beam (1 GB); as root also the Debian packages
+# Beam needs an older protobuf than constraints.txt has, and moto, a server with the API of S3, an older dateutil.
+setup-cluster: $(READY) ## install what test-cluster needs: Envoy, Ray, Spark, and Beam and moto into build/others (1 GB); as root also the Debian packages
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cluster]' -e 'clients[ray,spark]'
-	$(PYTHON) -m venv build/beam
-	build/beam/bin/python -m pip install --quiet --disable-pip-version-check -e 'clients[local,parquet]' 'apache-beam>=2.60'
+	$(PYTHON) -m venv build/others
+	build/others/bin/python -m pip install --quiet --disable-pip-version-check -e 'clients[local,parquet]' 'apache-beam>=2.60' 'moto[s3]>=5' 'flask>=3' 'flask-cors>=5'
 	@test "$$(id -u)" != 0 || ! command -v apt-get >/dev/null || { apt-get update --quiet && apt-get install --yes --quiet --no-install-recommends iproute2 prometheus; }
 	@! command -v systemctl >/dev/null || systemctl disable --quiet --now prometheus || true # the tests start their own
 

@@ -191,5 +191,5 @@ def test_engine(spark: Any, bundle: str, tmp_path: Path) -> None:
         (source / "0.jsonl").write_text("{}\n")
         return SparkEngine(spark)(work, shards)
 
-    with pytest.raises(InputError, match=r"^\S+0.jsonl was changed while the job ran. Start over with --overwrite.$"):
+    with pytest.raises(InputError, match=r"^\S+0.jsonl was changed while the job ran. Finished shards are kept. "):
         run_job(jobs[2], engine)

@@ -12,11 +12,10 @@ import pytest
 from batch_files import make_bundle
 from bertbundle import Client
 from optional import skip_without
-from paths import ROOT
+from paths import OTHERS, ROOT
 
 pytestmark = pytest.mark.cluster
 
-PYTHON = ROOT / "build/beam/bin/python"
 PIPELINE = """
 import json, sys
 import apache_beam as beam
@@ -34,11 +33,11 @@ with beam.Pipeline(runner="DirectRunner") as pipeline:
 
 def test_direct_runner(tmp_path: Path) -> None:
     """Each text of a pipeline has the client's entities, or the reason why it has none, once."""
-    if not PYTHON.exists():
+    if not OTHERS.exists():
         skip_without("apache_beam")
     bundle = make_bundle(tmp_path)
     texts = [f"wang lives in {number}" if number % 10 else "" for number in range(100)]
-    command = [str(PYTHON), "-c", PIPELINE, json.dumps(texts), bundle, str(tmp_path / "out")]
+    command = [str(OTHERS), "-c", PIPELINE, json.dumps(texts), bundle, str(tmp_path / "out")]
     environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'clients'}{os.pathsep}{ROOT / 'examples'}"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr

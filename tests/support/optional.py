@@ -22,6 +22,7 @@ HOW_TO_GET = {
     "ray": "make setup-cluster",
     "pyspark": "make setup-cluster",
     "apache_beam": "make setup-cluster",
+    "moto": "make setup-cluster",
     "java": "apt install openjdk-17-jre-headless",
     "cloudpickle": "make setup-cluster",
     "fsspec": "make setup-cluster",

@@ -183,11 +183,11 @@ class Annotator:
         pa, _ = import_pyarrow()
         if twice := next((name for name in schema.names if schema.names.count(name) > 1), None):
             raise InputError(f"there are several columns {twice!r}. Rename them.")
+        settings = {self.text: "text", self.pair: "pair"}
         for name in (*self.columns.names, *(self.keep or ())):
             if name not in schema.names:
-                raise InputError(
-                    f"no column {name!r}, there are {', '.join(schema.names)}. Name it with text= or pair=."
-                )
+                setting = settings.get(name, "keep")
+                raise InputError(f"no column {name!r}, there are {', '.join(schema.names)}: change {setting}=.")
         for name in self.columns.names:
             if not _is_text(pa, schema.field(name).type):
                 raise InputError(f"column {name!r} has the type {schema.field(name).type}, expected strings.")

@@ -12,7 +12,8 @@ from typing import Any, TypeAlias
 
 from bertbundle.batch.annotator import Annotator
 from bertbundle.batch.shards import Shard, find_files, plan_shards
-from bertbundle.batch.store import FileInfo, Store, absolute, open_store
+from bertbundle.batch.store import TEMPORARY, absolute, open_store
+from bertbundle.batch.store_interface import FileInfo
 from bertbundle.batch.work import REJECTS, SHARDS, Counts, ShardWork
 from bertbundle.errors import InputError, ServerError
 
@@ -77,16 +78,20 @@ def run_job(
             `overwrite`.
         ServerError: the model did not answer. What is finished stays, and `resume` continues.
     """
-    work, shards = prepare(job, resume=resume, overwrite=overwrite)
-    done = _finished(work, shards)
+    work, shards, description = prepare(job, resume=resume, overwrite=overwrite)
+    done = {} if overwrite else _finished(work, shards)
     counts = sum(done.values(), Counts())
-    _sweep(work, _ABANDONED_SECONDS)
     pending, finished = [shard for shard in shards if shard.number not in done], len(done)
+    results = iter(engine(work, pending) if pending else ())  # an engine may check its workers
+    _claim(work, description, overwrite=overwrite)
     report(JobProgress(finished, len(shards), counts))
     try:
-        for of_shard in engine(work, pending) if pending else ():
+        for of_shard in results:
             counts, finished = counts + of_shard, finished + 1
             report(JobProgress(finished, len(shards), counts))
+    except InputError as error:
+        next_step = "Continue with --resume, or start over with --overwrite if the input has changed."
+        raise InputError(f"{error} Finished shards are kept. {next_step}") from error
     except ServerError as error:
         message = f"{error} {finished} of {len(shards)} shards are done; continue with --resume."
         raise type(error)(message, code=error.code, details=error.details) from error
@@ -104,8 +109,8 @@ def _sweep(work: ShardWork, seconds: float) -> None:
 # ---- before a run
 
 
-def prepare(job: BatchJob, *, resume: bool, overwrite: bool) -> tuple[ShardWork, list[Shard]]:
-    """Check everything that can be checked before work, claim the output, and return the work and its shards.
+def prepare(job: BatchJob, *, resume: bool, overwrite: bool) -> tuple[ShardWork, list[Shard], Any]:
+    """Check everything that can be checked before work; return the work, its shards, and the job's description.
 
     Raises:
         InputError: see `run_job`.
@@ -113,10 +118,11 @@ def prepare(job: BatchJob, *, resume: bool, overwrite: bool) -> tuple[ShardWork,
     identity = job.annotator.identity()
     annotator = job.annotator.pinned(identity)
     annotator.decoder()
-    source, output = open_store(job.source), open_store(job.output)
-    _check_outside(absolute(job.source), absolute(job.output))
-    file_format, files = find_files(source, absolute(job.source), job.format)
-    shards = plan_shards(source, files, file_format, annotator, job.shard_bytes)
+    source, output = absolute(job.source), absolute(job.output)
+    _check_outside(source, output)
+    store = open_store(source)
+    file_format, files = find_files(store, source, job.format)
+    shards = plan_shards(store, files, file_format, annotator, job.shard_bytes)
     options = {name: getattr(annotator, name) for name in _OPTIONS}
     description = _as_json(
         {
@@ -126,9 +132,9 @@ def prepare(job: BatchJob, *, resume: bool, overwrite: bool) -> tuple[ShardWork,
         }
     )
     fingerprint = hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
-    work = ShardWork(annotator, absolute(job.output), file_format, identity, fingerprint)
-    _claim(output, work, description, resume=resume, overwrite=overwrite)
-    return work, shards
+    work = ShardWork(annotator, output, file_format, identity, fingerprint)
+    _check_output(work, description, resume=resume, overwrite=overwrite)
+    return work, shards, description
 
 
 def _check_outside(source: str, output: str) -> None:
@@ -146,38 +152,43 @@ def _as_json(value: Any) -> Any:
     return json.loads(json.dumps(value))
 
 
-def _claim(store: Store, work: ShardWork, description: Any, *, resume: bool, overwrite: bool) -> None:
-    """Make the output the job's own: an empty one, the same job's to resume, or one to overwrite.
+def _check_output(work: ShardWork, description: Any, *, resume: bool, overwrite: bool) -> None:
+    """Check that the output is an empty one, the same job's to resume, or one to overwrite.
 
     Raises:
         InputError: none of these.
     """
-    names = store.names(work.output)
+    names = {name for name in open_store(work.output).names(work.output) if not name.startswith(TEMPORARY)}
+    others = sorted(name for name in names - {SHARDS, REJECTS} if not _OURS.fullmatch(name))
     if names and _JOB not in names:
         raise InputError(f"{work.output} has other files, such as {min(names)}. Pass an empty or a new directory.")
-    if names and overwrite:
-        _clear(store, work, names)
-    elif names and not resume:
+    if overwrite and others:
+        raise InputError(f"{work.output} has other files, such as {others[0]}. Delete them, or pass a new directory.")
+    if names and resume and not overwrite:
+        _check_same_job(work, description)
+    elif names and not overwrite:
         raise InputError(
             f"{work.output} already has output. Continue it with --resume, or start over with --overwrite."
         )
-    elif names:
-        _check_same_job(store, work, description)
-        return
-    store.write(work.path(_JOB), json.dumps(description, ensure_ascii=False, indent=1).encode())
 
 
-def _clear(store: Store, work: ShardWork, names: set[str]) -> None:
-    """Delete the output of an earlier job, and nothing else; its description last, so that this can be repeated."""
-    if others := [name for name in names - {SHARDS, REJECTS} if not _OURS.fullmatch(name)]:
-        raise InputError(f"{work.output} has other files, such as {min(others)}. Delete them, or pass a new directory.")
-    for name in (*sorted(names - {_JOB}), _JOB):
+def _claim(work: ShardWork, description: Any, *, overwrite: bool) -> None:
+    """Make the output the job's own: delete that of an earlier job to overwrite, and what killed processes have left.
+
+    The description of an earlier job is deleted last, so that this can be repeated.
+    """
+    store = open_store(work.output)
+    names = store.names(work.output)
+    for name in sorted(names, key=_JOB.__eq__) if overwrite else ():
         store.delete(work.path(name))
+    if overwrite or _JOB not in names:
+        store.write(work.path(_JOB), json.dumps(description, ensure_ascii=False, indent=1).encode())
+    _sweep(work, _ABANDONED_SECONDS)
 
 
-def _check_same_job(store: Store, work: ShardWork, description: Any) -> None:
+def _check_same_job(work: ShardWork, description: Any) -> None:
     try:
-        with store.open(work.path(_JOB)) as file:
+        with open_store(work.output).open(work.path(_JOB)) as file:
             found = json.load(file)
         difference = _difference(found, description)
     except (ValueError, KeyError, TypeError) as error:

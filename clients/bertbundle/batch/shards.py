@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import logging
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -10,7 +13,7 @@ from typing import IO, Any
 
 from bertbundle.batch.annotator import Annotator
 from bertbundle.batch.rows import RowColumns
-from bertbundle.batch.store import FileInfo, Store
+from bertbundle.batch.store_interface import FileInfo, Store
 from bertbundle.data.row_files import FILE_FORMATS, Row, detect_format, import_pyarrow, read_lines
 from bertbundle.errors import InputError
 
@@ -19,6 +22,10 @@ __all__ = ["Shard", "find_files", "plan_shards", "read_shard", "read_shard_batch
 _ROWS_PER_BATCH = 8192
 _CHECKED_ROWS = 1024
 _PARALLEL_READS = 16
+_PARTITION = re.compile(r"/(\w+=[^/]*)/")
+"""A directory of a partitioned table, as Hive and Spark write them."""
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +58,8 @@ def find_files(store: Store, source: str, chosen: str | None) -> tuple[str, list
     files = store.find(source)
     if not files:
         raise InputError(f"{source} has no files. Pass a directory with files, or a glob.")
+    if partition := next(filter(None, (_PARTITION.search(file.path.removeprefix(source)) for file in files)), None):
+        _logger.warning("directories such as %r are no columns: the output has those of the files", partition[1])
     formats: dict[str, str] = {}
     for file in files:
         formats.setdefault(detect_format(file.path, chosen), file.path)
@@ -161,18 +170,26 @@ def read_shard(store: Store, shard: Shard, file_format: str) -> Iterator[Row]:
     Raises:
         InputError: the file cannot be read, or was changed.
     """
-    with _open_unchanged(store, shard) as content:
+    with _opened(store, shard) as content:
         if file_format == "csv":
             yield from _read_file(shard.file.path, content, file_format)
         else:
             yield from read_lines(_lines(content, shard), file_format)
 
 
-def _open_unchanged(store: Store, shard: Shard) -> IO[bytes]:
+@contextlib.contextmanager
+def _opened(store: Store, shard: Shard) -> Iterator[IO[bytes]]:
+    """Open the file of a shard; check before and after reading that it is the one that the job was planned with."""
+    _check_unchanged(store, shard)
+    with store.open(shard.file.path) as content:
+        yield content
+    _check_unchanged(store, shard)
+
+
+def _check_unchanged(store: Store, shard: Shard) -> None:
     (found,) = store.find(shard.file.path) or (None,)
     if found != shard.file:
-        raise InputError(f"{shard.file.path} was changed while the job ran. Start over with --overwrite.")
-    return store.open(shard.file.path)
+        raise InputError(f"{shard.file.path} was changed while the job ran.")
 
 
 def _lines(content: IO[bytes], shard: Shard) -> Iterator[tuple[int, bytes]]:
@@ -193,7 +210,7 @@ def read_shard_batches(store: Store, shard: Shard) -> Iterator[Any]:
         InputError: the file cannot be read, or was changed.
     """
     arrow, parquet = import_pyarrow()
-    with _open_unchanged(store, shard) as content:
+    with _opened(store, shard) as content:
         try:
             groups = list(range(shard.start, shard.stop))
             yield from parquet.ParquetFile(content).iter_batches(_ROWS_PER_BATCH, row_groups=groups)

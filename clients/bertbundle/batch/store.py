@@ -4,65 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import glob
-import io
-import mmap
 import os
 import re
 import shutil
-import tempfile
 import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO
 
-from bertbundle.data.row_files import import_pyarrow
+from bertbundle.batch.arrow_store import ArrowStore
+from bertbundle.batch.store_interface import URI, FileInfo, Store, checked, is_hidden
 from bertbundle.errors import InputError
 
-__all__ = ["FileInfo", "LocalStore", "Store", "absolute", "is_hidden", "open_store"]
+__all__ = ["TEMPORARY", "LocalStore", "absolute", "open_store"]
 
-_TEMPORARY = ".bertbundle-"
+TEMPORARY = ".bertbundle-"
 """Prefix of files that are being written."""
-_WILDCARD = re.compile(r"[*?\[]")
-
-
-@dataclass(frozen=True, slots=True)
-class FileInfo:
-    """A file: its path or URI, its size in bytes, and when it was changed, in ns since 1970."""
-
-    path: str
-    size: int
-    changed: int
-
-
-class Store(Protocol):
-    """Files by path or URI. All methods raise InputError if the store cannot be used."""
-
-    def find(self, pattern: str) -> list[FileInfo]:
-        """Return the files in a directory, those that match a glob, or the one file, in the order of their paths."""
-
-    def names(self, directory: str) -> set[str]:
-        """Return the names of what is in a directory, without its subdirectories' content; none if it is absent."""
-
-    def open(self, path: str) -> IO[bytes]:
-        """Open a file to read; it can seek."""
-
-    def write(self, path: str, data: bytes) -> None:
-        """Write a file in one step."""
-
-    def scratch(self, directory: str) -> contextlib.AbstractContextManager[Path]:
-        """Return a local path for a file that `publish` moves into the directory; deleted at the end."""
-
-    def sweep(self, directory: str, seconds: float) -> None:
-        """Delete what killed processes have left in a directory: files that were not written to for some seconds."""
-
-    def publish(self, local: Path, path: str) -> None:
-        """Move a complete local file to its path, in one step."""
-
-    def delete(self, path: str) -> None:
-        """Delete a file."""
 
 
 def open_store(location: str) -> Store:
@@ -71,26 +29,24 @@ def open_store(location: str) -> Store:
     Raises:
         InputError: the kind of the store is unknown, or its package is not installed.
     """
-    scheme = re.match(r"([a-z][a-z0-9+.-]*)://", location)
-    return ArrowStore(scheme[0]) if scheme and scheme[1] != "file" else LocalStore()
+    uri = URI.fullmatch(location)
+    return ArrowStore() if uri and uri[1].lower() != "file" else LocalStore()
 
 
 def absolute(location: str) -> str:
-    """Return a path from the root, which names the same file for workers in other directories; a URI as it is."""
-    return location if "://" in location else os.path.abspath(location)  # noqa: PTH100 - without following links
+    """Return a path from the root, which names the same file for workers in other directories; a URI as it is.
 
-
-def is_hidden(path: str, base: str) -> bool:
-    """Return whether a part of a path below `base` starts with ``_`` or ``.``: such files are no data, as in Spark."""
-    return any(part.startswith(("_", ".")) for part in path[len(base) :].strip("/").split("/"))
-
-
-@contextlib.contextmanager
-def _checked(path: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise InputError(f"{path} cannot be used: {error.strerror or error}.") from error
+    Raises:
+        InputError: the location is empty, or has options of a store.
+    """
+    if not location:
+        raise InputError("a path is empty. Pass the path of a directory, or a URI.")
+    uri = URI.fullmatch(location)
+    if not uri:
+        return os.path.abspath(location)  # noqa: PTH100 - without following links
+    if re.search(r"\?\w+=", location):
+        raise InputError(f"{location} has options. Set them in the environment, such as AWS_ENDPOINT_URL.")
+    return f"{uri[1].lower()}://{uri[2]}/{uri[3].rstrip('/')}"
 
 
 class LocalStore:
@@ -99,7 +55,7 @@ class LocalStore:
     def find(self, pattern: str) -> list[FileInfo]:
         """See `Store`."""
         path = _local(pattern)
-        with _checked(pattern):
+        with checked(pattern):
             if path.is_dir():
                 found = [file for file in _walk(path) if not is_hidden(str(file), str(path))]
             else:
@@ -109,30 +65,30 @@ class LocalStore:
     def names(self, directory: str) -> set[str]:
         """See `Store`."""
         path = _local(directory)
-        with _checked(directory):
+        with checked(directory):
             return {file.name for file in path.iterdir()} if path.exists() else set()
 
     def _info(self, path: Path) -> FileInfo:
-        with _checked(str(path)):
+        with checked(str(path)):
             state = path.stat()
         return FileInfo(str(path), state.st_size, state.st_mtime_ns)
 
     def open(self, path: str) -> IO[bytes]:
         """See `Store`."""
-        with _checked(path):
+        with checked(path):
             return _local(path).open("rb")
 
     def write(self, path: str, data: bytes) -> None:
         """See `Store`."""
-        with _checked(path), self.scratch(str(_local(path).parent)) as scratch:
+        with checked(path), self.scratch(str(_local(path).parent)) as scratch:
             scratch.write_bytes(data)
             self.publish(scratch, path)
 
     @contextlib.contextmanager
     def scratch(self, directory: str) -> Iterator[Path]:
         """See `Store`."""
-        path = _local(directory) / f"{_TEMPORARY}{uuid.uuid4().hex}"
-        with _checked(directory):
+        path = _local(directory) / f"{TEMPORARY}{uuid.uuid4().hex}"
+        with checked(directory):
             path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield path
@@ -141,15 +97,15 @@ class LocalStore:
 
     def sweep(self, directory: str, seconds: float) -> None:
         """See `Store`."""
-        with _checked(directory):
-            for path in _local(directory).glob(f"{_TEMPORARY}*"):
+        with checked(directory):
+            for path in _local(directory).glob(f"{TEMPORARY}*"):
                 with contextlib.suppress(FileNotFoundError):  # another run has published or deleted it
                     if time.time() - path.stat().st_mtime >= seconds:
                         path.unlink()
 
     def publish(self, local: Path, path: str) -> None:
         """See `Store`."""
-        with _checked(path):
+        with checked(path):
             with local.open("rb") as file:
                 os.fsync(file.fileno())
             _local(path).parent.mkdir(parents=True, exist_ok=True)
@@ -157,7 +113,7 @@ class LocalStore:
 
     def delete(self, path: str) -> None:
         """See `Store`."""
-        with _checked(path):
+        with checked(path):
             target = _local(path)
             if target.is_dir():
                 shutil.rmtree(target)
@@ -183,114 +139,3 @@ def _raise(error: OSError) -> None:
 
 def _local(path: str) -> Path:
     return Path(path.removeprefix("file://"))
-
-
-class ArrowStore:
-    """Files of a store that pyarrow reaches itself (s3, gs, hdfs), or through fsspec (others)."""
-
-    def __init__(self, prefix: str) -> None:
-        """Use the store of URIs that begin with `prefix`, for example ``s3://``."""
-        self._prefix = prefix
-
-    def _resolve(self, uri: str) -> tuple[Any, str]:
-        pa, _ = import_pyarrow()
-        from pyarrow import fs
-
-        try:
-            found: tuple[Any, str] = fs.FileSystem.from_uri(uri)
-            return found
-        except pa.ArrowInvalid:
-            return _fsspec(fs, self._prefix), uri.removeprefix(self._prefix)
-
-    def find(self, pattern: str) -> list[FileInfo]:
-        """See `Store`."""
-        from pyarrow import fs
-
-        wildcard = _WILDCARD.search(pattern)
-        if "**" in pattern:
-            raise InputError(f"{pattern} has **. Pass the directory: its subdirectories are read, too.")
-        base = pattern[: wildcard.start()].rpartition("/")[0] if wildcard else pattern.rstrip("/")
-        with _checked(pattern):
-            system, path = self._resolve(base)
-            (info,) = system.get_file_info([path])
-            if info.is_file:
-                return [self._info(info)]
-            selector = fs.FileSelector(
-                path, allow_not_found=True, recursive=not wildcard or "/" in pattern[len(base) + 1 :]
-            )
-            found = [self._info(each) for each in system.get_file_info(selector) if each.is_file]
-        chosen = [
-            file for file in found if (_matches(file.path, pattern) if wildcard else not is_hidden(file.path, base))
-        ]
-        return sorted(chosen, key=lambda file: file.path)
-
-    def _info(self, found: Any) -> FileInfo:
-        return FileInfo(self._prefix + found.path.lstrip("/"), found.size, found.mtime_ns or 0)
-
-    def open(self, path: str) -> IO[bytes]:
-        """See `Store`."""
-        with _checked(path):
-            system, inner = self._resolve(path)
-            return io.BufferedReader(system.open_input_file(inner), 1 << 20)
-
-    def write(self, path: str, data: bytes) -> None:
-        """See `Store`."""
-        with _checked(path):
-            system, inner = self._resolve(path)
-            if system.type_name not in ("s3", "gcs"):  # where there are no directories
-                system.create_dir(inner.rpartition("/")[0], recursive=True)
-            with system.open_output_stream(inner) as file:
-                file.write(data)
-
-    @contextlib.contextmanager
-    def scratch(self, directory: str) -> Iterator[Path]:
-        """See `Store`."""
-        del directory
-        with tempfile.TemporaryDirectory(prefix="bertbundle-") as folder:
-            yield Path(folder) / "part"
-
-    def names(self, directory: str) -> set[str]:
-        """See `Store`."""
-        from pyarrow import fs
-
-        with _checked(directory):
-            system, path = self._resolve(directory)
-            return {found.base_name for found in system.get_file_info(fs.FileSelector(path, allow_not_found=True))}
-
-    def sweep(self, directory: str, seconds: float) -> None:
-        """See `Store`: an object that is being written does not exist."""
-
-    def publish(self, local: Path, path: str) -> None:
-        """See `Store`: an object appears when its upload is complete."""
-        with local.open("rb") as file:
-            if not local.stat().st_size:
-                self.write(path, b"")
-                return
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                self.write(path, content)  # type: ignore[arg-type] # any buffer
-
-    def delete(self, path: str) -> None:
-        """See `Store`."""
-        with _checked(path):
-            system, inner = self._resolve(path)
-            (info,) = system.get_file_info([inner])
-            if info.is_file:
-                system.delete_file(inner)
-            elif info.type.name == "Directory":
-                system.delete_dir(inner)
-
-
-def _matches(path: str, pattern: str) -> bool:
-    """Return whether a path matches a glob whose wildcards do not match a slash."""
-    return path.count("/") == pattern.count("/") and fnmatchcase(path, pattern)
-
-
-def _fsspec(fs: Any, prefix: str) -> Any:
-    try:
-        import fsspec
-
-        return fs.PyFileSystem(fs.FSSpecHandler(fsspec.filesystem(prefix.removesuffix("://"))))
-    except (ImportError, ValueError) as error:
-        raise InputError(
-            f"{prefix} cannot be used: {error}. pyarrow reaches s3:// and gs://, fsspec others."
-        ) from error

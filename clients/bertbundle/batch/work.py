@@ -17,7 +17,8 @@ from bertbundle.batch.connection import BundleIdentity
 from bertbundle.batch.results import ERROR_COLUMN
 from bertbundle.batch.rows import json_line, reject_reason
 from bertbundle.batch.shards import Shard, read_shard, read_shard_batches
-from bertbundle.batch.store import Store, open_store
+from bertbundle.batch.store import open_store
+from bertbundle.batch.store_interface import Store
 from bertbundle.data.row_files import Row, import_pyarrow
 from bertbundle.errors import InputError, ServerError
 
@@ -91,6 +92,8 @@ class ShardWork:
             counts = self._write(store, shard)
         except ServerError as error:
             raise type(error)(f"{shard}: {error}", code=error.code, details=error.details) from error
+        except OSError as error:  # for example a full disk
+            raise InputError(f"{shard} to {self.output}: {error.strerror or error}.") from error
         record = {**asdict(counts), "file": shard.file.path, "start": shard.start, "stop": shard.stop}
         store.write(self.path(SHARDS, f"{self.name(shard)}.json"), json.dumps(record).encode())
         return counts

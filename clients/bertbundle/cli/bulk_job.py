@@ -122,7 +122,9 @@ def _run_files(annotator: Annotator, identity: BundleIdentity, options: argparse
 def _check_file_flags(options: argparse.Namespace) -> None:
     if options.engine != "local" or options.shard_bytes:
         raise InputError("--engine and --shard-bytes need --input: pass the directory or glob as --input.")
-    _refuse(options, _OF_RAY, "need --engine ray")
+    if not options.output:
+        raise InputError("--output is empty: pass the path of a file, or omit it for standard output.")
+    _refuse(options, _OF_RAY, "for --engine ray only")
     if options.resume and options.output == "-":
         raise InputError("--resume needs an output file: pass --output.")
 
@@ -135,21 +137,21 @@ def _check_files_flags(options: argparse.Namespace) -> None:
     if options.rejects:
         raise InputError("--rejects does not go with --input, which writes them to the output's _rejects: omit it.")
     if options.engine != "ray":
-        _refuse(options, _OF_RAY, "need --engine ray")
+        _refuse(options, _OF_RAY, "for --engine ray only")
 
 
 def _check_model_flags(options: argparse.Namespace) -> None:
     if (options.bundle is None) == (options.model is None):
         raise InputError("pass either --model and --server, or --bundle.")
     if options.bundle is not None:
-        _refuse(options, _OF_SERVERS, "are of servers, and do not go with --bundle")
+        _refuse(options, _OF_SERVERS, "for servers only, not with --bundle")
     elif options.cores:
         raise InputError("--cores needs --bundle: the server chooses its own.")
 
 
 def _refuse(options: argparse.Namespace, names: tuple[str, ...], reason: str) -> None:
-    if any(getattr(options, name) for name in names):
-        raise InputError(f"{', '.join(map(spell_flag, names))} {reason}.")
+    if given := [name for name in names if getattr(options, name)]:
+        raise InputError(f"{', '.join(map(spell_flag, given))}: {reason}.")
 
 
 def _annotator(options: argparse.Namespace) -> Annotator:

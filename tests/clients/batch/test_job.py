@@ -19,7 +19,6 @@ from bertbundle.batch.job import JobProgress, prepare, run_locally
 from bertbundle.batch.shards import Shard
 from bertbundle.batch.store import LocalStore
 from bertbundle.batch.work import Counts, ShardWork
-from optional import require_package
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +106,7 @@ def test_finished_shards_are_not_computed_again(job: BatchJob, monkeypatch: pyte
     with pytest.raises(KeyboardInterrupt):
         run_job(job)
     assert computed == [0, 1, 2, 3, 4, 5]
-    work, shards = prepare(job, resume=True, overwrite=False)
+    work, shards, _ = prepare(job, resume=True, overwrite=False)
     assert sum(run_locally(work, shards), Counts()) == Counts(120, 24)
     assert computed[6:] == list(range(5, len(shards)))
     assert run_job(job, resume=True) == Counts(120, 24)
@@ -116,7 +115,7 @@ def test_finished_shards_are_not_computed_again(job: BatchJob, monkeypatch: pyte
 
 def test_two_workers_with_one_shard(job: BatchJob) -> None:
     """A worker that was believed dead and its replacement write the same files with the same content."""
-    work, shards = prepare(job, resume=False, overwrite=False)
+    work, shards, _ = prepare(job, resume=False, overwrite=False)
     once = snapshot_after(work, shards)
     for path in (Path(job.output) / "_shards").iterdir():
         path.unlink()
@@ -162,6 +161,50 @@ def test_server_error(job: BatchJob) -> None:
         run_job(job, engine)
     assert not (Path(job.output) / "_SUCCESS").exists()
     assert run_job(job, resume=True) == Counts(120, 24)
+
+
+def test_engine_that_cannot_begin(job: BatchJob) -> None:
+    """If an engine finds no workers, there is no output yet, and earlier output is neither deleted nor changed."""
+
+    def engine(*_: Any) -> Iterator[Counts]:
+        raise InputError("no cluster.")
+
+    with pytest.raises(InputError, match=r"^no cluster.$"):
+        run_job(job, engine)
+    assert not Path(job.output).exists()
+    run_job(job)
+    before = snapshot(Path(job.output))
+    with pytest.raises(InputError, match=r"^no cluster.$"):
+        run_job(replace(job, shard_bytes=700), engine, overwrite=True)
+    assert snapshot(Path(job.output)) == before
+
+
+def test_engine_that_fails(job: BatchJob) -> None:
+    """If an engine fails while it works, the message says what is done and how to continue."""
+
+    def engine(work: ShardWork, shards: Sequence[Shard]) -> Iterator[Counts]:
+        yield work.compute(shards[0])
+        raise InputError("Ray failed: a node is lost.")
+
+    with pytest.raises(InputError, match=r"a node is lost. Finished shards are kept. Continue with --resume, or"):
+        run_job(job, engine)
+    assert run_job(job, resume=True) == Counts(120, 24)
+
+
+def test_overwrite_after_a_kill(job: BatchJob) -> None:
+    """--overwrite also deletes what a killed process was writing."""
+    run_job(job)
+    scratch = Path(job.output) / f".bertbundle-{32 * 'a'}"
+    scratch.write_text("half")
+    assert run_job(job, overwrite=True) == Counts(120, 24)
+    assert not scratch.exists()
+
+
+def test_empty_path(job: BatchJob) -> None:
+    """An empty path, as of a variable that is not set, is not the working directory."""
+    for empty in (replace(job, source=""), replace(job, output="")):
+        with pytest.raises(InputError, match="a path is empty"):
+            run_job(empty)
 
 
 # ---- refused output
@@ -262,7 +305,7 @@ def test_broken_description(job: BatchJob) -> None:
 
 def test_changed_while_running(job: BatchJob) -> None:
     """A file that is changed after the job was planned is an error that names it."""
-    work, shards = prepare(job, resume=False, overwrite=False)
+    work, shards, _ = prepare(job, resume=False, overwrite=False)
     os.utime(shards[0].file.path, ns=(1, 1))
     with pytest.raises(InputError, match=r"0.jsonl was changed while the job ran"):
         work.compute(shards[0])
@@ -316,35 +359,6 @@ def test_invalid_bundle(job: BatchJob, tmp_path: Path) -> None:
         run_job(replace(job, annotator=Annotator(bundle=str(tmp_path / "none"))))
 
 
-def test_store_in_memory(job: BatchJob) -> None:
-    """A job reads from and writes to a store with a URI, and resumes there; fsspec's memory stands for any store."""
-    require_package("pyarrow")
-    fsspec = require_package("fsspec")
-    memory = fsspec.filesystem("memory")
-    for path in Path(job.source).iterdir():
-        memory.pipe(f"/batch-in/{path.name}", path.read_bytes())
-    remote = replace(job, source="memory://batch-in/*.jsonl", output="memory://batch-out")
-    run_job(job)
-    assert run_job(remote) == Counts(120, 24)
-    names = sorted(name for name in memory.find("/batch-out") if "/part-" in name and "/_" not in name)
-    local = [path.read_bytes() for path in parts(Path(job.output))]
-    assert [memory.cat(name) for name in names] == local
-    memory.rm("/batch-out/_shards", recursive=True)
-    assert run_job(remote, resume=True) == Counts(120, 24)
-    assert [memory.cat(name) for name in names] == local
-    with pytest.raises(InputError, match=r"already has output"):
-        run_job(remote)
-    assert run_job(replace(remote, shard_bytes=10_000), overwrite=True) == Counts(120, 24)
-    assert len([name for name in memory.find("/batch-out") if "/part-" in name and "/_" not in name]) == 3
-
-
-def test_unknown_store(job: BatchJob) -> None:
-    """A store of an unknown kind is one message."""
-    require_package("pyarrow")
-    with pytest.raises(InputError, match=r"nonsense:// cannot be used"):
-        run_job(replace(job, source="nonsense://bucket/in"))
-
-
 def test_workers_in_other_directories(bundle: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Relative paths are those of the caller, wherever a worker runs."""
     write_inputs(tmp_path / "in")
@@ -370,7 +384,7 @@ def test_two_runs_at_once(job: BatchJob) -> None:
             with pytest.raises(InterruptedError):
                 run_job(job, fail, resume=True)
             assert scratch.exists()
-        return map(work.compute, shards)
+        yield from map(work.compute, shards)
 
     def fail(*_: Any) -> Any:
         raise InterruptedError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -94,8 +95,9 @@ def test_schema_that_changes(annotator: Annotator, tmp_path: Path, columns: dict
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"body": ["a"]}, "no column 'text', there are body"),
+        ({"body": ["a"]}, "no column 'text', there are body: change text="),
         ({"text": [1]}, "column 'text' has the type int64, expected strings"),
+        ({"text": ["a"], "other": ["b"]}, "no column 'id', there are text, other: change keep="),
         ({"text": ["a"], "entities": [1]}, "column 'entities' has the name of a result"),
     ],
 )
@@ -104,8 +106,9 @@ def test_schema_that_cannot_be_used(annotator: Annotator, tmp_path: Path, column
     pa = require_package("pyarrow")
     parquet = require_package("pyarrow.parquet")
     parquet.write_table(pa.table(columns), tmp_path / "a.parquet")
+    keep = ("id",) if "other" in columns else None
     with pytest.raises(InputError, match=f"a.parquet: {message}"):
-        plan(tmp_path, annotator, 100)
+        plan(tmp_path, replace(annotator, keep=keep), 100)
 
 
 def test_invalid_parquet(annotator: Annotator, tmp_path: Path) -> None:
@@ -123,3 +126,26 @@ def test_hidden_files_are_no_data(annotator: Annotator, tmp_path: Path) -> None:
         (tmp_path / name).write_text("wang\n")
     _, shards = plan(tmp_path, annotator, 100)
     assert [Path(shard.file.path).relative_to(tmp_path).as_posix() for shard in shards] == ["a.txt", "f/g.txt"]
+
+
+def test_partitions(annotator: Annotator, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Directories that are columns for Spark are read, and a warning says that they are no columns here."""
+    (tmp_path / "date=2026-01-01").mkdir()
+    (tmp_path / "date=2026-01-01/a.txt").write_text("wang\n")
+    _, shards = plan(tmp_path, annotator, 100)
+    assert len(shards) == 1
+    assert "directories such as 'date=2026-01-01' are no columns" in caplog.text
+    caplog.clear()
+    plan(tmp_path / "date=2026-01-01", annotator, 100)
+    assert caplog.text == ""
+
+
+def test_changed_while_read(annotator: Annotator, tmp_path: Path) -> None:
+    """A file that is replaced while its shard is read is an error at the end of the shard."""
+    (tmp_path / "a.txt").write_text("wang\nberlin\n")
+    _, (shard,) = plan(tmp_path, annotator, 100)
+    rows = read_shard(STORE, shard, "txt")
+    next(rows)
+    (tmp_path / "a.txt").write_text("li\n")
+    with pytest.raises(InputError, match=r"a.txt was changed while the job ran"):
+        list(rows)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from batch_files import make_bundle, parts, read_rejects, write_inputs
-from bertbundle._shared.commands import ROWS_REJECTED
+from bertbundle._shared.commands import ROWS_REJECTED, USER_ERROR
 from bertbundle.cli.main import main
 
 
@@ -51,18 +54,31 @@ def test_resume_and_report(bundle: str, tmp_path: Path, capsys: pytest.CaptureFi
     assert report["rows_per_second"] == 0
 
 
+def test_full_disk(bundle: str, tmp_path: Path) -> None:
+    """If a part cannot be written, the message names the file that was read and the output, and --resume continues."""
+    source = write_inputs(tmp_path / "in", files=1, rows=200)
+    command = [sys.executable, "-m", "bertbundle", "bulk", "--bundle", bundle, "--input", str(source)]
+    command += ["--output", str(tmp_path / "out")]
+    limited = ["sh", "-c", 'ulimit -f 4; exec "$@"', "sh", *command]
+    done = subprocess.run(limited, capture_output=True, text=True, check=False)
+    assert done.returncode == USER_ERROR
+    assert re.search(r"0.jsonl \[0:\d+\] to \S+/out: File too large. Finished shards are kept. Cont", done.stderr)
+    assert subprocess.run([*command, "--resume"], capture_output=True, check=False).returncode == ROWS_REJECTED
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
         (["--model", "m", "--bundle", "b", "in.txt"], "pass either --model and --server, or --bundle"),
         (["in.txt"], "pass either --model and --server, or --bundle"),
-        (["--bundle", "b", "--tls", "in.txt"], "--tls, --ca, --cert, --key, --token-file are of servers"),
+        (["--bundle", "b", "--tls", "in.txt"], "--tls: for servers only, not with --bundle"),
         (["--model", "m", "--cores", "2", "in.txt"], "--cores needs --bundle"),
         (["--bundle", "b", "--engine", "ray", "in.txt"], "--engine and --shard-bytes need --input"),
-        (["--bundle", "b", "--workers", "2", "in.txt"], "--address, --workers need --engine ray"),
-        (["--bundle", "b", "--input", "d", "--output", "o", "--workers", "2"], "--workers need --engine ray"),
+        (["--bundle", "b", "--workers", "2", "in.txt"], "--workers: for --engine ray only"),
+        (["--bundle", "b", "--input", "d", "--output", "o", "--workers", "2"], "--workers: for --engine ray only"),
         (["--bundle", "b", "--input", "d", "in.txt"], "in.txt and --input d: pass one of them"),
         (["--bundle", "b", "--input", "d"], "--input needs a directory for the output"),
+        (["--bundle", "b", "in.txt", "--output", ""], "--output is empty"),
         (["--bundle", "b", "--input", "d", "--output", "o", "--rejects", "r"], "--rejects does not go with --input"),
         (
             ["--bundle", "b", "--input", "d", "--output", "o"],

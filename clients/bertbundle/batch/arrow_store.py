@@ -1,0 +1,129 @@
+"""Files of a store such as S3, through pyarrow or fsspec."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import mmap
+import re
+import tempfile
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import IO, Any
+
+from bertbundle.batch.store_interface import URI, FileInfo, checked, is_hidden
+from bertbundle.data.row_files import import_pyarrow
+from bertbundle.errors import InputError
+
+__all__ = ["ArrowStore"]
+
+_WILDCARD = re.compile(r"[*?\[]")
+_OF_ARROW = ("s3", "gs")
+"""Stores that pyarrow reaches itself; others are fsspec's."""
+
+
+class ArrowStore:
+    """Files of a store that pyarrow reaches itself (s3, gs), or through fsspec (others)."""
+
+    def find(self, pattern: str) -> list[FileInfo]:
+        """See `Store`."""
+        from pyarrow import fs
+
+        wildcard = _WILDCARD.search(pattern)
+        if "**" in pattern:
+            raise InputError(f"{pattern} has **. Pass the directory: its subdirectories are read, too.")
+        base = pattern[: wildcard.start()].rpartition("/")[0] if wildcard else pattern.rstrip("/")
+        with checked(pattern):
+            system, exact = _resolve(pattern)
+            (info,) = system.get_file_info([exact])
+            if info.is_file:
+                return [FileInfo(pattern, info.size, info.mtime_ns or 0)]
+            recursive = not wildcard or "/" in pattern[len(base) + 1 :]
+            path = _resolve(base)[1]
+            selector = fs.FileSelector(path, allow_not_found=True, recursive=recursive)
+            inner = [each for each in system.get_file_info(selector) if each.is_file]
+        # Only what follows the base is taken from the store: its own paths lack the host, and some begin with a slash.
+        start = len(path.strip("/"))
+        found = [FileInfo(base + each.path.strip("/")[start:], each.size, each.mtime_ns or 0) for each in inner]
+        chosen = [
+            file for file in found if (_matches(file.path, pattern) if wildcard else not is_hidden(file.path, base))
+        ]
+        return sorted(chosen, key=lambda file: file.path)
+
+    def open(self, path: str) -> IO[bytes]:
+        """See `Store`."""
+        with checked(path):
+            system, inner = _resolve(path)
+            return io.BufferedReader(system.open_input_file(inner), 1 << 20)
+
+    def write(self, path: str, data: bytes) -> None:
+        """See `Store`."""
+        with checked(path):
+            system, inner = _resolve(path)
+            if system.type_name not in ("s3", "gcs"):  # where there are no directories
+                system.create_dir(inner.rpartition("/")[0], recursive=True)
+            with system.open_output_stream(inner) as file:
+                file.write(data)
+
+    @contextlib.contextmanager
+    def scratch(self, directory: str) -> Iterator[Path]:
+        """See `Store`."""
+        del directory
+        with tempfile.TemporaryDirectory(prefix="bertbundle-") as folder:
+            yield Path(folder) / "part"
+
+    def names(self, directory: str) -> set[str]:
+        """See `Store`."""
+        from pyarrow import fs
+
+        with checked(directory):
+            system, path = _resolve(directory)
+            return {found.base_name for found in system.get_file_info(fs.FileSelector(path, allow_not_found=True))}
+
+    def sweep(self, directory: str, seconds: float) -> None:
+        """See `Store`: an object that is being written does not exist."""
+
+    def publish(self, local: Path, path: str) -> None:
+        """See `Store`: an object appears when its upload is complete."""
+        with local.open("rb") as file:
+            if not local.stat().st_size:
+                self.write(path, b"")
+                return
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                self.write(path, content)  # type: ignore[arg-type] # any buffer
+
+    def delete(self, path: str) -> None:
+        """See `Store`."""
+        with checked(path):
+            system, inner = _resolve(path)
+            (info,) = system.get_file_info([inner])
+            if info.is_file:
+                system.delete_file(inner)
+            elif info.type.name == "Directory":
+                system.delete_dir(inner)
+
+
+def _matches(path: str, pattern: str) -> bool:
+    """Return whether a path matches a glob whose wildcards do not match a slash."""
+    return path.count("/") == pattern.count("/") and fnmatchcase(path, pattern)
+
+
+def _resolve(uri: str) -> tuple[Any, str]:
+    """Return the file system of a URI, and the path there. Only the part before the path is parsed as a URI."""
+    pa, _ = import_pyarrow()
+    from pyarrow import fs
+
+    scheme, authority, path = URI.fullmatch(uri).groups()  # type: ignore[union-attr] # open_store has matched it
+    root = f"{scheme.lower()}://{authority}"
+    try:
+        if scheme.lower() in _OF_ARROW:
+            system, base = fs.FileSystem.from_uri(root)
+        else:
+            from fsspec.core import url_to_fs
+
+            inner, base = url_to_fs(root)
+            system = fs.PyFileSystem(fs.FSSpecHandler(inner))
+    except (ImportError, ValueError, pa.ArrowInvalid) as error:
+        raise InputError(f"{root} cannot be used: {error}. pyarrow reaches s3:// and gs://, fsspec others.") from error
+    return system, f"{base.rstrip('/')}/{path}".rstrip("/")

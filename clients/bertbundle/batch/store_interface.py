@@ -1,0 +1,67 @@
+"""What a store of files is, and what all stores use."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Protocol
+
+from bertbundle.errors import InputError
+
+__all__ = ["URI", "FileInfo", "Store", "checked", "is_hidden"]
+
+URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/]*)/?(.*)", re.DOTALL)
+"""Scheme, authority and path of a URI; the path is not parsed further, as a file may have any name."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileInfo:
+    """A file: its path or URI, its size in bytes, and when it was changed, in ns since 1970."""
+
+    path: str
+    size: int
+    changed: int
+
+
+class Store(Protocol):
+    """Files by path or URI. All methods raise InputError if the store cannot be used."""
+
+    def find(self, pattern: str) -> list[FileInfo]:
+        """Return the files in a directory, those that match a glob, or the one file, in the order of their paths."""
+
+    def names(self, directory: str) -> set[str]:
+        """Return the names of what is in a directory, without its subdirectories' content; none if it is absent."""
+
+    def open(self, path: str) -> IO[bytes]:
+        """Open a file to read; it can seek."""
+
+    def write(self, path: str, data: bytes) -> None:
+        """Write a file in one step."""
+
+    def scratch(self, directory: str) -> contextlib.AbstractContextManager[Path]:
+        """Return a local path for a file that `publish` moves into the directory; deleted at the end."""
+
+    def sweep(self, directory: str, seconds: float) -> None:
+        """Delete what killed processes have left in a directory: files that were not written to for some seconds."""
+
+    def publish(self, local: Path, path: str) -> None:
+        """Move a complete local file to its path, in one step."""
+
+    def delete(self, path: str) -> None:
+        """Delete a file."""
+
+
+def is_hidden(path: str, base: str) -> bool:
+    """Return whether a part of a path below `base` starts with ``_`` or ``.``: such files are no data, as in Spark."""
+    return any(part.startswith(("_", ".")) for part in path[len(base) :].strip("/").split("/"))
+
+
+@contextlib.contextmanager
+def checked(path: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{path} cannot be used: {error.strerror or error}.") from error
