@@ -131,10 +131,12 @@ def measure_memory(server: str, seconds: float) -> list[Row]:
         asks = list(through.values())
         callers = [pool.submit(flood, asks[number % 2], texts[number % len(texts)]) for number in range(FLOOD)]
         found = []
-        for _ in range(2):
-            time.sleep(seconds / 2)
-            found.append(resident_megabytes(pid))
-        stop.set()
+        try:
+            for _ in range(2):
+                time.sleep(seconds / 2)
+                found.append(resident_megabytes(pid))
+        finally:
+            stop.set()
         for caller in callers:
             caller.result()
     halves = {"after half of it": found[:1], GATEWAY: found[1:]}
