@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
+import math
 import time
 from collections.abc import Iterator
+from contextvars import ContextVar
 
 from bertbundle_gateway.core.errors import RequestError
 from bertbundle_gateway.core.metrics import GatewayMetrics
 from bertbundle_gateway.core.models import ModelRef
 
-__all__ = ["RequestObserver"]
+__all__ = ["RequestObserver", "deadline"]
 
 _request_log = logging.getLogger("bertbundle_gateway.requests")
+_late: ContextVar[float] = ContextVar("late", default=math.inf)
+_LATE = 0.9
+"""Callers count their time from an earlier moment: a request that is cancelled after so much of it was too slow."""
+
+
+@contextlib.contextmanager
+def deadline(seconds: float | None) -> Iterator[None]:
+    """Tell observers that what runs in this context, and in its tasks, may take some seconds; None for any time.
+
+    At its deadline, gRPC or the REST API cancels a request, as when its caller leaves: only the time says why.
+    """
+    token = _late.set(math.inf if seconds is None else time.perf_counter() + _LATE * seconds)
+    try:
+        yield
+    finally:
+        _late.reset(token)
 
 
 class RequestObserver:
@@ -38,6 +57,9 @@ class RequestObserver:
         try:
             yield
             code = "OK"
+        except asyncio.CancelledError:
+            code = "DEADLINE_EXCEEDED" if time.perf_counter() >= _late.get() else "CANCELLED"
+            raise
         except Exception as error:
             code = error.code if isinstance(error, RequestError) else "INTERNAL"
             raise

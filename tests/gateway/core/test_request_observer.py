@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ import pytest
 from bertbundle_gateway.core.errors import RequestError
 from bertbundle_gateway.core.metrics import GatewayMetrics
 from bertbundle_gateway.core.models import ModelRef
-from bertbundle_gateway.core.request_observer import RequestObserver
+from bertbundle_gateway.core.request_observer import RequestObserver, deadline
 from series import request_counts
 
 TINY = ModelRef("tiny")
@@ -47,6 +49,29 @@ def test_log_and_metrics(
     expected = {"model": "tiny", "method": "entities", "texts": 2, "code": code}
     assert [{**line, "milliseconds": 0} for line in lines] == [{**expected, "milliseconds": 0}] * is_recorded
     assert request_counts(metrics.exposition()) == ({("tiny", "entities", code): 1} if is_recorded else {})
+
+
+@pytest.mark.parametrize(
+    ("seconds", "code"), [(0.0, "DEADLINE_EXCEEDED"), (60.0, "CANCELLED"), (None, "CANCELLED")], ids=str
+)
+def test_cancelled_at_the_deadline(seconds: float | None, code: str) -> None:
+    """A request that is cancelled when its time is over was too slow; earlier, its caller has left."""
+    metrics = GatewayMetrics(["tiny"])
+    observer = RequestObserver(metrics, log_requests=False)
+
+    async def request() -> None:
+        with observer.observe(TINY, "entities", 1):
+            raise asyncio.CancelledError
+
+    async def answer() -> None:
+        with deadline(seconds):
+            await asyncio.gather(request(), return_exceptions=True)  # in a task of its own
+        with contextlib.suppress(asyncio.CancelledError):
+            await request()  # the deadline was that of the other one
+
+    asyncio.run(answer())
+    expected = Counter([("tiny", "entities", code), ("tiny", "entities", "CANCELLED")])
+    assert request_counts(metrics.exposition()) == expected
 
 
 def test_nothing_is_logged_by_default(caplog: pytest.LogCaptureFixture) -> None:

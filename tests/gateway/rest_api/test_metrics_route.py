@@ -98,6 +98,29 @@ def test_callers_that_leave(make_stub: Any) -> None:
         end.set()
 
 
+def test_deadlines(make_stub: Any) -> None:
+    """A request whose deadline passes counts as DEADLINE_EXCEEDED, which its caller receives, and not as CANCELLED."""
+    end = threading.Event()
+
+    def wait(inputs: Any) -> Any:
+        end.wait(SECONDS)
+        return inputs["input_ids"]
+
+    with (
+        text_api({"value": wait}, rest_timeout_seconds=1.5) as api,
+        grpc.insecure_channel(api.address) as channel,
+    ):
+        request = pb.RegressRequest(model=pb.ModelSelector(name="regressor"), texts=["wang"])
+        call = make_stub(channel).Regress.future(request, timeout=1.5)
+        stream = make_stub(channel).Annotate(iter([pb.AnnotateRequest(regress=request)]), timeout=1.5)
+        assert api.post("/v1/models/regressor:values", {"texts": ["wang"]})[0] == 504
+        for answer in (call.result, lambda: next(stream)):
+            with pytest.raises(grpc.RpcError, match="DEADLINE_EXCEEDED"):
+                answer()
+        wait_until(lambda: counts(api) == {("regressor", "regress", "DEADLINE_EXCEEDED"): 3})
+        end.set()
+
+
 def test_keys(tmp_path: Path) -> None:
     """With keys, the metrics need one, because they name the models; errors have the form of the text API."""
     (tmp_path / "keys").write_text("secret\n")
