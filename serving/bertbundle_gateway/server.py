@@ -14,6 +14,7 @@ from grpc_reflection.v1alpha import reflection
 from bertbundle import AsyncGrpcTransport, AsyncTransport, InputError
 from bertbundle_gateway.compatible_apis.open_inference_grpc import open_inference_handler
 from bertbundle_gateway.core.api_keys import ApiKeys
+from bertbundle_gateway.core.metrics import GatewayMetrics
 from bertbundle_gateway.core.models import Models
 from bertbundle_gateway.core.servers import ServerBackend
 from bertbundle_gateway.core.service import TextService
@@ -51,7 +52,9 @@ class Gateway:
         """
         self._options = options
         backend = ServerBackend(options.servers, self._connect, batches_in_flight=options.batches_in_flight)
-        self.service = TextService(Models(backend, options.clients), options.limits, log_requests=options.log_requests)
+        models = Models(backend, options.clients)
+        self._metrics = GatewayMetrics(models.configured())
+        self.service = TextService(models, options.limits, log_requests=options.log_requests, metrics=self._metrics)
         self._keys = None if options.api_keys_file is None else ApiKeys(options.api_keys_file)
         self._health = health.aio.HealthServicer()
         self._grpc = self._make_grpc_server()
@@ -78,9 +81,11 @@ class Gateway:
         await self._grpc.start()
         if self._http is not None:
             from bertbundle_gateway.rest_api.app import RestOptions, rest_application  # only if needed: FastAPI
+            from bertbundle_gateway.rest_api.metrics_route import metrics_route
 
             rest_options = RestOptions(options.rest_timeout_seconds, options.cors, options.message_bytes)
             application = rest_application(self.service, self._keys, rest_options)
+            application.router.routes.append(metrics_route(self._metrics, self._keys))
             if options.page:
                 application.router.routes.append(page_route())
             await self._http.start(application)

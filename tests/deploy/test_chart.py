@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 import bertbundle
+from bertbundle_gateway.rest_api.metrics_route import METRICS_PATH
 from manifests import KUBERNETES, Manifest, build, containers, pods, read_manifests, validate
 from optional import require_package
 
@@ -33,6 +34,11 @@ def render() -> ModuleType:
 def objects(render: ModuleType, values: dict[str, Any], name: str = "bertbundle") -> list[Manifest]:
     """Return the chart's objects for some values."""
     return [manifest for text in render.read_chart(values, name) for manifest in read_manifests(text)]
+
+
+def named_ports(container: dict[str, Any]) -> dict[str, int]:
+    """Return the ports of a container by their names."""
+    return {port["name"]: port["containerPort"] for port in container["ports"]}
 
 
 def by_name(manifests: list[Manifest]) -> dict[tuple[str, str], Manifest]:
@@ -85,6 +91,7 @@ def test_components_are_values(render: ModuleType, component: str, tmp_path: Pat
         {"bundles": {"from": "uri"}, "models": MODELS_IN_A_STORE, "fetcher": {"secret": "store"}},
         {"bundles": {"from": "image"}, "models": [{"name": "ner", "image": "registry.example.com/ner@sha256:0"}]},
         {"autoscaling": {"by": "keda"}, "serviceMonitor": True},
+        {"server": "gateway", "serviceMonitor": True},
         {"imagePullSecrets": ["registry"], "extraArgs": ["--text_api"], "serviceAccount": {"annotations": {"a": "b"}}},
     ],
     ids=str,
@@ -119,6 +126,20 @@ def test_gateway_may_call_all_its_servers(render: ModuleType) -> None:
     assert policy["spec"]["egress"][1]["ports"] == [{"port": 8500}, {"port": 9000}]
 
 
+def test_gateway_is_monitored(render: ModuleType) -> None:
+    """The ServiceMonitor of a gateway selects its headless service alone, and has the path and port of its metrics."""
+    rendered = by_name(objects(render, {"server": "gateway", "serviceMonitor": True}, "front"))
+    (endpoint,) = rendered["ServiceMonitor", "front"]["spec"]["endpoints"]
+    assert endpoint["path"] == METRICS_PATH
+    selector = rendered["ServiceMonitor", "front"]["spec"]["selector"]["matchLabels"].items()
+    service = rendered["Service", "front-headless"]
+    assert selector <= service["metadata"]["labels"].items()
+    assert not selector <= rendered["Service", "front"]["metadata"]["labels"].items()
+    target = {port["name"]: port["targetPort"] for port in service["spec"]["ports"]}[endpoint["port"]]
+    (container,) = containers([rendered["Deployment", "front"]])
+    assert f"--rest_api_port={named_ports(container)[target]}" in container["args"]
+
+
 @pytest.mark.parametrize(
     ("values", "named"),
     [
@@ -137,7 +158,6 @@ def test_gateway_may_call_all_its_servers(render: ModuleType) -> None:
         ({"images": {"embedded": {"repository": "server", "tag": "latest"}}}, "tag"),
         ({"ports": {"grpc": 80, "rest": 8501}}, "ports"),
         ({"server": "gateway", "autoscaling": {"by": "keda"}}, "autoscaling"),
-        ({"server": "gateway", "serviceMonitor": True}, "serviceMonitor"),
         ({"extraArgs": ["log_requests"]}, "extraArgs"),
     ],
     ids=str,

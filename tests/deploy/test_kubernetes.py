@@ -246,7 +246,7 @@ def test_monitor_scrapes_the_metrics() -> None:
     (manifest,) = read_manifests((KUBERNETES / "components/service-monitor/servicemonitor.yaml").read_text())
     selector = manifest["spec"]["selector"]["matchLabels"].items()
     assert selector <= kinds("embedded")["Headless"]["metadata"]["labels"].items()
-    assert not selector <= kinds("gateway")["Headless"]["metadata"]["labels"].items()  # it has no metrics
+    assert not selector <= kinds("gateway")["Headless"]["metadata"]["labels"].items()  # it is another release
     assert not selector <= kinds("embedded")["Service"]["metadata"]["labels"].items()
     config = text_format.Parse((ROOT / "serving/deploy/monitoring.config").read_text(), proto.MonitoringConfig())
     assert manifest["spec"]["endpoints"][0]["path"] == config.prometheus_config.path

@@ -9,11 +9,15 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
 
 from bertbundle.text.v1 import text_service_pb2 as pb
 from bertbundle_gateway.core.errors import HTTP_STATUS
+from bertbundle_gateway.core.metrics import GatewayMetrics
 from bertbundle_gateway.core.servers import Servers
 from bertbundle_gateway.flags import parse_arguments, to_options
+from bertbundle_gateway.rest_api.metrics_route import METRICS_PATH
 from bertbundle_gateway.web.route_names import ROUTE_OF_METHOD
 from documents import read_blocks
 from inference_clients import inference_python
@@ -110,6 +114,27 @@ def test_triton_example() -> None:
         script = example.replace("localhost:8600", api.address).replace('"minilm"', '"embedder"')
         done = subprocess.run([python, "-c", script], capture_output=True, text=True, check=False, timeout=120)
     assert (done.stdout, done.returncode) == ("(2, 2)\n", 0), done.stderr
+
+
+def test_metrics() -> None:
+    """The table has each metric of the gateway with its labels, and the scrape has their path."""
+    metrics = GatewayMetrics()
+    metrics.request_finished("ner", "entities", "OK", 1, 0.1)
+    families = [
+        family
+        for family in text_string_to_metric_families(metrics.exposition().decode())
+        if family.name.startswith("bertbundle_")
+    ]
+    names = {f"{family.name}_total" if family.type == "counter" else family.name: family for family in families}
+    table = TEXT.split("| metric |")[1].split("\n\n")[0]
+    rows = [re.findall(r"`(\w+)`", line.rpartition("|")[0].rpartition("|")[0]) for line in table.splitlines()[2:]]
+    assert {name for name, *_ in rows} == names.keys()
+    for name, *labels in rows:
+        for sample in names[name].samples:
+            assert sample.labels.keys() - {"le"} == {*labels}
+    (scrape,) = (block.text for block in read_blocks(PAGE) if "scrape_configs" in block.text)
+    (config,) = yaml.safe_load(scrape)["scrape_configs"]
+    assert config["metrics_path"] == METRICS_PATH
 
 
 def test_rest_routes() -> None:

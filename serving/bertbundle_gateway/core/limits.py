@@ -108,12 +108,13 @@ class Gate:
     """Counts the requests in flight.
 
     Attributes:
+        limit: maximum number of requests in flight.
         in_flight: number of requests in flight.
     """
 
     def __init__(self, limit: int) -> None:
         """Let at most `limit` requests in."""
-        self._limit = limit
+        self.limit = limit
         self.in_flight = 0
 
     @contextlib.contextmanager
@@ -123,11 +124,11 @@ class Gate:
         Raises:
             RequestError: too many requests are in flight.
         """
-        if self.in_flight >= self._limit:
+        if self.in_flight >= self.limit:
             raise RequestError(
                 "RESOURCE_EXHAUSTED",
                 "OVERLOADED",
-                f"{self.in_flight} requests are in flight, at most {self._limit} are accepted. Retry later.",
+                f"{self.in_flight} requests are in flight, at most {self.limit} are accepted. Retry later.",
             )
         self.in_flight += 1
         try:

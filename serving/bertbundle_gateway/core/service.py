@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,12 +25,13 @@ from bertbundle.session.version_agreement import WrongKindOfText
 from bertbundle_gateway.core.errors import RequestError, item_error, request_error
 from bertbundle_gateway.core.limits import Gate, Limits
 from bertbundle_gateway.core.methods import METHOD_OF_TASK, Method, Options, check_items, find_method, prepare
+from bertbundle_gateway.core.metrics import GatewayMetrics
 from bertbundle_gateway.core.models import ModelRef, Models
 from bertbundle_gateway.core.probes import Probes, answering_version
+from bertbundle_gateway.core.request_observer import RequestObserver
 
 __all__ = ["ModelInfo", "Results", "TextService"]
 
-_request_log = logging.getLogger("bertbundle_gateway.requests")
 _POLL_SECONDS = 0.01
 
 
@@ -84,14 +83,24 @@ class TextService:
         limits: Limits = Limits(),  # noqa: B008 - frozen
         *,
         log_requests: bool = False,
+        metrics: GatewayMetrics | None = None,
     ) -> None:
-        """Answer with models, within limits; `log_requests` logs a line for each request, never with its texts."""
+        """Answer with models, within limits.
+
+        Args:
+            models: the models.
+            limits: limits on requests.
+            log_requests: whether to log a line for each request, never with its texts.
+            metrics: count the requests; None for no metrics.
+        """
         self.probes = Probes(models)
         self.timeout = models.timeout
         self._models = models
         self._limits = limits
-        self._log_requests = log_requests
+        self._observer = RequestObserver(metrics, log_requests=log_requests)
         self._gate = Gate(limits.requests)
+        if metrics is not None:
+            metrics.watch(self._gate)
 
     @property
     def limits(self) -> Limits:
@@ -125,8 +134,9 @@ class TextService:
             RequestError: the whole request is wrong, or the model cannot answer.
         """
         chosen = find_method(method)
-        check_items(chosen, items[: self._limits.texts], options)  # `ask` refuses more, however many they are
-        decoder, ask_options = prepare(chosen, options)
+        with self._observer.observe(ref, method, len(items), failures_only=True):
+            check_items(chosen, items[: self._limits.texts], options)  # `ask` refuses more, however many they are
+            decoder, ask_options = prepare(chosen, options)
         return await self.ask(ref, method, items, decoder, ask_options, timeout=timeout)
 
     async def ask(
@@ -152,7 +162,7 @@ class TextService:
         Raises:
             RequestError: as for `annotate`.
         """
-        with self._logged(ref, method, items), self._gate.admit():
+        with self._observer.observe(ref, method, len(items)), self._gate.admit():
             self._limits.check(items)
             client, options = self._models.client(ref), replace(options, max_rows=self._limits.rows)
             try:
@@ -173,7 +183,7 @@ class TextService:
         Raises:
             RequestError: there is no such model, or its server cannot be reached.
         """
-        with self._logged(ref, "describe", ()), self._gate.admit():
+        with self._observer.observe(ref, "describe"), self._gate.admit():
             client = self._models.client(ref)
             try:
                 versions = await _within(client.status(), timeout)
@@ -193,7 +203,7 @@ class TextService:
             RequestError: the call failed; its message has that of the server if the tensors are wrong.
         """
         ref = ModelRef.of_call(call)
-        with self._gate.admit():
+        with self._observer.observe(ref, "predict"), self._gate.admit():
             try:
                 predicting = self._models.transport(ref, batches=False).predict(call, timeout=timeout)
                 prediction: Prediction = await _within(predicting, timeout)
@@ -206,14 +216,17 @@ class TextService:
     async def manifest(self, ref: ModelRef, *, timeout: float | None = None) -> Manifest:
         """Return the manifest of a model: that of its last request, or requested now.
 
+        It is the first step of other requests, and so recorded as a request only if it fails.
+
         Raises:
             RequestError: there is no such model, or its server cannot be reached.
         """
-        client = self._models.client(ref)
-        try:
-            manifest: Manifest = await _within(client.manifest(), timeout)
-        except BertBundleError as error:
-            raise self._failed(error, ref) from error
+        with self._observer.observe(ref, "describe", failures_only=True):
+            client = self._models.client(ref)
+            try:
+                manifest: Manifest = await _within(client.manifest(), timeout)
+            except BertBundleError as error:
+                raise self._failed(error, ref) from error
         return manifest
 
     def models(self) -> list[str]:
@@ -225,22 +238,6 @@ class TextService:
         end = time.monotonic() + seconds
         while self._gate.in_flight and time.monotonic() < end:
             await asyncio.sleep(_POLL_SECONDS)
-
-    @contextlib.contextmanager
-    def _logged(self, ref: ModelRef, method: str, items: Sequence[Any]) -> Iterator[None]:
-        """Log a line when the request ends, if requests are logged."""
-        started, code = time.perf_counter(), "CANCELLED"
-        try:
-            yield
-            code = "OK"
-        except Exception as error:
-            code = error.code if isinstance(error, RequestError) else "INTERNAL"
-            raise
-        finally:
-            if self._log_requests:
-                milliseconds = round((time.perf_counter() - started) * 1e3, 3)
-                fields = {"model": ref.name, "method": method, "texts": len(items), "code": code}
-                _request_log.info("request", extra={"fields": {**fields, "milliseconds": milliseconds}})
 
     async def close(self) -> None:
         """Close all connections."""

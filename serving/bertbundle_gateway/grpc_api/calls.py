@@ -12,6 +12,7 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 
 from bertbundle_gateway.core.errors import RequestError, invalid_request
+from bertbundle_gateway.core.request_observer import deadline
 from bertbundle_gateway.grpc_api.status import abort
 
 __all__ = ["Method", "aborting", "parse", "unary_handler"]
@@ -26,8 +27,10 @@ def unary_handler(request_type: Any, method: Method) -> Any:
     """Return the handler of a method that has one request and one response."""
 
     async def handle(data: bytes, context: Any) -> bytes:
+        seconds = context.time_remaining()
         async with aborting(context):
-            return (await method(parse(request_type, data), context.time_remaining())).SerializeToString()
+            with deadline(seconds):
+                return (await method(parse(request_type, data), seconds)).SerializeToString()
         raise AssertionError  # not reached: an error has aborted the call
 
     return grpc.unary_unary_rpc_method_handler(handle)

@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 
 from bertbundle.text.v1 import text_service_pb2 as pb
 from bertbundle_gateway.core.errors import invalid_request
+from bertbundle_gateway.core.request_observer import deadline
 from bertbundle_gateway.core.service import TextService
 from bertbundle_gateway.grpc_api.calls import Method, aborting, parse, unary_handler
 from bertbundle_gateway.grpc_api.methods import RPCS, Rpc, make_response, read_items, read_model, read_options
@@ -98,7 +99,9 @@ class _Servicer:
         if kind is None:
             raise invalid_request("NO_TEXTS", "The request of the stream is empty: set one of its fields.")
         rpc = _RPC_OF_FIELD[kind]
-        response = await self.answering(rpc)(getattr(request, kind), context.time_remaining())
+        seconds = context.time_remaining()
+        with deadline(seconds):
+            response = await self.answering(rpc)(getattr(request, kind), seconds)
         return pb.AnnotateResponse(**{kind: response}).SerializeToString()  # type: ignore[arg-type, unused-ignore]
 
 

@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect
 
 from bertbundle_gateway.core.api_keys import ApiKeys
 from bertbundle_gateway.core.errors import HTTP_STATUS, RequestError
+from bertbundle_gateway.core.request_observer import deadline
 from bertbundle_gateway.core.service import TextService
 from bertbundle_gateway.web.bodies import BodyBudget, ErrorCarrier, JsonRequest
 from bertbundle_gateway.web.json_documents import json_response
@@ -120,7 +121,7 @@ def api_router(
                 try:
                     if keys is not None:
                         keys.authorize(request.headers.get("authorization"), request.headers.get("x-api-key"))
-                    with context.bodies.count() as count:
+                    with context.bodies.count() as count, deadline(options.timeout_seconds):
                         json_request = JsonRequest(request, options.max_body_bytes, count, json_size(request))
                         return await asyncio.wait_for(_answer(handle, json_request), options.timeout_seconds)
                 except ClientDisconnect:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,13 @@ from bertbundle_gateway.core.batching import BatchingTransport
 from bertbundle_gateway.core.errors import ItemError, RequestError
 from bertbundle_gateway.core.limits import Limits
 from bertbundle_gateway.core.methods import METHOD_OF_TASK, METHODS, Options
+from bertbundle_gateway.core.metrics import GatewayMetrics
 from bertbundle_gateway.core.models import ClientSettings, ModelRef, Models
 from bertbundle_gateway.core.servers import ServerBackend, Servers
 from bertbundle_gateway.core.service import TextService
 from fakes import FakeAsyncTransport, Model, make_manifest
 from gateways import make_service
+from series import read_series, request_counts
 
 pytestmark = pytest.mark.anyio
 TINY = ModelRef("tiny")
@@ -249,3 +252,64 @@ async def test_request_log(caplog: pytest.LogCaptureFixture) -> None:
         ("embed", 1, "FAILED_PRECONDITION"),
     ]
     assert "wang" not in caplog.text + str(fields)
+
+
+ROWS = dict.fromkeys(("input_ids", "attention_mask", "token_type_ids"), np.array([[2, 4, 6, 3]]))
+TENSORS = PredictCall("tiny", "length_4", ROWS, ("label_ids",))
+TOP_1 = Options(top_k=1)
+NOBODY = ModelRef("nobody")
+NER = DECODERS["token-classification"]
+COUNTED: list[tuple[str, str, str, Callable[[TextService], Awaitable[Any]]]] = [
+    ("tiny", "entities", "OK", lambda service: service.annotate(TINY, "entities", ["wang", ""])),
+    ("tiny", "entities", "OK", lambda service: service.ask(TINY, "entities", ["in"], NER, AskOptions())),
+    ("tiny", "entities", "INVALID_ARGUMENT", lambda service: service.annotate(TINY, "entities", [])),
+    ("tiny", "entities", "INVALID_ARGUMENT", lambda service: service.annotate(TINY, "entities", ["in"], TOP_1)),
+    ("tiny", "entities", "INVALID_ARGUMENT", lambda service: service.annotate(TINY, "entities", [("in", "in")])),
+    ("tiny", "embed", "FAILED_PRECONDITION", lambda service: service.annotate(TINY, "embed", ["wang"])),
+    ("", "entities", "NOT_FOUND", lambda service: service.annotate(NOBODY, "entities", ["wang"])),
+    ("tiny", "describe", "OK", lambda service: service.describe(TINY)),
+    ("", "describe", "NOT_FOUND", lambda service: service.describe(NOBODY)),
+    ("", "describe", "NOT_FOUND", lambda service: service.manifest(NOBODY)),
+    ("tiny", "predict", "OK", lambda service: service.predict(TENSORS, timeout=20)),
+    (
+        "tiny",
+        "predict",
+        "INVALID_ARGUMENT",
+        lambda service: service.predict(dataclasses.replace(TENSORS, signature="other"), timeout=20),
+    ),
+    (
+        "",
+        "predict",
+        "NOT_FOUND",
+        lambda service: service.predict(dataclasses.replace(TENSORS, model="nobody"), timeout=20),
+    ),
+]
+
+
+@pytest.mark.parametrize(("model", "method", "code", "request_of"), COUNTED)
+async def test_counted_requests(
+    model: str, method: str, code: str, request_of: Callable[[TextService], Awaitable[Any]]
+) -> None:
+    """A request counts once, by model, method and code, whichever step refuses it."""
+    metrics = GatewayMetrics(["tiny"])
+    service = make_service(transport("token-classification"), metrics=metrics)
+    with contextlib.nullcontext() if code == "OK" else pytest.raises(RequestError):
+        await request_of(service)
+    assert request_counts(metrics.exposition()) == {(model, method, code): 1}
+
+
+async def test_counted_texts() -> None:
+    """The texts of requests that are answered count, and the time of these requests; a manifest is no request."""
+    metrics = GatewayMetrics(["tiny"])
+    service = make_service(transport("token-classification"), Limits(requests=1), metrics=metrics)
+    await service.manifest(TINY)
+    requests = [service.annotate(TINY, "entities", ["wang", ""]) for _ in range(2)]
+    await asyncio.gather(*requests, return_exceptions=True)
+    assert request_counts(metrics.exposition()) == {
+        ("tiny", "entities", "OK"): 1,
+        ("tiny", "entities", "RESOURCE_EXHAUSTED"): 1,
+    }
+    series = read_series(metrics.exposition())
+    assert series['bertbundle_gateway_texts_total{method="entities",model="tiny"}'] == 2
+    assert series['bertbundle_gateway_request_seconds_count{method="entities",model="tiny"}'] == 1
+    assert series["bertbundle_gateway_requests_in_flight_limit"] == 1
