@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from collections.abc import Sequence
@@ -77,6 +78,10 @@ class Annotator:
     allow_no_answer: bool = False
 
     def __post_init__(self) -> None:
+        if isinstance(self.keep, str):
+            raise TypeError("keep is a str, expected a tuple of names")
+        if self.bundle is not None:  # it may be a path of pathlib
+            object.__setattr__(self, "bundle", os.fspath(self.bundle))
         served = self.server is not None and self.model is not None
         if (self.bundle is None) != served or (self.bundle is not None and (self.server or self.model)):
             raise ValueError("pass either bundle=, or server= and model=")
@@ -147,6 +152,8 @@ class Annotator:
         Raises:
             ServerError: the model did not answer, after all attempts.
         """
+        if isinstance(texts, str):
+            raise TypeError("texts is a str, expected a list of texts")
         results = list(texts)
         decoder = self.decoder()
         valid = [index for index, text in enumerate(results) if not isinstance(text, InputError)]
@@ -198,13 +205,15 @@ class Annotator:
         return pa.schema([*kept, *added])
 
     def __call__(self, batch: Any) -> Any:
-        """Return a ``pyarrow.RecordBatch`` with the results of the rows, in their order.
+        """Return a ``pyarrow.RecordBatch`` or ``Table`` with the results of the rows, in their order.
 
         Raises:
             InputError: see `output_schema`; a row without an answer is not an error.
             ServerError: the model did not answer, after all attempts.
         """
         pa, _ = import_pyarrow()
+        if isinstance(batch, pa.Table):
+            return pa.Table.from_batches(map(self, batch.to_batches()), self.output_schema(batch.schema))
         schema, names = self.output_schema(batch.schema), self.columns.names
         columns = [batch.column(name).to_pylist() for name in names]
         results = self.answer([text_or_error(names, values) for values in zip(*columns, strict=True)])

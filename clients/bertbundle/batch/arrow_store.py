@@ -66,6 +66,13 @@ class ArrowStore:
             with system.open_output_stream(inner) as file:
                 file.write(data)
 
+    def create(self, path: str, data: bytes) -> bool:
+        """See `Store`."""
+        if self.find(path):
+            return False
+        self.write(path, data)
+        return True
+
     @contextlib.contextmanager
     def scratch(self, directory: str) -> Iterator[Path]:
         """See `Store`."""

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias
 
+from bertbundle._shared.validation import check_counts
 from bertbundle.batch.annotator import Annotator
-from bertbundle.batch.shards import Shard, find_files, plan_shards
+from bertbundle.batch.shards import Shard, format_of_files, plan_shards
 from bertbundle.batch.store import TEMPORARY, absolute, open_store
 from bertbundle.batch.store_interface import FileInfo
 from bertbundle.batch.work import REJECTS, SHARDS, Counts, ShardWork
@@ -48,6 +50,11 @@ class BatchJob:
     format: str | None = None
     shard_bytes: int = 8 << 20
 
+    def __post_init__(self) -> None:
+        check_counts(shard_bytes=self.shard_bytes)
+        for name in ("source", "output"):  # paths may be pathlib's
+            object.__setattr__(self, name, os.fspath(getattr(self, name)))
+
 
 @dataclass(frozen=True, slots=True)
 class JobProgress:
@@ -83,7 +90,9 @@ def run_job(
     counts = sum(done.values(), Counts())
     pending, finished = [shard for shard in shards if shard.number not in done], len(done)
     results = iter(engine(work, pending) if pending else ())  # an engine may check its workers
-    _claim(work, description, overwrite=overwrite)
+    _claim(work, description, resume=resume, overwrite=overwrite)
+    if pending:
+        open_store(work.output).delete(work.path(_SUCCESS))
     report(JobProgress(finished, len(shards), counts))
     try:
         for of_shard in results:
@@ -95,7 +104,8 @@ def run_job(
     except ServerError as error:
         message = f"{error} {finished} of {len(shards)} shards are done; continue with --resume."
         raise type(error)(message, code=error.code, details=error.details) from error
-    open_store(job.output).write(work.path(_SUCCESS), json.dumps(asdict(counts)).encode())
+    _check_alone(work, shards)
+    open_store(work.output).write(work.path(_SUCCESS), json.dumps(asdict(counts)).encode())
     _sweep(work, 0)
     return counts
 
@@ -121,7 +131,9 @@ def prepare(job: BatchJob, *, resume: bool, overwrite: bool) -> tuple[ShardWork,
     source, output = absolute(job.source), absolute(job.output)
     _check_outside(source, output)
     store = open_store(source)
-    file_format, files = find_files(store, source, job.format)
+    below = f"{_real(output).rstrip('/')}/"
+    files = [file for file in store.find(source) if not _real(file.path).startswith(below)]  # a glob may match them
+    file_format = format_of_files(source, files, job.format)
     shards = plan_shards(store, files, file_format, annotator, job.shard_bytes)
     options = {name: getattr(annotator, name) for name in _OPTIONS}
     description = _as_json(
@@ -143,9 +155,14 @@ def _check_outside(source: str, output: str) -> None:
     Raises:
         InputError: it is below the directory of the input.
     """
-    base = source.split("**", maxsplit=1)[0].rstrip("/")
-    if f"{output.rstrip('/')}/".startswith(f"{base}/"):
+    base = _real(source.split("**", maxsplit=1)[0]).rstrip("/")
+    if f"{_real(output).rstrip('/')}/".startswith(f"{base}/"):
         raise InputError(f"the output {output} is inside of the input {source}. Pass a directory outside.")
+
+
+def _real(location: str) -> str:
+    """Return a path without links; a URI as it is."""
+    return location if "://" in location else os.path.realpath(location)
 
 
 def _as_json(value: Any) -> Any:
@@ -172,18 +189,41 @@ def _check_output(work: ShardWork, description: Any, *, resume: bool, overwrite:
         )
 
 
-def _claim(work: ShardWork, description: Any, *, overwrite: bool) -> None:
+def _claim(work: ShardWork, description: Any, *, resume: bool, overwrite: bool) -> None:
     """Make the output the job's own: delete that of an earlier job to overwrite, and what killed processes have left.
 
-    The description of an earlier job is deleted last, so that this can be repeated.
+    Of an earlier job, what says that it is complete is deleted first, and its description last, so that a run which is
+    killed meanwhile leaves nothing that looks complete, and this can be repeated.
+
+    Raises:
+        InputError: another run has claimed it after `_check_output`.
     """
     store = open_store(work.output)
-    names = store.names(work.output)
-    for name in sorted(names, key=_JOB.__eq__) if overwrite else ():
+    for name in sorted(store.names(work.output), key=_deletion_order) if overwrite else ():
         store.delete(work.path(name))
-    if overwrite or _JOB not in names:
-        store.write(work.path(_JOB), json.dumps(description, ensure_ascii=False, indent=1).encode())
+    data = json.dumps(description, ensure_ascii=False, indent=1).encode("utf-8", "surrogatepass")  # as json reads it
+    if not store.create(work.path(_JOB), data):
+        _check_output(work, description, resume=resume and not overwrite, overwrite=False)
     _sweep(work, _ABANDONED_SECONDS)
+
+
+def _deletion_order(name: str) -> int:
+    return {_SUCCESS: 0, _JOB: 2}.get(name, 1)
+
+
+def _check_alone(work: ShardWork, shards: Sequence[Shard]) -> None:
+    """Check that the output has no parts of another job: where nothing can be created once only, two may claim it.
+
+    Raises:
+        InputError: it has.
+    """
+    ours = {work.name(shard) for shard in shards}
+    for name in open_store(work.output).names(work.output):
+        if name.startswith("part-") and name.partition(".")[0] not in ours:
+            raise InputError(
+                f"{work.output} also has {name}, of another job that ran at the same time. Start both over, each with "
+                "an --output of its own."
+            )
 
 
 def _check_same_job(work: ShardWork, description: Any) -> None:

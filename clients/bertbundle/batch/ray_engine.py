@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import pickle
+import re
 import socket
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -92,19 +93,31 @@ class RayEngine:
         )
         with _own_errors(), _watching_head(ray.get_runtime_context().gcs_address):
             for row in counts.iter_rows():
-                yield Counts(int(row["rows"]), int(row["rejected"]))
+                outcome = pickle.loads(row["outcome"])  # noqa: S301 - from a worker of this job
+                if isinstance(outcome, BertBundleError):
+                    raise outcome
+                yield outcome
 
 
 class _Worker:
     """An actor, which opens its client once."""
 
     def __init__(self, work: ShardWork) -> None:
-        work.annotator.check_model(work.identity)
-        self._work = work
+        self._work, self._is_checked = work, False
 
-    def __call__(self, batch: Mapping[str, Sequence[bytes]]) -> dict[str, list[int]]:
-        counts = [self._work.compute(pickle.loads(shard)) for shard in batch["shard"]]  # noqa: S301 - from the driver
-        return {"rows": [each.rows for each in counts], "rejected": [each.rejected for each in counts]}
+    def __call__(self, batch: Mapping[str, Sequence[bytes]]) -> dict[str, list[bytes]]:
+        """Return the counts of each shard, or its error: Ray would wrap the error, and log it with its traceback."""
+        shards = map(pickle.loads, batch["shard"])
+        return {"outcome": [pickle.dumps(self._outcome(shard)) for shard in shards]}
+
+    def _outcome(self, shard: Shard) -> Counts | BertBundleError:
+        try:
+            if not self._is_checked:
+                self._work.annotator.check_model(self._work.identity)
+                self._is_checked = True
+            return self._work.compute(shard)
+        except BertBundleError as error:
+            return error
 
 
 def _find_address(address: str) -> str:
@@ -204,5 +217,11 @@ class _own_errors:  # noqa: N801 - a context manager
             cause = getattr(cause, "cause", None) or cause.__cause__
         if cause is not None:
             raise cause from error
-        text = str(error).strip().splitlines()
-        raise InputError(f"Ray failed: {text[-1] if text else type(error).__name__}") from error
+        raise InputError(f"Ray failed: {_cause_line(str(error)) or type(error).__name__}") from error
+
+
+def _cause_line(text: str) -> str:
+    """Return the last line of a text that names an exception, as a traceback ends with; else its last line."""
+    lines = text.strip().splitlines()
+    named = [line for line in lines if re.match(r"[A-Za-z_.]+(Error|Exception): ", line)]
+    return next(reversed(named or lines), "")

@@ -17,7 +17,7 @@ from bertbundle.batch.store_interface import FileInfo, Store
 from bertbundle.data.row_files import FILE_FORMATS, Row, detect_format, import_pyarrow, read_lines
 from bertbundle.errors import InputError
 
-__all__ = ["Shard", "find_files", "plan_shards", "read_shard", "read_shard_batches"]
+__all__ = ["Shard", "format_of_files", "plan_shards", "read_shard", "read_shard_batches"]
 
 _ROWS_PER_BATCH = 8192
 _CHECKED_ROWS = 1024
@@ -49,13 +49,12 @@ class Shard:
         return f"{self.file.path} [{self.start}:{self.stop}]"
 
 
-def find_files(store: Store, source: str, chosen: str | None) -> tuple[str, list[FileInfo]]:
-    """Return the format and the files of a directory, a glob, or a file.
+def format_of_files(source: str, files: Sequence[FileInfo], chosen: str | None) -> str:
+    """Return the format of the files of a directory, a glob, or a file.
 
     Raises:
         InputError: there are none, their formats differ, or a suffix is unknown.
     """
-    files = store.find(source)
     if not files:
         raise InputError(f"{source} has no files. Pass a directory with files, or a glob.")
     if partition := next(filter(None, (_PARTITION.search(file.path.removeprefix(source)) for file in files)), None):
@@ -68,7 +67,7 @@ def find_files(store: Store, source: str, chosen: str | None) -> tuple[str, list
         raise InputError(
             f"{one} is {first}, {other} is {second}. Pass a glob of files with one format, as '*.{first}'."
         )
-    return next(iter(formats)), files
+    return next(iter(formats))
 
 
 def plan_shards(

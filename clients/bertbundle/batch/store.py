@@ -84,6 +84,21 @@ class LocalStore:
             scratch.write_bytes(data)
             self.publish(scratch, path)
 
+    def create(self, path: str, data: bytes) -> bool:
+        """See `Store`."""
+        target = _local(path)
+        with checked(path), self.scratch(str(target.parent)) as scratch:
+            scratch.write_bytes(data)
+            try:
+                os.link(scratch, target)
+            except FileExistsError:
+                return False
+            except OSError:  # a file system without hard links
+                if target.exists():
+                    return False
+                scratch.replace(target)
+            return True
+
     @contextlib.contextmanager
     def scratch(self, directory: str) -> Iterator[Path]:
         """See `Store`."""

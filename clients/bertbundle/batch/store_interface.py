@@ -41,6 +41,12 @@ class Store(Protocol):
     def write(self, path: str, data: bytes) -> None:
         """Write a file in one step."""
 
+    def create(self, path: str, data: bytes) -> bool:
+        """Write a file unless it exists, and return whether it did not; of several processes one creates it.
+
+        Stores that cannot do so look for the file before they write it.
+        """
+
     def scratch(self, directory: str) -> contextlib.AbstractContextManager[Path]:
         """Return a local path for a file that `publish` moves into the directory; deleted at the end."""
 

@@ -61,22 +61,25 @@ class ShardWork:
     def name(self, shard: Shard) -> str:
         """Return the name of a shard's files, the same in every run of the job."""
         content = f"{self.fingerprint} {shard.file.path} {shard.start} {shard.stop}"
-        return f"part-{shard.number:06}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
+        digest = hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()  # a name may be any bytes
+        return f"part-{shard.number:06}-{digest[:12]}"
 
     def path(self, *names: str) -> str:
         """Return the path of a file of the output."""
         return "/".join((self.output.rstrip("/"), *names))
 
     def counts(self, shard: Shard) -> Counts | None:
-        """Return the counts of a finished shard; None if it is not finished."""
+        """Return the counts of a finished shard; None if it is not finished, or its files are not as it wrote them."""
         store, path = open_store(self.output), self.path(SHARDS, f"{self.name(shard)}.json")
         if not store.find(path):
             return None
-        with store.open(path) as file:
-            found = json.load(file)
-        counts = Counts(found["rows"], found["rejected"])
-        has_part = counts.rows == counts.rejected or store.find(self._part(shard))
-        return counts if has_part else None  # somebody has deleted it
+        try:
+            with store.open(path) as file:
+                found = json.load(file)
+            counts, sizes = Counts(found["rows"], found["rejected"]), found["bytes"]
+        except (ValueError, KeyError, TypeError):  # not what this wrote
+            return None
+        return counts if sizes == self._sizes(store, shard) else None
 
     def compute(self, shard: Shard) -> Counts:
         """Write the part file of a shard and return its counts; a finished shard is not computed again.
@@ -90,25 +93,36 @@ class ShardWork:
         store = open_store(self.output)
         try:
             counts = self._write(store, shard)
+        except InputError:
+            if done := self.counts(shard):  # by another run, which has deleted what was not finished
+                return done
+            raise
         except ServerError as error:
             raise type(error)(f"{shard}: {error}", code=error.code, details=error.details) from error
         except OSError as error:  # for example a full disk
             raise InputError(f"{shard} to {self.output}: {error.strerror or error}.") from error
-        record = {**asdict(counts), "file": shard.file.path, "start": shard.start, "stop": shard.stop}
+        place = {"file": shard.file.path, "start": shard.start, "stop": shard.stop}
+        record = {**asdict(counts), **place, "bytes": self._sizes(store, shard)}
         store.write(self.path(SHARDS, f"{self.name(shard)}.json"), json.dumps(record).encode())
         return counts
 
     def _write(self, store: Store, shard: Shard) -> Counts:
-        name = self.name(shard)
         with store.scratch(self.output) as part, store.scratch(self.output) as rejects:
             with rejects.open("wb") as rejected:
                 write = _write_parquet if self.format == "parquet" else _write_rows
                 counts = write(self.annotator, shard, part, rejected, self.format)
             if counts.rejected:
-                store.publish(rejects, self.path(REJECTS, f"{name}.jsonl"))
+                store.publish(rejects, self._rejects(shard))
             if counts.rows or part.exists():  # there is none for row groups without rows
                 store.publish(part, self._part(shard))
         return counts
+
+    def _sizes(self, store: Store, shard: Shard) -> list[int]:
+        """Return the sizes of the files of a shard that exist, of its rows and of those without an answer."""
+        return [file.size for path in (self._part(shard), self._rejects(shard)) for file in store.find(path)]
+
+    def _rejects(self, shard: Shard) -> str:
+        return self.path(REJECTS, f"{self.name(shard)}.jsonl")
 
     def _part(self, shard: Shard) -> str:
         return self.path(f"{self.name(shard)}.{'parquet' if self.format == 'parquet' else 'jsonl'}")

@@ -175,6 +175,24 @@ def test_bundle_or_server(settings: dict[str, str]) -> None:
         Annotator(**settings)  # type: ignore[arg-type]
 
 
+def test_a_str_is_no_list(ner: list[str]) -> None:
+    """A str where a list is expected is an error, not its letters."""
+    with pytest.raises(TypeError, match="keep is a str"):
+        Annotator(server=ner[1], model="tiny", keep="id")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="texts is a str"):
+        Annotator(server=ner[1], model="tiny").answer("wang")
+
+
+def test_table(ner: list[str]) -> None:
+    """A table is answered as its batches, and an empty one has the columns, too."""
+    annotator = Annotator(server=ner[1], model="tiny")
+    table = pa.concat_tables([pa.table({"text": ["wang", ""]}), pa.table({"text": ["wang lives in berlin"]})])
+    batches = [annotator(batch) for batch in table.to_batches()]
+    assert len(batches) == 2
+    assert annotator(table) == pa.Table.from_batches(batches)
+    assert annotator(table[:0]).schema == batches[0].schema
+
+
 def test_options_that_do_not_apply(ner: list[str]) -> None:
     """An option that the model's task does not have is refused by its name in Python."""
     with pytest.raises(InputError, match="omit pair="):

@@ -392,6 +392,99 @@ def test_two_runs_at_once(job: BatchJob) -> None:
     assert run_job(job, engine) == Counts(120, 24)
 
 
+def test_two_jobs_at_once(job: BatchJob) -> None:
+    """Of two jobs that begin with one new output, one is refused before it writes, although both have seen none."""
+
+    def engine(work: ShardWork, shards: Sequence[Shard]) -> Iterator[Counts]:
+        run_job(job)
+        before.update(snapshot(Path(job.output)))
+        return map(work.compute, shards)
+
+    before: dict[str, bytes] = {}
+    with pytest.raises(InputError, match=r"out already has output. Continue it with --resume"):
+        run_job(replace(job, annotator=replace(job.annotator, keep=("id",))), engine)
+    assert snapshot(Path(job.output)) == before != {}
+
+
+def test_parts_of_another_job(job: BatchJob) -> None:
+    """Where two jobs have written to one output after all, it is not said to be complete."""
+
+    def engine(work: ShardWork, shards: Sequence[Shard]) -> Iterator[Counts]:
+        other = replace(work, fingerprint="that of another job")
+        yield from map(other.compute, shards[:1])
+        yield from map(work.compute, shards)
+
+    with pytest.raises(InputError, match=r"out also has part-000000-\S+, of another job that ran at the same time"):
+        run_job(job, engine)
+    assert not (Path(job.output) / "_SUCCESS").exists()
+
+
+def test_finished_by_another_run(job: BatchJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run goes on if another one has finished its shard, and deleted what it was writing."""
+    publish, done = LocalStore.publish, list[Counts]()
+
+    def overtaken(store: LocalStore, local: Path, path: str) -> None:
+        if path.endswith(".jsonl") and not done:
+            done.append(Counts())
+            with monkeypatch.context() as patch:
+                patch.setattr(LocalStore, "publish", publish)
+                run_job(job, resume=True)
+        publish(store, local, path)
+
+    monkeypatch.setattr(LocalStore, "publish", overtaken)
+    assert run_job(job) == Counts(120, 24)
+    assert [row["id"] for row in read_parts(Path(job.output))] == expected_ids(answered=True)
+
+
+def test_success_is_deleted_first(job: BatchJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A complete output from which somebody has deleted parts is not complete until they are computed again."""
+    run_job(job)
+    parts(Path(job.output))[3].unlink()
+    monkeypatch.setattr(ShardWork, "_write", lambda *_: (_ for _ in ()).throw(Interrupted))
+    with pytest.raises(Interrupted):
+        run_job(job, resume=True)
+    assert not (Path(job.output) / "_SUCCESS").exists()
+
+
+@pytest.mark.parametrize("name", ["part-*.jsonl", "_rejects/*.jsonl", "_shards/*.json"])
+@pytest.mark.parametrize(
+    "damage", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:5])], ids=["gone", "cut"]
+)
+def test_damaged_output(job: BatchJob, name: str, damage: Callable[[Path], object]) -> None:
+    """A shard whose files are gone or cut is computed again."""
+    run_job(job)
+    before = snapshot(Path(job.output))
+    damage(min(Path(job.output).glob(name)))
+    assert run_job(job, resume=True) == Counts(120, 24)
+    assert snapshot(Path(job.output)) == before
+
+
+def test_output_that_the_glob_matches(job: BatchJob, tmp_path: Path) -> None:
+    """Files of the output are no input, also if it is behind a link: the job can be resumed and overwritten."""
+    (tmp_path / "link").symlink_to(tmp_path)
+    within = replace(job, source=f"{tmp_path}/*/*.jsonl", output=f"{tmp_path}/link/answers")
+    assert run_job(within).rows == 120
+    assert run_job(within, resume=True).rows == 120
+    assert run_job(within, overwrite=True).rows == 120
+    with pytest.raises(InputError, match="is inside of the input"):
+        run_job(replace(job, output=f"{tmp_path}/link/in/out"))
+
+
+def test_name_that_is_not_utf8(job: BatchJob) -> None:
+    """The name of a file may be any bytes; a job over it is resumed."""
+    os.rename(Path(job.source) / "0.jsonl", os.fsencode(job.source) + b"/\xff.jsonl")  # noqa: PTH104 - of bytes
+    assert run_job(job) == Counts(120, 24)
+    assert run_job(job, resume=True) == Counts(120, 24)
+
+
+def test_paths_and_sizes(job: BatchJob) -> None:
+    """Paths may be those of pathlib; a shard has at least one byte."""
+    annotator = Annotator(bundle=Path(str(job.annotator.bundle)))  # type: ignore[arg-type]
+    assert run_job(BatchJob(annotator, Path(job.source), Path(job.output))).rows == 120  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="shard_bytes must be at least 1, got 0"):
+        replace(job, shard_bytes=0)
+
+
 def test_part_that_vanishes(job: BatchJob, monkeypatch: pytest.MonkeyPatch) -> None:
     """A part that somebody deletes while it is written, or later, is not counted as finished."""
     publish = LocalStore.publish

@@ -161,6 +161,25 @@ def test_invalid_clusters(job: BatchJob, cluster: Any, tmp_path: Path) -> None:
     assert parts(Path(job.output)) == []
 
 
+def test_errors_of_workers(job: BatchJob, cluster: Any) -> None:
+    """An error of a worker has its own message, as without Ray; when it is mended, the job goes on."""
+    file = Path(job.source) / "1.jsonl"
+    content, times = file.read_bytes(), file.stat()
+
+    def engine(work: Any, shards: Any) -> Any:
+        file.write_bytes(b"{}\n")
+        return RayEngine(cluster.address)(work, shards)
+
+    with pytest.raises(
+        InputError, match=r"^\S+1.jsonl was changed while the job ran. Finished shards are kept. Continue"
+    ):
+        run_job(job, engine)
+    file.write_bytes(content)
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    finish(start(job, cluster))
+    check(job)
+
+
 def test_node_killed(job: BatchJob, cluster: Any) -> None:
     """The shards of a node that is killed are computed on the others."""
     driver = start(job, cluster)

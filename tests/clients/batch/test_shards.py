@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from batch_files import make_bundle
 from bertbundle import InputError
 from bertbundle.batch import Annotator
-from bertbundle.batch.shards import Shard, find_files, plan_shards, read_shard, read_shard_batches
+from bertbundle.batch.shards import Shard, format_of_files, plan_shards, read_shard, read_shard_batches
 from bertbundle.batch.store import LocalStore
 from bertbundle.data.row_files import RowReader
 from optional import require_package
@@ -29,7 +29,8 @@ def annotator(tmp_path_factory: pytest.TempPathFactory) -> Annotator:
 
 def plan(path: Path, annotator: Annotator, size: int) -> tuple[str, list[Shard]]:
     """Return the format and the shards of a file or directory."""
-    file_format, files = find_files(STORE, str(path), None)
+    files = STORE.find(str(path))
+    file_format = format_of_files(str(path), files, None)
     return file_format, plan_shards(STORE, files, file_format, annotator, size)
 
 
