@@ -95,9 +95,9 @@ def test_schema_that_changes(annotator: Annotator, tmp_path: Path, columns: dict
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"body": ["a"]}, "no column 'text', there are body: change text="),
+        ({"body": ["a"]}, "no column 'text', there are body: correct --text "),
         ({"text": [1]}, "column 'text' has the type int64, expected strings"),
-        ({"text": ["a"], "other": ["b"]}, "no column 'id', there are text, other: change keep="),
+        ({"text": ["a"], "other": ["b"]}, "no column 'id', there are text, other: correct --keep "),
         ({"text": ["a"], "entities": [1]}, "column 'entities' has the name of a result"),
     ],
 )

@@ -106,7 +106,7 @@ def test_wrong_column(bulk: Run, tmp_path: Path) -> None:
     source, output = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     source.write_text('{"body": "Wang"}\n{"body": "Wang", "title": "a"}\n')
     code, _, err = bulk(source, "--output", output)
-    message = f"{source} has no column 'text', the row has body: name the column with --text."
+    message = f"{source} has no column 'text', the row has body: name the column with --text (text= in Python)."
     assert (code, err) == (2, f"bertbundle: {message}\n")
     assert list(tmp_path.iterdir()) == [source]
     assert bulk(source, "--output", output, "--text", "title")[0] == ROWS_REJECTED
