@@ -45,6 +45,18 @@ def test_parquet(bulk: Run, tmp_path: Path) -> None:
     assert [row["row"] for row in read_json_lines(tmp_path / "out.jsonl.rejects")] == [2]
 
 
+def test_parquet_that_python_lacks(bulk: Run, tmp_path: Path) -> None:
+    """A Parquet file with dates after 9999 is answered; a row with a string that is not UTF-8 is rejected."""
+    pa, parquet = require_package("pyarrow"), require_package("pyarrow.parquet")
+    dates, notes = pa.array([3_000_000] * 2, pa.date32()), pa.array([b"ok", b"\xff"]).view(pa.string())
+    parquet.write_table(pa.table({"text": ["Wang"] * 2, "date": dates, "note": notes}), tmp_path / "in.parquet")
+    assert bulk(tmp_path / "in.parquet", "--output", tmp_path / "out.jsonl")[0] == ROWS_REJECTED
+    (row,) = read_json_lines(tmp_path / "out.jsonl")
+    assert (row["date"], row["note"]) == ("10183-09-21", "ok")
+    (reject,) = read_json_lines(tmp_path / "out.jsonl.rejects")
+    assert (reject["row"], reject["reason"], reject["input"]["note"]) == (1, "not UTF-8: column 'note'", "\\xff")
+
+
 @pytest.mark.parametrize("size", [0, 40, -40], ids=["empty", "beginning-only", "end-missing"])
 def test_truncated_parquet(bulk: Run, tmp_path: Path, size: int) -> None:
     """A Parquet file that is empty or truncated is reported in one line."""
@@ -132,8 +144,8 @@ def test_utf16(bulk: Run, tmp_path: Path, file_format: str, encoding: str) -> No
     """A UTF-16 file is refused in one message, as a file and in a job."""
     source = tmp_path / f"in.{file_format}"
     source.write_bytes("\ufefftext\nWang\n".encode(encoding))
-    for number, flags in enumerate(([source], ["--input", source])):
-        code, _, err = bulk(*flags, "--output", tmp_path / f"out{number}")
+    for flags in ([], ["--input"]):
+        code, _, err = bulk(*flags, source, "--output", tmp_path / "out")
         message = "the file is UTF-16, expected UTF-8: convert it, for example with iconv."
         assert (code, err) == (2, f"bertbundle: {source}: {message}\n")
 
