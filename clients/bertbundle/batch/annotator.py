@@ -13,9 +13,10 @@ from bertbundle._shared.validation import check_counts, check_seconds
 from bertbundle.batch.connection import BundleIdentity, Connection
 from bertbundle.batch.decoder_choice import DecoderOptions, choose_decoder
 from bertbundle.batch.results import ERROR_COLUMN, RESULT_DICTS, arrow_columns, arrow_fields
-from bertbundle.batch.rows import RowColumns, reject_reason, text_or_error
+from bertbundle.batch.rows import RowColumns, name_option, reject_reason, result_name_problem, text_or_error
 from bertbundle.batch.store import absolute
 from bertbundle.contract.manifest import Manifest
+from bertbundle.data.arrow_values import python_values
 from bertbundle.data.row_files import import_pyarrow
 from bertbundle.decoding.base import Decoder
 from bertbundle.errors import DeadlineExceeded, InputError, Overloaded, ServerUnavailable
@@ -190,18 +191,18 @@ class Annotator:
         pa, _ = import_pyarrow()
         if twice := next((name for name in schema.names if schema.names.count(name) > 1), None):
             raise InputError(f"there are several columns {twice!r}. Rename them.")
-        settings = {self.text: "text", self.pair: "pair"}
+        options = {self.text: "text", self.pair: "pair"}
         for name in (*self.columns.names, *(self.keep or ())):
             if name not in schema.names:
-                setting = settings.get(name, "keep")
-                raise InputError(f"no column {name!r}, there are {', '.join(schema.names)}: change {setting}=.")
+                option = name_option(options.get(name, "keep"))
+                raise InputError(f"no column {name!r}, there are {', '.join(schema.names)}: correct {option}.")
         for name in self.columns.names:
             if not _is_text(pa, schema.field(name).type):
                 raise InputError(f"column {name!r} has the type {schema.field(name).type}, expected strings.")
         added = [*arrow_fields(pa, self.decoder().task, self.manifest()), pa.field(ERROR_COLUMN, pa.string())]
         kept = [schema.field(name) for name in (schema.names if self.keep is None else self.keep)]
         if taken := {field.name for field in added} & {field.name for field in kept}:
-            raise InputError(f"column {min(taken)!r} has the name of a result. Rename it, or leave it out with keep=.")
+            raise InputError(result_name_problem(min(taken)))
         return pa.schema([*kept, *added])
 
     def __call__(self, batch: Any) -> Any:
@@ -215,7 +216,7 @@ class Annotator:
         if isinstance(batch, pa.Table):
             return pa.Table.from_batches(map(self, batch.to_batches()), self.output_schema(batch.schema))
         schema, names = self.output_schema(batch.schema), self.columns.names
-        columns = [batch.column(name).to_pylist() for name in names]
+        columns = [python_values(batch.column(name)) for name in names]
         results = self.answer([text_or_error(names, values) for values in zip(*columns, strict=True)])
         errors = [reject_reason(result) if isinstance(result, InputError) else None for result in results]
         answers = [None if isinstance(result, InputError) else result for result in results]

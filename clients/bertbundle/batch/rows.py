@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +13,7 @@ from typing import Any
 from bertbundle.data.row_files import Row
 from bertbundle.errors import InputError
 
-__all__ = ["RowColumns", "json_line", "reject_reason", "text_or_error"]
+__all__ = ["RowColumns", "json_line", "name_option", "reject_reason", "result_name_problem", "text_or_error"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +45,11 @@ class RowColumns:
 
     def missing(self, columns: Mapping[str, Any]) -> InputError | None:
         """Return an error for the first column that a row lacks."""
-        for name, option in zip(self.names, ("--text", "--pair"), strict=False):
+        for name, option in zip(self.names, ("text", "pair"), strict=False):
             if name not in columns:
                 found = ", ".join(map(str, columns))
-                return InputError(f"no column {name!r}, the row has {found}: name the column with {option}")
+                advice = f"name the column with {name_option(option)}"
+                return InputError(f"no column {name!r}, the row has {found}: {advice}")
         return None
 
     def check(self, rows: Sequence[Row], source: str) -> None:
@@ -61,9 +64,9 @@ class RowColumns:
             raise InputError(f"{source} has {missing[0]}.")
         for name in self.keep or ():
             if readable and not any(name in columns for columns in readable):
-                raise InputError(
-                    f"{source} has no column {name!r}, the row has {', '.join(readable[0])}: correct --keep."
-                )
+                found = ", ".join(readable[0])
+                advice = f"correct {name_option('keep')}"
+                raise InputError(f"{source} has no column {name!r}, the row has {found}: {advice}.")
 
     def with_result(self, columns: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
         """Return the columns that are copied to the output, and those of the result.
@@ -73,8 +76,18 @@ class RowColumns:
         """
         kept = dict(columns) if self.keep is None else {name: columns.get(name) for name in self.keep}
         if taken := kept.keys() & result.keys():
-            raise InputError(f"column {min(taken)!r} has the name of a result: rename it, or leave it out with --keep.")
+            raise InputError(result_name_problem(min(taken)))
         return kept | dict(result)
+
+
+def name_option(option: str) -> str:
+    """Return how an option is written on the command line and in Python: messages about rows are read by both."""
+    return f"--{option} ({option}= in Python)"
+
+
+def result_name_problem(column: str) -> str:
+    """Return a message about a column that a result would replace."""
+    return f"column {column!r} has the name of a result: rename it, or leave it out with {name_option('keep')}."
 
 
 def text_or_error(names: Sequence[str], values: Sequence[Any]) -> Any:
@@ -91,5 +104,22 @@ def reject_reason(error: InputError) -> str:
 
 
 def json_line(value: Mapping[str, Any]) -> bytes:
-    """Return a row as a line of JSON."""
-    return json.dumps(value, ensure_ascii=False, default=str).encode("utf-8", "backslashreplace") + b"\n"
+    """Return a row as a line of JSON: numbers and bytes that JSON lacks are texts, as in the JSON of protobuf."""
+    try:
+        line = json.dumps(value, ensure_ascii=False, default=_json_value, allow_nan=False)
+    except ValueError:  # rare, and dear to look for
+        line = json.dumps(_without_nan(value), ensure_ascii=False, default=_json_value)
+    return line.encode("utf-8", "backslashreplace") + b"\n"
+
+
+def _json_value(value: Any) -> str:
+    return base64.b64encode(value).decode() if type(value) is bytes else str(value)
+
+
+def _without_nan(value: Any) -> Any:
+    """Return a value with "NaN", "Infinity" and "-Infinity" in place of these numbers."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return json.dumps(value)
+    if isinstance(value, Mapping):
+        return {key: _without_nan(item) for key, item in value.items()}
+    return [_without_nan(item) for item in value] if isinstance(value, list | tuple) else value

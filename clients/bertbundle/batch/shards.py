@@ -144,10 +144,16 @@ def _check_schema(file: FileInfo, schema: Any, annotator: Annotator) -> None:
 
 def _difference(first: FileInfo, expected: Any, file: FileInfo, schema: Any) -> str:
     """Return a message about the first field in which a schema differs."""
-    fields = itertools.zip_longest(expected, schema)
-    ours, theirs = next(pair for pair in fields if pair[0] is None or pair[1] is None or not pair[0].equals(pair[1]))
-    names = [f"{field.name}: {field.type}" if field else "no further column" for field in (theirs, ours)]
+    pairs = itertools.zip_longest(expected, schema)
+    ours, theirs = next(pair for pair in pairs if pair[0] is None or pair[1] is None or not pair[0].equals(pair[1]))
+    names = [_describe(field) for field in (theirs, ours)]
     return f"{file.path} has {names[0]}, {first.path} has {names[1]}. Give all files the same columns."
+
+
+def _describe(field: Any) -> str:
+    if field is None:
+        return "no further column"
+    return f"{field.name}: {field.type}{'' if field.nullable else ' not null'}"
 
 
 def _row_groups(file: FileInfo, groups: Sequence[tuple[int, int]], size: int) -> Iterator[Shard]:

@@ -19,6 +19,7 @@ from bertbundle.batch.rows import json_line, reject_reason
 from bertbundle.batch.shards import Shard, read_shard, read_shard_batches
 from bertbundle.batch.store import open_store
 from bertbundle.batch.store_interface import Store
+from bertbundle.data.arrow_values import python_rows
 from bertbundle.data.row_files import Row, import_pyarrow
 from bertbundle.errors import InputError, ServerError
 
@@ -150,19 +151,29 @@ def _reject(shard: Shard, row: Row, reason: str, file_format: str) -> dict[str, 
 
 
 def _write_parquet(annotator: Annotator, shard: Shard, part: Path, rejects: IO[bytes], file_format: str) -> Counts:
-    arrow, _ = import_pyarrow()
     counts = Counts()
     with contextlib.ExitStack() as stack:
         write = functools.cache(lambda schema: stack.enter_context(_parquet_writer(part, schema)))
         for batch in read_shard_batches(open_store(shard.file.path), shard):
             answered = annotator(batch)
             errors = answered.column(ERROR_COLUMN)
-            table = arrow.Table.from_batches([answered]).filter(errors.is_null()).drop_columns([ERROR_COLUMN])
+            table = _answered_rows(answered, errors).drop_columns([ERROR_COLUMN])
             write(table.schema).write_table(table)
             for row in _failed_rows(batch, errors, shard.first_row + counts.rows):
                 rejects.write(json_line(_reject(shard, row, row.error, file_format)))
             counts += Counts(len(batch), len(batch) - len(table))
     return counts
+
+
+def _answered_rows(batch: Any, errors: Any) -> Any:
+    """Return the rows without an error; slices of them, because Arrow cannot filter all types."""
+    table = import_pyarrow()[0].Table
+    is_answered, rows, slices = errors.is_null().to_pylist(), 0, []
+    for answered, run in itertools.groupby(is_answered):
+        length = len(list(run))
+        slices += [batch.slice(rows, length)] if answered else []
+        rows += length
+    return table.from_batches(slices, schema=batch.schema)
 
 
 def _parquet_writer(part: Path, schema: Any) -> Any:
@@ -172,5 +183,5 @@ def _parquet_writer(part: Path, schema: Any) -> Any:
 def _failed_rows(batch: Any, errors: Any, first_row: int) -> Iterator[Row]:
     for index, error in enumerate(errors.to_pylist()):
         if error is not None:
-            (raw,) = batch.slice(index, 1).to_pylist()
+            ((raw, _),) = python_rows(batch.slice(index, 1))
             yield Row(first_row + index, {}, error, raw)

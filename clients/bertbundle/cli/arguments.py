@@ -118,9 +118,7 @@ def _add_bulk(bulk: argparse.ArgumentParser) -> None:
     bulk.add_argument("--pair", metavar="COLUMN", help="column of the second text of a pair")
     bulk.add_argument("--keep", type=_columns, metavar="COLUMN,...", help="columns of the output (default: all)")
     _add_answer_flags(bulk)
-    bulk.add_argument(
-        "--concurrency", type=_count, default=4, metavar="N", help="concurrent requests (default: %(default)s)"
-    )
+    bulk.add_argument("--concurrency", type=_count, metavar="N", help="concurrent requests to the server (default: 4)")
     add_job_flags(bulk)
     existing = bulk.add_mutually_exclusive_group()
     existing.add_argument("--resume", action="store_true", help="continue an interrupted run")
@@ -128,7 +126,7 @@ def _add_bulk(bulk: argparse.ArgumentParser) -> None:
 
 
 def _columns(text: str) -> tuple[str, ...]:
-    return tuple(text.split(",")) if text else ()
+    return tuple(name.strip() for name in text.split(",")) if text else ()
 
 
 def _count(text: str) -> int:

@@ -20,7 +20,7 @@ from bertbundle.cli.progress import Progress, ProgressReport
 from bertbundle.data.row_files import Row, RowReader
 from bertbundle.errors import InputError, ServerError
 
-__all__ = ["BulkJob", "BulkRun"]
+__all__ = ["BulkJob", "BulkRun", "check_path", "is_resumable"]
 
 ROWS_PER_CHUNK = 1024
 AnswerTexts: TypeAlias = "Callable[[Sequence[Any]], Sequence[dict[str, Any] | InputError]]"
@@ -78,14 +78,29 @@ class BulkRun:
         """Process all rows that are not done yet. Return the number of rows without an answer, of all runs of the job.
 
         Raises:
-            InputError: a file cannot be read.
+            InputError: a file cannot be read or written.
             ServerError: the server failed; the output so far is kept, and ``--resume`` continues from there.
         """
-        rows = iter(self._reader)
-        for _ in zip(range(self._progress.rows), rows, strict=False):
-            pass
+        try:
+            self._run()
+        except BrokenPipeError:  # the reader of standard output has exited
+            raise
+        except OSError as error:  # for example a full disk
+            raise InputError(self._write_problem(error)) from error
+        return self._progress.rejected
+
+    def _write_problem(self, error: OSError) -> str:
+        output = "standard output" if self._job.output == "-" else self._job.output
+        path = error.filename if error.filename in self._paths().values() else output  # not the progress file
+        advice = " Finished rows are kept. Continue with --resume." if is_resumable(self._job.output) else ""
+        return f"{path} cannot be written: {error.strerror or error}.{advice}"
+
+    def _run(self) -> None:
+        first = self._progress.next_row
+        rows = itertools.dropwhile(lambda row: row.number < first, self._reader)
+        chunk = list(itertools.islice(rows, 1))
         fraction = self._reader.fraction_read() or 0.0
-        chunk = _next_chunk(rows)
+        chunk += itertools.islice(rows, ROWS_PER_CHUNK - 1)
         if not self._progress.rows:  # before anything is written
             self._columns.check(chunk, self._job.source)
         with contextlib.ExitStack() as stack:
@@ -98,9 +113,8 @@ class BulkRun:
                 self._report.update(self._progress, self._reader.fraction_read())
                 chunk = _next_chunk(rows)
         self._report.finish(self._progress)
-        if self._job.output != "-":
+        if is_resumable(self._job.output):
             self._job.progress_path.unlink(missing_ok=True)
-        return self._progress.rejected
 
     def _paths(self) -> dict[str, str]:
         paths = {"output": self._job.output}
@@ -111,7 +125,10 @@ class BulkRun:
         if path == "-":
             yield sys.stdout.buffer
             return
-        with Path(path).open("ab") as file:
+        with Path(path).open("ab" if is_resumable(path) else "wb") as file:
+            if not is_resumable(path):
+                yield file
+                return
             _lock(file)
             size = self._progress.sizes.get(path, 0)
             if file.tell() < size:
@@ -132,12 +149,13 @@ class BulkRun:
         try:
             return self._answer(texts)
         except ServerError as error:
-            next_step = "; continue with --resume." if self._job.output != "-" else "."
+            next_step = "; continue with --resume." if is_resumable(self._job.output) else "."
             message = f"{error} {self._progress.rows} rows are done{next_step}"
             raise ServerError(message, code=error.code, details=error.details) from error
 
     def _write(self, row: Row, result: Any, files: dict[str, IO[bytes]]) -> None:
         self._progress.rows += 1
+        self._progress.next_row = row.number + 1
         if isinstance(result, InputError):
             self._progress.rejected += 1
             self._write_reject(row, result, files)
@@ -156,13 +174,13 @@ class BulkRun:
         """Flush the output files to disk, then save their sizes in the progress file."""
         for name, path in self._paths().items():
             files[name].flush()
-            if path != "-":
+            if is_resumable(path):
                 os.fsync(files[name].fileno())
                 self._progress.sizes[path] = files[name].tell()
         self._save_progress()
 
     def _save_progress(self) -> None:
-        if self._job.output != "-":
+        if is_resumable(self._job.output):
             self._progress.save(self._job.progress_path)
 
 
@@ -194,15 +212,35 @@ def _initial_progress(job: BulkJob, *, resume: bool, overwrite: bool) -> Progres
     options = asdict(job) | _source_state(job.source)
     options |= options.pop("model")
     options["kind"] = options.pop("format")  # its key in the progress files of 0.1.0
-    if job.output == "-":
+    if not is_resumable(job.output):
         return Progress(job=options)
     if resume and job.progress_path.exists():
         return Progress.load(job.progress_path, options)
-    existing = [path for path in (job.output, job.rejects) if path and Path(path).exists()]
+    existing = [path for path in (job.output, job.rejects) if path and is_resumable(path) and Path(path).exists()]
     if existing and not overwrite:
         state = "is already complete. Start" if resume else "already exists. Continue it with --resume, or start"
         raise InputError(f"{existing[0]} {state} over with --overwrite.")
     return Progress(job=options)
+
+
+def is_resumable(path: str) -> bool:
+    """Return whether a path is that of a file, not of standard output, a device or a pipe."""
+    return path != "-" and (Path(path).is_file() or not Path(path).exists())
+
+
+def check_path(path: str, *, writes: bool) -> None:
+    """Check that a path of a run over one file can be that of a file.
+
+    Raises:
+        InputError: it is a URI or a directory, or its directory does not exist.
+    """
+    advice = "Pass the input as --input, and a directory or URI as --output" if writes else "Pass it as --input"
+    if "://" in path:
+        raise InputError(f"{path} is a URI, expected the path of a file. {advice}.")
+    if Path(path).is_dir() and path != "-":
+        raise InputError(f"{path} is a directory, expected a file. {advice}.")
+    if writes and not Path(path).parent.is_dir():
+        raise InputError(f"{path} cannot be written: {Path(path).parent} is no directory. Create it.")
 
 
 def _check_paths(job: BulkJob) -> None:
@@ -211,7 +249,8 @@ def _check_paths(job: BulkJob) -> None:
     Raises:
         InputError: two paths are one file.
     """
-    paths = [os.path.realpath(path) for path in (job.source, job.output, job.rejects) if path and path != "-"]
+    files = [path for path in (job.source, job.output, job.rejects) if path and is_resumable(path)]
+    paths = list(map(os.path.realpath, files))
     if len(set(paths)) < len(paths):
         raise InputError("input, output and rejects must be different files. Pass another --output or --rejects.")
 

@@ -14,7 +14,7 @@ from bertbundle.batch.connection import BundleIdentity
 from bertbundle.batch.decoder_choice import DecoderOptions, choose_decoder, spell_flag
 from bertbundle.batch.job import BatchJob, Engine, JobProgress, run_job, run_locally
 from bertbundle.batch.ray_engine import RayEngine
-from bertbundle.cli.bulk import BulkJob, BulkRun
+from bertbundle.cli.bulk import BulkJob, BulkRun, check_path, is_resumable
 from bertbundle.cli.connection_flags import DEFAULT_SERVER, channel_settings
 from bertbundle.cli.progress import Progress, ProgressReport
 from bertbundle.data.row_files import detect_format
@@ -26,7 +26,7 @@ BULK_TIMEOUT = 300.0
 """Timeout in seconds of a call, which has up to 2048 rows."""
 _ENGINES = ("local", "ray")
 _SHARD_BYTES = 8 << 20
-_OF_SERVERS = ("server", "hedge_after", "tls", "ca", "cert", "key", "token_file")
+_OF_SERVERS = ("server", "concurrency", "hedge_after", "tls", "ca", "cert", "key", "token_file")
 _OF_RAY = ("address", "workers")
 
 
@@ -93,7 +93,7 @@ def run_bulk(options: argparse.Namespace) -> None:
 
 def _run_file(annotator: Annotator, identity: BundleIdentity, options: argparse.Namespace) -> int:
     """Process one file, and return the number of rows without an answer."""
-    rejects = options.rejects or (f"{options.output}.rejects" if options.output != "-" else None)
+    rejects = options.rejects or (f"{options.output}.rejects" if is_resumable(options.output) else None)
     file_format = detect_format(options.source, options.format)
     settings = {name: getattr(annotator, name) for name in ("head", "truncation", "allow_no_answer")}
     model = {"model": identity.name, "model_version": identity.version, "manifest": identity.digest, **settings}
@@ -125,7 +125,10 @@ def _check_file_flags(options: argparse.Namespace) -> None:
     if not options.output:
         raise InputError("--output is empty: pass the path of a file, or omit it for standard output.")
     _refuse(options, _OF_RAY, "for --engine ray only")
-    if options.resume and options.output == "-":
+    check_path(options.source, writes=False)
+    for path in (options.output, options.rejects or "-"):
+        check_path(path, writes=True)
+    if options.resume and not is_resumable(options.output):
         raise InputError("--resume needs an output file: pass --output.")
 
 
@@ -159,7 +162,7 @@ def _annotator(options: argparse.Namespace) -> Annotator:
     model: dict[str, Any] = {"bundle": options.bundle, "threads": threads}
     if options.bundle is None:
         model = {"server": options.server or DEFAULT_SERVER, "model": options.model, "hedge_after": options.hedge_after}
-        model |= {"concurrency": options.concurrency, **channel_settings(options)}
+        model |= {"concurrency": options.concurrency or Annotator.concurrency, **channel_settings(options)}
     return Annotator(
         **model,
         timeout=options.timeout,

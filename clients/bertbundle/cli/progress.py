@@ -23,6 +23,7 @@ class Progress:
         rows: number of rows done, each either answered or rejected.
         answered: number of answered rows.
         rejected: number of rejected rows.
+        next_row: index in the input of the first row that is not done; blank rows are counted there only.
         sizes: size in bytes of each output file after these rows, by path.
         job: the options of the job.
     """
@@ -30,6 +31,7 @@ class Progress:
     rows: int = 0
     answered: int = 0
     rejected: int = 0
+    next_row: int = 0
     sizes: dict[str, int] = field(default_factory=dict)
     job: dict[str, Any] = field(default_factory=dict)
 
@@ -41,8 +43,9 @@ class Progress:
             InputError: the file cannot be read, or belongs to a job with other options.
         """
         try:
-            progress = cls(**json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
+            saved = json.loads(path.read_text(encoding="utf-8"))
+            progress = cls(**{"next_row": saved.get("rows", 0), **saved})  # 0.1.0 counted blank rows, too
+        except (OSError, ValueError, TypeError, AttributeError) as error:
             raise InputError(f"{path} cannot be read: {error}. Start over with --overwrite.") from error
         wanted = json.loads(json.dumps(job))
         # Files of 0.1.0 know less of their job.

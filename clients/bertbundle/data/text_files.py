@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bertbundle.errors import InputError
 
-__all__ = ["read_bytes", "read_text"]
+__all__ = ["check_byte_order_mark", "read_bytes", "read_text"]
 
 _BOM = b"\xef\xbb\xbf"
 _OTHER_BOMS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
@@ -27,6 +27,16 @@ def read_bytes(path: str) -> bytes:
     return data
 
 
+def check_byte_order_mark(name: str, data: bytes) -> None:
+    """Check that data does not begin with the byte order mark of another encoding than UTF-8.
+
+    Raises:
+        InputError: it does; `name` says what the data is.
+    """
+    if encoding := _OTHER_BOMS.get(data[:2]):
+        raise InputError(f"{name} is {encoding}, expected UTF-8: convert it, for example with iconv.")
+
+
 def read_text(path: str, *, keep_line_ends: bool = False) -> str:
     """Return the content of a UTF-8 file, without its byte order mark and with LF instead of CRLF, or of CR alone.
 
@@ -38,9 +48,7 @@ def read_text(path: str, *, keep_line_ends: bool = False) -> str:
         InputError: as `read_bytes`, or it is not UTF-8.
     """
     data = read_bytes(path)
-    encoding = _OTHER_BOMS.get(data[:2])
-    if encoding:
-        raise InputError(f"{path} is {encoding}, expected UTF-8. Convert it first.")
+    check_byte_order_mark(path, data)
     try:
         text = data.removeprefix(_BOM).decode("utf-8")
     except UnicodeDecodeError as error:

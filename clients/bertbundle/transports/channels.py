@@ -72,8 +72,8 @@ def check_connection(address: str, compression: str) -> list[str]:
     wrong = [part for part in addresses if not _is_address(part)]
     if wrong:
         raise ValueError(
-            f"expected host:port of a gRPC server, got {wrong[0]!r}. IPv6 needs brackets, [::1]:8500; for HTTP use "
-            "RestTransport"
+            f"expected host:port of a gRPC server, got {wrong[0]!r}. IPv6 needs brackets, [::1]:8500; HTTP is for "
+            "Python only, with RestTransport"
         )
     return addresses
 

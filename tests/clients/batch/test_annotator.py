@@ -100,6 +100,14 @@ def test_rows_without_an_answer(ner: list[str], string: str) -> None:
     assert empty.startswith("the text is empty")
 
 
+def test_text_that_is_not_utf8(ner: list[str]) -> None:
+    """A text that is not UTF-8 has an error, and the other rows have their answers."""
+    texts = pa.array([b"wang", b"a\xff"]).view(pa.string())
+    annotated = Annotator(server=ner[1], model=ner[3])(pa.record_batch([texts], ["text"]))
+    assert annotated.column("error").to_pylist() == [None, "column 'text' has b'a\\xff', expected a text"]
+    assert annotated.column("entities").null_count == 1
+
+
 def test_empty_batch(ner: list[str]) -> None:
     """A batch without rows has the columns of the results."""
     batch = pa.record_batch({"text": pa.array([], pa.string())})

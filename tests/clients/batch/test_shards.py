@@ -34,6 +34,8 @@ def plan(path: Path, annotator: Annotator, size: int) -> tuple[str, list[Shard]]
     return file_format, plan_shards(STORE, files, file_format, annotator, size)
 
 
+NOT_NULL = [1]
+"""The values of a column that cannot be null."""
 LINES = st.lists(st.sampled_from(["", "a", "\ufeff", "王在北京", "x" * 40, "a\r", "\u2028 b"]), max_size=12)
 
 
@@ -80,6 +82,10 @@ def test_row_groups(annotator: Annotator, tmp_path: Path, size: int) -> None:
     ("columns", "message"),
     [
         ({"text": ["a"], "id": ["x"]}, r"b.parquet has id: string, \S+a.parquet has id: int64"),
+        (
+            {"text": ["a"], "id": NOT_NULL},
+            r"b.parquet has id: int64 not null, \S+a.parquet has id: int64\. Give all files",
+        ),
         ({"text": ["a"]}, r"b.parquet has no further column, \S+a.parquet has id: int64"),
     ],
 )
@@ -88,7 +94,11 @@ def test_schema_that_changes(annotator: Annotator, tmp_path: Path, columns: dict
     pa = require_package("pyarrow")
     parquet = require_package("pyarrow.parquet")
     parquet.write_table(pa.table({"text": ["a"], "id": [1]}), tmp_path / "a.parquet")
-    parquet.write_table(pa.table(columns), tmp_path / "b.parquet")
+    nullable = columns.get("id") is not NOT_NULL
+    schema = pa.schema(
+        [pa.field(name, pa.array(values).type, nullable or name != "id") for name, values in columns.items()]
+    )
+    parquet.write_table(pa.table(columns, schema), tmp_path / "b.parquet")
     with pytest.raises(InputError, match=message):
         plan(tmp_path, annotator, 100)
 
@@ -96,9 +106,9 @@ def test_schema_that_changes(annotator: Annotator, tmp_path: Path, columns: dict
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"body": ["a"]}, "no column 'text', there are body: change text="),
+        ({"body": ["a"]}, "no column 'text', there are body: correct --text "),
         ({"text": [1]}, "column 'text' has the type int64, expected strings"),
-        ({"text": ["a"], "other": ["b"]}, "no column 'id', there are text, other: change keep="),
+        ({"text": ["a"], "other": ["b"]}, "no column 'id', there are text, other: correct --keep "),
         ({"text": ["a"], "entities": [1]}, "column 'entities' has the name of a result"),
     ],
 )

@@ -58,6 +58,27 @@ def test_resume(bulk: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file
     assert Path(f"{resumed}.rejects").read_bytes() == Path(f"{whole}.rejects").read_bytes()
 
 
+def test_resume_after_blank_lines(bulk: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blank lines are not counted as rows, and a run over them that was interrupted anywhere continues at its row."""
+    monkeypatch.setattr(bulk_module, "ROWS_PER_CHUNK", 2)
+    source, answer_rows = tmp_path / "in.jsonl", Annotator.answer_rows
+    source.write_text("".join(f'\n{{"id": {index}, "text": "Wang"}}\n\n' for index in range(7)))
+    for after in range(4):
+        output, chunks = tmp_path / f"out{after}.jsonl", itertools.count()
+
+        def answer(*arguments: Any, chunks: Iterator[int] = chunks, after: int = after) -> Any:
+            if next(chunks) == after:
+                raise KeyboardInterrupt
+            return answer_rows(*arguments)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Annotator, "answer_rows", answer)
+            assert bulk(source, "--output", output)[0] == 130
+        code, _, err = bulk(source, "--output", output, "--resume")
+        assert (code, err.split(",")[:2]) == (0, ["7 rows", " 0 rejected"])
+        assert [row["id"] for row in read_json_lines(output)] == list(range(7))
+
+
 def test_texts_without_a_result(serve: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A text with more spans than the model returns is rejected with that reason; the others are answered."""
     source, output = tmp_path / "in.txt", tmp_path / "out.jsonl"
@@ -74,16 +95,16 @@ def test_texts_without_a_result(serve: Callable[..., str], tmp_path: Path, capsy
 
 
 def test_resume_of_an_older_version(bulk: Run, tmp_path: Path) -> None:
-    """A run that was interrupted with 0.1.0 is resumed: this is the content of its progress file."""
-    source, output, rejects = tmp_path / "in.txt", tmp_path / "out.jsonl", tmp_path / "out.jsonl.rejects"
-    source.write_text("Wang lives\nWang\n")
+    """A run that was interrupted with 0.1.0, which counted blank lines as rows, is resumed from its progress file."""
+    source, output, rejects = tmp_path / "in.jsonl", tmp_path / "out.jsonl", tmp_path / "out.jsonl.rejects"
+    source.write_text('{"text": "Wang lives"}\n\n{"text": "Wang"}\n')
     output.write_text('{"row": 0}\n')
     rejects.write_text("")
-    job: dict[str, Any] = {"source": str(source), "kind": "txt", "output": str(output), "rejects": str(rejects)}
-    job |= {"text": "text", "pair": None, "keep": None, "source_size": 16}
-    progress = {"rows": 1, "answered": 1, "rejected": 0, "sizes": {str(output): 11, str(rejects): 0}, "job": job}
+    job: dict[str, Any] = {"source": str(source), "kind": "jsonl", "output": str(output), "rejects": str(rejects)}
+    job |= {"text": "text", "pair": None, "keep": None, "source_size": source.stat().st_size}
+    progress = {"rows": 2, "answered": 1, "rejected": 1, "sizes": {str(output): 11, str(rejects): 0}, "job": job}
     Path(f"{output}.progress").write_text(json.dumps(progress))
-    assert bulk(source, "--output", output, "--resume")[0] == 0
+    assert bulk(source, "--output", output, "--resume")[0] == ROWS_REJECTED
     assert [row.get("text") for row in read_json_lines(output)] == [None, "Wang"]
 
 
@@ -106,7 +127,7 @@ def test_wrong_column(bulk: Run, tmp_path: Path) -> None:
     source, output = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     source.write_text('{"body": "Wang"}\n{"body": "Wang", "title": "a"}\n')
     code, _, err = bulk(source, "--output", output)
-    message = f"{source} has no column 'text', the row has body: name the column with --text."
+    message = f"{source} has no column 'text', the row has body: name the column with --text (text= in Python)."
     assert (code, err) == (2, f"bertbundle: {message}\n")
     assert list(tmp_path.iterdir()) == [source]
     assert bulk(source, "--output", output, "--text", "title")[0] == ROWS_REJECTED

@@ -52,6 +52,7 @@ def test_token_that_is_not_ascii(fail: Run, ner: list[str], tmp_path: Path) -> N
 
 def test_address_without_a_port(fail: Run) -> None:
     """An address without a port is reported in one line, also by bulk, which opens its client elsewhere."""
+    assert "HTTP is for Python only, with RestTransport" in fail("bulk", "--model", "a", "--server", "http://a:1")
     assert "expected host:port of a gRPC server, got 'a:b'" in fail("bulk", "--model", "a", "--server", "a:b")
     assert "expected host:port of a gRPC server, got 'localhost'" in fail(
         "info", "--model", "a", "--server", "localhost"

@@ -189,7 +189,9 @@ def test_bad_columns_have_one_message(fail: Fail) -> None:
     assert fail("a.conll", WORDS.encode() + b"B\xe9la B-PER\n") == (
         "a.conll, line 6 is not UTF-8: invalid continuation byte (byte 0xe9). Convert it first."
     )
-    assert fail("a.conll", WORDS.encode("utf-16")) == "a.conll is UTF-16, expected UTF-8. Convert it first."
+    assert fail("a.conll", WORDS.encode("utf-16")) == (
+        "a.conll is UTF-16, expected UTF-8: convert it, for example with iconv."
+    )
     assert fail("a.conll", WORDS, CLASSIFIER).endswith("Pass data for this task.")
     assert fail("a.conll", WORDS, label="3").startswith("a.conll, line 1 has 2 columns, expected columns 1 and 3")
     assert fail("a.conll", WORDS, scheme="IOE2").startswith("a.conll, line 1: tag 'B-PER' is not one of scheme IOE2")

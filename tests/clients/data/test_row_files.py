@@ -45,6 +45,18 @@ def test_parquet(bulk: Run, tmp_path: Path) -> None:
     assert [row["row"] for row in read_json_lines(tmp_path / "out.jsonl.rejects")] == [2]
 
 
+def test_parquet_that_python_lacks(bulk: Run, tmp_path: Path) -> None:
+    """A Parquet file with dates after 9999 is answered; a row with a string that is not UTF-8 is rejected."""
+    pa, parquet = require_package("pyarrow"), require_package("pyarrow.parquet")
+    dates, notes = pa.array([3_000_000] * 2, pa.date32()), pa.array([b"ok", b"\xff"]).view(pa.string())
+    parquet.write_table(pa.table({"text": ["Wang"] * 2, "date": dates, "note": notes}), tmp_path / "in.parquet")
+    assert bulk(tmp_path / "in.parquet", "--output", tmp_path / "out.jsonl")[0] == ROWS_REJECTED
+    (row,) = read_json_lines(tmp_path / "out.jsonl")
+    assert (row["date"], row["note"]) == ("10183-09-21", "ok")
+    (reject,) = read_json_lines(tmp_path / "out.jsonl.rejects")
+    assert (reject["row"], reject["reason"], reject["input"]["note"]) == (1, "not UTF-8: column 'note'", "\\xff")
+
+
 @pytest.mark.parametrize("size", [0, 40, -40], ids=["empty", "beginning-only", "end-missing"])
 def test_truncated_parquet(bulk: Run, tmp_path: Path, size: int) -> None:
     """A Parquet file that is empty or truncated is reported in one line."""
@@ -52,7 +64,7 @@ def test_truncated_parquet(bulk: Run, tmp_path: Path, size: int) -> None:
     source.write_bytes(source.read_bytes()[:size])
     code, _, err = bulk(source, "--output", tmp_path / "out.jsonl")
     assert code == 2
-    assert "in.parquet cannot be read as Parquet: " in err
+    assert "in.parquet: the file cannot be read as Parquet: " in err
     assert err.count("\n") == 1
 
 
@@ -87,6 +99,11 @@ MALFORMED = [
     pytest.param("txt", b"a\xff", "not UTF-8: invalid start byte at byte 1", id="not-utf8"),
     pytest.param("txt", b"\xe2\x80\x8b", "the text has no tokens", id="no-tokens"),
     pytest.param("csv", b"a,b", "2 cells, the header has 1", id="cells"),
+    pytest.param(
+        "csv", b"wang caf\xe9 in", "not UTF-8: invalid continuation byte at byte 8 of cell 1", id="csv-latin-1"
+    ),
+    pytest.param("csv", b'""', "the text is empty", id="csv-empty"),
+    pytest.param("jsonl", b'{"text": "a", "score": NaN}', "not JSON: NaN is no JSON value", id="nan"),
 ]
 
 
@@ -103,3 +120,38 @@ def test_malformed_rows(bulk: Run, tmp_path: Path, file_format: str, malformed: 
     (reject,) = read_json_lines(tmp_path / "out.jsonl.rejects")
     assert reject["row"] == 1
     assert reason in reject["reason"]
+
+
+BLANK_LINES = [
+    pytest.param("jsonl", b'\n{"text": "Wang"}\r\n \t\n\n{"text": 7}\n\n', 4, id="jsonl"),
+    pytest.param("csv", b'\ntext,id\n\nWang,1\n  \n"Wang\n \n",2\n\r\na\n \n', 5, id="csv"),
+]
+
+
+@pytest.mark.parametrize(("file_format", "content", "rejected"), BLANK_LINES)
+def test_blank_lines(bulk: Run, tmp_path: Path, file_format: str, content: bytes, rejected: int) -> None:
+    """Blank lines of JSONL and CSV are no rows, but are counted in the index of a rejected row."""
+    source, output = tmp_path / f"in.{file_format}", tmp_path / "out.jsonl"
+    source.write_bytes(content)
+    assert bulk(source, "--output", output)[0] == ROWS_REJECTED
+    assert set(map(str, entity_texts(read_json_lines(output)))) == {"['Wang']"}
+    assert [row["row"] for row in read_json_lines(tmp_path / "out.jsonl.rejects")] == [rejected]
+
+
+@pytest.mark.parametrize("file_format", ["txt", "jsonl", "csv"])
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_utf16(bulk: Run, tmp_path: Path, file_format: str, encoding: str) -> None:
+    """A UTF-16 file is refused in one message, as a file and in a job."""
+    source = tmp_path / f"in.{file_format}"
+    source.write_bytes("\ufefftext\nWang\n".encode(encoding))
+    for flags in ([], ["--input"]):
+        code, _, err = bulk(*flags, source, "--output", tmp_path / "out")
+        message = "the file is UTF-16, expected UTF-8: convert it, for example with iconv."
+        assert (code, err) == (2, f"bertbundle: {source}: {message}\n")
+
+
+def test_csv_header_that_is_not_utf8(bulk: Run, tmp_path: Path) -> None:
+    """A CSV file whose column names cannot be read is refused."""
+    source = tmp_path / "in.csv"
+    source.write_bytes(b"text,\xe9t\xe9\nWang,1\n")
+    assert "the header is not UTF-8: invalid continuation byte at byte 0 of cell 2. Convert" in bulk(source)[2]
