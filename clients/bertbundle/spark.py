@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -41,22 +43,73 @@ def annotate(df: DataFrame, **settings: Any) -> DataFrame:
             directory of a bundle must exist on the driver and on all executors.
 
     Raises:
-        InputError: a column is missing or is not a string, an option does not apply to the model, or the bundle cannot
-            be loaded.
+        InputError: a column is missing, is not a string, has a type that Arrow lacks, or has the name of a result; an
+            option does not apply to the model, or the bundle cannot be loaded.
         ServerError: the server did not answer.
 
     >>> annotate(df, bundle="/models/ner").select("id", "entities.label")  # doctest: +SKIP
     DataFrame[id: bigint, label: array<string>]
     """
     try:
-        from pyspark.sql.pandas.types import from_arrow_schema, to_arrow_schema
+        from pyspark.sql.pandas.types import from_arrow_schema
     except ImportError as error:
         raise InputError(_NO_SPARK) from error
     annotator, identity = _plan(settings)
+    used = set(df.columns if annotator.keep is None else annotator.keep) | set(annotator.columns.names)
+    output = annotator.output_schema(_input_schema(df, used))
+    if str(df.sparkSession.conf.get("spark.sql.caseSensitive")).lower() != "true":
+        folded = {name.lower() for name in used}
+        _check_case([name for name in df.columns if name.lower() in folded])
+        _check_case(output.names)
     if annotator.keep is not None:  # Spark then does not read the other columns
-        df = df.select(*dict.fromkeys((*annotator.keep, *annotator.columns.names)))
-    schema = from_arrow_schema(annotator.output_schema(to_arrow_schema(df.schema)))
-    return df.mapInArrow(functools.partial(_annotate_batches, annotator, identity), schema)
+        df = df.select(*(name for name in df.columns if name in used))
+    return df.mapInArrow(functools.partial(_annotate_batches, annotator, identity), from_arrow_schema(output))
+
+
+def _input_schema(df: DataFrame, used: AbstractSet[str]) -> Any:
+    """Return the Arrow schema of a DataFrame; columns that are not used have no type, and each name only once.
+
+    Raises:
+        InputError: Arrow lacks the type of a column that is used, or Spark cannot pass it by its name.
+    """
+    import pyarrow as pa
+    from pyspark.errors import PySparkException
+    from pyspark.sql.pandas.types import to_arrow_type
+
+    if dotted := next((name for name in df.columns if name in used and re.search(r"[.`]", name)), None):
+        raise InputError(f"column {dotted!r} has a dot or a backtick, which mapInArrow cannot take. Rename it.")
+    options: dict[str, Any] = {"error_on_duplicated_field_names_in_struct": True}
+    if "timezone" in inspect.signature(to_arrow_type).parameters:  # not in Spark 4.0
+        options["timezone"] = df.sparkSession.conf.get("spark.sql.session.timeZone")
+    fields = [pa.field(name, pa.null()) for name in dict.fromkeys(df.columns) if name not in used]
+    for field in df.schema.fields:
+        if field.name in used:
+            try:
+                arrow_type = to_arrow_type(field.dataType, **options)
+            except PySparkException as error:
+                raise InputError(
+                    f"column {field.name!r} has the type {field.dataType.simpleString()}, which Arrow cannot hold. "
+                    "Convert it, or leave it out with keep=."
+                ) from error
+            fields.append(pa.field(field.name, arrow_type, field.nullable))
+    order = df.columns.index
+    return pa.schema(sorted(fields, key=lambda field: order(field.name)))
+
+
+def _check_case(names: Sequence[str]) -> None:
+    """Check that names differ in more than case, which Spark ignores unless ``spark.sql.caseSensitive`` is set.
+
+    Raises:
+        InputError: two do not.
+    """
+    first: dict[str, str] = {}
+    for name in names:
+        other = first.setdefault(name.lower(), name)
+        if other != name:
+            raise InputError(
+                f"{other!r} and {name!r} are one column to Spark, which ignores case. Rename the column {other!r}, or "
+                "leave it out with keep=."
+            )
 
 
 def _plan(settings: dict[str, Any]) -> tuple[Annotator, BundleIdentity]:

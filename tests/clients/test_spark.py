@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import threading
@@ -92,6 +93,54 @@ def test_annotate(spark: Any, bundle: str) -> None:
     assert (rows[100].entities, rows[100].error[:17]) == (None, "the text is empty")
 
 
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Shanghai", "+08:00"])
+@pytest.mark.parametrize("keep", [None, ("at", "inner", "id")])
+def test_timestamps(spark: Any, bundle: str, zone: str, keep: tuple[str, ...] | None) -> None:
+    """Timestamps, also in a struct, are kept with type and value, in any time zone of the session."""
+    spark.conf.set("spark.sql.session.timeZone", zone)
+    at = "timestamp'2024-07-01 10:00:00 UTC'"
+    df = texts(spark, 3, 1).selectExpr("id", "body", f"{at} as at", f"struct({at} as x) as inner")
+    answered = annotate(df, bundle=bundle, threads=1, text="body", keep=keep)
+    assert dict(answered.dtypes).items() >= {"at": "timestamp", "inner": "struct<x:timestamp>"}.items()
+    wanted = df.selectExpr("id", "unix_micros(at)", "unix_micros(inner.x)").collect()
+    assert answered.selectExpr("id", "unix_micros(at)", "unix_micros(inner.x)").collect() == wanted
+    spark.conf.unset("spark.sql.session.timeZone")
+
+
+def test_names_that_differ_in_case(spark: Any, bundle: str) -> None:
+    """A column that Spark could not tell from a result or another column is refused, unless it is left out."""
+    df = texts(spark, 3, 1).selectExpr("id", "body", "1 as Error", "1 as Entities", "2 as x", "3 as X")
+    for keep, names in [
+        (("Error",), "'Error' and 'error'"),
+        (("Entities",), "'Entities' and 'entities'"),
+        (("x",), "'x' and 'X'"),
+    ]:
+        with pytest.raises(InputError, match=f"^{names} are one column to Spark, which ignores case. Rename the col"):
+            annotate(df, bundle=bundle, text="body", keep=keep)
+    assert annotate(df, bundle=bundle, threads=1, text="body", keep=("id",)).where("error is null").count() == 2
+    spark.conf.set("spark.sql.caseSensitive", "true")
+    kept = annotate(df, bundle=bundle, threads=1, text="body", keep=("Error", "x"))
+    assert [tuple(row) for row in kept.where("error is null").select("Error", "x").collect()] == [(1, 2)] * 2
+    spark.conf.unset("spark.sql.caseSensitive")
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        ("interval '1' year as y", "column 'y' has the type interval year, which Arrow cannot hold. Convert it, or"),
+        ("array(make_interval(1)) as y", "column 'y' has the type array<interval>, which Arrow cannot hold"),
+        ("struct(1 as a, 2 as a) as y", "column 'y' has the type struct<a:int,a:int>, which Arrow cannot hold"),
+        ("1 as `y.z`", "column 'y.z' has a dot or a backtick, which mapInArrow cannot take. Rename it"),
+    ],
+)
+def test_columns_that_cannot_be_passed(spark: Any, bundle: str, column: str, message: str) -> None:
+    """A column that Spark cannot pass to Python is named; it may be left out."""
+    df = texts(spark, 3, 1).selectExpr("id", "body", column)
+    with pytest.raises(InputError, match=f"^{re.escape(message)}"):
+        annotate(df, bundle=bundle, text="body")
+    assert annotate(df, bundle=bundle, threads=1, text="body", keep=("id",)).count() == 3
+
+
 def executors() -> list[int]:
     """Return the processes of the executors."""
     return processes_with(b"CoarseGrainedExecutorBackend")
@@ -162,6 +211,9 @@ def test_invalid(spark: Any, bundle: str) -> None:
     df = texts(spark, 10)
     with pytest.raises(InputError, match="no column 'text', there are id, body, other"):
         annotate(df, bundle=bundle)
+    for keep in (("none",), ("id", "BODY")):
+        with pytest.raises(InputError, match=f"no column '{keep[-1]}', there are id, body, other: change keep="):
+            annotate(df, bundle=bundle, text="body", keep=keep)
     with pytest.raises(InputError, match="column 'id' has the type int64, expected strings"):
         annotate(df, bundle=bundle, text="id")
     with pytest.raises(InputError, match=r"no bundle.json in"):

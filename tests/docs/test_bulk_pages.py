@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,7 @@ from optional import require_package, skip_without
 from paths import ROOT
 
 RAY = [command for block in read_blocks("docs/deploy/ray.md") if block.language == "sh" for command in block.commands]
+DASK = [block.text for block in read_blocks("docs/deploy/ray.md") if block.language == "python"]
 SPARK = [block.text for block in read_blocks("docs/deploy/spark.md") if block.language == "python"]
 INSTALL = [block.text for block in read_blocks("docs/deploy/spark.md") if block.language == "sh"]
 PORT = "6397"
@@ -31,7 +33,7 @@ def test_extras_exist() -> None:
     """The extras that the pages install are the client's."""
     client = (ROOT / "clients/pyproject.toml").read_text(encoding="utf-8")
     for command in (RAY[0], INSTALL[0].strip()):
-        assert command.startswith("pip install 'bertbundle[")
+        assert command.startswith("pip install './clients[")
         for extra in command.split("[")[1].split("]")[0].split(","):
             assert f"\n{extra} = [" in client
 
@@ -80,6 +82,26 @@ def wait_for_cluster() -> None:
                 return
         time.sleep(0.2)
     raise AssertionError(f"no cluster at port {PORT}")
+
+
+@pytest.mark.cluster
+def test_dask(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The function for Dask keeps the index and the columns of a pandas frame; an empty one has the same columns."""
+    require_package("pyarrow")
+    pandas = require_package("pandas")
+    monkeypatch.chdir(directory)
+    found: dict[str, Any] = {}
+    exec("\n".join(DASK), found)  # noqa: S102
+    frame = pandas.DataFrame({"id": [1, 2], "text": ["wang in berlin", ""]}, index=[7, 9])
+    answered, empty = (
+        found["annotate"](frame),
+        found["annotate"](pandas.DataFrame({"id": [], "text": []}, dtype=object)),
+    )
+    assert list(answered.columns) == list(empty.columns) == ["id", "text", "entities", "error"]
+    assert (list(answered.index), len(empty)) == ([7, 9], 0)
+    assert [entity["text"] for entity in answered["entities"][7]] == ["wang", "berlin"]
+    assert answered["error"][9].startswith("the text is empty")
+    assert list(answered.dtypes) == list(empty.dtypes)
 
 
 @pytest.mark.cluster

@@ -26,6 +26,7 @@ HOW_TO_GET = {
     "java": "apt install openjdk-17-jre-headless",
     "cloudpickle": "make setup-cluster",
     "fsspec": "make setup-cluster",
+    "pandas": "make setup-cluster",
     "transformers": "make setup",
     "scipy": "make setup",
     "seqeval": "make setup",

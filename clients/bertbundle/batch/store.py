@@ -7,14 +7,16 @@ import glob
 import os
 import re
 import shutil
+import stat
 import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
+from urllib.parse import unquote
 
 from bertbundle.batch.arrow_store import ArrowStore
-from bertbundle.batch.store_interface import URI, FileInfo, Store, checked, is_hidden
+from bertbundle.batch.store_interface import URI, FileInfo, Store, checked, is_hidden, refuse_globbed
 from bertbundle.errors import InputError
 
 __all__ = ["TEMPORARY", "LocalStore", "absolute", "open_store"]
@@ -24,11 +26,7 @@ TEMPORARY = ".bertbundle-"
 
 
 def open_store(location: str) -> Store:
-    """Return the store of a path or URI.
-
-    Raises:
-        InputError: the kind of the store is unknown, or its package is not installed.
-    """
+    """Return the store of a path or URI. Its methods take what `absolute` returns."""
     uri = URI.fullmatch(location)
     return ArrowStore() if uri and uri[1].lower() != "file" else LocalStore()
 
@@ -36,17 +34,45 @@ def open_store(location: str) -> Store:
 def absolute(location: str) -> str:
     """Return a path from the root, which names the same file for workers in other directories; a URI as it is.
 
+    A ``file:`` URI becomes a path, with its percent-encoding decoded (RFC 8089).
+
     Raises:
-        InputError: the location is empty, or has options of a store.
+        InputError: the location is empty, has one slash after its scheme, a file of another host, no bucket, or options
+            of a store.
     """
     if not location:
         raise InputError("a path is empty. Pass the path of a directory, or a URI.")
+    if short := _ONE_SLASH.match(location):
+        raise InputError(
+            f"{location} has one slash after {short[1]}:, a URI has two. Write it as {_example(short[1].lower())}, or "
+            f"./{location} for a path."
+        )
     uri = URI.fullmatch(location)
     if not uri:
         return os.path.abspath(location)  # noqa: PTH100 - without following links
     if re.search(r"\?\w+=", location):
         raise InputError(f"{location} has options. Set them in the environment, such as AWS_ENDPOINT_URL.")
-    return f"{uri[1].lower()}://{uri[2]}/{uri[3].rstrip('/')}"
+    scheme = uri[1].lower()
+    if scheme == "file":
+        return _path_of_uri(location, uri[2], uri[3])
+    if not uri[2] and (scheme in _EXAMPLES or not uri[3].strip("/")):
+        raise InputError(f"{location} has no bucket. Write it as {_example(scheme)}.")
+    return f"{scheme}://{uri[2]}/{uri[3].rstrip('/')}"
+
+
+def _path_of_uri(location: str, host: str, path: str) -> str:
+    if host.lower() not in ("", "localhost"):
+        raise InputError(f"{location} names a file of the host {host}. Write it as {_EXAMPLES['file']}.")
+    return os.path.abspath(f"/{unquote(path, errors='surrogateescape')}")  # noqa: PTH100 - without following links
+
+
+_ONE_SLASH = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/(?!/)")
+"""The beginning of a URI as Hadoop prints it; a scheme of one letter is a drive of Windows."""
+_EXAMPLES = {"file": "file:///directory", "s3": "s3://bucket/directory", "gs": "gs://bucket/directory"}
+
+
+def _example(scheme: str) -> str:
+    return _EXAMPLES.get(scheme, f"{scheme}://host/directory")
 
 
 class LocalStore:
@@ -56,11 +82,8 @@ class LocalStore:
         """See `Store`."""
         path = _local(pattern)
         with checked(pattern):
-            if path.is_dir():
-                found = [file for file in _walk(path) if not is_hidden(str(file), str(path))]
-            else:
-                found = [path] if path.exists() else [Path(name) for name in glob.glob(str(path), recursive=True)]  # noqa: PTH207 - of an absolute path
-            return [self._info(file) for file in sorted(found) if not file.is_dir()]
+            found = _data_files(path) if path.is_dir() else [path] if path.exists() else _glob(pattern)
+            return [self._info(file) for file in sorted(found)]
 
     def names(self, directory: str) -> set[str]:
         """See `Store`."""
@@ -71,6 +94,9 @@ class LocalStore:
     def _info(self, path: Path) -> FileInfo:
         with checked(str(path)):
             state = path.stat()
+        if not stat.S_ISREG(state.st_mode):
+            kind = next((name for is_kind, name in _SPECIAL if is_kind(state.st_mode)), "no file")
+            raise InputError(f"{path} is {kind}, expected a file. Pass a pipe as FILE, without --input.")
         return FileInfo(str(path), state.st_size, state.st_mtime_ns)
 
     def open(self, path: str) -> IO[bytes]:
@@ -136,6 +162,33 @@ class LocalStore:
                 target.unlink(missing_ok=True)
 
 
+_SPECIAL = (
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (lambda mode: stat.S_ISCHR(mode) or stat.S_ISBLK(mode), "a device"),
+)
+"""What has a path, but neither a size nor a second reading."""
+
+
+def _glob(pattern: str) -> list[Path]:
+    """Return the files that match.
+
+    Raises:
+        InputError: a directory matches, and there are files in it that do not, as those of ``dir/*/*`` for ``dir/*``.
+    """
+    found = [Path(name) for name in glob.glob(pattern, recursive=True)]  # noqa: PTH207 - of an absolute path
+    files = {path for path in found if not path.is_dir()}
+    for path in found:
+        if path not in files and not is_hidden(path.name, "") and not files.issuperset(_data_files(path)):
+            refuse_globbed(pattern, str(path))
+    return list(files)
+
+
+def _data_files(directory: Path) -> list[Path]:
+    """Return the files below a directory that are not hidden."""
+    return [file for file in _walk(directory) if not is_hidden(str(file), str(directory))]
+
+
 def _walk(directory: Path) -> Iterator[Path]:
     """Yield the files below a directory, also those behind links. An unreadable directory is an error."""
     seen: set[str] = set()
@@ -153,4 +206,4 @@ def _raise(error: OSError) -> None:
 
 
 def _local(path: str) -> Path:
-    return Path(path.removeprefix("file://"))
+    return Path(path)

@@ -7,11 +7,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, NoReturn, Protocol
 
 from bertbundle.errors import InputError
 
-__all__ = ["URI", "FileInfo", "Store", "checked", "is_hidden"]
+__all__ = ["URI", "FileInfo", "Store", "checked", "is_hidden", "refuse_globbed"]
 
 URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/]*)/?(.*)", re.DOTALL)
 """Scheme, authority and path of a URI; the path is not parsed further, as a file may have any name."""
@@ -65,9 +65,19 @@ def is_hidden(path: str, base: str) -> bool:
     return any(part.startswith(("_", ".")) for part in path[len(base) :].strip("/").split("/"))
 
 
+def refuse_globbed(pattern: str, directory: str) -> NoReturn:
+    """Raise InputError for a directory that a glob matches: its files would be left out silently."""
+    raise InputError(
+        f"{pattern} matches the directory {directory}. Pass the directory itself, or a glob that matches files only, "
+        f"such as {pattern.rpartition('/')[0]}/*.jsonl, or {pattern.rstrip('/')}/* for the files in it."
+    )
+
+
 @contextlib.contextmanager
 def checked(path: str) -> Iterator[None]:
+    """Raise what a store raises as InputError: an OSError, or pyarrow's ArrowInvalid and ArrowNotImplementedError."""
     try:
         yield
-    except OSError as error:
-        raise InputError(f"{path} cannot be used: {error.strerror or error}.") from error
+    except (OSError, ValueError, NotImplementedError) as error:
+        reason = getattr(error, "strerror", None) or str(error).rstrip(".")
+        raise InputError(f"{path} cannot be used: {reason}.") from error

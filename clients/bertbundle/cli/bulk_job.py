@@ -56,7 +56,8 @@ def add_job_flags(bulk: argparse.ArgumentParser) -> None:
         "--shard-bytes",
         type=positive_int,
         metavar="N",
-        help=f"size of the parts that --input is cut into (default: {_SHARD_BYTES})",
+        help="size of the parts that --input is cut into; a CSV file is one part, Parquet is cut between row groups "
+        f"(default: {_SHARD_BYTES})",
     )
     bulk.add_argument(
         "--engine", choices=_ENGINES, default="local", help="where --input is processed (default: %(default)s)"
