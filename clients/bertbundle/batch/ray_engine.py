@@ -36,7 +36,7 @@ class RayEngine:
 
     Attributes:
         address: address of the cluster; "auto" for the one of this machine, "local" for a new one.
-        workers: number of actors; None for as many as there are cores for.
+        workers: number of actors; None for the cores of the cluster divided by `cores`.
         cores: cores of an actor.
     """
 

@@ -64,7 +64,7 @@ def add_job_flags(bulk: argparse.ArgumentParser) -> None:
     )
     bulk.add_argument("--address", metavar="ADDRESS", help="address of the Ray cluster (default: auto)")
     bulk.add_argument(
-        "--workers", type=positive_int, metavar="N", help="workers on Ray (default: as many as there are cores for)"
+        "--workers", type=positive_int, metavar="N", help="workers on Ray (default: cores of the cluster / --cores)"
     )
 
 
