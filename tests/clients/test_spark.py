@@ -212,7 +212,7 @@ def test_invalid(spark: Any, bundle: str) -> None:
     with pytest.raises(InputError, match="no column 'text', there are id, body, other"):
         annotate(df, bundle=bundle)
     for keep in (("none",), ("id", "BODY")):
-        with pytest.raises(InputError, match=f"no column '{keep[-1]}', there are id, body, other: change keep="):
+        with pytest.raises(InputError, match=f"no column '{keep[-1]}', there are id, body, other: correct --keep"):
             annotate(df, bundle=bundle, text="body", keep=keep)
     with pytest.raises(InputError, match="column 'id' has the type int64, expected strings"):
         annotate(df, bundle=bundle, text="id")

@@ -139,7 +139,7 @@ def _check_bucket(system: Any, pattern: str, path: str) -> None:
     if system.type_name in _WITH_BUCKETS:
         with contextlib.suppress(OSError):
             if system.get_file_info(bucket).type.name == "NotFound":
-                raise InputError(f"{pattern} has no files: the bucket {bucket} does not exist.")
+                raise InputError(f"{pattern}: the bucket {bucket} does not exist.")
 
 
 def _import_fs(uri: str) -> Any:
