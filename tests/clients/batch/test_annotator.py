@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from batch_files import make_bundle
 from bertbundle import Client, DeadlineExceeded, InputError, InvalidRequest, ServerError, ServerUnavailable
 from bertbundle.batch import Annotator
 from bertbundle.batch import annotator as annotator_module
+from bertbundle.batch import connection
 from bertbundle.batch.connection import Connection
 from bertbundle.session.retries import Retries
 from fakes import FailingTransport, FakeTransport, Model, connect, make_manifest
@@ -20,6 +21,15 @@ from optional import require_package
 
 pa = require_package("pyarrow")
 TEXTS = ["wang lives in berlin", "wang", "in berlin today"]
+
+
+@pytest.fixture(autouse=True)
+def close_clients() -> Iterator[None]:
+    """Close the clients of this process after each test: the server of a later test may have the same port."""
+    yield
+    for opened, _ in list(connection._CLIENTS):
+        opened.close()
+    assert connection._CLIENTS == {}
 
 
 def from_method(client: Client, task: str) -> list[dict[str, Any]]:
