@@ -11,9 +11,8 @@ import pytest
 
 from batch_files import make_bundle
 from bertbundle import Client, DeadlineExceeded, InputError, InvalidRequest, ServerError, ServerUnavailable
-from bertbundle.batch import Annotator
+from bertbundle.batch import Annotator, connection
 from bertbundle.batch import annotator as annotator_module
-from bertbundle.batch import connection
 from bertbundle.batch.connection import Connection
 from bertbundle.session.retries import Retries
 from fakes import FailingTransport, FakeTransport, Model, connect, make_manifest
