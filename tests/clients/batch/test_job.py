@@ -21,19 +21,6 @@ from bertbundle.batch.store import LocalStore
 from bertbundle.batch.work import Counts, ShardWork
 
 
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The directory of the small model."""
-    return make_bundle(tmp_path_factory.mktemp("models"))
-
-
-@pytest.fixture
-def job(bundle: str, tmp_path: Path) -> BatchJob:
-    """A job over three files of JSON lines, in about 15 shards."""
-    source = write_inputs(tmp_path / "in")
-    return BatchJob(Annotator(bundle=bundle), str(source), str(tmp_path / "out"), shard_bytes=400)
-
-
 def expected_ids(*, answered: bool) -> list[int]:
     """Return the ids of the rows with or without an answer, in the order of the files."""
     return [index for number in range(3) for index, text in enumerate(texts_of(number, 40)) if bool(text) == answered]

@@ -16,28 +16,15 @@ from typing import Any
 
 import pytest
 
-from batch_files import make_bundle, parts, write_inputs
+from batch_files import parts
 from bertbundle import InputError
-from bertbundle.batch import Annotator, BatchJob, run_job
+from bertbundle.batch import BatchJob, run_job
 from bertbundle.batch.store import absolute, open_store
 from bertbundle.batch.work import Counts
 from model_server import free_port
 from optional import require_package, skip_without
 from paths import OTHERS
 from waiting import wait_until
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The directory of the small model."""
-    return make_bundle(tmp_path_factory.mktemp("models"))
-
-
-@pytest.fixture
-def job(bundle: str, tmp_path: Path) -> BatchJob:
-    """A job over three files of JSON lines, in about 15 shards."""
-    source = write_inputs(tmp_path / "in")
-    return BatchJob(Annotator(bundle=bundle), str(source), str(tmp_path / "out"), shard_bytes=400)
 
 
 @pytest.fixture
