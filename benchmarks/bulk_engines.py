@@ -67,10 +67,10 @@ def main() -> None:
         scratch = Path(name)
         free = scratch / "models/tiny"
         write_bundle(free)
-        with engines(free if options.size == "tiny" else real_bundle(options.work or scratch)) as runs:
-            rows = speed(runs, scratch, options) if options.rows else []
-        with engines(free) as runs:
-            rows += memory(runs, scratch, options.memory_rows)
+        real = free if options.size == "tiny" else real_bundle(options.work or scratch)
+        with ray_cluster() as address:
+            rows = speed(engines(real, address), scratch, options) if options.rows else []
+            rows += memory(engines(free, address), scratch, options.memory_rows)
     finish("bulk_engines", options, facts, rows)
 
 
@@ -119,24 +119,24 @@ def write_rows(directory: Path, sentences: Sequence[str], count: int) -> Path:
 # ---- engines
 
 
-@contextlib.contextmanager
-def engines(bundle: Path) -> Iterator[dict[str, Run]]:
-    """Yield the engines that are installed, each of which uses all cores."""
+def engines(bundle: Path, ray: str | None) -> dict[str, Run]:
+    """Return the engines that are installed, each of which uses all cores; `ray` is the address of Ray's cluster."""
     runs: dict[str, Run] = {LOCAL: partial(start_bulk, bundle, ())}
-    with contextlib.ExitStack() as stack:
-        if importlib.util.find_spec("ray"):
-            address = stack.enter_context(ray_cluster())
-            runs[RAY] = partial(start_bulk, bundle, ("--engine", "ray", "--address", address))
-        if importlib.util.find_spec("pyspark"):
-            runs[SPARK] = partial(start_spark, bundle)
-        for missing in {LOCAL, RAY, SPARK} - set(runs):
-            print(f"skipped: {missing}. It is not installed: make setup-cluster.")
-        yield runs
+    if ray is not None:
+        runs[RAY] = partial(start_bulk, bundle, ("--engine", "ray", "--address", ray))
+    if importlib.util.find_spec("pyspark"):
+        runs[SPARK] = partial(start_spark, bundle)
+    for missing in {LOCAL, RAY, SPARK} - set(runs):
+        print(f"skipped: {missing}. It is not installed: make setup-cluster.")
+    return runs
 
 
 @contextlib.contextmanager
-def ray_cluster() -> Iterator[str]:
-    """Run a cluster of one node, and yield its address."""
+def ray_cluster() -> Iterator[str | None]:
+    """Run a cluster of one node, and yield its address; None if Ray is not installed."""
+    if importlib.util.find_spec("ray") is None:
+        yield None
+        return
     port = free_port()
     command = [str(Path(sys.executable).parent / "ray"), "start", "--head", f"--port={port}", "--block"]
     options = [f"--num-cpus={available_cores()}", "--include-dashboard=false", "--object-store-memory=100000000"]
