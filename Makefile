@@ -96,7 +96,7 @@ test-manifests: setup-manifests ## run the tests of serving/deploy, with Helm an
 	$(PYTEST) tests/deploy tests/docs/test_deploy_pages.py -m "not slow"
 
 test-torch: setup-torch ## run the tests that need torch
-	$(PYTEST) -m torch
+	$(PYTEST) $(PARALLEL) -m torch
 
 lint: $(READY) ## check the style (ruff) and the imports between packages (import-linter)
 	$(BIN)/ruff check .
