@@ -83,7 +83,7 @@ manifests: setup-manifests ## write the kustomize files from the Helm chart; a t
 test: $(READY) ## run all tests but those of test-cluster, in two processes; a skipped test says what it needs and how to get it
 	$(PYTEST) $(PARALLEL) -m "not cluster"
 
-test-fast: $(READY) ## run the tests that neither export a model nor start a server, in about a minute
+test-fast: $(READY) ## run the tests that neither export a model nor start a server, in about two minutes
 	$(PYTEST) $(PARALLEL) -m "not slow and not cluster"
 
 test-thin: $(READY) ## test the client's wheel in a separate environment
