@@ -25,7 +25,7 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bertbundle_serving.cores import available_cores
+from bertbundle._shared.cores import available_cores
 from harness import HERE, Row, finish, free_port, machine, parser, rows_of
 from peers import export, texts
 from real_weights import fetch

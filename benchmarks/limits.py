@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from bertbundle_export.tensorflow_import import tf
-from bertbundle_serving.cores import available_cores
+from bertbundle._shared.cores import available_cores
 from harness import seconds
 
 __all__ = ["fastest_product"]

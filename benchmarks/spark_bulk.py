@@ -9,7 +9,7 @@ import time
 from pyspark.sql import SparkSession
 
 from bertbundle.spark import annotate
-from bertbundle_serving.cores import available_cores
+from bertbundle._shared.cores import available_cores
 
 MEMORY_MB = 1024
 

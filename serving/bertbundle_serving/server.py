@@ -27,7 +27,7 @@ from bertbundle_gateway.web.listener import HttpListener
 from bertbundle_gateway.web.model_documents import models_document
 from bertbundle_serving.config.tls import read_credentials
 from bertbundle_serving.config.watcher import watch_model_configs
-from bertbundle_serving.cores import available_cores
+from bertbundle._shared.cores import available_cores
 from bertbundle_serving.dataplane.admission import AdmissionControl
 from bertbundle_serving.dataplane.metrics import Metrics
 from bertbundle_serving.engine.engine import Engine, EngineObserver

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bertbundle._shared.cores import available_cores
 from bertbundle.client.sync_client import Client
 from bertbundle.contract.manifest import Manifest
 from bertbundle.errors import InputError
@@ -17,6 +19,9 @@ from bertbundle.transports.credentials import Tls, Token
 from bertbundle.transports.local import version_directory
 
 __all__ = ["BundleIdentity", "Connection"]
+
+MAX_LOCAL_CALLS = 8
+"""Calls that a process computes at once. Each holds the activations of 32 rows: 1 GB for a BERT-base of 512 tokens."""
 
 _OPENING = threading.Lock()
 
@@ -46,7 +51,8 @@ class Connection:
     Attributes:
         bundle: directory of a bundle or of its version, to run in the process; None to ask `server`.
         server, model, version, concurrency, hedge_after, tls, token: as for `Client`.
-        threads: number of threads that compute, for a bundle in the process; None for one per core.
+        threads: number of threads that compute, for a bundle in the process; None for one per core. Up to 8 calls are
+            computed at once: one per thread, or with more threads the same number for each.
         timeout: timeout in seconds of each 2048 texts; in a process it is checked between calls of 32 rows.
     """
 
@@ -103,7 +109,8 @@ def _open(connection: Connection) -> Client:
     settings: dict[str, Any] = {"timeout": connection.timeout, "version": connection.version}
     if connection.bundle is not None:
         _check_sizes(Path(connection.bundle))
-        return Client.local(connection.bundle, threads=connection.threads, **settings)
+        calls, threads = _divided(connection.threads or available_cores())
+        return Client.local(connection.bundle, threads=threads, concurrency=calls, **settings)
     return Client(
         connection.server or "",
         connection.model or "",
@@ -114,6 +121,12 @@ def _open(connection: Connection) -> Client:
         token=connection.token,
         retries=Retries(first_pause=0.5, longest_pause=10.0),
     )
+
+
+def _divided(threads: int) -> tuple[int, int]:
+    """Return the number of calls at once and the threads of each: a core that computes alone waits for no other."""
+    each = math.ceil(threads / MAX_LOCAL_CALLS)
+    return threads // each, each
 
 
 def _check_sizes(path: Path) -> None:

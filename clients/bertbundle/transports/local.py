@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from bertbundle._shared.cores import available_cores
 from bertbundle._shared.onnxruntime_loader import import_onnxruntime, session_options
 from bertbundle.contract.manifest import BUNDLE_INFO, MANIFEST_FILE, TOKENIZER_FILE, Manifest
 from bertbundle.contract.types import PredictCall, Prediction, VersionStatus
@@ -93,5 +94,5 @@ def _open(path: Path, threads: int | None) -> Any:
     if not path.exists():
         raise InputError(f"{path} does not exist: the bundle was exported without ONNX.")
     options = session_options(onnxruntime)
-    options.intra_op_num_threads = threads or 0
+    options.intra_op_num_threads = threads or available_cores()
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from bertbundle_serving.cores import available_cores
+from bertbundle._shared.cores import available_cores
 from bertbundle_serving.engine.queue import CallQueue, PendingCall, QueuedBatch, QueueKey
 from bertbundle_serving.errors import invalid_argument
 from bertbundle_serving.repository.version import Version

@@ -12,7 +12,7 @@ import numpy as np
 
 from bertbundle.contract.manifest import BUNDLE_INFO, MANIFEST_FILE, TOKENIZER_FILE, Manifest, OutputSpec
 from bertbundle.contract.types import Arrays
-from bertbundle_serving.cores import available_cores
+from bertbundle._shared.cores import available_cores
 from bertbundle_serving.errors import ServeError
 from bertbundle_serving.runtimes.base import Outputs, SignatureSpec, TensorSpec
 

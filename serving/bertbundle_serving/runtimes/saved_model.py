@@ -16,7 +16,7 @@ from bertbundle._shared.cpu_features import BFLOAT16_FLAGS, INT8_FLAGS, fast_bfl
 from bertbundle.contract.manifest import MANIFEST_FILE, Manifest
 from bertbundle.contract.types import Arrays
 from bertbundle.wire.data_types import BY_NUMBER
-from bertbundle_serving.cores import available_cores
+from bertbundle._shared.cores import available_cores
 from bertbundle_serving.errors import ServeError
 from bertbundle_serving.runtimes.base import (
     GraphNotSupported,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bertbundle_serving.cores import available_cores
+from bertbundle._shared.cores import available_cores
 
 
 @pytest.mark.parametrize(
