@@ -16,8 +16,8 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
-from bertbundle_export.tensorflow_import import tf
 from bertbundle._shared.cores import available_cores
+from bertbundle_export.tensorflow_import import tf
 from bertbundle_serving.runtimes import RUNTIMES, RuntimeOptions, loader
 from harness import Row, finish, interleaved_seconds, machine, parser, rows_of
 from limits import fastest_product

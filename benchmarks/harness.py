@@ -21,8 +21,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from bertbundle._shared.cpu_features import fast_bfloat16
 from bertbundle._shared.cores import available_cores
+from bertbundle._shared.cpu_features import fast_bfloat16
 
 HERE = Path(__file__).resolve().parent
 # Benchmarks import modules of these folders, as tests do. Every benchmark imports this module before them.

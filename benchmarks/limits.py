@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from bertbundle_export.tensorflow_import import tf
 from bertbundle._shared.cores import available_cores
+from bertbundle_export.tensorflow_import import tf
 from harness import seconds
 
 __all__ = ["fastest_product"]

@@ -28,8 +28,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from bertbundle_serving.config.batching_parameters import BatchingParameters
 from bertbundle._shared.cores import available_cores
+from bertbundle_serving.config.batching_parameters import BatchingParameters
 from bertbundle_serving.engine.queue import max_batch_rows
 from bertbundle_serving.runtimes import RuntimeOptions, loader
 from figures import IN_BATCHES

@@ -8,8 +8,8 @@ import time
 
 from pyspark.sql import SparkSession
 
-from bertbundle.spark import annotate
 from bertbundle._shared.cores import available_cores
+from bertbundle.spark import annotate
 
 MEMORY_MB = 1024
 

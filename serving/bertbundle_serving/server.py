@@ -17,6 +17,7 @@ from grpc_reflection.v1alpha import reflection
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
+from bertbundle._shared.cores import available_cores
 from bertbundle_gateway.core.api_keys import ApiKeys
 from bertbundle_gateway.core.errors import RequestError as KeyRefusal
 from bertbundle_gateway.grpc_api.authentication import ApiKeyInterceptor
@@ -27,7 +28,6 @@ from bertbundle_gateway.web.listener import HttpListener
 from bertbundle_gateway.web.model_documents import models_document
 from bertbundle_serving.config.tls import read_credentials
 from bertbundle_serving.config.watcher import watch_model_configs
-from bertbundle._shared.cores import available_cores
 from bertbundle_serving.dataplane.admission import AdmissionControl
 from bertbundle_serving.dataplane.metrics import Metrics
 from bertbundle_serving.engine.engine import Engine, EngineObserver

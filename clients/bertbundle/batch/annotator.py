@@ -44,7 +44,7 @@ class Annotator:
         server: address of a server, or several, as for `Client`.
         model: model name on the server.
         version: version number or label to ask; None for the newest version.
-        threads: number of threads of a bundle in the process, which compute up to 8 calls at once; None for one per core.
+        threads: number of threads of a bundle in the process, for up to 8 calls at once; None for one per core.
         timeout: timeout in seconds of each 2048 texts, including retries of its calls.
         attempts: how often 2048 texts are tried if the server is unavailable or overloaded, or the time is over.
         concurrency: maximum number of in-flight requests of a worker to the server.

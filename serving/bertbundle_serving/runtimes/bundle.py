@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from bertbundle._shared.cores import available_cores
 from bertbundle.contract.manifest import BUNDLE_INFO, MANIFEST_FILE, TOKENIZER_FILE, Manifest, OutputSpec
 from bertbundle.contract.types import Arrays
-from bertbundle._shared.cores import available_cores
 from bertbundle_serving.errors import ServeError
 from bertbundle_serving.runtimes.base import Outputs, SignatureSpec, TensorSpec
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bertbundle._shared.cores import available_cores
 from bertbundle._shared.cpu_features import INT8_FLAGS, fast_int8
 from bertbundle._shared.onnxruntime_loader import import_onnxruntime, session_options
 from bertbundle.contract.types import Arrays
-from bertbundle._shared.cores import available_cores
 from bertbundle_serving.errors import ServeError
 from bertbundle_serving.runtimes.base import (
     GraphNotSupported,

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from bertbundle._shared.cores import available_cores
 from bertbundle._shared.cpu_features import INT8_FLAGS, fast_bfloat16, fast_int8
 from bertbundle.contract.types import Arrays
-from bertbundle._shared.cores import available_cores
 from bertbundle_serving.errors import ServeError
 from bertbundle_serving.runtimes.base import (
     GraphNotSupported,

@@ -6,17 +6,19 @@ import dataclasses
 import gc
 import logging
 import os
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from bertbundle._shared.cores import available_cores
 from bertbundle._shared.cpu_features import BFLOAT16_FLAGS, INT8_FLAGS, fast_bfloat16, fast_int8
 from bertbundle.contract.manifest import MANIFEST_FILE, Manifest
 from bertbundle.contract.types import Arrays
 from bertbundle.wire.data_types import BY_NUMBER
-from bertbundle._shared.cores import available_cores
 from bertbundle_serving.errors import ServeError
 from bertbundle_serving.runtimes.base import (
     GraphNotSupported,
@@ -125,13 +127,29 @@ def _import_tensorflow() -> Any:
     # Otherwise all sessions share the threads of the first one, whatever their number of threads.
     os.environ.setdefault("TF_OVERRIDE_GLOBAL_THREADPOOL", "1")
     try:
-        import tensorflow as tf
+        with _without_keras():
+            import tensorflow as tf
     except ImportError as error:
         raise ServeError(
             "TensorFlow is not installed; the saved_model runtime needs it: pip install 'bertbundle-toolkit[export]'."
         ) from error
     logging.getLogger("tensorflow").setLevel(logging.WARNING)  # else each load logs the path of the variables
     return tf
+
+
+@contextmanager
+def _without_keras() -> Iterator[None]:
+    """Keep TensorFlow from importing Keras, which loading a SavedModel does not need: half of the import's time.
+
+    TensorFlow expects that the import may fail. Keras can still be imported later.
+    """
+    names = {"keras.src", "tf_keras.src"} - sys.modules.keys()
+    sys.modules.update(dict.fromkeys(names))  # type: ignore[arg-type] # None: an ImportError
+    try:
+        yield
+    finally:
+        for name in names:
+            sys.modules.pop(name, None)
 
 
 def _load(directory: Path, options: RuntimeOptions) -> Servable:

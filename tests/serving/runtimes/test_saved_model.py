@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -202,3 +204,24 @@ def test_real_gpu(bundles: TinyBundles, tensorflow: Any, save_model: Any) -> Non
         for device in ("cpu", "cuda")
     )
     np.testing.assert_allclose(on_cpu["logits"], on_gpu["logits"], rtol=1e-5)
+
+
+_WITHOUT_KERAS = """
+import os
+import subprocess
+import sys
+from bertbundle_serving.runtimes.saved_model import _import_tensorflow
+
+tensorflow = _import_tensorflow()
+assert not [name for name in sys.modules if name.startswith(("keras", "tf_keras"))]
+assert tensorflow.keras.layers.Dense(2)(tensorflow.ones([1, 3])).shape == (1, 2)
+from tensorflow.keras import layers
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("legacy", ["0", "1"])
+def test_tensorflow_without_keras(legacy: str) -> None:
+    """The server imports TensorFlow without either Keras, which can be imported later in the process."""
+    environment = {**os.environ, "TF_USE_LEGACY_KERAS": legacy, "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", _WITHOUT_KERAS], env=environment, check=True, timeout=300)
