@@ -89,8 +89,8 @@ test-fast: $(READY) ## run the tests that neither export a model nor start a ser
 test-thin: $(READY) ## test the client's wheel in a separate environment
 	$(PYTEST) tests/clients/test_wheel.py
 
-test-cluster: setup-cluster ## run the tests with several hosts and with other programs, such as Envoy, in some minutes
-	$(PYTEST) -m cluster
+test-cluster: setup-cluster ## run the tests with several hosts and with other programs, such as Envoy, in two processes, in some minutes
+	$(PYTEST) $(PARALLEL) -m cluster
 
 test-manifests: setup-manifests ## run the tests of serving/deploy, with Helm and the schemas
 	$(PYTEST) tests/deploy tests/docs/test_deploy_pages.py -m "not slow"

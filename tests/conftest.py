@@ -22,6 +22,10 @@ DATA = Path(os.environ.get("BERTBUNDLE_DATA") or ROOT.parent / "shared")
 """Directory of the data sets and the model that are not part of the project: see CONTRIBUTING.md."""
 
 
+ENGINES = ("benchmarks", "clients", "clients/batch", "docs")
+"""Folders of the tests that start Ray or Spark and find their workers by name: they must not run side by side."""
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Let pytest-xdist run the tests of a folder in one process: they share models and servers."""
@@ -30,8 +34,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class FolderScheduling(LoadScopeScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
             """Return the folder of `tests`, or that below it where the tests mirror a package."""
-            folder = PurePosixPath(nodeid.partition("::")[0]).parent
-            return "/".join(folder.parts[1:3])
+            folder = "/".join(PurePosixPath(nodeid.partition("::")[0]).parent.parts[1:3])
+            return "engines" if config.option.markexpr == "cluster" and folder in ENGINES else folder
 
     return FolderScheduling(config, log)
 
