@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +13,7 @@ from bertbundle import Client
 from bertbundle.cli.main import main
 from compared_models import TAGGED
 from documents import read_blocks
+from export_command import run_export
 from labelled_servers import Deployment
 from local_server import serving
 
@@ -75,25 +73,23 @@ def _names() -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_example(tmp_path: Path, shared: Callable[[str], Path]) -> None:
+def test_example(
+    tmp_path: Path,
+    shared: Callable[[str], Path],
+    tensorflow: object,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     """The Chinese tagger is exported in three precisions and compared as shown."""
+    del tensorflow
     (tmp_path / "path/to").mkdir(parents=True)
     (tmp_path / "path/to/resume-ner").symlink_to(shared("models/resume-ner-3x128"), target_is_directory=True)
     lines = (shared("data/resume-ner") / "test.char.bmes").read_text(encoding="utf-8").split("\n\n")[:100]
     (tmp_path / "test.char.bmes").write_text("\n\n".join(lines) + "\n", encoding="utf-8")
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-
-    def run(command: str, *more: str) -> str:
-        module = {"bertbundle": "bertbundle", "bertbundle-export": "bertbundle_export"}
-        program, *arguments = shlex.split(command)
-        line = [sys.executable, "-m", module[program], *arguments, *more]
-        done = subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
     exports, compares = OF_THE_EXAMPLE[:3], OF_THE_EXAMPLE[3:]
+    monkeypatch.chdir(tmp_path)
     for command in exports:
-        run(command)
+        run_export(command)
     config = tmp_path / "models.config"
     policy = "model_version_policy { all {} }"
     config.write_text(
@@ -101,5 +97,8 @@ def test_example(tmp_path: Path, shared: Callable[[str], Path]) -> None:
     )
     with serving(model_config_file=config, runtime="saved_model") as address:
         for command in compares:
-            assert "--max-f1-loss" in run(command, "--server", address, "--timeout", "120")
+            program, *arguments = shlex.split(command)
+            assert program == "bertbundle"
+            assert main([*arguments, "--server", address, "--timeout", "120"]) == 0, capsys.readouterr().err
+            assert "--max-f1-loss" in capsys.readouterr().out
     assert (tmp_path / "int8.html").stat().st_size > 5000
