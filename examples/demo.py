@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bertbundle import BertBundleError
+from bertbundle_export.__main__ import run as run_export
 from local_server import serving
 from real_weights import fetch
 
@@ -55,8 +56,8 @@ def _export(output: Path) -> None:
     pii, sentences = fetch("rampart"), fetch("all-MiniLM-L6-v2")
     print((pii / "README.md").read_text(encoding="utf-8").strip())
     _print_step("Checkpoint -> bundle: a SavedModel and an ONNX model, both verified against the source model.")
-    _run("bertbundle_export", str(pii), "--name=pii", f"--output={output}", *PII_LABELS)
-    _run("bertbundle_export", str(sentences), "--name=sentences", f"--output={output}")
+    _run_export(str(pii), "--name=pii", f"--output={output}", *PII_LABELS)
+    _run_export(str(sentences), "--name=sentences", f"--output={output}")
 
 
 def _query(output: Path) -> None:
@@ -65,11 +66,11 @@ def _query(output: Path) -> None:
         config.write_text(MODELS_CONFIG.format(models=output.resolve()), encoding="utf-8")
         with serving(model_config_file=config) as address:
             _print_step(f"Bundle -> server: both models are served on {address}, with TensorFlow Serving's gRPC API.")
-            _run("bertbundle", "status", f"--server={address}", "--model=pii")
+            _run_client("status", f"--server={address}", "--model=pii")
             _print_step("Server -> entities, with character offsets into the original text.")
-            _run("bertbundle", "predict", f"--server={address}", "--model=pii", *PII_TEXTS)
+            _run_client("predict", f"--server={address}", "--model=pii", *PII_TEXTS)
             _print_step("Server -> sentence embeddings, and their cosine similarities.")
-            _run("bertbundle", "predict", f"--server={address}", "--model=sentences", *SENTENCES)
+            _run_client("predict", f"--server={address}", "--model=sentences", *SENTENCES)
     _print_step(f"Done. The bundles are in {output}/pii and {output}/sentences; the server has been stopped.")
 
 
@@ -77,12 +78,23 @@ def _print_step(text: str) -> None:
     print(f"\n== {text}\n", flush=True)
 
 
-def _run(module: str, *arguments: str) -> None:
-    """Print a command as a user would type it, and run it."""
-    name = {"bertbundle_export": "bertbundle-export"}.get(module, module)
-    print(f"$ {name} {shlex.join(arguments)}", flush=True)
-    subprocess.run([sys.executable, "-m", module, *arguments], check=True)
+def _run_export(*arguments: str) -> None:
+    """Print an export command as a user would type it, and run it in this process: TensorFlow is imported once."""
+    _print_command("bertbundle-export", *arguments)
+    if code := run_export(arguments):
+        sys.exit(code)
     print(flush=True)
+
+
+def _run_client(*arguments: str) -> None:
+    """Print a command of the client as a user would type it, and run it."""
+    _print_command("bertbundle", *arguments)
+    subprocess.run([sys.executable, "-m", "bertbundle", *arguments], check=True)
+    print(flush=True)
+
+
+def _print_command(*words: str) -> None:
+    print(f"$ {shlex.join(words)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from documents import read_blocks
+from export_command import run_export
 from joint_models import functional_model, write_vocabulary
 from local_server import serving
 from model_server import free_port
@@ -61,6 +62,17 @@ def run(command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, shell=True, cwd=cwd, env=environment, capture_output=True, text=True, check=False)  # noqa: S602
 
 
+@contextlib.contextmanager
+def working_directory(path: Path) -> Iterator[None]:
+    """Change the working directory while the context is open."""
+    before = Path.cwd()
+    os.chdir(path)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
 def commands(start: str) -> list[str]:
     """Return the pages' commands that begin with `start`."""
     return [command for command in COMMANDS if command.startswith(start)]
@@ -81,10 +93,13 @@ def test_make_targets_exist() -> None:
 
 @pytest.fixture(scope="module")
 def exported(workspace: Path) -> Path:
-    """Run the pages' export commands, in order."""
-    for command in commands("bertbundle-export "):
+    """Run the pages' export commands, in order; the last, with an option for several heads, in this process."""
+    *programs, with_heads = commands("bertbundle-export ")
+    for command in programs:
         done = run(command, workspace)
         assert done.returncode == 0, done.stderr
+    with working_directory(workspace):
+        run_export(with_heads)
     assert (workspace / "models/my-model/1/model.onnx").is_file()
     return workspace
 
@@ -131,14 +146,10 @@ def test_python_blocks(address: str, exported: Path) -> None:
     source = exported / "path/to/checkpoint"
     (exported / "path/to/vocab.txt").write_bytes((source / "vocab.txt").read_bytes())
     model = load_checkpoint(source, "x", LoadOptions()).keras
-    before = Path.cwd()
-    os.chdir(exported)
-    try:
+    with working_directory(exported):
         exec(export, {"model": model})  # noqa: S102
         exec(heads, {"model": joint_model()})  # noqa: S102
         exec(client.replace("localhost:8500", address), {})  # noqa: S102
-    finally:
-        os.chdir(before)
     assert (exported / "models/my-model/2/bundle.json").is_file()
     assert (exported / "models/joint/2/bundle.json").is_file()
 
