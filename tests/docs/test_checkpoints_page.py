@@ -127,7 +127,7 @@ def test_custom_model(tensorflow: Any, tmp_path: Path) -> None:
     (package / "model.py").write_text("from custom_models import Tagger as BertNerModel\n", encoding="utf-8")
     program, *arguments = shlex.split(command_of("bertbundle-export path/to/saved"))
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    line = [Path(sys.executable).parent / program, *arguments, *SHORT]
+    line = [str(Path(sys.executable).parent / program), *arguments, *SHORT]
     done = subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     manifest = read_manifest(tmp_path)
