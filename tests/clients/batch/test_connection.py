@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from batch_files import make_bundle
+from bertbundle import Client
 from bertbundle.batch import Annotator
 from bertbundle.batch import connection as module
 
@@ -26,13 +27,13 @@ def test_cores_are_divided_among_calls(threads: int, calls: int, each: int) -> N
 def test_local_client(tmp_path: Any, monkeypatch: pytest.MonkeyPatch, threads: int | None, expected: Any) -> None:
     """The session computes with the threads of one call, the client makes the calls at once."""
     found: dict[str, Any] = {}
-    local = module.Client.local
+    local = Client.local
 
     def record(path: str, **settings: Any) -> Any:
         found.update(settings)
         return local(path, **settings)
 
-    monkeypatch.setattr(module.Client, "local", record)
+    monkeypatch.setattr(Client, "local", record)
     monkeypatch.setattr(module, "available_cores", lambda: 2)
     bundle = make_bundle(tmp_path)
     annotator = Annotator(bundle=bundle, threads=threads)
