@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -114,25 +114,25 @@ def test_weights(files: tuple[Path, Any], tmp_path: Path) -> None:
     check(export_bundle(directory / "weights.h5", heads=heads, **options).path, model)
 
 
-def test_command(files: tuple[Path, Any], tmp_path: Path) -> None:
+def test_command(
+    files: tuple[Path, Any], command: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
     """The same on the command line; a head without --head is an error that names the flag."""
     directory, model = files
     (tmp_path / "slots.txt").write_text("\n".join(LABELS))
-    command = [sys.executable, "-m", "bertbundle_export", str(directory / "whole.h5"), "--name", "joint"]
-    command += ["--output", str(tmp_path / "models"), "--max-length", "24", "--lengths", "16", "--formats", "onnx"]
+    arguments = [directory / "whole.h5", "--name", "joint", "--output", tmp_path / "models"]
+    arguments += ["--max-length", "24", "--lengths", "16", "--formats", "onnx"]
     flags = [
         f"--head=slots=token-classification:@{tmp_path}/slots.txt",
         f"--head=moods=text-classification:{','.join(MOODS)}",
     ]
     flags += [f"--head=intent=text-classification:{','.join(INTENTS)}", "--head=urgency=regression"]
-    result = subprocess.run(
-        [*command, *flags, "--head-option", "slots.label-decoding=argmax"], capture_output=True, text=True, check=False
-    )
+    result = command(*arguments, *flags, "--head-option", "slots.label-decoding=argmax")
     assert result.returncode == 0, result.stderr
     assert "multi-task" in result.stdout
     assert [*Manifest.read(tmp_path / "models" / "joint" / "1").heads] == ["slots", "moods", "intent", "urgency"]
     check(tmp_path / "models" / "joint" / "1", model)
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    result = command(*arguments)
     assert result.returncode == 2
     assert "Name each of several heads, --head NAME=TASK:LABELS" in result.stderr
 
