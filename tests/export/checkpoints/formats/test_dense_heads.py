@@ -49,10 +49,10 @@ def joint_model() -> Any:
     return tf_keras.Model(inputs, [slots, intent, moods, dense(1, name="urgency")(pooled)])
 
 
-def write_config(directory: Path) -> None:
+def write_config(directory: Path, **settings: Any) -> None:
     """Write what a file needs beside it."""
     write_vocabulary(directory)
-    (directory / "bert_config.json").write_text(make_config().to_json_string(), encoding="utf-8")
+    (directory / "bert_config.json").write_text(make_config(**settings).to_json_string(), encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -203,7 +203,7 @@ def test_names_of_outputs(
     """A head is the output with its name, as for a live model; without one, the layer with its name."""
     model = two_texts_model(outputs, names)
     model.save(str(tmp_path / saved), save_format="h5" if saved == "model.h5" else "tf")
-    write_config(tmp_path)
+    write_config(tmp_path, num_hidden_layers=1)
     options: dict[str, Any] = {"max_length": 16, "lengths": [], "formats": ["onnx"]}
     exported = export_bundle(tmp_path / saved, name="x", output=tmp_path / "m", heads=TWO_HEADS, **options)
     with Client.local(exported.path) as client:
@@ -222,7 +222,7 @@ def test_output_and_layer_with_the_same_head(tmp_path: Path, tensorflow: Any) ->
     """Two heads cannot be one layer: the first by the name of its output, the other by its own."""
     del tensorflow
     two_texts_model(lambda a, b: {"intent": a, "x": b}, ("mood", "intent")).save(str(tmp_path / "model.h5"))
-    write_config(tmp_path)
+    write_config(tmp_path, num_hidden_layers=1)
     with pytest.raises(CheckpointError, match=r"heads intent and mood by the same layer, mood.*outputs: intent, x\."):
         export_bundle(tmp_path / "model.h5", name="x", output=tmp_path / "m", heads=TWO_HEADS)
 
