@@ -57,7 +57,9 @@ def reference(bundle: Path, source: Path) -> Any:
     from bertbundle_export.tensorflow_import import tf, transformers
 
     model = load_checkpoint(source, "reference", LoadOptions()).keras
-    model.call = tf.function(model.call, autograph=False, reduce_retracing=True)  # eagerly, it takes ten times as long
+    model.call = tf.function(
+        model.call, autograph=False, reduce_retracing=True
+    )  # eagerly, it takes several times as long
     labels = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))["labels"]
     model.config.id2label = dict(enumerate(labels))
     special = {"unk_token": "[UNK]", "sep_token": "[SEP]", "pad_token": "[PAD]", "cls_token": "[CLS]"}
