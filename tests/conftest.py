@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 from collections.abc import Callable
@@ -21,21 +22,29 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 DATA = Path(os.environ.get("BERTBUNDLE_DATA") or ROOT.parent / "shared")
 """Directory of the data sets and the model that are not part of the project: see CONTRIBUTING.md."""
 
+SAME_PROCESS = {"gateway/ui": "congruence"}
+"""Folders whose tests need the bundles of real models that those of another folder export."""
 
-ENGINES = ("benchmarks", "clients", "clients/batch", "docs")
+
+SAME_PROCESS = {"gateway/ui": "congruence"}
+"""Folders whose tests need the bundles of real models that those of another folder export."""
+
+ENGINES = dict.fromkeys(("benchmarks", "clients", "clients/batch", "docs"), "engines")
 """Folders of the tests that start Ray or Spark and find their workers by name: they must not run side by side."""
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Let pytest-xdist run the tests of a folder in one process: they share models and servers."""
+    """Let pytest-xdist run the tests of a folder in one process, and those with the same real models."""
     from xdist.scheduler import LoadScopeScheduling
+
+    shared_scopes = ENGINES if config.option.markexpr == "cluster" else SAME_PROCESS
 
     class FolderScheduling(LoadScopeScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
             """Return the folder of `tests`, or that below it where the tests mirror a package."""
             folder = "/".join(PurePosixPath(nodeid.partition("::")[0]).parent.parts[1:3])
-            return "engines" if config.option.markexpr == "cluster" and folder in ENGINES else folder
+            return shared_scopes.get(folder, folder)
 
     return FolderScheduling(config, log)
 
@@ -60,9 +69,15 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tensorflow() -> Any:
-    """TensorFlow, imported without the warnings of its own imports."""
+    """TensorFlow, imported without the warnings of its own imports.
+
+    It makes 400,000 objects, which the garbage collector need not visit again: it took 8 % of the tests' time.
+    """
     from bertbundle_export.tensorflow_import import tf
 
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
     return tf
 
 

@@ -13,6 +13,9 @@ import pytest
 from bertbundle import Client, GrpcTransport, Manifest, PredictCall
 from bertbundle.text.features import pad_encodings
 from bertbundle.text.tokenizer import Tokenizer
+from bertbundle_export.checkpoints import LoadOptions, load_checkpoint
+from bertbundle_export.source.model import SourceModel, run_source
+from bertbundle_export.tasks.viterbi import constraint_tables, viterbi_reference
 from ner_data import Sentence, f1, read_sentences, spans, split_sentence
 from score_chinese_ner import served_f1
 
@@ -25,29 +28,18 @@ GOLDEN = json.loads((Path(__file__).parent / "minilm_golden.json").read_text(enc
 # ---- Chinese NER: the whole ResumeNER test set
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def sentences(shared: Callable[[str], Path]) -> list[Sentence]:
     """The test set; sentences over 126 characters are split after punctuation, for model and client."""
     whole = read_sentences(shared("data/resume-ner/test.char.bmes"))
     return [piece for sentence in whole for piece in split_sentence(sentence, 126)]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")  # those of a module are made again for every server
 def keras_f1(shared: Callable[[str], Path], sentences: list[Sentence]) -> Callable[[str], float]:
     """Return a function that computes the F1 of the Keras model itself, decoded in numpy, without a server."""
-    from bertbundle_export.checkpoints import LoadOptions, load_checkpoint
-    from bertbundle_export.source.model import run_source
-    from bertbundle_export.tasks.viterbi import constraint_tables, viterbi_reference
-
     source = load_checkpoint(shared("models/resume-ner-3x128"), "ner", LoadOptions())
-    vocabulary = source.tokenizer.get_vocab()
-    unknown = vocabulary["[UNK]"]
-    logits = []
-    for sentence in sentences:
-        ids = [vocabulary.get(char.lower(), unknown) for char in sentence.chars]
-        row = np.array([[vocabulary["[CLS]"], *ids, vocabulary["[SEP]"]]], np.int32)
-        inputs = {"input_ids": row, "attention_mask": np.ones_like(row), "token_type_ids": np.zeros_like(row)}
-        logits.append(run_source(source, inputs)["logits"][0, 1:-1])
+    logits = source_logits(source, sentences)
     decoders: dict[str, Callable[[Any], Any]] = {
         "argmax": lambda row: row.argmax(axis=-1),
         "viterbi": lambda row: viterbi_reference(row, *constraint_tables(source.labels)),
@@ -58,6 +50,21 @@ def keras_f1(shared: Callable[[str], Path], sentences: list[Sentence]) -> Callab
         return f1([spans(sentence.labels) for sentence in sentences], [lenient_spans(row) for row in labels])
 
     return score
+
+
+def source_logits(source: SourceModel, sentences: Sequence[Sentence]) -> list[Any]:
+    """Return the logits of each sentence; those of the same length are computed at once, so that none is padded."""
+    vocabulary = source.tokenizer.get_vocab()
+    cls, sep, unknown = (vocabulary[token] for token in ("[CLS]", "[SEP]", "[UNK]"))
+    rows = [[cls, *(vocabulary.get(char.lower(), unknown) for char in each.chars), sep] for each in sentences]
+    logits: list[Any] = [None] * len(rows)
+    for length in {len(row) for row in rows}:
+        same = [index for index, row in enumerate(rows) if len(row) == length]
+        ids = np.array([rows[index] for index in same], np.int32)
+        inputs = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
+        for index, found in zip(same, run_source(source, inputs)["logits"], strict=True):
+            logits[index] = found[1:-1]
+    return logits
 
 
 def lenient_spans(labels: Sequence[str]) -> set[tuple[str, int, int]]:

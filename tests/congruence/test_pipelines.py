@@ -54,9 +54,12 @@ def english(rampart: Path, shared: Callable[[str], Path]) -> Iterator[tuple[Any,
 def reference(bundle: Path, source: Path) -> Any:
     """Return transformers' pipeline of a checkpoint, with the tokenizer of its bundle."""
     from bertbundle_export.checkpoints import LoadOptions, load_checkpoint
-    from bertbundle_export.tensorflow_import import transformers
+    from bertbundle_export.tensorflow_import import tf, transformers
 
     model = load_checkpoint(source, "reference", LoadOptions()).keras
+    model.call = tf.function(
+        model.call, autograph=False, reduce_retracing=True
+    )  # eagerly, it takes several times as long
     labels = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))["labels"]
     model.config.id2label = dict(enumerate(labels))
     special = {"unk_token": "[UNK]", "sep_token": "[SEP]", "pad_token": "[PAD]", "cls_token": "[CLS]"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import pytest
 
 from bertbundle_export import Exported, export_bundle
+from bertbundle_export.cli import main
 from tiny_checkpoints import write_checkpoint
 
 TINY_BUNDLES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -27,6 +30,26 @@ def checkpoint(tmp_path: Path, tensorflow: Any) -> Callable[..., Path]:
         return write_checkpoint(tmp_path / name, architecture, **options)
 
     return write
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str], tensorflow: Any) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run the command in this process, which has TensorFlow; return its exit code and what it printed."""
+    del tensorflow
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        words = [str(argument) for argument in arguments]
+        handler = signal.getsignal(signal.SIGTERM)
+        try:
+            code = main(words)
+        except SystemExit as exited:  # of argparse
+            code = int(exited.code or 0)
+        finally:
+            signal.signal(signal.SIGTERM, handler)
+        printed = capsys.readouterr()
+        return subprocess.CompletedProcess(words, code, printed.out, printed.err)
+
+    return run
 
 
 @pytest.fixture(scope="session", params=TINY_BUNDLES)

@@ -151,11 +151,17 @@ ROWS: Mapping[str, tuple[str, Source, tuple[str, ...]]] = {
     "TF Hub, called with a dict": ("Bert", functools.partial(as_hub, "dict"), ("feature-extraction", "fill-mask")),
     "TF1 Hub module": ("Bert", functools.partial(as_hub, "module"), ("feature-extraction", "fill-mask")),
 }
-# Settings of the models of a row: in these packages, gelu is the tanh approximation.
+# Settings of the models of a row. In some packages, gelu is the tanh approximation. Keras traces each layer of a
+# SavedModel many times: one layer is enough here, as those formats have tests with more of their own.
+ONE_LAYER: Mapping[str, Any] = {"num_hidden_layers": 1}
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "keras-bert .h5": {"hidden_act": "gelu_new"},
     "bert-for-tf2 .h5": {"hidden_act": "gelu_new"},
     "keras-hub .keras": {"hidden_act": "gelu_new"},
+    "Keras SavedModel": ONE_LAYER,
+    "TF Hub, called with a list": ONE_LAYER,
+    "TF Hub, called with a dict": ONE_LAYER,
+    "TF1 Hub module": ONE_LAYER,
 }
 # The formats whose files do not state task and labels: they must be given.
 WITHOUT_TASK = (
@@ -190,7 +196,7 @@ class Matrix:
         """Return the Hugging Face directory of a case, written once."""
         stem, (head, labels) = ROWS[row][0], _CHECKPOINTS[task]
         settings = SETTINGS.get(row, {})
-        path = self.root / "checkpoints" / f"{stem}{head}{len(labels)}{'-'.join(settings.values())}"
+        path = self.root / "checkpoints" / f"{stem}{head}{len(labels)}{'-'.join(map(str, settings.values()))}"
         return path if path.exists() else write_checkpoint(path, f"{stem}{head}", labels=labels, **settings)
 
     def _export(self, row: str, task: str) -> None:

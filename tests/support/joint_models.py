@@ -176,7 +176,7 @@ def softmax(logits: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def two_texts_model(outputs: Any, names: tuple[str, str]) -> Any:
-    """Return a model with two heads whose shapes are equal, and whose layers have names of their own.
+    """Return a model of one layer with two heads whose shapes are equal, and whose layers have names of their own.
 
     Args:
         outputs: function of the two outputs that returns what the model returns.
@@ -187,7 +187,7 @@ def two_texts_model(outputs: Any, names: tuple[str, str]) -> Any:
 
     tf_keras.utils.set_random_seed(8)
     inputs = {name: tf_keras.Input((None,), dtype="int32", name=name) for name in ("input_ids", "attention_mask")}
-    pooled = TFBertMainLayer(make_config(), name="bert")(inputs)[1]
+    pooled = TFBertMainLayer(make_config(num_hidden_layers=1), name="bert")(inputs)[1]
     return tf_keras.Model(inputs, outputs(*(tf_keras.layers.Dense(3, name=name)(pooled) for name in names)))
 
 

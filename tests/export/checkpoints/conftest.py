@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import pytest
 
 from google_checkpoints import tf1_weights, write_hub, write_tf1
 from keras_files import CONFIG, Naming, write_beside, write_h5
-from tiny_checkpoints import Weights, pytorch_weights, vocabulary
+from tiny_checkpoints import Weights, pytorch_weights, vocabulary, write_checkpoint
 
 Write = Callable[..., Path]
 
@@ -35,18 +37,30 @@ def encoder(checkpoint: Write) -> tuple[Weights, dict[str, Any]]:
     return tf1_weights(pytorch_weights(source)), sizes(source)
 
 
-@pytest.fixture
-def tf_hub(checkpoint: Write, tmp_path: Path) -> Write:
-    """Write a tiny SavedModel of TF Hub, see `write_hub`; return its directory."""
+@pytest.fixture(scope="session")
+def written_hub(tmp_path_factory: pytest.TempPathFactory, tensorflow: Any) -> Write:
+    """Write a tiny SavedModel of TF Hub, once for the same arguments; return its directory, not to be changed."""
+    del tensorflow
 
+    @functools.cache
     def write(style: str = "dict", *, approximate: bool = False, lowercase: bool = True, **config: Any) -> Path:
-        source = checkpoint("BertModel")
+        root = tmp_path_factory.mktemp("hub")
+        source = write_checkpoint(root / "checkpoint", "BertModel")
         weights = tf1_weights(pytorch_weights(source))
-        hub = tmp_path / "hub"
         options: dict[str, Any] = {"style": style, "approximate": approximate, "lowercase": lowercase}
-        return write_hub(hub, weights, sizes(source) | config, vocabulary(), **options)
+        return write_hub(root / "hub", weights, sizes(source) | config, vocabulary(), **options)
 
     return write
+
+
+@pytest.fixture
+def tf_hub(written_hub: Write, tmp_path: Path) -> Write:
+    """Make a tiny SavedModel of TF Hub, see `write_hub`; return its directory."""
+
+    def make(*arguments: Any, **options: Any) -> Path:
+        return shutil.copytree(written_hub(*arguments, **options), tmp_path / "hub")
+
+    return make
 
 
 def sizes(path: Path) -> dict[str, Any]:

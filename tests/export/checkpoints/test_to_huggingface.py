@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -190,12 +189,12 @@ def test_failure_leaves_nothing(tf1: Write, tmp_path: Path) -> None:
         write_huggingface(path, target, LoadOptions())
 
 
-def test_command(tf1: Write, tmp_path: Path) -> None:
+def test_command(tf1: Write, command: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path) -> None:
     """`--to-hf` replaces `--name`; one of them is required, and both together are an error."""
-    command = [sys.executable, "-m", "bertbundle_export", str(tf1())]
-    run = subprocess.run([*command, "--to-hf", str(tmp_path / "hf")], capture_output=True, text=True, check=True)
-    assert run.stdout == f"Hugging Face directory: {tmp_path / 'hf'}\n"
-    for wrong in ([], ["--to-hf", str(tmp_path / "other"), "--name", "x"]):
-        run = subprocess.run([*command, *wrong], capture_output=True, text=True, check=False)
+    path = tf1()
+    run = command(path, "--to-hf", tmp_path / "hf")
+    assert (run.returncode, run.stdout) == (0, f"Hugging Face directory: {tmp_path / 'hf'}\n")
+    for wrong in ([], ["--to-hf", tmp_path / "other", "--name", "x"]):
+        run = command(path, *wrong)
         assert (run.returncode, "Traceback" in run.stderr) == (2, False)
         assert "--to-hf" in run.stderr

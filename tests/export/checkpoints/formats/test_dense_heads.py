@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +49,10 @@ def joint_model() -> Any:
     return tf_keras.Model(inputs, [slots, intent, moods, dense(1, name="urgency")(pooled)])
 
 
-def write_config(directory: Path) -> None:
+def write_config(directory: Path, **settings: Any) -> None:
     """Write what a file needs beside it."""
     write_vocabulary(directory)
-    (directory / "bert_config.json").write_text(make_config().to_json_string(), encoding="utf-8")
+    (directory / "bert_config.json").write_text(make_config(**settings).to_json_string(), encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -114,25 +114,25 @@ def test_weights(files: tuple[Path, Any], tmp_path: Path) -> None:
     check(export_bundle(directory / "weights.h5", heads=heads, **options).path, model)
 
 
-def test_command(files: tuple[Path, Any], tmp_path: Path) -> None:
+def test_command(
+    files: tuple[Path, Any], command: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
     """The same on the command line; a head without --head is an error that names the flag."""
     directory, model = files
     (tmp_path / "slots.txt").write_text("\n".join(LABELS))
-    command = [sys.executable, "-m", "bertbundle_export", str(directory / "whole.h5"), "--name", "joint"]
-    command += ["--output", str(tmp_path / "models"), "--max-length", "24", "--lengths", "16", "--formats", "onnx"]
+    arguments = [directory / "whole.h5", "--name", "joint", "--output", tmp_path / "models"]
+    arguments += ["--max-length", "24", "--lengths", "16", "--formats", "onnx"]
     flags = [
         f"--head=slots=token-classification:@{tmp_path}/slots.txt",
         f"--head=moods=text-classification:{','.join(MOODS)}",
     ]
     flags += [f"--head=intent=text-classification:{','.join(INTENTS)}", "--head=urgency=regression"]
-    result = subprocess.run(
-        [*command, *flags, "--head-option", "slots.label-decoding=argmax"], capture_output=True, text=True, check=False
-    )
+    result = command(*arguments, *flags, "--head-option", "slots.label-decoding=argmax")
     assert result.returncode == 0, result.stderr
     assert "multi-task" in result.stdout
     assert [*Manifest.read(tmp_path / "models" / "joint" / "1").heads] == ["slots", "moods", "intent", "urgency"]
     check(tmp_path / "models" / "joint" / "1", model)
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    result = command(*arguments)
     assert result.returncode == 2
     assert "Name each of several heads, --head NAME=TASK:LABELS" in result.stderr
 
@@ -203,7 +203,7 @@ def test_names_of_outputs(
     """A head is the output with its name, as for a live model; without one, the layer with its name."""
     model = two_texts_model(outputs, names)
     model.save(str(tmp_path / saved), save_format="h5" if saved == "model.h5" else "tf")
-    write_config(tmp_path)
+    write_config(tmp_path, num_hidden_layers=1)
     options: dict[str, Any] = {"max_length": 16, "lengths": [], "formats": ["onnx"]}
     exported = export_bundle(tmp_path / saved, name="x", output=tmp_path / "m", heads=TWO_HEADS, **options)
     with Client.local(exported.path) as client:
@@ -222,7 +222,7 @@ def test_output_and_layer_with_the_same_head(tmp_path: Path, tensorflow: Any) ->
     """Two heads cannot be one layer: the first by the name of its output, the other by its own."""
     del tensorflow
     two_texts_model(lambda a, b: {"intent": a, "x": b}, ("mood", "intent")).save(str(tmp_path / "model.h5"))
-    write_config(tmp_path)
+    write_config(tmp_path, num_hidden_layers=1)
     with pytest.raises(CheckpointError, match=r"heads intent and mood by the same layer, mood.*outputs: intent, x\."):
         export_bundle(tmp_path / "model.h5", name="x", output=tmp_path / "m", heads=TWO_HEADS)
 
