@@ -25,10 +25,6 @@ DATA = Path(os.environ.get("BERTBUNDLE_DATA") or ROOT.parent / "shared")
 SAME_PROCESS = {"gateway/ui": "congruence"}
 """Folders whose tests need the bundles of real models that those of another folder export."""
 
-
-SAME_PROCESS = {"gateway/ui": "congruence"}
-"""Folders whose tests need the bundles of real models that those of another folder export."""
-
 ENGINES = dict.fromkeys(("benchmarks", "clients", "clients/batch", "docs"), "engines")
 """Folders of the tests that start Ray or Spark and find their workers by name: they must not run side by side."""
 
