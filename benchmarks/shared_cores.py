@@ -12,6 +12,7 @@ with its default flags and with one thread per request.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import re
@@ -24,6 +25,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import cycle, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -39,7 +41,6 @@ from model_server import BINARY, model_server
 from models import Models, Request, features, open_models, output, requester, sentence_lengths, signatures
 
 CALLERS = 16
-SENTENCES = 192
 SHARED = (
     ("auto", "bfloat16", "auto"),
     ("auto int8", "int8", "auto"),
@@ -167,9 +168,9 @@ def warm_up(server: Server, version: Path) -> None:
             server.request(rows, length)
 
 
-def measure(name: str, server: Server, version: Path, runtime: str, rounds: int) -> list[Row]:
+def measure(name: str, server: Server, version: Path, runtime: str, options: argparse.Namespace) -> list[Row]:
     """Compare a server with the engine alone, without and with a busy neighbour."""
-    work = sentence_lengths()[0][:SENTENCES]
+    work = list(islice(cycle(sentence_lengths()[0]), options.sentences))
     servable = loader(runtime, RuntimeOptions())(version)
     warm_up(server, version)
     rows = []
@@ -177,14 +178,14 @@ def measure(name: str, server: Server, version: Path, runtime: str, rounds: int)
         with neighbours(count):
             before = server.batches() if server.rest_port else None
             variants = {SERVED: partial(serve, server, work), ENGINE: partial(compute, servable, version, work)}
-            _, results = interleave(variants, rounds)
+            _, results = interleave(variants, options.rounds)
         speeds = {variant: [each.speed for each in every] for variant, every in results.items()}
         costs = {part: [each.cost[part] for each in every] for every in results.values() for part in every[0].cost}
         case = f"{CALLERS} callers, {name}{suffix}"
         rows += rows_of(case, "seq/s", speeds, ENGINE) + rows_of(case, "ms CPU", costs, "engine", less=True)
         if before and not count:
             computed, batches = (after - start for after, start in zip(server.batches(), before, strict=True))
-            rows += in_batches_of(computed / batches, case, partial(compute, servable, version, work), rounds)
+            rows += in_batches_of(computed / batches, case, partial(compute, servable, version, work), options.rounds)
     servable.close()
     return rows
 
@@ -196,7 +197,7 @@ def in_batches_of(size: float, case: str, run: Callable[[int], Measured], rounds
     return [Row(case, "server", "rows/batch", size, size, size, 1), *of_engine]
 
 
-def embedded(name: str, version: Path, model: str, runtime: str, rounds: int) -> list[Row]:
+def embedded(name: str, version: Path, model: str, runtime: str, options: argparse.Namespace) -> list[Row]:
     """Measure the embedded server with its default flags."""
     port = free_port()
     flags = [f"--model_name={model}", f"--model_base_path={version.parent}", f"--runtime={runtime}", "--port=0"]
@@ -205,36 +206,39 @@ def embedded(name: str, version: Path, model: str, runtime: str, rounds: int) ->
         config.write_text(METRICS, encoding="utf-8")
         flags += [f"--rest_api_port={port}", f"--monitoring_config_file={config}"]
         with server_process([sys.executable, "-m", "bertbundle_serving", *flags]) as (process, address):
-            return measure(name, Server(process, requester(address, model, version), port), version, runtime, rounds)
+            server = Server(process, requester(address, model, version), port)
+            return measure(name, server, version, runtime, options)
 
 
-def tensorflow_serving(name: str, version: Path, model: str, rounds: int) -> list[Row]:
+def tensorflow_serving(name: str, version: Path, model: str, options: argparse.Namespace) -> list[Row]:
     """Measure a real tensorflow_model_server with its default flags and with one thread per request."""
     rows = []
     for suffix, flags in (("", {}), (", 1 thread", ONE_THREAD)):
         with model_server(model_name=model, model_base_path=version.parent, **flags) as address:
             server = Server(None, requester(address, model, version))
-            rows += measure(f"{name}, tensorflow_model_server{suffix}", server, version, "saved_model", rounds)
+            rows += measure(f"{name}, tensorflow_model_server{suffix}", server, version, "saved_model", options)
     return rows
 
 
-def measure_all(models: Models, rounds: int) -> list[Row]:
+def measure_all(models: Models, options: argparse.Namespace) -> list[Row]:
     """Measure every server."""
     rows = []
     for name, model, runtime in SHARED:
         version = models.get(model)
-        rows += embedded(name, version, model, runtime, rounds)
+        rows += embedded(name, version, model, runtime, options)
         if os.environ.get(BINARY) and runtime == "saved_model":
-            rows += tensorflow_serving(name, version, model, rounds)
+            rows += tensorflow_serving(name, version, model, options)
     return rows
 
 
 def main() -> None:
     """Run the benchmark."""
-    options = parser(__doc__).parse_args()
+    arguments = parser(__doc__)
+    arguments.add_argument("--sentences", type=int, default=192, help="number of sentences (default: %(default)s)")
+    options = arguments.parse_args()
     facts = machine()
     with open_models(options) as models:
-        rows = measure_all(models, options.rounds)
+        rows = measure_all(models, options)
     finish("shared_cores", options, facts, rows)
 
 

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 
+from bertbundle._shared.large_imports import without_collection
+
 # Both must be set before TensorFlow is imported. Level 3, because the C++ code logs a missing GPU driver as an error.
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -53,7 +55,7 @@ def _prepare_triton() -> None:
 
 
 _prepare_triton()
-with _suppressed_stderr(), warnings.catch_warnings():
+with _suppressed_stderr(), without_collection(), warnings.catch_warnings():
     warnings.simplefilter("ignore")  # deprecations inside TensorFlow and Keras
     import tensorflow as tf
     import transformers

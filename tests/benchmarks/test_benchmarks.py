@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from bertbundle_serving.runtimes.cuda import onnxruntime_cuda_problem
 from optional import require_package, skip_without
 from paths import ROOT
 
@@ -74,6 +75,8 @@ def test_engine(run: Callable[..., Cases]) -> None:
 
 def test_gpu(run: Callable[..., Cases]) -> None:
     """The bundles are compared with TFBert as saved, with XLA and with mixed precision."""
+    if onnxruntime_cuda_problem():
+        skip_without("an NVIDIA GPU")
     command = [sys.executable, "-c", "import gpu; print(gpu.problem())"]
     problem = subprocess.run(command, cwd=BENCHMARKS, check=True, capture_output=True, text=True).stdout.strip()
     if problem:
@@ -96,7 +99,7 @@ def test_served(run: Callable[..., Cases]) -> None:
 
 def test_shared_cores(run: Callable[..., Cases]) -> None:
     """Throughput and processor time of each server are relative to its engine, without and with a busy neighbour."""
-    cases = run("shared_cores")
+    cases = run("shared_cores", "--sentences=48")
     for variant in ("saved_model bfloat16", "saved_model int8", "auto", "auto int8", "onnx int8"):
         for case in (f"16 callers, {variant}", f"16 callers, {variant}, busy neighbour"):
             assert cases[f"{case} seq/s"]["in process"]["ratio"] == 1.0

@@ -16,6 +16,7 @@ import numpy as np
 
 from bertbundle._shared.cores import available_cores
 from bertbundle._shared.cpu_features import BFLOAT16_FLAGS, INT8_FLAGS, fast_bfloat16, fast_int8
+from bertbundle._shared.large_imports import without_collection
 from bertbundle.contract.manifest import MANIFEST_FILE, Manifest
 from bertbundle.contract.types import Arrays
 from bertbundle.wire.data_types import BY_NUMBER
@@ -127,7 +128,7 @@ def _import_tensorflow() -> Any:
     # Otherwise all sessions share the threads of the first one, whatever their number of threads.
     os.environ.setdefault("TF_OVERRIDE_GLOBAL_THREADPOOL", "1")
     try:
-        with _without_keras():
+        with _without_keras(), without_collection():
             import tensorflow as tf
     except ImportError as error:
         raise ServeError(
