@@ -22,29 +22,41 @@ from ner_crf import crf_loss
 from ner_data import IGNORED, Ints, Row, Sentence, SentenceEncoder, batches, f1, mask_characters, pad, spans
 from ner_model import BertNerModel, NerOutput
 
-__all__ = ["Evaluator", "Schedule", "Trainer", "format_f1"]
+__all__ = ["Evaluator", "Predictor", "Schedule", "Trainer", "format_f1"]
 
 Floats: TypeAlias = npt.NDArray[np.float32]
+TOKENS = tf.TensorSpec([None, None], tf.int32)
+
+
+class Predictor:
+    """A model as one graph, for all that evaluate it."""
+
+    def __init__(self, model: BertNerModel) -> None:
+        self.model = model
+
+    @tf.function(input_signature=[TOKENS] * 2, autograph=False)  # type: ignore[untyped-decorator]
+    def logits(self, ids: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+        """Return the logits of padded rows."""
+        return self.model(input_ids=ids, attention_mask=mask).logits
 
 
 class Evaluator:
     """Scores a model on sentences by strict span F1: decoded by its CRF, or by argmax and by Viterbi with BIO rules."""
 
-    def __init__(self, model: BertNerModel, encoder: SentenceEncoder, sentences: Sequence[Sentence]) -> None:
-        self.model = model
+    def __init__(self, predictor: Predictor, encoder: SentenceEncoder, sentences: Sequence[Sentence]) -> None:
+        self.predictor = predictor
         self.labels = encoder.labels
         self.tables = constraint_tables(self.labels)
         self.gold = [spans(sentence.labels) for sentence in sentences]
         pieces = [encoder.pieces(sentence) for sentence in sentences]
         self.counts = [len(group) for group in pieces]
         self.rows = [encoder.encode(piece) for group in pieces for piece in group]
-        self.predict = _make_predict(model)
 
     def scores(self) -> dict[str, float]:
         """Return the F1 by name of the decoding; the last decoding is the bundle's."""
         logits = self._logits()
-        if self.model.crf:
-            transitions, start = self.model.crf.transitions().numpy(), np.zeros(len(self.labels), np.float32)
+        if crf := self.predictor.model.crf:
+            transitions, start = crf.transitions().numpy(), np.zeros(len(self.labels), np.float32)
             # The CRF was trained with [CLS] and [SEP] as part of the sequence.
             return {"CRF": self._f1([viterbi_reference(row, start, transitions)[1:-1] for row in logits])}
         inner = [row[1:-1] for row in logits]
@@ -57,7 +69,7 @@ class Evaluator:
         found: dict[int, Floats] = {}
         for batch in batches(self.rows):
             ids = [self.rows[index][0] for index in batch]
-            logits = self.predict(pad(ids, 0), _mask(ids)).numpy()
+            logits = self.predictor.logits(pad(ids, 0), _mask(ids)).numpy()
             found |= {index: logits[row, : len(ids[row])] for row, index in enumerate(batch)}
         return [found[index] for index in range(len(self.rows))]
 
@@ -69,14 +81,6 @@ class Evaluator:
 
 def _mask(ids: Sequence[Sequence[int]]) -> Ints:
     return pad([[1] * len(row) for row in ids], 0)
-
-
-def _make_predict(model: BertNerModel) -> Any:
-    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32)] * 2)  # type: ignore[untyped-decorator]
-    def predict(ids: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-        return model(input_ids=ids, attention_mask=mask).logits
-
-    return predict
 
 
 def _mean_loss(output: NerOutput, mask: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
@@ -93,8 +97,10 @@ def _mean_loss(output: NerOutput, mask: tf.Tensor, targets: tf.Tensor) -> tf.Ten
 def _make_step(model: BertNerModel, optimizers: Sequence[Any]) -> Any:
     groups = zip(optimizers, _split_variables(model), strict=True)
     trained = [(optimizer, variables) for optimizer, variables in groups if variables]
+    for optimizer, variables in trained:
+        optimizer.build(variables)  # the first step would create its variables, and would be traced twice
 
-    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32)] * 3)  # type: ignore[untyped-decorator]
+    @tf.function(input_signature=[TOKENS] * 3, autograph=False)  # type: ignore[untyped-decorator]
     def step(ids: tf.Tensor, mask: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
             loss = _mean_loss(model(input_ids=ids, attention_mask=mask, training=True), mask, targets)

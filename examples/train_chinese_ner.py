@@ -29,7 +29,7 @@ from bertbundle_export.report import ConsoleReporter
 from bertbundle_export.source.tokenization import character_tokenizer, check_tokenizer
 from ner_data import DataError, Sentence, SentenceEncoder, bio_labels, read_sentences
 from ner_model import HEADS, BertNerModel, pretrained_model, small_model
-from ner_training import Evaluator, Schedule, Trainer, format_f1
+from ner_training import Evaluator, Predictor, Schedule, Trainer, format_f1
 
 LEARNING_RATE_SCRATCH = 2e-3
 LEARNING_RATE_PRETRAINED = 3e-5
@@ -53,12 +53,13 @@ def run(args: argparse.Namespace) -> None:
         f"{split} sentences were longer than {args.max_length - 2} characters and are split"
     )
     rows = [encoder.encode(piece) for sentence in train for piece in encoder.pieces(sentence)]
-    evaluator = Evaluator(model, encoder, dev)
+    predictor = Predictor(model)
+    evaluator = Evaluator(predictor, encoder, dev)
     trainer = Trainer(model, rows, mask_id=encoder.mask_id, rates=_learning_rates(args), seed=args.seed)
     trainer.run(Schedule(args.epochs, args.seconds), evaluator, console)
     console.print(format_f1("dev", evaluator.scores()))
     if test:
-        console.print(format_f1("test", Evaluator(model, encoder, test).scores()))
+        console.print(format_f1("test", Evaluator(predictor, encoder, test).scores()))
     exported = export_bundle(
         model,
         name=args.name,

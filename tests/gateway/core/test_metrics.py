@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from bertbundle_gateway.core import errors
@@ -24,8 +26,8 @@ CODES = {
 
 
 def models_of(metrics: GatewayMetrics) -> set[str]:
-    """Return the models that have series."""
-    return {name.split('model="')[1].rstrip('"}') for name in read_series(metrics.exposition()) if "model=" in name}
+    """Return the models that have series, without Prometheus' parser, which takes seconds for hundreds of models."""
+    return set(re.findall(r'\bmodel="([^"]*)"', metrics.exposition().decode()))
 
 
 def test_series_exist_from_the_start() -> None:
@@ -84,13 +86,13 @@ def test_models_that_answer_have_series() -> None:
 
 def test_number_of_models() -> None:
     """A server that answers for any name cannot fill the metrics; configured models are never left out."""
-    configured = [f"configured-{number}" for number in range(300)]
+    configured = [f"configured-{number}" for number in range(260)]
     assert models_of(GatewayMetrics(configured)) == {*configured, ""}
     metrics = GatewayMetrics()
-    for number in range(300):
+    for number in range(260):
         metrics.request_finished(f"any-{number}", "entities", "OK", 1, 0.1)
     assert len(models_of(metrics)) == 256
-    assert request_counts(metrics.exposition())["", "entities", "OK"] == 45
+    assert request_counts(metrics.exposition())["", "entities", "OK"] == 5
 
 
 def test_latency() -> None:
