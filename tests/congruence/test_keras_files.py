@@ -30,31 +30,31 @@ FORMATS = {
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory, tensorflow: Any) -> Iterator[str]:
+def address(tmp_path_factory: pytest.TempPathFactory, minilm: Path) -> Iterator[str]:
     """Serve all-MiniLM-L6-v2 in each format, and from its Hugging Face directory with each kind of gelu."""
-    del tensorflow
     from real_weights import fetch
 
     root = tmp_path_factory.mktemp("minilm")
     options: dict[str, Any] = {"output": root / "models", "max_length": 32, "lengths": [], "formats": ["onnx"]}
-    for activation in ("gelu", "gelu_new"):
-        shutil.copytree(fetch("all-MiniLM-L6-v2"), root / activation)
-        change_config(root / activation, hidden_act=activation)
-        export_bundle(root / activation, name=activation, **options)
+    options["texts"] = TEXTS  # the test compares the results on them, too
+    sources = {"gelu": fetch("all-MiniLM-L6-v2"), "gelu_new": root / "gelu_new"}
+    shutil.copytree(sources["gelu"], sources["gelu_new"])
+    change_config(sources["gelu_new"], hidden_act="gelu_new")
+    bundles = {"gelu": minilm, "gelu_new": export_bundle(sources["gelu_new"], name="gelu_new", **options).path}
     load = LoadOptions(pooling="mean", normalize=True)
     for name, (activation, rewrite) in FORMATS.items():
-        file, _ = rewrite(root / activation, root / name)
-        export_bundle(file, name=name, load=load, **options)
-    yield from _serve(root)
+        file, _ = rewrite(sources[activation], root / name)
+        bundles[name] = export_bundle(file, name=name, load=load, **options).path
+    yield from _serve(bundles, root / "models.config")
 
 
-def _serve(root: Path) -> Iterator[str]:
+def _serve(bundles: dict[str, Path], config: Path) -> Iterator[str]:
     models = "".join(
-        f'config {{ name: "{path.name}" base_path: "{path}" model_platform: "tensorflow" }}\n'
-        for path in sorted((root / "models").iterdir())
+        f'config {{ name: "{name}" base_path: "{path.parent}" model_platform: "tensorflow" }}\n'
+        for name, path in bundles.items()
     )
-    (root / "models.config").write_text(f"model_config_list {{\n{models}}}\n", encoding="utf-8")
-    with serving(model_config_file=root / "models.config") as address:
+    config.write_text(f"model_config_list {{\n{models}}}\n", encoding="utf-8")
+    with serving(model_config_file=config) as address:
         yield address
 
 

@@ -17,6 +17,9 @@ from model_server import model_server
 
 pytestmark = pytest.mark.slow
 
+PAUSE = 0.01
+"""Seconds between the requests of a thread: without any, they take the processors that load versions."""
+
 CONFIG = """# two versions of one model
 model_config_list {
   config {
@@ -74,7 +77,7 @@ def test_promotion_under_load(runtime: str, config: Path, capsys: pytest.Capture
     def ask(index: int, address: str) -> None:
         try:
             with Client(address, "minilm", version="stable", timeout=120) as client:
-                while not stop.is_set():
+                while not stop.wait(PAUSE):
                     assert client.embed("a guitar").shape == (384,)
                     answered[index] += 1
         except Exception as error:  # noqa: BLE001 - reported below

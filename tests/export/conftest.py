@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import signal
 import subprocess
 from collections.abc import Callable
@@ -52,11 +53,22 @@ def command(capsys: pytest.CaptureFixture[str], tensorflow: Any) -> Callable[...
     return run
 
 
-@pytest.fixture(scope="session", params=TINY_BUNDLES)
-def tiny_bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, tensorflow: Any) -> Exported:
-    """Export a tiny checkpoint of each task."""
+@pytest.fixture(scope="session")
+def export_tiny(tmp_path_factory: pytest.TempPathFactory, tensorflow: Any) -> Callable[[str], Exported]:
+    """Export a tiny checkpoint of a task, once a session: pytest keeps one parameter of a fixture at a time."""
     del tensorflow
-    directory = tmp_path_factory.mktemp("export")
-    architecture, options = TINY_BUNDLES[request.param]
-    source = write_checkpoint(directory / "checkpoint", architecture, **options)
-    return export_bundle(source, name="tiny", output=directory / "models")
+
+    @functools.cache
+    def export(task: str) -> Exported:
+        directory = tmp_path_factory.mktemp("export")
+        architecture, options = TINY_BUNDLES[task]
+        source = write_checkpoint(directory / "checkpoint", architecture, **options)
+        return export_bundle(source, name="tiny", output=directory / "models")
+
+    return export
+
+
+@pytest.fixture(params=TINY_BUNDLES)
+def tiny_bundle(request: pytest.FixtureRequest, export_tiny: Callable[[str], Exported]) -> Exported:
+    """Give the bundle of a tiny checkpoint of each task."""
+    return export_tiny(request.param)

@@ -107,7 +107,7 @@ def test_stages_and_notes(checkpoint: Callable[..., Path], tmp_path: Path) -> No
     """Each format is verified before the next one is written; the reported notes are those of the manifest."""
     reporter = RecordingReporter()
     options: dict[str, Any] = {"max_length": 16, "lengths": (), "precision": "auto"}
-    source = checkpoint(hidden_act="swish")
+    source = checkpoint(hidden_act="swish", num_hidden_layers=1)
     manifest = export_bundle(source, name="t", output=tmp_path / "m", reporter=reporter, **options).manifest
     assert reporter.stages == [
         "load the checkpoint",
@@ -125,7 +125,7 @@ def test_stages_and_notes(checkpoint: Callable[..., Path], tmp_path: Path) -> No
 
 def test_versions_count_up(checkpoint: Callable[..., Path], tmp_path: Path) -> None:
     """Versions count up; a given version is used, and refused at once if it exists."""
-    source, output = checkpoint(), tmp_path / "models"
+    source, output = checkpoint(num_hidden_layers=1), tmp_path / "models"
     options: dict[str, Any] = {"name": "tiny", "output": output, "lengths": (), "formats": ("onnx",)}
     assert export_bundle(source, **options).path == output / "tiny/1"
     assert export_bundle(source, **options, version=5).path == output / "tiny/5"
@@ -205,10 +205,9 @@ def test_export_without_onnx(checkpoint: Callable[..., Path], tmp_path: Path, te
     assert {row.format for row in exported.manifest.parity} == {"saved_model"}
 
 
-def test_generator_versions_are_stated(checkpoint: Callable[..., Path], tmp_path: Path) -> None:
+def test_generator_versions_are_stated(tiny_bundle: Exported) -> None:
     """The manifest names the versions of the packages that created the bundle."""
-    exported = export_bundle(checkpoint(), name="t", output=tmp_path / "m", lengths=(), formats=("onnx",))
-    generator = json.loads((exported.path / "bundle.json").read_text(encoding="utf-8"))["generator"]
+    generator = json.loads((tiny_bundle.path / "bundle.json").read_text(encoding="utf-8"))["generator"]
     assert generator["tensorflow"].startswith("2.")
     assert generator["transformers"].startswith("4.")
 

@@ -30,10 +30,11 @@ def tf1(checkpoint: Write, tmp_path: Path) -> Write:
     return write
 
 
-@pytest.fixture
-def encoder(checkpoint: Write) -> tuple[Weights, dict[str, Any]]:
+@pytest.fixture(scope="session")
+def encoder(tmp_path_factory: pytest.TempPathFactory, tensorflow: Any) -> tuple[Weights, dict[str, Any]]:
     """The weights of a tiny encoder with Google's names, and its bert_config.json."""
-    source = checkpoint("BertModel")
+    del tensorflow
+    source = write_checkpoint(tmp_path_factory.mktemp("encoder") / "checkpoint", "BertModel")
     return tf1_weights(pytorch_weights(source)), sizes(source)
 
 

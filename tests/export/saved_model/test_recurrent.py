@@ -119,7 +119,7 @@ def tagger(checkpoint: Callable[..., Path], keras: Any, tensorflow: Any) -> Call
     """Build a tagger of a tiny BERT and recurrent layers; return the model and its tokenizer."""
     from bertbundle_export.checkpoints import LoadOptions, load_checkpoint
 
-    source = load_checkpoint(checkpoint("BertModel"), "x", LoadOptions())
+    source = load_checkpoint(checkpoint("BertModel", num_hidden_layers=1), "x", LoadOptions())
 
     def make(*layers: Any) -> tuple[Any, Any]:
         class Tagger(keras.Model):  # type: ignore[misc]

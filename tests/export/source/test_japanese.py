@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import re
@@ -173,11 +174,24 @@ def expected_tokens(text: str, words: Sequence[tuple[int, int]], slow: Any) -> I
                 position += length
 
 
+@functools.cache
+def mecab_tagger() -> Any:
+    """Load MeCab with IPAdic."""
+    fugashi, ipadic = require_package("fugashi"), require_package("ipadic")
+    return fugashi.GenericTagger(ipadic.MECAB_ARGS)
+
+
+@functools.cache
+def sudachi_tokenizer() -> Any:
+    """Load Sudachi with its small dictionary."""
+    sudachi, _ = require_package("sudachipy"), require_package("sudachidict_small")
+    return sudachi.Dictionary(dict="small").tokenizer(sudachi.SplitMode.A)
+
+
 def mecab_words(text: str) -> list[tuple[int, int]]:
     """Return where MeCab finds words in a normalized text: white space is in front of a word."""
-    fugashi, ipadic = require_package("fugashi"), require_package("ipadic")
     words, end = [], 0
-    for node in fugashi.GenericTagger(ipadic.MECAB_ARGS)(text):
+    for node in mecab_tagger()(text):
         start = end + len(node.white_space)
         end = start + len(node.surface)
         words.append((start, end))
@@ -186,9 +200,7 @@ def mecab_words(text: str) -> list[tuple[int, int]]:
 
 def sudachi_words(text: str) -> list[tuple[int, int]]:
     """Return where Sudachi finds words in a normalized text."""
-    sudachi, _ = require_package("sudachipy"), require_package("sudachidict_small")
-    tokenizer = sudachi.Dictionary(dict="small").tokenizer(sudachi.SplitMode.A)
-    return [(word.begin(), word.end()) for word in tokenizer.tokenize(text)]
+    return [(word.begin(), word.end()) for word in sudachi_tokenizer().tokenize(text)]
 
 
 @pytest.mark.slow

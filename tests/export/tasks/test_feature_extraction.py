@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,14 +45,15 @@ def sentence_transformer(checkpoint: Write) -> Write:
     return write
 
 
-def vectors(path: Path, text: str, max_length: int) -> Vectors:
-    """Return the vectors of a text's tokens ``[tokens, hidden]`` by transformers' slow tokenizer and TF class."""
+def vectors(path: Path, texts: Sequence[str], max_length: int) -> Iterator[Vectors]:
+    """Yield the vectors of each text's tokens ``[tokens, hidden]`` by transformers' slow tokenizer and TF class."""
     from bertbundle_export.tensorflow_import import transformers
 
     tokenizer = transformers.BertTokenizer.from_pretrained(str(path))
     model = transformers.TFBertModel.from_pretrained(str(path))
-    inputs = tokenizer(text, truncation=True, max_length=max_length, return_tensors="tf")
-    return np.asarray(model(dict(inputs), training=False).last_hidden_state[0])
+    for text in texts:
+        inputs = tokenizer(text, truncation=True, max_length=max_length, return_tensors="tf")
+        yield np.asarray(model(dict(inputs), training=False).last_hidden_state[0])
 
 
 def export(path: Path, output: Path, **options: Any) -> Exported:
@@ -62,7 +63,7 @@ def export(path: Path, output: Path, **options: Any) -> Exported:
 
 def assert_embeddings(path: Path, exported: Exported, pool: Callable[[Vectors], Vectors], texts: Sequence[str]) -> None:
     """Compare the client's embeddings with those of the texts as the model sees them, pooled by numpy."""
-    expected = [pool(vectors(path, text, exported.manifest.max_length)) for text in texts]
+    expected = [pool(found) for found in vectors(path, texts, exported.manifest.max_length)]
     with Client.local(exported.path) as client:
         found = client.embed(TEXTS, truncation="truncate")
     np.testing.assert_allclose(np.stack([*found]), np.stack(expected), rtol=1e-4, atol=1e-4)

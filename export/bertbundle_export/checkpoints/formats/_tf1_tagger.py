@@ -15,6 +15,7 @@ import numpy as np
 
 from bertbundle_export.checkpoints.base import StateDict
 from bertbundle_export.checkpoints.heads.crf import transitions_layer
+from bertbundle_export.saved_model.recurrent import convertible_loops
 
 __all__ = ["TaggerHead", "convert_head", "find_tagger", "tagger"]
 
@@ -184,4 +185,6 @@ def _bidirectional(features: Any, attention_mask: Any, head: TaggerHead) -> Any:
     mask = tf.cast(attention_mask, tf.bool) if head.is_masked else None
     forward = layer(head.units, return_sequences=True, name="rnn_forward", **options)
     backward = layer(head.units, return_sequences=True, go_backwards=True, name="rnn_backward", **options)
-    return tf.concat([forward(features, mask=mask), tf.reverse(backward(features, mask=mask), axis=[1])], axis=2)
+    with convertible_loops():  # Keras' own loops trace gradients, too: 0.4 s for each LSTM
+        outputs, reversed_outputs = forward(features, mask=mask), backward(features, mask=mask)
+    return tf.concat([outputs, tf.reverse(reversed_outputs, axis=[1])], axis=2)

@@ -15,6 +15,7 @@ from bertbundle_export.checkpoints.base import StateDict
 from bertbundle_export.checkpoints.heads.crf import transitions_layer
 from bertbundle_export.checkpoints.readers.keras_file import KerasLayer
 from bertbundle_export.errors import CheckpointError
+from bertbundle_export.saved_model.recurrent import convertible_loops
 
 __all__ = ["KerasStack", "convert_stack", "find_stack", "keras_stack"]
 
@@ -227,7 +228,8 @@ def keras_stack(config: Any, *, stack: KerasStack) -> Any:
         if layer.kind == _CRF:
             outputs["transitions"] = transitions_layer(stack.columns)(features)
         elif layer.kind != _DROP_MASK:
-            features = _build(layer)(features, **({"mask": mask} if layer.kind in _RECURRENT else {}))
+            with convertible_loops():  # Keras' own loops trace gradients, too: 0.4 s for each LSTM
+                features = _build(layer)(features, **({"mask": mask} if layer.kind in _RECURRENT else {}))
     return tf_keras.Model(inputs, {"logits": features, **outputs})
 
 

@@ -112,7 +112,7 @@ def _whole_model(
     model.save(str(path))
     (path.parent / "vocab.txt").write_text("\n".join(vocabulary()) + "\n", encoding="utf-8")
     values = {name: example_inputs()[name] for name in inputs}
-    return model.predict(values, verbose=0), values
+    return np.asarray(model(values, training=False)), values
 
 
 def _pool(layer: str) -> Callable[[Any], Any]:
