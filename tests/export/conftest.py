@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import pytest
 
 from bertbundle_export import Exported, export_bundle
-from bertbundle_export.cli import main
+from export_command import exit_code
 from tiny_checkpoints import write_checkpoint
 
 TINY_BUNDLES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -40,13 +39,7 @@ def command(capsys: pytest.CaptureFixture[str], tensorflow: Any) -> Callable[...
 
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:
         words = [str(argument) for argument in arguments]
-        handler = signal.getsignal(signal.SIGTERM)
-        try:
-            code = main(words)
-        except SystemExit as exited:  # of argparse
-            code = int(exited.code or 0)
-        finally:
-            signal.signal(signal.SIGTERM, handler)
+        code = exit_code(words)
         printed = capsys.readouterr()
         return subprocess.CompletedProcess(words, code, printed.out, printed.err)
 

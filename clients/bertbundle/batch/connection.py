@@ -21,7 +21,7 @@ from bertbundle.transports.local import version_directory
 __all__ = ["BundleIdentity", "Connection"]
 
 MAX_LOCAL_CALLS = 8
-"""Calls that a process computes at once. Each holds the activations of 32 rows: 1 GB for a BERT-base of 512 tokens."""
+"""Calls of a process at once. Each holds the activations of 32 rows: 1.4 GB for a BERT-base of 512 tokens."""
 
 _OPENING = threading.Lock()
 

@@ -207,8 +207,6 @@ def test_real_gpu(bundles: TinyBundles, tensorflow: Any, save_model: Any) -> Non
 
 
 _WITHOUT_KERAS = """
-import os
-import subprocess
 import sys
 from bertbundle_serving.runtimes.saved_model import _import_tensorflow
 

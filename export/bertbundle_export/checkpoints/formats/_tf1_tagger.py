@@ -185,6 +185,6 @@ def _bidirectional(features: Any, attention_mask: Any, head: TaggerHead) -> Any:
     mask = tf.cast(attention_mask, tf.bool) if head.is_masked else None
     forward = layer(head.units, return_sequences=True, name="rnn_forward", **options)
     backward = layer(head.units, return_sequences=True, go_backwards=True, name="rnn_backward", **options)
-    with convertible_loops():  # Keras' own loops trace gradients, too: 0.4 s for each LSTM
+    with convertible_loops():  # Keras' own loops trace gradients, too
         outputs, reversed_outputs = forward(features, mask=mask), backward(features, mask=mask)
     return tf.concat([outputs, tf.reverse(reversed_outputs, axis=[1])], axis=2)

@@ -228,7 +228,7 @@ def keras_stack(config: Any, *, stack: KerasStack) -> Any:
         if layer.kind == _CRF:
             outputs["transitions"] = transitions_layer(stack.columns)(features)
         elif layer.kind != _DROP_MASK:
-            with convertible_loops():  # Keras' own loops trace gradients, too: 0.4 s for each LSTM
+            with convertible_loops():  # Keras' own loops trace gradients, too
                 features = _build(layer)(features, **({"mask": mask} if layer.kind in _RECURRENT else {}))
     return tf_keras.Model(inputs, {"logits": features, **outputs})
 
