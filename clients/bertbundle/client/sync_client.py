@@ -82,10 +82,11 @@ class Client(ConnectedClient[Transport]):
 
         Args:
             path: a version directory, or a model directory, whose newest version is used.
-            threads: number of threads that compute; None for one per core.
+            threads: number of threads that compute; None for one per core. More threads than cores are much slower.
             settings: settings of `Client`.
 
         Raises:
+            TypeError, ValueError: `threads` is not a whole number of at least 1.
             InputError: there is no bundle, or onnxruntime is not installed.
 
         >>> Client.local("models/pii").entities("My name is Alex Rivera.")  # doctest: +SKIP

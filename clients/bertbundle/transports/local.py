@@ -9,6 +9,7 @@ import numpy as np
 
 from bertbundle._shared.cores import available_cores
 from bertbundle._shared.onnxruntime_loader import import_onnxruntime, session_options
+from bertbundle._shared.validation import check_counts
 from bertbundle.contract.manifest import BUNDLE_INFO, MANIFEST_FILE, TOKENIZER_FILE, Manifest
 from bertbundle.contract.types import PredictCall, Prediction, VersionStatus
 from bertbundle.errors import InputError, ModelNotFound, SignatureNotFound
@@ -30,12 +31,14 @@ class LocalTransport:
 
         Args:
             path: the directory.
-            threads: number of threads that compute; None for one per core.
+            threads: number of threads that compute; None for one per core. More threads than cores are much slower.
 
         Raises:
+            TypeError, ValueError: `threads` is not a whole number of at least 1.
             InputError: there is no bundle, or onnxruntime is not installed.
             ManifestError: the bundle.json cannot be read.
         """
+        check_counts(threads=threads)
         self._path = version_directory(Path(path))
         self.version = int(self._path.name) if self._path.name.isdecimal() else 1
         self.manifest = Manifest.read(self._path)

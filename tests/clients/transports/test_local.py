@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,3 +51,10 @@ def test_version_of_a_bundle(tmp_path: Path) -> None:
         Client.local(tmp_path, version=2).entities("wang")
     with pytest.raises(ValueError, match="'stable' is a label, which LocalTransport does not support"):
         Client.local(tmp_path, version="stable")
+
+
+@pytest.mark.parametrize(("threads", "error"), [(0, ValueError), (-1, ValueError), ("2", TypeError), (1.5, TypeError)])
+def test_invalid_threads(bundle: Path, threads: Any, error: type[Exception]) -> None:
+    """A number of threads that is none is an error that names it."""
+    with pytest.raises(error, match="threads "):
+        Client.local(bundle, threads=threads)
